@@ -1,0 +1,3 @@
+//! dnsrefused: who was turned away, and from which address.
+
+pub mod error;
