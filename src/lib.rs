@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod config;
+pub mod decode;
 pub mod diagnose;
 pub mod error;
 pub mod expect;
