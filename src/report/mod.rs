@@ -2,7 +2,9 @@
 //!
 //! Nothing here decides anything: formats print what earlier stages stated, in words no stronger than its grade.
 
+pub mod output;
 pub mod row;
+pub mod spool;
 
 use crate::capture::Timestamp;
 use crate::diagnose::Finding;
