@@ -27,6 +27,8 @@ pub struct Inventory {
 /// One line of an inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
+    /// Its place among [`Inventory::rows`].
+    pub index: usize,
     /// The network of the clients, without host bits.
     pub prefix: IpNet,
     /// What operators call it; may be empty, and may hold any character.
@@ -159,6 +161,13 @@ impl Inventory {
             let name = path.to_string_lossy().into_owned();
             files.add(&name, &read(path)?)?;
         }
+        files.finish()
+    }
+
+    /// The inventory in the text of one file.
+    pub fn from_text(file: &str, text: &str) -> Result<Inventory, Error> {
+        let mut files = Files::default();
+        files.add(file, text)?;
         files.finish()
     }
 
@@ -314,6 +323,7 @@ impl Files {
         }
         let mut prefix = None;
         let mut row = Row {
+            index: self.rows.len(),
             prefix: IpNet::default(),
             name: String::new(),
             kind: Kind::Client,
@@ -357,6 +367,7 @@ impl Files {
                 wrong(format!("{file}:{line}"), detail + hint)
             })?;
             self.rows.push(Row {
+                index: self.rows.len(),
                 prefix,
                 name: String::new(),
                 kind: Kind::Client,
@@ -501,9 +512,7 @@ mod tests {
 
     /// An inventory from the text of one file called `expect.csv`.
     fn inventory(text: &str) -> Result<Inventory, Error> {
-        let mut files = Files::default();
-        files.add("expect.csv", text)?;
-        files.finish()
+        Inventory::from_text("expect.csv", text)
     }
 
     /// The error text of an inventory that must not be accepted.
