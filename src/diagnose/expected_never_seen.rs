@@ -7,6 +7,7 @@ use crate::config::Severity;
 use crate::expect::Expected;
 use crate::expect::inventory::{Row, show_prefix};
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// The name of the diagnosis.
@@ -34,11 +35,10 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         [only] => format!("No DNS traffic from 1 of {expected} expected prefixes, {only}"),
         names => format!("No DNS traffic from {} of {expected} expected prefixes, {}", names.len(), some(names, NAMED)),
     };
-    says.push_str(&format!(", in {}. {}", scene.window(), scene.caveats()));
+    let _ = write!(says, ", in {}. {}", scene.window(), scene.caveats());
     if unknown > 0 {
-        says.push_str(&format!(
-            " Of {unknown} more it is not known, because many sources without a response were joined."
-        ));
+        let _ =
+            write!(says, " Of {unknown} more it is not known, because many sources without a response were joined.");
     }
     let advice = if unlisted_refused {
         "Sources in no inventory line were refused in the same capture: clients of these prefixes may arrive as other \

@@ -6,6 +6,7 @@ pub mod csv;
 pub mod json;
 pub mod jsonl;
 pub mod output;
+pub mod page;
 pub mod row;
 pub mod spool;
 pub mod text;
