@@ -241,6 +241,19 @@ all_asked() {
     lab_asking=()
 }
 
+# counted CLIENT SERVER TRANSPORT TRANSACTIONS REFUSED UNANSWERED WITNESS CAPTURE...: what somebody else than dig counted.
+counted() {
+    local capture row
+    row=$(printf '%s\t' "${@:1:6}")$7
+    shift 7
+    [ -e "$into/counts.tsv" ] ||
+        printf 'capture\tclient\tserver\ttransport\ttransactions\trefused\tunanswered\twitness\n' >"$into/counts.tsv"
+    for capture in "$@"; do printf '%s\t%s\n' "$capture" "$row" >>"$into/counts.tsv"; done
+}
+
+# nsd_counters HOST: NSD's counters since they were last asked, one `name=value` on a line.
+nsd_counters() { (cd "$work/run-$1" && on "$1" nsd-control -c nsd.conf stats); }
+
 # --- the end --------------------------------------------------------------------------------------------------------
 
 # Ends every process this case started and removes its namespaces. Safe to call twice.
