@@ -51,13 +51,19 @@ wire() {
     ip -n "$lab_prefix-$3" link set "$4" up
 }
 
-# switch HOST PORT...: joins interfaces of one host into the bridge `br0`.
-switch() {
-    local name=$1 port
-    shift
-    ip -n "$lab_prefix-$name" link add br0 type bridge forward_delay 0
-    for port in "$@"; do ip -n "$lab_prefix-$name" link set "$port" master br0; done
-    ip -n "$lab_prefix-$name" link set br0 up
+# lan SWITCH: a host that is only a switch. attach SWITCH HOST ADDRESS/LEN...: plugs a new host into it, as `eth0`.
+lan() {
+    host "$1"
+    ip -n "$lab_prefix-$1" link add br0 type bridge forward_delay 0
+    ip -n "$lab_prefix-$1" link set br0 up
+}
+attach() {
+    local lan=$1 name=$2
+    shift 2
+    host "$name"
+    wire "$name" eth0 "$lan" "$name"
+    ip -n "$lab_prefix-$lan" link set "$name" master br0
+    address "$name" eth0 "$@"
 }
 
 # address HOST INTERFACE ADDRESS/LEN...
@@ -200,11 +206,12 @@ conntrack_table() {
 # asking FILE: the table that the following `ask` calls write to, beginning with its heading.
 asking() {
     asked=$into/$1
-    printf 'client\tport\tserver\ttransport\topcode\tid\tname\ttype\tstatus\tanswers\n' >"$asked"
+    printf 'client\tport\tserver\ttransport\topcode\tid\tname\ttype\tstatus\tanswers\tseen_in\n' >"$asked"
 }
 
 # ask HOST CLIENT SERVER TRANSPORT NAME TYPE [dig options]: one question with dig, and what dig printed, as one row.
-# The port and the id are chosen here (or given as PORT= and ID=), so that a row is known even when nothing came back.
+# The port and the id are chosen here (or given as PORT= and ID=), so that a row is known even when nothing came back. SEEN=
+# names the captures that hold it when the others of the case do not; WAIT= is how long to wait, in seconds.
 ask() {
     local name=$1 client=$2 server=$3 transport=$4 qname=$5 qtype=$6 answer status
     local port=${PORT:-$((32768 + SRANDOM % 28232))} id=${ID:-$((SRANDOM % 65536))}
@@ -212,7 +219,7 @@ ask() {
     [ "$transport" = tcp ] && set -- +tcp "$@"
     answer=$(on "$name" dig -r "@$server" -b "$client#$port" "$qname" "$qtype" +qid="$id" \
         +tries=1 +timeout="${WAIT:-2}" +nosearch +noidnin "$@" 2>&1)
-    awk -v row="$client	$port	$server	$transport" -v id="$id" -v name="$qname" -v type="$qtype" -v opcode="${OPCODE:-QUERY}" '
+    awk -v row="$client	$port	$server	$transport" -v id="$id" -v name="$qname" -v type="$qtype" -v opcode="${OPCODE:-QUERY}" -v seen="${SEEN:-}" '
         /->>HEADER<<-/ && status == "" {
             match($0, /status: [A-Z0-9]+/); status = substr($0, RSTART + 8, RLENGTH - 8)
             if (match($0, /opcode: [A-Z0-9]+/)) opcode = substr($0, RSTART + 8, RLENGTH - 8)
@@ -226,7 +233,7 @@ ask() {
         END {
             if (status == "") status = silent == "" ? "error" : silent
             sub(/\.$/, "", name); if (name == "") name = "."
-            print row "\t" opcode "\t" id "\t" name "\t" type "\t" status "\t" answers
+            print row "\t" opcode "\t" id "\t" name "\t" type "\t" status "\t" answers "\t" seen
         }' <<<"$answer" >>"$asked"
     [ -z "${LAB_VERBOSE:-}" ] || printf '%s\n' "$answer" >&2
 }
