@@ -143,7 +143,7 @@ capture() {
         tcpdump "${interface[@]}" -n -s 0 -U -B 8192 -Z root -w "$into/$file" "$@" 2>"$log" &
     lab_captures+=("$! $file $log")
     for try in $(seq 100); do
-        grep -q 'listening on' "$log" && return
+        grep -q 'listening on' "$log" 2>/dev/null && return
         sleep 0.05
     done
     cat "$log" >&2
@@ -154,7 +154,7 @@ capture() {
 # witness, so it fails.
 stop_captures() {
     local line pid file log
-    sleep 0.6
+    sleep 1.3 # tcpdump reads what the kernel holds at least once a second
     for line in "${lab_captures[@]}"; do
         read -r pid file log <<<"$line"
         # `timeout` hands the signal on to tcpdump.
@@ -164,6 +164,7 @@ stop_captures() {
             /packets? captured/ { captured = $1 } /received by filter/ { received = $1 } /dropped by kernel/ { dropped = $1 }
             END { print file "\t" captured "\t" received "\t" dropped }' "$log" >>"$work/kernel"
         grep -q '^0 packets dropped by kernel' "$log" || fail "$case: the kernel dropped packets of $file"
+        awk '/captured/ { a = $1 } /received by filter/ { b = $1 } END { exit a != b }' "$log" || fail "$case: packets of $file were left in the kernel"
     done
     lab_captures=()
 }
@@ -228,11 +229,12 @@ ask() {
         /ANSWER: / && answers == "" { match($0, /ANSWER: [0-9]+/); answers = substr($0, RSTART + 8, RLENGTH - 8) }
         /Transfer failed/ && status == "" { status = "failed" }
         /XFR size: / && status == "" { status = "NOERROR"; answers = $4 }
+        /MSG SIZE  rcvd/ && status == "" { status = "response" } # an IXFR over UDP: dig prints no header
         /timed out|no servers could be reached/ { silent = "timeout" }
         /connection reset|end of file|communications error.*(reset|eof|end)/ { silent = "closed" }
         END {
             if (status == "") status = silent == "" ? "error" : silent
-            sub(/\.$/, "", name); if (name == "") name = "."
+            sub(/=.*/, "", type); sub(/\.$/, "", name); if (name == "") name = "."
             print row "\t" opcode "\t" id "\t" name "\t" type "\t" status "\t" answers "\t" seen
         }' <<<"$answer" >>"$asked"
     [ -z "${LAB_VERBOSE:-}" ] || printf '%s\n' "$answer" >&2
@@ -256,6 +258,22 @@ counted() {
     [ -e "$into/counts.tsv" ] ||
         printf 'capture\tclient\tserver\ttransport\ttransactions\trefused\tunanswered\twitness\n' >"$into/counts.tsv"
     for capture in "$@"; do printf '%s\t%s\n' "$capture" "$row" >>"$into/counts.tsv"; done
+}
+
+# counted_log LOG PATTERN WITNESS CAPTURE: each line of a server's log that matches is a refusal of a question dig asked but printed
+# no code for; the line names it as ADDRESS#PORT, ADDRESS@PORT or "ADDRESS port PORT", and dig.tsv knows the transport and server.
+counted_log() {
+    grep -E "$2" "$into/$1" | awk -F '\t' -v table="$into/dig.tsv" '
+        BEGIN { while ((getline row < table) > 0) { split(row, cell, "\t"); flow[cell[1] " " cell[2]] = cell[1] "\t" cell[3] "\t" cell[4] } }
+        match($0, /[0-9a-f:.]+(#| port |@)[0-9]+/) {
+            where = substr($0, RSTART, RLENGTH)
+            sub(/#| port |@/, " ", where)
+            if (where in flow) number[flow[where]]++
+        }
+        END { for (one in number) print one "\t" number[one] }' |
+        while read -r client server transport number; do
+            counted "$client" "$server" "$transport" 0 "$number" 0 "$3" "$4"
+        done
 }
 
 # nsd_counters HOST: NSD's counters since they were last asked, one `name=value` on a line.
