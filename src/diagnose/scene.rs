@@ -169,14 +169,19 @@ impl<'a> Scene<'a> {
     /// What was looked at: frames and times.
     pub fn window(&self) -> String {
         let totals = &self.report.totals;
-        let digits = self.report.time_digits;
-        let show = |time: Timestamp| time.to_rfc3339(digits);
+        let show = |time: Timestamp| time.to_rfc3339(0);
         let mut text = match totals.frames {
             1 => "1 frame".to_owned(),
             frames => format!("{frames} frames"),
         };
-        if let (Some(first), Some(last)) = (totals.first, totals.last) {
-            let _ = write!(text, " from {} to {}", show(first), show(last));
+        match (totals.first, totals.last) {
+            (Some(first), Some(last)) if first == last => {
+                let _ = write!(text, " at {}", show(first));
+            }
+            (Some(first), Some(last)) => {
+                let _ = write!(text, " from {} to {}", show(first), show(last));
+            }
+            _ => {}
         }
         text
     }
@@ -302,7 +307,11 @@ pub mod samples {
             source,
             server: server.parse().unwrap(),
             leg: Leg::Client,
-            row: crate::sources::SourceRow { first: Some(at(0)), last: Some(at(30)), ..Default::default() },
+            row: crate::sources::SourceRow {
+                first: Some(at(0)),
+                last: Some(at(30)),
+                ..crate::sources::SourceRow::default()
+            },
             expectation: None,
         }
     }
@@ -347,7 +356,7 @@ pub mod samples {
                 first: Some(at(0)),
                 last: Some(at(30)),
                 bytes: 90_000,
-                ..Default::default()
+                ..crate::report::InputReport::default()
             }],
             ..Report::default()
         };

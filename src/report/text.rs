@@ -6,7 +6,7 @@ use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;
 use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
-use crate::sources::{FrameRef, Leg};
+use crate::sources::Leg;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -108,42 +108,47 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
             .collect();
         parts.join(", ")
     };
-    if asked == 0 && without_query == 0 {
-        page.inked(Some(Ink::Bold), "NO CLIENT QUERIES ", "to one of our servers were seen", 2)?;
-    } else if refused == 0 && without_query == 0 {
-        page.inked(
-            Some(Ink::Green),
-            "NOTHING REFUSED ",
-            &format!("of {} {what}: {}", grouped(asked), others(&[Outcome::Refused])),
-            2,
-        )?;
-    } else {
-        let sources: BTreeSet<IpNet> = clients
-            .iter()
-            .filter(|line| line.turned_away() > line.count(Outcome::Denied))
-            .map(|line| line.source)
-            .collect();
-        let mut text = format!(
-            "{} of {} {what} ({}), {}",
-            grouped(refused),
-            grouped(asked),
-            percent(refused, asked),
-            counted(sources.len() as u64, "source", "sources")
-        );
-        let others = others(&[Outcome::Refused]);
-        if !others.is_empty() {
-            let _ = write!(text, "; {others}");
-        }
+    let others = others(&[Outcome::Refused]);
+    let of_asked = match asked {
+        0 => "no client query is in the capture".to_owned(),
+        asked if others.is_empty() => format!("{} {what}", grouped(asked)),
+        asked => format!("{} {what}: {others}", grouped(asked)),
+    };
+    let away: BTreeSet<IpNet> = clients
+        .iter()
+        .filter(|line| line.count(Outcome::Refused) + line.row.refused_unsolicited > 0)
+        .map(|line| line.source)
+        .collect();
+    let sources = counted(away.len() as u64, "source", "sources");
+    if refused > 0 {
+        let tail = if others.is_empty() { String::new() } else { format!("; {others}") };
+        let share = percent(refused, asked);
+        let text = format!("{} of {} {what} ({share}), {sources}{tail}", grouped(refused), grouped(asked));
         page.inked(Some(Ink::Red), "REFUSED ", &text, 2)?;
+        if without_query > 0 {
+            let responses = counted(without_query, "more REFUSED response", "more REFUSED responses");
+            page.wrapped("  ", &format!("{responses} whose query is not in the capture"), 2)?;
+        }
+        return Ok(());
     }
     if without_query > 0 {
-        let text = format!(
-            "{} beside that, whose query is not in the capture",
-            counted(without_query, "REFUSED response", "REFUSED responses")
-        );
-        page.wrapped("  ", &text, 2)?;
+        let responses = counted(without_query, "response", "responses");
+        let text = format!("{responses} to {sources}, without their queries in the capture; {of_asked}");
+        return page.inked(Some(Ink::Red), "REFUSED ", &text, 2);
     }
-    Ok(())
+    if asked == 0 {
+        let responses: u64 = clients.iter().map(|line| line.count(Outcome::Unsolicited)).sum();
+        let text = match responses {
+            0 => "are in the capture".to_owned(),
+            responses => {
+                format!("are in the capture, only {} without a query", counted(responses, "response", "responses"))
+            }
+        };
+        return page.inked(Some(Ink::Bold), "NO CLIENT QUERIES ", &text, 2);
+    }
+    let silent_ways = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
+    let ink = if silent_ways.iter().any(|outcome| sum(*outcome) > 0) { Ink::Yellow } else { Ink::Green };
+    page.inked(Some(ink), "NOTHING REFUSED ", &format!("of {of_asked}"), 2)
 }
 
 /// Says what was in the capture instead of DNS.
@@ -161,7 +166,7 @@ fn no_dns(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         .collect();
     for (bucket, count) in report.ledgers.packets.buckets.iter().skip(1) {
         if *count > 0 && *bucket != "not_opened" {
-            parts.push(format!("{} {}", bucket.replace('_', " "), grouped(*count)));
+            parts.push(format!("{bucket} {}", grouped(*count)));
         }
     }
     let frames = counted(report.totals.frames, "frame", "frames");
@@ -190,7 +195,13 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         } else {
             let (clients, others): (Vec<&SourceLine>, Vec<&SourceLine>) =
                 lines.iter().partition(|line| line.leg == Leg::Client);
-            page.inked(Some(Ink::Bold), &format!("{name}: "), &format!("SEEN. {}", outcomes(&clients, &others)), 2)?;
+            let mut text = format!("SEEN: {}", outcomes(&clients));
+            let elsewhere: u64 = others.iter().map(|line| line.transactions()).sum();
+            if elsewhere > 0 {
+                let _ = write!(text, "; {} on other legs", counted(elsewhere, "transaction", "transactions"));
+            }
+            page.inked(Some(Ink::Bold), &format!("{name}: "), &text, 2)?;
+            all_frames(page, report, &clients)?;
         }
         if let Some(expectation) = report.focus_expectations.get(index) {
             page.wrapped("  Inventory: ", &describe_expectation(expectation), 4)?;
@@ -199,28 +210,17 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-/// What happened to sources, and how often on another leg.
-fn outcomes(clients: &[&SourceLine], others: &[&SourceLine]) -> String {
-    let sum = |lines: &[&SourceLine], outcome: Outcome| -> u64 { lines.iter().map(|line| line.count(outcome)).sum() };
-    let parts: Vec<String> = Outcome::ALL
-        .iter()
-        .filter(|(_, outcome)| sum(clients, *outcome) > 0)
-        .map(|(name, outcome)| format!("{name} {}", grouped(sum(clients, *outcome))))
-        .collect();
-    let sources: BTreeSet<IpNet> = clients.iter().map(|line| line.source).collect();
-    let mut text = String::new();
-    if sources.len() > 1 {
-        let _ = write!(text, "{}: ", counted(sources.len() as u64, "source", "sources"));
+/// What happened to sources: `2 sources, refused 7, answered 3`.
+fn outcomes(lines: &[&SourceLine]) -> String {
+    let sources: BTreeSet<IpNet> = lines.iter().map(|line| line.source).collect();
+    let mut parts = vec![counted(sources.len() as u64, "source", "sources")];
+    for (name, outcome) in Outcome::ALL {
+        let count: u64 = lines.iter().map(|line| line.count(outcome)).sum();
+        if count > 0 {
+            parts.push(format!("{name} {}", grouped(count)));
+        }
     }
-    text.push_str(&parts.join(", "));
-    if parts.is_empty() {
-        text.push_str("Nothing on the client leg");
-    }
-    let elsewhere: u64 = others.iter().map(|line| line.transactions()).sum();
-    if elsewhere > 0 {
-        let _ = write!(text, "; {} on other legs", counted(elsewhere, "transaction", "transactions"));
-    }
-    text + "."
+    parts.join(", ")
 }
 
 /// `unlisted`, or `allow by expect.csv:3 (vpn)`.
@@ -269,18 +269,7 @@ fn tables(
         ))?;
     }
     if !kept_out.is_empty() && !shown.is_empty() {
-        let sources: BTreeSet<IpNet> = kept_out.iter().map(|line| line.source).collect();
-        page.wrapped(
-            "Not turned away: ",
-            &format!(
-                "{}; {}",
-                counted(sources.len() as u64, "source", "sources"),
-                outcomes(&kept_out, &[])
-                    .split_once(": ")
-                    .map_or_else(|| outcomes(&kept_out, &[]), |(_, rest)| rest.to_owned())
-            ),
-            2,
-        )?;
+        page.wrapped("Not turned away: ", &outcomes(&kept_out), 2)?;
     }
     Ok(())
 }
@@ -314,12 +303,13 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
         match &line.expectation {
             None => page.line(&row)?,
             Some(expectation) => {
-                let short = format!("{row}  {} {}", expectation.expected, escape_text(&expectation.rule));
-                if short.trim_end().chars().count() <= WIDTH && expectation.name.is_empty() {
+                let rule = escape_text(&expectation.rule);
+                let short = format!("{row}  {} {rule}", expectation.expected);
+                if short.trim_end().chars().count() <= WIDTH {
                     page.line(&short)?;
                 } else {
                     page.line(&format!("{row}  {}", expectation.expected))?;
-                    page.wrapped("  ", &describe_expectation(expectation), 4)?;
+                    page.wrapped("  expected by ", &rule, 4)?;
                 }
             }
         }
@@ -329,14 +319,7 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
     }
     // With findings the frames stand beside what they show.
     if report.findings.is_empty() {
-        let frames: Vec<FrameRef> = rows.iter().flat_map(|line| line.row.refused_frames.iter().copied()).collect();
-        let mut by_input: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
-        for frame in frames {
-            by_input.entry(frame.input as usize).or_default().insert(frame.frame);
-        }
-        for (input, frames) in by_input {
-            wireshark(page, report, input, frames.into_iter())?;
-        }
+        all_frames(page, report, rows)?;
     }
     Ok(())
 }
@@ -353,6 +336,15 @@ fn also(line: &SourceLine) -> Option<String> {
         parts.push(format!("REFUSED without its query {}", grouped(line.row.refused_unsolicited)));
     }
     (!parts.is_empty()).then(|| format!("also {}", parts.join(", ")))
+}
+
+/// The frames of refusals of several sources, input by input.
+fn all_frames(page: &mut Page<'_>, report: &Report, lines: &[&SourceLine]) -> io::Result<()> {
+    let mut by_input: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
+    for frame in lines.iter().flat_map(|line| &line.row.refused_frames) {
+        by_input.entry(frame.input as usize).or_default().insert(frame.frame);
+    }
+    by_input.into_iter().try_for_each(|(input, frames)| wireshark(page, report, input, frames.into_iter()))
 }
 
 /// Frames as a display filter that can be pasted into Wireshark, as many as fit on the line.
@@ -388,7 +380,9 @@ fn findings(page: &mut Page<'_>, report: &Report, layout: &Layout) -> io::Result
         };
         let lead = finding.severity.name().to_uppercase();
         page.inked(Some(ink), &format!("{lead} "), &format!("{} ({})", finding.id, finding.grade.name()), 2)?;
-        page.wrapped("  ", &escape_text(&finding.says), 2)?;
+        for sentence in statements(&escape_text(&finding.says)) {
+            page.wrapped("  ", sentence, 4)?;
+        }
         members(page, finding)?;
         for (input, frames) in &finding.frames {
             wireshark(page, report, *input, frames.iter().copied())?;
@@ -404,6 +398,21 @@ fn findings(page: &mut Page<'_>, report: &Report, layout: &Layout) -> io::Result
             page.line(&format!("and {} (--top, --format json)", counted(more, "more finding", "more findings")))
         }
     }
+}
+
+/// A finding's text in pieces, each of which says by itself how surely it is known.
+fn statements(says: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for (at, _) in says.match_indices(". ") {
+        let next = at + 2;
+        if says[next..].starts_with("Observed: ") || says[next..].starts_with("Inferred: ") {
+            pieces.push(&says[start..=at]);
+            start = next;
+        }
+    }
+    pieces.push(&says[start..]);
+    pieces
 }
 
 /// The sources of a finding about several.
@@ -477,15 +486,15 @@ fn accounts(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         let text = format!("{}. This is a fault of dnsrefused; its counts cannot be relied on", open.join(", "));
         page.inked(Some(Ink::Red), "LEDGERS NOT CLOSED ", &text, 2)?;
     }
-    equation(page, &ledgers.packets, &["frames"], &[])?;
-    equation(page, &ledgers.messages, &["udp", "tcp"], &[])?;
+    equation(page, "", &ledgers.packets, &["frames"], &[])?;
+    equation(page, "messages ", &ledgers.messages, &["udp", "tcp"], &[])?;
     let from_responses = ["responses", "continued", "late", "duplicate", "response_copies", "unsolicited", "mismatch"];
     let from_queries = ["queries", "retransmitted", "query_copies", "timed_out", "evicted", "open_at_end"];
-    equation(page, &ledgers.matches, &["queries"], &from_responses)?;
-    equation(page, &ledgers.matches, &["responses"], &from_queries)?;
-    equation(page, &ledgers.bytes, &["total"], &[])?;
+    equation(page, "", &ledgers.matches, &["queries"], &from_responses)?;
+    equation(page, "", &ledgers.matches, &["responses"], &from_queries)?;
+    equation(page, "bytes ", &ledgers.bytes, &["total"], &[])?;
     if ledgers.outputs.get("rows_made") > 0 {
-        equation(page, &ledgers.outputs, &["rows_made"], &[])?;
+        equation(page, "", &ledgers.outputs, &["rows_made"], &[])?;
     }
     let list = |counts: Vec<(&str, u64)>| -> String {
         counts
@@ -509,8 +518,9 @@ fn accounts(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-/// One account: the units on the left, on the right where they went. `elsewhere` are buckets of another equation.
-fn equation(page: &mut Page<'_>, ledger: &Ledger, left: &[&str], elsewhere: &[&str]) -> io::Result<()> {
+/// One account of `what`: the units on the left, on the right where they went. `elsewhere` are buckets of another
+/// equation.
+fn equation(page: &mut Page<'_>, what: &str, ledger: &Ledger, left: &[&str], elsewhere: &[&str]) -> io::Result<()> {
     if ledger.buckets.is_empty() {
         return Ok(());
     }
@@ -523,5 +533,88 @@ fn equation(page: &mut Page<'_>, ledger: &Ledger, left: &[&str], elsewhere: &[&s
         .map(|(name, count)| term(name, *count))
         .collect();
     let parts = if parts.is_empty() { "0".to_owned() } else { parts.join(" + ") };
-    page.wrapped("  ", &format!("{} = {parts}", units.join(" + ")), 4)
+    page.wrapped("  ", &format!("{what}{} = {parts}", units.join(" + ")), 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::diagnose::diagnose;
+    use crate::diagnose::samples::{With, inventory, report, source};
+    use crate::expect::Inventory;
+
+    /// The page of a report, without colour unless asked for.
+    fn page(report: &Report, top: usize, color: bool) -> String {
+        let mut out = Vec::new();
+        write(report, &Layout { top, color, verbose: false }, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    /// The seed story with an inventory.
+    fn story() -> Report {
+        let inventory = inventory("prefix,name,kind\n10.20.0.0/16,office,\n10.21.0.0/16,vpn,vpn\n");
+        let mut upstream =
+            source("10.20.30.40", "203.0.113.53").with(Outcome::Answered, 5906).with(Outcome::Refused, 41);
+        upstream.leg = Leg::Upstream;
+        let mut report = report(
+            vec![
+                source("192.0.2.45", "10.20.30.40").with(Outcome::Refused, 1187).with(Outcome::Unanswered, 3),
+                source("2001:db8:1234:5678:9abc:def0:1234:5678", "10.20.30.40").with(Outcome::Refused, 118),
+                source("198.51.100.7", "10.20.30.40").with(Outcome::Refused, 7).with(Outcome::Denied, 2),
+                source("10.20.7.7", "10.20.30.40").with(Outcome::Refused, 1).with(Outcome::Answered, 9),
+                source("10.20.1.7", "10.20.30.40").with(Outcome::Answered, 20166),
+                upstream,
+            ],
+            &inventory,
+        );
+        report.totals.messages_udp = 54_000;
+        report.totals.refused_restored = 1312;
+        report.focus = vec!["10.21.5.18/32".parse().unwrap(), "192.0.2.0/24".parse().unwrap()];
+        report.focus_expectations =
+            report.focus.iter().map(|prefix| Expectation::from(inventory.decide_prefix(*prefix))).collect();
+        report.ledgers.packets = Ledger {
+            buckets: vec![("frames", 54_100), ("udp_dns", 54_000), ("icmp", 0), ("non_ip", 100)],
+            closed: true,
+        };
+        report.ledgers.messages = Ledger {
+            buckets: vec![("udp", 54_000), ("tcp", 0), ("queries", 27_010), ("responses", 26_990)],
+            closed: true,
+        };
+        report.ledgers.matches = Ledger {
+            buckets: vec![
+                ("queries", 27_010),
+                ("matched", 26_990),
+                ("timed_out", 20),
+                ("responses", 26_990),
+                ("late", 0),
+            ],
+            closed: true,
+        };
+        report.ledgers.bytes = Ledger { buckets: vec![("total", 100), ("headers", 24), ("packets", 76)], closed: true };
+        report.ledgers.anomalies.insert("trailing_bytes", 3);
+        report.findings = diagnose(&report, &inventory, &Limits::default());
+        report
+    }
+
+    #[test]
+    fn show() {
+        print!("{}", page(&story(), 20, std::env::var_os("SHOW_COLOR").is_some()));
+        println!("=======");
+        let mut plain = story();
+        plain.findings.clear();
+        plain.focus.clear();
+        plain.sources.iter_mut().for_each(|line| line.expectation = None);
+        print!("{}", page(&plain, 2, false));
+        let empty = Inventory::default();
+        println!("=======");
+        let mut none = report(vec![source("10.20.1.7", "10.20.30.40").with(Outcome::Answered, 20166)], &empty);
+        none.totals.messages_udp = 2;
+        print!("{}", page(&none, 2, false));
+        println!("=======");
+        let mut none = report(vec![], &empty);
+        none.ledgers.not_opened.insert("GTP-U".into(), 12);
+        none.ledgers.packets.buckets = vec![("frames", 15), ("other_port", 3), ("not_opened", 12)];
+        print!("{}", page(&none, 2, false));
+    }
 }
