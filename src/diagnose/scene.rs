@@ -283,6 +283,7 @@ pub fn some(names: &[String], at_most: usize) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::missing_panics_doc)] // only tests call it
 pub mod samples {
     //! Small inventories and sources for the tests of diagnoses and formats.
 
@@ -319,6 +320,7 @@ pub mod samples {
     /// Changes a sample.
     pub trait With: Sized {
         /// Sets the transactions of an outcome, with frames for it.
+        #[must_use]
         fn with(self, outcome: Outcome, count: u64) -> Self;
     }
 

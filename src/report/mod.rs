@@ -267,3 +267,39 @@ impl From<Expected<'_>> for Expectation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_has_a_name_of_its_own_and_writes() {
+        let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+        assert_eq!(names, ["text", "json", "csv", "jsonl"]);
+        assert_eq!(FORMATS[0].name, Config::default().format, "the first is the default");
+        for entry in FORMATS {
+            assert_eq!(format(entry.name).map(|found| found.about), Some(entry.about));
+            let mut out = Vec::new();
+            match entry.writer {
+                Writer::Report(write) => {
+                    write(&Report::default(), &Layout { top: 20, color: false, verbose: false }, &mut out).unwrap();
+                }
+                Writer::Rows { header, row } => {
+                    header(&mut out);
+                    row(&RowText::default(), &mut out);
+                }
+            }
+            assert!(out.ends_with(b"\n"), "{}", entry.name);
+        }
+        assert!(format("html").is_none());
+    }
+
+    #[test]
+    fn colour_follows_the_option_the_terminal_and_no_color() {
+        let color =
+            |color, terminal, no_color| Layout::of(&Config { color, ..Config::default() }, terminal, no_color).color;
+        assert!(color(Color::Auto, true, false));
+        assert!(!color(Color::Auto, true, true) && !color(Color::Auto, false, false));
+        assert!(color(Color::Always, false, true) && !color(Color::Never, true, false));
+    }
+}
