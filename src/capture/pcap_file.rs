@@ -114,10 +114,14 @@ pub fn guess_start(reader: &Reader, block: &Block, context: &Context) -> usize {
     'candidates: for candidate in 0..block.limit {
         let mut at = candidate;
         let mut first_seconds = None;
-        for _ in 0..PLAUSIBLE_RECORDS {
+        for index in 0..PLAUSIBLE_RECORDS {
             if at + header > data.len() {
-                // Ran out of block: fewer records than wanted, but all of them fit.
-                return if at > candidate { candidate } else { block.limit };
+                // Ran out of block: believed when the records end with the file, or half of those wanted fit.
+                let believed = index >= PLAUSIBLE_RECORDS / 2 || (block.at_end && at == data.len());
+                if believed && index > 0 {
+                    return candidate;
+                }
+                continue 'candidates;
             }
             let Some((next, seconds)) = plausible(at) else { continue 'candidates };
             // Neighbouring records are close in time.
