@@ -390,7 +390,7 @@ prefix,name,kind,expect
         assert_eq!(
             found[0].says,
             "198.51.100.7 of 198.51.100.0/24 (expect.csv:2) is expected to be refused but was answered 7 times by \
-             10.20.30.40. Beside that it was refused once."
+             10.20.30.40. It was also refused once by 10.20.30.40."
         );
         assert_eq!(found[1].says, "203.0.113.9 is in no inventory line and was answered 3 times by 10.20.30.40.");
     }
@@ -403,8 +403,8 @@ prefix,name,kind,expect
         assert_eq!(found[0].count, 23);
         assert!(
             found[0].says.contains(
-                "turned away 23 times (refused 18, denied with another code 5; 3 of these are REFUSED responses whose \
-                 queries are not in the capture)"
+                "turned away 23 times by 10.20.30.40 (refused 18, denied with another code 5; 3 of these by responses \
+                 whose queries are not in the capture)"
             ),
             "{}",
             found[0].says
@@ -413,7 +413,11 @@ prefix,name,kind,expect
         line.row.refused_unsolicited = 1;
         let found = findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), line]);
         assert_eq!(found[0].count, 1);
-        assert!(found[0].says.contains("refused once; 1 of these is a REFUSED response"), "{}", found[0].says);
+        assert!(
+            found[0].says.contains("refused once by 10.20.30.40 (1 of these by a response whose"),
+            "{}",
+            found[0].says
+        );
     }
 
     #[test]
@@ -468,6 +472,20 @@ prefix,name,kind,expect
             "{}",
             found[0].says
         );
+    }
+
+    #[test]
+    fn what_a_filter_left_out_accuses_nobody() {
+        let inventory = inventory(INVENTORY);
+        let mut report = report(vec![answered("10.20.1.7", 5), refused("192.0.2.45", 187)], &inventory);
+        report.filtered = true;
+        report.ledgers.packets.buckets = vec![("frames", 900), ("not_selected", 3)];
+        let found = diagnose(&report, &inventory, &Limits::default());
+        assert_eq!(
+            kinds(&found),
+            [("unlisted-source-refused", "info", "observed"), ("expected-never-seen", "info", "observed")]
+        );
+        assert!(found[1].says.contains("The filter may be why"), "{}", found[1].says);
     }
 
     #[test]

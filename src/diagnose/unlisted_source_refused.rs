@@ -25,6 +25,8 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
     let mut finding = scene.finding(KIND, Severity::Warning, group, SourceLine::turned_away, refused_frames);
     let fact = fact(class, group, &finding);
     let candidates = match class {
+        // What a filter left out is not absent.
+        _ if scene.report.filtered => Candidates::None,
         Class::Own => Candidates::None,
         Class::Private | Class::Other => candidates(scene, group),
     };
@@ -114,13 +116,13 @@ fn fact(class: Class, group: &[Client<'_>], finding: &Finding) -> String {
     };
     if group.len() == 1 {
         let own = if class == Class::Own { ", an address of a server itself," } else { "" };
-        return format!("{first}{own} was {} by {server} and is in no inventory line.{answered}", tally.turned_away());
+        return format!("{first}{own} was {} and is in no inventory line.{answered}", tally.turned_away(server));
     }
     let most = group.iter().map(|client| client.line.turned_away()).max().unwrap_or_default();
     format!(
-        "{} sources{of_kind} in no inventory line were {} by {server}, most often {first} ({}).{answered}",
+        "{} sources{of_kind} in no inventory line were {}, most often {first} ({}).{answered}",
         group.len(),
-        tally.turned_away(),
+        tally.turned_away(server),
         times(most)
     )
 }

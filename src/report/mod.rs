@@ -99,6 +99,8 @@ pub struct Report {
     pub node: Option<String>,
     /// Why the report does not cover the whole input, when it does not (interrupted).
     pub partial: Option<String>,
+    /// A packet filter chose what was looked at, so that what is not there may have been left out.
+    pub filtered: bool,
     /// One entry per input, in the order they were read.
     pub inputs: Vec<InputReport>,
     /// Where every unit went.

@@ -187,7 +187,7 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         if lines.is_empty() {
             let joined = report.sources.iter().any(|line| line.source.contains(prefix));
             let text = if joined {
-                "NOT KNOWN. It may be among the sources without a response that were joined."
+                "NOT KNOWN. It may be among sources that were joined to prefixes."
             } else {
                 "NOT SEEN. No DNS traffic from it or to it is in this capture; it arrives as another address, or not here."
             };
@@ -255,6 +255,9 @@ fn tables(
             servers.push(line.server);
         }
     }
+    if servers.is_empty() && !more.is_empty() {
+        page.gap()?;
+    }
     for server in &servers {
         let rows: Vec<&SourceLine> = listed.iter().filter(|line| line.server == *server).copied().collect();
         page.gap()?;
@@ -282,7 +285,7 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
     let times: Vec<String> =
         rows.iter().map(|line| clock.range(line.row.refused_first, line.row.refused_last)).collect();
     let widest = |heading: &str, cells: &[String]| cells.iter().map(String::len).max().unwrap_or(0).max(heading.len());
-    let widths = [widest("REFUSED", &refused), widest("ANSWERED", &answered), widest("REFUSED FROM..TO", &times)];
+    let widths = [widest("REFUSED", &refused), widest("ANSWERED", &answered), widest("TURNED AWAY (UTC)", &times)];
     let numbers = |refused: &str, answered: &str, times: &str| {
         format!("{refused:>0$}  {answered:>1$}  {times:<2$}", widths[0], widths[1], widths[2])
     };
@@ -290,7 +293,7 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
     page.line(&format!(
         "{:<SOURCE_WIDTH$}  {}  {}",
         "SOURCE THE SERVER SAW",
-        numbers("REFUSED", "ANSWERED", "REFUSED FROM..TO"),
+        numbers("REFUSED", "ANSWERED", "TURNED AWAY (UTC)"),
         if expected { "EXPECTED" } else { "" }
     ))?;
     for (index, line) in rows.iter().enumerate() {
@@ -626,7 +629,7 @@ REFUSED 1,313 of 21,493 client queries (6.1 %), 4 sources; answered 20,175,
   Inventory: unlisted
 
 AT 10.20.30.40
-SOURCE THE SERVER SAW  REFUSED  ANSWERED  REFUSED FROM..TO    EXPECTED
+SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)   EXPECTED
 192.0.2.45               1,187         0  09:04:11..09:04:39  unlisted
   also unanswered 3
 2001:db8:1234:5678:9abc:def0:1234:5678
@@ -637,7 +640,7 @@ SOURCE THE SERVER SAW  REFUSED  ANSWERED  REFUSED FROM..TO    EXPECTED
 Not turned away: 1 source, answered 20,166
 
 CRITICAL unlisted-source-refused-1 (inferred)
-  Observed: 3 sources in no inventory line were turned away 1314 times (refused
+  Observed: 3 sources in no inventory line were turned away 1314 times by
 ";
         assert!(text.starts_with(start), "{text}");
         let end = "
@@ -691,7 +694,7 @@ Ledgers closed; what the kernel dropped is unavailable
         report.sources[1].row.refused_frames[0].frame = 1_234_567;
         assert_eq!(
             line(&report, "SOURCE"),
-            "SOURCE THE SERVER SAW  REFUSED  ANSWERED  REFUSED FROM..TO|SOURCE THE SERVER SAW  REFUSED  ANSWERED  REFUSED FROM..TO"
+            "SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)|SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)"
         );
         let text = page(&report, 2, false);
         assert!(text.contains("\n  server.pcap: frame.number in {2, 4, 6, 8,"), "{text}");
@@ -750,7 +753,7 @@ Ledgers closed; what the kernel dropped is unavailable
     fn a_client_among_joined_sources_is_not_called_unseen() {
         let mut report = plain(vec![source("10.0.0.0/8", "10.20.30.40").with(Outcome::Unanswered, 9)]);
         report.focus = vec!["10.21.5.18/32".parse().unwrap()];
-        assert!(line(&report, "10.21.5.18").starts_with("10.21.5.18: NOT KNOWN. It may be among the sources"));
+        assert!(line(&report, "10.21.5.18").starts_with("10.21.5.18: NOT KNOWN. It may be among sources"));
     }
 
     #[test]
