@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides anything: formats print what earlier stages stated, in words no stronger than its grade.
 
+pub mod accounts;
 pub mod csv;
 pub mod json;
 pub mod jsonl;
