@@ -42,7 +42,8 @@ impl Console for StandardError {
 /// Runs `read` and returns the exit code. Set `interrupted` from a signal handler to end with what was read so far.
 pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
     let inventory = Inventory::load(&config.expect)?;
-    let identities = FileIdentity::of_paths(config.inputs.iter().map(std::path::PathBuf::as_path));
+    let read = config.inputs.iter().chain(&config.expect);
+    let identities = FileIdentity::of_paths(read.map(std::path::PathBuf::as_path));
     let output = output::prepare(config, &identities)?;
     let (inputs, ranks, failed) = open_inputs(config, console)?;
     if inputs.is_empty() {

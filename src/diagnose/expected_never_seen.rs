@@ -24,10 +24,12 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     }
     let unknown = scene.lines(Presence::Unknown).count();
     let expected = absent.len() + unknown + scene.lines(Presence::Seen).count();
-    let unlisted_refused = scene
-        .clients
-        .iter()
-        .any(|client| matches!(client.expected, Expected::Unlisted) && client.line.turned_away() > 0);
+    // What a filter left out is not missing, and no cause for alarm.
+    let unlisted_refused = !scene.report.filtered
+        && scene
+            .clients
+            .iter()
+            .any(|client| matches!(client.expected, Expected::Unlisted) && client.line.turned_away() > 0);
     let servers: BTreeSet<IpAddr> = scene.clients.iter().map(|client| client.line.server).collect();
     let names: Vec<String> = absent.iter().map(|row| describe(row)).collect();
     let mut says = match names.as_slice() {
@@ -37,8 +39,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     };
     let _ = write!(says, ", in {}. {}", scene.window(), scene.caveats());
     if unknown > 0 {
-        let _ =
-            write!(says, " Of {unknown} more it is not known, because many sources without a response were joined.");
+        let _ = write!(says, " Of {unknown} more it is not known, because sources were joined to prefixes.");
     }
     let advice = if unlisted_refused {
         "Sources in no inventory line were refused in the same capture: clients of these prefixes may arrive as other \

@@ -36,9 +36,9 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
             count => format!("{count} queries of it were answered"),
         };
         format!(
-            "{first}, {what} {}, is expected to be allowed but was {} by {server}; {answered}.",
+            "{first}, {what} {}, is expected to be allowed but was {}; {answered}.",
             row.describe(),
-            tally.turned_away()
+            tally.turned_away(server)
         )
     } else {
         let answered = match (starved, tally.answered) {
@@ -49,10 +49,10 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
             }
         };
         format!(
-            "{} sources of {} are expected to be allowed but were {} by {server}; {answered}.",
+            "{} sources of {} are expected to be allowed but were {}; {answered}.",
             group.len(),
             row.describe(),
-            tally.turned_away()
+            tally.turned_away(server)
         )
     };
     finding.advice = Some(if starved > 0 {

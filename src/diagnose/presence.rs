@@ -11,7 +11,7 @@ use std::net::IpAddr;
 pub enum Presence {
     /// A source lies in its own network, in none of its more specific lines; or in its `outside`.
     Seen,
-    /// Sources without a response were joined to a prefix that touches it: it may or may not have been among them.
+    /// Sources were joined, for want of room, to a prefix that touches it: it may or may not have been among them.
     Unknown,
     /// Neither.
     Absent,

@@ -26,7 +26,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
                 1 => format!("{} of {} was", finding.subject.sources[0], row.describe()),
                 count => format!("{count} sources of {} were", row.describe()),
             };
-            finding.says = format!("{who} {} by {server}, as expected.", Tally::of(group).turned_away());
+            finding.says = format!("{who} {}, as expected.", Tally::of(group).turned_away(*server));
             finding
         })
         .collect()

@@ -169,14 +169,19 @@ impl<'a> Scene<'a> {
     /// What was looked at: frames and times.
     pub fn window(&self) -> String {
         let totals = &self.report.totals;
-        let digits = self.report.time_digits;
-        let show = |time: Timestamp| time.to_rfc3339(digits);
+        let show = |time: Timestamp| time.to_rfc3339(0);
         let mut text = match totals.frames {
             1 => "1 frame".to_owned(),
             frames => format!("{frames} frames"),
         };
-        if let (Some(first), Some(last)) = (totals.first, totals.last) {
-            let _ = write!(text, " from {} to {}", show(first), show(last));
+        match (totals.first, totals.last) {
+            (Some(first), Some(last)) if first == last => {
+                let _ = write!(text, " at {}", show(first));
+            }
+            (Some(first), Some(last)) => {
+                let _ = write!(text, " from {} to {}", show(first), show(last));
+            }
+            _ => {}
         }
         text
     }
@@ -192,6 +197,9 @@ impl<'a> Scene<'a> {
         }
         if left_out > 0 {
             let _ = write!(text, " {left_out} of its frames were left out by filter or time.");
+        }
+        if self.report.filtered && left_out > 0 {
+            text.push_str(" The filter may be why something is missing.");
         }
         if self.report.partial.is_some() || self.report.inputs.iter().any(|input| !input.damage.is_empty()) {
             text.push_str(" It was not read to its end.");
@@ -224,23 +232,21 @@ impl Tally {
         })
     }
 
-    /// `refused 187 times`; denials and responses without a captured query are said apart.
-    pub fn turned_away(&self) -> String {
-        let apart = |count: u64| match count {
-            0 => String::new(),
-            1 => "; 1 of these is a REFUSED response whose query is not in the capture".to_owned(),
-            count => format!("; {count} of these are REFUSED responses whose queries are not in the capture"),
-        };
-        if self.denied == 0 {
-            return format!("refused {}{}", times(self.refused + self.unsolicited), apart(self.unsolicited));
+    /// `refused 187 times by 10.20.30.40`; denials and responses without a captured query are said apart.
+    pub fn turned_away(&self, by: IpAddr) -> String {
+        let refused = self.refused + self.unsolicited;
+        let mut apart = Vec::new();
+        if self.denied > 0 {
+            apart.push(format!("refused {refused}, denied with another code {}", self.denied));
         }
-        format!(
-            "turned away {} (refused {}, denied with another code {}{})",
-            times(self.refused + self.denied + self.unsolicited),
-            self.refused + self.unsolicited,
-            self.denied,
-            apart(self.unsolicited)
-        )
+        match self.unsolicited {
+            0 => {}
+            1 => apart.push("1 of these by a response whose query is not in the capture".to_owned()),
+            count => apart.push(format!("{count} of these by responses whose queries are not in the capture")),
+        }
+        let apart = if apart.is_empty() { String::new() } else { format!(" ({})", apart.join("; ")) };
+        let what = if self.denied == 0 { "refused" } else { "turned away" };
+        format!("{what} {} by {by}{apart}", times(refused + self.denied))
     }
 }
 
@@ -278,6 +284,7 @@ pub fn some(names: &[String], at_most: usize) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::missing_panics_doc)] // only tests call it
 pub mod samples {
     //! Small inventories and sources for the tests of diagnoses and formats.
 
@@ -302,7 +309,11 @@ pub mod samples {
             source,
             server: server.parse().unwrap(),
             leg: Leg::Client,
-            row: crate::sources::SourceRow { first: Some(at(0)), last: Some(at(30)), ..Default::default() },
+            row: crate::sources::SourceRow {
+                first: Some(at(0)),
+                last: Some(at(30)),
+                ..crate::sources::SourceRow::default()
+            },
             expectation: None,
         }
     }
@@ -310,6 +321,7 @@ pub mod samples {
     /// Changes a sample.
     pub trait With: Sized {
         /// Sets the transactions of an outcome, with frames for it.
+        #[must_use]
         fn with(self, outcome: Outcome, count: u64) -> Self;
     }
 
@@ -347,7 +359,7 @@ pub mod samples {
                 first: Some(at(0)),
                 last: Some(at(30)),
                 bytes: 90_000,
-                ..Default::default()
+                ..crate::report::InputReport::default()
             }],
             ..Report::default()
         };

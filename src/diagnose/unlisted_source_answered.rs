@@ -46,24 +46,19 @@ fn against_a_line(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding
         1 => (finding.subject.sources[0].clone(), "is", "was"),
         count => (format!("{count} sources"), "are", "were"),
     };
+    let server = group[0].line.server;
     let refused = match tally.refused + tally.denied + tally.unsolicited {
         0 => String::new(),
-        _ => format!(
-            " Beside that {was_they} {}.",
-            tally.turned_away(),
-            was_they = if group.len() == 1 { "it was" } else { "they were" }
-        ),
+        _ => format!(" {} also {}.", if group.len() == 1 { "It was" } else { "They were" }, tally.turned_away(server)),
     };
     finding.says = format!(
-        "{who} of {} {is} expected to be refused but {was} answered {} by {}.{refused}",
+        "{who} of {} {is} expected to be refused but {was} answered {} by {server}.{refused}",
         row.describe(),
-        times(tally.answered),
-        group[0].line.server
+        times(tally.answered)
     );
     finding.advice = Some(format!(
-        "Look up {} in the access rules of {}: which rule admits it? If it should be answered, change {}.",
+        "Look up {} in the access rules of {server}: which rule admits it? If it should be answered, change {}.",
         finding.subject.sources[0],
-        group[0].line.server,
         row.rule()
     ));
     finding

@@ -24,34 +24,42 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
 fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
     let mut finding = scene.finding(KIND, Severity::Warning, group, SourceLine::turned_away, refused_frames);
     let fact = fact(class, group, &finding);
-    let alone = group.len() == 1;
-    let who = if alone { finding.subject.sources[0].clone() } else { "one or more of these sources".to_owned() };
     let candidates = match class {
-        Class::Own => Candidates::Irrelevant,
-        Class::Private | Class::Other => candidates(scene),
+        // What a filter left out is not absent.
+        _ if scene.report.filtered => Candidates::None,
+        Class::Own => Candidates::None,
+        Class::Private | Class::Other => candidates(scene, group),
     };
     match candidates {
         Candidates::One(row) => {
             let prefix = show_prefix(row.prefix);
+            let possible: Vec<&Client<'_>> = group.iter().filter(|client| may_arrive_as(row, client)).collect();
+            let (who, whom) = match possible.as_slice() {
+                [only] => (show_prefix(only.line.source), show_prefix(only.line.source)),
+                some if some.len() == group.len() => {
+                    ("one or more of these sources".to_owned(), "these addresses".to_owned())
+                }
+                some => (format!("one or more of the {} IPv4 sources", some.len()), "these addresses".to_owned()),
+            };
             finding.severity = Severity::Critical;
             finding.grade = Grade::Inferred;
             finding.subject.prefixes = vec![prefix.clone()];
             finding.says = format!(
-                "Observed: {fact} Observed: no DNS traffic from {} in the same {}. Inferred: clients of {prefix} may \
-                 arrive as {who}; other explanations remain: {}, and nobody in {prefix} may have asked meanwhile. {}",
+                "Observed: {fact} Observed: no DNS traffic from {} in the same {}. {} Inferred: clients of {prefix} \
+                 may arrive as {who}; other explanations remain: {}, and nobody in {prefix} may have asked meanwhile.",
                 row.describe(),
                 scene.duration(),
-                if alone { "it may be a stranger" } else { "they may be strangers" },
-                scene.caveats()
+                scene.caveats(),
+                if possible.len() == 1 { "it may be a stranger" } else { "they may be strangers" },
             );
             finding.advice = Some(format!(
-                "Ask who owns {}. Capture on both sides of the translation that clients of {prefix} pass, at the same \
-                 time, or look into that device's translation table. Admitting a translated address admits everyone \
-                 behind it.",
-                if alone { who } else { "these addresses".to_owned() },
+                "Ask who owns {whom}. Capture on both sides of the translation that clients of {prefix} pass, at the \
+                 same time, or look into that device's translation table. Admitting a translated address admits \
+                 everyone behind it."
             ));
         }
         Candidates::Several(count) => {
+            let who = if group.len() == 1 { "this source" } else { "one of these sources" };
             finding.says = format!(
                 "{fact} {count} expected prefixes were not seen in the same {} (expected-never-seen); which of them \
                  arrives as {who}, if any does, is not shown.",
@@ -63,7 +71,7 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
                     .to_owned(),
             );
         }
-        Candidates::None | Candidates::Irrelevant => {
+        Candidates::None => {
             finding.says = fact;
             (finding.severity, finding.advice) = match class {
                 Class::Private => (
@@ -108,38 +116,41 @@ fn fact(class: Class, group: &[Client<'_>], finding: &Finding) -> String {
     };
     if group.len() == 1 {
         let own = if class == Class::Own { ", an address of a server itself," } else { "" };
-        return format!("{first}{own} was {} by {server} and is in no inventory line.{answered}", tally.turned_away());
+        return format!("{first}{own} was {} and is in no inventory line.{answered}", tally.turned_away(server));
     }
     let most = group.iter().map(|client| client.line.turned_away()).max().unwrap_or_default();
     format!(
-        "{} sources{of_kind} in no inventory line were {} by {server}, most often {first} ({}).{answered}",
+        "{} sources{of_kind} in no inventory line were {}, most often {first} ({}).{answered}",
         group.len(),
-        tally.turned_away(),
+        tally.turned_away(server),
         times(most)
     )
 }
 
-/// Which expected prefixes may be behind an unlisted source.
+/// Which expected prefixes may be behind unlisted sources.
 enum Candidates<'a> {
-    /// Every one was seen as itself.
+    /// Every one was seen as itself, or cannot arrive as one of these.
     None,
     /// This is the only one that was not seen.
     One(&'a Row),
     /// So many were not, or may not have been, seen.
     Several(usize),
-    /// Nobody can arrive as this source.
-    Irrelevant,
 }
 
 /// The expected prefixes of clients that were not seen. One that may have been seen is a candidate all the same, but is
 /// never named.
-fn candidates<'a>(scene: &Scene<'a>) -> Candidates<'a> {
-    let clients = |row: &&Row| row.kind != Kind::Server;
-    let absent: Vec<&Row> = scene.lines(Presence::Absent).filter(clients).collect();
-    let unknown = scene.lines(Presence::Unknown).filter(clients).count();
+fn candidates<'a>(scene: &Scene<'a>, group: &[Client<'_>]) -> Candidates<'a> {
+    let possible = |row: &&Row| row.kind != Kind::Server && group.iter().any(|client| may_arrive_as(row, client));
+    let absent: Vec<&Row> = scene.lines(Presence::Absent).filter(possible).collect();
+    let unknown = scene.lines(Presence::Unknown).filter(possible).count();
     match (absent.as_slice(), unknown) {
         ([], 0) => Candidates::None,
         ([row], 0) => Candidates::One(row),
         (absent, unknown) => Candidates::Several(absent.len() + unknown),
     }
+}
+
+/// True unless the address family rules it out: IPv6 clients also arrive as IPv4 (NAT64), IPv4 clients not as IPv6.
+fn may_arrive_as(row: &Row, client: &Client<'_>) -> bool {
+    row.prefix.addr().is_ipv6() || client.line.source.addr().is_ipv4()
 }

@@ -5,7 +5,6 @@ use crate::config::{Config, Outcome};
 use crate::decode::name::NameFault;
 use crate::decode::{Bucket, Tally, link};
 use crate::expect::Inventory;
-use crate::expect::inventory::Expected;
 use crate::pipeline::LaneResult;
 use crate::sources::{Leg, SourceRow, Sources};
 use crate::transact::Counts;
@@ -121,6 +120,12 @@ pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Le
         },
         sources: source_lines(sources, legs, inventory),
         focus: config.clients.clone(),
+        focus_expectations: if inventory.is_empty() {
+            Vec::new()
+        } else {
+            config.clients.iter().map(|prefix| Expectation::from(inventory.decide_prefix(*prefix))).collect()
+        },
+        filtered: config.filter.is_some(),
         inputs: inputs.into_iter().map(|(input, lane)| input_report(input, lane, config.allow_cut_tail)).collect(),
         ..Report::default()
     };
@@ -265,19 +270,9 @@ fn source_lines(sources: &Sources, legs: &Legs, inventory: &Inventory) -> Vec<So
             server,
             leg: legs.leg(source.addr(), server),
             row,
-            expectation: (!inventory.is_empty()).then(|| expectation(inventory.decide_prefix(source))),
+            expectation: (!inventory.is_empty()).then(|| Expectation::from(inventory.decide_prefix(source))),
         })
         .collect();
     lines.sort_by_key(|line| (line.leg, std::cmp::Reverse(line.row.count(Outcome::Refused)), line.source, line.server));
     lines
-}
-
-fn expectation(expected: Expected<'_>) -> Expectation {
-    let row = expected.row();
-    Expectation {
-        expected: expected.word(),
-        rule: expected.rule(),
-        name: row.map_or_else(String::new, |row| row.name.clone()),
-        kind: row.map_or("", |row| row.kind.name()),
-    }
 }

@@ -23,9 +23,22 @@ pub fn row(row: &RowText, out: &mut Vec<u8>) {
 }
 
 /// Appends one record, quoted where necessary, with the line end of RFC 4180.
-fn record<'a>(cells: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
-    let mut writer =
-        csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).buffer_capacity(512).from_writer(&mut *out);
+fn record<'a>(cells: impl Iterator<Item = &'a [u8]> + Clone, out: &mut Vec<u8>) {
+    // Most records need no quotes, and a writer per record costs more than the record.
+    let start = out.len();
+    let plain = cells.clone().enumerate().all(|(index, cell)| {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(cell);
+        !cell.iter().any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n'))
+    });
+    if plain {
+        out.extend_from_slice(b"\r\n");
+        return;
+    }
+    out.truncate(start);
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(&mut *out);
     // Writing to memory cannot fail, and one record cannot have a different number of cells than the others.
     let written = writer.write_record(cells).and_then(|()| Ok(writer.flush()?));
     debug_assert!(written.is_ok());

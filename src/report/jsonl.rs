@@ -69,7 +69,7 @@ mod tests {
         }
         let mut out = Vec::new();
         row(&sample, &mut out);
-        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(out.iter().position(|byte| *byte == b'\n'), Some(out.len() - 1), "one line");
         let value: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["rtt_us"], -12.5);
         assert_eq!(value["id"], 59821);

@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides anything: formats print what earlier stages stated, in words no stronger than its grade.
 
+pub mod accounts;
 pub mod build;
 pub mod csv;
 pub mod json;
@@ -101,6 +102,8 @@ pub struct Report {
     pub node: Option<String>,
     /// Why the report does not cover the whole input, when it does not (interrupted).
     pub partial: Option<String>,
+    /// A packet filter chose what was looked at, so that what is not there may have been left out.
+    pub filtered: bool,
     /// One entry per input, in the order they were read.
     pub inputs: Vec<InputReport>,
     /// Where every unit went.
@@ -267,5 +270,41 @@ impl From<Expected<'_>> for Expectation {
             name: row.map(|row| row.name.clone()).unwrap_or_default(),
             kind: row.map_or("", |row| row.kind.name()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_has_a_name_of_its_own_and_writes() {
+        let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+        assert_eq!(names, ["text", "json", "csv", "jsonl"]);
+        assert_eq!(FORMATS[0].name, Config::default().format, "the first is the default");
+        for entry in FORMATS {
+            assert_eq!(format(entry.name).map(|found| found.about), Some(entry.about));
+            let mut out = Vec::new();
+            match entry.writer {
+                Writer::Report(write) => {
+                    write(&Report::default(), &Layout { top: 20, color: false, verbose: false }, &mut out).unwrap();
+                }
+                Writer::Rows { header, row } => {
+                    header(&mut out);
+                    row(&RowText::default(), &mut out);
+                }
+            }
+            assert!(out.ends_with(b"\n"), "{}", entry.name);
+        }
+        assert!(format("html").is_none());
+    }
+
+    #[test]
+    fn colour_follows_the_option_the_terminal_and_no_color() {
+        let color =
+            |color, terminal, no_color| Layout::of(&Config { color, ..Config::default() }, terminal, no_color).color;
+        assert!(color(Color::Auto, true, false));
+        assert!(!color(Color::Auto, true, true) && !color(Color::Auto, false, false));
+        assert!(color(Color::Always, false, true) && !color(Color::Never, true, false));
     }
 }

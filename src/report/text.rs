@@ -1,12 +1,13 @@
 //! A report to text for the person who holds the pager: the answer first, then who, then why, then the accounts.
 
+use super::accounts;
 use super::page::{Clock, Ink, Page, WIDTH, counted, grouped, percent};
-use super::{Expectation, Format, InputReport, Layout, Ledger, Report, SourceLine, Writer};
+use super::{Expectation, Format, InputReport, Layout, Report, SourceLine, Writer};
 use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;
 use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
-use crate::sources::{FrameRef, Leg};
+use crate::sources::Leg;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -38,7 +39,7 @@ pub fn write(report: &Report, layout: &Layout, out: &mut dyn Write) -> io::Resul
     tables(&mut page, report, layout, clock, &clients)?;
     findings(&mut page, report, layout)?;
     apart(&mut page, report)?;
-    accounts(&mut page, report)
+    accounts::write(&mut page, &report.ledgers)
 }
 
 //------------ What was read -------------------------------------------------
@@ -108,42 +109,47 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
             .collect();
         parts.join(", ")
     };
-    if asked == 0 && without_query == 0 {
-        page.inked(Some(Ink::Bold), "NO CLIENT QUERIES ", "to one of our servers were seen", 2)?;
-    } else if refused == 0 && without_query == 0 {
-        page.inked(
-            Some(Ink::Green),
-            "NOTHING REFUSED ",
-            &format!("of {} {what}: {}", grouped(asked), others(&[Outcome::Refused])),
-            2,
-        )?;
-    } else {
-        let sources: BTreeSet<IpNet> = clients
-            .iter()
-            .filter(|line| line.turned_away() > line.count(Outcome::Denied))
-            .map(|line| line.source)
-            .collect();
-        let mut text = format!(
-            "{} of {} {what} ({}), {}",
-            grouped(refused),
-            grouped(asked),
-            percent(refused, asked),
-            counted(sources.len() as u64, "source", "sources")
-        );
-        let others = others(&[Outcome::Refused]);
-        if !others.is_empty() {
-            let _ = write!(text, "; {others}");
-        }
+    let others = others(&[Outcome::Refused]);
+    let of_asked = match asked {
+        0 => "no client query is in the capture".to_owned(),
+        asked if others.is_empty() => format!("{} {what}", grouped(asked)),
+        asked => format!("{} {what}: {others}", grouped(asked)),
+    };
+    let away: BTreeSet<IpNet> = clients
+        .iter()
+        .filter(|line| line.count(Outcome::Refused) + line.row.refused_unsolicited > 0)
+        .map(|line| line.source)
+        .collect();
+    let sources = counted(away.len() as u64, "source", "sources");
+    if refused > 0 {
+        let tail = if others.is_empty() { String::new() } else { format!("; {others}") };
+        let share = percent(refused, asked);
+        let text = format!("{} of {} {what} ({share}), {sources}{tail}", grouped(refused), grouped(asked));
         page.inked(Some(Ink::Red), "REFUSED ", &text, 2)?;
+        if without_query > 0 {
+            let responses = counted(without_query, "more REFUSED response", "more REFUSED responses");
+            page.wrapped("  ", &format!("{responses} whose query is not in the capture"), 2)?;
+        }
+        return Ok(());
     }
     if without_query > 0 {
-        let text = format!(
-            "{} beside that, whose query is not in the capture",
-            counted(without_query, "REFUSED response", "REFUSED responses")
-        );
-        page.wrapped("  ", &text, 2)?;
+        let responses = counted(without_query, "response", "responses");
+        let text = format!("{responses} to {sources}, without their queries in the capture; {of_asked}");
+        return page.inked(Some(Ink::Red), "REFUSED ", &text, 2);
     }
-    Ok(())
+    if asked == 0 {
+        let responses: u64 = clients.iter().map(|line| line.count(Outcome::Unsolicited)).sum();
+        let text = match responses {
+            0 => "are in the capture".to_owned(),
+            responses => {
+                format!("are in the capture, only {} without a query", counted(responses, "response", "responses"))
+            }
+        };
+        return page.inked(Some(Ink::Bold), "NO CLIENT QUERIES ", &text, 2);
+    }
+    let silent_ways = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
+    let ink = if silent_ways.iter().any(|outcome| sum(*outcome) > 0) { Ink::Yellow } else { Ink::Green };
+    page.inked(Some(ink), "NOTHING REFUSED ", &format!("of {of_asked}"), 2)
 }
 
 /// Says what was in the capture instead of DNS.
@@ -161,7 +167,7 @@ fn no_dns(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         .collect();
     for (bucket, count) in report.ledgers.packets.buckets.iter().skip(1) {
         if *count > 0 && *bucket != "not_opened" {
-            parts.push(format!("{} {}", bucket.replace('_', " "), grouped(*count)));
+            parts.push(format!("{bucket} {}", grouped(*count)));
         }
     }
     let frames = counted(report.totals.frames, "frame", "frames");
@@ -182,7 +188,7 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         if lines.is_empty() {
             let joined = report.sources.iter().any(|line| line.source.contains(prefix));
             let text = if joined {
-                "NOT KNOWN. It may be among the sources without a response that were joined."
+                "NOT KNOWN. It may be among sources that were joined to prefixes."
             } else {
                 "NOT SEEN. No DNS traffic from it or to it is in this capture; it arrives as another address, or not here."
             };
@@ -190,7 +196,13 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         } else {
             let (clients, others): (Vec<&SourceLine>, Vec<&SourceLine>) =
                 lines.iter().partition(|line| line.leg == Leg::Client);
-            page.inked(Some(Ink::Bold), &format!("{name}: "), &format!("SEEN. {}", outcomes(&clients, &others)), 2)?;
+            let mut text = format!("SEEN: {}", outcomes(&clients));
+            let elsewhere: u64 = others.iter().map(|line| line.transactions()).sum();
+            if elsewhere > 0 {
+                let _ = write!(text, "; {} on other legs", counted(elsewhere, "transaction", "transactions"));
+            }
+            page.inked(Some(Ink::Bold), &format!("{name}: "), &text, 2)?;
+            all_frames(page, report, &clients)?;
         }
         if let Some(expectation) = report.focus_expectations.get(index) {
             page.wrapped("  Inventory: ", &describe_expectation(expectation), 4)?;
@@ -199,28 +211,17 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-/// What happened to sources, and how often on another leg.
-fn outcomes(clients: &[&SourceLine], others: &[&SourceLine]) -> String {
-    let sum = |lines: &[&SourceLine], outcome: Outcome| -> u64 { lines.iter().map(|line| line.count(outcome)).sum() };
-    let parts: Vec<String> = Outcome::ALL
-        .iter()
-        .filter(|(_, outcome)| sum(clients, *outcome) > 0)
-        .map(|(name, outcome)| format!("{name} {}", grouped(sum(clients, *outcome))))
-        .collect();
-    let sources: BTreeSet<IpNet> = clients.iter().map(|line| line.source).collect();
-    let mut text = String::new();
-    if sources.len() > 1 {
-        let _ = write!(text, "{}: ", counted(sources.len() as u64, "source", "sources"));
+/// What happened to sources: `2 sources, refused 7, answered 3`.
+fn outcomes(lines: &[&SourceLine]) -> String {
+    let sources: BTreeSet<IpNet> = lines.iter().map(|line| line.source).collect();
+    let mut parts = vec![counted(sources.len() as u64, "source", "sources")];
+    for (name, outcome) in Outcome::ALL {
+        let count: u64 = lines.iter().map(|line| line.count(outcome)).sum();
+        if count > 0 {
+            parts.push(format!("{name} {}", grouped(count)));
+        }
     }
-    text.push_str(&parts.join(", "));
-    if parts.is_empty() {
-        text.push_str("Nothing on the client leg");
-    }
-    let elsewhere: u64 = others.iter().map(|line| line.transactions()).sum();
-    if elsewhere > 0 {
-        let _ = write!(text, "; {} on other legs", counted(elsewhere, "transaction", "transactions"));
-    }
-    text + "."
+    parts.join(", ")
 }
 
 /// `unlisted`, or `allow by expect.csv:3 (vpn)`.
@@ -255,6 +256,9 @@ fn tables(
             servers.push(line.server);
         }
     }
+    if servers.is_empty() && !more.is_empty() {
+        page.gap()?;
+    }
     for server in &servers {
         let rows: Vec<&SourceLine> = listed.iter().filter(|line| line.server == *server).copied().collect();
         page.gap()?;
@@ -269,18 +273,7 @@ fn tables(
         ))?;
     }
     if !kept_out.is_empty() && !shown.is_empty() {
-        let sources: BTreeSet<IpNet> = kept_out.iter().map(|line| line.source).collect();
-        page.wrapped(
-            "Not turned away: ",
-            &format!(
-                "{}; {}",
-                counted(sources.len() as u64, "source", "sources"),
-                outcomes(&kept_out, &[])
-                    .split_once(": ")
-                    .map_or_else(|| outcomes(&kept_out, &[]), |(_, rest)| rest.to_owned())
-            ),
-            2,
-        )?;
+        page.wrapped("Not turned away: ", &outcomes(&kept_out), 2)?;
     }
     Ok(())
 }
@@ -293,7 +286,7 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
     let times: Vec<String> =
         rows.iter().map(|line| clock.range(line.row.refused_first, line.row.refused_last)).collect();
     let widest = |heading: &str, cells: &[String]| cells.iter().map(String::len).max().unwrap_or(0).max(heading.len());
-    let widths = [widest("REFUSED", &refused), widest("ANSWERED", &answered), widest("REFUSED FROM..TO", &times)];
+    let widths = [widest("REFUSED", &refused), widest("ANSWERED", &answered), widest("TURNED AWAY (UTC)", &times)];
     let numbers = |refused: &str, answered: &str, times: &str| {
         format!("{refused:>0$}  {answered:>1$}  {times:<2$}", widths[0], widths[1], widths[2])
     };
@@ -301,7 +294,7 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
     page.line(&format!(
         "{:<SOURCE_WIDTH$}  {}  {}",
         "SOURCE THE SERVER SAW",
-        numbers("REFUSED", "ANSWERED", "REFUSED FROM..TO"),
+        numbers("REFUSED", "ANSWERED", "TURNED AWAY (UTC)"),
         if expected { "EXPECTED" } else { "" }
     ))?;
     for (index, line) in rows.iter().enumerate() {
@@ -314,12 +307,13 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
         match &line.expectation {
             None => page.line(&row)?,
             Some(expectation) => {
-                let short = format!("{row}  {} {}", expectation.expected, escape_text(&expectation.rule));
-                if short.trim_end().chars().count() <= WIDTH && expectation.name.is_empty() {
+                let rule = escape_text(&expectation.rule);
+                let short = format!("{row}  {} {rule}", expectation.expected);
+                if short.trim_end().chars().count() <= WIDTH {
                     page.line(&short)?;
                 } else {
                     page.line(&format!("{row}  {}", expectation.expected))?;
-                    page.wrapped("  ", &describe_expectation(expectation), 4)?;
+                    page.wrapped("  expected by ", &rule, 4)?;
                 }
             }
         }
@@ -329,14 +323,7 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
     }
     // With findings the frames stand beside what they show.
     if report.findings.is_empty() {
-        let frames: Vec<FrameRef> = rows.iter().flat_map(|line| line.row.refused_frames.iter().copied()).collect();
-        let mut by_input: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
-        for frame in frames {
-            by_input.entry(frame.input as usize).or_default().insert(frame.frame);
-        }
-        for (input, frames) in by_input {
-            wireshark(page, report, input, frames.into_iter())?;
-        }
+        all_frames(page, report, rows)?;
     }
     Ok(())
 }
@@ -353,6 +340,15 @@ fn also(line: &SourceLine) -> Option<String> {
         parts.push(format!("REFUSED without its query {}", grouped(line.row.refused_unsolicited)));
     }
     (!parts.is_empty()).then(|| format!("also {}", parts.join(", ")))
+}
+
+/// The frames of refusals of several sources, input by input.
+fn all_frames(page: &mut Page<'_>, report: &Report, lines: &[&SourceLine]) -> io::Result<()> {
+    let mut by_input: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
+    for frame in lines.iter().flat_map(|line| &line.row.refused_frames) {
+        by_input.entry(frame.input as usize).or_default().insert(frame.frame);
+    }
+    by_input.into_iter().try_for_each(|(input, frames)| wireshark(page, report, input, frames.into_iter()))
 }
 
 /// Frames as a display filter that can be pasted into Wireshark, as many as fit on the line.
@@ -388,7 +384,9 @@ fn findings(page: &mut Page<'_>, report: &Report, layout: &Layout) -> io::Result
         };
         let lead = finding.severity.name().to_uppercase();
         page.inked(Some(ink), &format!("{lead} "), &format!("{} ({})", finding.id, finding.grade.name()), 2)?;
-        page.wrapped("  ", &escape_text(&finding.says), 2)?;
+        for sentence in statements(&escape_text(&finding.says)) {
+            page.wrapped("  ", sentence, 4)?;
+        }
         members(page, finding)?;
         for (input, frames) in &finding.frames {
             wireshark(page, report, *input, frames.iter().copied())?;
@@ -404,6 +402,21 @@ fn findings(page: &mut Page<'_>, report: &Report, layout: &Layout) -> io::Result
             page.line(&format!("and {} (--top, --format json)", counted(more, "more finding", "more findings")))
         }
     }
+}
+
+/// A finding's text in pieces, each of which says by itself how surely it is known.
+fn statements(says: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for (at, _) in says.match_indices(". ") {
+        let next = at + 2;
+        if says[next..].starts_with("Observed: ") || says[next..].starts_with("Inferred: ") {
+            pieces.push(&says[start..=at]);
+            start = next;
+        }
+    }
+    pieces.push(&says[start..]);
+    pieces
 }
 
 /// The sources of a finding about several.
@@ -456,72 +469,230 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     lines.iter().try_for_each(|(lead, text)| page.wrapped(lead, text, 2))
 }
 
-//------------ The accounts --------------------------------------------------
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::diagnose::diagnose;
+    use crate::diagnose::samples::{With, inventory, report, source};
+    use crate::expect::Inventory;
+    use crate::report::Ledger;
 
-/// Every ledger on a line or two, buckets of 0 left out.
-fn accounts(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
-    let ledgers = &report.ledgers;
-    let all = [
-        ("packets", &ledgers.packets),
-        ("messages", &ledgers.messages),
-        ("matches", &ledgers.matches),
-        ("bytes", &ledgers.bytes),
-        ("outputs", &ledgers.outputs),
-    ];
-    page.gap()?;
-    let open: Vec<&str> =
-        all.iter().filter(|(_, ledger)| !ledger.closed && !ledger.buckets.is_empty()).map(|(name, _)| *name).collect();
-    if open.is_empty() {
-        page.line("Ledgers closed; what the kernel dropped is unavailable")?;
-    } else {
-        let text = format!("{}. This is a fault of dnsrefused; its counts cannot be relied on", open.join(", "));
-        page.inked(Some(Ink::Red), "LEDGERS NOT CLOSED ", &text, 2)?;
+    /// The page of a report, without colour unless asked for.
+    fn page(report: &Report, top: usize, color: bool) -> String {
+        let mut out = Vec::new();
+        write(report, &Layout { top, color, verbose: false }, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
     }
-    equation(page, &ledgers.packets, &["frames"], &[])?;
-    equation(page, &ledgers.messages, &["udp", "tcp"], &[])?;
-    let from_responses = ["responses", "continued", "late", "duplicate", "response_copies", "unsolicited", "mismatch"];
-    let from_queries = ["queries", "retransmitted", "query_copies", "timed_out", "evicted", "open_at_end"];
-    equation(page, &ledgers.matches, &["queries"], &from_responses)?;
-    equation(page, &ledgers.matches, &["responses"], &from_queries)?;
-    equation(page, &ledgers.bytes, &["total"], &[])?;
-    if ledgers.outputs.get("rows_made") > 0 {
-        equation(page, &ledgers.outputs, &["rows_made"], &[])?;
+
+    /// The seed story with an inventory.
+    fn story() -> Report {
+        let inventory = inventory("prefix,name,kind\n10.20.0.0/16,office,\n10.21.0.0/16,vpn,vpn\n");
+        let mut upstream =
+            source("10.20.30.40", "203.0.113.53").with(Outcome::Answered, 5906).with(Outcome::Refused, 41);
+        upstream.leg = Leg::Upstream;
+        let mut report = report(
+            vec![
+                source("192.0.2.45", "10.20.30.40").with(Outcome::Refused, 1187).with(Outcome::Unanswered, 3),
+                source("2001:db8:1234:5678:9abc:def0:1234:5678", "10.20.30.40").with(Outcome::Refused, 118),
+                source("198.51.100.7", "10.20.30.40").with(Outcome::Refused, 7).with(Outcome::Denied, 2),
+                source("10.20.7.7", "10.20.30.40").with(Outcome::Refused, 1).with(Outcome::Answered, 9),
+                source("10.20.1.7", "10.20.30.40").with(Outcome::Answered, 20166),
+                upstream,
+            ],
+            &inventory,
+        );
+        report.totals.messages_udp = 54_000;
+        report.totals.refused_restored = 1312;
+        report.focus = vec!["10.21.5.18/32".parse().unwrap(), "192.0.2.0/24".parse().unwrap()];
+        report.focus_expectations =
+            report.focus.iter().map(|prefix| Expectation::from(inventory.decide_prefix(*prefix))).collect();
+        report.ledgers.packets = Ledger {
+            buckets: vec![("frames", 54_100), ("udp_dns", 54_000), ("icmp", 0), ("non_ip", 100)],
+            closed: true,
+        };
+        report.ledgers.messages = Ledger {
+            buckets: vec![("udp", 54_000), ("tcp", 0), ("queries", 27_010), ("responses", 26_990)],
+            closed: true,
+        };
+        report.ledgers.matches = Ledger {
+            buckets: vec![
+                ("queries", 27_010),
+                ("matched", 26_990),
+                ("timed_out", 20),
+                ("responses", 26_990),
+                ("late", 0),
+            ],
+            closed: true,
+        };
+        report.ledgers.bytes = Ledger { buckets: vec![("total", 100), ("headers", 24), ("packets", 76)], closed: true };
+        report.ledgers.anomalies.insert("trailing_bytes", 3);
+        report.findings = diagnose(&report, &inventory, &Limits::default());
+        report
     }
-    let list = |counts: Vec<(&str, u64)>| -> String {
-        counts
-            .iter()
-            .map(|(name, count)| format!("{} {}", escape_text(name), grouped(*count)))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    for (lead, counts) in [
-        ("  not opened: ", ledgers.not_opened.iter().map(|(name, count)| (name.as_str(), *count)).collect()),
-        ("  undecodable: ", ledgers.undecodable.iter().map(|(name, count)| (*name, *count)).collect()),
-        ("  question unreadable: ", ledgers.question_unreadable.iter().map(|(name, count)| (*name, *count)).collect()),
-        ("  odd but used: ", ledgers.anomalies.iter().map(|(name, count)| (*name, *count)).collect()),
-    ] {
-        let counts: Vec<(&str, u64)> = counts;
-        let counts: Vec<(&str, u64)> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
-        if !counts.is_empty() {
-            page.wrapped(lead, &list(counts), 4)?;
+
+    /// A report of sources without an inventory.
+    fn plain(sources: Vec<SourceLine>) -> Report {
+        let mut report = report(sources, &Inventory::default());
+        report.totals.messages_udp = 1;
+        report
+    }
+
+    /// The lines of a page that start with `start`, joined.
+    fn line(report: &Report, start: &str) -> String {
+        page(report, 20, false).lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>().join("|")
+    }
+
+    #[test]
+    fn the_answer_comes_first_and_then_who() {
+        let text = page(&story(), 20, false);
+        let start = "\
+server.pcap: pcap, EN10MB, 900 frames
+2025-12-31 09:04:10Z to 09:04:40Z; this file does not record drops
+REFUSED 1,313 of 21,493 client queries (6.1 %), 4 sources; answered 20,175,
+  denied 2, unanswered 3
+
+10.21.5.18: NOT SEEN. No DNS traffic from it or to it is in this capture; it
+  arrives as another address, or not here.
+  Inventory: allow by expect.csv:3 (vpn)
+192.0.2.0/24: SEEN: 1 source, refused 1,187, unanswered 3
+  server.pcap: frame.number in {2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26}
+  Inventory: unlisted
+
+AT 10.20.30.40
+SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)   EXPECTED
+192.0.2.45               1,187         0  09:04:11..09:04:39  unlisted
+  also unanswered 3
+2001:db8:1234:5678:9abc:def0:1234:5678
+                           118         0  09:04:11..09:04:39  unlisted
+198.51.100.7                 7         0  09:04:11..09:04:39  unlisted
+  also denied 2
+10.20.7.7                    1         9  09:04:11..09:04:39  allow expect.csv:2
+Not turned away: 1 source, answered 20,166
+
+CRITICAL unlisted-source-refused-1 (inferred)
+  Observed: 3 sources in no inventory line were turned away 1314 times by
+";
+        assert!(text.starts_with(start), "{text}");
+        let end = "
+Apart: 5,947 queries of our own servers to others; 41 of them refused
+  (--upstream)
+Names: in 1,312 of 1,354 refused transactions the response has no question; name
+  and type are the query's
+
+Ledgers closed; what the kernel dropped is unavailable
+  frames 54,100 = udp_dns 54,000 + non_ip 100
+  messages udp 54,000 + tcp 0 = queries 27,010 + responses 26,990
+  queries 27,010 = matched 26,990 + timed_out 20
+  responses 26,990 = matched 26,990
+  bytes total 100 = headers 24 + packets 76
+  odd but used: trailing_bytes 3
+";
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_a_terminal_and_no_byte_drives_it() {
+        let mut report = story();
+        report.inputs[0].name = format!("/captures/{}\u{1b}[2J\n.pcap", "long/".repeat(6));
+        report.inputs[0].damage.push("cut at\tbyte 7".to_owned());
+        report.notes.push("x\u{202e}y ".repeat(30));
+        report.partial = Some("interrupted\r".to_owned());
+        for line in &mut report.sources {
+            line.row.outcomes.iter_mut().for_each(|count| *count *= 1000);
+            if let Some(expectation) = &mut line.expectation {
+                "a/long/path/expectations.csv:10234\u{7}".clone_into(&mut expectation.rule);
+            }
         }
+        for top in [0, 1, 20] {
+            let text = page(&report, top, false);
+            assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+            assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{text}");
+        }
+        let plain: String = page(&report, 20, true).replace("\u{1b}[0m", "");
+        let plain =
+            ["1;31", "1;33", "32", "1"].iter().fold(plain, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
+        assert_eq!(plain, page(&report, 20, false), "colour adds nothing but colour");
     }
-    Ok(())
-}
 
-/// One account: the units on the left, on the right where they went. `elsewhere` are buckets of another equation.
-fn equation(page: &mut Page<'_>, ledger: &Ledger, left: &[&str], elsewhere: &[&str]) -> io::Result<()> {
-    if ledger.buckets.is_empty() {
-        return Ok(());
+    #[test]
+    fn frames_stand_in_the_table_when_no_finding_shows_them() {
+        let mut report = plain(vec![
+            source("192.0.2.45", "10.20.30.40").with(Outcome::Refused, 1_234),
+            source("192.0.2.46", "10.20.30.40").with(Outcome::Refused, 2),
+            source("192.0.2.47", "10.20.30.41").with(Outcome::Refused, 1),
+        ]);
+        report.sources[1].row.refused_frames[0].frame = 1_234_567;
+        assert_eq!(
+            line(&report, "SOURCE"),
+            "SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)|SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)"
+        );
+        let text = page(&report, 2, false);
+        assert!(text.contains("\n  server.pcap: frame.number in {2, 4, 6, 8,"), "{text}");
+        assert!(text.contains("\nand 1 more source, refused 1 (--top)\n"), "{text}");
+        report.sources.remove(0);
+        assert!(page(&report, 1, false).contains("  server.pcap: frame.number in {4, 1234567}\n"), "no separators");
     }
-    let term = |name: &str, count: u64| format!("{name} {}", grouped(count));
-    let units: Vec<String> = left.iter().map(|name| term(name, ledger.get(name))).collect();
-    let parts: Vec<String> = ledger
-        .buckets
-        .iter()
-        .filter(|(name, count)| *count > 0 && !left.contains(name) && !elsewhere.contains(name))
-        .map(|(name, count)| term(name, *count))
-        .collect();
-    let parts = if parts.is_empty() { "0".to_owned() } else { parts.join(" + ") };
-    page.wrapped("  ", &format!("{} = {parts}", units.join(" + ")), 4)
+
+    #[test]
+    fn nothing_refused_is_said_plainly() {
+        let one = |outcome| plain(vec![source("10.20.1.7", "10.20.30.40").with(outcome, 20_166)]);
+        let headline = |report: &Report| page(report, 20, false).lines().nth(2).unwrap().to_owned();
+        assert_eq!(headline(&one(Outcome::Answered)), "NOTHING REFUSED of 20,166 client queries: answered 20,166");
+        assert_eq!(headline(&one(Outcome::Denied)), "NOTHING REFUSED of 20,166 client queries: denied 20,166");
+        assert_eq!(
+            headline(&one(Outcome::TcpRejected)),
+            "NOTHING REFUSED of 20,166 client queries and rejected connections: tcp-rejected"
+        );
+        assert_eq!(
+            headline(&one(Outcome::Unsolicited)),
+            "NO CLIENT QUERIES are in the capture, only 20,166 responses without a query"
+        );
+        let mut responses = one(Outcome::Unsolicited);
+        responses.sources[0].row.refused_unsolicited = 20_000;
+        assert_eq!(
+            headline(&responses),
+            "REFUSED 20,000 responses to 1 source, without their queries in the capture; no"
+        );
+        let mut other = one(Outcome::Refused);
+        other.sources[0].leg = Leg::Other;
+        assert_eq!(headline(&other), "NO CLIENT QUERIES are in the capture");
+        assert_eq!(
+            line(&other, "Apart"),
+            "Apart: 20,166 queries between others, to none of our servers; 20,166 of them"
+        );
+    }
+
+    #[test]
+    fn without_dns_the_page_says_what_was_there_instead() {
+        let mut report = report(Vec::new(), &Inventory::default());
+        report.ledgers.not_opened.insert("GTP-U".to_owned(), 12);
+        report.ledgers.packets.buckets = vec![("frames", 900), ("other_port", 888), ("not_opened", 12), ("non_ip", 0)];
+        assert_eq!(
+            line(&report, "NO DNS"),
+            "NO DNS SEEN in 900 frames: 12 packets in GTP-U, not opened; other_port 888"
+        );
+        assert_eq!(
+            line(&report, "LEDGERS"),
+            "LEDGERS NOT CLOSED packets. This is a fault of dnsrefused; its counts cannot be"
+        );
+        report.totals.frames = 0;
+        assert_eq!(line(&report, "NO FRAMES"), "NO FRAMES were read, so nothing is known");
+    }
+
+    #[test]
+    fn a_client_among_joined_sources_is_not_called_unseen() {
+        let mut report = plain(vec![source("10.0.0.0/8", "10.20.30.40").with(Outcome::Unanswered, 9)]);
+        report.focus = vec!["10.21.5.18/32".parse().unwrap()];
+        assert!(line(&report, "10.21.5.18").starts_with("10.21.5.18: NOT KNOWN. It may be among sources"));
+    }
+
+    #[test]
+    fn statements_break_only_where_the_grade_changes() {
+        assert_eq!(
+            statements("Observed: a. b. Observed: c. Inferred: d. e."),
+            ["Observed: a. b.", "Observed: c.", "Inferred: d. e."]
+        );
+        assert_eq!(statements("Plain. Text."), ["Plain. Text."]);
+    }
 }
