@@ -230,12 +230,35 @@ ask() {
         /Transfer failed/ && status == "" { status = "failed" }
         /XFR size: / && status == "" { status = "NOERROR"; answers = $4 }
         /MSG SIZE  rcvd/ && status == "" { status = "response" } # an IXFR over UDP: dig prints no header
-        /timed out|no servers could be reached/ { silent = "timeout" }
-        /connection reset|end of file|communications error.*(reset|eof|end)/ { silent = "closed" }
+        /timed out|no servers could be reached/ && silent == "" { silent = "timeout" }
+        /connection reset|connection refused|end of file/ { silent = "closed" }
         END {
             if (status == "") status = silent == "" ? "error" : silent
             sub(/=.*/, "", type); sub(/\.$/, "", name); if (name == "") name = "."
             print row "\t" opcode "\t" id "\t" name "\t" type "\t" status "\t" answers "\t" seen
+        }' <<<"$answer" >>"$asked"
+    [ -z "${LAB_VERBOSE:-}" ] || printf '%s\n' "$answer" >&2
+}
+
+# update HOST CLIENT SERVER TRANSPORT ZONE RECORD [nsupdate options]: one dynamic update, as one more row of the `asking` table.
+update() {
+    local name=$1 client=$2 server=$3 transport=$4 zone=$5 record=$6 answer
+    local port=${PORT:-$((32768 + SRANDOM % 28232))}
+    shift 6
+    [ "$transport" = tcp ] && set -- -v "$@"
+    answer=$(printf 'local %s %s\nserver %s\nzone %s\nupdate add %s\nsend\n' "$client" "$port" "$server" "$zone" "$record" |
+        on "$name" timeout 20 nsupdate -d -r 0 -u "${WAIT:-2}" "$@" 2>&1)
+    awk -v row="$client	$port	$server	$transport" -v zone="$zone" -v seen="${SEEN:-}" '
+        /^Reply from update query/ { reply = 1 }
+        /->>HEADER<<-/ {
+            match($0, /id: +[0-9]+/); id = substr($0, RSTART + 3, RLENGTH - 3); gsub(/ /, "", id)
+            if (reply) { match($0, /status: [A-Z0-9]+/); status = substr($0, RSTART + 8, RLENGTH - 8) }
+        }
+        /timed out/ { if (status == "") status = "timeout" }
+        /Communication .* failed: unexpected/ { status = "failed" } # nsupdate 9.18 over TCP from a chosen address: it reads no reply
+        END {
+            sub(/\.$/, "", zone)
+            print row "\tUPDATE\t" id "\t" zone "\tSOA\t" (status == "" ? "error" : status) "\t\t" seen
         }' <<<"$answer" >>"$asked"
     [ -z "${LAB_VERBOSE:-}" ] || printf '%s\n' "$answer" >&2
 }
@@ -264,7 +287,7 @@ counted() {
 # no code for; the line names it as ADDRESS#PORT, ADDRESS@PORT or "ADDRESS port PORT", and dig.tsv knows the transport and server.
 counted_log() {
     grep -E "$2" "$into/$1" | awk -F '\t' -v table="$into/dig.tsv" '
-        BEGIN { while ((getline row < table) > 0) { split(row, cell, "\t"); flow[cell[1] " " cell[2]] = cell[1] "\t" cell[3] "\t" cell[4] } }
+        BEGIN { while ((getline row < table) > 0) { split(row, cell, "\t"); if (cell[9] == "failed" || cell[9] == "response") flow[cell[1] " " cell[2]] = cell[1] "\t" cell[3] "\t" cell[4] } }
         match($0, /[0-9a-f:.]+(#| port |@)[0-9]+/) {
             where = substr($0, RSTART, RLENGTH)
             sub(/#| port |@/, " ", where)
