@@ -236,7 +236,7 @@ pub fn response(out: &mut Vec<u8>, question: &Question<'_>, reply: &Reply) {
         out.extend([0, 1, 0, 0, 1, 0x2c]);
         out.extend(reply.answer_bytes.to_be_bytes());
         let start = out.len();
-        answer_data(out, question, usize::from(reply.answer_bytes), number);
+        answer_data(out, question.kind, usize::from(reply.answer_bytes), number);
         debug_assert_eq!(out.len() - start, usize::from(reply.answer_bytes));
     }
     if authority == 1 {
@@ -266,8 +266,8 @@ pub fn response(out: &mut Vec<u8>, question: &Question<'_>, reply: &Reply) {
 }
 
 /// The data of one answer: always well-formed for its type.
-fn answer_data(out: &mut Vec<u8>, question: &Question<'_>, length: usize, number: u8) {
-    match question.kind {
+fn answer_data(out: &mut Vec<u8>, code: u16, length: usize, number: u8) {
+    match code {
         kind::TXT => {
             let mut left = length;
             while left > 0 {
