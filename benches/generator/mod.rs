@@ -367,7 +367,7 @@ impl<'a> Builder<'a> {
         self.query.clear();
         wire::query(&mut self.query, &question);
         self.response.clear();
-        wire::response(&mut self.response, &question, &reply);
+        wire::response(&mut self.response, &question, reply);
 
         let refused = refused && answered;
         let truth = &mut self.truth;

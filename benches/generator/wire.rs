@@ -218,7 +218,7 @@ pub struct Reply {
 }
 
 /// Appends the response to a question.
-pub fn response(out: &mut Vec<u8>, question: &Question<'_>, reply: &Reply) {
+pub fn response(out: &mut Vec<u8>, question: &Question<'_>, reply: Reply) {
     // A refusing server did not look whether it could recurse: RA is unset there and set elsewhere.
     let recursion = if reply.rcode == rcode::REFUSED { 0x00 } else { 0x80 };
     out.extend(question.id.to_be_bytes());
