@@ -24,7 +24,7 @@ use generator::truth::Truth;
 use generator::{Plan, generate};
 use measure::Usage;
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -72,7 +72,7 @@ fn generate_file(arguments: &[String]) -> io::Result<()> {
     }
     let file = file.ok_or_else(|| usage("FILE"))?;
     let capture = Capture::make(&plan, Path::new(file))?;
-    println!("{}", serde_json::to_string_pretty(&capture.truth)?);
+    println!("{}: {}", capture.path(), serde_json::to_string_pretty(&capture.truth)?);
     Ok(())
 }
 
@@ -88,12 +88,14 @@ struct Capture {
 }
 
 impl Capture {
-    /// Writes the capture of a plan, its truth and its inventory, and waits until the disk has them, so that writing
-    /// back does not disturb what is measured next.
+    /// Writes the capture of a plan, its truth and its inventory. Then waits until the disk has them and reads the
+    /// capture once, because neither writing back nor the first touch of the cached pages may count for whoever is
+    /// measured first.
     fn make(plan: &Plan, path: &Path) -> io::Result<Self> {
         let file = File::create(path)?;
         let generated = generate(plan, BufWriter::with_capacity(1 << 20, &file))?;
         file.sync_all()?;
+        io::copy(&mut BufReader::with_capacity(1 << 20, File::open(path)?), &mut io::sink())?;
         let inventory = path.with_extension("inventory.csv");
         std::fs::write(path.with_extension("truth.json"), serde_json::to_vec_pretty(&generated.truth)?)?;
         std::fs::write(&inventory, &generated.inventory)?;
@@ -431,7 +433,7 @@ fn compress(source: &Path, target: &Path) -> io::Result<()> {
 fn decode_to_nothing(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
     let mut decoder: Box<dyn io::Read> = match path.extension().and_then(|ending| ending.to_str()) {
-        Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(128 << 10, file))),
+        Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(128 << 10, file))),
         Some("lz4") => Box::new(lz4_flex::frame::FrameDecoder::new(file)),
         _ => Box::new(zstd::stream::Decoder::new(file)?),
     };
