@@ -105,6 +105,9 @@ pub const SKEW: i64 = 10_000;
 /// A larger step of the capture's time (nanoseconds) must be confirmed by a second packet before state expires by it.
 pub const CLOCK_JUMP: i64 = 3_600_000_000_000;
 
+/// Most bytes of one inventory; a million lines fit, an endless device does not.
+pub const INVENTORY_BYTES: u64 = 64 << 20;
+
 /// Where the capture was taken, as far as the operator says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vantage {

@@ -6,5 +6,7 @@ pub mod decode;
 pub mod diagnose;
 pub mod error;
 pub mod expect;
+pub mod pipeline;
 pub mod report;
 pub mod sources;
+pub mod transact;

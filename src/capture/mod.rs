@@ -5,6 +5,7 @@
 //! front of it: [`Reader::guess_start`] proposes where its first record begins, and whoever consumes the blocks in order
 //! checks that each walk started where the one before ended, and walks again if not.
 
+pub mod filter;
 pub mod open;
 pub mod pcap_file;
 pub mod pcapng;

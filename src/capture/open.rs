@@ -26,6 +26,8 @@ pub struct Input {
     pub start: u64,
     /// Time of the first packet, when there is one.
     pub first_time: Option<Timestamp>,
+    /// State at the first packet: what blocks in the middle are first tried with.
+    pub hint: Arc<Context>,
     /// Where the bytes come from.
     pub source: Source,
     /// Name of the compression, when there is one.
@@ -100,6 +102,7 @@ pub fn open(path: &Path, limits: &Limits) -> Result<Input, Error> {
     let mut input = Input {
         name,
         reader,
+        hint: Arc::clone(&context),
         context,
         start,
         first_time: None,
@@ -107,7 +110,7 @@ pub fn open(path: &Path, limits: &Limits) -> Result<Input, Error> {
         compression: None,
         identity,
     };
-    input.first_time = first_time_of_file(&input);
+    (input.first_time, input.hint) = first_time_of_file(&input);
     Ok(input)
 }
 
@@ -170,25 +173,25 @@ fn recognise(name: &str, beginning: &[u8], limits: &Limits) -> Result<(Reader, A
     )
 }
 
-/// Time of the first packet of a plain file.
-fn first_time_of_file(input: &Input) -> Option<Timestamp> {
-    let Source::Plain { file, size } = &input.source else { return None };
+/// Time of the first packet of a plain file, and the state of the format there.
+fn first_time_of_file(input: &Input) -> (Option<Timestamp>, Arc<Context>) {
     let mut first = None;
     let mut context = Arc::clone(&input.context);
+    let Source::Plain { file, size } = &input.source else { return (first, context) };
     let mut offset = input.start;
     let mut block = Block::default();
     let mut len = 4096usize;
     // Large interface lists and comments may stand in front of the first packet.
     while first.is_none() && offset < *size {
         block.data.resize(len, 0);
-        let have = read_at_most(file, &mut block.data, offset).ok()?;
+        let Ok(have) = read_at_most(file, &mut block.data, offset) else { break };
         block.data.truncate(have);
         block.offset = offset;
-        block.at_end = offset + have as u64 >= *size;
+        block.at_end = have < len || offset + have as u64 >= *size;
         block.limit = have;
         let mut walk = Walk::default();
         input.reader.walk(&block, 0, &mut context, &mut walk, &mut |frame: Frame<'_>| {
-            first = first.or(Some(frame.time));
+            first = first.or((frame.time != Timestamp::UNKNOWN).then_some(frame.time));
         });
         match walk.stop {
             Some(Stop::Need { at, bytes }) => {
@@ -199,7 +202,7 @@ fn first_time_of_file(input: &Input) -> Option<Timestamp> {
             None => offset += walk.end as u64,
         }
     }
-    first
+    (first, context)
 }
 
 /// Opens a stream: recognises compression and format from its first bytes.
@@ -242,6 +245,7 @@ fn open_stream(
     let mut input = Input {
         name,
         reader,
+        hint: Arc::clone(&context),
         context,
         start,
         first_time: None,

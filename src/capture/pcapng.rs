@@ -126,7 +126,7 @@ fn packet_block(block: &PacketBlock<'_>, context: &Context, walk: &mut Walk, on_
     let Some(interface) = context.interfaces.get(interface_id as usize) else {
         walk.oddities.bad_interface += 1;
         on_frame(Frame {
-            time: Timestamp(0),
+            time: Timestamp::UNKNOWN,
             link_type: UNDECLARED,
             interface: interface_id,
             direction: Direction::Unknown,
@@ -146,7 +146,7 @@ fn packet_block(block: &PacketBlock<'_>, context: &Context, walk: &mut Walk, on_
     let Some(packet) = body.get(header..).and_then(|rest| rest.get(..captured as usize)) else {
         walk.oddities.bad_captured_len += 1;
         on_frame(Frame {
-            time: Timestamp(0),
+            time: Timestamp::UNKNOWN,
             link_type: DAMAGED,
             interface: interface_id,
             direction: Direction::Unknown,
@@ -158,14 +158,14 @@ fn packet_block(block: &PacketBlock<'_>, context: &Context, walk: &mut Walk, on_
     };
     let time = if times_at == 0 {
         walk.oddities.no_timestamp += 1;
-        Timestamp(0)
+        Timestamp::UNKNOWN
     } else {
         let high = u32_at(body, times_at, big_endian);
         let low = u32_at(body, times_at + 4, big_endian);
         let units = u64::from(high) << 32 | u64::from(low);
         let (time, odd) = interface.resolution.nanoseconds(units, interface.offset_seconds);
         walk.oddities.timestamps += u64::from(odd);
-        time
+        if interface.resolution == Resolution::Unusable { Timestamp::UNKNOWN } else { time }
     };
     let snap_len = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
     walk.oddities.over_snap_len += u64::from(captured > snap_len);

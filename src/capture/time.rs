@@ -50,6 +50,9 @@ impl Resolution {
 }
 
 impl Timestamp {
+    /// The capture does not say when (pcapng simple packet blocks); earlier than any real time.
+    pub const UNKNOWN: Timestamp = Timestamp(i64::MIN);
+
     /// Days since 1970 and nanoseconds of that day.
     fn split(self) -> (i64, u64) {
         const DAY: i64 = 86_400_000_000_000;

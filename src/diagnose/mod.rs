@@ -1,7 +1,53 @@
 //! Source rows to [`Finding`]s: graded statements with their frames, one file per diagnosis, listed in [`DIAGNOSES`].
 
-use crate::config::Severity;
+mod expected_never_seen;
+mod listed_source_refused;
+mod presence;
+mod refused_as_intended;
+mod scene;
+mod unlisted_source_answered;
+mod unlisted_source_refused;
+
+pub use scene::Scene;
+
+use crate::config::{Limits, Severity};
+use crate::expect::Inventory;
+use crate::report::Report;
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::net::IpAddr;
+
+/// A diagnosis: its kind, and what makes findings of it (without ids, which are given when all are known).
+type Diagnosis = (&'static str, fn(&Scene<'_>) -> Vec<Finding>);
+
+/// Every diagnosis, the most serious first.
+pub const DIAGNOSES: &[Diagnosis] = &[
+    (unlisted_source_refused::KIND, unlisted_source_refused::diagnose),
+    (listed_source_refused::KIND, listed_source_refused::diagnose),
+    (unlisted_source_answered::KIND, unlisted_source_answered::diagnose),
+    (expected_never_seen::KIND, expected_never_seen::diagnose),
+    (refused_as_intended::KIND, refused_as_intended::diagnose),
+];
+
+/// Everything that follows from a report's sources and ledgers: most severe first, then in the order of [`DIAGNOSES`],
+/// then by server. `report.findings` itself is not looked at.
+pub fn diagnose(report: &Report, inventory: &Inventory, limits: &Limits) -> Vec<Finding> {
+    if inventory.is_empty() {
+        return Vec::new();
+    }
+    let scene = Scene::of(report, inventory, limits);
+    let mut findings: Vec<Finding> = DIAGNOSES.iter().flat_map(|(_, diagnose)| diagnose(&scene)).collect();
+    let order = |kind: &str| DIAGNOSES.iter().position(|(name, _)| *name == kind);
+    // The sort is stable: each diagnosis gives its findings of one server in order of their rules.
+    findings.sort_by_key(|finding| (Reverse(finding.severity), order(finding.kind), finding.subject.server));
+    let mut numbers: HashMap<&'static str, u64> = HashMap::new();
+    for finding in &mut findings {
+        let number = numbers.entry(finding.kind).or_default();
+        *number += 1;
+        finding.id = format!("{}-{number}", finding.kind);
+    }
+    findings
+}
 
 /// How surely something is known; never print a stronger word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

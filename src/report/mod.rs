@@ -2,14 +2,95 @@
 //!
 //! Nothing here decides anything: formats print what earlier stages stated, in words no stronger than its grade.
 
+pub mod csv;
+pub mod json;
+pub mod jsonl;
+pub mod output;
+pub mod page;
 pub mod row;
+pub mod spool;
+pub mod text;
 
 use crate::capture::Timestamp;
+use crate::config::{Color, Config, Outcome};
 use crate::diagnose::Finding;
+use crate::expect::Expected;
 use crate::sources::{Leg, SourceRow};
 use ipnet::IpNet;
+use row::RowText;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::net::IpAddr;
+
+/// Every output format; the first is the default.
+pub const FORMATS: &[Format] = &[
+    text::FORMAT,
+    json::FORMAT,
+    Format {
+        name: "csv",
+        about: "one row per transaction, RFC 4180 with a header line",
+        writer: Writer::Rows { header: csv::header, row: csv::row },
+    },
+    Format {
+        name: "jsonl",
+        about: "one JSON object per transaction and line",
+        writer: Writer::Rows { header: jsonl::header, row: jsonl::row },
+    },
+];
+
+/// The format of a name.
+pub fn format(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
+}
+
+/// An output format.
+#[derive(Debug, Clone, Copy)]
+pub struct Format {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// One line of help.
+    pub about: &'static str,
+    /// What writes it.
+    pub writer: Writer,
+}
+
+/// What a format is written from.
+#[derive(Debug, Clone, Copy)]
+pub enum Writer {
+    /// The finished report.
+    Report(fn(&Report, &Layout, &mut dyn Write) -> io::Result<()>),
+    /// One transaction after the other, each appended to the bytes given.
+    Rows {
+        /// What comes before the first row.
+        header: fn(&mut Vec<u8>),
+        /// One row.
+        row: fn(&RowText, &mut Vec<u8>),
+    },
+}
+
+/// How a report is laid out, where the format leaves a choice.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// Sources listed in text.
+    pub top: usize,
+    /// Text is coloured.
+    pub color: bool,
+    /// List also what is usually one line.
+    pub verbose: bool,
+}
+
+impl Layout {
+    /// From the configuration, for an output that is or is not a terminal; `no_color` is true when the environment
+    /// variable `NO_COLOR` is set to anything but nothing.
+    pub fn of(config: &Config, terminal: bool, no_color: bool) -> Self {
+        let color = match config.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !no_color,
+        };
+        Self { top: config.top, color, verbose: config.verbose }
+    }
+}
 
 /// Everything a run found out, ready to be printed. The same input gives the same report, byte for byte.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +113,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The `--client` prefixes, in the order given.
     pub focus: Vec<IpNet>,
+    /// What the inventory expects of each of them; empty without one.
+    pub focus_expectations: Vec<Expectation>,
     /// Digits of a second's fraction that the inputs' timestamps carry (3, 6 or 9; the finest of them).
     pub time_digits: usize,
 }
@@ -142,6 +225,24 @@ pub struct SourceLine {
     pub expectation: Option<Expectation>,
 }
 
+impl SourceLine {
+    /// Transactions of an outcome (for `unsolicited`, responses).
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.row.outcomes[outcome as usize]
+    }
+
+    /// Transactions whatever their outcome, TCP connections rejected before a query included.
+    pub fn transactions(&self) -> u64 {
+        let all: u64 = self.row.outcomes.iter().sum();
+        all - self.count(Outcome::Unsolicited)
+    }
+
+    /// How often the source was turned away with a response: refused, denied, and REFUSED without a captured query.
+    pub fn turned_away(&self) -> u64 {
+        self.count(Outcome::Refused) + self.count(Outcome::Denied) + self.row.refused_unsolicited
+    }
+}
+
 /// What the inventory says about a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
@@ -153,4 +254,16 @@ pub struct Expectation {
     pub name: String,
     /// The line's `kind`; empty when unlisted.
     pub kind: &'static str,
+}
+
+impl From<Expected<'_>> for Expectation {
+    fn from(expected: Expected<'_>) -> Self {
+        let row = expected.row();
+        Self {
+            expected: expected.word(),
+            rule: expected.rule(),
+            name: row.map(|row| row.name.clone()).unwrap_or_default(),
+            kind: row.map_or("", |row| row.kind.name()),
+        }
+    }
 }
