@@ -269,6 +269,7 @@ impl<'a, 't> Shared<'a, 't> {
         let mut state = self.lock();
         state.failed.get_or_insert(error);
         state.done = true;
+        state.tasks.iter_mut().for_each(|lane| lane.stream = None);
         drop(state);
         self.changed.notify_all();
     }
@@ -292,6 +293,8 @@ impl<'a, 't> Shared<'a, 't> {
                 self.changed.notify_all();
             }
             if state.done {
+                // A stream's reader thread must not wait for somebody to take its next block.
+                state.tasks.iter_mut().for_each(|lane| lane.stream = None);
                 return Ok(());
             }
             if state.can_consume() {
@@ -306,6 +309,9 @@ impl<'a, 't> Shared<'a, 't> {
                     let progress = &consumer.lanes[lane];
                     tasks.needed = progress.active && !progress.ended && progress.current.is_none();
                     tasks.ended |= progress.ended;
+                    if tasks.ended {
+                        tasks.ready.clear();
+                    }
                     tasks.hint = Arc::clone(&progress.context);
                 }
                 state.pool.append(&mut used);
@@ -416,6 +422,11 @@ impl<'a, 't> Shared<'a, 't> {
             }
             let Some(Stop::Need { at, bytes }) = done.walk.stop else { return Ok(()) };
             start = at;
+            if self.sources[lane].file.is_none() {
+                // Blocks of a stream end at a record; this one cannot be completed.
+                done.walk.stop = Some(Stop::Cut { at, wanted: bytes, has: done.block.data.len() - at });
+                return Ok(());
+            }
             self.fill(lane, &mut done.block, at + bytes);
         }
     }
@@ -538,7 +549,6 @@ fn read_stream(
 
 /// One input on its way through the tracker.
 struct Lane {
-    name: String,
     rank: usize,
     first_time: Option<Timestamp>,
     /// Offset at which the next record begins.
@@ -570,7 +580,6 @@ impl Lane {
         };
         let bytes = ByteTally { headers: input.start, ..ByteTally::default() };
         Self {
-            name: input.name.clone(),
             rank,
             first_time: input.first_time,
             expected: input.start,

@@ -76,7 +76,7 @@ pub struct StreamFacts {
 pub fn open(path: &Path, limits: &Limits) -> Result<Input, Error> {
     let name = path.to_string_lossy().into_owned();
     let failed = |error: &io::Error| {
-        Error::new(ErrorKind::Input, "E-IN-OPEN", &name, format!("{error}; nothing was read from it"))
+        Error::new(ErrorKind::CouldNotRun, "E-IN-OPEN", &name, format!("{error}; nothing was read from it"))
     };
     if name == "-" {
         return open_stream(name, Box::new(io::stdin()), None, limits);

@@ -5,6 +5,7 @@
 //! entries: [`fragment`] (datagrams) and [`stream`] (TCP). [`message`] reads every message's header and question,
 //! [`detail`] everything else of the few that are reported.
 
+pub mod detail;
 pub mod ip;
 pub mod link;
 pub mod message;
@@ -78,11 +79,26 @@ impl Ends {
     }
 }
 
+/// The interface a packet was captured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Interface {
+    /// Number of the interface in the file's section; always 0 in pcap files.
+    Section(u32),
+    /// Index on the capturing host, from a cooked v2 header.
+    Host(u32),
+}
+
+impl Default for Interface {
+    fn default() -> Self {
+        Interface::Section(0)
+    }
+}
+
 /// Where in a capture a packet was seen: the same packet may pass several points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Point {
-    /// Interface index (cooked v2) or pcapng interface number.
-    pub interface: u32,
+    /// The interface.
+    pub interface: Interface,
     /// VLAN identifiers, outermost first; 0 when absent. Deeper tags are opened but not kept.
     pub vlans: [u16; 2],
     /// Leaving or arriving.
@@ -383,7 +399,7 @@ impl Decoder {
         }
         let link = row.open(data)?;
         let mut point = Point {
-            interface: link.interface.unwrap_or(frame.interface),
+            interface: link.interface.map_or(Interface::Section(frame.interface), Interface::Host),
             vlans: [0; 2],
             direction: link.direction.unwrap_or(frame.direction),
         };

@@ -2,12 +2,14 @@
 //!
 //! Nothing here decides anything: formats print what earlier stages stated, in words no stronger than its grade.
 
+pub mod build;
 pub mod csv;
 pub mod json;
 pub mod jsonl;
 pub mod output;
 pub mod page;
 pub mod row;
+pub mod rows;
 pub mod spool;
 pub mod text;
 

@@ -73,3 +73,27 @@ impl RowText {
         &self.text[start..end]
     }
 }
+
+impl RowText {
+    /// Appends every column as its length and bytes, for [`RowText::from_bytes`].
+    pub fn to_bytes(&self, out: &mut Vec<u8>) {
+        for index in 0..COLUMNS.len() {
+            let column = self.column(index);
+            let column = &column[..column.len().min(usize::from(u16::MAX))];
+            out.extend_from_slice(&(column.len() as u16).to_le_bytes());
+            out.extend_from_slice(column);
+        }
+    }
+
+    /// Reads what [`RowText::to_bytes`] wrote; `change` may replace a column's bytes.
+    pub fn read_bytes<'a>(&mut self, mut bytes: &'a [u8], change: impl Fn(usize, &'a [u8]) -> &'a [u8]) {
+        self.clear();
+        for index in 0..COLUMNS.len() {
+            let Some((len, rest)) = bytes.split_first_chunk::<2>() else { return };
+            let len = usize::from(u16::from_le_bytes(*len)).min(rest.len());
+            let column = change(index, &rest[..len]);
+            self.push(|out| out.extend_from_slice(column));
+            bytes = &rest[len..];
+        }
+    }
+}
