@@ -1,0 +1,553 @@
+//! A case and its checks: what a hostile input is, and what exit code, error line, ledgers, counters and rows it must
+//! give. Wanted numbers come from the input's arithmetic, never from the program.
+
+use crate::run::{Run, run, text_faults};
+use crate::text::{COLUMNS, FORMULA_STARTS, csv_records, labels_of, without_guard};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+/// What a case needs that may come later than the rest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: the whole of it holds.
+    Nothing,
+    /// Tunnels and labels opened. Until then each frame must be opened, refused by the nesting limit, or named as not
+    /// opened.
+    Wrappings,
+}
+
+/// How the program gets the first input.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// As a file.
+    File,
+    /// Through standard input.
+    StandardInput,
+}
+
+/// A hostile input and what is wanted of it.
+pub struct Case {
+    about: &'static str,
+    inputs: Vec<(Option<String>, Vec<u8>)>,
+    arguments: Vec<&'static str>,
+    way: Way,
+    exits: Vec<i32>,
+    says: Vec<String>,
+    error_lines: Option<usize>,
+    wants: Vec<Want>,
+    names: Option<Vec<Vec<Vec<u8>>>>,
+    rows: Vec<Vec<(&'static str, String)>>,
+    needs: Needs,
+    heavy: bool,
+    expanded: Option<u64>,
+}
+
+/// A wanted number: the sum of values under one parent.
+struct Want {
+    parent: &'static str,
+    members: Vec<&'static str>,
+    wanted: Wanted,
+}
+
+/// A number, or a bound for it.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    Exactly(u64),
+    AtLeast(u64),
+    AtMost(u64),
+}
+
+impl Wanted {
+    fn holds(self, got: u64) -> bool {
+        match self {
+            Wanted::Exactly(wanted) => got == wanted,
+            Wanted::AtLeast(least) => got >= least,
+            Wanted::AtMost(most) => got <= most,
+        }
+    }
+}
+
+/// A case of one input; everything it does not ask for otherwise is exit code 0.
+pub fn case(about: &'static str, input: Vec<u8>) -> Case {
+    Case {
+        about,
+        inputs: vec![(None, input)],
+        arguments: Vec::new(),
+        way: Way::File,
+        exits: vec![0],
+        says: Vec::new(),
+        error_lines: None,
+        wants: Vec::new(),
+        names: None,
+        rows: Vec::new(),
+        needs: Needs::Nothing,
+        heavy: false,
+        expanded: None,
+    }
+}
+
+impl Case {
+    /// A further input.
+    pub fn and(mut self, name: &str, input: Vec<u8>) -> Self {
+        self.inputs.push((Some(name.to_owned()), input));
+        self
+    }
+
+    /// Calls the first input by this name.
+    pub fn called(mut self, name: &str) -> Self {
+        self.inputs[0].0 = Some(name.to_owned());
+        self
+    }
+
+    /// Further arguments.
+    pub fn arguments(mut self, arguments: &[&'static str]) -> Self {
+        self.arguments.extend(arguments);
+        self
+    }
+
+    /// Feeds the first input through standard input.
+    pub fn through_standard_input(mut self) -> Self {
+        self.way = Way::StandardInput;
+        self
+    }
+
+    /// The wanted exit code.
+    pub fn exit(self, code: i32) -> Self {
+        self.exit_one_of(&[code])
+    }
+
+    /// Exit codes that are all right.
+    pub fn exit_one_of(mut self, codes: &[i32]) -> Self {
+        self.exits = codes.to_vec();
+        self
+    }
+
+    /// What the error line must contain.
+    pub fn says(mut self, fragment: impl Into<String>) -> Self {
+        self.says.push(fragment.into());
+        self
+    }
+
+    /// How many error lines there must be, when not one for exit codes 1 to 3.
+    pub fn error_lines(mut self, count: usize) -> Self {
+        self.error_lines = Some(count);
+        self
+    }
+
+    /// Wanted buckets of the packet ledger.
+    pub fn packets(self, buckets: &[(&'static str, u64)]) -> Self {
+        self.each("ledgers.packets", buckets)
+    }
+
+    /// Wanted buckets of the message ledger.
+    pub fn messages(self, buckets: &[(&'static str, u64)]) -> Self {
+        self.each("ledgers.messages", buckets)
+    }
+
+    /// Wanted buckets of the match ledger.
+    pub fn matches(self, buckets: &[(&'static str, u64)]) -> Self {
+        self.each("ledgers.matches", buckets)
+    }
+
+    /// Wanted buckets of the byte ledger.
+    pub fn bytes(self, buckets: &[(&'static str, u64)]) -> Self {
+        self.each("ledgers.bytes", buckets)
+    }
+
+    /// Wanted counts of odd things.
+    pub fn anomalies(self, counts: &[(&'static str, u64)]) -> Self {
+        self.each("ledgers.anomalies", counts)
+    }
+
+    /// Wanted counts of questions that cannot be read.
+    pub fn unreadable(self, counts: &[(&'static str, u64)]) -> Self {
+        self.each("ledgers.messages.question_unreadable", counts)
+    }
+
+    /// Wanted transactions by outcome.
+    pub fn outcomes(self, counts: &[(&'static str, u64)]) -> Self {
+        self.each("totals.outcomes", counts)
+    }
+
+    /// Wanted responses by response code.
+    pub fn codes(self, counts: &[(&'static str, u64)]) -> Self {
+        self.each("totals.rcodes", counts)
+    }
+
+    /// Wanted single numbers under any parent.
+    pub fn each(mut self, parent: &'static str, counts: &[(&'static str, u64)]) -> Self {
+        for (member, count) in counts {
+            self.wants.push(Want { parent, members: vec![member], wanted: Wanted::Exactly(*count) });
+        }
+        self
+    }
+
+    /// A wanted sum of members of one parent.
+    pub fn sum(mut self, parent: &'static str, members: &[&'static str], wanted: u64) -> Self {
+        self.wants.push(Want { parent, members: members.to_vec(), wanted: Wanted::Exactly(wanted) });
+        self
+    }
+
+    /// A least number.
+    pub fn at_least(mut self, parent: &'static str, member: &'static str, least: u64) -> Self {
+        self.wants.push(Want { parent, members: vec![member], wanted: Wanted::AtLeast(least) });
+        self
+    }
+
+    /// A largest number.
+    pub fn at_most(mut self, parent: &'static str, member: &'static str, most: u64) -> Self {
+        self.wants.push(Want { parent, members: vec![member], wanted: Wanted::AtMost(most) });
+        self
+    }
+
+    /// The names of all rows (every outcome, every leg) in order, as labels.
+    pub fn names(mut self, names: &[Vec<Vec<u8>>]) -> Self {
+        self.names = Some(names.to_vec());
+        self
+    }
+
+    /// The plain names of all rows in order.
+    pub fn plain_names(self, names: &[&str]) -> Self {
+        let labels = |name: &&str| name.split('.').map(|label| label.as_bytes().to_vec()).collect();
+        self.names(&names.iter().map(labels).collect::<Vec<_>>())
+    }
+
+    /// A row that must be there, by some of its columns.
+    pub fn row(mut self, cells: &[(&'static str, &str)]) -> Self {
+        self.rows.push(cells.iter().map(|(column, value)| (*column, (*value).to_owned())).collect());
+        self
+    }
+
+    /// What the case needs that may come later.
+    pub fn needs(mut self, needs: Needs) -> Self {
+        self.needs = needs;
+        self
+    }
+
+    /// Too large to be read in every format and with several thread counts.
+    pub fn heavy(mut self) -> Self {
+        self.heavy = true;
+        self
+    }
+
+    /// Size of the input after decompression, where that differs.
+    pub fn expands_to(mut self, bytes: u64) -> Self {
+        self.expanded = Some(bytes);
+        self
+    }
+}
+
+/// Runs a case and fails the test with all that is wrong.
+pub fn check(name: &str, case: &Case) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut files = Vec::new();
+    for (called, bytes) in &case.inputs {
+        let file = called.clone().unwrap_or_else(|| format!("{name}.pcap"));
+        fs::write(folder.path().join(&file), bytes).expect("the input is written");
+        files.push(file);
+    }
+    let mut report = String::new();
+    let (first, faults) = faults_of(case, folder.path(), &files);
+    for fault in &faults {
+        let _ = writeln!(report, "  {fault}");
+    }
+    if !report.is_empty() {
+        let exit = first.code.map_or_else(|| "killed".to_owned(), |code| code.to_string());
+        let complaint: String = first.complaint().chars().take(2000).collect();
+        panic!("{name}: {}\n{report}  exit {exit}, stderr:\n{complaint}", case.about);
+    }
+}
+
+/// Arguments of a run in the given format.
+fn arguments(case: &Case, files: &[String], more: &[&str]) -> Vec<String> {
+    let mut arguments = vec!["read".to_owned()];
+    match case.way {
+        Way::File => arguments.extend_from_slice(files),
+        Way::StandardInput => {
+            arguments.push("-".to_owned());
+            arguments.extend_from_slice(&files[1..]);
+        }
+    }
+    arguments.extend(case.arguments.iter().chain(more).map(|argument| (*argument).to_owned()));
+    arguments
+}
+
+/// Everything wrong with a case, and its first run.
+fn faults_of(case: &Case, folder: &Path, files: &[String]) -> (Run, Vec<String>) {
+    let input = (case.way == Way::StandardInput).then(|| folder.join(&files[0]));
+    let go = |more: &[&str]| run(folder, &arguments(case, files, more), input.as_deref());
+    let json = go(&["--format", "json"]);
+    let mut faults = process_faults(case, "json", &json);
+    let usable = json.code.is_some_and(|code| matches!(code, 0 | 3 | 4 | 10));
+    if usable || !json.stdout.is_empty() {
+        match serde_json::from_slice::<Value>(&json.stdout) {
+            Ok(report) => faults.extend(report_faults(case, &report)),
+            Err(error) if usable => faults.push(format!("json does not parse: {error}")),
+            Err(_) => faults.push("json of a failed run is neither absent nor valid".to_owned()),
+        }
+    }
+    if case.heavy {
+        return (json, faults);
+    }
+    for threads in ["1", "3"] {
+        let again = go(&["--format", "json", "--threads", threads]);
+        if again.stdout != json.stdout {
+            faults.push(format!("json differs with {threads} threads"));
+        }
+    }
+    let text = go(&[]);
+    let csv = go(&["--format", "csv", "--all"]);
+    let jsonl = go(&["--format", "jsonl", "--all"]);
+    for (format, run) in [("text", &text), ("csv", &csv), ("jsonl", &jsonl)] {
+        faults.extend(process_faults(case, format, run));
+    }
+    let size: usize = case.inputs.iter().map(|(_, bytes)| bytes.len()).sum();
+    for (format, run) in [("json", &json), ("text", &text), ("csv", &csv), ("jsonl", &jsonl)] {
+        let most = 8 * case.expanded.map_or(size, |bytes| bytes as usize) + (16 << 10);
+        if run.stdout.len() > most {
+            faults.push(format!("{format} has {} bytes for an input of {size}", run.stdout.len()));
+        }
+    }
+    if usable {
+        faults.extend(row_faults(case, &csv, &jsonl));
+    }
+    (json, faults)
+}
+
+/// What is wrong with exit code, error lines and the characters of both outputs.
+fn process_faults(case: &Case, format: &str, run: &Run) -> Vec<String> {
+    let mut faults = text_faults(&format!("{format} stdout"), &run.stdout);
+    faults.extend(text_faults(&format!("{format} stderr"), &run.stderr));
+    if !run.code.is_some_and(|code| case.exits.contains(&code)) {
+        faults.push(format!("{format}: exit wanted {:?}, got {:?}", case.exits, run.code));
+    }
+    let complaint = run.complaint();
+    if ["panicked", "RUST_BACKTRACE", "internal error"].iter().any(|word| complaint.contains(word)) {
+        faults.push(format!("{format}: a panic"));
+    }
+    let lines = run.error_lines();
+    let (least, most) = match (case.error_lines, run.code) {
+        (Some(count), _) => (count, count),
+        (None, Some(1..=3)) => (1, 1),
+        (None, Some(0)) => (0, 0),
+        (None, _) => (0, 1),
+    };
+    if !(least..=most).contains(&lines.len()) {
+        faults.push(format!("{format}: error lines wanted {least} to {most}, got {}", lines.len()));
+    }
+    let stray = complaint.lines().find(|line| !["error[", "warning"].iter().any(|start| line.starts_with(start)));
+    if let Some(line) = stray {
+        faults.push(format!("{format}: a line on stderr that is neither error nor warning: {line}"));
+    }
+    for fragment in &case.says {
+        if !lines.iter().any(|line| line.contains(fragment.as_str())) {
+            faults.push(format!("{format}: no error line says {fragment:?}"));
+        }
+    }
+    faults
+}
+
+/// The value at a path of names joined by dots.
+fn at_path<'a>(report: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(report, |value, member| value.get(member))
+}
+
+/// A number at a path; absent members of parents that list only what occurred are 0.
+fn number(report: &Value, parent: &str, member: &str) -> Option<u64> {
+    const LIST_ONLY_WHAT_OCCURRED: [&str; 5] = ["outcomes", "rcodes", "anomalies", "reasons", "unreadable"];
+    let sparse = LIST_ONLY_WHAT_OCCURRED.iter().any(|end| parent.ends_with(end)) || parent.ends_with("_kinds");
+    match at_path(report, parent).and_then(|parent| parent.get(member)) {
+        Some(value) => value.as_u64(),
+        None => sparse.then_some(0),
+    }
+}
+
+/// Sums that must hold in any report: each left side equals its right side.
+const SUMS: &[(&str, &[&str], &[&str])] = &[
+    ("ledgers.messages", &["udp", "tcp"], &["queries", "responses", "undecodable"]),
+    (
+        "ledgers.matches",
+        &["queries"],
+        &["matched", "retransmitted", "query_copies", "timed_out", "evicted", "open_at_end"],
+    ),
+    (
+        "ledgers.matches",
+        &["responses"],
+        &["matched", "continued", "late", "duplicate", "response_copies", "unsolicited", "mismatch"],
+    ),
+    ("ledgers.bytes", &["total"], &["headers", "record_headers", "packets", "skipped_blocks", "unread_tail"]),
+    ("ledgers.outputs", &["rows_made"], &["rows_written"]),
+    ("ledgers.packets", &["frames"], PACKET_BUCKETS),
+];
+
+/// Where a frame can end.
+const PACKET_BUCKETS: &[&str] = &[
+    "udp_dns",
+    "tcp_used",
+    "tcp_control",
+    "tcp_duplicate",
+    "tcp_conflict",
+    "tcp_out_of_window",
+    "tcp_behind_hole",
+    "tcp_evicted",
+    "tcp_non_dns",
+    "fragment_used",
+    "fragment_duplicate",
+    "fragment_conflict",
+    "fragment_expired",
+    "fragment_evicted",
+    "fragment_incomplete",
+    "fragment_malformed",
+    "icmp_quoting_dns",
+    "icmp",
+    "other_port",
+    "other_protocol",
+    "non_ip",
+    "snap_cut",
+    "link_malformed",
+    "ip_malformed",
+    "transport_malformed",
+    "nest_limit",
+    "not_opened",
+    "not_selected",
+    "undeclared_interface",
+    "damaged_record",
+];
+
+/// What is wrong with a report in JSON.
+fn report_faults(case: &Case, report: &Value) -> Vec<String> {
+    let mut faults = Vec::new();
+    if report.get("schema").and_then(Value::as_str) != Some("dnsrefused/1") {
+        faults.push(format!("schema is {:?}", report.get("schema")));
+    }
+    let ledgers = report.get("ledgers").and_then(Value::as_object).cloned().unwrap_or_default();
+    for name in ["capture", "packets", "messages", "matches", "bytes", "outputs"] {
+        match ledgers.get(name).and_then(|ledger| ledger.get("closed")) {
+            Some(Value::Bool(true)) => {}
+            other => faults.push(format!("ledger {name}: closed is {other:?}")),
+        }
+    }
+    for (parent, left, right) in SUMS {
+        let sum = |members: &[&str]| -> Result<u64, String> {
+            members.iter().map(|m| number(report, parent, m).ok_or_else(|| format!("{parent}.{m} is missing"))).sum()
+        };
+        match (sum(left), sum(right)) {
+            (Ok(left_sum), Ok(right_sum)) if left_sum == right_sum => {}
+            (Ok(left_sum), Ok(right_sum)) => {
+                faults.push(format!("{parent}: {left:?} is {left_sum}, its parts {right_sum}"));
+            }
+            (Err(missing), _) | (_, Err(missing)) => faults.push(missing),
+        }
+    }
+    let plain: u64 = case.inputs.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    let size = case.expanded.unwrap_or(plain);
+    let compressed = report.pointer("/inputs/0/compression").is_some_and(|name| !name.is_null());
+    if !compressed || case.expanded.is_some() {
+        let total = number(report, "ledgers.bytes", "total");
+        if total != Some(size) {
+            faults.push(format!("ledgers.bytes.total wanted {size}, got {total:?}"));
+        }
+    }
+    for want in &case.wants {
+        let got: Option<u64> = want.members.iter().map(|member| number(report, want.parent, member)).sum();
+        if !got.is_some_and(|got| want.wanted.holds(got)) {
+            let (parent, members) = (want.parent, want.members.join("+"));
+            faults.push(format!("{parent}.{members} wanted {:?}, got {got:?}", want.wanted));
+        }
+    }
+    if case.needs == Needs::Wrappings {
+        faults.extend(wrapping_faults(report));
+    }
+    faults
+}
+
+/// Frames in wrappings are opened, stopped by the nesting limit, or named as not opened.
+fn wrapping_faults(report: &Value) -> Vec<String> {
+    let packets = |member| number(report, "ledgers.packets", member).unwrap_or(0);
+    let accounted: u64 = ["udp_dns", "nest_limit", "not_opened"].into_iter().map(packets).sum();
+    let kinds = at_path(report, "ledgers.packets.not_opened_kinds").and_then(Value::as_object);
+    let named: u64 = kinds.map_or(0, |kinds| kinds.values().filter_map(Value::as_u64).sum());
+    let mut faults = Vec::new();
+    if accounted != packets("frames") {
+        faults.push(format!("of {} wrapped frames {accounted} were opened, stopped or named", packets("frames")));
+    }
+    if named != packets("not_opened") {
+        faults.push(format!("{} frames were not opened, {named} of them by name", packets("not_opened")));
+    }
+    faults
+}
+
+/// What is wrong with csv and jsonl, each alone and against the other.
+fn row_faults(case: &Case, csv: &Run, jsonl: &Run) -> Vec<String> {
+    let mut faults = Vec::new();
+    let records = match csv_records(&String::from_utf8_lossy(&csv.stdout)) {
+        Ok(records) => records,
+        Err(error) => return vec![format!("csv: {error}")],
+    };
+    let Some((head, rows)) = records.split_first() else { return vec!["csv has no header".to_owned()] };
+    if head.iter().ne(COLUMNS.iter()) {
+        faults.push(format!("csv columns are {head:?}"));
+    }
+    let column = |name: &str| head.iter().position(|column| column == name);
+    let raw = rows.iter().flatten().find(|cell| cell.starts_with(FORMULA_STARTS));
+    faults.extend(raw.map(|cell| format!("csv: a cell starts like a formula: {cell}")));
+    let qnames: Vec<&str> =
+        column("qname").map_or_else(Vec::new, |at| rows.iter().map(|row| without_guard(&row[at])).collect());
+    if let Some(odd) = qnames.iter().find(|name| !name.is_empty() && labels_of(name).is_none()) {
+        faults.push(format!("csv: a name is not escaped reversibly: {odd}"));
+    }
+    if let Some(wanted) = &case.names {
+        let got: Vec<Vec<Vec<u8>>> = qnames.iter().filter_map(|name| labels_of(name)).collect();
+        if got != *wanted {
+            faults.push(format!("names wanted {wanted:?}, got {qnames:?}"));
+        }
+    }
+    for wanted in &case.rows {
+        let fits = |row: &Vec<String>| {
+            wanted.iter().all(|(name, value)| column(name).is_some_and(|at| without_guard(&row[at]) == value))
+        };
+        if !rows.iter().any(fits) {
+            let got: Vec<Vec<&str>> = rows
+                .iter()
+                .take(5)
+                .map(|row| wanted.iter().filter_map(|(name, _)| Some(row[column(name)?].as_str())).collect())
+                .collect();
+            faults.push(format!("no row with {wanted:?}; there are {got:?}"));
+        }
+    }
+    let lines: Vec<&[u8]> = jsonl.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    if lines.len() != rows.len() {
+        faults.push(format!("jsonl has {} rows, csv {}", lines.len(), rows.len()));
+    }
+    for (index, (line, row)) in lines.iter().zip(rows).enumerate() {
+        let Ok(Value::Object(object)) = serde_json::from_slice(line) else {
+            faults.push(format!("jsonl row {} does not parse", index + 1));
+            break;
+        };
+        let differs = COLUMNS
+            .iter()
+            .zip(row)
+            .find(|(name, cell)| object.get(**name).is_none_or(|value| plain_value(value) != without_guard(cell)));
+        if let Some((name, cell)) = differs {
+            faults.push(format!("row {}: {name} is {cell:?} in csv, {:?} in jsonl", index + 1, object.get(*name)));
+            break;
+        }
+        if object.len() != COLUMNS.len() {
+            faults.push(format!("jsonl row {} has {} members", index + 1, object.len()));
+            break;
+        }
+    }
+    faults
+}
+
+/// A JSON value as a csv cell has it.
+fn plain_value(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(plain_value).collect::<Vec<_>>().join(";"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,202 @@
+//! Compressed files: bombs, cuts, damage, several members, layers inside layers, and what is not opened at all.
+
+use crate::check::case;
+use crate::container::{followed_by, good, without_end};
+use crate::dns::Message;
+use crate::files::{Pcap, Record, pcap};
+use crate::wire::to_server;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::io::Write as _;
+
+/// One gzip member.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).expect("memory takes it");
+    encoder.finish().expect("memory takes it")
+}
+
+/// One zstd frame.
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).expect("memory takes it")
+}
+
+/// One lz4 frame with a checksum of its content.
+fn lz4(bytes: &[u8]) -> Vec<u8> {
+    let info = lz4_flex::frame::FrameInfo::new().content_checksum(true);
+    let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
+    encoder.write_all(bytes).expect("memory takes it");
+    encoder.finish().expect("memory takes it")
+}
+
+/// A capture of `count` queries with names that do not compress well.
+fn queries(count: u16) -> Vec<u8> {
+    let frames: Vec<Vec<u8>> = (0..count)
+        .map(|index| {
+            let mixed = u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            to_server(&Message::query(&format!("{mixed:016x}.test")).id(index).bytes())
+        })
+        .collect();
+    pcap(&frames)
+}
+
+/// `bytes` with every bit of the byte at `at` turned over.
+fn damaged(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
+    bytes[at] ^= 0xff;
+    bytes
+}
+
+/// Frames of 65,000 zeros in one member of a bomb.
+const FRAMES_PER_MEMBER: u64 = 16;
+/// Members of a bomb: 1.04 GB of zeros in about 1 MB.
+const MEMBERS: u64 = 1000;
+/// Size of one member of a bomb when expanded.
+const MEMBER_SIZE: u64 = FRAMES_PER_MEMBER * (16 + 65_000);
+
+/// A capture of zeros, compressed with `compress` by the thousand.
+fn bomb(compress: fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let member = Pcap::default().record(&Record::new(&vec![0; 65_000])).repeat(FRAMES_PER_MEMBER as usize);
+    followed_by(compress(&Pcap::default().header()), &compress(&member).repeat(MEMBERS as usize))
+}
+
+/// A gzip header with the given flags, the fields they promise, and the rest of an ordinary member.
+fn gzip_with_fields(flags: u8, fields: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let mut member = gzip(bytes);
+    member[3] = flags;
+    let rest = member.split_off(10);
+    [member, fields.to_vec(), rest].concat()
+}
+
+/// A zstd frame that asks for a window of `2^(10 + exponent)` bytes and holds `bytes` as they are.
+fn zstd_with_window(exponent: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, exponent << 3];
+    frame.extend(&((bytes.len() as u32) << 3 | 1).to_le_bytes()[..3]);
+    frame.extend(bytes);
+    frame
+}
+
+/// Size of a capture of one good frame.
+fn one_frame() -> u64 {
+    pcap(&[good()]).len() as u64
+}
+
+cases![
+    z01_bomb_of_1_gb = case("1 GB of zeros in 1 MB", bomb(gzip))
+        .packets(&[("frames", FRAMES_PER_MEMBER * MEMBERS), ("non_ip", FRAMES_PER_MEMBER * MEMBERS)])
+        .expands_to(24 + MEMBERS * MEMBER_SIZE)
+        .heavy(),
+    z02_cut = case("a gzip file less its last 400 bytes", without_end(gzip(&queries(2000)), 400))
+        .exit(3)
+        .at_least("ledgers.packets", "udp_dns", 1000)
+        .at_most("ledgers.packets", "udp_dns", 1999),
+    z03_two_members = case(
+        "a capture in two gzip members",
+        followed_by(gzip(&pcap(&[good()])), &gzip(&Pcap::default().record(&Record::new(&good()))))
+    )
+    .packets(&[("frames", 2), ("udp_dns", 2)])
+    .expands_to(2 * one_frame() - 24),
+    z04_trailing_garbage =
+        case("ten bytes behind the last gzip member", followed_by(gzip(&pcap(&[good()])), b"\0\x01\x02garbage"))
+            .exit(3)
+            .says("10")
+            .packets(&[("udp_dns", 1)])
+            .anomalies(&[("trailing_bytes_gzip", 10)]),
+    z05_gzip_in_gzip = case("a gzip file in a gzip file: one layer is opened", gzip(&gzip(&pcap(&[good()])))).exit(3),
+    z06_zstd = case("a zstd file", zstd(&queries(2000))).packets(&[("udp_dns", 2000)]),
+    z07_zstd_cut = case("a zstd file less its last 400 bytes", without_end(zstd(&queries(2000)), 400)).exit(3),
+    z08_zstd_damaged = {
+        let file = zstd(&queries(2000));
+        let middle = file.len() / 2;
+        case("a zstd file with a damaged byte in the middle", damaged(file, middle)).exit(3)
+    },
+    z09_zstd_two_frames = case(
+        "a capture in two zstd frames",
+        followed_by(zstd(&pcap(&[good()])), &zstd(&Pcap::default().record(&Record::new(&good()))))
+    )
+    .packets(&[("udp_dns", 2)]),
+    z10_zstd_window =
+        case("a zstd frame that asks for a window of 2 GiB", zstd_with_window(21, &pcap(&[good()]))).exit(3),
+    z11_zstd_smallest_window =
+        case("a zstd frame with a window of 1 KiB", zstd_with_window(0, &pcap(&[good()]))).packets(&[("udp_dns", 1)]),
+    z12_zstd_bomb = case("1 GB of zeros in zstd frames", bomb(zstd))
+        .packets(&[("frames", FRAMES_PER_MEMBER * MEMBERS), ("non_ip", FRAMES_PER_MEMBER * MEMBERS)])
+        .expands_to(24 + MEMBERS * MEMBER_SIZE)
+        .heavy(),
+    z13_lz4 = case("an lz4 file", lz4(&queries(2000))).packets(&[("udp_dns", 2000)]),
+    z14_lz4_cut = case("an lz4 file less its last 400 bytes", without_end(lz4(&queries(2000)), 400)).exit(3),
+    z15_lz4_damaged = {
+        let file = lz4(&queries(2000));
+        let middle = file.len() / 2;
+        case("an lz4 file with a damaged byte in the middle", damaged(file, middle)).exit(3)
+    },
+    z16_xz = case("an xz file, which is not opened", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46".repeat(4)).exit(3).says("xz"),
+    z17_bzip2 = case("a bzip2 file, which is not opened", b"BZh91AY&SY\x1b[2J".repeat(4)).exit(3).says("bzip2"),
+    z18_gzip_checksum = {
+        let file = gzip(&queries(2000));
+        let at = file.len() - 8;
+        case("a gzip file whose checksum is wrong", damaged(file, at)).exit(3).at_least("ledgers.packets", "udp_dns", 1)
+    },
+    z19_gzip_damaged = {
+        let file = gzip(&queries(2000));
+        let middle = file.len() / 2;
+        case("a gzip file with a damaged byte in the middle", damaged(file, middle)).exit(3)
+    },
+    z20_gzip_header_only = case("only the header of a gzip file", gzip(&pcap(&[good()]))[..10].to_vec()).exit(3),
+    z21_gzip_two_bytes = case("only the magic of a gzip file", vec![0x1f, 0x8b]).exit(3),
+    z22_gzip_of_nothing = case("a gzip file of nothing", gzip(&[])).exit(3).says("empty"),
+    z23_gzip_empty_members = case(
+        "a thousand empty gzip members around a capture",
+        [gzip(&[]).repeat(500), gzip(&pcap(&[good()])), gzip(&[]).repeat(500)].concat()
+    )
+    .packets(&[("udp_dns", 1)])
+    .expands_to(one_frame()),
+    z24_gzip_hostile_name = case(
+        "a gzip file whose stored name and comment drive terminals",
+        gzip_with_fields(0x18, b"\x1b[2J\n../../x\0\x1b]0;y\x07\0", &pcap(&[good()]))
+    )
+    .packets(&[("udp_dns", 1)]),
+    z25_gzip_endless_name = case(
+        "a gzip file whose stored name never ends",
+        followed_by(gzip_with_fields(0x08, &[], &[])[..10].to_vec(), &vec![b'n'; 1 << 20])
+    )
+    .exit(3)
+    .heavy(),
+    z26_gzip_extra_field = case(
+        "a gzip file with an extra field of 65,535 bytes",
+        gzip_with_fields(0x04, &[vec![0xff, 0xff], vec![0; 65_535]].concat(), &pcap(&[good()]))
+    )
+    .packets(&[("udp_dns", 1)]),
+    z27_zstd_skippable = case(
+        "a zstd frame to skip behind a capture",
+        followed_by(zstd(&pcap(&[good()])), b"\x50\x2a\x4d\x18\x04\0\0\0skip")
+    )
+    .packets(&[("udp_dns", 1)]),
+    z28_gzip_standard_input = case("a gzip file through standard input", gzip(&pcap(&[good()])))
+        .through_standard_input()
+        .packets(&[("udp_dns", 1)]),
+    z29_cut_inside_record = case("a whole gzip file of a cut capture", gzip(&without_end(pcap(&[good(), good()]), 5)))
+        .exit(3)
+        .packets(&[("udp_dns", 1)])
+        .expands_to(2 * one_frame() - 24 - 5)
+        .bytes(&[("unread_tail", one_frame() - 24 - 5)]),
+    z30_bad_length_inside = case(
+        "a gzip file of a capture with a length of 4 GiB, then a million zeros",
+        gzip(&followed_by(
+            pcap(&[good()]),
+            &followed_by(
+                Pcap::default().record(&Record { stored: Some(u32::MAX), ..Record::new(&good()) }),
+                &vec![0; 1_000_000]
+            )
+        ))
+    )
+    .exit(3)
+    .packets(&[("frames", 1), ("udp_dns", 1)]),
+    z31_zstd_trailing_garbage =
+        case("ten bytes behind the last zstd frame", followed_by(zstd(&pcap(&[good()])), b"\0\x01\x02garbage"))
+            .exit(3)
+            .packets(&[("udp_dns", 1)]),
+    z32_lz4_trailing_garbage =
+        case("ten bytes behind the last lz4 frame", followed_by(lz4(&pcap(&[good()])), b"\0\x01\x02garbage"))
+            .exit(3)
+            .packets(&[("udp_dns", 1)]),
+];

@@ -1,0 +1,201 @@
+//! Laws over hostile input: damage anywhere never breaks a ledger, and twice the input takes no more than twice the time.
+
+use crate::check::{case, check};
+use crate::container::good;
+use crate::dns::{Message, REFUSED, TXT, extended_error, framed, header, opt};
+use crate::files::{LITTLE, Packet, packet, pcap};
+use crate::run::{Run, run};
+use crate::wire::{ACK, DATA, Ipv4, SYN, TCP, Tcp, Udp, ethernet, to_client, to_server};
+use std::fs;
+use std::time::Duration;
+
+/// Repeatable noise (xorshift).
+pub struct Noise(pub u64);
+
+impl Noise {
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+/// Frames of everything that is decoded: UDP, TCP, fragments, ICMP, IPv6.
+fn medley() -> Vec<Vec<u8>> {
+    let segment = |flags, sequence, payload: &[u8]| {
+        let segment = Tcp { sequence, flags, ..Tcp::default() }.around(payload);
+        ethernet(&Ipv4 { protocol: TCP, ..Ipv4::default() }.around(&segment))
+    };
+    let large = Udp::default().around(&Message::query("frag").kind(TXT).rest(&[b'x'; 600]).bytes());
+    let part = |from: usize, to: usize| {
+        let fragment = (from / 8) as u16 | if to < large.len() { 0x2000 } else { 0 };
+        ethernet(&Ipv4 { identification: 9, fragment, ..Ipv4::default() }.around(&large[from..to]))
+    };
+    let refusal = Message::response("ok.test", REFUSED).additional(&opt(&extended_error(18, b"text")));
+    vec![
+        good(),
+        to_client(&refusal.bytes()),
+        crate::wire::Ipv6::default().frame(&Udp::default().around(&Message::query("six.test").bytes())),
+        segment(SYN, 99, &[]),
+        segment(DATA, 100, &Message::query("tcp.test").framed()),
+        segment(ACK, 200, &[]),
+        part(0, 400),
+        part(400, large.len()),
+        to_server(&Message::query("header.test").id(2).bytes()),
+        to_client(&header(2, 0x8105, [0; 4])),
+        segment(DATA, 100, &framed(&header(7, 0x0100, [0; 4]))),
+    ]
+}
+
+/// `bytes` from `first` on with one in fifty changed.
+fn flipped(mut bytes: Vec<u8>, first: usize, seed: u64) -> Vec<u8> {
+    let mut noise = Noise(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    for byte in &mut bytes[first..] {
+        if noise.next().is_multiple_of(50) {
+            *byte ^= 1 << (noise.next() % 8);
+        }
+    }
+    bytes
+}
+
+/// Whether the ledgers of a run are closed and it ended as one may with damaged input.
+fn assert_sound(what: &str, run: &Run) {
+    let complaint = run.complaint();
+    assert!(matches!(run.code, Some(0 | 1 | 3)), "{what}: exit {:?}: {complaint}", run.code);
+    assert!(!complaint.contains("panicked"), "{what}: {complaint}");
+    if run.stdout.is_empty() {
+        return;
+    }
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).expect("json parses");
+    for ledger in ["packets", "messages", "matches", "bytes", "outputs"] {
+        assert_eq!(report["ledgers"][ledger]["closed"], true, "{what}: {ledger}: {complaint}");
+    }
+}
+
+/// Reads `bytes` and checks the soundness of the run.
+fn assert_sound_input(what: &str, bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("input"), bytes).expect("the input is written");
+    assert_sound(what, &run(folder.path(), &["read", "input", "--format", "json"], None));
+}
+
+#[test]
+fn packets_with_changed_bytes_are_sound() {
+    // Only packet bytes are changed, so that every frame is decoded: record headers are kept.
+    for seed in 0..40 {
+        let frames: Vec<Vec<u8>> = (0..20)
+            .flat_map(|round| medley().into_iter().map(move |frame| flipped(frame, 12, seed * 1000 + round)))
+            .collect();
+        assert_sound_input(&format!("seed {seed}"), &pcap(&frames));
+    }
+}
+
+#[test]
+fn pcap_files_with_changed_bytes_are_sound() {
+    for seed in 0..20 {
+        assert_sound_input(&format!("seed {seed}"), &flipped(pcap(&medley()), 4, seed));
+    }
+}
+
+#[test]
+fn pcapng_files_with_changed_bytes_are_sound() {
+    let mut bytes = [LITTLE.section(), LITTLE.interface(&LITTLE.option(2, b"eth0"))].concat();
+    for frame in medley() {
+        bytes.extend(LITTLE.packet(&Packet { options: &LITTLE.option(1, b"comment"), ..packet(&frame) }));
+    }
+    for seed in 0..20 {
+        assert_sound_input(&format!("seed {seed}"), &flipped(bytes.clone(), 12, seed));
+    }
+}
+
+#[test]
+fn files_cut_anywhere_are_sound() {
+    let bytes = pcap(&medley());
+    for length in (0..bytes.len()).step_by(53) {
+        assert_sound_input(&format!("cut at {length}"), &bytes[..length]);
+    }
+}
+
+#[test]
+fn the_medley_itself_is_read_completely() {
+    let medley = case("a packet of everything", pcap(&medley()))
+        .packets(&[("frames", 11)])
+        .messages(&[("queries", 5), ("responses", 2), ("undecodable", 0)])
+        .outcomes(&[("refused", 2)]);
+    check("medley", &medley);
+}
+
+/// An input that grows with a number.
+type Grown = fn(u32) -> Vec<u8>;
+
+/// Inputs that would show a table or list searched from the beginning, with the smaller of the two sizes tried.
+const GROWING: &[(&str, u32, Grown)] = &[
+    ("unanswered queries", 30_000, crate::state::unanswered),
+    ("refused clients", 10_000, crate::state::all_refused),
+    ("first fragments", 20_000, crate::fragments::first_only),
+    ("half-open connections", 20_000, |count| crate::state::connections(count, DATA, &[0xff; 2])),
+    ("segments behind a hole", 2000, crate::streams::behind_a_hole),
+    ("options", 4000, |count| {
+        let options = crate::dns::option(3, &[]).repeat(count as usize);
+        let frame = to_server(&Message::query("a").additional(&opt(&options)).bytes());
+        pcap(&vec![frame; 40])
+    }),
+    ("parts of eight bytes", 2000, |count| {
+        let payload = Udp::default().around(&Message::query("a").rest(&vec![0; count as usize * 8]).bytes());
+        let frames: Vec<Vec<u8>> = (0..10)
+            .flat_map(|set| {
+                let payload = &payload;
+                (0..payload.len()).step_by(8).rev().map(move |from| {
+                    let to = (from + 8).min(payload.len());
+                    let fragment = (from / 8) as u16 | if to < payload.len() { 0x2000 } else { 0 };
+                    ethernet(&Ipv4 { identification: set, fragment, ..Ipv4::default() }.around(&payload[from..to]))
+                })
+            })
+            .collect();
+        pcap(&frames)
+    }),
+    ("questions under one id", 1500, |count| {
+        let frames: Vec<Vec<u8>> =
+            (0..count).map(|index| to_server(&Message::query(&format!("n{index}.test")).bytes())).collect();
+        pcap(&frames)
+    }),
+    ("interfaces", 20_000, |count| {
+        let mut bytes = LITTLE.section();
+        bytes.extend(LITTLE.interface(&LITTLE.option(2, b"eth0")).repeat(count as usize));
+        bytes.extend(LITTLE.packet(&Packet { interface: count - 1, ..packet(&good()) }));
+        bytes
+    }),
+];
+
+/// How much more than in proportion a run may take: the machine is shared and small runs are coarse.
+const SLACK: f64 = 1.8;
+/// Processor time below which nothing is compared.
+const FLOOR: Duration = Duration::from_millis(150);
+/// Resident memory of any run, in KiB (the promise is 256 MiB).
+const PEAK_KIB: u64 = 256 << 10;
+
+#[test]
+fn four_times_the_input_takes_no_more_than_four_times_the_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut broken = Vec::new();
+    for (name, small, grown) in GROWING {
+        let best = |count: u32| {
+            fs::write(folder.path().join("input"), grown(count)).expect("the input is written");
+            let runs = [0; 2].map(|_| run(folder.path(), &["read", "input", "--format", "json"], None));
+            assert!(runs.iter().all(|run| matches!(run.code, Some(0 | 4))), "{name}: {}", runs[0].complaint());
+            (runs.iter().map(|run| run.cpu).min().unwrap_or_default(), runs[0].peak_kib)
+        };
+        let ((short, _), (long, peak)) = (best(*small), best(4 * small));
+        let most = (short.as_secs_f64() * 4.0 * SLACK).max(FLOOR.as_secs_f64());
+        println!("{name}: {short:?}, four times as much {long:?}, peak {peak} KiB");
+        if long.as_secs_f64() > most {
+            broken.push(format!("{name}: {short:?} became {long:?}"));
+        }
+        if peak > PEAK_KIB {
+            broken.push(format!("{name}: {peak} KiB"));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
