@@ -41,7 +41,7 @@ fn fresh_recordings_agree_with_their_witnesses() {
     assert!(status.success(), "the lab failed: {status}");
     let fresh = case::recordings(folder.path()).expect("the recordings can be listed");
     assert!(!fresh.is_empty(), "every case was skipped");
-    let wrong: Vec<String> = fresh.iter().flat_map(case::check).collect();
+    let wrong = case::check_all(&fresh);
     assert!(wrong.is_empty(), "of {} recordings:\n{}", fresh.len(), wrong.join("\n"));
     for one in fresh.iter().filter(|one| one.name == "server.pcap" && one.title().starts_with("seed-")) {
         let report = one.report(one.inventory()).expect("a report");

@@ -120,12 +120,30 @@ impl Recording {
     }
 }
 
+/// Recordings the program cannot read yet, each with the reason. A row that has come to agree must go.
+const NOT_YET: &[(&str, &str)] = &[("link-types/vxlan.pcap", "VXLAN is not opened")];
+
+/// What differs in any of these recordings.
+pub fn check_all(recordings: &[Recording]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for recording in recordings {
+        let differences = check(recording);
+        match NOT_YET.iter().find(|(title, _)| *title == recording.title()) {
+            None => wrong.extend(differences),
+            Some((title, reason)) if differences.is_empty() => wrong.push(format!("{title} agrees, though: {reason}")),
+            Some((title, reason)) => eprintln!("{title} is left out: {reason}"),
+        }
+    }
+    wrong
+}
+
 /// Holds everything the program says about a recording against everything that lies beside it.
-pub fn check(recording: &Recording) -> Vec<String> {
+fn check(recording: &Recording) -> Vec<String> {
     let result = recording.rows().and_then(|rows| {
         let report = recording.report(recording.inventory())?;
         let mut wrong = check_numbers(recording, &rows)?;
         wrong.extend(check_questions(recording, &rows)?);
+        wrong.extend(check_legs(recording, &rows));
         wrong.extend(check_ledgers(&report));
         wrong.extend(check_totals(&report, &rows));
         wrong.extend(check_mappings(recording, &report)?);
@@ -243,6 +261,18 @@ fn agrees(status: &str, row: &Row) -> bool {
         "timeout" | "closed" => matches!(outcome, "unanswered" | "silent" | "tcp-rejected"),
         code => matches!(outcome, "answered" | "denied") && cell(row, "rcode") == code,
     }
+}
+
+/// With nothing declared, an address that answers is one of our servers, and what it asks is the upstream leg.
+fn check_legs(recording: &Recording, rows: &[Row]) -> Vec<String> {
+    let answers = |row: &&Row| cell(row, "transactions") != cell(row, "unanswered") && cell(row, "transactions") != "0";
+    let servers: BTreeSet<&str> = recording.truth.iter().filter(answers).map(|row| cell(row, "server")).collect();
+    let wrong = rows.iter().filter(|row| {
+        let leg = if servers.contains(cell(row, "client")) { "upstream" } else { "client" };
+        // An address that never answers is nobody's server here: its leg is not asserted.
+        servers.contains(cell(row, "server")) && cell(row, "leg") != leg
+    });
+    wrong.map(|row| format!("leg {} of {} -> {}", cell(row, "leg"), cell(row, "client"), cell(row, "server"))).collect()
 }
 
 /// Every ledger closes.
