@@ -7,8 +7,10 @@ use crate::run::{run, text_faults};
 use crate::wire::{Ipv4, TYPE_IPV4, Udp, ethernet, ethernet_of_type, to_server};
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of a pcap file header.
 const FILE_HEADER: u64 = 24;
@@ -257,6 +259,19 @@ fn the_same_file_twice_is_said_and_counted_as_such() {
     }
 }
 
+/// Opens a named pipe for writing as soon as somebody reads it, and not later than ten seconds from now.
+fn once_read(pipe: &Path) -> fs::File {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        // Without this flag, opening waits for a reader for ever.
+        match fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(pipe) {
+            Ok(file) => return file,
+            Err(error) => assert!(Instant::now() < deadline, "nobody reads the pipe: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_pipe_with_pauses_is_read_to_its_end() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -266,7 +281,7 @@ fn a_pipe_with_pauses_is_read_to_its_end() {
     let writer = std::thread::spawn({
         let pipe = pipe.clone();
         move || {
-            let mut pipe = fs::OpenOptions::new().write(true).open(pipe).expect("the pipe opens");
+            let mut pipe = once_read(&pipe);
             for part in bytes.chunks(37) {
                 pipe.write_all(part).expect("the pipe takes it");
                 std::thread::sleep(Duration::from_millis(20));
@@ -290,7 +305,7 @@ fn changed_while_read(change: impl FnOnce(&mut fs::File)) -> crate::run::Run {
     fs::write(folder.path().join("file.pcap"), Pcap::default().file(&frames)).expect("the input is written");
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| run(folder.path(), &["read", "file.pcap", "pipe", "--format", "json"], None));
-        let mut writer = fs::OpenOptions::new().write(true).open(&pipe).expect("the pipe opens");
+        let mut writer = once_read(&pipe);
         writer.write_all(&pcap(&[good()])).expect("the pipe takes it");
         std::thread::sleep(Duration::from_millis(400));
         let mut file = fs::OpenOptions::new().append(true).open(folder.path().join("file.pcap")).expect("opens");
