@@ -1,2 +1,31 @@
 //! Maps the result of a run to an exit code; everything else is in the library.
-fn main() {}
+
+use dnsrefused::cli::{self, Parsed};
+use dnsrefused::run::{self, Console, StandardError};
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+fn main() -> ExitCode {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let result = cli::parse(std::env::args_os()).and_then(|parsed| match parsed {
+        Parsed::Print(text) => {
+            // Nobody reading the help is no failure.
+            let _ = std::io::stdout().lock().write_all(text.as_bytes());
+            Ok(0)
+        }
+        Parsed::Run(config) => {
+            // Without a handler a signal ends the process as usual.
+            let _ = run::on_signals(&interrupted);
+            run::read(&config, &mut StandardError, &interrupted)
+        }
+    });
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            StandardError.line(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Bytes to frames: blocks of capture files become [`Frame`]s, with every byte accounted for.
+//!
+//! [`Block`] is the unit of work: about half a MiB of one input. A [`Reader`] knows the file format; [`Reader::walk`]
+//! calls back for every frame that *begins* in a block. A block in the middle of a file can be walked before the one in
+//! front of it: [`Reader::guess_start`] proposes where its first record begins, and whoever consumes the blocks in order
+//! checks that each walk started where the one before ended, and walks again if not.
+
+pub mod filter;
+pub mod open;
+pub mod pcap_file;
+pub mod pcapng;
+pub mod time;
+
+pub use time::Timestamp;
+
+use std::sync::Arc;
+
+/// One captured packet as the file holds it.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// When it was captured.
+    pub time: Timestamp,
+    /// LINKTYPE_ value that says how `data` begins.
+    pub link_type: u16,
+    /// Interface number inside the pcapng section; 0 for pcap.
+    pub interface: u32,
+    /// Seen leaving the capturing host, seen arriving, or not said.
+    pub direction: Direction,
+    /// Captured bytes.
+    pub data: &'a [u8],
+    /// Offset of `data` in its block.
+    pub offset: usize,
+    /// Length on the wire, in bytes; more than `data.len()` when the packet was cut by the snapshot length.
+    pub original_len: u32,
+}
+
+/// Direction of a frame relative to the capturing host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[repr(u8)]
+pub enum Direction {
+    /// The capture does not say.
+    #[default]
+    Unknown,
+    /// Arriving.
+    In,
+    /// Leaving.
+    Out,
+}
+
+/// What a file format says about the packets of one interface.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// LINKTYPE_ value.
+    pub link_type: u16,
+    /// How its timestamps become nanoseconds.
+    pub resolution: time::Resolution,
+    /// Seconds to add to its timestamps.
+    pub offset_seconds: i64,
+    /// Snapshot length; 0 means no limit.
+    pub snap_len: u32,
+    /// Name, when the file gives one.
+    pub name: Option<Arc<str>>,
+}
+
+/// The state of a file format that a record needs to be understood; changes only at section and interface blocks.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Numbers in the file are big-endian.
+    pub big_endian: bool,
+    /// Interfaces declared so far (pcap has exactly one).
+    pub interfaces: Vec<Interface>,
+    /// Bytes of record header: 16, or 24 for the patched format (pcap only).
+    pub record_header: usize,
+    /// Counts every change, so that a walk done with an outdated context is noticed.
+    pub version: u32,
+}
+
+/// The capture file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// libpcap's savefile format.
+    Pcap,
+    /// draft-ietf-opsawg-pcapng.
+    Pcapng,
+}
+
+impl Format {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Pcap => "pcap",
+            Format::Pcapng => "pcapng",
+        }
+    }
+}
+
+/// A piece of one input, as read.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// Offset in the (expanded) input of `data[0]`.
+    pub offset: u64,
+    /// The bytes; may reach past `limit` to complete the last record.
+    pub data: Vec<u8>,
+    /// Records that begin at or after this index belong to the next block.
+    pub limit: usize,
+    /// Nothing follows `data` in the input.
+    pub at_end: bool,
+}
+
+/// Who owns the bytes of an input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ByteTally {
+    /// File, section and interface headers.
+    pub headers: u64,
+    /// Headers, padding, options and trailers of packet records.
+    pub record_headers: u64,
+    /// Captured packet bytes.
+    pub packets: u64,
+    /// Blocks of other kinds, skipped by their length.
+    pub skipped_blocks: u64,
+    /// Bytes after the last usable record.
+    pub unread_tail: u64,
+}
+
+impl ByteTally {
+    /// Adds another tally to this one.
+    pub fn add(&mut self, other: &ByteTally) {
+        self.headers += other.headers;
+        self.record_headers += other.record_headers;
+        self.packets += other.packets;
+        self.skipped_blocks += other.skipped_blocks;
+        self.unread_tail += other.unread_tail;
+    }
+
+    /// Every byte counted.
+    pub fn total(&self) -> u64 {
+        self.headers + self.record_headers + self.packets + self.skipped_blocks + self.unread_tail
+    }
+}
+
+/// What is odd about records without making them unusable; each is counted by name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// Captured length above the snapshot length.
+    pub over_snap_len: u64,
+    /// Captured length above the length on the wire.
+    pub over_original_len: u64,
+    /// Fraction of a second of one second or more, or a time that does not fit.
+    pub timestamps: u64,
+    /// Packets of an interface that was not declared.
+    pub bad_interface: u64,
+    /// Packet blocks whose captured length exceeds the block.
+    pub bad_captured_len: u64,
+    /// Blocks whose options run over their end.
+    pub bad_options: u64,
+    /// Interfaces with a timestamp resolution that cannot be represented.
+    pub bad_resolution: u64,
+    /// Packets without a timestamp (simple packet blocks).
+    pub no_timestamp: u64,
+}
+
+impl Oddities {
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: &Oddities) {
+        self.over_snap_len += other.over_snap_len;
+        self.over_original_len += other.over_original_len;
+        self.timestamps += other.timestamps;
+        self.bad_interface += other.bad_interface;
+        self.bad_captured_len += other.bad_captured_len;
+        self.bad_options += other.bad_options;
+        self.bad_resolution += other.bad_resolution;
+        self.no_timestamp += other.no_timestamp;
+    }
+
+    /// Descriptions of those that mean damage, with their counts.
+    pub fn damage(&self) -> Vec<String> {
+        [
+            (self.bad_interface, "packets of an undeclared interface, not opened"),
+            (self.bad_captured_len, "packet blocks with a captured length beyond the block, not opened"),
+            (self.bad_options, "blocks whose options run over their end, options not used"),
+            (self.bad_resolution, "interfaces with an unusable timestamp resolution, times not used"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect()
+    }
+}
+
+/// Why a walk stopped before the end of its block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// The record at this index needs so many bytes from there; the block must be extended.
+    Need {
+        /// Index of the record.
+        at: usize,
+        /// Bytes the record needs, from `at`.
+        bytes: usize,
+    },
+    /// The input ends inside a record.
+    Cut {
+        /// Index of the record.
+        at: usize,
+        /// Bytes the record needs.
+        wanted: usize,
+        /// Bytes the input still has.
+        has: usize,
+    },
+    /// A record contradicts itself; nothing after it can be trusted.
+    Bad {
+        /// Index of the record.
+        at: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// The result of walking one block.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// Index where the next record begins (at or beyond the block's limit), or where the walk stopped.
+    pub end: usize,
+    /// Who owns the bytes walked over.
+    pub bytes: ByteTally,
+    /// Odd records.
+    pub oddities: Oddities,
+    /// Why the walk stopped early.
+    pub stop: Option<Stop>,
+}
+
+/// Reads one capture file format.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader {
+    /// The format.
+    pub format: Format,
+    /// Largest packet, in bytes.
+    pub packet_bytes: usize,
+    /// Largest pcapng block, in bytes.
+    pub block_bytes: usize,
+    /// Interfaces kept per section.
+    pub interfaces: usize,
+}
+
+impl Reader {
+    /// Walks the records of `block` from index `start`; `context` follows the sections and interfaces met. Continues an
+    /// earlier walk when `walk.stop` asked for more bytes and they were added.
+    pub fn walk(
+        &self,
+        block: &Block,
+        start: usize,
+        context: &mut Arc<Context>,
+        walk: &mut Walk,
+        on_frame: &mut impl FnMut(Frame<'_>),
+    ) {
+        walk.stop = None;
+        walk.end = start;
+        match self.format {
+            Format::Pcap => pcap_file::walk(self, block, context, walk, on_frame),
+            Format::Pcapng => pcapng::walk(self, block, context, walk, on_frame),
+        }
+    }
+
+    /// Proposes where the first record of a block in the middle of a file begins. May be wrong: the consumer checks.
+    pub fn guess_start(&self, block: &Block, context: &Context) -> usize {
+        match self.format {
+            Format::Pcap => pcap_file::guess_start(self, block, context),
+            Format::Pcapng => pcapng::guess_start(self, block, context),
+        }
+    }
+}
+
+/// Four bytes at `at` as a number in the file's byte order; the caller has checked the bounds.
+#[inline]
+fn u32_at(data: &[u8], at: usize, big_endian: bool) -> u32 {
+    let bytes = [data[at], data[at + 1], data[at + 2], data[at + 3]];
+    if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+}
+
+/// Two bytes at `at` as a number in the file's byte order; the caller has checked the bounds.
+#[inline]
+fn u16_at(data: &[u8], at: usize, big_endian: bool) -> u16 {
+    let bytes = [data[at], data[at + 1]];
+    if big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
+}

@@ -1,0 +1,212 @@
+//! libpcap savefiles (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds, and the patched `cd34` records.
+
+use super::{Block, Context, Frame, Interface, Reader, Stop, Timestamp, Walk, time::Resolution, u32_at};
+use std::sync::Arc;
+
+/// Bytes of the file header.
+pub const FILE_HEADER: usize = 24;
+/// Bytes of an ordinary record header.
+const RECORD_HEADER: usize = 16;
+/// Bytes of a record header in files of the patched libpcap whose magic ends in `cd34`.
+const PATCHED_RECORD_HEADER: usize = 24;
+
+/// Reads the file header; `None` when the first four bytes are not a magic number of this format or it is incomplete.
+pub fn read_header(bytes: &[u8]) -> Option<Context> {
+    let header = bytes.get(..FILE_HEADER)?;
+    let (big_endian, nanoseconds, record_header) = match [header[0], header[1], header[2], header[3]] {
+        [0xd4, 0xc3, 0xb2, 0xa1] => (false, false, RECORD_HEADER),
+        [0xa1, 0xb2, 0xc3, 0xd4] => (true, false, RECORD_HEADER),
+        [0x4d, 0x3c, 0xb2, 0xa1] => (false, true, RECORD_HEADER),
+        [0xa1, 0xb2, 0x3c, 0x4d] => (true, true, RECORD_HEADER),
+        [0x34, 0xcd, 0xb2, 0xa1] => (false, false, PATCHED_RECORD_HEADER),
+        [0xa1, 0xb2, 0xcd, 0x34] => (true, false, PATCHED_RECORD_HEADER),
+        _ => return None,
+    };
+    let interface = Interface {
+        // The upper bits hold the length of a frame check sequence, not the link type.
+        link_type: (u32_at(header, 20, big_endian) & 0xffff) as u16,
+        resolution: Resolution::Multiply(if nanoseconds { 1 } else { 1000 }),
+        offset_seconds: 0,
+        snap_len: u32_at(header, 16, big_endian),
+        name: None,
+    };
+    Some(Context { big_endian, interfaces: vec![interface], record_header, version: 0 })
+}
+
+/// True when the bytes begin with a magic number of this format.
+pub fn has_magic(bytes: &[u8]) -> bool {
+    let mut header = [0; FILE_HEADER];
+    let len = bytes.len().min(FILE_HEADER);
+    header[..len].copy_from_slice(&bytes[..len]);
+    read_header(&header).is_some()
+}
+
+/// Walks the records; see [`Reader::walk`].
+pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, on_frame: &mut impl FnMut(Frame<'_>)) {
+    let data = block.data.as_slice();
+    let big_endian = context.big_endian;
+    let header = context.record_header;
+    let Some(interface) = context.interfaces.first() else { return };
+    let nanoseconds_per_unit = if interface.resolution == Resolution::Multiply(1) { 1 } else { 1000 };
+    let snap_len = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
+    let mut at = walk.end;
+    while at < block.limit {
+        if data.len() - at < header {
+            walk.stop = Some(short(block, at, header));
+            break;
+        }
+        let captured = u32_at(data, at + 8, big_endian);
+        let original = u32_at(data, at + 12, big_endian);
+        if captured as usize > reader.packet_bytes {
+            let what = format!("captured length {captured} is above the maximum of {}", reader.packet_bytes);
+            walk.stop = Some(Stop::Bad { at, what });
+            break;
+        }
+        let next = at + header + captured as usize;
+        if next > data.len() {
+            walk.stop = Some(short(block, at, header + captured as usize));
+            break;
+        }
+        let seconds = u32_at(data, at, big_endian);
+        let fraction = u32_at(data, at + 4, big_endian);
+        let fraction = i64::from(fraction) * nanoseconds_per_unit;
+        walk.oddities.timestamps += u64::from(fraction >= 1_000_000_000);
+        walk.oddities.over_snap_len += u64::from(captured > snap_len);
+        walk.oddities.over_original_len += u64::from(captured > original);
+        walk.bytes.record_headers += header as u64;
+        walk.bytes.packets += u64::from(captured);
+        on_frame(Frame {
+            time: Timestamp(i64::from(seconds) * 1_000_000_000 + fraction),
+            link_type: interface.link_type,
+            interface: 0,
+            direction: super::Direction::Unknown,
+            data: &data[at + header..next],
+            offset: at + header,
+            original_len: original.max(captured),
+        });
+        at = next;
+    }
+    walk.end = at;
+}
+
+/// The record at `at` needs `wanted` bytes, more than the block has.
+fn short(block: &Block, at: usize, wanted: usize) -> Stop {
+    if block.at_end { Stop::Cut { at, wanted, has: block.data.len() - at } } else { Stop::Need { at, bytes: wanted } }
+}
+
+/// Records that must look right in a row before a guess is believed.
+const PLAUSIBLE_RECORDS: usize = 6;
+
+/// The first index from which six records in a row look right; the block's limit when there is none.
+pub fn guess_start(reader: &Reader, block: &Block, context: &Context) -> usize {
+    let data = block.data.as_slice();
+    let header = context.record_header;
+    let nanoseconds = context.interfaces.first().is_some_and(|i| i.resolution == Resolution::Multiply(1));
+    let fraction_limit = if nanoseconds { 1_000_000_000 } else { 1_000_000 };
+    let plausible = |at: usize| -> Option<(usize, u32)> {
+        let captured = u32_at(data, at + 8, context.big_endian);
+        let original = u32_at(data, at + 12, context.big_endian);
+        let fits = captured as usize <= reader.packet_bytes && captured <= original && original < 1 << 24;
+        let in_second = u32_at(data, at + 4, context.big_endian) < fraction_limit;
+        (fits && in_second && captured > 0)
+            .then(|| (at + header + captured as usize, u32_at(data, at, context.big_endian)))
+    };
+    'candidates: for candidate in 0..block.limit {
+        let mut at = candidate;
+        let mut first_seconds = None;
+        for index in 0..PLAUSIBLE_RECORDS {
+            if at + header > data.len() {
+                // Ran out of block: believed when the records end with the file, or half of those wanted fit.
+                let believed = index >= PLAUSIBLE_RECORDS / 2 || (block.at_end && at == data.len());
+                if believed && index > 0 {
+                    return candidate;
+                }
+                continue 'candidates;
+            }
+            let Some((next, seconds)) = plausible(at) else { continue 'candidates };
+            // Neighbouring records are close in time.
+            if first_seconds.is_some_and(|first: u32| first.abs_diff(seconds) > 86_400) {
+                continue 'candidates;
+            }
+            first_seconds = first_seconds.or(Some(seconds));
+            at = next;
+        }
+        return candidate;
+    }
+    block.limit
+}
+
+/// Adds the file header's bytes to what a walk from the beginning owns.
+pub fn initial_context(bytes: &[u8]) -> Option<Arc<Context>> {
+    read_header(bytes).map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Format;
+
+    fn file(records: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
+        for (index, record) in records.iter().enumerate() {
+            for number in [1_700_000_000, index as u32, record.len() as u32, record.len() as u32] {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            bytes.extend_from_slice(record);
+        }
+        bytes
+    }
+
+    fn walk_bytes(bytes: &[u8], start: usize, limit: usize, at_end: bool) -> (Vec<Vec<u8>>, Walk) {
+        let mut context = initial_context(bytes).unwrap();
+        let block = Block { offset: 0, data: bytes.to_vec(), limit, at_end };
+        let reader = Reader { format: Format::Pcap, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };
+        let mut frames = Vec::new();
+        let mut walk = Walk::default();
+        reader.walk(&block, start, &mut context, &mut walk, &mut |frame| frames.push(frame.data.to_vec()));
+        (frames, walk)
+    }
+
+    #[test]
+    fn every_byte_has_one_owner() {
+        let bytes = file(&[b"one", b"three", b""]);
+        let (frames, walk) = walk_bytes(&bytes, FILE_HEADER, bytes.len(), true);
+        assert_eq!(frames, [b"one".to_vec(), b"three".to_vec(), b"".to_vec()]);
+        assert_eq!(walk.stop, None);
+        assert_eq!(FILE_HEADER as u64 + walk.bytes.total(), bytes.len() as u64);
+    }
+
+    #[test]
+    fn a_cut_file_says_where_at_every_length() {
+        let bytes = file(&[b"one", b"three"]);
+        let second = FILE_HEADER + 16 + 3;
+        for len in second + 1..bytes.len() {
+            let (frames, walk) = walk_bytes(&bytes[..len], FILE_HEADER, len, true);
+            assert_eq!(frames.len(), 1, "{len}");
+            assert!(matches!(walk.stop, Some(Stop::Cut { at, .. }) if at == second), "{len}: {:?}", walk.stop);
+            assert_eq!(walk.end, second);
+        }
+    }
+
+    #[test]
+    fn a_block_in_the_middle_finds_its_first_record() {
+        let records: Vec<Vec<u8>> = (0..40).map(|n| vec![n as u8; 30 + n * 7]).collect();
+        let bytes = file(&records.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let context = read_header(&bytes).unwrap();
+        let reader = Reader { format: Format::Pcap, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };
+        let starts: Vec<usize> = records
+            .iter()
+            .scan(FILE_HEADER, |at, record| {
+                let start = *at;
+                *at += 16 + record.len();
+                Some(start)
+            })
+            .collect();
+        for cut in FILE_HEADER..starts[30] {
+            let data = bytes[cut..].to_vec();
+            let block = Block { offset: cut as u64, limit: data.len(), data, at_end: true };
+            let expected = starts.iter().find(|start| **start >= cut).unwrap();
+            assert_eq!(cut + guess_start(&reader, &block, &context), *expected, "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! pcapng (draft-ietf-opsawg-pcapng): sections in either byte order, interfaces with their own link type, resolution
+//! and offset, enhanced, simple and obsolete packet blocks; every other block is skipped by its length.
+
+use super::{Block, Context, Direction, Frame, Interface, Reader, Stop, Timestamp, Walk, time::Resolution};
+use super::{u16_at, u32_at};
+use crate::error::escape_text;
+use std::sync::Arc;
+
+/// Block type of a section header; reads the same in both byte orders.
+pub const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const INTERFACE_DESCRIPTION: u32 = 1;
+const OBSOLETE_PACKET: u32 = 2;
+const SIMPLE_PACKET: u32 = 3;
+const ENHANCED_PACKET: u32 = 6;
+const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+/// Type, length and trailing length of any block.
+const BLOCK_OVERHEAD: usize = 12;
+
+const OPTION_END: u16 = 0;
+const OPTION_INTERFACE_NAME: u16 = 2;
+const OPTION_EPB_FLAGS: u16 = 2;
+const OPTION_TIME_RESOLUTION: u16 = 9;
+const OPTION_TIME_OFFSET: u16 = 14;
+/// Options looked at per block.
+const MAX_OPTIONS: usize = 256;
+
+/// Walks the blocks; see [`Reader::walk`].
+pub fn walk(
+    reader: &Reader,
+    block: &Block,
+    context: &mut Arc<Context>,
+    walk: &mut Walk,
+    on_frame: &mut impl FnMut(Frame<'_>),
+) {
+    let data = block.data.as_slice();
+    let mut at = walk.end;
+    while at < block.limit {
+        if data.len() - at < BLOCK_OVERHEAD {
+            walk.stop = Some(short(block, at, BLOCK_OVERHEAD));
+            break;
+        }
+        let kind = u32_at(data, at, context.big_endian);
+        let big_endian = if kind == SECTION_HEADER {
+            match u32_at(data, at + 8, true) {
+                BYTE_ORDER_MAGIC => true,
+                magic if magic.swap_bytes() == BYTE_ORDER_MAGIC => false,
+                magic => {
+                    walk.stop = Some(Stop::Bad { at, what: format!("byte-order magic is {magic:#010x}") });
+                    break;
+                }
+            }
+        } else {
+            context.big_endian
+        };
+        let len = u32_at(data, at + 4, big_endian) as usize;
+        if len < BLOCK_OVERHEAD || !len.is_multiple_of(4) || len > reader.block_bytes {
+            walk.stop = Some(Stop::Bad { at, what: format!("block length {len} is not possible") });
+            break;
+        }
+        if len > data.len() - at {
+            walk.stop = Some(short(block, at, len));
+            break;
+        }
+        let trailer = u32_at(data, at + len - 4, big_endian) as usize;
+        if trailer != len {
+            walk.stop = Some(Stop::Bad { at, what: format!("block length {len} is repeated as {trailer}") });
+            break;
+        }
+        let body = &data[at + 8..at + len - 4];
+        let packet = match kind {
+            ENHANCED_PACKET if body.len() >= 20 => Some((20, u32_at(body, 0, big_endian), 4)),
+            OBSOLETE_PACKET if body.len() >= 20 => Some((20, u32::from(u16_at(body, 0, big_endian)), 4)),
+            SIMPLE_PACKET if body.len() >= 4 => Some((4, 0, 0)),
+            _ => None,
+        };
+        if let Some((header, interface_id, times_at)) = packet {
+            let before = walk.bytes.packets;
+            packet_block(
+                &PacketBlock { kind, body, header, interface_id, times_at, body_offset: at + 8 },
+                context,
+                walk,
+                on_frame,
+            );
+            walk.bytes.record_headers += len as u64 - (walk.bytes.packets - before);
+        } else {
+            match kind {
+                SECTION_HEADER => {
+                    let changed = Arc::make_mut(context);
+                    changed.big_endian = big_endian;
+                    changed.interfaces.clear();
+                    changed.version += 1;
+                    walk.bytes.headers += len as u64;
+                }
+                INTERFACE_DESCRIPTION if body.len() >= 8 => {
+                    if context.interfaces.len() < reader.interfaces {
+                        let interface = interface(body, big_endian, walk);
+                        let changed = Arc::make_mut(context);
+                        changed.interfaces.push(interface);
+                        changed.version += 1;
+                    }
+                    walk.bytes.headers += len as u64;
+                }
+                _ => walk.bytes.skipped_blocks += len as u64,
+            }
+        }
+        at += len;
+    }
+    walk.end = at;
+}
+
+/// A packet block cut into its fixed parts.
+struct PacketBlock<'a> {
+    kind: u32,
+    body: &'a [u8],
+    header: usize,
+    interface_id: u32,
+    times_at: usize,
+    body_offset: usize,
+}
+
+/// Hands out the frame of one packet block, or counts why not.
+#[inline]
+fn packet_block(block: &PacketBlock<'_>, context: &Context, walk: &mut Walk, on_frame: &mut impl FnMut(Frame<'_>)) {
+    let PacketBlock { kind, body, header, interface_id, times_at, body_offset } = *block;
+    let big_endian = context.big_endian;
+    let Some(interface) = context.interfaces.get(interface_id as usize) else {
+        walk.oddities.bad_interface += 1;
+        on_frame(Frame {
+            time: Timestamp::UNKNOWN,
+            link_type: UNDECLARED,
+            interface: interface_id,
+            direction: Direction::Unknown,
+            data: &[],
+            offset: body_offset,
+            original_len: 0,
+        });
+        return;
+    };
+    let (captured, original) = if kind == SIMPLE_PACKET {
+        let original = u32_at(body, 0, big_endian);
+        let snap_len = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
+        (original.min(snap_len).min((body.len() - header) as u32), original)
+    } else {
+        (u32_at(body, 12, big_endian), u32_at(body, 16, big_endian))
+    };
+    let Some(packet) = body.get(header..).and_then(|rest| rest.get(..captured as usize)) else {
+        walk.oddities.bad_captured_len += 1;
+        on_frame(Frame {
+            time: Timestamp::UNKNOWN,
+            link_type: DAMAGED,
+            interface: interface_id,
+            direction: Direction::Unknown,
+            data: &[],
+            offset: body_offset,
+            original_len: original,
+        });
+        return;
+    };
+    let time = if times_at == 0 {
+        walk.oddities.no_timestamp += 1;
+        Timestamp::UNKNOWN
+    } else {
+        let high = u32_at(body, times_at, big_endian);
+        let low = u32_at(body, times_at + 4, big_endian);
+        let units = u64::from(high) << 32 | u64::from(low);
+        let (time, odd) = interface.resolution.nanoseconds(units, interface.offset_seconds);
+        walk.oddities.timestamps += u64::from(odd);
+        if interface.resolution == Resolution::Unusable { Timestamp::UNKNOWN } else { time }
+    };
+    let snap_len = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
+    walk.oddities.over_snap_len += u64::from(captured > snap_len);
+    walk.oddities.over_original_len += u64::from(captured > original);
+    walk.bytes.packets += u64::from(captured);
+    let options = &body[(header + (captured as usize).next_multiple_of(4)).min(body.len())..];
+    let mut direction = Direction::Unknown;
+    if kind == ENHANCED_PACKET && !options.is_empty() {
+        let sound = each_option(options, big_endian, |code, value| {
+            if code == OPTION_EPB_FLAGS && value.len() == 4 {
+                direction = match u32_at(value, 0, big_endian) & 3 {
+                    1 => Direction::In,
+                    2 => Direction::Out,
+                    _ => Direction::Unknown,
+                };
+            }
+        });
+        walk.oddities.bad_options += u64::from(!sound);
+    }
+    on_frame(Frame {
+        time,
+        link_type: interface.link_type,
+        interface: interface_id,
+        direction,
+        data: packet,
+        offset: body_offset + header,
+        original_len: original.max(captured),
+    });
+}
+
+/// Link type given to frames of an interface the section does not declare (not a LINKTYPE_ value).
+pub const UNDECLARED: u16 = 0xffff;
+/// Link type given to packet blocks that contradict themselves (not a LINKTYPE_ value).
+pub const DAMAGED: u16 = 0xfffe;
+
+/// Reads an interface description block.
+fn interface(body: &[u8], big_endian: bool, walk: &mut Walk) -> Interface {
+    let mut interface = Interface {
+        link_type: u16_at(body, 0, big_endian),
+        resolution: Resolution::Multiply(1000),
+        offset_seconds: 0,
+        snap_len: u32_at(body, 4, big_endian),
+        name: None,
+    };
+    let sound = each_option(&body[8..], big_endian, |code, value| match (code, value.len()) {
+        (OPTION_INTERFACE_NAME, 1..=256) => {
+            interface.name = Some(escape_text(&String::from_utf8_lossy(value)).into());
+        }
+        (OPTION_TIME_RESOLUTION, 1) => interface.resolution = Resolution::from_option(value[0]),
+        (OPTION_TIME_OFFSET, 8) => {
+            let bytes = [value[0], value[1], value[2], value[3], value[4], value[5], value[6], value[7]];
+            interface.offset_seconds = if big_endian { i64::from_be_bytes(bytes) } else { i64::from_le_bytes(bytes) };
+        }
+        _ => {}
+    });
+    walk.oddities.bad_options += u64::from(!sound);
+    if interface.resolution == Resolution::Unusable || interface.resolution == Resolution::Binary(127) {
+        walk.oddities.bad_resolution += 1;
+    }
+    interface
+}
+
+/// Calls back for each option; false when one runs over the end.
+fn each_option(mut options: &[u8], big_endian: bool, mut on_option: impl FnMut(u16, &[u8])) -> bool {
+    for _ in 0..MAX_OPTIONS {
+        if options.len() < 4 {
+            return options.is_empty();
+        }
+        let code = u16_at(options, 0, big_endian);
+        let len = u16_at(options, 2, big_endian) as usize;
+        if code == OPTION_END {
+            return true;
+        }
+        let Some(value) = options[4..].get(..len) else { return false };
+        on_option(code, value);
+        options = options.get(4 + len.next_multiple_of(4)..).unwrap_or(&[]);
+    }
+    true
+}
+
+/// The block at `at` needs `wanted` bytes, more than there are.
+fn short(block: &Block, at: usize, wanted: usize) -> Stop {
+    if block.at_end { Stop::Cut { at, wanted, has: block.data.len() - at } } else { Stop::Need { at, bytes: wanted } }
+}
+
+/// Blocks that must look right in a row before a guess is believed.
+const PLAUSIBLE_BLOCKS: usize = 4;
+
+/// The first index from which four blocks in a row repeat their length; the block's limit when there is none.
+pub fn guess_start(reader: &Reader, block: &Block, context: &Context) -> usize {
+    let data = block.data.as_slice();
+    // Blocks are multiples of four bytes, so they begin at multiples of four.
+    let first = (4 - (block.offset % 4) as usize) % 4;
+    'candidates: for candidate in (first..block.limit).step_by(4) {
+        let mut at = candidate;
+        for _ in 0..PLAUSIBLE_BLOCKS {
+            if at + BLOCK_OVERHEAD > data.len() {
+                return if at > candidate { candidate } else { block.limit };
+            }
+            let len = u32_at(data, at + 4, context.big_endian) as usize;
+            let kind = u32_at(data, at, context.big_endian);
+            let plausible = len >= BLOCK_OVERHEAD
+                && len.is_multiple_of(4)
+                && len <= reader.block_bytes
+                && (kind < 0x100 || kind == SECTION_HEADER || kind & 0x8000_0000 != 0);
+            if !plausible {
+                continue 'candidates;
+            }
+            if at + len > data.len() {
+                return if at > candidate { candidate } else { block.limit };
+            }
+            if u32_at(data, at + len - 4, context.big_endian) as usize != len {
+                continue 'candidates;
+            }
+            at += len;
+        }
+        return candidate;
+    }
+    block.limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Format;
+
+    fn block_bytes(kind: u32, body: &[u8], big_endian: bool) -> Vec<u8> {
+        let len = (body.len().next_multiple_of(4) + BLOCK_OVERHEAD) as u32;
+        let number = |n: u32| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
+        let mut bytes = [number(kind), number(len)].concat();
+        bytes.extend_from_slice(body);
+        bytes.resize(len as usize - 4, 0);
+        bytes.extend_from_slice(&number(len));
+        bytes
+    }
+
+    fn section(big_endian: bool) -> Vec<u8> {
+        let mut body = if big_endian { 0x1a2b_3c4du32.to_be_bytes() } else { 0x1a2b_3c4du32.to_le_bytes() }.to_vec();
+        body.extend_from_slice(&[0, 1, 0, 0]);
+        body.extend_from_slice(&[0xff; 8]);
+        block_bytes(SECTION_HEADER, &body, big_endian)
+    }
+
+    fn packet(payload: &[u8], units: u64, big_endian: bool) -> Vec<u8> {
+        let number = |n: u32| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
+        let len = payload.len() as u32;
+        let mut body =
+            [number(0), number((units >> 32) as u32), number(units as u32), number(len), number(len)].concat();
+        body.extend_from_slice(payload);
+        block_bytes(ENHANCED_PACKET, &body, big_endian)
+    }
+
+    #[test]
+    fn two_sections_of_different_byte_order_and_resolution() {
+        let mut bytes = section(false);
+        bytes.extend(block_bytes(INTERFACE_DESCRIPTION, &[1, 0, 0, 0, 0, 0, 0, 0], false));
+        bytes.extend(packet(b"abc", 1_700_000_000_000_000, false));
+        bytes.extend(section(true));
+        // if_tsresol = 9: nanoseconds.
+        bytes.extend(block_bytes(
+            INTERFACE_DESCRIPTION,
+            &[0, 113, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 9, 0, 0, 0, 0, 0, 0, 0],
+            true,
+        ));
+        bytes.extend(block_bytes(0x7777, b"skipped", true));
+        bytes.extend(packet(b"defgh", 1_700_000_000_000_000_000, true));
+        let block = Block { offset: 0, limit: bytes.len(), data: bytes.clone(), at_end: true };
+        let reader = Reader { format: Format::Pcapng, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };
+        let mut seen = Vec::new();
+        let mut walk = Walk::default();
+        reader.walk(&block, 0, &mut Arc::default(), &mut walk, &mut |f| {
+            seen.push((f.time.0, f.link_type, f.data.to_vec()));
+        });
+        let time = 1_700_000_000_000_000_000;
+        assert_eq!(seen, [(time, 1, b"abc".to_vec()), (time, 113, b"defgh".to_vec())]);
+        assert_eq!((walk.stop, walk.bytes.total()), (None, bytes.len() as u64));
+        assert_eq!(walk.bytes.skipped_blocks, 20);
+    }
+}

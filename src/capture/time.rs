@@ -1,0 +1,244 @@
+//! Capture times: nanoseconds since 1970-01-01 UTC, never the wall clock.
+
+use std::fmt::Write as _;
+
+/// A time in nanoseconds since 1970-01-01T00:00:00Z, from a capture. Saturates at years 1677 and 2262.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Timestamp(pub i64);
+
+/// How the timestamps of an interface become nanoseconds (pcapng `if_tsresol`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// Units of this many nanoseconds.
+    Multiply(u64),
+    /// This many units per nanosecond.
+    Divide(u64),
+    /// Units of 2^-n seconds.
+    Binary(u8),
+    /// Cannot be represented; times of the interface are unknown.
+    Unusable,
+}
+
+impl Resolution {
+    /// From the value of `if_tsresol`: a power of ten, or of two when the top bit is set.
+    pub fn from_option(value: u8) -> Self {
+        let exponent = u32::from(value & 0x7f);
+        match (value & 0x80 != 0, exponent) {
+            (true, 0..=63) => Resolution::Binary(exponent as u8),
+            (false, 0..=9) => Resolution::Multiply(10u64.pow(9 - exponent)),
+            (false, 10..=28) => Resolution::Divide(10u64.pow(exponent - 9)),
+            _ => Resolution::Unusable,
+        }
+    }
+
+    /// Nanoseconds of `units` since 1970 plus `offset_seconds`; the flag says that the value had to be saturated or is
+    /// unknown.
+    #[inline]
+    pub fn nanoseconds(self, units: u64, offset_seconds: i64) -> (Timestamp, bool) {
+        let wide = match self {
+            Resolution::Multiply(by) => i128::from(units) * i128::from(by),
+            Resolution::Divide(by) => i128::from(units / by),
+            Resolution::Binary(shift) => (i128::from(units) * 1_000_000_000) >> shift,
+            Resolution::Unusable => return (Timestamp(0), true),
+        };
+        let wide = wide + i128::from(offset_seconds) * 1_000_000_000;
+        i64::try_from(wide).map_or_else(
+            |_| (Timestamp(if wide < 0 { i64::MIN } else { i64::MAX }), true),
+            |nanoseconds| (Timestamp(nanoseconds), false),
+        )
+    }
+}
+
+impl Timestamp {
+    /// The capture does not say when (pcapng simple packet blocks); earlier than any real time.
+    pub const UNKNOWN: Timestamp = Timestamp(i64::MIN);
+
+    /// Days since 1970 and nanoseconds of that day.
+    fn split(self) -> (i64, u64) {
+        const DAY: i64 = 86_400_000_000_000;
+        (self.0.div_euclid(DAY), self.0.rem_euclid(DAY) as u64)
+    }
+
+    /// Appends the time as RFC 3339 UTC. `digits` of the fraction are written (0, 3, 6 or 9).
+    pub fn write_rfc3339(self, digits: usize, out: &mut Vec<u8>) {
+        let (days, in_day) = self.split();
+        let (year, month, day) = civil_from_days(days);
+        let seconds = in_day / 1_000_000_000;
+        let mut buffer = *b"0000-00-00T00:00:00.000000000";
+        put(&mut buffer[0..4], year as u64);
+        put(&mut buffer[5..7], month);
+        put(&mut buffer[8..10], day);
+        put(&mut buffer[11..13], seconds / 3600);
+        put(&mut buffer[14..16], seconds / 60 % 60);
+        put(&mut buffer[17..19], seconds % 60);
+        put(&mut buffer[20..29], in_day % 1_000_000_000);
+        out.extend_from_slice(&buffer[..if digits == 0 { 19 } else { 20 + digits }]);
+        out.push(b'Z');
+    }
+
+    /// The time as RFC 3339 UTC with `digits` of the fraction.
+    pub fn to_rfc3339(self, digits: usize) -> String {
+        let mut out = Vec::with_capacity(30);
+        self.write_rfc3339(digits, &mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// Reads RFC 3339 (`2025-12-31T09:04:10.5Z`, offsets allowed, space for `T`) or seconds since 1970.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        if let Some(seconds) = parse_decimal_seconds(text) {
+            return Some(seconds);
+        }
+        let bytes = text.as_bytes();
+        let number = |range: std::ops::Range<usize>| -> Option<i64> {
+            let part = text.get(range)?;
+            if part.bytes().all(|b| b.is_ascii_digit()) { part.parse().ok() } else { None }
+        };
+        let separators = [(4, b'-'), (7, b'-')];
+        if bytes.len() < 10 || separators.iter().any(|(at, byte)| bytes[*at] != *byte) {
+            return None;
+        }
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+            return None;
+        }
+        let midnight = days_from_civil(year, month, day) * 86_400;
+        if bytes.len() == 10 {
+            return Some(Timestamp(midnight.checked_mul(1_000_000_000)?));
+        }
+        if !matches!(bytes[10], b'T' | b't' | b' ') || bytes.get(13) != Some(&b':') || bytes.get(16) != Some(&b':') {
+            return None;
+        }
+        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        if hour > 23 || minute > 59 || second > 60 {
+            return None;
+        }
+        let mut rest = text.get(19..)?;
+        let mut fraction = 0;
+        if let Some(after) = rest.strip_prefix('.') {
+            let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+            if digits == 0 || digits > 9 {
+                return None;
+            }
+            fraction = after[..digits].parse::<i64>().ok()? * 10i64.pow(9 - digits as u32);
+            rest = &after[digits..];
+        }
+        let offset = match rest.as_bytes() {
+            [] | [b'Z' | b'z'] => 0,
+            [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] if [h1, h2, m1, m2].iter().all(|b| b.is_ascii_digit()) => {
+                let minutes = i64::from(h1 - b'0') * 600
+                    + i64::from(h2 - b'0') * 60
+                    + i64::from(m1 - b'0') * 10
+                    + i64::from(m2 - b'0');
+                if *sign == b'+' { minutes * 60 } else { -minutes * 60 }
+            }
+            _ => return None,
+        };
+        let seconds = midnight + hour * 3600 + minute * 60 + second - offset;
+        Some(Timestamp(seconds.checked_mul(1_000_000_000)?.checked_add(fraction)?))
+    }
+}
+
+/// Seconds since 1970 with an optional fraction, such as `1700000000.25`.
+fn parse_decimal_seconds(text: &str) -> Option<Timestamp> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || fraction.len() > 9 || whole.len() < 5 {
+        return None;
+    }
+    let nanoseconds = fraction.parse::<i64>().ok()? * 10i64.pow(9 - fraction.len() as u32);
+    Some(Timestamp(whole.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanoseconds)?))
+}
+
+/// Writes `value` right-aligned as decimal digits over the zeros in `digits`.
+#[inline]
+fn put(digits: &mut [u8], mut value: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+/// Year, month, day of a day number (Gregorian calendar, 1970-01-01 is day 0).
+fn civil_from_days(days: i64) -> (i64, u64, u64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month as u64, day as u64)
+}
+
+/// Day number of a date (Gregorian calendar, 1970-01-01 is day 0).
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// Appends a duration of `nanoseconds` as decimal microseconds (`12.5`), without trailing zeros.
+pub fn write_microseconds(nanoseconds: i64, out: &mut Vec<u8>) {
+    let mut text = String::new();
+    let (whole, part) = (nanoseconds / 1000, (nanoseconds % 1000).unsigned_abs());
+    if nanoseconds < 0 && whole == 0 {
+        text.push('-');
+    }
+    let _ = write!(text, "{whole}");
+    if part != 0 {
+        let _ = write!(text, ".{part:03}");
+        text.truncate(text.trim_end_matches('0').len());
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_known_times() {
+        // Expected values from `date -u -d @N`.
+        assert_eq!(Timestamp(0).to_rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(Timestamp(1_700_000_000_123_456_789).to_rfc3339(9), "2023-11-14T22:13:20.123456789Z");
+        assert_eq!(Timestamp(951_827_696_000_000_000).to_rfc3339(6), "2000-02-29T12:34:56.000000Z");
+        assert_eq!(Timestamp(4_294_967_295_000_000_000).to_rfc3339(3), "2106-02-07T06:28:15.000Z");
+        assert_eq!(Timestamp(-1).to_rfc3339(9), "1969-12-31T23:59:59.999999999Z");
+    }
+
+    #[test]
+    fn reads_back_what_it_prints() {
+        for nanoseconds in [0, 1_700_000_000_123_456_789, 951_827_696_000_000_000, 86_399_999_999_999] {
+            assert_eq!(Timestamp::parse(&Timestamp(nanoseconds).to_rfc3339(9)), Some(Timestamp(nanoseconds)));
+        }
+        assert_eq!(Timestamp::parse("2023-11-14T23:13:20+01:00"), Some(Timestamp(1_700_000_000_000_000_000)));
+        assert_eq!(Timestamp::parse("1700000000.5"), Some(Timestamp(1_700_000_000_500_000_000)));
+        for bad in ["", "now", "2023-13-01", "2023-11-14T25:00:00Z", "2023-11-14T22:13:20.Z", "2023-11-14T22:13"] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn resolutions_never_overflow() {
+        for value in 0..=255 {
+            let (_, odd) = Resolution::from_option(value).nanoseconds(u64::MAX, i64::MAX);
+            assert!(odd, "{value}: the largest time cannot fit");
+        }
+        assert_eq!(Resolution::from_option(6).nanoseconds(1_700_000_000_000_001, 0).0.0, 1_700_000_000_000_001_000);
+        assert_eq!(Resolution::from_option(0x8a).nanoseconds(1536, 1).0.0, 2_500_000_000);
+    }
+
+    #[test]
+    fn microseconds_are_decimal() {
+        let text = |ns| {
+            let mut out = Vec::new();
+            write_microseconds(ns, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!([text(0), text(1500), text(-500), text(12_345_678)], ["0", "1.5", "-0.5", "12345.678"]);
+    }
+}

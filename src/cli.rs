@@ -1,0 +1,304 @@
+//! Arguments as typed to a [`Config`]; clap lives only here.
+
+use crate::capture::Timestamp;
+use crate::config::{Color, Config, Outcome, Outcomes, OwnServer, Severity, Vantage};
+use crate::error::Error;
+use crate::report::FORMATS;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Says who a DNS server turned away, from which address the server really saw, and whether that was expected.
+#[derive(Debug, Parser)]
+#[command(name = "dnsrefused", version, about, max_term_width = 100, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read capture files: pcap and pcapng, also inside gzip, zstd or lz4; - is standard input
+    Read(Box<Read>),
+}
+
+#[derive(Debug, Args)]
+struct Read {
+    /// Capture files, read as one time line
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Inventory of expected prefixes: CSV with a header (prefix,name,kind,expect,outside) or one prefix per line
+    #[arg(long, value_name = "FILE")]
+    expect: Vec<PathBuf>,
+    /// A server of ours; with a length also its connected network. Without it every address that answers is one
+    #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_server)]
+    server: Vec<OwnServer>,
+    /// Where the capture was taken
+    #[arg(long, value_parser = ["server", "path", "client"])]
+    vantage: Option<String>,
+    /// Say more about these sources; drops nothing
+    #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
+    client: Vec<IpNet>,
+    /// Ports that carry DNS [default: 53]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Vec<u16>,
+    /// Only frames that pass this BPF expression (pcap-filter(7))
+    #[arg(long, value_name = "BPF")]
+    filter: Option<String>,
+    /// Only frames from this time on: RFC 3339, or seconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    from: Option<Timestamp>,
+    /// Only frames up to this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    to: Option<Timestamp>,
+    /// A query without a response for this long is unanswered
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// Threads that decode [default: one per processor, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// Bytes of one block of input; changes speed, never results
+    #[arg(long, value_name = "BYTES", hide = true, value_parser = clap::value_parser!(u32).range(4096..=16_777_216))]
+    block_size: Option<u32>,
+    /// How the report is written
+    #[arg(long, value_parser = PossibleValuesParser::new(FORMATS.iter().map(|format| format.name)), default_value = FORMATS[0].name)]
+    format: String,
+    /// Write the report to this new file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace an existing output file
+    #[arg(long)]
+    force: bool,
+    /// Outcomes that get a row in csv and jsonl [default: refused,denied,silent,tcp-rejected]
+    #[arg(long, value_name = "OUTCOME,..", value_delimiter = ',', conflicts_with = "all",
+        value_parser = PossibleValuesParser::new(Outcome::ALL.iter().map(|(name, _)| *name)))]
+    rows: Vec<String>,
+    /// Rows of every outcome on every leg
+    #[arg(long)]
+    all: bool,
+    /// Also rows of our servers' own upstream queries
+    #[arg(long)]
+    upstream: bool,
+    /// Sources listed in text
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    top: usize,
+    /// End with exit code 10 when a finding is at least this severe
+    #[arg(long, value_name = "SEVERITY", num_args = 0..=1, require_equals = true, default_missing_value = "warning",
+        value_parser = PossibleValuesParser::new(Severity::ALL.iter().map(|(name, _)| *name)))]
+    check: Option<String>,
+    /// Packets or state that may be lost before the exit code is 4
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_loss: u64,
+    /// A file that ends inside a record is not damaged (it is still being written)
+    #[arg(long)]
+    allow_cut_tail: bool,
+    /// When text is coloured
+    #[arg(long, value_parser = ["auto", "always", "never"], default_value = "auto")]
+    color: String,
+    /// Name of the node the capture was taken on, for the report
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// No progress bar and no warnings
+    #[arg(short, long)]
+    quiet: bool,
+    /// Say more
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// What the arguments asked for.
+#[derive(Debug)]
+pub enum Parsed {
+    /// Run with this configuration.
+    Run(Box<Config>),
+    /// Print this (help, version) and end well.
+    Print(String),
+}
+
+/// Parses arguments; an error is a usage error with clap's explanation.
+pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Parsed, Error> {
+    match Cli::try_parse_from(arguments) {
+        Ok(Cli { command: Command::Read(read) }) => Ok(Parsed::Run(Box::new(read.into_config()))),
+        Err(error) if !error.use_stderr() => Ok(Parsed::Print(error.render().to_string())),
+        Err(error) => {
+            let text = error.render().to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let first: Vec<&str> = text.split("\n\n").next().unwrap_or(text).lines().map(str::trim).collect();
+            Err(Error::usage("arguments", format!("{}; nothing was opened; see --help", first.join(" "))))
+        }
+    }
+}
+
+impl Read {
+    fn into_config(self) -> Config {
+        let default = Config::default();
+        let named = |name: &String| Outcome::ALL.iter().find(|(known, _)| known == name).map(|(_, outcome)| *outcome);
+        let rows = match (self.all, self.rows.is_empty()) {
+            (true, _) => Outcomes::ALL,
+            (false, true) => Outcomes::default(),
+            (false, false) => Outcomes::of(&self.rows.iter().filter_map(named).collect::<Vec<_>>()),
+        };
+        let threads = self
+            .threads
+            .map_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get().min(8)), usize::from);
+        let mut limits = default.limits;
+        limits.block_bytes = self.block_size.map_or(limits.block_bytes, |bytes| bytes as usize);
+        Config {
+            inputs: self.files,
+            expect: self.expect,
+            servers: self.server,
+            vantage: self.vantage.as_deref().map(|name| match name {
+                "server" => Vantage::Server,
+                "client" => Vantage::Client,
+                _ => Vantage::Path,
+            }),
+            clients: self.client,
+            ports: if self.port.is_empty() { default.ports } else { self.port },
+            filter: self.filter,
+            from: self.from,
+            to: self.to,
+            timeout: self.timeout,
+            threads,
+            format: FORMATS
+                .iter()
+                .map(|format| format.name)
+                .find(|name| *name == self.format)
+                .unwrap_or(default.format),
+            output: self.output,
+            force: self.force,
+            rows,
+            upstream: self.upstream,
+            every_leg: self.all,
+            top: self.top,
+            check: self
+                .check
+                .and_then(|name| Severity::ALL.iter().find(|(known, _)| *known == name).map(|(_, severity)| *severity)),
+            max_loss: self.max_loss,
+            allow_cut_tail: self.allow_cut_tail,
+            color: match self.color.as_str() {
+                "always" => Color::Always,
+                "never" => Color::Never,
+                _ => Color::Auto,
+            },
+            quiet: self.quiet,
+            verbose: self.verbose,
+            node: self.node,
+            limits,
+        }
+    }
+}
+
+fn parse_server(text: &str) -> Result<OwnServer, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(OwnServer { address, length: None });
+    }
+    let (address, length) = text.split_once('/').ok_or("neither an address nor ADDR/LEN")?;
+    let address: IpAddr = address.parse().map_err(|_| "not an address")?;
+    let longest = if address.is_ipv6() { 128 } else { 32 };
+    match length.parse::<u8>() {
+        Ok(length) if length <= longest => Ok(OwnServer { address, length: Some(length) }),
+        _ => Err(format!("the length is a number up to {longest}")),
+    }
+}
+
+fn parse_prefix(text: &str) -> Result<IpNet, String> {
+    let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    net.map(|net| net.trunc()).map_err(|_| "neither an address nor a prefix such as 10.21.0.0/16".to_string())
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| "not a time such as 2025-12-31T09:04:10Z or seconds since 1970".to_string())
+}
+
+/// A number with a unit: `500ms`, `5s`, `10m`, `1h`; without one, seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("not a duration such as 500ms, 5s or 10m".to_string()),
+    };
+    let number: f64 = number.parse().map_err(|_| "not a duration such as 500ms, 5s or 10m".to_string())?;
+    let total = number * seconds;
+    if (0.001..=86_400.0).contains(&total) {
+        Ok(Duration::from_secs_f64(total))
+    } else {
+        Err("a duration from 1ms to 24h".to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn config(arguments: &[&str]) -> Result<Config, Error> {
+        let arguments = ["dnsrefused", "read", "a.pcap"].iter().chain(arguments).map(std::ffi::OsString::from);
+        match parse(arguments)? {
+            Parsed::Run(config) => Ok(*config),
+            Parsed::Print(text) => panic!("printed {text}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let config = config(&[]).unwrap();
+        assert_eq!((config.ports, config.timeout, config.format), (vec![53], Duration::from_secs(5), "text"));
+        assert_eq!((config.rows, config.check, config.max_loss), (Outcomes::default(), None, 0));
+    }
+
+    #[test]
+    fn values_are_read() {
+        let config = config(&[
+            "--server",
+            "10.20.30.40/24",
+            "--client",
+            "10.21.5.18",
+            "--port",
+            "5353",
+            "--timeout",
+            "500ms",
+            "--check",
+            "--rows",
+            "refused,silent",
+            "--from",
+            "2025-12-31T09:04:10Z",
+        ])
+        .unwrap();
+        assert_eq!(config.servers[0].length, Some(24));
+        assert_eq!(config.clients[0].to_string(), "10.21.5.18/32");
+        assert_eq!((config.ports, config.timeout), (vec![5353], Duration::from_millis(500)));
+        assert_eq!(config.check, Some(Severity::Warning));
+        assert!(config.rows.has(Outcome::Silent) && !config.rows.has(Outcome::Denied));
+        assert_eq!(config.from, Timestamp::parse("1767171850"));
+    }
+
+    #[test]
+    fn nonsense_is_one_line_that_names_the_flag() {
+        for (arguments, named) in [
+            (vec!["--timeout", "soon"], "--timeout"),
+            (vec!["--server", "10.0.0.1/99"], "--server"),
+            (vec!["--format", "xml"], "--format"),
+            (vec!["--rows", "lost"], "--rows"),
+            (vec!["--all", "--rows", "refused"], "--all"),
+            (vec!["--from", "yesterday"], "--from"),
+            (vec!["--port", "0"], "--port"),
+        ] {
+            let error = config(&arguments).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let line = error.to_string();
+            assert!(line.contains(named) && !line.contains('\n'), "{line}");
+        }
+    }
+}

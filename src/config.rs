@@ -1,0 +1,317 @@
+//! What a run was asked to do ([`Config`]), and every limit with its default and the reason for it ([`Limits`]).
+//!
+//! `cli` makes a [`Config`] from the arguments; every later stage takes plain values from here and knows no flag.
+
+use crate::capture::Timestamp;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Caps of every table and buffer. Reaching one is counted and shown in the report, never silent.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of one block of input. 512 KiB keeps a block and its entries inside a common 2 MiB level-2 cache.
+    pub block_bytes: usize,
+    /// Largest captured packet accepted, in bytes; libpcap's own maximum snapshot length.
+    pub packet_bytes: usize,
+    /// Largest pcapng block accepted, in bytes, as in libpcap.
+    pub pcapng_block_bytes: usize,
+    /// Interfaces kept per pcapng section; further ones make their packets `bad_interface`.
+    pub interfaces: usize,
+    /// Most bytes one compressed input may expand to.
+    pub expanded_bytes: u64,
+    /// VLAN tags opened per frame.
+    pub vlan_tags: usize,
+    /// IPv6 extension headers opened per packet.
+    pub extension_headers: usize,
+    /// IP headers inside IP headers (or inside a tunnel) opened per frame.
+    pub nested_headers: usize,
+    /// Transactions awaiting a response; the oldest is evicted first and counted.
+    pub in_flight: usize,
+    /// Answered transactions remembered to tell copies, duplicates and continued transfers from unsolicited responses.
+    pub answered_memory: usize,
+    /// Longest query kept for a report, in bytes; what is longer keeps its first bytes.
+    pub kept_message_bytes: usize,
+    /// Incomplete datagrams held for reassembly.
+    pub fragment_sets: usize,
+    /// Bytes held for reassembly of fragments.
+    pub fragment_bytes: usize,
+    /// Time after which an incomplete datagram is given up, in nanoseconds of capture time (RFC 8200 section 4.5: 60 s;
+    /// Linux: 30 s).
+    pub fragment_age: i64,
+    /// TCP connections held; the least recently active is evicted first and counted.
+    pub tcp_connections: usize,
+    /// Bytes held for one direction of a TCP connection.
+    pub tcp_stream_bytes: usize,
+    /// Bytes held for all TCP streams.
+    pub tcp_total_bytes: usize,
+    /// Time after which an idle TCP connection is forgotten, in nanoseconds of capture time.
+    pub tcp_idle: i64,
+    /// Rows (source and server) of sources that received a response or are listed.
+    pub answered_rows: usize,
+    /// Rows of sources that never received a response; beyond it they are joined to ever shorter prefixes.
+    pub silent_rows: usize,
+    /// Rows decided but held back because an earlier query is still open (rows are written in input order).
+    pub held_rows: usize,
+    /// Bytes of rendered rows kept in memory before they go to an unlinked temporary file.
+    pub spool_bytes: usize,
+    /// Most bytes of one message that are decoded in full for a report.
+    pub detail_bytes: usize,
+    /// Most resource records of one message that are decoded in full for a report.
+    pub detail_records: usize,
+    /// Frames listed per finding and input.
+    pub finding_frames: usize,
+    /// Sources, names or prefixes listed per finding.
+    pub finding_members: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            block_bytes: 512 << 10,
+            packet_bytes: 256 << 10,
+            pcapng_block_bytes: 16 << 20,
+            interfaces: 1 << 17,
+            expanded_bytes: 1 << 40,
+            vlan_tags: 8,
+            extension_headers: 16,
+            nested_headers: 4,
+            in_flight: 262_144,
+            answered_memory: 32_768,
+            kept_message_bytes: 4096,
+            fragment_sets: 8192,
+            fragment_bytes: 32 << 20,
+            fragment_age: 30_000_000_000,
+            tcp_connections: 65_536,
+            tcp_stream_bytes: 128 << 10,
+            tcp_total_bytes: 64 << 20,
+            tcp_idle: 120_000_000_000,
+            answered_rows: 262_144,
+            silent_rows: 65_536,
+            held_rows: 32_768,
+            spool_bytes: 4 << 20,
+            detail_bytes: 16 << 10,
+            detail_records: 256,
+            finding_frames: 20,
+            finding_members: 200,
+        }
+    }
+}
+
+/// A copy is the same packet seen again within this time (nanoseconds).
+pub const COPY_WINDOW: i64 = 10_000_000;
+/// A response captured up to this long (nanoseconds) before its query is matched.
+pub const SKEW: i64 = 10_000;
+/// A larger step of the capture's time (nanoseconds) must be confirmed by a second packet before state expires by it.
+pub const CLOCK_JUMP: i64 = 3_600_000_000_000;
+
+/// Most bytes of one inventory; a million lines fit, an endless device does not.
+pub const INVENTORY_BYTES: u64 = 64 << 20;
+
+/// Where the capture was taken, as far as the operator says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vantage {
+    /// On the server or its port: what is not answered here was not answered.
+    Server,
+    /// Somewhere between client and server.
+    Path,
+    /// On the client.
+    Client,
+}
+
+/// An address of a server of our own, with the length of its connected network when given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnServer {
+    /// The server's address.
+    pub address: IpAddr,
+    /// Prefix length of the network it is connected to.
+    pub length: Option<u8>,
+}
+
+/// What happened to a transaction (DESIGN terms; RFC 1035 section 4.1.1 for the response codes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Every response that is not a refusal or denial (NXDOMAIN and SERVFAIL too).
+    Answered,
+    /// The full response code is 5 (REFUSED).
+    Refused,
+    /// NOTAUTH, or another response code with an extended error 15 to 18 (RFC 8914).
+    Denied,
+    /// The server answered others meanwhile and sent this source nothing, as seen at the server.
+    Silent,
+    /// RST or FIN from the server without one response byte.
+    TcpRejected,
+    /// No response within the timeout.
+    Unanswered,
+    /// A response without its query.
+    Unsolicited,
+}
+
+impl Outcome {
+    /// Every outcome with its name in reports and `--rows`.
+    pub const ALL: [(&'static str, Outcome); 7] = [
+        ("answered", Outcome::Answered),
+        ("refused", Outcome::Refused),
+        ("denied", Outcome::Denied),
+        ("silent", Outcome::Silent),
+        ("tcp-rejected", Outcome::TcpRejected),
+        ("unanswered", Outcome::Unanswered),
+        ("unsolicited", Outcome::Unsolicited),
+    ];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+}
+
+/// A set of outcomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcomes(u8);
+
+impl Outcomes {
+    /// Every outcome.
+    pub const ALL: Outcomes = Outcomes(0x7f);
+
+    /// The set of the given outcomes.
+    pub fn of(outcomes: &[Outcome]) -> Self {
+        Self(outcomes.iter().fold(0, |set, outcome| set | 1 << *outcome as u8))
+    }
+
+    /// True when the set holds `outcome`.
+    pub fn has(self, outcome: Outcome) -> bool {
+        self.0 & (1 << outcome as u8) != 0
+    }
+}
+
+impl Default for Outcomes {
+    /// What is reported when nothing else is asked for: every kind of being turned away.
+    fn default() -> Self {
+        Self::of(&[Outcome::Refused, Outcome::Denied, Outcome::Silent, Outcome::TcpRejected])
+    }
+}
+
+/// How serious a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// As it should be, or only worth knowing.
+    Info,
+    /// Somebody should look.
+    Warning,
+    /// Expected clients are being turned away, or strangers are let in.
+    Critical,
+}
+
+impl Severity {
+    /// Every severity with its name.
+    pub const ALL: [(&'static str, Severity); 3] =
+        [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+}
+
+/// When text is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Everything a run was asked to do, resolved; no later stage sees a flag.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Inputs as named by the user; `-` is standard input.
+    pub inputs: Vec<PathBuf>,
+    /// Inventories of expected prefixes.
+    pub expect: Vec<PathBuf>,
+    /// Declared servers of our own.
+    pub servers: Vec<OwnServer>,
+    /// Where the capture was taken.
+    pub vantage: Option<Vantage>,
+    /// Sources to say more about; drops nothing.
+    pub clients: Vec<ipnet::IpNet>,
+    /// Ports that carry DNS.
+    pub ports: Vec<u16>,
+    /// BPF expression applied to every frame.
+    pub filter: Option<String>,
+    /// Frames before this time are not selected.
+    pub from: Option<Timestamp>,
+    /// Frames after this time are not selected.
+    pub to: Option<Timestamp>,
+    /// A query without a response for this long is unanswered.
+    pub timeout: Duration,
+    /// Decoding threads.
+    pub threads: usize,
+    /// Name of the output format, a row of `report::FORMATS`.
+    pub format: &'static str,
+    /// Output file instead of standard output.
+    pub output: Option<PathBuf>,
+    /// Replace an existing output file.
+    pub force: bool,
+    /// Outcomes for which rows are written.
+    pub rows: Outcomes,
+    /// Also write rows of the upstream leg.
+    pub upstream: bool,
+    /// Write rows of every leg.
+    pub every_leg: bool,
+    /// Sources listed in text.
+    pub top: usize,
+    /// End with exit code 10 when a finding is at least this severe.
+    pub check: Option<Severity>,
+    /// Packets or state that may be lost before the exit code is 4.
+    pub max_loss: u64,
+    /// An input that ends inside a record is not an error (a capture still being written).
+    pub allow_cut_tail: bool,
+    /// When text is coloured.
+    pub color: Color,
+    /// No progress bar and no warnings.
+    pub quiet: bool,
+    /// Say more.
+    pub verbose: bool,
+    /// Name of this node in reports; null in reports when not given (a file does not say where it was taken).
+    pub node: Option<String>,
+    /// Caps of tables and buffers.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            inputs: Vec::new(),
+            expect: Vec::new(),
+            servers: Vec::new(),
+            vantage: None,
+            clients: Vec::new(),
+            ports: vec![53],
+            filter: None,
+            from: None,
+            to: None,
+            timeout: Duration::from_secs(5),
+            threads: 1,
+            format: "text",
+            output: None,
+            force: false,
+            rows: Outcomes::default(),
+            upstream: false,
+            every_leg: false,
+            top: 20,
+            check: None,
+            max_loss: 0,
+            allow_cut_tail: false,
+            color: Color::Auto,
+            quiet: false,
+            verbose: false,
+            node: None,
+            limits: Limits::default(),
+        }
+    }
+}

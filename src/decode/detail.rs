@@ -1,0 +1,204 @@
+//! A reported message in full, by hickory-proto, best effort: options and signatures ([`Detail`]).
+//!
+//! What hickory rejects has no detail, and the header facts read by [`super::message`] still stand. Size and record
+//! count are capped first, because a full decode of a hostile message costs more than its bytes are worth.
+
+use super::message::HEADER;
+use super::name::{write_name, write_text};
+use hickory_proto::op::{Edns, Message};
+use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::rr::{Name, RecordType};
+use std::io::Write as _;
+
+/// Options taken from one message.
+const MAX_OPTIONS: usize = 16;
+/// Bytes of one text kept.
+const MAX_TEXT: usize = 256;
+
+/// Caps on what is decoded in full.
+#[derive(Debug, Clone, Copy)]
+pub struct DetailLimits {
+    /// Longest message, in bytes.
+    pub bytes: usize,
+    /// Most questions and records, as its header claims them.
+    pub records: usize,
+}
+
+/// What only a full decode tells. Texts are escaped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// Extended DNS errors: code and extra text (RFC 8914).
+    pub extended_errors: Vec<(u16, Vec<u8>)>,
+    /// Client subnet as `address/source/scope` (RFC 7871).
+    pub client_subnet: Option<String>,
+    /// Name server identifier (RFC 5001).
+    pub nsid: Option<Vec<u8>>,
+    /// Cookie, client and server part, as hexadecimal digits (RFC 7873).
+    pub cookie: Option<String>,
+    /// Name of the key that signed the message (TSIG, RFC 8945; SIG(0), RFC 2931).
+    pub key_name: Option<Vec<u8>>,
+}
+
+/// Decodes a message; `None` when it is too large or hickory rejects it.
+pub fn read(message: &[u8], limits: DetailLimits) -> Option<Detail> {
+    let header = message.get(..HEADER)?;
+    let counts: usize = header[4..].chunks(2).map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    if message.len() > limits.bytes || counts > limits.records {
+        return None;
+    }
+    let decoded = Message::from_vec(message).ok()?;
+    let mut detail = Detail::default();
+    if let Some(edns) = &decoded.edns {
+        read_options(edns, &mut detail);
+    }
+    detail.key_name = match &decoded.signature {
+        Some(signature) => Some(printed(&signature.name)),
+        None => decoded
+            .additionals
+            .iter()
+            .rev()
+            .find(|record| matches!(record.record_type(), RecordType::TSIG | RecordType::SIG))
+            .map(|record| printed(&record.name)),
+    };
+    Some(detail)
+}
+
+fn read_options(edns: &Edns, detail: &mut Detail) {
+    for (code, option) in edns.options().options.iter().take(MAX_OPTIONS) {
+        match (u16::from(*code), option) {
+            (15, EdnsOption::Unknown(_, data)) if data.len() >= 2 => {
+                let mut text = Vec::new();
+                write_text(&data[2..data.len().min(MAX_TEXT + 2)], &mut text);
+                detail.extended_errors.push((u16::from_be_bytes([data[0], data[1]]), text));
+            }
+            (10, EdnsOption::Unknown(_, data)) => {
+                let digits = data.iter().take(40).map(|byte| format!("{byte:02x}"));
+                detail.cookie.get_or_insert(digits.collect());
+            }
+            (_, EdnsOption::Subnet(subnet)) => {
+                let (source, scope) = (subnet.source_prefix(), subnet.scope_prefix());
+                detail.client_subnet.get_or_insert(format!("{}/{source}/{scope}", subnet.addr()));
+            }
+            (_, EdnsOption::NSID(payload)) => {
+                let mut text = Vec::new();
+                let bytes = payload.as_ref();
+                write_text(&bytes[..bytes.len().min(MAX_TEXT)], &mut text);
+                detail.nsid.get_or_insert(text);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A name in the one printed form.
+fn printed(name: &Name) -> Vec<u8> {
+    let mut wire = Vec::new();
+    for label in name.iter() {
+        wire.push(label.len() as u8);
+        wire.extend_from_slice(label);
+    }
+    wire.push(0);
+    let mut out = Vec::new();
+    write_name(&wire, &mut out);
+    out
+}
+
+/// Appends a record type: its mnemonic, or `TYPE65280` (RFC 3597).
+pub fn write_type(code: u16, out: &mut Vec<u8>) {
+    let known = RecordType::from(code);
+    let _ = if matches!(known, RecordType::Unknown(_)) { write!(out, "TYPE{code}") } else { write!(out, "{known}") };
+}
+
+/// Appends a class: its mnemonic, or `CLASS65280` (RFC 3597).
+pub fn write_class(code: u16, out: &mut Vec<u8>) {
+    let known = match code {
+        1 => "IN",
+        3 => "CH",
+        4 => "HS",
+        254 => "NONE",
+        255 => "ANY",
+        _ => return drop(write!(out, "CLASS{code}")),
+    };
+    out.extend_from_slice(known.as_bytes());
+}
+
+/// Appends an operation code: its name, or `OPCODE12`.
+pub fn write_opcode(code: u8, out: &mut Vec<u8>) {
+    let known = match code {
+        0 => "QUERY",
+        1 => "IQUERY",
+        2 => "STATUS",
+        4 => "NOTIFY",
+        5 => "UPDATE",
+        6 => "DSO",
+        _ => return drop(write!(out, "OPCODE{code}")),
+    };
+    out.extend_from_slice(known.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: DetailLimits = DetailLimits { bytes: 4096, records: 64 };
+
+    fn with_options(options: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 7, 0x81, 0x05, 0, 1, 0, 0, 0, 0, 0, 1];
+        bytes.extend(b"\x03www\x07example\x03com\0\0\x01\0\x01");
+        bytes.extend([0, 0, 41, 4, 208, 0, 0, 0, 0]);
+        bytes.extend((options.len() as u16).to_be_bytes());
+        bytes.extend(options);
+        bytes
+    }
+
+    #[test]
+    fn options_are_read_and_escaped() {
+        let mut options = vec![0, 15, 0, 8, 0, 18, b'E', b'I', b'M', b'4', 0x1b, b'\n'];
+        options.extend([0, 15, 0, 2, 0, 20]);
+        options.extend([0, 8, 0, 7, 0, 1, 24, 0, 10, 21, 5]);
+        options.extend([0, 3, 0, 3, b'n', b's', 0x9b]);
+        options.extend([0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 0xff]);
+        let detail = read(&with_options(&options), LIMITS).unwrap();
+        assert_eq!(detail.extended_errors, [(18, br"EIM4\027\010".to_vec()), (20, vec![])]);
+        assert_eq!(detail.client_subnet.as_deref(), Some("10.21.5.0/24/0"));
+        assert_eq!(detail.nsid.as_deref(), Some(&br"ns\155"[..]));
+        assert_eq!(detail.cookie.as_deref(), Some("01020304050607ff"));
+    }
+
+    #[test]
+    fn the_signing_key_is_named() {
+        let mut bytes = vec![0, 7, 0x28, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+        bytes.extend(b"\x04corp\x07example\0\0\x06\0\x01");
+        bytes.extend(b"\x03upd\x07example\0\0\xfa\0\xff\0\0\0\0");
+        let mut data = b"\x0bhmac-sha256\0".to_vec();
+        data.extend([0, 0, 0, 0, 0, 1, 1, 44, 0, 0, 0, 7, 0, 0, 0, 0]);
+        bytes.extend((data.len() as u16).to_be_bytes());
+        bytes.extend(data);
+        let detail = read(&bytes, LIMITS).unwrap();
+        assert_eq!(detail.key_name.as_deref(), Some(&b"upd.example"[..]));
+    }
+
+    #[test]
+    fn what_hickory_rejects_has_no_detail() {
+        assert_eq!(read(&with_options(&[0, 15, 0, 99, 0]), LIMITS), None);
+        assert_eq!(read(&[0; 11], LIMITS), None);
+        let mut counts = with_options(&[]);
+        counts[6] = 0xff;
+        assert_eq!(read(&counts, LIMITS), None);
+    }
+
+    #[test]
+    fn codes_without_a_name_keep_their_number() {
+        let text = |write: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            write(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(&|out| write_type(65280, out)), "TYPE65280");
+        assert_eq!(text(&|out| write_type(28, out)), "AAAA");
+        assert_eq!(text(&|out| write_class(3, out)), "CH");
+        assert_eq!(text(&|out| write_class(65280, out)), "CLASS65280");
+        assert_eq!(text(&|out| write_opcode(5, out)), "UPDATE");
+        assert_eq!(text(&|out| write_opcode(12, out)), "OPCODE12");
+    }
+}

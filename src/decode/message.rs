@@ -1,0 +1,347 @@
+//! DNS payloads to [`Message`]: header, first question and the response code, by own bounded code on every message.
+//!
+//! Allocates nothing. What cannot be read is named, and what was read before it still stands (RFC 1035 section 4.1,
+//! RFC 6891 section 6.1, RFC 8914).
+
+use super::name::{self, NameFault};
+use std::hash::{BuildHasher, Hasher};
+
+/// Bytes of a DNS header.
+pub const HEADER: usize = 12;
+/// REFUSED (RFC 1035 section 4.1.1).
+pub const REFUSED: u16 = 5;
+/// NOTAUTH (RFC 2136 section 2.2, RFC 8945 section 5.2).
+const NOTAUTH: u16 = 9;
+/// OPT pseudo record (RFC 6891).
+const TYPE_OPT: u16 = 41;
+/// Extended DNS Error option (RFC 8914).
+const OPTION_EDE: u16 = 15;
+/// Options looked at in one OPT record.
+const MAX_OPTIONS: usize = 64;
+
+/// The question of a message, reduced to what matching needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// QDCOUNT is 0.
+    Absent,
+    /// It cannot be read, for this reason.
+    Unreadable(NameFault),
+    /// Keyed hash over the name (letters case-blind), type and class of the first question.
+    Known(u64),
+}
+
+impl Question {
+    /// True when a query and a response with these questions can belong together.
+    #[inline]
+    pub fn fits(self, other: Question) -> bool {
+        match (self, other) {
+            (Question::Known(one), Question::Known(two)) => one == two,
+            _ => true,
+        }
+    }
+}
+
+/// The facts of a message that counting and matching need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    /// Identifier.
+    pub id: u16,
+    /// Second 16 bits of the header, as on the wire.
+    pub flags: u16,
+    /// Full response code, extended bits included (0 in queries).
+    pub rcode: u16,
+    /// The first question.
+    pub question: Question,
+    /// An extended error from 15 to 18 (blocked, censored, filtered, prohibited) is in the response.
+    pub policy_error: bool,
+    /// The first question asks for a zone transfer (AXFR or IXFR).
+    pub transfer: bool,
+    /// Bytes follow the end of the message's sections (known only when they were walked).
+    pub trailing: bool,
+    /// The snapshot length cut the message.
+    pub cut: bool,
+}
+
+impl Message {
+    /// QR is 1.
+    #[inline]
+    pub fn is_response(self) -> bool {
+        self.flags & 0x8000 != 0
+    }
+
+    /// The operation code.
+    #[inline]
+    pub fn opcode(self) -> u8 {
+        (self.flags >> 11 & 15) as u8
+    }
+
+    /// The response says REFUSED.
+    #[inline]
+    pub fn is_refused(self) -> bool {
+        self.rcode == REFUSED
+    }
+
+    /// The response denies in another way: NOTAUTH, or a policy error beside any other response code.
+    #[inline]
+    pub fn is_denied(self) -> bool {
+        self.rcode == NOTAUTH || (self.policy_error && self.rcode != REFUSED)
+    }
+}
+
+/// Hashes names and payloads with a key drawn once per run, so that nobody can choose collisions.
+#[derive(Debug, Clone)]
+pub struct Key(foldhash::quality::FixedState);
+
+impl Key {
+    /// A key from the kernel's randomness. Results never depend on it.
+    pub fn random() -> Self {
+        let seed = std::collections::hash_map::RandomState::new().build_hasher().finish();
+        Self(foldhash::quality::FixedState::with_seed(seed))
+    }
+
+    /// Hashes bytes as they are.
+    #[inline]
+    pub fn bytes(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// Hashes numbers.
+    #[inline]
+    pub fn numbers(&self, numbers: &[u64]) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        for number in numbers {
+            hasher.write_u64(*number);
+        }
+        hasher.finish()
+    }
+
+    /// Hashes a name's wire bytes case-blind, and the type and class after it. Length bytes are below 64 and so never
+    /// taken for letters.
+    #[inline]
+    fn question(&self, name: &[u8], type_and_class: [u8; 4]) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        let mut chunks = name.chunks_exact(8);
+        for chunk in &mut chunks {
+            let mut eight = [0; 8];
+            eight.copy_from_slice(chunk);
+            hasher.write_u64(lowercase(u64::from_le_bytes(eight)));
+        }
+        let mut eight = [0; 8];
+        eight[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
+        hasher.write_u64(lowercase(u64::from_le_bytes(eight)));
+        hasher.write_u64(u64::from(u32::from_be_bytes(type_and_class)) << 8 | name.len() as u64);
+        hasher.finish()
+    }
+}
+
+/// Turns the ASCII capitals among eight bytes into small letters.
+#[inline]
+fn lowercase(bytes: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let ascii = bytes & (0x7f * ONES);
+    let from_a = ascii + (0x80 - b'A' as u64) * ONES;
+    let after_z = ascii + (0x80 - b'Z' as u64 - 1) * ONES;
+    let capitals = from_a & !after_z & !bytes & (0x80 * ONES);
+    bytes | capitals >> 2
+}
+
+/// Reads a message of which `payload` was captured; `cut` says that the snapshot length took some of it. `None` when
+/// there is no whole header.
+#[inline]
+pub fn read(payload: &[u8], cut: bool, key: &Key) -> Option<Message> {
+    let header = payload.first_chunk::<HEADER>()?;
+    let number = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    let flags = number(2);
+    let (questions, answers, authorities, additionals) = (number(4), number(6), number(8), number(10));
+    let response = flags & 0x8000 != 0;
+    let mut message = Message {
+        id: number(0),
+        flags,
+        rcode: if response { flags & 15 } else { 0 },
+        question: Question::Absent,
+        policy_error: false,
+        transfer: false,
+        trailing: false,
+        cut,
+    };
+    let mut at = HEADER;
+    if questions > 0 {
+        match read_question(payload, key) {
+            Ok((hash, end)) => {
+                message.question = Question::Known(hash);
+                message.transfer = matches!(payload[end - 4..end - 2], [0, 251 | 252]);
+                at = end;
+            }
+            Err(fault) => {
+                let fault = if cut && fault == NameFault::PastEnd { NameFault::Cut } else { fault };
+                message.question = Question::Unreadable(fault);
+                return Some(message);
+            }
+        }
+    }
+    if response && additionals > 0 {
+        let records = (u32::from(answers) + u32::from(authorities), u32::from(additionals));
+        read_extended(payload, at, questions.saturating_sub(1), records, &mut message);
+    } else if answers | authorities | additionals == 0 && questions <= 1 {
+        message.trailing = payload.len() > at;
+    }
+    Some(message)
+}
+
+/// Hash of the first question and where it ends.
+#[inline]
+fn read_question(payload: &[u8], key: &Key) -> Result<(u64, usize), NameFault> {
+    if let Some(end) = name::plain_end(payload, HEADER) {
+        let fixed = payload.get(end..end + 4).ok_or(NameFault::PastEnd)?;
+        return Ok((key.question(&payload[HEADER..end], [fixed[0], fixed[1], fixed[2], fixed[3]]), end + 4));
+    }
+    let (name, end) = name::read_name(payload, HEADER)?;
+    let fixed = payload.get(end..end + 4).ok_or(NameFault::PastEnd)?;
+    Ok((key.question(name.as_bytes(), [fixed[0], fixed[1], fixed[2], fixed[3]]), end + 4))
+}
+
+/// Walks the records behind the first question for the OPT record: extended response code and extended errors. Stops
+/// at the end of the data, whatever the counts say.
+fn read_extended(
+    payload: &[u8],
+    start: usize,
+    more_questions: u16,
+    (before, additionals): (u32, u32),
+    message: &mut Message,
+) {
+    let mut at = start;
+    for _ in 0..more_questions {
+        match name::skip_name(payload, at) {
+            Some(end) => at = end + 4,
+            None => return,
+        }
+    }
+    let mut seen_opt = false;
+    for index in 0..before + additionals {
+        let Some(fixed_at) = name::skip_name(payload, at) else { return };
+        let Some(fixed) = payload.get(fixed_at..).and_then(<[u8]>::first_chunk::<10>) else { return };
+        let data_at = fixed_at + 10;
+        let len = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+        if index >= before && !seen_opt && u16::from_be_bytes([fixed[0], fixed[1]]) == TYPE_OPT {
+            seen_opt = true;
+            message.rcode |= u16::from(fixed[4]) << 4;
+            let data = &payload[data_at.min(payload.len())..(data_at + len).min(payload.len())];
+            message.policy_error = has_policy_error(data);
+        }
+        at = data_at + len;
+    }
+    message.trailing = payload.len() > at;
+}
+
+/// True when an extended error from 15 (blocked) to 18 (prohibited) is among the options.
+fn has_policy_error(mut options: &[u8]) -> bool {
+    for _ in 0..MAX_OPTIONS {
+        let Some(head) = options.first_chunk::<4>() else { return false };
+        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let Some(value) = options.get(4..4 + len) else { return false };
+        if u16::from_be_bytes([head[0], head[1]]) == OPTION_EDE && matches!(value, [0, 15..=18, ..]) {
+            return true;
+        }
+        options = &options[4 + len..];
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(flags: u16, counts: [u16; 4], rest: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x12, 0x34];
+        bytes.extend(flags.to_be_bytes());
+        counts.iter().for_each(|count| bytes.extend(count.to_be_bytes()));
+        bytes.extend(rest);
+        bytes
+    }
+
+    fn read_it(bytes: &[u8]) -> Message {
+        read(bytes, false, &Key::random()).unwrap()
+    }
+
+    const WWW: &[u8] = b"\x03www\x07example\x03com\0\0\x01\0\x01";
+
+    #[test]
+    fn case_does_not_matter_but_type_does() {
+        let key = Key::random();
+        let of = |rest: &[u8]| read(&message(0x0100, [1, 0, 0, 0], rest), false, &key).unwrap().question;
+        assert_eq!(of(WWW), of(b"\x03wWw\x07eXAMPLe\x03COM\0\0\x01\0\x01"));
+        assert_ne!(of(WWW), of(b"\x03www\x07example\x03com\0\0\x1c\0\x01"));
+        // '@' and '[' stand beside the capitals, and bytes above 127 beside nothing.
+        assert_ne!(of(b"\x02@[\0\0\x01\0\x01"), of(b"\x02`{\0\0\x01\0\x01"));
+        assert_ne!(of(b"\x01\xc1\0\0\x01\0\x01"), of(b"\x01\xe1\0\0\x01\0\x01"));
+    }
+
+    #[test]
+    fn capitals_alone_are_lowered() {
+        for byte in 0..=255u8 {
+            let lowered = lowercase(u64::from_le_bytes([byte; 8])).to_le_bytes();
+            assert_eq!(lowered, [byte.to_ascii_lowercase(); 8], "{byte}");
+        }
+    }
+
+    #[test]
+    fn refused_is_the_full_response_code() {
+        assert!(read_it(&message(0x8105, [0, 0, 0, 0], b"")).is_refused());
+        let with_opt = |extended: u8, options: &[u8]| {
+            let mut rest = WWW.to_vec();
+            rest.extend([0, 0, 41, 4, 208, extended, 0, 0, 0, 0, options.len() as u8]);
+            rest.extend(options);
+            message(0x8105, [1, 0, 0, 1], &rest)
+        };
+        assert!(read_it(&with_opt(0, b"")).is_refused());
+        let other = read_it(&with_opt(1, b""));
+        assert_eq!((other.rcode, other.is_refused()), (21, false));
+        let prohibited = read_it(&with_opt(0, &[0, 15, 0, 2, 0, 18]));
+        assert!(prohibited.is_refused() && prohibited.policy_error && !prohibited.is_denied());
+    }
+
+    #[test]
+    fn denial_is_notauth_or_a_policy_error() {
+        assert!(read_it(&message(0x8109, [0, 0, 0, 0], b"")).is_denied());
+        let filtered = |code: u8| {
+            let mut rest = WWW.to_vec();
+            rest.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 6, 0, 15, 0, 2, 0, code]);
+            read_it(&message(0x8183, [1, 0, 0, 1], &rest))
+        };
+        assert!(filtered(17).is_denied() && filtered(15).is_denied());
+        assert!(!filtered(14).is_denied() && !filtered(19).is_denied());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_and_the_header_stands() {
+        let cut = read(&message(0x0100, [1, 0, 0, 0], b"\x03ww"), true, &Key::random()).unwrap();
+        assert_eq!((cut.id, cut.question), (0x1234, Question::Unreadable(NameFault::Cut)));
+        let past = read_it(&message(0x0100, [1, 0, 0, 0], b"\x03ww"));
+        assert_eq!(past.question, Question::Unreadable(NameFault::PastEnd));
+        assert_eq!(read(&[0; 11], false, &Key::random()), None);
+        // Counts without data.
+        assert_eq!(read_it(&message(0x8185, [1, 65535, 65535, 65535], WWW)).rcode, 5);
+    }
+
+    #[test]
+    fn stale_bytes_after_an_empty_refusal_are_noticed() {
+        let stale = read_it(&message(0x8105, [0, 0, 0, 0], &[7; 40]));
+        assert!(stale.trailing && stale.is_refused() && stale.question == Question::Absent);
+        assert!(!read_it(&message(0x0100, [1, 0, 0, 0], WWW)).trailing);
+    }
+
+    #[test]
+    fn any_prefix_of_a_message_is_safe() {
+        let mut rest = WWW.to_vec();
+        rest.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 1, 2, 3, 4]);
+        rest.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 6, 0, 15, 0, 2, 0, 18]);
+        let whole = message(0x8185, [1, 1, 0, 1], &rest);
+        for len in 0..=whole.len() {
+            let read = read(&whole[..len], true, &Key::random());
+            assert_eq!(read.is_some(), len >= HEADER);
+        }
+        assert!(read_it(&whole).policy_error);
+    }
+}

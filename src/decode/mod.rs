@@ -1,0 +1,569 @@
+//! Frames to what matters in them: [`Decoder::frame`] turns a [`Frame`] into an [`Entry`] of a [`Decoded`] block, or
+//! counts it in the one [`Bucket`] it ends in.
+//!
+//! This half is stateless and runs in parallel. What needs the order of the packets is done by whoever consumes the
+//! entries: [`fragment`] (datagrams) and [`stream`] (TCP). [`message`] reads every message's header and question,
+//! [`detail`] everything else of the few that are reported.
+
+pub mod detail;
+pub mod ip;
+pub mod link;
+pub mod message;
+pub mod name;
+pub mod stream;
+
+use crate::capture::{Direction, Frame, Timestamp};
+use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
+use ip::FragmentHeader;
+use link::Next;
+use message::{Key, Message};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Source and destination of a packet. IPv4 and IPv6 never compare equal, also not as IPv4-mapped addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ends {
+    v6: bool,
+    source: u128,
+    destination: u128,
+}
+
+impl Ends {
+    /// Of an IPv4 packet.
+    #[inline]
+    pub fn v4(source: [u8; 4], destination: [u8; 4]) -> Self {
+        Self {
+            v6: false,
+            source: u128::from(u32::from_be_bytes(source)),
+            destination: u128::from(u32::from_be_bytes(destination)),
+        }
+    }
+
+    /// Of an IPv6 packet.
+    #[inline]
+    pub fn v6(source: [u8; 16], destination: [u8; 16]) -> Self {
+        Self { v6: true, source: u128::from_be_bytes(source), destination: u128::from_be_bytes(destination) }
+    }
+
+    /// The other direction.
+    #[inline]
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { v6: self.v6, source: self.destination, destination: self.source }
+    }
+
+    /// The sender.
+    pub fn source(self) -> IpAddr {
+        self.address(self.source)
+    }
+
+    /// The receiver.
+    pub fn destination(self) -> IpAddr {
+        self.address(self.destination)
+    }
+
+    fn address(self, bits: u128) -> IpAddr {
+        if self.v6 { IpAddr::V6(Ipv6Addr::from(bits)) } else { IpAddr::V4(Ipv4Addr::from(bits as u32)) }
+    }
+
+    /// A keyed hash of both ends in this direction.
+    #[inline]
+    pub fn hash(self, key: &Key) -> u64 {
+        if self.v6 {
+            let halves = |bits: u128| [(bits >> 64) as u64, bits as u64];
+            let [a, b] = halves(self.source);
+            let [c, d] = halves(self.destination);
+            key.numbers(&[a, b, c, d])
+        } else {
+            key.numbers(&[(self.source as u64) << 32 | self.destination as u64])
+        }
+    }
+}
+
+/// The interface a packet was captured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Interface {
+    /// Number of the interface in the file's section; always 0 in pcap files.
+    Section(u32),
+    /// Index on the capturing host, from a cooked v2 header.
+    Host(u32),
+}
+
+impl Default for Interface {
+    fn default() -> Self {
+        Interface::Section(0)
+    }
+}
+
+/// Where in a capture a packet was seen: the same packet may pass several points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Point {
+    /// The interface.
+    pub interface: Interface,
+    /// VLAN identifiers, outermost first; 0 when absent. Deeper tags are opened but not kept.
+    pub vlans: [u16; 2],
+    /// Leaving or arriving.
+    pub direction: Direction,
+}
+
+/// What the order-dependent half has to see, in the order of the frames.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Index of the frame in its block, from 0.
+    pub frame: u32,
+    /// Where the payload begins in the block.
+    pub offset: u32,
+    /// Captured bytes of the payload.
+    pub len: u32,
+    /// Where it was seen.
+    pub point: Point,
+    /// Source and destination address.
+    pub ends: Ends,
+    /// What it is.
+    pub body: Body,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy)]
+pub enum Body {
+    /// A UDP datagram on a DNS port; the payload is the message.
+    Datagram(Datagram),
+    /// A TCP segment on a DNS port; the payload is the segment's data.
+    Segment(Segment),
+    /// A fragment of a datagram; the payload is the fragment's data.
+    Fragment {
+        /// Its place in the datagram.
+        header: FragmentHeader,
+        /// Protocol of the datagram.
+        protocol: u8,
+    },
+}
+
+/// A UDP datagram that carries a DNS message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram {
+    /// UDP source port.
+    pub source_port: u16,
+    /// UDP destination port.
+    pub destination_port: u16,
+    /// IPv4 identification, 0 otherwise.
+    pub ip_id: u16,
+    /// The message; `None` when it has no whole header.
+    pub message: Option<Message>,
+    /// Keyed hash of the payload, to recognise copies.
+    pub payload_hash: u32,
+    /// Keyed hash of client and server address.
+    pub pair_hash: u64,
+}
+
+/// A TCP segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// TCP source port.
+    pub source_port: u16,
+    /// TCP destination port.
+    pub destination_port: u16,
+    /// Sequence number of the first data byte (of the SYN when it is set).
+    pub sequence: u32,
+    /// Acknowledgment number.
+    pub acknowledgment: u32,
+    /// FIN, SYN, RST and ACK as in the header's flag byte.
+    pub flags: u8,
+    /// Bytes of data according to the IP header; more than captured when the frame was cut.
+    pub full_len: u32,
+}
+
+impl Segment {
+    /// FIN is set.
+    pub fn fin(&self) -> bool {
+        self.flags & 0x01 != 0
+    }
+    /// SYN is set.
+    pub fn syn(&self) -> bool {
+        self.flags & 0x02 != 0
+    }
+    /// RST is set.
+    pub fn rst(&self) -> bool {
+        self.flags & 0x04 != 0
+    }
+    /// ACK is set.
+    pub fn ack(&self) -> bool {
+        self.flags & 0x10 != 0
+    }
+}
+
+/// Declares [`Bucket`] together with the names of its values.
+macro_rules! buckets {
+    ($($(#[$doc:meta])* $name:ident $text:literal,)*) => {
+        /// Where a frame ends; every frame ends in exactly one.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Bucket { $($(#[$doc])* $name,)* }
+
+        impl Bucket {
+            /// Every bucket with its name in reports, in print order.
+            pub const ALL: &'static [(&'static str, Bucket)] = &[$(($text, Bucket::$name),)*];
+        }
+    };
+}
+
+buckets! {
+    /// A UDP datagram on a DNS port.
+    UdpDns "udp_dns",
+    /// A TCP segment whose data was used.
+    TcpUsed "tcp_used",
+    /// A TCP segment without data.
+    TcpControl "tcp_control",
+    /// A TCP segment whose data had been seen.
+    TcpDuplicate "tcp_duplicate",
+    /// A TCP segment that repeats bytes with different values; the first copy stands.
+    TcpConflict "tcp_conflict",
+    /// A TCP segment too far from what is expected.
+    TcpOutOfWindow "tcp_out_of_window",
+    /// A TCP segment behind lost ones, where no message boundary could be found.
+    TcpBehindHole "tcp_behind_hole",
+    /// A TCP segment given up because a table or buffer was full.
+    TcpEvicted "tcp_evicted",
+    /// A TCP segment on a DNS port whose data is not DNS.
+    TcpNonDns "tcp_non_dns",
+    /// A fragment of a datagram that was put together.
+    FragmentUsed "fragment_used",
+    /// A fragment seen before.
+    FragmentDuplicate "fragment_duplicate",
+    /// A fragment of a datagram whose fragments contradict each other; dropped whole.
+    FragmentConflict "fragment_conflict",
+    /// A fragment of a datagram that was not completed in time.
+    FragmentExpired "fragment_expired",
+    /// A fragment given up because the table was full.
+    FragmentEvicted "fragment_evicted",
+    /// A fragment of a datagram still incomplete when the capture ended.
+    FragmentIncomplete "fragment_incomplete",
+    /// A fragment that cannot be part of any datagram.
+    FragmentMalformed "fragment_malformed",
+    /// An ICMP error that quotes a DNS message.
+    IcmpQuotingDns "icmp_quoting_dns",
+    /// Other ICMP.
+    Icmp "icmp",
+    /// UDP or TCP on other ports.
+    OtherPort "other_port",
+    /// Another protocol over IP.
+    OtherProtocol "other_protocol",
+    /// Not IP.
+    NonIp "non_ip",
+    /// Cut by the snapshot length before anything could be said about it.
+    SnapCut "snap_cut",
+    /// The link header makes no sense.
+    LinkMalformed "link_malformed",
+    /// The IP header makes no sense.
+    IpMalformed "ip_malformed",
+    /// The UDP or TCP header makes no sense.
+    TransportMalformed "transport_malformed",
+    /// More tags, extension headers or nested headers than are opened.
+    NestLimit "nest_limit",
+    /// In a wrapping that is not opened; `not_opened_kinds` names them.
+    NotOpened "not_opened",
+    /// Excluded by `--filter`, `--from` or `--to`.
+    NotSelected "not_selected",
+    /// Of an interface that the file does not declare.
+    UndeclaredInterface "undeclared_interface",
+    /// A packet block that contradicts itself.
+    DamagedRecord "damaged_record",
+}
+
+/// Frames per bucket, and per wrapping that was not opened.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// Indexed by `Bucket as usize`.
+    pub buckets: [u64; Bucket::ALL.len()],
+    /// Frames not opened, by the name of what they are wrapped in; few names, so a list.
+    pub not_opened: Vec<(&'static str, u64)>,
+    /// Frames of link types that are not opened, by LINKTYPE_ value.
+    pub unknown_links: Vec<(u16, u64)>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { buckets: [0; Bucket::ALL.len()], not_opened: Vec::new(), unknown_links: Vec::new() }
+    }
+}
+
+impl Tally {
+    /// Counts a frame.
+    #[inline]
+    pub fn count(&mut self, bucket: Bucket) {
+        self.buckets[bucket as usize] += 1;
+    }
+
+    /// Takes a frame back from one bucket and counts it in another.
+    pub fn recount(&mut self, from: Bucket, to: Bucket) {
+        self.buckets[from as usize] -= 1;
+        self.count(to);
+    }
+
+    /// Adds another tally to this one.
+    pub fn add(&mut self, other: &Tally) {
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum += count);
+        other.not_opened.iter().for_each(|(kind, count)| add_named(&mut self.not_opened, *kind, *count));
+        other.unknown_links.iter().for_each(|(link, count)| add_named(&mut self.unknown_links, *link, *count));
+    }
+}
+
+/// Adds to the count of a name in a short list.
+fn add_named<N: PartialEq>(list: &mut Vec<(N, u64)>, name: N, count: u64) {
+    match list.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, sum)) => *sum += count,
+        None => list.push((name, count)),
+    }
+}
+
+/// What a block of frames decoded to.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// What the order-dependent half has to see.
+    pub entries: Vec<Entry>,
+    /// Frames that ended here. A frame with an entry is counted by whoever consumes it.
+    pub tally: Tally,
+    /// Frames in the block.
+    pub frames: u32,
+    /// Earliest and latest time of a frame.
+    pub times: Option<(Timestamp, Timestamp)>,
+    /// Link types met.
+    pub link_types: Vec<u16>,
+    /// Datagrams on DNS ports that were cut by the snapshot length.
+    pub cut_messages: u64,
+}
+
+impl Decoded {
+    /// Makes it empty again, keeping the memory.
+    pub fn clear(&mut self) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        *self = Self { entries, ..Self::default() };
+    }
+}
+
+/// What the transport header of a packet says.
+pub enum Transport {
+    /// Goes on to the order-dependent half; the payload's place is relative to the transport header.
+    Entry {
+        /// Where the payload begins.
+        at: usize,
+        /// Captured bytes of it.
+        len: usize,
+        /// What it is.
+        body: Body,
+    },
+    /// Ends here.
+    Ends(Bucket),
+}
+
+/// Decodes frames; shared by all workers.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    /// Key of all hashes over wire data.
+    pub key: Key,
+    /// Ports that carry DNS.
+    pub ports: Vec<u16>,
+    /// VLAN tags opened.
+    pub vlan_tags: usize,
+    /// IPv6 extension headers opened.
+    pub extension_headers: usize,
+}
+
+/// UDP.
+const UDP: u8 = 17;
+/// TCP.
+const TCP: u8 = 6;
+/// ICMP and ICMPv6.
+const ICMP: [u8; 2] = [1, 58];
+
+impl Decoder {
+    /// Decodes one frame into `out`: an entry, or a count.
+    #[inline]
+    pub fn frame(&self, frame: &Frame<'_>, out: &mut Decoded) {
+        let index = out.frames;
+        out.frames += 1;
+        if let Err(bucket) = self.open(frame, index, out) {
+            let cut = frame.original_len as usize > frame.data.len();
+            out.tally.count(if cut && bucket == Bucket::LinkMalformed { Bucket::SnapCut } else { bucket });
+        }
+    }
+
+    #[inline]
+    fn open(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) -> Result<(), Bucket> {
+        let data = frame.data;
+        let Some(row) = link::find(frame.link_type) else { return Err(unknown_link(frame.link_type, out)) };
+        if out.link_types.last() != Some(&frame.link_type) && !out.link_types.contains(&frame.link_type) {
+            out.link_types.push(frame.link_type);
+        }
+        let link = row.open(data)?;
+        let mut point = Point {
+            interface: link.interface.map_or(Interface::Section(frame.interface), Interface::Host),
+            vlans: [0; 2],
+            direction: link.direction.unwrap_or(frame.direction),
+        };
+        let cut = frame.original_len as usize > data.len();
+        let mut at = link.at;
+        if let Next::EtherType(ether_type) = link.next {
+            at = self.open_ether_type(data, ether_type, at, &mut point, out)?;
+        }
+        let packet = ip::open(data.get(at..).unwrap_or(&[]), cut, self.extension_headers)?;
+        at += packet.at;
+        let payload = &data[at..at + packet.captured];
+        let entry = |offset: usize, len: usize, body| Entry {
+            time: frame.time,
+            frame: index,
+            offset: (frame.offset + offset) as u32,
+            len: len as u32,
+            point,
+            ends: packet.ends,
+            body,
+        };
+        if let Some(header) = packet.fragment {
+            if packet.captured < packet.full {
+                return Err(Bucket::SnapCut);
+            }
+            let body = Body::Fragment { header, protocol: packet.protocol };
+            out.entries.push(entry(at, packet.captured, body));
+            return Ok(());
+        }
+        match self.transport(packet.protocol, payload, packet.full, packet.ends, packet.id) {
+            Transport::Entry { at: inner, len, body } => {
+                out.entries.push(entry(at + inner, len, body));
+                Ok(())
+            }
+            Transport::Ends(bucket) => Err(bucket),
+        }
+    }
+
+    /// Follows VLAN tags to IP; returns where it begins.
+    #[inline]
+    fn open_ether_type(
+        &self,
+        data: &[u8],
+        mut ether_type: u16,
+        mut at: usize,
+        point: &mut Point,
+        out: &mut Decoded,
+    ) -> Result<usize, Bucket> {
+        let mut tags = 0;
+        loop {
+            match ether_type {
+                0x0800 | 0x86dd => return Ok(at),
+                0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
+                    if tags == self.vlan_tags {
+                        return Err(Bucket::NestLimit);
+                    }
+                    let tag = data.get(at..at + 4).ok_or(Bucket::LinkMalformed)?;
+                    if let Some(vlan) = point.vlans.get_mut(tags) {
+                        *vlan = u16::from_be_bytes([tag[0], tag[1]]) & 0x0fff;
+                    }
+                    tags += 1;
+                    ether_type = u16::from_be_bytes([tag[2], tag[3]]);
+                    at += 4;
+                }
+                _ => {
+                    let Some((_, kind)) = UNOPENED_ETHER_TYPES.iter().find(|(number, _)| *number == ether_type) else {
+                        return Err(Bucket::NonIp);
+                    };
+                    add_named(&mut out.tally.not_opened, *kind, 1);
+                    return Err(Bucket::NotOpened);
+                }
+            }
+        }
+    }
+
+    /// Opens the transport header at the beginning of `payload`, of which the IP header promised `full` bytes.
+    #[inline]
+    pub fn transport(&self, protocol: u8, payload: &[u8], full: usize, ends: Ends, ip_id: u16) -> Transport {
+        let short = Transport::Ends(if payload.len() < full { Bucket::SnapCut } else { Bucket::TransportMalformed });
+        match protocol {
+            UDP => {
+                let Ok(header) = UdpHeaderSlice::from_slice(payload) else { return short };
+                let (source_port, destination_port) = (header.source_port(), header.destination_port());
+                if !self.is_dns(source_port, destination_port) {
+                    return Transport::Ends(Bucket::OtherPort);
+                }
+                let claimed = usize::from(header.length());
+                if claimed < 8 {
+                    return Transport::Ends(Bucket::TransportMalformed);
+                }
+                let data = &payload[8..claimed.min(payload.len())];
+                let body = self.datagram(source_port, destination_port, data, claimed - 8 > data.len(), ends, ip_id);
+                Transport::Entry { at: 8, len: data.len(), body: Body::Datagram(body) }
+            }
+            TCP => {
+                let Ok(header) = TcpHeaderSlice::from_slice(payload) else { return short };
+                let (source_port, destination_port) = (header.source_port(), header.destination_port());
+                if !self.is_dns(source_port, destination_port) {
+                    return Transport::Ends(Bucket::OtherPort);
+                }
+                let at = header.slice().len();
+                let body = Body::Segment(Segment {
+                    source_port,
+                    destination_port,
+                    sequence: header.sequence_number(),
+                    acknowledgment: header.acknowledgment_number(),
+                    flags: header.slice()[13],
+                    full_len: full.saturating_sub(at) as u32,
+                });
+                Transport::Entry { at, len: payload.len() - at, body }
+            }
+            _ if ICMP.contains(&protocol) => Transport::Ends(Bucket::Icmp),
+            _ => Transport::Ends(Bucket::OtherProtocol),
+        }
+    }
+
+    /// Reads the message in a datagram.
+    #[inline]
+    pub fn datagram(
+        &self,
+        source_port: u16,
+        destination_port: u16,
+        data: &[u8],
+        cut: bool,
+        ends: Ends,
+        ip_id: u16,
+    ) -> Datagram {
+        let message = message::read(data, cut, &self.key);
+        let response = message.is_some_and(Message::is_response);
+        Datagram {
+            source_port,
+            destination_port,
+            ip_id,
+            message,
+            payload_hash: self.key.bytes(data) as u32,
+            pair_hash: if response { ends.reversed().hash(&self.key) } else { ends.hash(&self.key) },
+        }
+    }
+
+    /// True when one of the ports carries DNS.
+    #[inline]
+    fn is_dns(&self, source: u16, destination: u16) -> bool {
+        self.ports.iter().any(|port| *port == source || *port == destination)
+    }
+}
+
+/// EtherTypes of wrappings that may hold IP and are not opened.
+const UNOPENED_ETHER_TYPES: &[(u16, &str)] = &[
+    (0x8847, "MPLS"),
+    (0x8848, "MPLS"),
+    (0x8863, "PPPoE"),
+    (0x8864, "PPPoE"),
+    (0x88e7, "PBB"),
+    (0x6558, "TEB"),
+    (0x88e5, "MACsec"),
+];
+
+/// Counts a frame whose link type is not opened; also those the file itself is wrong about.
+fn unknown_link(link_type: u16, out: &mut Decoded) -> Bucket {
+    match link_type {
+        crate::capture::pcapng::UNDECLARED => Bucket::UndeclaredInterface,
+        crate::capture::pcapng::DAMAGED => Bucket::DamagedRecord,
+        _ => {
+            add_named(&mut out.tally.unknown_links, link_type, 1);
+            Bucket::NotOpened
+        }
+    }
+}

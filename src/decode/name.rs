@@ -1,0 +1,274 @@
+//! Domain names on the wire (RFC 1035 sections 3.1 and 4.1.4): walking them within bounds, and the one function that
+//! prints them ([`write_name`]).
+
+/// Longest name in bytes, length bytes and root included (RFC 1035 section 2.3.4).
+pub const MAX_NAME: usize = 255;
+/// Most compression pointers followed in one name; every one must point strictly back.
+const MAX_POINTERS: usize = 126;
+
+/// Why a name cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum NameFault {
+    /// Label type 01 or 10 (RFC 6891 section 5 withdrew them).
+    LabelType,
+    /// More than 255 bytes.
+    TooLong,
+    /// A label or pointer runs over the end of the message.
+    PastEnd,
+    /// A pointer to itself or to where the name has been.
+    PointerLoop,
+    /// A pointer that does not point back.
+    PointerForward,
+    /// More pointers than any name needs.
+    TooManyPointers,
+    /// The capture's snapshot length cut the message inside the name.
+    Cut,
+}
+
+impl NameFault {
+    /// Every fault with its name in the report.
+    pub const ALL: [(&'static str, NameFault); 7] = [
+        ("label_type", NameFault::LabelType),
+        ("name_too_long", NameFault::TooLong),
+        ("past_end", NameFault::PastEnd),
+        ("pointer_loop", NameFault::PointerLoop),
+        ("pointer_forward", NameFault::PointerForward),
+        ("too_many_pointers", NameFault::TooManyPointers),
+        ("cut", NameFault::Cut),
+    ];
+}
+
+/// A name without compression, as wire bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct WireName {
+    bytes: [u8; MAX_NAME],
+    len: u8,
+}
+
+impl WireName {
+    /// The wire bytes: labels with their length bytes, the root's zero included.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
+    }
+}
+
+/// Where an uncompressed name that begins at `start` ends, when it is one; the caller falls back to [`read_name`].
+#[inline]
+pub fn plain_end(message: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    loop {
+        let len = *message.get(at)? as usize;
+        if len == 0 {
+            let end = at + 1;
+            return (end - start <= MAX_NAME).then_some(end);
+        }
+        if len > 63 {
+            return None;
+        }
+        at += len + 1;
+    }
+}
+
+/// Reads a name, following pointers; also returns where the bytes after it begin.
+pub fn read_name(message: &[u8], start: usize) -> Result<(WireName, usize), NameFault> {
+    let mut name = WireName { bytes: [0; MAX_NAME], len: 0 };
+    let mut len = 0;
+    let mut at = start;
+    let mut lowest = start;
+    let mut end = None;
+    let mut pointers = 0;
+    loop {
+        let byte = *message.get(at).ok_or(NameFault::PastEnd)?;
+        match byte & 0xc0 {
+            0x00 => {
+                let label = message.get(at..at + 1 + byte as usize).ok_or(NameFault::PastEnd)?;
+                let room = name.bytes.get_mut(len..len + label.len()).ok_or(NameFault::TooLong)?;
+                room.copy_from_slice(label);
+                len += label.len();
+                at += label.len();
+                if byte == 0 {
+                    name.len = len as u8;
+                    return Ok((name, end.unwrap_or(at)));
+                }
+            }
+            0xc0 => {
+                let low = *message.get(at + 1).ok_or(NameFault::PastEnd)?;
+                let target = (usize::from(byte & 0x3f) << 8) | usize::from(low);
+                end = end.or(Some(at + 2));
+                pointers += 1;
+                if target >= lowest {
+                    return Err(if target > at { NameFault::PointerForward } else { NameFault::PointerLoop });
+                }
+                if pointers > MAX_POINTERS {
+                    return Err(NameFault::TooManyPointers);
+                }
+                lowest = target;
+                at = target;
+            }
+            _ => return Err(NameFault::LabelType),
+        }
+    }
+}
+
+/// Where the bytes after a name begin, without reading it; `None` when it runs over the end or has an unknown label.
+#[inline]
+pub fn skip_name(message: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    loop {
+        let byte = *message.get(at)?;
+        match byte & 0xc0 {
+            0x00 if byte == 0 => return Some(at + 1),
+            0x00 => at += 1 + byte as usize,
+            0xc0 => return Some(at + 2),
+            _ => return None,
+        }
+    }
+}
+
+/// Appends a name given as wire bytes in presentation form: ASCII letters, digits, `-` and `_` plain, `\.` and `\\` for
+/// a dot or backslash inside a label, every other byte as `\DDD` (RFC 1035 section 5.1); no trailing dot, the root is
+/// `.`. Reversible, and nothing in it can control a terminal.
+pub fn write_name(wire: &[u8], out: &mut Vec<u8>) {
+    let mut rest = wire;
+    let mut first = true;
+    while let Some((len, after)) = rest.split_first() {
+        let len = (*len as usize).min(after.len());
+        if len == 0 {
+            break;
+        }
+        if !first {
+            out.push(b'.');
+        }
+        first = false;
+        let (label, next) = after.split_at(len);
+        write_escaped_label(label, out);
+        rest = next;
+    }
+    if first {
+        out.push(b'.');
+    }
+}
+
+/// Appends the bytes of one label, or of any text from the wire, escaped as in [`write_name`].
+pub fn write_escaped_label(label: &[u8], out: &mut Vec<u8>) {
+    for byte in label {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(*byte),
+            b'.' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+            _ => write_decimal_escape(*byte, out),
+        }
+    }
+}
+
+/// Appends text from the wire (EDE extra text, NSID, key data): printable ASCII plain, but a backslash doubled and every
+/// other byte as `\DDD`.
+pub fn write_text(text: &[u8], out: &mut Vec<u8>) {
+    for byte in text {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b' '..=b'~' => out.push(*byte),
+            _ => write_decimal_escape(*byte, out),
+        }
+    }
+}
+
+fn write_decimal_escape(byte: u8, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[b'\\', b'0' + byte / 100, b'0' + byte / 10 % 10, b'0' + byte % 10]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn printed(wire: &[u8]) -> String {
+        let mut out = Vec::new();
+        write_name(wire, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn prints_names_reversibly() {
+        assert_eq!(printed(b"\0"), ".");
+        assert_eq!(printed(b"\x03www\x07example\x03com\0"), "www.example.com");
+        assert_eq!(printed(b"\x03a.b\x04c\\d\x1b\x00"), r"a\.b.c\\d\027");
+        assert_eq!(printed(b"\x04\xff ,\"\0"), r"\255\032\044\034");
+    }
+
+    #[test]
+    fn reads_what_the_standard_allows_and_names_what_it_does_not() {
+        let message = b"\x03com\0\x07example\xc0\x00\xc0\x05";
+        let (name, end) = read_name(message, 15).unwrap();
+        assert_eq!((printed(name.as_bytes()).as_str(), end), ("example.com", 17));
+        let fault = |bytes: &[u8], at| read_name(bytes, at).unwrap_err();
+        assert_eq!(fault(b"\xc0\x00", 0), NameFault::PointerLoop);
+        assert_eq!(fault(b"\xc0\x02\xc0\x00", 0), NameFault::PointerForward);
+        assert_eq!(fault(b"\x01a\xc0\x00", 0), NameFault::PointerLoop);
+        assert_eq!(fault(b"\x41a\0", 0), NameFault::LabelType);
+        assert_eq!(fault(b"\x81a\0", 0), NameFault::LabelType);
+        assert_eq!(fault(b"\x3fabc", 0), NameFault::PastEnd);
+        assert_eq!(fault(b"\xc0", 0), NameFault::PastEnd);
+    }
+
+    #[test]
+    fn accepts_255_bytes_and_refuses_256() {
+        let of_len = |last: usize| {
+            let mut wire = Vec::new();
+            for len in [63, 63, 63, last] {
+                wire.push(len as u8);
+                wire.extend(std::iter::repeat_n(b'a', len));
+            }
+            wire.push(0);
+            wire
+        };
+        assert_eq!(read_name(&of_len(61), 0).unwrap().0.as_bytes().len(), 255);
+        assert_eq!(plain_end(&of_len(61), 0), Some(255));
+        assert_eq!(read_name(&of_len(62), 0).unwrap_err(), NameFault::TooLong);
+        assert_eq!(plain_end(&of_len(62), 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_within_bounds_and_every_name_reads_back(bytes in prop::collection::vec(any::<u8>(), 0..600), at in 0usize..600) {
+            if let Ok((name, end)) = read_name(&bytes, at) {
+                prop_assert!(end <= bytes.len());
+                let text = printed(name.as_bytes());
+                prop_assert!(text.bytes().all(|b| b.is_ascii_graphic()));
+                prop_assert_eq!(unprinted(&text), name.as_bytes());
+            }
+        }
+    }
+
+    /// The inverse of [`write_name`], written from its description.
+    fn unprinted(text: &str) -> Vec<u8> {
+        if text == "." {
+            return vec![0];
+        }
+        let mut labels = vec![Vec::new()];
+        let mut bytes = text.bytes();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'.' => labels.push(Vec::new()),
+                b'\\' => {
+                    let next = bytes.next().unwrap();
+                    let value = if next.is_ascii_digit() {
+                        let digits = [next, bytes.next().unwrap(), bytes.next().unwrap()];
+                        std::str::from_utf8(&digits).unwrap().parse().unwrap()
+                    } else {
+                        next
+                    };
+                    labels.last_mut().unwrap().push(value);
+                }
+                _ => labels.last_mut().unwrap().push(byte),
+            }
+        }
+        let mut wire = Vec::new();
+        for label in labels {
+            wire.push(label.len() as u8);
+            wire.extend(label);
+        }
+        wire.push(0);
+        wire
+    }
+}

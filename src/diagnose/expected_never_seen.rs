@@ -1,0 +1,74 @@
+//! Inventory lines that should be allowed and of which nothing was seen.
+
+use super::presence::Presence;
+use super::scene::{Scene, some};
+use super::{Finding, Grade, Subject};
+use crate::config::Severity;
+use crate::expect::Expected;
+use crate::expect::inventory::{Row, show_prefix};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// The name of the diagnosis.
+pub const KIND: &str = "expected-never-seen";
+
+/// Prefixes named in the sentence; the subject holds more.
+const NAMED: usize = 5;
+
+/// At most one finding: a prefix is missing from the whole capture, not from one server.
+pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+    let absent: Vec<&Row> = scene.lines(Presence::Absent).collect();
+    if absent.is_empty() {
+        return Vec::new();
+    }
+    let unknown = scene.lines(Presence::Unknown).count();
+    let expected = absent.len() + unknown + scene.lines(Presence::Seen).count();
+    // What a filter left out is not missing, and no cause for alarm.
+    let unlisted_refused = !scene.report.filtered
+        && scene
+            .clients
+            .iter()
+            .any(|client| matches!(client.expected, Expected::Unlisted) && client.line.turned_away() > 0);
+    let servers: BTreeSet<IpAddr> = scene.clients.iter().map(|client| client.line.server).collect();
+    let names: Vec<String> = absent.iter().map(|row| describe(row)).collect();
+    let mut says = match names.as_slice() {
+        [only] if expected == 1 => format!("No DNS traffic from {only}"),
+        [only] => format!("No DNS traffic from 1 of {expected} expected prefixes, {only}"),
+        names => format!("No DNS traffic from {} of {expected} expected prefixes, {}", names.len(), some(names, NAMED)),
+    };
+    let _ = write!(says, ", in {}. {}", scene.window(), scene.caveats());
+    if unknown > 0 {
+        let _ = write!(says, " Of {unknown} more it is not known, because sources were joined to prefixes.");
+    }
+    let advice = if unlisted_refused {
+        "Sources in no inventory line were refused in the same capture: clients of these prefixes may arrive as other \
+         addresses. Let one of them ask while capturing here and on its side."
+    } else {
+        "Perhaps nobody there asked meanwhile. To know, let one of these clients ask while capturing."
+    };
+    vec![Finding {
+        id: String::new(),
+        kind: KIND,
+        grade: Grade::Observed,
+        severity: if unlisted_refused { Severity::Warning } else { Severity::Info },
+        subject: Subject {
+            server: if servers.len() == 1 { servers.first().copied() } else { None },
+            prefixes: absent.iter().take(scene.limits.finding_members).map(|row| show_prefix(row.prefix)).collect(),
+            ..Subject::default()
+        },
+        says,
+        count: absent.len() as u64,
+        frames: Vec::new(),
+        advice: Some(advice.to_owned()),
+    }]
+}
+
+/// The line, with the addresses it was looked for under.
+fn describe(row: &Row) -> String {
+    if row.outside.is_empty() {
+        return row.describe();
+    }
+    let outside: Vec<String> = row.outside.iter().map(|prefix| show_prefix(*prefix)).collect();
+    format!("{} nor its outside {}", row.describe(), some(&outside, NAMED))
+}

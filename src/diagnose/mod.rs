@@ -1,0 +1,507 @@
+//! Source rows to [`Finding`]s: graded statements with their frames, one file per diagnosis, listed in [`DIAGNOSES`].
+
+mod expected_never_seen;
+mod listed_source_refused;
+mod presence;
+mod refused_as_intended;
+mod scene;
+mod unlisted_source_answered;
+mod unlisted_source_refused;
+
+pub use scene::Scene;
+#[cfg(test)]
+pub use scene::samples;
+
+use crate::config::{Limits, Severity};
+use crate::expect::Inventory;
+use crate::report::Report;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// A diagnosis: its kind, and what makes findings of it (without ids, which are given when all are known).
+type Diagnosis = (&'static str, fn(&Scene<'_>) -> Vec<Finding>);
+
+/// Every diagnosis, the most serious first.
+pub const DIAGNOSES: &[Diagnosis] = &[
+    (unlisted_source_refused::KIND, unlisted_source_refused::diagnose),
+    (listed_source_refused::KIND, listed_source_refused::diagnose),
+    (unlisted_source_answered::KIND, unlisted_source_answered::diagnose),
+    (expected_never_seen::KIND, expected_never_seen::diagnose),
+    (refused_as_intended::KIND, refused_as_intended::diagnose),
+];
+
+/// Everything that follows from a report's sources and ledgers: most severe first, then in the order of [`DIAGNOSES`],
+/// then by server. `report.findings` itself is not looked at.
+pub fn diagnose(report: &Report, inventory: &Inventory, limits: &Limits) -> Vec<Finding> {
+    if inventory.is_empty() {
+        return Vec::new();
+    }
+    let scene = Scene::of(report, inventory, limits);
+    let mut findings: Vec<Finding> = DIAGNOSES.iter().flat_map(|(_, diagnose)| diagnose(&scene)).collect();
+    let order = |kind: &str| DIAGNOSES.iter().position(|(name, _)| *name == kind);
+    // The sort is stable: each diagnosis gives its findings of one server in order of their rules.
+    findings.sort_by_key(|finding| (Reverse(finding.severity), order(finding.kind), finding.subject.server));
+    let mut numbers: HashMap<&'static str, u64> = HashMap::new();
+    for finding in &mut findings {
+        let number = numbers.entry(finding.kind).or_default();
+        *number += 1;
+        finding.id = format!("{}-{number}", finding.kind);
+    }
+    findings
+}
+
+/// How surely something is known; never print a stronger word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// Follows from observations together, but other explanations are possible.
+    Inferred,
+    /// Somebody says so (inside a message, or a log).
+    Claimed,
+    /// What a configuration file, as read, says.
+    Evaluated,
+    /// Identical bytes on both sides, one to one; or a connection-tracking record.
+    Proven,
+    /// Read off the wire.
+    Observed,
+}
+
+impl Grade {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Grade::Inferred => "inferred",
+            Grade::Claimed => "claimed",
+            Grade::Evaluated => "evaluated",
+            Grade::Proven => "proven",
+            Grade::Observed => "observed",
+        }
+    }
+}
+
+/// One graded statement.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// Stable within a report: `kind` and a number from 1, such as `unlisted-source-refused-1`.
+    pub id: String,
+    /// A row of [`DIAGNOSES`].
+    pub kind: &'static str,
+    /// How surely it is known.
+    pub grade: Grade,
+    /// How serious it is.
+    pub severity: Severity,
+    /// Whom and what it is about.
+    pub subject: Subject,
+    /// The statement, one or more full sentences on one line.
+    pub says: String,
+    /// Transactions (or, where there are none, prefixes) it covers; exact.
+    pub count: u64,
+    /// Where to look: input index and 1-based frame numbers, bounded.
+    pub frames: Vec<(usize, Vec<u64>)>,
+    /// The next step, when there is one.
+    pub advice: Option<String>,
+}
+
+/// Whom and what a finding is about; what does not apply is empty. Lists are bounded by `Limits::finding_members`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The server.
+    pub server: Option<IpAddr>,
+    /// Source addresses (or prefixes of joined sources) as printed.
+    pub sources: Vec<String>,
+    /// Inventory prefixes.
+    pub prefixes: Vec<String>,
+    /// Domain names.
+    pub names: Vec<String>,
+    /// Addresses before a translation.
+    pub inside: Vec<String>,
+    /// Addresses after a translation.
+    pub outside: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scene::samples::{With, inventory, report, source};
+    use super::*;
+    use crate::config::Outcome::{Answered, Denied, Refused, Unsolicited};
+    use crate::report::SourceLine;
+
+    const SERVER: &str = "10.20.30.40";
+
+    /// Office, VPN pool, guests who are to be refused, and the server itself.
+    const INVENTORY: &str = "\
+prefix,name,kind,expect
+10.20.0.0/16,office,,
+10.21.0.0/16,vpn,vpn,
+198.51.100.0/24,guests,,refuse
+10.20.30.40,resolver,server,
+";
+
+    /// The findings about sources under an inventory.
+    fn findings(text: &str, sources: Vec<SourceLine>) -> Vec<Finding> {
+        let inventory = inventory(text);
+        diagnose(&report(sources, &inventory), &inventory, &Limits::default())
+    }
+
+    /// Kind, severity and grade of each finding.
+    fn kinds(findings: &[Finding]) -> Vec<(&str, &str, &str)> {
+        findings.iter().map(|finding| (finding.kind, finding.severity.name(), finding.grade.name())).collect()
+    }
+
+    /// A source that was refused, at the usual server.
+    fn refused(address: &str, count: u64) -> SourceLine {
+        source(address, SERVER).with(Refused, count)
+    }
+
+    /// A source that was answered.
+    fn answered(address: &str, count: u64) -> SourceLine {
+        source(address, SERVER).with(Answered, count)
+    }
+
+    #[test]
+    fn the_one_absent_prefix_is_named_as_an_inference() {
+        let found = findings(INVENTORY, vec![refused("192.0.2.45", 187), answered("10.20.1.7", 500)]);
+        assert_eq!(
+            kinds(&found),
+            [("unlisted-source-refused", "critical", "inferred"), ("expected-never-seen", "warning", "observed"),]
+        );
+        let finding = &found[0];
+        assert_eq!(finding.id, "unlisted-source-refused-1");
+        assert_eq!(finding.subject.server, Some(SERVER.parse().unwrap()));
+        assert_eq!((finding.subject.sources.as_slice(), finding.count), (["192.0.2.45".to_owned()].as_slice(), 187));
+        assert_eq!(finding.subject.prefixes, ["10.21.0.0/16"]);
+        assert_eq!(finding.frames, [(0, (1..=20).map(|at| 2 * at).collect::<Vec<u64>>())]);
+        assert!(
+            finding.says.starts_with(
+                "Observed: 192.0.2.45 was refused 187 times by 10.20.30.40 and is in no inventory line. Observed: no \
+                 DNS traffic from 10.21.0.0/16 (vpn, expect.csv:3) in the same 30 s. This is about this capture only;"
+            ),
+            "{}",
+            finding.says
+        );
+        assert!(
+            finding.says.ends_with(
+                "Inferred: clients of 10.21.0.0/16 may arrive as 192.0.2.45; other explanations remain: it may be a \
+                 stranger, and nobody in 10.21.0.0/16 may have asked meanwhile."
+            ),
+            "{}",
+            finding.says
+        );
+        let advice = finding.advice.as_deref().unwrap();
+        assert!(advice.contains("admits everyone behind it") && advice.contains("Ask who owns 192.0.2.45"), "{advice}");
+        assert_eq!(found[1].subject.prefixes, ["10.21.0.0/16"]);
+        assert_eq!(found[1].count, 1);
+    }
+
+    #[test]
+    fn nothing_advises_to_admit_everybody() {
+        let sources = || vec![refused("192.0.2.45", 3), refused("10.20.1.1", 3), refused("127.0.0.1", 1)];
+        for text in [INVENTORY, "10.0.0.0/8\n", "172.16.0.0/12\n10.9.0.0/16\n"] {
+            for finding in findings(text, sources()) {
+                let advice = finding.advice.unwrap_or_default();
+                for wide in ["0.0.0.0/0", "::/0", "allow any", "open"] {
+                    assert!(!advice.contains(wide), "{advice}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_absent_prefixes_none_is_accused() {
+        let found = findings(INVENTORY, vec![refused("192.0.2.45", 187)]);
+        assert_eq!(
+            kinds(&found),
+            [("unlisted-source-refused", "warning", "observed"), ("expected-never-seen", "warning", "observed")]
+        );
+        assert!(found[0].subject.prefixes.is_empty());
+        assert!(
+            !found[0].says.contains("10.21.0.0/16") && !found[0].says.contains("10.20.0.0/16"),
+            "{}",
+            found[0].says
+        );
+        assert!(found[0].says.contains("2 expected prefixes were not seen"), "{}", found[0].says);
+        assert_eq!(found[1].subject.prefixes, ["10.20.0.0/16", "10.21.0.0/16"], "the server's line is satisfied");
+    }
+
+    #[test]
+    fn a_prefix_seen_as_its_outside_is_not_absent() {
+        let text = "prefix,name,outside\n10.20.0.0/16,office,\n10.21.0.0/16,vpn,192.0.2.45\n";
+        let found =
+            findings(text, vec![answered("10.20.1.7", 5), answered("192.0.2.45", 5), refused("203.0.113.9", 1)]);
+        assert_eq!(kinds(&found), [("unlisted-source-refused", "info", "observed")]);
+        let found = findings(text, vec![answered("10.20.1.7", 5), refused("192.0.2.45", 5)]);
+        assert_eq!(kinds(&found), [("listed-source-refused", "critical", "observed")]);
+        assert!(
+            found[0].says.starts_with("192.0.2.45, the expected outside of 10.21.0.0/16 (vpn"),
+            "{}",
+            found[0].says
+        );
+    }
+
+    #[test]
+    fn a_prefix_seen_on_another_leg_is_not_absent() {
+        let mut upstream = answered("10.21.5.18", 5);
+        upstream.leg = crate::sources::Leg::Upstream;
+        let found = findings(INVENTORY, vec![answered("10.20.1.7", 5), upstream, refused("192.0.2.45", 9)]);
+        assert_eq!(kinds(&found), [("unlisted-source-refused", "info", "observed")]);
+    }
+
+    #[test]
+    fn a_more_specific_line_does_not_speak_for_the_wider_one() {
+        let text = "10.20.0.0/16\n10.20.9.0/24\n";
+        let found = findings(text, vec![answered("10.20.9.1", 5), refused("192.0.2.45", 9)]);
+        assert_eq!(found[0].subject.prefixes, ["10.20.0.0/16"]);
+        assert_eq!(found[0].severity, Severity::Critical);
+    }
+
+    #[test]
+    fn a_scanner_beside_an_absent_prefix_is_only_one_of_the_possible_sources() {
+        let found =
+            findings(INVENTORY, vec![answered("10.20.1.7", 5), refused("192.0.2.45", 187), refused("203.0.113.99", 1)]);
+        assert_eq!(found[0].subject.sources, ["192.0.2.45", "203.0.113.99"]);
+        assert_eq!(found[0].count, 188);
+        assert!(found[0].says.contains("2 sources in no inventory line were refused 188 times"), "{}", found[0].says);
+        assert!(found[0].says.contains("most often 192.0.2.45 (187 times)"), "{}", found[0].says);
+        assert!(found[0].says.contains("may arrive as one or more of these sources"), "{}", found[0].says);
+        assert!(found[0].says.contains("they may be strangers"), "{}", found[0].says);
+        assert_eq!(found.iter().filter(|finding| finding.kind == "unlisted-source-refused").count(), 1);
+    }
+
+    #[test]
+    fn address_families_that_cannot_be_translated_are_not_accused() {
+        let v6 = |address: &str| refused(address, 4);
+        let office = answered("10.20.1.7", 5);
+        let found = findings(INVENTORY, vec![office.clone(), v6("2001:db8::9")]);
+        assert_eq!((found[0].kind, found[0].severity), ("expected-never-seen", Severity::Warning));
+        assert_eq!((found[1].kind, found[1].severity), ("unlisted-source-refused", Severity::Info));
+        let found = findings(INVENTORY, vec![office.clone(), v6("2001:db8::9"), refused("192.0.2.45", 3)]);
+        assert_eq!(found[0].severity, Severity::Critical);
+        assert!(found[0].says.contains("may arrive as 192.0.2.45; "), "{}", found[0].says);
+        let found = findings("10.20.0.0/16\n2001:db8:21::/48\n", vec![office, refused("192.0.2.45", 3)]);
+        assert!(found[0].says.contains("clients of 2001:db8:21::/48 may arrive as 192.0.2.45; "), "{}", found[0].says);
+    }
+
+    #[test]
+    fn nobody_arrives_as_one_of_our_servers_or_as_loopback() {
+        let other_server = source("10.50.0.9", "10.20.30.40").with(Refused, 4);
+        let its_clients = source("10.20.1.7", "10.50.0.9").with(Answered, 4);
+        let found = findings(INVENTORY, vec![other_server, its_clients, refused("127.0.0.1", 2)]);
+        let own: Vec<&Finding> = found.iter().filter(|finding| finding.kind == "unlisted-source-refused").collect();
+        assert_eq!(own.len(), 1);
+        assert_eq!((own[0].severity, own[0].grade), (Severity::Warning, Grade::Observed));
+        assert!(own[0].subject.prefixes.is_empty() && !own[0].says.contains("arrive"), "{}", own[0].says);
+    }
+
+    #[test]
+    fn private_strangers_are_a_warning_and_stand_apart_from_the_others() {
+        let text = "10.20.0.0/16\n";
+        let mut sources = vec![answered("10.20.1.7", 5)];
+        for address in ["10.99.0.1", "172.31.0.1", "192.168.1.1", "100.64.0.1", "169.254.1.1", "fd00::1", "fe80::1"] {
+            sources.push(refused(address, 1));
+        }
+        for address in ["203.0.113.9", "100.128.0.1", "172.32.0.1", "2001:db8::1"] {
+            sources.push(refused(address, 1));
+        }
+        let found = findings(text, sources);
+        assert_eq!(
+            kinds(&found),
+            [("unlisted-source-refused", "warning", "observed"), ("unlisted-source-refused", "info", "observed")]
+        );
+        assert_eq!((found[0].count, found[1].count), (7, 4));
+        assert_eq!(found[0].id, "unlisted-source-refused-1");
+        assert_eq!(found[1].id, "unlisted-source-refused-2");
+    }
+
+    #[test]
+    fn listed_sources_are_critical_only_when_starved() {
+        let found = findings("10.20.0.0/16\n", vec![refused("10.20.1.1", 12)]);
+        assert_eq!(kinds(&found), [("listed-source-refused", "critical", "observed")]);
+        assert_eq!(
+            found[0].says,
+            "10.20.1.1, of 10.20.0.0/16 (expect.csv:1), is expected to be allowed but was refused 12 times by \
+             10.20.30.40; nothing of it was answered."
+        );
+        let found = findings("10.20.0.0/16\n", vec![refused("10.20.1.1", 1).with(Answered, 340)]);
+        assert_eq!(kinds(&found), [("listed-source-refused", "warning", "observed")]);
+        assert!(found[0].says.ends_with("was refused once by 10.20.30.40; 340 queries of it were answered."));
+        let found =
+            findings("10.20.0.0/16\n", vec![refused("10.20.1.1", 1).with(Answered, 340), refused("10.20.1.2", 2)]);
+        assert_eq!(found[0].severity, Severity::Critical);
+        assert!(
+            found[0].says.contains("nothing of 1 of them was answered; 340 queries of the others were"),
+            "{}",
+            found[0].says
+        );
+    }
+
+    #[test]
+    fn findings_are_per_server_and_line() {
+        let found = findings(
+            "10.20.0.0/16\n10.21.0.0/16\n",
+            vec![
+                refused("10.20.1.1", 1),
+                refused("10.20.1.2", 2),
+                refused("10.21.1.1", 4),
+                source("10.20.1.1", "10.20.30.39").with(Refused, 8),
+            ],
+        );
+        let who: Vec<(String, &str, u64)> = found
+            .iter()
+            .map(|finding| {
+                (finding.subject.server.unwrap().to_string(), finding.subject.prefixes[0].as_str(), finding.count)
+            })
+            .collect();
+        assert_eq!(
+            who,
+            [
+                ("10.20.30.39".to_owned(), "10.20.0.0/16", 8),
+                ("10.20.30.40".to_owned(), "10.20.0.0/16", 3),
+                ("10.20.30.40".to_owned(), "10.21.0.0/16", 4),
+            ]
+        );
+        assert_eq!(found[1].subject.sources, ["10.20.1.2", "10.20.1.1"], "most refused first");
+    }
+
+    #[test]
+    fn intended_refusals_are_kept_out_of_the_alarm() {
+        let found = findings("prefix,expect\n198.51.100.0/24,refuse\n", vec![refused("198.51.100.7", 7)]);
+        assert_eq!(kinds(&found), [("refused-as-intended", "info", "observed")]);
+        assert_eq!(
+            found[0].says,
+            "198.51.100.7 of 198.51.100.0/24 (expect.csv:2) was refused 7 times by 10.20.30.40, as expected."
+        );
+    }
+
+    #[test]
+    fn answers_to_the_unlisted_and_to_those_to_be_refused_are_warnings() {
+        let found = findings(
+            "prefix,expect\n198.51.100.0/24,refuse\n",
+            vec![answered("198.51.100.7", 7).with(Refused, 1), answered("203.0.113.9", 3), answered("127.0.0.1", 2)],
+        );
+        assert_eq!(
+            kinds(&found),
+            [
+                ("unlisted-source-answered", "warning", "observed"),
+                ("unlisted-source-answered", "warning", "observed"),
+                ("unlisted-source-answered", "info", "observed"),
+                ("refused-as-intended", "info", "observed"),
+            ]
+        );
+        assert_eq!(
+            found[0].says,
+            "198.51.100.7 of 198.51.100.0/24 (expect.csv:2) is expected to be refused but was answered 7 times by \
+             10.20.30.40. It was also refused once by 10.20.30.40."
+        );
+        assert_eq!(found[1].says, "203.0.113.9 is in no inventory line and was answered 3 times by 10.20.30.40.");
+    }
+
+    #[test]
+    fn denials_and_responses_without_a_query_count_and_are_said_apart() {
+        let mut line = source("203.0.113.9", SERVER).with(Refused, 15).with(Denied, 5).with(Unsolicited, 4);
+        line.row.refused_unsolicited = 3;
+        let found = findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), line]);
+        assert_eq!(found[0].count, 23);
+        assert!(
+            found[0].says.contains(
+                "turned away 23 times by 10.20.30.40 (refused 18, denied with another code 5; 3 of these by responses \
+                 whose queries are not in the capture)"
+            ),
+            "{}",
+            found[0].says
+        );
+        let mut line = source("203.0.113.9", SERVER).with(Unsolicited, 1);
+        line.row.refused_unsolicited = 1;
+        let found = findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), line]);
+        assert_eq!(found[0].count, 1);
+        assert!(
+            found[0].says.contains("refused once by 10.20.30.40 (1 of these by a response whose"),
+            "{}",
+            found[0].says
+        );
+    }
+
+    #[test]
+    fn a_capture_as_expected_has_no_alarm() {
+        let found = findings(
+            INVENTORY,
+            vec![
+                answered("10.20.1.7", 5),
+                answered("10.21.5.18", 5),
+                refused("198.51.100.7", 2),
+                refused("203.0.113.9", 1),
+            ],
+        );
+        assert!(found.iter().all(|finding| finding.severity == Severity::Info), "{:?}", kinds(&found));
+        assert!(findings(INVENTORY, vec![answered("10.20.1.7", 5), answered("10.21.5.18", 5)]).is_empty());
+    }
+
+    #[test]
+    fn without_refusals_an_absent_prefix_is_only_worth_knowing() {
+        let found = findings(INVENTORY, vec![answered("10.20.1.7", 5)]);
+        assert_eq!(kinds(&found), [("expected-never-seen", "info", "observed")]);
+        assert_eq!(
+            found[0].says,
+            "No DNS traffic from 1 of 3 expected prefixes, 10.21.0.0/16 (vpn, expect.csv:3), in 900 frames from \
+             2025-12-31T09:04:10Z to 2025-12-31T09:04:40Z. This is about this capture only; whether it \
+             lost packets is not recorded."
+        );
+        assert_eq!(found[0].subject.server, Some(SERVER.parse().unwrap()));
+    }
+
+    #[test]
+    fn joined_sources_accuse_nobody() {
+        let joined = source("10.21.0.0/17", SERVER).with(crate::config::Outcome::Unanswered, 1000);
+        let found = findings("10.20.0.0/16\n10.21.0.0/16\n10.21.7.0/24\n", vec![joined, refused("192.0.2.45", 1)]);
+        assert_eq!(
+            kinds(&found),
+            [("unlisted-source-refused", "warning", "observed"), ("expected-never-seen", "warning", "observed")]
+        );
+        assert_eq!(found[1].subject.prefixes, ["10.20.0.0/16"]);
+        assert!(found[1].says.contains("Of 2 more it is not known"), "{}", found[1].says);
+    }
+
+    #[test]
+    fn what_could_not_be_looked_into_is_said() {
+        let inventory = inventory("10.20.0.0/16\n10.21.0.0/16\n");
+        let mut report = report(vec![answered("10.20.1.7", 5)], &inventory);
+        report.ledgers.packets.buckets =
+            vec![("frames", 900), ("udp_dns", 880), ("snap_cut", 5), ("not_opened", 12), ("not_selected", 3)];
+        let found = diagnose(&report, &inventory, &Limits::default());
+        assert!(
+            found[0].says.contains("17 of its frames could not be looked into. 3 of its frames were left out"),
+            "{}",
+            found[0].says
+        );
+    }
+
+    #[test]
+    fn what_a_filter_left_out_accuses_nobody() {
+        let inventory = inventory(INVENTORY);
+        let mut report = report(vec![answered("10.20.1.7", 5), refused("192.0.2.45", 187)], &inventory);
+        report.filtered = true;
+        report.ledgers.packets.buckets = vec![("frames", 900), ("not_selected", 3)];
+        let found = diagnose(&report, &inventory, &Limits::default());
+        assert_eq!(
+            kinds(&found),
+            [("unlisted-source-refused", "info", "observed"), ("expected-never-seen", "info", "observed")]
+        );
+        assert!(found[1].says.contains("The filter may be why"), "{}", found[1].says);
+    }
+
+    #[test]
+    fn lists_are_bounded_and_counts_are_not() {
+        let sources = (0..300u32).map(|at| refused(&format!("203.0.{}.{}", at / 250, at % 250 + 1), 2)).collect();
+        let inventory = inventory("10.20.0.0/16\n");
+        let limits = Limits { finding_members: 7, finding_frames: 3, ..Limits::default() };
+        let found = diagnose(&report(sources, &inventory), &inventory, &limits);
+        assert_eq!((found[0].subject.sources.len(), found[0].count), (7, 600));
+        assert_eq!(found[0].frames, [(0, vec![2, 4])]);
+        assert!(found[0].says.contains("300 sources"), "{}", found[0].says);
+    }
+
+    #[test]
+    fn without_an_inventory_nothing_is_listed_or_unlisted() {
+        let empty = Inventory::default();
+        assert!(diagnose(&report(vec![refused("192.0.2.45", 1)], &empty), &empty, &Limits::default()).is_empty());
+    }
+}

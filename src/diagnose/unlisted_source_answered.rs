@@ -1,0 +1,106 @@
+//! Sources that were answered although the inventory does not list them, or expects them to be refused.
+
+use super::Finding;
+use super::scene::{Class, Client, Scene, Tally, times};
+use crate::config::{Outcome, Severity};
+use crate::expect::inventory::{Row, show_prefix};
+use crate::expect::{Expect, Expected};
+use crate::report::SourceLine;
+use crate::sources::FrameRef;
+
+/// The name of the diagnosis.
+pub const KIND: &str = "unlisted-source-answered";
+
+/// What decides that an answer was not expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
+    /// This line says refuse.
+    Refuse(usize),
+    /// No line, for an address of this class.
+    Unlisted(Class),
+}
+
+/// One finding per server and deciding line; for unlisted sources one per server and class of address.
+pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+    let groups = scene.groups(|client| match client.expected {
+        _ if client.line.count(Outcome::Answered) == 0 => None,
+        Expected::Unlisted => Some(Why::Unlisted(scene.class(client.line))),
+        Expected::Listed(row) => (row.expect == Expect::Refuse).then_some(Why::Refuse(row.index)),
+        Expected::Mixed => None,
+    });
+    groups
+        .iter()
+        .map(|((_, why), group)| match why {
+            Why::Refuse(row) => against_a_line(scene, &scene.inventory.rows()[*row], group),
+            Why::Unlisted(class) => without_a_line(scene, *class, group),
+        })
+        .collect()
+}
+
+/// The finding about a group that a line expects to be refused.
+fn against_a_line(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
+    let mut finding = scene.finding(KIND, Severity::Warning, group, answered, answered_frames);
+    finding.subject.prefixes = vec![show_prefix(row.prefix)];
+    let tally = Tally::of(group);
+    let (who, is, was) = match group.len() {
+        1 => (finding.subject.sources[0].clone(), "is", "was"),
+        count => (format!("{count} sources"), "are", "were"),
+    };
+    let server = group[0].line.server;
+    let refused = match tally.refused + tally.denied + tally.unsolicited {
+        0 => String::new(),
+        _ => format!(" {} also {}.", if group.len() == 1 { "It was" } else { "They were" }, tally.turned_away(server)),
+    };
+    finding.says = format!(
+        "{who} of {} {is} expected to be refused but {was} answered {} by {server}.{refused}",
+        row.describe(),
+        times(tally.answered)
+    );
+    finding.advice = Some(format!(
+        "Look up {} in the access rules of {server}: which rule admits it? If it should be answered, change {}.",
+        finding.subject.sources[0],
+        row.rule()
+    ));
+    finding
+}
+
+/// The finding about a group that no line covers.
+fn without_a_line(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
+    let severity = if class == Class::Own { Severity::Info } else { Severity::Warning };
+    let mut finding = scene.finding(KIND, severity, group, answered, answered_frames);
+    let tally = Tally::of(group);
+    let server = group[0].line.server;
+    let first = &finding.subject.sources[0];
+    finding.says = if group.len() == 1 {
+        let own = if class == Class::Own { ", an address of a server itself," } else { "" };
+        format!("{first}{own} is in no inventory line and was answered {} by {server}.", times(tally.answered))
+    } else {
+        let of_kind = match class {
+            Class::Private => " of private-use, shared or link-local addresses",
+            Class::Own => " on the servers themselves",
+            Class::Other => "",
+        };
+        let most = group.iter().map(|client| answered(client.line)).max().unwrap_or_default();
+        format!(
+            "{} sources{of_kind} in no inventory line were answered {} by {server}, most often {first} ({}).",
+            group.len(),
+            times(tally.answered),
+            times(most)
+        )
+    };
+    finding.advice = (class != Class::Own).then(|| {
+        "Ask who it is. If it belongs here, list it; if not, find the access rule that admits it and narrow that."
+            .to_owned()
+    });
+    finding
+}
+
+/// Answered transactions of a source.
+fn answered(line: &SourceLine) -> u64 {
+    line.count(Outcome::Answered)
+}
+
+/// The frames of answers to a source.
+fn answered_frames(line: &SourceLine) -> &[FrameRef] {
+    &line.row.answered_frames
+}

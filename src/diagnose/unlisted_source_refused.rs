@@ -1,0 +1,156 @@
+//! Sources in no inventory line that were refused: strangers, or one's own clients behind an address nobody listed.
+
+use super::presence::Presence;
+use super::scene::{Class, Client, Scene, Tally, refused_frames, times};
+use super::{Finding, Grade};
+use crate::config::Severity;
+use crate::expect::Expected;
+use crate::expect::inventory::{Kind, Row, show_prefix};
+use crate::report::SourceLine;
+
+/// The name of the diagnosis.
+pub const KIND: &str = "unlisted-source-refused";
+
+/// One finding per server and class of address, never one per scanner.
+pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+    let groups = scene.groups(|client| {
+        let unlisted = matches!(client.expected, Expected::Unlisted) && client.line.turned_away() > 0;
+        unlisted.then(|| scene.class(client.line))
+    });
+    groups.iter().map(|((_, class), group)| finding(scene, *class, group)).collect()
+}
+
+/// The finding about one group.
+fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
+    let mut finding = scene.finding(KIND, Severity::Warning, group, SourceLine::turned_away, refused_frames);
+    let fact = fact(class, group, &finding);
+    let candidates = match class {
+        // What a filter left out is not absent.
+        _ if scene.report.filtered => Candidates::None,
+        Class::Own => Candidates::None,
+        Class::Private | Class::Other => candidates(scene, group),
+    };
+    match candidates {
+        Candidates::One(row) => {
+            let prefix = show_prefix(row.prefix);
+            let possible: Vec<&Client<'_>> = group.iter().filter(|client| may_arrive_as(row, client)).collect();
+            let (who, whom) = match possible.as_slice() {
+                [only] => (show_prefix(only.line.source), show_prefix(only.line.source)),
+                some if some.len() == group.len() => {
+                    ("one or more of these sources".to_owned(), "these addresses".to_owned())
+                }
+                some => (format!("one or more of the {} IPv4 sources", some.len()), "these addresses".to_owned()),
+            };
+            finding.severity = Severity::Critical;
+            finding.grade = Grade::Inferred;
+            finding.subject.prefixes = vec![prefix.clone()];
+            finding.says = format!(
+                "Observed: {fact} Observed: no DNS traffic from {} in the same {}. {} Inferred: clients of {prefix} \
+                 may arrive as {who}; other explanations remain: {}, and nobody in {prefix} may have asked meanwhile.",
+                row.describe(),
+                scene.duration(),
+                scene.caveats(),
+                if possible.len() == 1 { "it may be a stranger" } else { "they may be strangers" },
+            );
+            finding.advice = Some(format!(
+                "Ask who owns {whom}. Capture on both sides of the translation that clients of {prefix} pass, at the \
+                 same time, or look into that device's translation table. Admitting a translated address admits \
+                 everyone behind it."
+            ));
+        }
+        Candidates::Several(count) => {
+            let who = if group.len() == 1 { "this source" } else { "one of these sources" };
+            finding.says = format!(
+                "{fact} {count} expected prefixes were not seen in the same {} (expected-never-seen); which of them \
+                 arrives as {who}, if any does, is not shown.",
+                scene.duration()
+            );
+            finding.advice = Some(
+                "Ask who owns the address. Capture on the client side at the same time, or look into the translation \
+                 table of the device in between. Admitting a translated address admits everyone behind it."
+                    .to_owned(),
+            );
+        }
+        Candidates::None => {
+            finding.says = fact;
+            (finding.severity, finding.advice) = match class {
+                Class::Private => (
+                    Severity::Warning,
+                    Some(
+                        "Ask who uses this network: an address of this kind comes from inside or from a neighbour. \
+                         Then list it, as expected to be allowed or to be refused."
+                            .to_owned(),
+                    ),
+                ),
+                Class::Other => {
+                    (Severity::Info, Some("If it is one of yours, list it. Refusing strangers is right.".to_owned()))
+                }
+                Class::Own => (
+                    Severity::Warning,
+                    Some(
+                        "Find out what on the server asks it (a health check, its own stub resolver), and list it if \
+                         it should be answered."
+                            .to_owned(),
+                    ),
+                ),
+            };
+        }
+    }
+    finding
+}
+
+/// Who was refused how often, in one sentence.
+fn fact(class: Class, group: &[Client<'_>], finding: &Finding) -> String {
+    let tally = Tally::of(group);
+    let server = group[0].line.server;
+    let first = &finding.subject.sources[0];
+    let of_kind = match class {
+        Class::Private => " of private-use, shared or link-local addresses",
+        Class::Own => " on the servers themselves",
+        Class::Other => "",
+    };
+    let answered = match tally.answered {
+        0 => String::new(),
+        1 => " 1 other query was answered.".to_owned(),
+        count => format!(" {count} other queries were answered."),
+    };
+    if group.len() == 1 {
+        let own = if class == Class::Own { ", an address of a server itself," } else { "" };
+        return format!("{first}{own} was {} and is in no inventory line.{answered}", tally.turned_away(server));
+    }
+    let most = group.iter().map(|client| client.line.turned_away()).max().unwrap_or_default();
+    format!(
+        "{} sources{of_kind} in no inventory line were {}, most often {first} ({}).{answered}",
+        group.len(),
+        tally.turned_away(server),
+        times(most)
+    )
+}
+
+/// Which expected prefixes may be behind unlisted sources.
+enum Candidates<'a> {
+    /// Every one was seen as itself, or cannot arrive as one of these.
+    None,
+    /// This is the only one that was not seen.
+    One(&'a Row),
+    /// So many were not, or may not have been, seen.
+    Several(usize),
+}
+
+/// The expected prefixes of clients that were not seen. One that may have been seen is a candidate all the same, but is
+/// never named.
+fn candidates<'a>(scene: &Scene<'a>, group: &[Client<'_>]) -> Candidates<'a> {
+    let possible = |row: &&Row| row.kind != Kind::Server && group.iter().any(|client| may_arrive_as(row, client));
+    let absent: Vec<&Row> = scene.lines(Presence::Absent).filter(possible).collect();
+    let unknown = scene.lines(Presence::Unknown).filter(possible).count();
+    match (absent.as_slice(), unknown) {
+        ([], 0) => Candidates::None,
+        ([row], 0) => Candidates::One(row),
+        (absent, unknown) => Candidates::Several(absent.len() + unknown),
+    }
+}
+
+/// True unless the address family rules it out: IPv6 clients also arrive as IPv4 (NAT64), IPv4 clients not as IPv6.
+fn may_arrive_as(row: &Row, client: &Client<'_>) -> bool {
+    row.prefix.addr().is_ipv6() || client.line.source.addr().is_ipv4()
+}

@@ -1,0 +1,681 @@
+//! Inventories of expected prefixes (`--expect`): CSV with a header, or one prefix per line, to an [`Inventory`] that
+//! decides for an address by its most specific line.
+
+use super::ranges::Ranges;
+use crate::config::INVENTORY_BYTES;
+use crate::error::{Error, ErrorKind, escape_text};
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Every line of every inventory, ready to decide. Without a line it decides nothing and says so ([`is_empty`]).
+///
+/// [`is_empty`]: Inventory::is_empty
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    rows: Vec<Row>,
+    notes: Vec<String>,
+    /// Prefixes and translated addresses: who is listed, and by which row.
+    listed: Ranges,
+    /// Prefixes alone: whose own network an address belongs to.
+    own: Ranges,
+}
+
+/// One line of an inventory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its place among [`Inventory::rows`].
+    pub index: usize,
+    /// The network of the clients, without host bits.
+    pub prefix: IpNet,
+    /// What operators call it; may be empty, and may hold any character.
+    pub name: String,
+    /// What lives there.
+    pub kind: Kind,
+    /// What the operator means to happen to it.
+    pub expect: Expect,
+    /// The addresses it is expected to arrive as after a translation.
+    pub outside: Vec<IpNet>,
+    /// The file's name as given by the user.
+    pub file: String,
+    /// 1-based line in the file.
+    pub line: u64,
+}
+
+impl Row {
+    /// `file:line` as printed in reports, escaped.
+    pub fn rule(&self) -> String {
+        escape_text(&format!("{}:{}", self.file, self.line))
+    }
+
+    /// The prefix with its name and place, as used in sentences: `10.21.0.0/16 (vpn, expect.csv:3)`.
+    pub fn describe(&self) -> String {
+        let prefix = show_prefix(self.prefix);
+        match self.name.as_str() {
+            "" => format!("{prefix} ({})", self.rule()),
+            name => format!("{prefix} ({}, {})", escape_text(name), self.rule()),
+        }
+    }
+}
+
+/// What lives in a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Ordinary clients.
+    Client,
+    /// A pool of VPN clients.
+    Vpn,
+    /// The outside of a translation.
+    Nat,
+    /// A DNS proxy or load balancer.
+    Proxy,
+    /// Health checks.
+    Health,
+    /// Servers.
+    Server,
+}
+
+impl Kind {
+    /// Every kind with its name in inventories.
+    pub const ALL: [(&'static str, Kind); 6] = [
+        ("client", Kind::Client),
+        ("vpn", Kind::Vpn),
+        ("nat", Kind::Nat),
+        ("proxy", Kind::Proxy),
+        ("health", Kind::Health),
+        ("server", Kind::Server),
+    ];
+
+    /// The name in inventories and reports.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+}
+
+/// What should happen to queries from a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// They are answered.
+    Allow,
+    /// They are refused.
+    Refuse,
+}
+
+impl Expect {
+    /// Every expectation with its name in inventories.
+    pub const ALL: [(&'static str, Expect); 2] = [("allow", Expect::Allow), ("refuse", Expect::Refuse)];
+
+    /// The name in inventories and reports.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+}
+
+/// What an inventory says about a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected<'a> {
+    /// No line covers it.
+    Unlisted,
+    /// This line decides.
+    Listed(&'a Row),
+    /// A joined prefix of which different lines decide different parts.
+    Mixed,
+}
+
+impl<'a> Expected<'a> {
+    /// `allow`, `refuse`, `unlisted` or `mixed`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Expected::Unlisted => "unlisted",
+            Expected::Listed(row) => row.expect.name(),
+            Expected::Mixed => "mixed",
+        }
+    }
+
+    /// The deciding line.
+    pub fn row(self) -> Option<&'a Row> {
+        match self {
+            Expected::Listed(row) => Some(row),
+            Expected::Unlisted | Expected::Mixed => None,
+        }
+    }
+
+    /// `file:line` of the deciding line, `mixed` for several, empty when unlisted.
+    pub fn rule(self) -> String {
+        match self {
+            Expected::Unlisted => String::new(),
+            Expected::Listed(row) => row.rule(),
+            Expected::Mixed => "mixed".to_owned(),
+        }
+    }
+}
+
+impl Inventory {
+    /// Reads inventories in the order given; the first thing wrong in them is a usage error that names file and line.
+    pub fn load(paths: &[PathBuf]) -> Result<Inventory, Error> {
+        let mut files = Files::default();
+        for path in paths {
+            let name = path.to_string_lossy().into_owned();
+            files.add(&name, &read(path)?)?;
+        }
+        files.finish()
+    }
+
+    /// The inventory in the text of one file.
+    pub fn from_text(file: &str, text: &str) -> Result<Inventory, Error> {
+        let mut files = Files::default();
+        files.add(file, text)?;
+        files.finish()
+    }
+
+    /// True when no inventory was given: nothing is listed, and nothing is unlisted either.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Every line, in the order of the files and of their lines.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// What was accepted although it may not be what was meant, one sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// What the most specific line says about an address; a line also covers the addresses in its `outside`.
+    pub fn decide(&self, address: IpAddr) -> Expected<'_> {
+        self.expected(self.listed.find(address))
+    }
+
+    /// The same for a prefix of joined sources: `mixed` unless one line, or none, decides for all of it.
+    pub fn decide_prefix(&self, prefix: IpNet) -> Expected<'_> {
+        let decisions = self.listed.within(prefix);
+        match decisions.split_first() {
+            Some((first, others)) if others.iter().all(|other| other == first) => self.expected(*first),
+            _ => Expected::Mixed,
+        }
+    }
+
+    /// The row to whose own network an address belongs (its `outside` left aside), as an index into [`rows`].
+    ///
+    /// [`rows`]: Inventory::rows
+    pub fn home(&self, address: IpAddr) -> Option<usize> {
+        self.own.find(address).map(|number| number as usize)
+    }
+
+    /// The rows to whose own networks addresses of a prefix belong, as indices into [`rows`], with repetitions.
+    ///
+    /// [`rows`]: Inventory::rows
+    pub fn homes(&self, prefix: IpNet) -> Vec<usize> {
+        self.own.within(prefix).into_iter().flatten().map(|number| number as usize).collect()
+    }
+
+    /// A row by its number in [`Ranges`].
+    fn expected(&self, number: Option<u32>) -> Expected<'_> {
+        number.map_or(Expected::Unlisted, |number| Expected::Listed(&self.rows[number as usize]))
+    }
+}
+
+/// A prefix as printed: a single address without its length.
+pub fn show_prefix(prefix: IpNet) -> String {
+    if prefix.prefix_len() == prefix.max_prefix_len() { prefix.addr().to_string() } else { prefix.to_string() }
+}
+
+/// The whole text of a file, without byte order mark.
+fn read(path: &Path) -> Result<String, Error> {
+    let name = path.to_string_lossy().into_owned();
+    let mut bytes = Vec::new();
+    let size = File::open(path)
+        .and_then(|file| file.take(INVENTORY_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| wrong(&name, format!("the inventory cannot be read: {error}")))?;
+    if size as u64 > INVENTORY_BYTES {
+        return Err(wrong(&name, format!("the inventory is larger than {} MiB", INVENTORY_BYTES >> 20)));
+    }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(wrong(&name, "the inventory is UTF-16; save it as UTF-8"));
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    // Only names can hold other characters than ASCII, and they decide nothing: an unknown encoding is no reason to stop.
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// What is wrong with an inventory, and where.
+fn wrong(place: impl Into<String>, detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Usage, "E-EXPECT", place, detail)
+}
+
+/// Inventories while they are read.
+#[derive(Debug, Default)]
+struct Files {
+    rows: Vec<Row>,
+    notes: Vec<String>,
+}
+
+impl Files {
+    /// Adds the lines of one file.
+    fn add(&mut self, file: &str, text: &str) -> Result<(), Error> {
+        let before = self.rows.len();
+        let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+        if first.is_some_and(names_prefix) {
+            self.add_csv(file, text)?;
+        } else {
+            self.add_plain(file, text)?;
+        }
+        if self.rows.len() == before {
+            return Err(wrong(file, "the inventory holds no prefix; with it every source would be unlisted"));
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of CSV with a header.
+    fn add_csv(&mut self, file: &str, text: &str) -> Result<(), Error> {
+        let mut reader = csv::ReaderBuilder::new()
+            .comment(Some(b'#'))
+            .trim(csv::Trim::All)
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(text.as_bytes());
+        let mut record = csv::StringRecord::new();
+        let mut columns: Option<Vec<Column>> = None;
+        loop {
+            let line = line_after(text, reader.position());
+            let at = || format!("{file}:{line}");
+            if !reader.read_record(&mut record).map_err(|error| wrong(at(), error.to_string()))? {
+                return Ok(());
+            }
+            if record.iter().all(str::is_empty) || record.get(0).is_some_and(|cell| cell.starts_with('#')) {
+                continue;
+            }
+            match &columns {
+                None => columns = Some(header(&record).map_err(|detail| wrong(at(), detail))?),
+                Some(columns) => {
+                    let row = self.csv_row(columns, &record, file, line).map_err(|detail| wrong(at(), detail))?;
+                    self.rows.push(row);
+                }
+            }
+        }
+    }
+
+    /// One record of CSV as a row.
+    fn csv_row(
+        &mut self,
+        columns: &[Column],
+        record: &csv::StringRecord,
+        file: &str,
+        line: u64,
+    ) -> Result<Row, String> {
+        if record.len() > columns.len() {
+            return Err(format!("{} cells, but the header names only {} columns", record.len(), columns.len()));
+        }
+        // Cells may be left out at the end. Every other column would notice a value that belongs elsewhere; a name
+        // would not, and `10.0.0.0/8,refuse` would turn the expectation around in silence.
+        let name = columns.iter().position(|column| *column == Column::Name).and_then(|index| record.get(index));
+        if let Some(word) = name.filter(|name| record.len() < columns.len() && is_a_value(name)) {
+            return Err(format!(
+                "{} cells for {} columns, and the name would be {word:?}; leave cells empty rather than out",
+                record.len(),
+                columns.len()
+            ));
+        }
+        let mut prefix = None;
+        let mut row = Row {
+            index: self.rows.len(),
+            prefix: IpNet::default(),
+            name: String::new(),
+            kind: Kind::Client,
+            expect: Expect::Allow,
+            outside: Vec::new(),
+            file: file.to_owned(),
+            line,
+        };
+        for (column, cell) in columns.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty()) {
+            match column {
+                Column::Prefix => prefix = Some(self.prefix(cell, file, line)?),
+                Column::Name => cell.clone_into(&mut row.name),
+                Column::Kind => row.kind = choose("kind", &Kind::ALL, cell)?,
+                Column::Expect => row.expect = choose("expect", &Expect::ALL, cell)?,
+                Column::Outside => {
+                    for part in cell.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+                        row.outside.push(self.prefix(part, file, line)?);
+                    }
+                }
+            }
+        }
+        row.prefix = prefix.ok_or("the prefix is empty")?;
+        Ok(row)
+    }
+
+    /// Adds one prefix per line.
+    fn add_plain(&mut self, file: &str, text: &str) -> Result<(), Error> {
+        for (index, content) in text.lines().enumerate() {
+            let line = index as u64 + 1;
+            let content = content.split('#').next().unwrap_or_default().trim();
+            if content.is_empty() {
+                continue;
+            }
+            let prefix = self.prefix(content, file, line).map_err(|detail| {
+                let hint = if content.contains([',', ';', '\t']) {
+                    "; a file with more than prefixes needs a first line that names its columns, separated by commas, \
+                     such as prefix,name,kind,expect,outside"
+                } else {
+                    ""
+                };
+                wrong(format!("{file}:{line}"), detail + hint)
+            })?;
+            self.rows.push(Row {
+                index: self.rows.len(),
+                prefix,
+                name: String::new(),
+                kind: Kind::Client,
+                expect: Expect::Allow,
+                outside: Vec::new(),
+                file: file.to_owned(),
+                line,
+            });
+        }
+        Ok(())
+    }
+
+    /// An address or prefix; host bits are dropped, with a note.
+    fn prefix(&mut self, text: &str, file: &str, line: u64) -> Result<IpNet, String> {
+        let prefix = if text.contains('/') {
+            text.parse::<IpNet>().map_err(|_| ())
+        } else {
+            text.parse::<IpAddr>().map(IpNet::from).map_err(|_| ())
+        };
+        let prefix = prefix.map_err(|()| {
+            format!("{text:?} is not an IPv4 or IPv6 address or prefix such as 10.21.0.0/16 or 2001:db8::/32")
+        })?;
+        let network = prefix.trunc();
+        if network != prefix {
+            self.notes
+                .push(escape_text(&format!("{file}:{line}: {prefix} has host bits set and is read as {network}")));
+        }
+        Ok(network)
+    }
+
+    /// Checks that no two lines contradict each other, and makes everything ready to decide.
+    fn finish(self) -> Result<Inventory, Error> {
+        let number = |index: usize| index as u32;
+        let own: Vec<(IpNet, u32)> =
+            self.rows.iter().enumerate().map(|(index, row)| (row.prefix, number(index))).collect();
+        let outside = self
+            .rows
+            .iter()
+            .enumerate()
+            .flat_map(|(index, row)| row.outside.iter().map(move |prefix| (*prefix, number(index))));
+        // A prefix's own line comes before lines that only expect others to arrive as it.
+        let listed: Vec<(IpNet, u32)> = own.iter().copied().chain(outside).collect();
+        let mut first: HashMap<IpNet, u32> = HashMap::new();
+        let mut contradiction: Option<(u32, u32, IpNet)> = None;
+        for (prefix, index) in &listed {
+            let earlier = *first.entry(*prefix).or_insert(*index);
+            if self.rows[earlier as usize].expect != self.rows[*index as usize].expect {
+                let pair = (earlier.max(*index), earlier.min(*index), *prefix);
+                contradiction = Some(contradiction.map_or(pair, |found| found.min(pair)));
+            }
+        }
+        if let Some((later, earlier, prefix)) = contradiction {
+            let (later, earlier) = (&self.rows[later as usize], &self.rows[earlier as usize]);
+            return Err(wrong(
+                format!("{}:{}", later.file, later.line),
+                format!(
+                    "{} is expected to be {} here and {} at {}:{}",
+                    show_prefix(prefix),
+                    past(later.expect),
+                    past(earlier.expect),
+                    earlier.file,
+                    earlier.line
+                ),
+            ));
+        }
+        let (own, listed) = (Ranges::new(&own), Ranges::new(&listed));
+        Ok(Inventory { rows: self.rows, notes: self.notes, listed, own })
+    }
+}
+
+/// What an expectation means for a query.
+fn past(expect: Expect) -> &'static str {
+    match expect {
+        Expect::Allow => "allowed",
+        Expect::Refuse => "refused",
+    }
+}
+
+/// The columns of an inventory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Prefix,
+    Name,
+    Kind,
+    Expect,
+    Outside,
+}
+
+/// Every column with its name in the header.
+const COLUMNS: [(&str, Column); 5] = [
+    ("prefix", Column::Prefix),
+    ("name", Column::Name),
+    ("kind", Column::Kind),
+    ("expect", Column::Expect),
+    ("outside", Column::Outside),
+];
+
+/// True when a line is a header that names the column `prefix`.
+fn names_prefix(line: &str) -> bool {
+    line.split(',').any(|cell| cell.trim().trim_matches('"').trim().eq_ignore_ascii_case("prefix"))
+}
+
+/// The columns a header names, each at most once.
+fn header(record: &csv::StringRecord) -> Result<Vec<Column>, String> {
+    let mut columns = Vec::with_capacity(record.len());
+    for cell in record {
+        let column = choose("column", &COLUMNS, cell)?;
+        if columns.contains(&column) {
+            return Err(format!("the column {cell:?} is named twice"));
+        }
+        columns.push(column);
+    }
+    Ok(columns)
+}
+
+/// The value of a name in a table, in any case; `what` says what the names are.
+fn choose<T: Copy>(what: &str, table: &[(&'static str, T)], text: &str) -> Result<T, String> {
+    table.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+        format!("unknown {what} {text:?}; one of {}", names.join(", "))
+    })
+}
+
+/// True for words that have a meaning in another column.
+fn is_a_value(text: &str) -> bool {
+    choose("kind", &Kind::ALL, text).is_ok() || choose("expect", &Expect::ALL, text).is_ok()
+}
+
+/// The line of the next record: the reader's position is before the comments and empty lines in front of it.
+fn line_after(text: &str, position: &csv::Position) -> u64 {
+    let rest = text.get(position.byte() as usize..).unwrap_or_default();
+    let skipped = rest
+        .split_inclusive('\n')
+        .take_while(|line| line.starts_with('#') || line.trim_end_matches(['\r', '\n']).is_empty())
+        .count();
+    position.line() + skipped as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An inventory from the text of one file called `expect.csv`.
+    fn inventory(text: &str) -> Result<Inventory, Error> {
+        Inventory::from_text("expect.csv", text)
+    }
+
+    /// The error text of an inventory that must not be accepted.
+    fn refused(text: &str) -> String {
+        let error = inventory(text).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        error.to_string()
+    }
+
+    /// The expectation and rule for an address.
+    fn says(inventory: &Inventory, address: &str) -> String {
+        let expected = inventory.decide(address.parse().unwrap());
+        format!("{} {}", expected.word(), expected.rule()).trim().to_owned()
+    }
+
+    const TEXT: &str = "\
+# Clients of the resolver
+prefix,name,kind,expect,outside
+
+10.20.0.0/16,office,client,allow,
+10.21.0.0/16,vpn,vpn,,192.0.2.45; 192.0.2.64/28
+10.21.9.0/24,guests,,refuse,
+2001:db8:21::/48,,,,
+";
+
+    #[test]
+    fn the_most_specific_line_decides() {
+        let inventory = inventory(TEXT).unwrap();
+        assert_eq!(says(&inventory, "10.20.1.1"), "allow expect.csv:4");
+        assert_eq!(says(&inventory, "10.21.5.18"), "allow expect.csv:5");
+        assert_eq!(says(&inventory, "10.21.9.200"), "refuse expect.csv:6");
+        assert_eq!(says(&inventory, "2001:db8:21::18"), "allow expect.csv:7");
+        assert_eq!(says(&inventory, "10.22.0.1"), "unlisted");
+        assert_eq!(says(&inventory, "::ffff:10.20.1.1"), "unlisted", "an IPv4 source is IPv4");
+    }
+
+    #[test]
+    fn defaults_and_lists_are_read() {
+        let inventory = inventory(TEXT).unwrap();
+        let rows = inventory.rows();
+        assert_eq!(rows.iter().map(|row| row.line).collect::<Vec<_>>(), [4, 5, 6, 7]);
+        assert_eq!(rows[1].kind, Kind::Vpn);
+        assert_eq!(rows[1].outside, ["192.0.2.45/32".parse().unwrap(), "192.0.2.64/28".parse().unwrap()]);
+        assert_eq!((rows[2].kind, rows[2].expect), (Kind::Client, Expect::Refuse));
+        assert_eq!(rows[1].describe(), "10.21.0.0/16 (vpn, expect.csv:5)");
+        assert_eq!(rows[3].describe(), "2001:db8:21::/48 (expect.csv:7)");
+    }
+
+    #[test]
+    fn the_translated_address_is_listed_by_its_line() {
+        let inventory = inventory(TEXT).unwrap();
+        assert_eq!(says(&inventory, "192.0.2.45"), "allow expect.csv:5");
+        assert_eq!(says(&inventory, "192.0.2.79"), "allow expect.csv:5");
+        assert_eq!(says(&inventory, "192.0.2.80"), "unlisted");
+        assert_eq!(inventory.home("192.0.2.45".parse().unwrap()), None, "it is nobody's own network");
+    }
+
+    #[test]
+    fn joined_prefixes_are_mixed_unless_one_line_decides_all_of_them() {
+        let inventory = inventory(TEXT).unwrap();
+        let word = |prefix: &str| inventory.decide_prefix(prefix.parse().unwrap()).word();
+        assert_eq!(word("10.20.7.0/24"), "allow");
+        assert_eq!(word("10.21.9.0/25"), "refuse");
+        assert_eq!(word("10.21.8.0/23"), "mixed");
+        assert_eq!(word("10.20.0.0/15"), "mixed");
+        assert_eq!(word("10.0.0.0/8"), "mixed");
+        assert_eq!(word("172.16.0.0/12"), "unlisted");
+        assert_eq!(word("2001:db8:21:5::/64"), "allow");
+    }
+
+    #[test]
+    fn a_plain_list_is_one_prefix_per_line() {
+        let inventory = inventory("\n# ours\n10.20.0.0/16  # office\r\n192.0.2.7\n2001:db8::/32\n").unwrap();
+        assert_eq!(says(&inventory, "10.20.0.1"), "allow expect.csv:3");
+        assert_eq!(says(&inventory, "192.0.2.7"), "allow expect.csv:4");
+        assert_eq!(says(&inventory, "192.0.2.8"), "unlisted");
+        assert_eq!(inventory.rows()[0].kind, Kind::Client);
+    }
+
+    #[test]
+    fn columns_come_in_any_order_and_case() {
+        let inventory = inventory("Expect, PREFIX\r\nRefuse, 10.0.0.0/8\r\n").unwrap();
+        assert_eq!(says(&inventory, "10.1.1.1"), "refuse expect.csv:2");
+    }
+
+    #[test]
+    fn empty_cells_may_be_left_out_at_the_end() {
+        let inventory = inventory("prefix,name,kind,expect,outside\n10.0.0.0/8\n10.1.0.0/16,office,vpn\n").unwrap();
+        assert_eq!(says(&inventory, "10.2.1.1"), "allow expect.csv:2");
+        assert_eq!(inventory.rows()[1].kind, Kind::Vpn);
+    }
+
+    #[test]
+    fn quoted_names_and_lines_inside_them_keep_the_count() {
+        let inventory = inventory("prefix,name\n10.0.0.0/8,\"a, \"\"b\"\"\nc\"\n# x\n\n10.1.0.0/16,d\n").unwrap();
+        assert_eq!(inventory.rows()[0].name, "a, \"b\"\nc");
+        assert_eq!(inventory.rows().iter().map(|row| row.line).collect::<Vec<_>>(), [2, 6]);
+        assert_eq!(inventory.rows()[0].describe(), "10.0.0.0/8 (a, \"b\"\\u{a}c, expect.csv:2)");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        for (text, place, detail) in [
+            ("prefix,owner\n", "expect.csv:1", "unknown column \"owner\"; one of prefix, name, kind, expect, outside"),
+            ("prefix,prefix\n", "expect.csv:1", "named twice"),
+            ("prefix,kind\n10.0.0.0/8,printer\n", "expect.csv:2", "unknown kind \"printer\"; one of client, vpn"),
+            ("prefix,expect\n#\n10.0.0.0/8,deny\n", "expect.csv:3", "unknown expect \"deny\"; one of allow, refuse"),
+            ("prefix,name\n,x\n", "expect.csv:2", "the prefix is empty"),
+            ("prefix\n10.0.0.0/33\n", "expect.csv:2", "\"10.0.0.0/33\" is not an IPv4 or IPv6 address or prefix"),
+            ("prefix,outside\n10.0.0.0/8,nat1\n", "expect.csv:2", "\"nat1\" is not"),
+            ("prefix,name,expect\n10.0.0.0/8,refuse\n", "expect.csv:2", "2 cells for 3 columns, and the name would be"),
+            ("prefix\n10.0.0.0/8,refuse\n", "expect.csv:2", "2 cells, but the header names only 1"),
+            ("10.0.0.0/8\n10.21\n", "expect.csv:2", "\"10.21\" is not"),
+            ("network,name\n10.0.0.0/8,x\n", "expect.csv:1", "prefix,name,kind,expect,outside"),
+            ("prefix;name\n10.0.0.0/8;x\n", "expect.csv:1", "separated by commas"),
+            ("", "expect.csv", "holds no prefix"),
+            ("# nothing\nprefix,name\n", "expect.csv", "holds no prefix"),
+        ] {
+            let error = refused(text);
+            assert!(error.starts_with(&format!("error[E-EXPECT]: {place}: ")), "{text:?}: {error}");
+            assert!(error.contains(detail), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_contradictions_are_refused() {
+        let error = refused("prefix,expect\n10.0.0.0/8,allow\n10.0.0.0/8,allow\n10.0.0.0/8,refuse\n");
+        assert!(error.contains("expect.csv:4: 10.0.0.0/8 is expected to be refused here and allowed at expect.csv:2"));
+        let error = refused("prefix,expect,outside\n10.0.0.0/8,allow,192.0.2.45\n192.0.2.45,refuse,\n");
+        assert!(error.contains("expect.csv:3: 192.0.2.45 is expected to be refused here and allowed at"), "{error}");
+        let shared =
+            inventory("prefix,outside\n10.1.0.0/16,192.0.2.45\n10.2.0.0/16,192.0.2.45\n192.0.2.45,\n").unwrap();
+        assert_eq!(says(&shared, "192.0.2.45"), "allow expect.csv:4", "its own line");
+    }
+
+    #[test]
+    fn host_bits_are_dropped_with_a_note() {
+        let inventory = inventory("10.21.5.18/16\n").unwrap();
+        assert_eq!(says(&inventory, "10.21.200.1"), "allow expect.csv:1");
+        assert_eq!(inventory.notes(), ["expect.csv:1: 10.21.5.18/16 has host bits set and is read as 10.21.0.0/16"]);
+    }
+
+    #[test]
+    fn files_are_read_from_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let marked = write("marked.csv", b"\xef\xbb\xbfprefix,name\n10.0.0.0/8,B\xfcro\n");
+        let plain = write("plain.txt", b"192.0.2.0/24\n");
+        let inventory = Inventory::load(&[marked.clone(), plain]).unwrap();
+        assert_eq!(inventory.rows().len(), 2);
+        assert_eq!(inventory.rows()[0].rule(), format!("{}:2", marked.display()));
+        for (path, detail) in [
+            (write("wide.csv", b"\xff\xfep\0"), "UTF-16"),
+            (folder.path().join("absent"), "cannot be read"),
+            (folder.path().to_path_buf(), "cannot be read"),
+        ] {
+            let error = Inventory::load(&[path]).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(detail), "{error}");
+        }
+        assert!(Inventory::load(&[]).unwrap().is_empty());
+    }
+}

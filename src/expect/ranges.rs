@@ -1,0 +1,222 @@
+//! Prefixes with a number each, to the number of the most specific prefix around an address ([`Ranges`]).
+//!
+//! Prefixes either nest or do not touch, so they flatten to disjoint ranges; an address is then found by one binary
+//! search, however many prefixes there are.
+
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// The number of addresses outside every prefix.
+const OUTSIDE: u32 = u32::MAX;
+
+/// Flattened prefixes of both address families.
+#[derive(Debug, Clone, Default)]
+pub struct Ranges {
+    v4: Table<u32>,
+    v6: Table<u128>,
+}
+
+impl Ranges {
+    /// Flattens prefixes; of identical ones the first counts.
+    pub fn new(entries: &[(IpNet, u32)]) -> Self {
+        let family = |v4: bool| -> Vec<Entry> {
+            entries
+                .iter()
+                .filter(|(prefix, _)| prefix.addr().is_ipv4() == v4)
+                .map(|(prefix, number)| {
+                    let (first, last) = bounds(*prefix);
+                    Entry { first, last, number: *number }
+                })
+                .collect()
+        };
+        let v4 = flatten(family(true), u128::from(u32::MAX));
+        let v6 = flatten(family(false), u128::MAX);
+        Self {
+            v4: Table { starts: v4.iter().map(|(start, _)| *start as u32).collect(), numbers: numbers(&v4) },
+            v6: Table { starts: v6.iter().map(|(start, _)| *start).collect(), numbers: numbers(&v6) },
+        }
+    }
+
+    /// The number of the most specific prefix that holds `address`.
+    pub fn find(&self, address: IpAddr) -> Option<u32> {
+        let number = match address {
+            IpAddr::V4(address) => self.v4.find(address.to_bits()),
+            IpAddr::V6(address) => self.v6.find(address.to_bits()),
+        };
+        (number != OUTSIDE).then_some(number)
+    }
+
+    /// The numbers that decide for some address of `prefix` (`None` where no prefix does), with repetitions.
+    pub fn within(&self, prefix: IpNet) -> Vec<Option<u32>> {
+        let (first, last) = bounds(prefix);
+        let numbers = match prefix {
+            IpNet::V4(_) => self.v4.within(first as u32, last as u32),
+            IpNet::V6(_) => self.v6.within(first, last),
+        };
+        if numbers.is_empty() {
+            return vec![None];
+        }
+        numbers.iter().map(|number| (*number != OUTSIDE).then_some(*number)).collect()
+    }
+}
+
+/// First and last address of a prefix as numbers.
+pub fn bounds(prefix: IpNet) -> (u128, u128) {
+    match prefix {
+        IpNet::V4(prefix) => (u128::from(prefix.network().to_bits()), u128::from(prefix.broadcast().to_bits())),
+        IpNet::V6(prefix) => (prefix.network().to_bits(), prefix.broadcast().to_bits()),
+    }
+}
+
+/// Where a number begins to apply, up to the next start.
+#[derive(Debug, Clone)]
+struct Table<T> {
+    starts: Vec<T>,
+    numbers: Vec<u32>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { starts: Vec::new(), numbers: Vec::new() }
+    }
+}
+
+impl<T: Copy + Ord> Table<T> {
+    /// The number that applies at `at`.
+    fn find(&self, at: T) -> u32 {
+        let after = self.starts.partition_point(|start| *start <= at);
+        if after == 0 { OUTSIDE } else { self.numbers[after - 1] }
+    }
+
+    /// The numbers that apply between `first` and `last`, both included; empty when there is no range at all.
+    fn within(&self, first: T, last: T) -> &[u32] {
+        let from = self.starts.partition_point(|start| *start <= first).saturating_sub(1);
+        let to = self.starts.partition_point(|start| *start <= last);
+        &self.numbers[from..to]
+    }
+}
+
+/// A prefix as its first and last address.
+struct Entry {
+    first: u128,
+    last: u128,
+    number: u32,
+}
+
+/// The second halves of flattened ranges.
+fn numbers(ranges: &[(u128, u32)]) -> Vec<u32> {
+    ranges.iter().map(|(_, number)| *number).collect()
+}
+
+/// Turns prefixes into starts of ranges, beginning at 0; `maximum` is the family's last address.
+fn flatten(mut entries: Vec<Entry>, maximum: u128) -> Vec<(u128, u32)> {
+    // Outer prefixes come before the inner ones they hold. The sort is stable, so that the first of two identical
+    // prefixes stays in front and is the one kept.
+    entries.sort_by(|a, b| a.first.cmp(&b.first).then(b.last.cmp(&a.last)));
+    entries.dedup_by(|later, earlier| (later.first, later.last) == (earlier.first, earlier.last));
+    let mut starts = vec![(0, OUTSIDE)];
+    let mut around: Vec<&Entry> = Vec::new();
+    for entry in &entries {
+        close(&mut starts, &mut around, entry.first, maximum);
+        begin(&mut starts, entry.first, entry.number);
+        around.push(entry);
+    }
+    while !around.is_empty() {
+        let end = around.last().map_or(0, |entry| entry.last);
+        if end == maximum {
+            break;
+        }
+        close(&mut starts, &mut around, end + 1, maximum);
+    }
+    starts
+}
+
+/// Ends every prefix that is over before `at`; what was around it applies again.
+fn close(starts: &mut Vec<(u128, u32)>, around: &mut Vec<&Entry>, at: u128, maximum: u128) {
+    while let Some(entry) = around.last().filter(|entry| entry.last < at) {
+        let end = entry.last;
+        around.pop();
+        if end < maximum {
+            begin(starts, end + 1, around.last().map_or(OUTSIDE, |outer| outer.number));
+        }
+    }
+}
+
+/// From `at` on `number` applies.
+fn begin(starts: &mut Vec<(u128, u32)>, at: u128, number: u32) {
+    match starts.last_mut() {
+        Some(last) if last.0 == at => last.1 = number,
+        _ => starts.push((at, number)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The most specific prefix by looking at each of them; of identical ones the first.
+    fn scan(entries: &[(IpNet, u32)], address: IpAddr) -> Option<u32> {
+        let mut best: Option<(u8, u32)> = None;
+        for (prefix, number) in entries.iter().filter(|(prefix, _)| prefix.contains(&address)) {
+            if best.is_none_or(|(length, _)| prefix.prefix_len() > length) {
+                best = Some((prefix.prefix_len(), *number));
+            }
+        }
+        best.map(|(_, number)| number)
+    }
+
+    /// Prefixes crowded into few addresses, so that they nest, touch and repeat.
+    fn prefixes() -> impl Strategy<Value = Vec<(IpNet, u32)>> {
+        let v4 = (0u32..64, prop_oneof![Just(0u8), 24..=32u8], any::<bool>()).prop_map(|(low, length, high)| {
+            let bits = if high { !low } else { 0x0a00_0000 | low };
+            IpNet::new(IpAddr::from(bits.to_be_bytes()), length).unwrap().trunc()
+        });
+        let v6 = (0u128..64, prop_oneof![Just(0u8), 118..=128u8], any::<bool>()).prop_map(|(low, length, high)| {
+            let bits = if high { !low } else { (0x2001_0db8 << 96) | low };
+            IpNet::new(IpAddr::from(bits.to_be_bytes()), length).unwrap().trunc()
+        });
+        proptest::collection::vec(prop_oneof![v4, v6], 0..24)
+            .prop_map(|all| all.into_iter().enumerate().map(|(at, prefix)| (prefix, at as u32)).collect())
+    }
+
+    /// Addresses in and around [`prefixes`].
+    fn addresses() -> Vec<IpAddr> {
+        let v4 = (0u32..300).flat_map(|low| [low, 0x0a00_0000 | low, (0x0a00_0000 - 1) - low, !low]);
+        let base = 0x2001_0db8u128 << 96;
+        let v6 = (0u128..1100).step_by(3).flat_map(|low| [low, base | low, (base - 1) - low, !low]);
+        v4.map(|bits| IpAddr::from(bits.to_be_bytes())).chain(v6.map(|bits| IpAddr::from(bits.to_be_bytes()))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_decide_as_a_linear_scan_does(entries in prefixes()) {
+            let ranges = Ranges::new(&entries);
+            for address in addresses() {
+                prop_assert_eq!(ranges.find(address), scan(&entries, address), "{}", address);
+            }
+        }
+
+        #[test]
+        fn a_prefix_holds_exactly_the_decisions_of_its_addresses(entries in prefixes(), low in 0u32..64, length in 24u8..=32) {
+            let ranges = Ranges::new(&entries);
+            let prefix = IpNet::new(IpAddr::from((0x0a00_0000u32 | low).to_be_bytes()), length).unwrap().trunc();
+            let mut found = ranges.within(prefix);
+            let (first, last) = bounds(prefix);
+            let mut expected: Vec<_> =
+                (first..=last).map(|bits| scan(&entries, IpAddr::from((bits as u32).to_be_bytes()))).collect();
+            for list in [&mut found, &mut expected] {
+                list.sort_unstable();
+                list.dedup();
+            }
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn no_prefix_decides_nothing() {
+        assert_eq!(Ranges::default().find("10.0.0.1".parse().unwrap()), None);
+        assert_eq!(Ranges::default().within("10.0.0.0/8".parse().unwrap()), [None]);
+        assert_eq!(Ranges::new(&[]).within("::/0".parse().unwrap()), [None]);
+    }
+}

@@ -1,0 +1,818 @@
+//! Inputs to a tracked time line: the only file with threads and channels.
+//!
+//! Every worker runs the same loop: take the tracker and feed it the next blocks in order when they are ready, else read
+//! and decode a block that will be needed. Blocks in the middle of a file are decoded from a guessed record boundary;
+//! whoever holds the tracker checks that each block begins where the one before ended, with the same interfaces, and
+//! decodes it again when it does not. So the result does not depend on the number of workers or the size of blocks,
+//! and one thread runs the same code. Streams (compressed, pipes) are read by a thread of their own into the same
+//! blocks.
+//!
+//! Each input is a lane. Lanes are put in order by their first packet; lanes that overlap are merged by time.
+
+use crate::capture::filter::Filter;
+use crate::capture::open::{Input, Source, StreamFacts, read_at_most};
+use crate::capture::{Block, ByteTally, Context, Frame, Oddities, Reader, Stop, Timestamp, Walk};
+use crate::decode::{Bucket, Decoded, Decoder, Tally};
+use crate::error::{Error, ErrorKind};
+use crate::transact::Tracker;
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Bytes read beyond a block to complete its last record without a second read.
+const OVERLAP: usize = 8 << 10;
+/// Blocks in hand per worker.
+const BLOCKS_PER_WORKER: usize = 4;
+/// Blocks a stream's reader may be ahead.
+const STREAM_AHEAD: usize = 4;
+
+/// What frames are let through.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// A BPF expression.
+    pub filter: Option<String>,
+    /// Not before this time.
+    pub from: Option<Timestamp>,
+    /// Not after this time.
+    pub to: Option<Timestamp>,
+}
+
+/// What became of one input.
+#[derive(Debug, Default)]
+pub struct LaneResult {
+    /// Frames read.
+    pub frames: u64,
+    /// Owners of its bytes.
+    pub bytes: ByteTally,
+    /// Bytes it has (after decompression).
+    pub size: u64,
+    /// Odd records.
+    pub oddities: Oddities,
+    /// Link types met, in order of appearance.
+    pub link_types: Vec<u16>,
+    /// Earliest and latest time of a frame.
+    pub times: Option<(Timestamp, Timestamp)>,
+    /// Why reading ended early.
+    pub damage: Option<Damage>,
+    /// Bytes after the last compressed member.
+    pub trailing: u64,
+    /// Names of interfaces by number, as the file gives them.
+    pub interfaces: Vec<Option<Arc<str>>>,
+    /// It changed while it was read.
+    pub changed: bool,
+}
+
+/// Why an input was not read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The input ends inside a record; perhaps it is still being written.
+    pub cut: bool,
+    /// Where and what, for the operator.
+    pub what: String,
+}
+
+/// What a run of the pipeline leaves.
+pub struct Finished {
+    /// One per input, in the order given.
+    pub lanes: Vec<LaneResult>,
+    /// Frames that needed no order.
+    pub tally: Tally,
+    /// It was interrupted.
+    pub interrupted: bool,
+}
+
+/// Called with the bytes consumed so far.
+pub type OnProgress<'a> = Box<dyn FnMut(u64) + Send + 'a>;
+
+/// Reads all `inputs`, already in the order of their first packets, into `tracker`. `ranks` orders packets of equal time
+/// (position in the arguments).
+#[allow(clippy::too_many_arguments)]
+pub fn run(
+    mut inputs: Vec<Input>,
+    ranks: &[usize],
+    decoder: &Decoder,
+    selection: &Selection,
+    tracker: &mut Tracker<'_>,
+    threads: usize,
+    block_bytes: usize,
+    interrupted: &AtomicBool,
+    on_progress: OnProgress<'_>,
+) -> Result<Finished, Error> {
+    let mut streams = Vec::new();
+    let mut lanes = Vec::new();
+    let mut tasks = Vec::new();
+    for (index, input) in inputs.iter_mut().enumerate() {
+        let plain = matches!(input.source, Source::Plain { .. });
+        lanes.push(Lane::new(input, ranks[index]));
+        let blocks = match &input.source {
+            Source::Plain { size, .. } => Some((size - input.start.min(*size)).div_ceil(block_bytes as u64)),
+            Source::Stream(_) => None,
+        };
+        tasks.push(LaneTasks { blocks, hint: Arc::clone(&input.hint), ..LaneTasks::default() });
+        if !plain {
+            streams.push(index);
+        }
+    }
+    // Taken out of the inputs: each stream moves into its reader thread.
+    let mut stream_blocks: Vec<Option<Box<crate::capture::open::StreamBlocks>>> = Vec::new();
+    let mut sources = Vec::new();
+    for input in inputs {
+        let start = input.start;
+        let (file, stream) = match input.source {
+            Source::Plain { file, size } => (Some((file, size)), None),
+            Source::Stream(stream) => (None, Some(stream)),
+        };
+        sources.push(PlainSource { file, start, reader: input.reader, context: input.context });
+        stream_blocks.push(stream);
+    }
+    let shared = Shared {
+        state: Mutex::new(State {
+            consumer: Some(Consumer { tracker, lanes, next: 0, tally: Tally::default(), on_progress, consumed: 0 }),
+            tasks,
+            pool: Vec::new(),
+            failed: None,
+            done: false,
+        }),
+        changed: Condvar::new(),
+        sources,
+        decoder,
+        selection,
+        block_bytes,
+        threads,
+        interrupted,
+    };
+    std::thread::scope(|scope| {
+        for index in streams {
+            let Some(stream) = stream_blocks[index].take() else { continue };
+            let (sender, receiver) = bounded(STREAM_AHEAD);
+            let facts = Arc::clone(&stream.facts);
+            shared.lock().tasks[index].stream = Some((receiver, facts));
+            let shared = &shared;
+            scope.spawn(move || read_stream(index, *stream, &sender, shared));
+        }
+        for _ in 1..threads {
+            scope.spawn(|| shared.work());
+        }
+        shared.work();
+    });
+    let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = state.failed {
+        return Err(error);
+    }
+    let Some(consumer) = state.consumer else { return Err(internal("the tracker was lost")) };
+    let mut lanes: Vec<LaneResult> = consumer.lanes.into_iter().map(|lane| lane.result).collect();
+    for (lane, source) in lanes.iter_mut().zip(&shared.sources) {
+        if let Some((file, size)) = &source.file {
+            lane.changed = file.metadata().is_ok_and(|metadata| metadata.len() != *size);
+        }
+    }
+    Ok(Finished { lanes, tally: consumer.tally, interrupted: interrupted.load(Ordering::Relaxed) })
+}
+
+/// An internal fault.
+fn internal(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, "E-INTERNAL", "dnsrefused", format!("{what}; no report was written"))
+}
+
+/// A file read by position, and how its format is read.
+struct PlainSource {
+    file: Option<(File, u64)>,
+    start: u64,
+    reader: Reader,
+    context: Arc<Context>,
+}
+
+/// What all workers see.
+struct Shared<'a, 't> {
+    state: Mutex<State<'a, 't>>,
+    changed: Condvar,
+    sources: Vec<PlainSource>,
+    decoder: &'a Decoder,
+    selection: &'a Selection,
+    block_bytes: usize,
+    threads: usize,
+    interrupted: &'a AtomicBool,
+}
+
+/// What changes, under the lock.
+struct State<'a, 't> {
+    /// Absent while a worker uses it.
+    consumer: Option<Consumer<'a, 't>>,
+    tasks: Vec<LaneTasks>,
+    /// Memory to use again.
+    pool: Vec<(Block, Decoded)>,
+    failed: Option<Error>,
+    done: bool,
+}
+
+/// What is handed out and ready of a lane.
+#[derive(Default)]
+struct LaneTasks {
+    /// Number of blocks, when known beforehand.
+    blocks: Option<u64>,
+    /// Blocks from a stream's reader thread.
+    stream: Option<(Receiver<StreamBlock>, Arc<StreamFacts>)>,
+    /// Next block number to hand out.
+    next: u64,
+    /// Blocks taken by the consumer.
+    taken: u64,
+    /// Blocks after those, as they become ready.
+    ready: VecDeque<Option<DecodedBlock>>,
+    /// Interfaces as far as known.
+    hint: Arc<Context>,
+    /// Nothing more comes.
+    ended: bool,
+    /// The consumer needs its next block.
+    needed: bool,
+}
+
+/// A block from a stream, with the state at its first record.
+enum StreamBlock {
+    Block(Block, Arc<Context>),
+    /// The stream ended: bytes that were not used, and why.
+    End {
+        unread: u64,
+        failure: Option<String>,
+    },
+}
+
+/// A block decoded from `start`.
+struct DecodedBlock {
+    block: Block,
+    decoded: Decoded,
+    walk: Walk,
+    start: usize,
+    /// State at its first record, as assumed.
+    before: Arc<Context>,
+    /// State after its last record.
+    after: Arc<Context>,
+    /// Set on the last block of a stream.
+    end: Option<(u64, Option<String>)>,
+}
+
+/// What a worker does next.
+enum Task {
+    Read { lane: usize, number: u64, hint: Arc<Context>, memory: (Block, Decoded) },
+    Stream { lane: usize, number: u64, block: StreamBlock, memory: (Block, Decoded) },
+}
+
+impl<'a, 't> Shared<'a, 't> {
+    fn lock(&self) -> MutexGuard<'_, State<'a, 't>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the run with an error.
+    fn fail(&self, error: Error) {
+        let mut state = self.lock();
+        state.failed.get_or_insert(error);
+        state.done = true;
+        state.tasks.iter_mut().for_each(|lane| lane.stream = None);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// A worker, start to end. A panic ends the run as an internal fault, not the process.
+    fn work(&self) {
+        let mut filter = self.selection.filter.as_deref().map(Filter::new);
+        let worked = catch_unwind(AssertUnwindSafe(|| self.work_until_done(&mut filter)));
+        match worked {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.fail(error),
+            Err(_) => self.fail(internal("a fault in the decoder was caught")),
+        }
+    }
+
+    fn work_until_done(&self, filter: &mut Option<Filter>) -> Result<(), Error> {
+        let mut state = self.lock();
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                state.done = true;
+                self.changed.notify_all();
+            }
+            if state.done {
+                // A stream's reader thread must not wait for somebody to take its next block.
+                state.tasks.iter_mut().for_each(|lane| lane.stream = None);
+                return Ok(());
+            }
+            if state.can_consume() {
+                let State { consumer, tasks, .. } = &mut *state;
+                let Some(mut consumer) = consumer.take() else { continue };
+                let inbox = collect(tasks);
+                drop(state);
+                let mut used = Vec::new();
+                let finished = consumer.consume(inbox, self, filter, &mut used)?;
+                state = self.lock();
+                for (lane, tasks) in state.tasks.iter_mut().enumerate() {
+                    let progress = &consumer.lanes[lane];
+                    tasks.needed = progress.active && !progress.ended && progress.current.is_none();
+                    tasks.ended |= progress.ended;
+                    if tasks.ended {
+                        tasks.ready.clear();
+                    }
+                    tasks.hint = Arc::clone(&progress.context);
+                }
+                state.pool.append(&mut used);
+                state.done |= finished;
+                state.consumer = Some(consumer);
+                self.changed.notify_all();
+            } else if let Some(task) = state.next_task(self.threads) {
+                drop(state);
+                let (lane, number, done) = self.decode_task(task, filter)?;
+                state = self.lock();
+                let tasks = &mut state.tasks[lane];
+                if let Some(slot) = tasks.ready.get_mut((number - tasks.taken) as usize) {
+                    *slot = Some(done);
+                }
+                self.changed.notify_all();
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Reads and decodes a block.
+    fn decode_task(&self, task: Task, filter: &mut Option<Filter>) -> Result<(usize, u64, DecodedBlock), Error> {
+        match task {
+            Task::Read { lane, number, hint, memory: (mut block, decoded) } => {
+                let source = &self.sources[lane];
+                block.offset = source.start + number * self.block_bytes as u64;
+                block.limit = self.block_bytes;
+                self.fill(lane, &mut block, self.block_bytes + OVERLAP);
+                let (start, context) =
+                    if number == 0 { (0, &source.context) } else { (source.reader.guess_start(&block, &hint), &hint) };
+                let mut done = DecodedBlock {
+                    block,
+                    decoded,
+                    walk: Walk::default(),
+                    start,
+                    before: Arc::clone(context),
+                    after: Arc::clone(context),
+                    end: None,
+                };
+                self.decode(lane, &mut done, filter)?;
+                Ok((lane, number, done))
+            }
+            Task::Stream { lane, number, block, memory: (empty, decoded) } => {
+                let (block, context, end) = match block {
+                    StreamBlock::Block(block, context) => (block, context, None),
+                    StreamBlock::End { unread, failure } => {
+                        let block = Block { offset: u64::MAX, limit: 0, at_end: true, data: empty.data };
+                        (block, Arc::default(), Some((unread, failure)))
+                    }
+                };
+                let mut done = DecodedBlock {
+                    block,
+                    decoded,
+                    walk: Walk::default(),
+                    start: 0,
+                    before: Arc::clone(&context),
+                    after: context,
+                    end,
+                };
+                if done.end.is_none() {
+                    self.decode(lane, &mut done, filter)?;
+                }
+                Ok((lane, number, done))
+            }
+        }
+    }
+
+    /// Reads a block of a file until it holds `wanted` bytes or the file ends. An error of the file ends it there.
+    fn fill(&self, lane: usize, block: &mut Block, wanted: usize) {
+        let Some((file, size)) = &self.sources[lane].file else { return };
+        let have = block.data.len();
+        let left = size.saturating_sub(block.offset + have as u64);
+        let more = (wanted.saturating_sub(have) as u64).min(left) as usize;
+        block.data.resize(have + more, 0);
+        let read = read_at_most(file, &mut block.data[have..], block.offset + have as u64).unwrap_or(0);
+        block.data.truncate(have + read);
+        block.at_end = read < more || block.offset + block.data.len() as u64 >= *size;
+        block.limit = block.limit.min(block.data.len());
+    }
+
+    /// Decodes a block from its `start` and `before`; reads more when its last record needs it.
+    fn decode(&self, lane: usize, done: &mut DecodedBlock, filter: &mut Option<Filter>) -> Result<(), Error> {
+        let reader = self.sources[lane].reader;
+        done.decoded.clear();
+        done.after = Arc::clone(&done.before);
+        done.walk = Walk::default();
+        let mut start = done.start;
+        loop {
+            let mut refused = None;
+            let DecodedBlock { block, decoded, walk, after, .. } = &mut *done;
+            reader.walk(block, start, after, walk, &mut |frame: Frame<'_>| {
+                if frame.time != Timestamp::UNKNOWN {
+                    let (first, last) = decoded.times.unwrap_or((frame.time, frame.time));
+                    decoded.times = Some((first.min(frame.time), last.max(frame.time)));
+                }
+                match self.selects(&frame, filter) {
+                    Ok(true) => self.decoder.frame(&frame, decoded),
+                    Ok(false) => {
+                        decoded.frames += 1;
+                        decoded.tally.count(Bucket::NotSelected);
+                    }
+                    Err(error) => refused = Some(error),
+                }
+            });
+            if let Some(error) = refused {
+                return Err(error);
+            }
+            let Some(Stop::Need { at, bytes }) = done.walk.stop else { return Ok(()) };
+            start = at;
+            if self.sources[lane].file.is_none() {
+                // Blocks of a stream end at a record; this one cannot be completed.
+                done.walk.stop = Some(Stop::Cut { at, wanted: bytes, has: done.block.data.len() - at });
+                return Ok(());
+            }
+            self.fill(lane, &mut done.block, at + bytes);
+        }
+    }
+
+    /// True when the operator wants to see the frame.
+    #[inline]
+    fn selects(&self, frame: &Frame<'_>, filter: &mut Option<Filter>) -> Result<bool, Error> {
+        let in_time = self.selection.from.is_none_or(|from| frame.time >= from)
+            && self.selection.to.is_none_or(|to| frame.time <= to);
+        match filter {
+            Some(filter) if in_time && crate::decode::link::find(frame.link_type).is_some() => {
+                filter.passes(frame.link_type, frame.data)
+            }
+            _ => Ok(in_time),
+        }
+    }
+}
+
+impl State<'_, '_> {
+    /// True when the tracker is free and every lane it waits for has its next block (or has ended).
+    fn can_consume(&self) -> bool {
+        self.consumer.is_some()
+            && self
+                .tasks
+                .iter()
+                .all(|lane| !lane.needed || lane.exhausted() || lane.ready.front().is_some_and(Option::is_some))
+    }
+
+    /// The next block to read and decode: of lanes in order, those the tracker waits for first.
+    fn next_task(&mut self, threads: usize) -> Option<Task> {
+        let outstanding: usize = self.tasks.iter().map(|lane| lane.ready.len()).sum();
+        let room = outstanding < threads * BLOCKS_PER_WORKER;
+        let State { tasks, pool, .. } = self;
+        for (index, lane) in tasks.iter_mut().enumerate() {
+            let wanted = lane.needed && lane.ready.is_empty();
+            if lane.ended || !(room || wanted) {
+                continue;
+            }
+            let number = lane.next;
+            if let Some(blocks) = lane.blocks {
+                if number < blocks {
+                    lane.next += 1;
+                    lane.ready.push_back(None);
+                    let mut memory = pool.pop().unwrap_or_default();
+                    memory.0.data.clear();
+                    return Some(Task::Read { lane: index, number, hint: Arc::clone(&lane.hint), memory });
+                }
+            } else if let Some((receiver, _)) = &lane.stream {
+                match receiver.try_recv() {
+                    Ok(block) => {
+                        lane.next += 1;
+                        lane.ready.push_back(None);
+                        if matches!(block, StreamBlock::End { .. }) {
+                            lane.blocks = Some(lane.next);
+                        }
+                        let memory = pool.pop().unwrap_or_default();
+                        return Some(Task::Stream { lane: index, number, block, memory });
+                    }
+                    // The reader thread is gone without a last word: it failed, and said so.
+                    Err(TryRecvError::Disconnected) => lane.blocks = Some(lane.next),
+                    Err(TryRecvError::Empty) => {}
+                }
+            }
+        }
+        None
+    }
+}
+
+impl LaneTasks {
+    /// Every block has been taken.
+    fn exhausted(&self) -> bool {
+        self.blocks == Some(self.taken)
+    }
+}
+
+/// Takes the ready blocks of lanes that need one; `None` tells that a lane has no more.
+fn collect(tasks: &mut [LaneTasks]) -> Vec<(usize, Option<DecodedBlock>)> {
+    let mut inbox = Vec::new();
+    for (index, lane) in tasks.iter_mut().enumerate().filter(|(_, lane)| lane.needed) {
+        if lane.exhausted() {
+            inbox.push((index, None));
+        } else if let Some(block) = lane.ready.pop_front() {
+            lane.taken += 1;
+            inbox.push((index, block));
+        }
+    }
+    inbox
+}
+
+/// A stream's reader thread: cuts it into blocks until it ends or nobody wants more.
+fn read_stream(
+    lane: usize,
+    mut stream: crate::capture::open::StreamBlocks,
+    sender: &crossbeam_channel::Sender<StreamBlock>,
+    shared: &Shared<'_, '_>,
+) {
+    let reader = shared.sources[lane].reader;
+    let mut context = Arc::clone(&shared.sources[lane].context);
+    let wake = || {
+        drop(shared.lock());
+        shared.changed.notify_all();
+    };
+    loop {
+        let before = Arc::clone(&context);
+        let memory = shared.lock().pool.pop().map_or_else(Vec::new, |(block, _)| block.data);
+        let Some(block) = stream.next_block(&reader, &mut context, memory) else { break };
+        let last = block.at_end;
+        if sender.send(StreamBlock::Block(block, before)).is_err() {
+            return;
+        }
+        wake();
+        if last || shared.lock().done {
+            break;
+        }
+    }
+    let unread = if shared.lock().done { 0 } else { stream.drain() };
+    let _ = sender.send(StreamBlock::End { unread, failure: stream.failure() });
+    wake();
+}
+
+/// One input on its way through the tracker.
+struct Lane {
+    rank: usize,
+    first_time: Option<Timestamp>,
+    /// Offset at which the next record begins.
+    expected: u64,
+    /// State there.
+    context: Arc<Context>,
+    /// The block being consumed.
+    current: Option<Current>,
+    active: bool,
+    ended: bool,
+    result: LaneResult,
+}
+
+/// A block being consumed.
+struct Current {
+    done: DecodedBlock,
+    /// Next entry.
+    cursor: usize,
+    first_frame: u64,
+    /// Reading ends with this block.
+    last: bool,
+}
+
+impl Lane {
+    fn new(input: &Input, rank: usize) -> Self {
+        let size = match &input.source {
+            Source::Plain { size, .. } => *size,
+            Source::Stream(_) => 0,
+        };
+        let bytes = ByteTally { headers: input.start, ..ByteTally::default() };
+        Self {
+            rank,
+            first_time: input.first_time,
+            expected: input.start,
+            context: Arc::clone(&input.context),
+            current: None,
+            active: false,
+            ended: false,
+            result: LaneResult { bytes, size, ..LaneResult::default() },
+        }
+    }
+
+    /// Time of the next entry of the current block.
+    fn head(&self) -> Option<Timestamp> {
+        let current = self.current.as_ref()?;
+        current.done.decoded.entries.get(current.cursor).map(|entry| entry.time)
+    }
+}
+
+/// The order-dependent half: feeds the tracker.
+struct Consumer<'a, 't> {
+    tracker: &'a mut Tracker<'t>,
+    lanes: Vec<Lane>,
+    /// Next lane to become active.
+    next: usize,
+    tally: Tally,
+    on_progress: OnProgress<'a>,
+    consumed: u64,
+}
+
+impl<'a, 't> Consumer<'a, 't> {
+    /// Takes the blocks and feeds the tracker until it needs another block; true when everything is consumed.
+    fn consume(
+        &mut self,
+        inbox: Vec<(usize, Option<DecodedBlock>)>,
+        shared: &Shared<'a, 't>,
+        filter: &mut Option<Filter>,
+        used: &mut Vec<(Block, Decoded)>,
+    ) -> Result<bool, Error> {
+        for (lane, block) in inbox {
+            match block {
+                Some(block) => self.receive(lane, block, shared, filter, used)?,
+                None => self.lanes[lane].ended = true,
+            }
+        }
+        loop {
+            self.activate();
+            let waiting = self.lanes.iter().any(|lane| lane.active && !lane.ended && lane.current.is_none());
+            if waiting {
+                return Ok(false);
+            }
+            if !self.lanes.iter().any(|lane| lane.active && !lane.ended) && self.next == self.lanes.len() {
+                return Ok(true);
+            }
+            self.merge(used);
+        }
+    }
+
+    /// Makes lanes active whose first packet is due.
+    fn activate(&mut self) {
+        while let Some(lane) = self.lanes.get(self.next) {
+            let heads = || self.lanes.iter().filter(|lane| lane.active && !lane.ended);
+            let due = match heads().filter_map(Lane::head).min() {
+                Some(head) => lane.first_time.is_some_and(|first| first <= head),
+                None => heads().all(|lane| lane.current.is_none()) && heads().next().is_none(),
+            };
+            if !due {
+                return;
+            }
+            self.lanes[self.next].active = true;
+            self.next += 1;
+        }
+    }
+
+    /// Checks a block and makes it the current one of its lane.
+    fn receive(
+        &mut self,
+        index: usize,
+        mut done: DecodedBlock,
+        shared: &Shared<'a, 't>,
+        filter: &mut Option<Filter>,
+        used: &mut Vec<(Block, Decoded)>,
+    ) -> Result<(), Error> {
+        let lane = &mut self.lanes[index];
+        if let Some((unread, failure)) = done.end.take() {
+            lane.result.bytes.unread_tail += unread;
+            lane.result.size = lane.expected + unread;
+            if let Some(failure) = failure {
+                let what = format!(
+                    "{failure} after byte {}; {} packets used, what follows is not known",
+                    lane.expected + unread,
+                    lane.result.frames
+                );
+                lane.result.damage.get_or_insert(Damage { cut: false, what });
+            }
+            lane.ended = true;
+            used.push((done.block, done.decoded));
+            return Ok(());
+        }
+        let from_file = shared.sources[index].file.is_some();
+        if from_file {
+            let start = (lane.expected - done.block.offset) as usize;
+            if start >= done.block.limit && !(done.block.at_end && start < done.block.data.len()) {
+                // A record that began earlier reaches past this block.
+                lane.ended |= done.block.at_end && start >= done.block.data.len();
+                used.push((done.block, done.decoded));
+                return Ok(());
+            }
+            let same_interfaces =
+                done.before.version == lane.context.version || Arc::ptr_eq(&done.before, &lane.context);
+            if start != done.start || !same_interfaces {
+                done.start = start;
+                done.before = Arc::clone(&lane.context);
+                shared.decode(index, &mut done, filter)?;
+            }
+        }
+        lane.context = Arc::clone(&done.after);
+        lane.expected = done.block.offset + done.walk.end as u64;
+        let first_frame = lane.result.frames + 1;
+        lane.result.frames += u64::from(done.decoded.frames);
+        lane.result.bytes.add(&done.walk.bytes);
+        lane.result.oddities.add(&done.walk.oddities);
+        for link_type in &done.decoded.link_types {
+            if !lane.result.link_types.contains(link_type) {
+                lane.result.link_types.push(*link_type);
+            }
+        }
+        lane.result.times = match (lane.result.times, done.decoded.times) {
+            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
+            (one, two) => one.or(two),
+        };
+        if lane.result.interfaces.len() < lane.context.interfaces.len().min(MAX_INTERFACE_NAMES) {
+            let names = lane.context.interfaces.iter().take(MAX_INTERFACE_NAMES);
+            lane.result.interfaces = names.map(|interface| interface.name.clone()).collect();
+        }
+        self.tally.add(&done.decoded.tally);
+        self.consumed += done.walk.bytes.total();
+        (self.on_progress)(self.consumed);
+        let mut last = false;
+        if let Some(stop) = &done.walk.stop {
+            last = true;
+            lane.result.damage = Some(damage(stop, lane.expected, lane.result.frames, lane.result.size));
+            if from_file {
+                let tail = lane.result.size.saturating_sub(lane.expected);
+                lane.result.bytes.unread_tail += tail;
+            } else {
+                // The reader thread counts what follows this block; the rest of the block is unread as well.
+                lane.result.bytes.unread_tail += (done.block.data.len() - done.walk.end) as u64;
+                lane.expected = done.block.offset + done.block.data.len() as u64;
+                last = false;
+            }
+        } else if from_file && done.block.at_end && lane.expected >= done.block.offset + done.block.data.len() as u64 {
+            last = true;
+            // A file that shrank ends early.
+            lane.result.bytes.unread_tail += lane.result.size.saturating_sub(lane.expected);
+        }
+        lane.current = Some(Current { done, cursor: 0, first_frame, last });
+        Ok(())
+    }
+
+    /// Feeds entries of the active lanes, oldest first, until a block is used up or another lane becomes due.
+    fn merge(&mut self, used: &mut Vec<(Block, Decoded)>) {
+        let next_first = self.lanes.get(self.next).and_then(|lane| lane.first_time);
+        let mut active: Vec<usize> = (0..self.lanes.len())
+            .filter(|index| self.lanes[*index].active && self.lanes[*index].current.is_some())
+            .collect();
+        if let [only] = active[..] {
+            self.feed(only, next_first, used);
+            return;
+        }
+        active.sort_by_key(|index| self.lanes[*index].rank);
+        while let Some(index) = active.iter().copied().min_by_key(|index| self.lanes[*index].head()) {
+            let head = self.lanes[index].head();
+            if head.is_some() && next_first.is_some_and(|first| head >= Some(first)) {
+                return;
+            }
+            if let Some(current) = &mut self.lanes[index].current
+                && let Some(entry) = current.done.decoded.entries.get(current.cursor)
+            {
+                current.cursor += 1;
+                let entry = *entry;
+                self.tracker.take(index as u32, current.first_frame, &current.done.block.data, &[entry]);
+            } else {
+                self.retire(index, used);
+                return;
+            }
+        }
+    }
+
+    /// Feeds the only active lane up to the time at which another one becomes due.
+    fn feed(&mut self, index: usize, until: Option<Timestamp>, used: &mut Vec<(Block, Decoded)>) {
+        let Some(current) = &mut self.lanes[index].current else { return };
+        let entries = &current.done.decoded.entries[current.cursor..];
+        let count = match until {
+            Some(until) => entries.iter().position(|entry| entry.time >= until).unwrap_or(entries.len()),
+            None => entries.len(),
+        };
+        self.tracker.take(index as u32, current.first_frame, &current.done.block.data, &entries[..count]);
+        current.cursor += count;
+        if current.cursor == current.done.decoded.entries.len() {
+            self.retire(index, used);
+        }
+    }
+
+    /// Ends the current block of a lane.
+    fn retire(&mut self, index: usize, used: &mut Vec<(Block, Decoded)>) {
+        if let Some(current) = self.lanes[index].current.take() {
+            self.lanes[index].ended |= current.last;
+            used.push((current.done.block, current.done.decoded));
+        }
+    }
+}
+
+/// Interface names kept per input.
+const MAX_INTERFACE_NAMES: usize = 4096;
+
+/// Describes why a walk stopped.
+fn damage(stop: &Stop, offset: u64, frames: u64, size: u64) -> Damage {
+    let record = frames + 1;
+    let unread = size.saturating_sub(offset);
+    match stop {
+        Stop::Cut { wanted, has, .. } => Damage {
+            cut: true,
+            what: format!(
+                "record {record} at byte {offset}: wanted {wanted} bytes, the file has {has}; {frames} packets used, {has} bytes unread"
+            ),
+        },
+        Stop::Bad { what, .. } => {
+            let rest = if size > 0 { format!("{unread} bytes unread") } else { "the rest unread".to_string() };
+            Damage {
+                cut: false,
+                what: format!("record {record} at byte {offset}: {what}; {frames} packets used, {rest}"),
+            }
+        }
+        Stop::Need { .. } => Damage { cut: false, what: format!("record {record} at byte {offset} was not completed") },
+    }
+}

@@ -1,0 +1,74 @@
+//! Ledgers to the last lines of a page: where every frame, message, query, response and byte went.
+
+use super::page::{Ink, Page, grouped};
+use super::{Ledger, Ledgers};
+use crate::error::escape_text;
+use std::io;
+
+/// Every ledger on a line or two, buckets of 0 left out.
+pub fn write(page: &mut Page<'_>, ledgers: &Ledgers) -> io::Result<()> {
+    let all = [
+        ("packets", &ledgers.packets),
+        ("messages", &ledgers.messages),
+        ("matches", &ledgers.matches),
+        ("bytes", &ledgers.bytes),
+        ("outputs", &ledgers.outputs),
+    ];
+    page.gap()?;
+    let open: Vec<&str> =
+        all.iter().filter(|(_, ledger)| !ledger.closed && !ledger.buckets.is_empty()).map(|(name, _)| *name).collect();
+    if open.is_empty() {
+        page.line("Ledgers closed; what the kernel dropped is unavailable")?;
+    } else {
+        let text = format!("{}. This is a fault of dnsrefused; its counts cannot be relied on", open.join(", "));
+        page.inked(Some(Ink::Red), "LEDGERS NOT CLOSED ", &text, 2)?;
+    }
+    equation(page, "", &ledgers.packets, &["frames"], &[])?;
+    equation(page, "messages ", &ledgers.messages, &["udp", "tcp"], &[])?;
+    let from_responses = ["responses", "continued", "late", "duplicate", "response_copies", "unsolicited", "mismatch"];
+    let from_queries = ["queries", "retransmitted", "query_copies", "timed_out", "evicted", "open_at_end"];
+    equation(page, "", &ledgers.matches, &["queries"], &from_responses)?;
+    equation(page, "", &ledgers.matches, &["responses"], &from_queries)?;
+    equation(page, "bytes ", &ledgers.bytes, &["total"], &[])?;
+    if ledgers.outputs.get("rows_made") > 0 {
+        equation(page, "", &ledgers.outputs, &["rows_made"], &[])?;
+    }
+    let list = |counts: Vec<(&str, u64)>| -> String {
+        counts
+            .iter()
+            .map(|(name, count)| format!("{} {}", escape_text(name), grouped(*count)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    for (lead, counts) in [
+        ("  not opened: ", ledgers.not_opened.iter().map(|(name, count)| (name.as_str(), *count)).collect()),
+        ("  undecodable: ", ledgers.undecodable.iter().map(|(name, count)| (*name, *count)).collect()),
+        ("  question unreadable: ", ledgers.question_unreadable.iter().map(|(name, count)| (*name, *count)).collect()),
+        ("  odd but used: ", ledgers.anomalies.iter().map(|(name, count)| (*name, *count)).collect()),
+    ] {
+        let counts: Vec<(&str, u64)> = counts;
+        let counts: Vec<(&str, u64)> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
+        if !counts.is_empty() {
+            page.wrapped(lead, &list(counts), 4)?;
+        }
+    }
+    Ok(())
+}
+
+/// One account of `what`: the units on the left, on the right where they went. `elsewhere` are buckets of another
+/// equation.
+fn equation(page: &mut Page<'_>, what: &str, ledger: &Ledger, left: &[&str], elsewhere: &[&str]) -> io::Result<()> {
+    if ledger.buckets.is_empty() {
+        return Ok(());
+    }
+    let term = |name: &str, count: u64| format!("{name} {}", grouped(count));
+    let units: Vec<String> = left.iter().map(|name| term(name, ledger.get(name))).collect();
+    let parts: Vec<String> = ledger
+        .buckets
+        .iter()
+        .filter(|(name, count)| *count > 0 && !left.contains(name) && !elsewhere.contains(name))
+        .map(|(name, count)| term(name, *count))
+        .collect();
+    let parts = if parts.is_empty() { "0".to_owned() } else { parts.join(" + ") };
+    page.wrapped("  ", &format!("{what}{} = {parts}", units.join(" + ")), 4)
+}

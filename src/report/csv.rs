@@ -1,0 +1,136 @@
+//! Rows to CSV (RFC 4180): one line per transaction, safe to open in a spreadsheet.
+
+use super::row::{COLUMNS, ColumnKind, RowText};
+
+/// Appends the header line.
+pub fn header(out: &mut Vec<u8>) {
+    record(COLUMNS.iter().map(|(name, _)| name.as_bytes()), out);
+}
+
+/// Appends a row.
+pub fn row(row: &RowText, out: &mut Vec<u8>) {
+    let mut guarded = Vec::new();
+    // Cells that need a guard are rare; only then is the row copied.
+    if (0..COLUMNS.len()).all(|index| !needs_guard(index, row.column(index))) {
+        return record((0..COLUMNS.len()).map(|index| row.column(index)), out);
+    }
+    for index in 0..COLUMNS.len() {
+        let cell = row.column(index);
+        let guard: &[u8] = if needs_guard(index, cell) { b"'" } else { b"" };
+        guarded.push([guard, cell].concat());
+    }
+    record(guarded.iter().map(Vec::as_slice), out);
+}
+
+/// Appends one record, quoted where necessary, with the line end of RFC 4180.
+fn record<'a>(cells: impl Iterator<Item = &'a [u8]> + Clone, out: &mut Vec<u8>) {
+    // Most records need no quotes, and a writer per record costs more than the record.
+    let start = out.len();
+    let plain = cells.clone().enumerate().all(|(index, cell)| {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(cell);
+        !cell.iter().any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n'))
+    });
+    if plain {
+        out.extend_from_slice(b"\r\n");
+        return;
+    }
+    out.truncate(start);
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(&mut *out);
+    // Writing to memory cannot fail, and one record cannot have a different number of cells than the others.
+    let written = writer.write_record(cells).and_then(|()| Ok(writer.flush()?));
+    debug_assert!(written.is_ok());
+}
+
+/// True when a spreadsheet would take the cell for a formula; numbers are our own and stay numbers.
+fn needs_guard(index: usize, cell: &[u8]) -> bool {
+    COLUMNS[index].1 == ColumnKind::Text && starts_like_a_formula(cell)
+}
+
+/// True when a cell starts, also after blanks, with a character that makes spreadsheets evaluate it.
+fn starts_like_a_formula(cell: &[u8]) -> bool {
+    let mut rest = cell;
+    loop {
+        rest = match rest {
+            [b' ', after @ ..] | [0xc2, 0xa0, after @ ..] => after,
+            [b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | b'\n', ..] => return true,
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row that is empty except for the columns given.
+    pub fn sample(values: &[(&str, &str)]) -> RowText {
+        let mut row = RowText::default();
+        for (name, _) in COLUMNS {
+            let value = values.iter().find(|(column, _)| *column == name).map_or("", |(_, value)| *value);
+            row.push(|out| out.extend_from_slice(value.as_bytes()));
+        }
+        row
+    }
+
+    /// The line of a row.
+    fn line(values: &[(&str, &str)]) -> String {
+        let mut out = Vec::new();
+        row(&sample(values), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_header_names_the_columns_of_the_contract() {
+        let mut out = Vec::new();
+        header(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "time,response_time,rtt_us,leg,outcome,rcode,transport,client,client_port,server,server_port,id,opcode,\
+             qname,qtype,qclass,question,flags,ede,ede_text,ecs,identity,tsig_key,vlan,interface,expected,\
+             expected_rule,verdict,rule,mechanism,input,query_frame,response_frame\r\n"
+        );
+    }
+
+    #[test]
+    fn quotes_commas_and_line_ends_stay_in_their_cell() {
+        let line = line(&[("time", "a,b"), ("leg", "say \"x\""), ("input", "two\r\nlines"), ("response_frame", "7")]);
+        assert_eq!(
+            line,
+            format!("\"a,b\",,,\"say \"\"x\"\"\"{},\"two\r\nlines\",,7\r\n", ",".repeat(26)),
+            "33 columns, 32 commas between them"
+        );
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
+        let record = reader.records().next().unwrap().unwrap();
+        assert_eq!((record.len(), &record[0], &record[3]), (33, "a,b", "say \"x\""));
+    }
+
+    #[test]
+    fn formulas_are_disarmed() {
+        for (cell, written) in [
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-2.test", "'-2.test"),
+            ("@SUM", "'@SUM"),
+            ("  =1", "'  =1"),
+            ("\u{a0}=1", "'\u{a0}=1"),
+            ("\tx", "'\tx"),
+            ("\\061cmd.test", "\\061cmd.test"),
+            ("a=1", "a=1"),
+            ("   ", "   "),
+            ("", ""),
+        ] {
+            assert!(line(&[("qname", cell)]).contains(&format!(",,{written},,")), "{cell:?}");
+        }
+        assert!(line(&[("input", "\r=")]).contains(",\"'\r=\","), "guarded inside the quotes");
+        assert!(line(&[("rtt_us", "-0.5")]).starts_with(",,-0.5,"), "a number is no formula");
+    }
+
+    #[test]
+    fn long_cells_are_written_whole() {
+        let long = "x".repeat(5000);
+        assert!(line(&[("ede_text", &long)]).contains(&long));
+    }
+}

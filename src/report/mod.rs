@@ -1,0 +1,310 @@
+//! A finished run as facts ([`Report`]) to text, csv, jsonl or json: one file per format, listed in [`FORMATS`].
+//!
+//! Nothing here decides anything: formats print what earlier stages stated, in words no stronger than its grade.
+
+pub mod accounts;
+pub mod build;
+pub mod csv;
+pub mod json;
+pub mod jsonl;
+pub mod output;
+pub mod page;
+pub mod row;
+pub mod rows;
+pub mod spool;
+pub mod text;
+
+use crate::capture::Timestamp;
+use crate::config::{Color, Config, Outcome};
+use crate::diagnose::Finding;
+use crate::expect::Expected;
+use crate::sources::{Leg, SourceRow};
+use ipnet::IpNet;
+use row::RowText;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+/// Every output format; the first is the default.
+pub const FORMATS: &[Format] = &[
+    text::FORMAT,
+    json::FORMAT,
+    Format {
+        name: "csv",
+        about: "one row per transaction, RFC 4180 with a header line",
+        writer: Writer::Rows { header: csv::header, row: csv::row },
+    },
+    Format {
+        name: "jsonl",
+        about: "one JSON object per transaction and line",
+        writer: Writer::Rows { header: jsonl::header, row: jsonl::row },
+    },
+];
+
+/// The format of a name.
+pub fn format(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
+}
+
+/// An output format.
+#[derive(Debug, Clone, Copy)]
+pub struct Format {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// One line of help.
+    pub about: &'static str,
+    /// What writes it.
+    pub writer: Writer,
+}
+
+/// What a format is written from.
+#[derive(Debug, Clone, Copy)]
+pub enum Writer {
+    /// The finished report.
+    Report(fn(&Report, &Layout, &mut dyn Write) -> io::Result<()>),
+    /// One transaction after the other, each appended to the bytes given.
+    Rows {
+        /// What comes before the first row.
+        header: fn(&mut Vec<u8>),
+        /// One row.
+        row: fn(&RowText, &mut Vec<u8>),
+    },
+}
+
+/// How a report is laid out, where the format leaves a choice.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// Sources listed in text.
+    pub top: usize,
+    /// Text is coloured.
+    pub color: bool,
+    /// List also what is usually one line.
+    pub verbose: bool,
+}
+
+impl Layout {
+    /// From the configuration, for an output that is or is not a terminal; `no_color` is true when the environment
+    /// variable `NO_COLOR` is set to anything but nothing.
+    pub fn of(config: &Config, terminal: bool, no_color: bool) -> Self {
+        let color = match config.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !no_color,
+        };
+        Self { top: config.top, color, verbose: config.verbose }
+    }
+}
+
+/// Everything a run found out, ready to be printed. The same input gives the same report, byte for byte.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Name of the node the capture was taken on, when the operator gave one.
+    pub node: Option<String>,
+    /// Why the report does not cover the whole input, when it does not (interrupted).
+    pub partial: Option<String>,
+    /// A packet filter chose what was looked at, so that what is not there may have been left out.
+    pub filtered: bool,
+    /// One entry per input, in the order they were read.
+    pub inputs: Vec<InputReport>,
+    /// Where every unit went.
+    pub ledgers: Ledgers,
+    /// Sums over all inputs.
+    pub totals: Totals,
+    /// One line per source, server and leg; ordered by leg, refused (descending), source, server.
+    pub sources: Vec<SourceLine>,
+    /// What follows from the above; most severe first.
+    pub findings: Vec<Finding>,
+    /// Sentences about what this capture cannot show (encrypted ports seen, evicted state, ...).
+    pub notes: Vec<String>,
+    /// The `--client` prefixes, in the order given.
+    pub focus: Vec<IpNet>,
+    /// What the inventory expects of each of them; empty without one.
+    pub focus_expectations: Vec<Expectation>,
+    /// Digits of a second's fraction that the inputs' timestamps carry (3, 6 or 9; the finest of them).
+    pub time_digits: usize,
+}
+
+/// What one input turned out to be.
+#[derive(Debug, Clone, Default)]
+pub struct InputReport {
+    /// Name as given by the user; may hold any character.
+    pub name: String,
+    /// `pcap` or `pcapng`; empty when the input could not be opened.
+    pub format: &'static str,
+    /// `gzip`, `zstd`, `lz4` or nothing.
+    pub compression: Option<&'static str>,
+    /// LINKTYPE_ names of the interfaces that packets came from.
+    pub link_types: Vec<String>,
+    /// Frames read.
+    pub frames: u64,
+    /// Earliest and latest time of a frame.
+    pub first: Option<Timestamp>,
+    /// Latest time of a frame.
+    pub last: Option<Timestamp>,
+    /// Bytes after decompression.
+    pub bytes: u64,
+    /// What is wrong with the input, one sentence each; not empty means exit code 3.
+    pub damage: Vec<String>,
+}
+
+/// The six ledgers. Buckets are listed in the order they are printed.
+#[derive(Debug, Clone, Default)]
+pub struct Ledgers {
+    /// Frames by the one bucket each ended in.
+    pub packets: Ledger,
+    /// Messages: udp + tcp = queries + responses + undecodable.
+    pub messages: Ledger,
+    /// Queries and responses by what became of them.
+    pub matches: Ledger,
+    /// Bytes of the inputs by owner.
+    pub bytes: Ledger,
+    /// Rows made and written; filled in by whoever writes them.
+    pub outputs: Ledger,
+    /// Packets not opened, by the name of what they are wrapped in.
+    pub not_opened: BTreeMap<String, u64>,
+    /// Undecodable messages by reason.
+    pub undecodable: BTreeMap<&'static str, u64>,
+    /// Messages whose question could not be read, by reason; they are counted as queries and responses all the same.
+    pub question_unreadable: BTreeMap<&'static str, u64>,
+    /// Odd things that cost nothing: counted by name.
+    pub anomalies: BTreeMap<&'static str, u64>,
+}
+
+/// One exact account.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    /// Named counts, in print order.
+    pub buckets: Vec<(&'static str, u64)>,
+    /// Every unit is in exactly one bucket.
+    pub closed: bool,
+}
+
+impl Ledger {
+    /// The count of a bucket; 0 when the ledger has none of that name.
+    pub fn get(&self, name: &str) -> u64 {
+        self.buckets.iter().find(|(bucket, _)| *bucket == name).map_or(0, |(_, count)| *count)
+    }
+}
+
+/// Sums over all inputs (message counts include copies; outcome counts are transactions).
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Frames read.
+    pub frames: u64,
+    /// DNS messages over UDP.
+    pub messages_udp: u64,
+    /// DNS messages over TCP.
+    pub messages_tcp: u64,
+    /// Messages with QR 0.
+    pub queries: u64,
+    /// Messages with QR 1.
+    pub responses: u64,
+    /// Responses by full response code (extended bits included), in order of the code.
+    pub rcodes: BTreeMap<u16, u64>,
+    /// Transactions (with a query, or a rejected TCP connection).
+    pub transactions: u64,
+    /// Transactions by outcome, indexed by `Outcome as usize`; `unsolicited` counts responses.
+    pub outcomes: [u64; 7],
+    /// Refused transactions whose response had no question, so that name and type come from the query.
+    pub refused_restored: u64,
+    /// REFUSED responses whose query is not in the capture.
+    pub refused_unsolicited: u64,
+    /// Earliest time of a frame.
+    pub first: Option<Timestamp>,
+    /// Latest time of a frame.
+    pub last: Option<Timestamp>,
+}
+
+/// A source's row with what the inventory says about it.
+#[derive(Debug, Clone)]
+pub struct SourceLine {
+    /// The source: a whole address, or a prefix when many sources that never got a response had to be joined.
+    pub source: IpNet,
+    /// The server asked.
+    pub server: IpAddr,
+    /// Client, upstream or other.
+    pub leg: Leg,
+    /// Its tallies.
+    pub row: SourceRow,
+    /// What the inventory expects; `None` without one.
+    pub expectation: Option<Expectation>,
+}
+
+impl SourceLine {
+    /// Transactions of an outcome (for `unsolicited`, responses).
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.row.outcomes[outcome as usize]
+    }
+
+    /// Transactions whatever their outcome, TCP connections rejected before a query included.
+    pub fn transactions(&self) -> u64 {
+        let all: u64 = self.row.outcomes.iter().sum();
+        all - self.count(Outcome::Unsolicited)
+    }
+
+    /// How often the source was turned away with a response: refused, denied, and REFUSED without a captured query.
+    pub fn turned_away(&self) -> u64 {
+        self.count(Outcome::Refused) + self.count(Outcome::Denied) + self.row.refused_unsolicited
+    }
+}
+
+/// What the inventory says about a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// `allow`, `refuse`, `unlisted` or `mixed`.
+    pub expected: &'static str,
+    /// `file:line` of the deciding line; empty when unlisted.
+    pub rule: String,
+    /// The line's `name`; empty when it has none.
+    pub name: String,
+    /// The line's `kind`; empty when unlisted.
+    pub kind: &'static str,
+}
+
+impl From<Expected<'_>> for Expectation {
+    fn from(expected: Expected<'_>) -> Self {
+        let row = expected.row();
+        Self {
+            expected: expected.word(),
+            rule: expected.rule(),
+            name: row.map(|row| row.name.clone()).unwrap_or_default(),
+            kind: row.map_or("", |row| row.kind.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_has_a_name_of_its_own_and_writes() {
+        let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+        assert_eq!(names, ["text", "json", "csv", "jsonl"]);
+        assert_eq!(FORMATS[0].name, Config::default().format, "the first is the default");
+        for entry in FORMATS {
+            assert_eq!(format(entry.name).map(|found| found.about), Some(entry.about));
+            let mut out = Vec::new();
+            match entry.writer {
+                Writer::Report(write) => {
+                    write(&Report::default(), &Layout { top: 20, color: false, verbose: false }, &mut out).unwrap();
+                }
+                Writer::Rows { header, row } => {
+                    header(&mut out);
+                    row(&RowText::default(), &mut out);
+                }
+            }
+            assert!(out.ends_with(b"\n"), "{}", entry.name);
+        }
+        assert!(format("html").is_none());
+    }
+
+    #[test]
+    fn colour_follows_the_option_the_terminal_and_no_color() {
+        let color =
+            |color, terminal, no_color| Layout::of(&Config { color, ..Config::default() }, terminal, no_color).color;
+        assert!(color(Color::Auto, true, false));
+        assert!(!color(Color::Auto, true, true) && !color(Color::Auto, false, false));
+        assert!(color(Color::Always, false, true) && !color(Color::Never, true, false));
+    }
+}

@@ -1,0 +1,313 @@
+//! Transactions to rows in input order: [`Rows`] takes them as they close, and writes those of the wanted legs at the
+//! end, when it is known which addresses are servers.
+
+use super::json::rcode_name;
+use super::row::{COLUMNS, RowText};
+use super::spool::Spool;
+use crate::capture::time::write_microseconds;
+use crate::config::Limits;
+use crate::decode::detail::{self, Detail, DetailLimits};
+use crate::decode::message::{HEADER, Message, Question};
+use crate::decode::name::{read_name, write_name};
+use crate::decode::{Interface, Point};
+use crate::error::Error;
+use crate::expect::Inventory;
+use crate::sources::{FrameRef, Leg};
+use crate::transact::Transaction;
+use crate::transact::flights::Sighting;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What a row needs to know of an input.
+#[derive(Debug, Clone)]
+pub struct RowInput {
+    /// Its name, escaped.
+    pub name: String,
+    /// Digits of the fraction of its timestamps.
+    pub time_digits: usize,
+}
+
+/// Makes and holds rows.
+pub struct Rows<'a> {
+    spool: Spool,
+    inputs: Vec<RowInput>,
+    inventory: Option<&'a Inventory>,
+    limits: DetailLimits,
+    text: RowText,
+    record: Vec<u8>,
+    failed: Option<Error>,
+    /// Messages of rows that could not be decoded in full.
+    pub without_detail: u64,
+}
+
+/// Position of a column.
+fn position(name: &str) -> usize {
+    COLUMNS.iter().position(|(column, _)| *column == name).unwrap_or(COLUMNS.len())
+}
+
+impl<'a> Rows<'a> {
+    /// No rows yet.
+    pub fn new(inputs: Vec<RowInput>, inventory: Option<&'a Inventory>, limits: &Limits) -> Self {
+        Self {
+            spool: Spool::new(limits.spool_bytes),
+            inputs,
+            inventory,
+            limits: DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records },
+            text: RowText::default(),
+            record: Vec::new(),
+            failed: None,
+            without_detail: 0,
+        }
+    }
+
+    /// Digits of the fraction of the finest input's timestamps.
+    pub fn time_digits(&self) -> usize {
+        self.inputs.iter().map(|input| input.time_digits).max().unwrap_or(6)
+    }
+
+    /// Takes a transaction.
+    pub fn push(&mut self, transaction: &Transaction<'_>) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.fill(transaction);
+        self.record.clear();
+        let (client, server) = (transaction.ends.source(), transaction.ends.destination());
+        put_address(client, &mut self.record);
+        put_address(server, &mut self.record);
+        let sighting = transaction.query.or(transaction.response);
+        let frame = sighting.map_or(FrameRef { input: 0, frame: 0 }, |seen| seen.frame);
+        let section = match sighting.map(|seen| seen.point.interface) {
+            Some(Interface::Section(number)) => number,
+            _ => u32::MAX,
+        };
+        self.record.extend_from_slice(&frame.input.to_le_bytes());
+        self.record.extend_from_slice(&section.to_le_bytes());
+        self.text.to_bytes(&mut self.record);
+        if let Err(error) = self.spool.push((frame.input, frame.frame), &self.record) {
+            self.failed = Some(error);
+        }
+    }
+
+    /// Hands out the rows of wanted legs in input order. `leg` decides from client and server, `interface` names an
+    /// interface of an input. Returns the number of rows made.
+    pub fn write(
+        self,
+        leg: impl Fn(IpAddr, IpAddr) -> Leg,
+        wanted: impl Fn(Leg) -> bool,
+        interface: impl Fn(u32, u32) -> Option<&'a str>,
+        mut write: impl FnMut(&RowText),
+    ) -> Result<u64, Error> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let (leg_at, interface_at) = (position("leg"), position("interface"));
+        let mut sorted = self.spool.into_sorted()?;
+        let mut text = RowText::default();
+        let mut made = 0;
+        while let Some(record) = sorted.next_record()? {
+            let Some((client, rest)) = take_address(record) else { continue };
+            let Some((server, rest)) = take_address(rest) else { continue };
+            let leg = leg(client, server);
+            let Some((numbers, columns)) = rest.split_first_chunk::<8>() else { continue };
+            if !wanted(leg) {
+                continue;
+            }
+            let number =
+                |at: usize| u32::from_le_bytes([numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]]);
+            let name = interface(number(0), number(4));
+            text.read_bytes(columns, |column, bytes| {
+                if column == leg_at {
+                    leg.name().as_bytes()
+                } else if column == interface_at {
+                    name.map_or(bytes, str::as_bytes)
+                } else {
+                    bytes
+                }
+            });
+            write(&text);
+            made += 1;
+        }
+        Ok(made)
+    }
+
+    /// Fills the columns, in the order of [`COLUMNS`].
+    fn fill(&mut self, transaction: &Transaction<'_>) {
+        let Transaction { ends, query, response, message, query_bytes, response_bytes, .. } = *transaction;
+        let sighting = query.or(response);
+        let point = sighting.map_or_else(Point::default, |seen| seen.point);
+        let query_detail = self.detail(query_bytes);
+        let response_detail = self.detail(response_bytes);
+        let expected = self.inventory.map(|inventory| inventory.decide(ends.source()));
+        let header = if response_bytes.len() >= HEADER { response_bytes } else { query_bytes };
+        let (name_from, question) = question(query_bytes, message.as_ref(), response_bytes);
+        let inputs = &self.inputs;
+        let text = &mut self.text;
+        text.clear();
+        let time = |seen: Option<Sighting>, out: &mut Vec<u8>| {
+            if let Some(seen) = seen {
+                let digits = inputs.get(seen.frame.input as usize).map_or(6, |input| input.time_digits);
+                seen.time.write_rfc3339(digits, out);
+            }
+        };
+        text.push(|out| time(query, out));
+        text.push(|out| time(response, out));
+        text.push(|out| {
+            if let (Some(query), Some(response), Some(_)) = (query, response, message) {
+                write_microseconds(response.time.0.saturating_sub(query.time.0), out);
+            }
+        });
+        text.push(|_| {});
+        text.push(|out| out.extend_from_slice(transaction.outcome.name().as_bytes()));
+        text.push(|out| {
+            if let Some(message) = message {
+                out.extend_from_slice(rcode_name(message.rcode).as_bytes());
+            }
+        });
+        text.push(|out| out.extend_from_slice(transaction.transport.name().as_bytes()));
+        text.push(|out| drop(write!(out, "{}", ends.source())));
+        text.push(|out| drop(write!(out, "{}", transaction.ports.0)));
+        text.push(|out| drop(write!(out, "{}", ends.destination())));
+        text.push(|out| drop(write!(out, "{}", transaction.ports.1)));
+        text.push(|out| {
+            if let Some(id) = transaction.id {
+                let _ = write!(out, "{id}");
+            }
+        });
+        text.push(|out| {
+            if header.len() >= HEADER {
+                detail::write_opcode(header[2] >> 3 & 15, out);
+            }
+        });
+        let fixed = name_from.and_then(|message| {
+            let (name, end) = read_name(message, HEADER).ok()?;
+            let fixed = message.get(end..end + 4)?;
+            Some((name, [fixed[0], fixed[1]], [fixed[2], fixed[3]]))
+        });
+        text.push(|out| {
+            if let Some((name, _, _)) = &fixed {
+                write_name(name.as_bytes(), out);
+            }
+        });
+        text.push(|out| {
+            if let Some((_, record_type, _)) = fixed {
+                detail::write_type(u16::from_be_bytes(record_type), out);
+            }
+        });
+        text.push(|out| {
+            if let Some((_, _, class)) = fixed {
+                detail::write_class(u16::from_be_bytes(class), out);
+            }
+        });
+        text.push(|out| out.extend_from_slice(question.as_bytes()));
+        text.push(|out| {
+            if header.len() >= HEADER {
+                write_flags(u16::from_be_bytes([header[2], header[3]]), out);
+            }
+        });
+        let errors = response_detail.as_ref().map_or(&[][..], |detail| &detail.extended_errors);
+        text.push(|out| write_list(errors, out, |(code, _), out| drop(write!(out, "{code}"))));
+        text.push(|out| {
+            let with_text: Vec<_> = errors.iter().filter(|(_, text)| !text.is_empty()).collect();
+            write_list(&with_text, out, |(_, text), out| out.extend_from_slice(text));
+        });
+        let either = |of: fn(&Detail) -> Option<&[u8]>, out: &mut Vec<u8>| {
+            let value = query_detail.as_ref().and_then(of).or(response_detail.as_ref().and_then(of));
+            out.extend_from_slice(value.unwrap_or_default());
+        };
+        text.push(|out| either(|detail| detail.client_subnet.as_deref().map(str::as_bytes), out));
+        text.push(|_| {});
+        text.push(|out| either(|detail| detail.key_name.as_deref(), out));
+        text.push(|out| {
+            let vlans: Vec<u16> = point.vlans.into_iter().filter(|vlan| *vlan != 0).collect();
+            write_list(&vlans, out, |vlan, out| drop(write!(out, "{vlan}")));
+        });
+        text.push(|out| {
+            if let Interface::Host(index) = point.interface {
+                let _ = write!(out, "{index}");
+            }
+        });
+        text.push(|out| out.extend_from_slice(expected.map_or("", |expected| expected.word()).as_bytes()));
+        text.push(|out| {
+            let rule = expected.map(|expected| expected.rule()).unwrap_or_default();
+            out.extend_from_slice(crate::error::escape_text(&rule).as_bytes());
+        });
+        // Verdict, rule and mechanism are of stages that are not asked here.
+        for _ in ["verdict", "rule", "mechanism"] {
+            text.push(|_| {});
+        }
+        text.push(|out| {
+            let input = sighting.and_then(|seen| inputs.get(seen.frame.input as usize));
+            out.extend_from_slice(input.map_or("", |input| &input.name).as_bytes());
+        });
+        for seen in [query, response] {
+            text.push(|out| {
+                if let Some(seen) = seen {
+                    let _ = write!(out, "{}", seen.frame.frame);
+                }
+            });
+        }
+    }
+
+    fn detail(&mut self, message: &[u8]) -> Option<Detail> {
+        if message.is_empty() {
+            return None;
+        }
+        let detail = detail::read(message, self.limits);
+        self.without_detail += u64::from(detail.is_none());
+        detail
+    }
+}
+
+/// From which message the question is printed, and how it is known.
+fn question<'m>(query: &'m [u8], message: Option<&Message>, response: &'m [u8]) -> (Option<&'m [u8]>, &'static str) {
+    let readable = |bytes: &[u8]| bytes.len() > HEADER && bytes[4..6] != [0, 0] && read_name(bytes, HEADER).is_ok();
+    match message.map(|message| message.question) {
+        Some(Question::Known(_)) if readable(response) => (Some(response), "echoed"),
+        Some(_) if readable(query) => (Some(query), "restored"),
+        // Without a response there was nothing to echo the question.
+        None if readable(query) => (Some(query), ""),
+        _ => (None, "unknown"),
+    }
+}
+
+/// The header's flags by their names in RFC 1035 and RFC 4035.
+fn write_flags(flags: u16, out: &mut Vec<u8>) {
+    let names = [(15, "qr"), (10, "aa"), (9, "tc"), (8, "rd"), (7, "ra"), (5, "ad"), (4, "cd")];
+    let set: Vec<&str> = names.iter().filter(|(bit, _)| flags >> bit & 1 == 1).map(|(_, name)| *name).collect();
+    write_list(&set, out, |name, out| out.extend_from_slice(name.as_bytes()));
+}
+
+/// Writes a list joined by `;`.
+fn write_list<T>(list: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
+    for (index, item) in list.iter().enumerate() {
+        if index > 0 {
+            out.push(b';');
+        }
+        write(item, out);
+    }
+}
+
+fn put_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => {
+            out.push(4);
+            out.extend_from_slice(&address.octets());
+        }
+        IpAddr::V6(address) => {
+            out.push(6);
+            out.extend_from_slice(&address.octets());
+        }
+    }
+}
+
+fn take_address(bytes: &[u8]) -> Option<(IpAddr, &[u8])> {
+    let (family, rest) = bytes.split_first()?;
+    if *family == 4 {
+        let (octets, rest) = rest.split_first_chunk::<4>()?;
+        Some((IpAddr::V4(Ipv4Addr::from(*octets)), rest))
+    } else {
+        let (octets, rest) = rest.split_first_chunk::<16>()?;
+        Some((IpAddr::V6(Ipv6Addr::from(*octets)), rest))
+    }
+}

@@ -1,0 +1,359 @@
+//! Rendered rows in any order to the same rows in input order ([`Spool`]), in bounded memory.
+//!
+//! Rows are decided out of order and there may be more than fit: what is over the budget goes, sorted, to an unlinked
+//! temporary file as a *run*, and runs are merged when everything has been pushed.
+
+use crate::error::{Error, ErrorKind};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
+
+/// Where a row belongs: input index and frame number.
+pub type Key = (u32, u64);
+
+/// Bytes in front of a record in a run: key and length.
+const HEADER: usize = 4 + 8 + 4;
+/// Buffer of one run while merging. With the default budget 256 runs (1 GiB of rows) merge at once.
+const READ_BUFFER: usize = 16 << 10;
+
+/// A sorter of records. Records of equal key come out in the order they were pushed.
+#[derive(Debug)]
+pub struct Spool {
+    budget: usize,
+    held: Held,
+    runs: Option<Runs>,
+    pushed: u64,
+}
+
+impl Spool {
+    /// A spool that holds about `memory_bytes` before it uses a temporary file.
+    pub fn new(memory_bytes: usize) -> Self {
+        Self { budget: memory_bytes, held: Held::default(), runs: None, pushed: 0 }
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, key: Key, record: &[u8]) -> Result<(), Error> {
+        if !self.held.entries.is_empty() && self.held.bytes() + record.len() > self.budget {
+            self.write_run().map_err(failed)?;
+        }
+        self.held.entries.push((key, self.held.data.len(), record.len() as u32));
+        self.held.data.extend_from_slice(record);
+        self.pushed += 1;
+        Ok(())
+    }
+
+    /// Records pushed so far.
+    pub fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Ends pushing; the records come back in key order.
+    pub fn into_sorted(mut self) -> Result<Sorted, Error> {
+        if self.runs.is_none() {
+            self.held.sort();
+            return Ok(Sorted { source: Source::Memory { held: self.held, next: 0 }, record: Vec::new() });
+        }
+        self.write_run().map_err(failed)?;
+        let mut runs = self.runs.unwrap_or(Runs { file: tempfile::tempfile().map_err(failed)?, bounds: Vec::new() });
+        let at_once = (self.budget / READ_BUFFER).max(2);
+        while runs.bounds.len() > at_once {
+            runs = runs.merge_groups(at_once).map_err(failed)?;
+        }
+        let bounds = std::mem::take(&mut runs.bounds);
+        let merge = Merge::new(runs.file, &bounds).map_err(failed)?;
+        Ok(Sorted { source: Source::Merge(merge), record: Vec::new() })
+    }
+
+    /// Moves what is held to the temporary file, as one sorted run.
+    fn write_run(&mut self) -> io::Result<()> {
+        self.held.sort();
+        let runs = match &mut self.runs {
+            Some(runs) => runs,
+            none => none.insert(Runs { file: tempfile::tempfile()?, bounds: Vec::new() }),
+        };
+        let mut writer = RunWriter::new(&runs.file, runs.end());
+        for index in 0..self.held.entries.len() {
+            writer.record(self.held.entries[index].0, self.held.record(index))?;
+        }
+        let bounds = writer.finish()?;
+        runs.bounds.push(bounds);
+        self.held.data.clear();
+        self.held.entries.clear();
+        Ok(())
+    }
+}
+
+/// The records of a spool in key order.
+#[derive(Debug)]
+pub struct Sorted {
+    source: Source,
+    record: Vec<u8>,
+}
+
+impl Sorted {
+    /// The next record, or nothing at the end.
+    pub fn next_record(&mut self) -> Result<Option<&[u8]>, Error> {
+        match &mut self.source {
+            Source::Memory { held, next } => {
+                *next += 1;
+                Ok((*next <= held.entries.len()).then(|| held.record(*next - 1)))
+            }
+            Source::Merge(merge) => {
+                let more = merge.next_into(&mut self.record).map_err(failed)?;
+                Ok(more.is_some().then_some(&self.record[..]))
+            }
+        }
+    }
+}
+
+/// Where sorted records come from.
+#[derive(Debug)]
+enum Source {
+    /// Everything fitted.
+    Memory { held: Held, next: usize },
+    /// From the temporary file.
+    Merge(Merge),
+}
+
+/// The error for anything that goes wrong with the temporary file: rows are lost, so the output is not complete.
+#[allow(clippy::needless_pass_by_value)] // for map_err
+fn failed(error: io::Error) -> Error {
+    Error::new(
+        ErrorKind::Output,
+        "E-OUT-SPOOL",
+        std::env::temp_dir().to_string_lossy(),
+        format!("rows could not be kept in a temporary file: {error}; set TMPDIR to a folder with more space"),
+    )
+}
+
+/// Records in memory.
+#[derive(Debug, Default)]
+struct Held {
+    data: Vec<u8>,
+    entries: Vec<(Key, usize, u32)>,
+}
+
+impl Held {
+    /// Memory in use.
+    fn bytes(&self) -> usize {
+        self.data.len() + self.entries.len() * size_of::<(Key, usize, u32)>()
+    }
+
+    /// The record of an entry.
+    fn record(&self, index: usize) -> &[u8] {
+        let (_, start, length) = self.entries[index];
+        &self.data[start..start + length as usize]
+    }
+
+    /// Sorts by key, equal keys staying in the order pushed.
+    fn sort(&mut self) {
+        self.entries.sort_by_key(|(key, _, _)| *key);
+    }
+}
+
+/// Sorted runs in one file.
+#[derive(Debug)]
+struct Runs {
+    file: File,
+    /// Start and end of each run, in the order written.
+    bounds: Vec<(u64, u64)>,
+}
+
+impl Runs {
+    /// Where the next run begins.
+    fn end(&self) -> u64 {
+        self.bounds.last().map_or(0, |(_, end)| *end)
+    }
+
+    /// Merges each group of neighbouring runs into one, in a new file.
+    fn merge_groups(self, group: usize) -> io::Result<Runs> {
+        let mut merged = Runs { file: tempfile::tempfile()?, bounds: Vec::new() };
+        let mut record = Vec::new();
+        for bounds in self.bounds.chunks(group) {
+            let mut merge = Merge::new(self.file.try_clone()?, bounds)?;
+            let mut writer = RunWriter::new(&merged.file, merged.end());
+            while let Some(key) = merge.next_into(&mut record)? {
+                writer.record(key, &record)?;
+            }
+            let bounds = writer.finish()?;
+            merged.bounds.push(bounds);
+        }
+        Ok(merged)
+    }
+}
+
+/// Appends one run to a file.
+struct RunWriter<'a> {
+    writer: BufWriter<At<&'a File>>,
+    start: u64,
+}
+
+impl<'a> RunWriter<'a> {
+    /// A run that begins at `start`.
+    fn new(file: &'a File, start: u64) -> Self {
+        Self { writer: BufWriter::with_capacity(64 << 10, At { file, position: start, end: u64::MAX }), start }
+    }
+
+    /// Adds a record.
+    fn record(&mut self, key: Key, record: &[u8]) -> io::Result<()> {
+        let mut header = [0; HEADER];
+        header[..4].copy_from_slice(&key.0.to_le_bytes());
+        header[4..12].copy_from_slice(&key.1.to_le_bytes());
+        header[12..].copy_from_slice(&(record.len() as u32).to_le_bytes());
+        self.writer.write_all(&header)?;
+        self.writer.write_all(record)
+    }
+
+    /// Writes what is buffered; gives start and end.
+    fn finish(mut self) -> io::Result<(u64, u64)> {
+        self.writer.flush()?;
+        Ok((self.start, self.writer.get_ref().position))
+    }
+}
+
+/// A part of a file with a position of its own.
+#[derive(Debug)]
+struct At<F> {
+    file: F,
+    position: u64,
+    end: u64,
+}
+
+impl Write for At<&File> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let written = self.file.write_at(data, self.position)?;
+        self.position += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for At<std::sync::Arc<File>> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let wanted = into.len().min(usize::try_from(self.end - self.position).unwrap_or(usize::MAX));
+        let read = self.file.read_at(&mut into[..wanted], self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+/// One run being read.
+type RunReader = BufReader<At<std::sync::Arc<File>>>;
+
+/// Several runs read as one.
+#[derive(Debug)]
+struct Merge {
+    runs: Vec<RunReader>,
+    /// The smallest unread key of each run. Of equal keys the earlier run comes first.
+    heads: BinaryHeap<Reverse<(Key, usize)>>,
+    /// Length of the unread record of each run.
+    lengths: Vec<usize>,
+}
+
+impl Merge {
+    /// Begins to read runs.
+    fn new(file: File, bounds: &[(u64, u64)]) -> io::Result<Self> {
+        let file = std::sync::Arc::new(file);
+        let runs: Vec<RunReader> = bounds
+            .iter()
+            .map(|(start, end)| {
+                BufReader::with_capacity(READ_BUFFER, At { file: file.clone(), position: *start, end: *end })
+            })
+            .collect();
+        let mut merge = Self { lengths: vec![0; runs.len()], runs, heads: BinaryHeap::new() };
+        for run in 0..merge.runs.len() {
+            merge.advance(run)?;
+        }
+        Ok(merge)
+    }
+
+    /// Reads the next record's header of a run.
+    fn advance(&mut self, run: usize) -> io::Result<()> {
+        let reader = &mut self.runs[run];
+        if reader.buffer().is_empty() && reader.get_ref().position == reader.get_ref().end {
+            return Ok(());
+        }
+        let mut header = [0; HEADER];
+        reader.read_exact(&mut header)?;
+        let (input, rest) = header.split_at(4);
+        let (frame, length) = rest.split_at(8);
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+        self.lengths[run] = number(length) as usize;
+        self.heads.push(Reverse(((number(input) as u32, number(frame)), run)));
+        Ok(())
+    }
+
+    /// Puts the next record in `record` and gives its key; nothing at the end.
+    fn next_into(&mut self, record: &mut Vec<u8>) -> io::Result<Option<Key>> {
+        let Some(Reverse((key, run))) = self.heads.pop() else { return Ok(None) };
+        record.resize(self.lengths[run], 0);
+        self.runs[run].read_exact(record)?;
+        self.advance(run)?;
+        Ok(Some(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Everything a spool gives back.
+    fn sorted(spool: Spool) -> Vec<Vec<u8>> {
+        let mut sorted = spool.into_sorted().unwrap();
+        let mut all = Vec::new();
+        while let Some(record) = sorted.next_record().unwrap() {
+            all.push(record.to_vec());
+        }
+        assert!(sorted.next_record().unwrap().is_none(), "the end stays the end");
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn any_budget_gives_what_a_stable_sort_gives(
+            rows in proptest::collection::vec(((0u32..3, 0u64..40), proptest::collection::vec(any::<u8>(), 0..60)), 0..400),
+            budget in 0usize..4000,
+        ) {
+            let mut spool = Spool::new(budget);
+            for (key, record) in &rows {
+                spool.push(*key, record).unwrap();
+            }
+            prop_assert_eq!(spool.pushed(), rows.len() as u64);
+            let mut expected = rows.clone();
+            expected.sort_by_key(|(key, _)| *key);
+            prop_assert_eq!(sorted(spool), expected.into_iter().map(|(_, record)| record).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn records_larger_than_every_buffer_survive() {
+        let mut spool = Spool::new(1000);
+        let large = |byte: u8| vec![byte; 3 * READ_BUFFER + 7];
+        for byte in (0..20u8).rev() {
+            spool.push((0, u64::from(byte)), &large(byte)).unwrap();
+        }
+        assert!(spool.runs.as_ref().is_some_and(|runs| runs.bounds.len() == 19));
+        assert_eq!(sorted(spool), (0..20u8).map(large).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn keys_keep_their_full_width() {
+        let mut spool = Spool::new(0);
+        let keys = [(u32::MAX, u64::MAX), (u32::MAX, 1 << 32), (1 << 24, 0), (0, u64::MAX)];
+        for (index, key) in keys.iter().enumerate() {
+            spool.push(*key, &[index as u8]).unwrap();
+        }
+        assert_eq!(sorted(spool), [[3], [2], [1], [0]]);
+    }
+
+    #[test]
+    fn an_empty_spool_has_no_records() {
+        assert!(sorted(Spool::new(0)).is_empty());
+    }
+}

@@ -1,0 +1,368 @@
+//! The `read` command from configuration to exit code: open, follow, build, diagnose, write.
+
+use crate::capture::filter::Filter;
+use crate::capture::open::{self, Input};
+use crate::capture::time::Resolution;
+use crate::capture::{Context, Timestamp};
+use crate::config::{Config, Vantage};
+use crate::decode::message::Key;
+use crate::decode::{Decoder, link};
+use crate::diagnose;
+use crate::error::{Error, ErrorKind, escape_text};
+use crate::expect::Inventory;
+use crate::expect::inventory::{Expect, Expected};
+use crate::pipeline::{self, Finished, Selection};
+use crate::report::build::{Counted, Legs, OpenedInput, build};
+use crate::report::output::{self, FileIdentity, Output};
+use crate::report::rows::{RowInput, Rows};
+use crate::report::{self, Layout, Ledger, Report, Writer};
+use crate::sources::{Leg, Sources};
+use crate::transact::pairs::Pairs;
+use crate::transact::{Settings, Tracker};
+use std::collections::HashSet;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the process says beside its report.
+pub trait Console {
+    /// One line for the operator.
+    fn line(&mut self, text: &str);
+}
+
+/// Standard error; nobody reading it is no reason to stop.
+pub struct StandardError;
+
+impl Console for StandardError {
+    fn line(&mut self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+}
+
+/// Runs `read` and returns the exit code. Set `interrupted` from a signal handler to end with what was read so far.
+pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
+    let inventory = Inventory::load(&config.expect)?;
+    let read = config.inputs.iter().chain(&config.expect);
+    let identities = FileIdentity::of_paths(read.map(std::path::PathBuf::as_path));
+    let output = output::prepare(config, &identities)?;
+    let (inputs, ranks, failed) = open_inputs(config, console)?;
+    if inputs.is_empty() {
+        // Every input was named on its own line already.
+        return Ok(failed.first().map_or(1, |(_, error)| error.exit_code()));
+    }
+    check_filter(config, &inputs, console)?;
+
+    let limits = &config.limits;
+    let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
+    let decoder = Decoder {
+        key: Key::random(),
+        ports: config.ports.clone(),
+        vlan_tags: limits.vlan_tags,
+        extension_headers: limits.extension_headers,
+    };
+    let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
+    let wants_rows = matches!(format.writer, Writer::Rows { .. });
+    let row_inputs = inputs.iter().map(row_input).collect();
+    let listed = (!inventory.is_empty()).then_some(&inventory);
+    let mut rows = Rows::new(row_inputs, listed, limits);
+    let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
+
+    let settings = Settings {
+        timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
+        at_server: config.vantage == Some(Vantage::Server),
+        rows: if wants_rows { config.rows } else { crate::config::Outcomes::of(&[]) },
+        limits,
+    };
+    let pairs = Pairs::new(&sources, Box::new(|address| judge(&inventory, address)));
+    let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|transaction| rows.push(transaction)));
+    let finished = follow(config, inputs, &ranks, &decoder, &mut tracker, interrupted)?;
+    let last = finished.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
+    tracker.finish(last);
+
+    let (counts, lost) = (tracker.counts.clone(), tracker.lost_state());
+    let mut tally = finished.tally;
+    tally.add(&tracker.tally);
+    let mut anomalies = tracker.anomalies();
+    drop(tracker);
+    if rows.without_detail > 0 {
+        anomalies.insert("messages_without_detail", rows.without_detail);
+    }
+    let legs = Legs::of(config, &sources);
+    let names: Vec<Vec<Option<Arc<str>>>> = finished.lanes.iter().map(|lane| lane.interfaces.clone()).collect();
+    let counted = Counted {
+        inputs: opened.into_iter().zip(finished.lanes).collect(),
+        failed: failed.iter().map(|(name, error)| (name.clone(), error.detail.clone())).collect(),
+        tally,
+        counts: &counts,
+        anomalies,
+        interrupted: finished.interrupted,
+    };
+    let mut report = build(config, counted, &sources, &legs, &inventory);
+    report.time_digits = rows.time_digits();
+    report.notes.extend(inventory.notes().iter().cloned());
+    report.findings = diagnose::diagnose(&report, &inventory, limits);
+
+    let written = write(config, format.writer, &mut report, rows, &legs, &names, output);
+    Ok(conclude(config, &report, &failed, lost, written, console))
+}
+
+/// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.
+fn judge(inventory: &Inventory, address: std::net::IpAddr) -> (bool, bool) {
+    match inventory.decide(address) {
+        _ if inventory.is_empty() => (false, false),
+        Expected::Listed(row) => (true, row.expect == Expect::Refuse),
+        Expected::Unlisted | Expected::Mixed => (false, true),
+    }
+}
+
+/// Inputs in the order of their first packets, the position of each in the arguments, and those that failed.
+type Opened = (Vec<Input>, Vec<usize>, Vec<(String, Error)>);
+
+/// Opens every input and puts them in order. An input that cannot be used is reported and left out; a directory is a
+/// usage error.
+fn open_inputs(config: &Config, console: &mut dyn Console) -> Result<Opened, Error> {
+    let mut opened: Vec<(usize, Input)> = Vec::new();
+    let mut failed = Vec::new();
+    let mut seen = HashSet::new();
+    for (rank, path) in config.inputs.iter().enumerate() {
+        match open::open(path, &config.limits) {
+            Ok(input) => {
+                if input.identity.is_some_and(|identity| !seen.insert(identity)) && !config.quiet {
+                    let name = escape_text(&input.name);
+                    console.line(&format!("warning: {name}: given more than once; its packets are counted each time"));
+                }
+                opened.push((rank, input));
+            }
+            Err(error) if error.kind == ErrorKind::Usage => return Err(error),
+            Err(error) => {
+                console.line(&error.to_string());
+                failed.push((path.to_string_lossy().into_owned(), error));
+            }
+        }
+    }
+    opened.sort_by_key(|(rank, input)| (input.first_time.unwrap_or(Timestamp(i64::MAX)), *rank));
+    let (ranks, inputs) = opened.into_iter().unzip();
+    Ok((inputs, ranks, failed))
+}
+
+/// Compiles the filter for the link types known so far, and warns when it hides translated packets.
+fn check_filter(config: &Config, inputs: &[Input], console: &mut dyn Console) -> Result<(), Error> {
+    let Some(expression) = &config.filter else { return Ok(()) };
+    let mut filter = Filter::new(expression);
+    for input in inputs {
+        let known = input.hint.interfaces.iter().map(|interface| interface.link_type);
+        for link_type in known.filter(|number| link::find(*number).is_some()) {
+            filter.check(link_type)?;
+        }
+    }
+    if Filter::names_a_host(expression) && !config.quiet {
+        console
+            .line("warning: --filter names a host or network: packets whose address was translated are hidden by it");
+    }
+    Ok(())
+}
+
+fn row_input(input: &Input) -> RowInput {
+    RowInput { name: escape_text(&input.name), time_digits: time_digits(&input.hint) }
+}
+
+fn opened_input(input: &Input) -> OpenedInput {
+    OpenedInput { name: input.name.clone(), format: input.reader.format.name(), compression: input.compression }
+}
+
+/// Digits of a second's fraction that the timestamps of an input carry: those of its finest interface.
+fn time_digits(context: &Context) -> usize {
+    let digits = |resolution: Resolution| match resolution {
+        Resolution::Multiply(1_000_000..) => 3,
+        Resolution::Multiply(1000..) => 6,
+        _ => 9,
+    };
+    context.interfaces.iter().map(|interface| digits(interface.resolution)).max().unwrap_or(6)
+}
+
+/// Runs the pipeline, with a progress bar when a person is watching.
+fn follow(
+    config: &Config,
+    inputs: Vec<Input>,
+    ranks: &[usize],
+    decoder: &Decoder,
+    tracker: &mut Tracker<'_>,
+    interrupted: &AtomicBool,
+) -> Result<Finished, Error> {
+    let selection = Selection { filter: config.filter.clone(), from: config.from, to: config.to };
+    let size: Option<u64> = inputs
+        .iter()
+        .map(|input| match &input.source {
+            open::Source::Plain { size, .. } => Some(*size),
+            open::Source::Stream(_) => None,
+        })
+        .sum();
+    let bar = progress_bar(config, size);
+    let shown = bar.clone();
+    let on_progress = Box::new(move |bytes| {
+        if let Some(bar) = &shown {
+            bar.set_position(bytes);
+        }
+    });
+    let block_bytes = config.limits.block_bytes;
+    let finished = pipeline::run(
+        inputs,
+        ranks,
+        decoder,
+        &selection,
+        tracker,
+        config.threads,
+        block_bytes,
+        interrupted,
+        on_progress,
+    );
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    finished
+}
+
+/// A bar on standard error, when that is a terminal and nobody asked for quiet.
+fn progress_bar(config: &Config, size: Option<u64>) -> Option<indicatif::ProgressBar> {
+    if config.quiet || !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let template = "{bar:30} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+    Some(match size {
+        Some(size) => {
+            indicatif::ProgressBar::new(size).with_style(indicatif::ProgressStyle::with_template(template).ok()?)
+        }
+        None => indicatif::ProgressBar::new_spinner(),
+    })
+}
+
+/// Writes the report; returns what went wrong with it.
+fn write(
+    config: &Config,
+    writer: Writer,
+    report: &mut Report,
+    rows: Rows<'_>,
+    legs: &Legs,
+    names: &[Vec<Option<Arc<str>>>],
+    mut output: Output,
+) -> Result<(), Error> {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let layout = Layout::of(config, output.is_terminal(), no_color);
+    match writer {
+        Writer::Report(write) => {
+            report.ledgers.outputs = Ledger { buckets: vec![("rows_made", 0), ("rows_written", 0)], closed: true };
+            // The output remembers its first error, which `finish` reports.
+            let _ = write(report, &layout, &mut output);
+        }
+        Writer::Rows { header, row } => {
+            let wanted = |leg| match leg {
+                Leg::Client => true,
+                Leg::Upstream => config.upstream || config.every_leg,
+                Leg::Other => config.every_leg,
+            };
+            let interface = |input: u32, number: u32| names.get(input as usize)?.get(number as usize)?.as_deref();
+            let mut line = Vec::new();
+            let mut written = 0u64;
+            header(&mut line);
+            let mut fine = output.write_all(&line).is_ok();
+            let made = rows.write(
+                |client, server| legs.leg(client, server),
+                wanted,
+                interface,
+                |text| {
+                    if fine {
+                        line.clear();
+                        row(text, &mut line);
+                        fine = output.write_all(&line).is_ok();
+                        written += u64::from(fine);
+                    }
+                },
+            )?;
+            let buckets = vec![("rows_made", made), ("rows_written", written)];
+            report.ledgers.outputs = Ledger { buckets, closed: made == written };
+        }
+    }
+    let finished = output.finish()?;
+    if finished.pipe_closed {
+        // Nobody wanted the rest.
+        report.ledgers.outputs.closed = true;
+    }
+    Ok(())
+}
+
+/// Says what is wrong, and makes the exit code: the most serious reason wins.
+fn conclude(
+    config: &Config,
+    report: &Report,
+    failed: &[(String, Error)],
+    lost: u64,
+    written: Result<(), Error>,
+    console: &mut dyn Console,
+) -> u8 {
+    let mut damaged = !failed.is_empty();
+    for input in report.inputs.iter().filter(|input| !input.format.is_empty()) {
+        for what in &input.damage {
+            damaged = true;
+            let error = Error::new(ErrorKind::Input, "E-IN-DAMAGED", &input.name, what);
+            console.line(&error.to_string());
+        }
+    }
+    let ledgers = &report.ledgers;
+    let open: Vec<&str> = [
+        ("packets", &ledgers.packets),
+        ("messages", &ledgers.messages),
+        ("matches", &ledgers.matches),
+        ("bytes", &ledgers.bytes),
+        ("outputs", &ledgers.outputs),
+    ]
+    .into_iter()
+    .filter(|(_, ledger)| !ledger.closed)
+    .map(|(name, _)| name)
+    .collect();
+    let unclosed = !open.is_empty() && written.is_ok();
+    if unclosed {
+        let what = format!("the ledger of {} does not close; do not rely on this report", open.join(" and "));
+        console.line(&Error::new(ErrorKind::Internal, "E-LEDGER", "dnsrefused", what).to_string());
+    }
+    if let Err(error) = &written {
+        console.line(&error.to_string());
+    }
+    let frames = report.totals.frames;
+    let unreadable_links = frames > 0
+        && ledgers.packets.get("not_opened") == frames
+        && ledgers.not_opened.keys().all(|kind| kind.starts_with("link type"));
+    if unreadable_links {
+        let kinds: Vec<&str> = ledgers.not_opened.keys().map(String::as_str).collect();
+        let name = report.inputs.first().map_or("", |input| &input.name);
+        let what = format!("{} is not supported; none of {frames} packets was opened", kinds.join(", "));
+        console.line(&Error::new(ErrorKind::CouldNotRun, "E-IN-LINK", name, what).to_string());
+    }
+    if lost > config.max_loss && !config.quiet {
+        console.line(&format!(
+            "warning: {lost} transactions or connections were given up because a table was full; counts of responses \
+             without a query may be too high"
+        ));
+    }
+    let severe = config.check.is_some_and(|least| report.findings.iter().any(|finding| finding.severity >= least));
+    match () {
+        () if unclosed => 7,
+        () if written.is_err() => written.err().map_or(5, |error| error.exit_code()),
+        () if unreadable_links => 1,
+        () if damaged => 3,
+        () if lost > config.max_loss => 4,
+        () if severe => 10,
+        () => 0,
+    }
+}
+
+/// Asks for a flag to be set by SIGINT, SIGTERM and SIGHUP; a second signal ends the process at once with 128 plus its
+/// number.
+pub fn on_signals(interrupted: &Arc<AtomicBool>) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(interrupted))?;
+        signal_hook::flag::register(signal, Arc::clone(interrupted))?;
+    }
+    interrupted.store(false, Ordering::Relaxed);
+    Ok(())
+}

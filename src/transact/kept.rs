@@ -1,0 +1,105 @@
+//! Bytes of queries, kept while their transactions are open: chains of fixed chunks from one pool ([`Kept`]).
+//!
+//! A query of ordinary length takes one or two chunks from the free list, so that keeping it costs a copy and no
+//! allocation.
+
+/// Payload bytes of a chunk; with its link it fills a cache line.
+const CHUNK: usize = 60;
+/// End of a chain.
+const END: u32 = u32::MAX;
+
+/// A pool of chunks.
+#[derive(Debug, Default)]
+pub struct Kept {
+    chunks: Vec<Chunk>,
+    free: Vec<u32>,
+}
+
+/// A piece of a kept message.
+#[derive(Debug, Clone, Copy)]
+struct Chunk {
+    bytes: [u8; CHUNK],
+    next: u32,
+}
+
+/// A kept message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptMessage {
+    first: u32,
+    len: u32,
+}
+
+impl KeptMessage {
+    /// Nothing kept.
+    pub const NONE: KeptMessage = KeptMessage { first: END, len: 0 };
+}
+
+impl Kept {
+    /// Copies `bytes` into the pool.
+    #[inline]
+    pub fn keep(&mut self, bytes: &[u8]) -> KeptMessage {
+        let mut message = KeptMessage { first: END, len: bytes.len() as u32 };
+        let mut previous = END;
+        for piece in bytes.chunks(CHUNK) {
+            let index = self.free.pop().unwrap_or_else(|| {
+                self.chunks.push(Chunk { bytes: [0; CHUNK], next: END });
+                self.chunks.len() as u32 - 1
+            });
+            let chunk = &mut self.chunks[index as usize];
+            chunk.bytes[..piece.len()].copy_from_slice(piece);
+            chunk.next = END;
+            match previous {
+                END => message.first = index,
+                previous => self.chunks[previous as usize].next = index,
+            }
+            previous = index;
+        }
+        message
+    }
+
+    /// Puts a kept message together in `out`.
+    pub fn read(&self, message: KeptMessage, out: &mut Vec<u8>) {
+        out.clear();
+        let (mut index, mut left) = (message.first, message.len as usize);
+        while index != END && left > 0 {
+            let chunk = &self.chunks[index as usize];
+            let piece = left.min(CHUNK);
+            out.extend_from_slice(&chunk.bytes[..piece]);
+            left -= piece;
+            index = chunk.next;
+        }
+    }
+
+    /// Gives the chunks of a message back.
+    #[inline]
+    pub fn release(&mut self, message: KeptMessage) {
+        let mut index = message.first;
+        while index != END {
+            self.free.push(index);
+            index = self.chunks[index as usize].next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_back_and_reuses() {
+        let mut kept = Kept::default();
+        let mut out = Vec::new();
+        for _ in 0..3 {
+            let messages: Vec<Vec<u8>> =
+                [0, 1, 59, 60, 61, 120, 300].iter().map(|len| (0..*len).map(|n| n as u8).collect()).collect();
+            let handles: Vec<KeptMessage> = messages.iter().map(|message| kept.keep(message)).collect();
+            for (handle, message) in handles.iter().zip(&messages) {
+                kept.read(*handle, &mut out);
+                assert_eq!(&out, message);
+            }
+            handles.into_iter().for_each(|handle| kept.release(handle));
+        }
+        assert_eq!(kept.chunks.len(), kept.free.len());
+        assert_eq!(kept.chunks.len(), 1 + 1 + 1 + 2 + 2 + 5);
+    }
+}

@@ -1,0 +1,774 @@
+//! Messages to transactions: [`Tracker`] takes decoded blocks in input order and decides what became of every query.
+//!
+//! Nothing here depends on how the input was cut into blocks: expiry is decided per transaction from the capture's
+//! timestamps, and every table is trimmed by counts of messages. A closed transaction goes into its source's row, into
+//! the totals and, when its outcome was asked for, as a [`Transaction`] to whoever writes rows.
+
+pub mod clock;
+pub mod flights;
+pub mod kept;
+pub mod pairs;
+
+use crate::capture::Timestamp;
+use crate::config::{Limits, Outcome, Outcomes, SKEW};
+use crate::decode::message::{self, Message, Question};
+use crate::decode::name::NameFault;
+use crate::decode::stream::{Place, StreamLimits, Streams};
+use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Point, Segment, Tally};
+use crate::sources::FrameRef;
+use clock::Clock;
+use flights::{Flights, Flow, QueryIs, ResponseIs, Sighting, State, Transport};
+use kept::KeptMessage;
+use pairs::Pairs;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+
+/// A closed transaction, or a response without a query.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    /// What happened.
+    pub outcome: Outcome,
+    /// Client to server.
+    pub ends: Ends,
+    /// Ports of client and server.
+    pub ports: (u16, u16),
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// Message identifier; `None` for a connection rejected before a query was seen.
+    pub id: Option<u16>,
+    /// The query, or for a rejected connection its first segment.
+    pub query: Option<Sighting>,
+    /// Bytes of the first query, at most `Limits::kept_message_bytes`.
+    pub query_bytes: &'a [u8],
+    /// The response, or the segment that ended the connection.
+    pub response: Option<Sighting>,
+    /// Bytes of the response.
+    pub response_bytes: &'a [u8],
+    /// Facts of the response.
+    pub message: Option<Message>,
+}
+
+/// Takes transactions whose outcome was asked for.
+pub type OnTransaction<'a> = Box<dyn FnMut(&Transaction<'_>) + Send + 'a>;
+
+/// Everything counted on the way; each count is in a ledger of the report.
+#[derive(Debug, Clone)]
+pub struct Counts {
+    /// Messages over UDP and TCP.
+    pub messages: [u64; 2],
+    /// Messages with QR 0 and QR 1.
+    pub queries_responses: [u64; 2],
+    /// Messages without a whole header.
+    pub header_incomplete: u64,
+    /// Messages whose question cannot be read, by `NameFault as usize`.
+    pub unreadable: [u64; NameFault::ALL.len()],
+    /// Responses by full response code.
+    pub rcodes: Vec<u64>,
+    /// Transactions (responses for `unsolicited`) by outcome.
+    pub outcomes: [u64; 7],
+    /// Refused transactions whose response had no question.
+    pub refused_restored: u64,
+    /// REFUSED responses without a query.
+    pub refused_unsolicited: u64,
+    /// Queries that found their response.
+    pub matched: u64,
+    /// Queries repeated while pending.
+    pub retransmitted: u64,
+    /// Queries seen again at another point.
+    pub query_copies: u64,
+    /// Queries without a response within the timeout.
+    pub timed_out: u64,
+    /// Queries given up because the table was full.
+    pub evicted: u64,
+    /// Queries that still waited when the capture ended.
+    pub open_at_end: u64,
+    /// Further messages of zone transfers.
+    pub continued: u64,
+    /// Responses after the timeout, within one further timeout.
+    pub late: u64,
+    /// Second responses.
+    pub duplicate: u64,
+    /// Responses seen again at another point.
+    pub response_copies: u64,
+    /// Responses without a query.
+    pub unsolicited: u64,
+    /// Responses with another question than the query.
+    pub mismatch: u64,
+    /// Messages followed by bytes that belong to no section.
+    pub trailing: u64,
+    /// Messages cut by the snapshot length, or torn by bytes the capture lost.
+    pub cut: u64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            messages: [0; 2],
+            queries_responses: [0; 2],
+            header_incomplete: 0,
+            unreadable: [0; NameFault::ALL.len()],
+            rcodes: vec![0; 4096],
+            outcomes: [0; 7],
+            refused_restored: 0,
+            refused_unsolicited: 0,
+            matched: 0,
+            retransmitted: 0,
+            query_copies: 0,
+            timed_out: 0,
+            evicted: 0,
+            open_at_end: 0,
+            continued: 0,
+            late: 0,
+            duplicate: 0,
+            response_copies: 0,
+            unsolicited: 0,
+            mismatch: 0,
+            trailing: 0,
+            cut: 0,
+        }
+    }
+}
+
+/// What the tracker needs to know; see `config::Config` for the meaning.
+pub struct Settings<'a> {
+    /// Nanoseconds without a response after which a query is unanswered.
+    pub timeout: i64,
+    /// The capture was taken at the server, as the operator says.
+    pub at_server: bool,
+    /// Outcomes handed to `on_transaction`.
+    pub rows: Outcomes,
+    /// Caps.
+    pub limits: &'a Limits,
+}
+
+/// A server's latest responses that left the capturing host, to two different sources: whether it answered *another*
+/// source since some time.
+#[derive(Debug, Default, Clone, Copy)]
+struct Answering {
+    latest: Option<(Timestamp, IpAddr)>,
+    latest_to_another: Option<Timestamp>,
+    /// A response of it was seen arriving: this is not its host.
+    arrives: bool,
+}
+
+/// Servers for which [`Answering`] is kept; for further ones silence is not claimed.
+const MAX_ANSWERING: usize = 16_384;
+
+/// A response that came before any query it could belong to; its query may be captured up to [`SKEW`] later.
+struct Early {
+    hash: u64,
+    flow: Flow,
+    message: Message,
+    seen: Sighting,
+    bytes: KeptMessage,
+}
+
+/// One message and where it was seen.
+struct Seen<'a> {
+    message: Message,
+    sighting: Sighting,
+    transport: Transport,
+    /// Client to server.
+    ends: Ends,
+    pair_hash: u64,
+    /// Ports of client and server.
+    ports: (u16, u16),
+    bytes: &'a [u8],
+    /// The TCP connection.
+    connection: Option<u32>,
+}
+
+/// Follows transactions through one time line of blocks.
+pub struct Tracker<'a> {
+    decoder: &'a Decoder,
+    settings: Settings<'a>,
+    clock: Clock,
+    pairs: Pairs<'a>,
+    flights: Flights,
+    streams: Streams,
+    early: VecDeque<Early>,
+    answering: HashMap<IpAddr, Answering>,
+    on_transaction: OnTransaction<'a>,
+    scratch: Vec<u8>,
+    /// What was counted.
+    pub counts: Counts,
+    /// Frames that ended here.
+    pub tally: Tally,
+}
+
+impl<'a> Tracker<'a> {
+    /// A tracker at the beginning of its time line.
+    pub fn new(
+        decoder: &'a Decoder,
+        settings: Settings<'a>,
+        pairs: Pairs<'a>,
+        on_transaction: OnTransaction<'a>,
+    ) -> Self {
+        let limits = settings.limits;
+        Self {
+            decoder,
+            clock: Clock::default(),
+            pairs,
+            flights: Flights::new(settings.timeout, limits.answered_memory),
+            streams: Streams::new(StreamLimits {
+                connections: limits.tcp_connections,
+                stream_bytes: limits.tcp_stream_bytes,
+                total_bytes: limits.tcp_total_bytes,
+                idle: limits.tcp_idle,
+            }),
+            early: VecDeque::new(),
+            answering: HashMap::new(),
+            on_transaction,
+            scratch: Vec::new(),
+            counts: Counts::default(),
+            tally: Tally::default(),
+            settings,
+        }
+    }
+
+    /// Takes the entries of a block, or a run of them. `data` is the block's bytes, `first_frame` the number (from 1) of
+    /// the block's first frame in its input.
+    pub fn take(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
+        for entry in entries {
+            // A packet without a time (simple packet blocks) is taken to come at the time of the one before it.
+            let timed = if entry.time == Timestamp::UNKNOWN {
+                &Entry { time: self.clock.now().unwrap_or_default(), ..*entry }
+            } else {
+                entry
+            };
+            let entry = timed;
+            let payload = &data[entry.offset as usize..(entry.offset + entry.len) as usize];
+            let frame = FrameRef { input, frame: first_frame + u64::from(entry.frame) };
+            match &entry.body {
+                Body::Datagram(datagram) => self.datagram(entry, frame, datagram, payload),
+                Body::Segment(segment) => self.segment(entry, frame, segment, payload),
+                Body::Fragment { .. } => self.tally.count(crate::decode::Bucket::FragmentIncomplete),
+            }
+        }
+    }
+
+    /// A UDP datagram on a DNS port.
+    #[inline]
+    fn datagram(&mut self, entry: &Entry, frame: FrameRef, datagram: &Datagram, payload: &[u8]) {
+        self.tally.count(crate::decode::Bucket::UdpDns);
+        self.counts.messages[Transport::Udp as usize] += 1;
+        let Some(message) = datagram.message else {
+            self.counts.header_incomplete += 1;
+            return;
+        };
+        let (ends, ports) = if message.is_response() {
+            (entry.ends.reversed(), (datagram.destination_port, datagram.source_port))
+        } else {
+            (entry.ends, (datagram.source_port, datagram.destination_port))
+        };
+        self.message(&Seen {
+            message,
+            sighting: Sighting {
+                time: entry.time,
+                frame,
+                point: entry.point,
+                ip_id: datagram.ip_id,
+                payload_hash: datagram.payload_hash,
+            },
+            transport: Transport::Udp,
+            ends,
+            pair_hash: datagram.pair_hash,
+            ports,
+            bytes: payload,
+            connection: None,
+        });
+    }
+
+    /// A TCP segment on a DNS port: the messages it completes, and the end of the connection.
+    fn segment(&mut self, entry: &Entry, frame: FrameRef, segment: &Segment, payload: &[u8]) {
+        let decoder = self.decoder;
+        let connection = self.streams.push(
+            &decoder.key,
+            entry.time,
+            (frame.input, frame.frame),
+            entry.ends,
+            segment,
+            payload,
+            |port| decoder.ports.contains(&port),
+            &mut self.tally,
+        );
+        self.take_forgotten();
+        // Taken out while the messages are worked on, and put back so that their memory is used again.
+        let mut found = std::mem::take(&mut self.streams.found);
+        let scratch = std::mem::take(&mut self.streams.scratch);
+        for found in found.drain(..) {
+            let bytes = match found.place {
+                Place::Segment(range) => &payload[range],
+                Place::Scratch(range) => &scratch[range],
+            };
+            self.counts.messages[Transport::Tcp as usize] += 1;
+            let Some(message) = message::read(bytes, found.cut, &decoder.key) else {
+                self.counts.header_incomplete += 1;
+                continue;
+            };
+            let response = message.is_response();
+            let ends = if response { entry.ends.reversed() } else { entry.ends };
+            let (source, destination) = (segment.source_port, segment.destination_port);
+            self.message(&Seen {
+                message,
+                sighting: Sighting {
+                    time: entry.time,
+                    frame,
+                    point: entry.point,
+                    // Copies of segments are recognised by their sequence numbers.
+                    ip_id: 0,
+                    payload_hash: decoder.key.bytes(bytes) as u32,
+                },
+                transport: Transport::Tcp,
+                ends,
+                pair_hash: ends.hash(&decoder.key),
+                ports: if response { (destination, source) } else { (source, destination) },
+                bytes,
+                connection: Some(connection),
+            });
+        }
+        self.streams.found = found;
+        self.streams.scratch = scratch;
+        let open = self.streams.connection(connection);
+        if let Some((time, input, number)) = open.rejected
+            && !open.waiting.is_empty()
+        {
+            let ended = ending(time, input, number, entry.point);
+            for token in std::mem::take(&mut open.waiting) {
+                self.flights.reject(token, ended);
+            }
+        }
+    }
+
+    /// Counts a message and finds what it belongs to.
+    fn message(&mut self, seen: &Seen<'_>) {
+        let message = &seen.message;
+        let response = message.is_response();
+        self.counts.queries_responses[usize::from(response)] += 1;
+        self.counts.trailing += u64::from(message.trailing);
+        self.counts.cut += u64::from(message.cut);
+        if let Question::Unreadable(fault) = message.question {
+            self.counts.unreadable[fault as usize] += 1;
+        }
+        let now = self.clock.advance(seen.sighting.time);
+        self.expire(now);
+        let pair = self.pairs.intern(seen.ends, seen.pair_hash);
+        let flow = Flow {
+            pair,
+            client_port: seen.ports.0,
+            server_port: seen.ports.1,
+            id: message.id,
+            transport: seen.transport,
+        };
+        let hash = self.flow_hash(seen.pair_hash, &flow);
+        self.pairs.change(pair).delta.seen(seen.sighting.time);
+        if response {
+            self.counts.rcodes[usize::from(message.rcode) & 0xfff] += 1;
+            self.response(hash, flow, seen);
+            let pair = self.pairs.change(pair);
+            pair.last_response = pair.last_response.max(seen.sighting.time);
+        } else {
+            self.query(hash, flow, seen);
+        }
+        self.pairs.fold_if_due();
+    }
+
+    #[inline]
+    fn flow_hash(&self, pair_hash: u64, flow: &Flow) -> u64 {
+        let rest = u64::from(flow.client_port) << 48
+            | u64::from(flow.server_port) << 32
+            | u64::from(flow.id) << 8
+            | flow.transport as u64;
+        self.decoder.key.numbers(&[pair_hash ^ rest.rotate_left(17), rest])
+    }
+
+    #[inline]
+    fn query(&mut self, hash: u64, flow: Flow, seen: &Seen<'_>) {
+        self.pairs.change(flow.pair).delta.queries += 1;
+        match self.flights.query(hash, &flow, &seen.message, &seen.sighting) {
+            QueryIs::Copy => self.counts.query_copies += 1,
+            QueryIs::Retransmission => self.counts.retransmitted += 1,
+            QueryIs::New => self.open(hash, flow, seen),
+        }
+    }
+
+    #[inline]
+    fn open(&mut self, hash: u64, flow: Flow, seen: &Seen<'_>) {
+        if let Some(crowded) = self.flights.crowded {
+            self.evict(crowded);
+        }
+        if self.flights.pending() >= self.settings.limits.in_flight
+            && let Some(oldest) = self.flights.oldest()
+        {
+            self.evict(oldest);
+        }
+        let bytes = &seen.bytes[..seen.bytes.len().min(self.settings.limits.kept_message_bytes)];
+        let kept = self.flights.kept.keep(bytes);
+        self.pairs.refer(flow.pair);
+        let delta = &mut self.pairs.change(flow.pair).delta;
+        match flow.transport {
+            Transport::Udp => delta.udp += 1,
+            Transport::Tcp => delta.tcp += 1,
+        }
+        let slot = self.flights.open(hash, flow, &seen.message, seen.sighting, kept);
+        if let Some(connection) = seen.connection {
+            let token = self.flights.token(slot);
+            let connection = self.streams.connection(connection);
+            connection.asked = true;
+            if !connection.server_data {
+                connection.waiting.push(token);
+            }
+        }
+        if !self.early.is_empty() {
+            self.match_early(hash, slot);
+        }
+    }
+
+    #[inline]
+    fn response(&mut self, hash: u64, flow: Flow, seen: &Seen<'_>) {
+        match self.flights.response(hash, &flow, &seen.message, &seen.sighting) {
+            ResponseIs::Match(slot) => self.matched(slot, &seen.message, seen.sighting, seen.bytes),
+            ResponseIs::Continued => self.counts.continued += 1,
+            ResponseIs::Copy => self.counts.response_copies += 1,
+            ResponseIs::Duplicate => self.counts.duplicate += 1,
+            ResponseIs::Late => self.counts.late += 1,
+            ResponseIs::Mismatch => self.counts.mismatch += 1,
+            ResponseIs::Unsolicited => {
+                let copy = self.early.iter().any(|early| early.flow == flow && early.seen.is_copied_by(&seen.sighting));
+                if copy {
+                    self.counts.response_copies += 1;
+                    return;
+                }
+                let limit = self.settings.limits.kept_message_bytes;
+                let bytes = self.flights.kept.keep(&seen.bytes[..seen.bytes.len().min(limit)]);
+                self.pairs.refer(flow.pair);
+                let early = Early { hash, flow, message: seen.message, seen: seen.sighting, bytes };
+                self.early.push_back(early);
+            }
+        }
+        self.note_answering(flow.pair, &seen.sighting);
+    }
+
+    /// A pending transaction has its response.
+    fn matched(&mut self, index: u32, message: &Message, seen: Sighting, bytes: &[u8]) {
+        self.counts.matched += 1;
+        let slot = self.flights.slot(index);
+        let (pair, query_time, unnamed) = (slot.flow.pair, slot.query.time, slot.question != Question::Absent);
+        let outcome = outcome_of(message);
+        if outcome == Outcome::Refused && message.question == Question::Absent && unnamed {
+            self.counts.refused_restored += 1;
+        }
+        self.counts.outcomes[outcome as usize] += 1;
+        let limit = self.settings.limits.finding_frames;
+        let changed = self.pairs.change(pair);
+        let delta = &mut changed.delta;
+        delta.outcomes[outcome as usize] += 1;
+        match outcome {
+            Outcome::Answered => {
+                delta.answered_first =
+                    delta.answered_first.map_or(Some(query_time), |first| Some(first.min(query_time)));
+                delta.answered_last = delta.answered_last.max(Some(query_time));
+                if changed.answers_wanted && delta.answered_frames.len() < limit {
+                    delta.answered_frames.push(seen.frame);
+                }
+            }
+            _ => {
+                delta.refused_first = delta.refused_first.map_or(Some(query_time), |first| Some(first.min(query_time)));
+                delta.refused_last = delta.refused_last.max(Some(query_time));
+                if delta.refused_frames.len() < limit {
+                    delta.refused_frames.push(seen.frame);
+                }
+            }
+        }
+        if self.settings.rows.has(outcome) {
+            self.report(index, outcome, Some((seen, *message, bytes)));
+        }
+        let pairs = &mut self.pairs;
+        self.flights.close(index, State::Answered, Some(seen), |pair| pairs.release(pair));
+    }
+
+    /// Matches a query just opened with a response that was captured shortly before it.
+    fn match_early(&mut self, hash: u64, slot: u32) {
+        let (flow, opcode, question, time) = {
+            let slot = self.flights.slot(slot);
+            (slot.flow, slot.opcode, slot.question, slot.query.time)
+        };
+        let position = self.early.iter().position(|early| {
+            early.hash == hash
+                && early.flow == flow
+                && early.message.opcode() == opcode
+                && question.fits(early.message.question)
+                && time.0.saturating_sub(early.seen.time.0) <= SKEW
+        });
+        let Some(early) = position.and_then(|position| self.early.remove(position)) else { return };
+        let mut bytes = std::mem::take(&mut self.scratch);
+        self.flights.kept.read(early.bytes, &mut bytes);
+        self.flights.kept.release(early.bytes);
+        self.pairs.release(flow.pair);
+        self.matched(slot, &early.message, early.seen, &bytes);
+        self.scratch = bytes;
+    }
+
+    /// Closes what is due at the capture's time `now`.
+    #[inline]
+    fn expire(&mut self, now: Timestamp) {
+        while let Some(early) = self.early.front()
+            && now.0.saturating_sub(early.seen.time.0) > SKEW
+        {
+            self.unsolicited();
+        }
+        while let Some(due) = self.flights.due(now) {
+            self.counts.timed_out += 1;
+            self.unanswered(due, true);
+        }
+    }
+
+    /// The oldest early response has no query.
+    fn unsolicited(&mut self) {
+        let Some(early) = self.early.pop_front() else { return };
+        self.counts.unsolicited += 1;
+        self.counts.outcomes[Outcome::Unsolicited as usize] += 1;
+        let limit = self.settings.limits.finding_frames;
+        let pair = self.pairs.change(early.flow.pair);
+        let delta = &mut pair.delta;
+        delta.outcomes[Outcome::Unsolicited as usize] += 1;
+        if early.message.is_refused() {
+            self.counts.refused_unsolicited += 1;
+            delta.refused_unsolicited += 1;
+            delta.refused_first =
+                delta.refused_first.map_or(Some(early.seen.time), |first| Some(first.min(early.seen.time)));
+            delta.refused_last = delta.refused_last.max(Some(early.seen.time));
+            if delta.refused_frames.len() < limit {
+                delta.refused_frames.push(early.seen.frame);
+            }
+        }
+        if self.settings.rows.has(Outcome::Unsolicited) {
+            self.flights.kept.read(early.bytes, &mut self.scratch);
+            (self.on_transaction)(&Transaction {
+                outcome: Outcome::Unsolicited,
+                ends: self.pairs.get(early.flow.pair).ends,
+                ports: (early.flow.client_port, early.flow.server_port),
+                transport: early.flow.transport,
+                id: Some(early.flow.id),
+                query: None,
+                query_bytes: &[],
+                response: Some(early.seen),
+                response_bytes: &self.scratch,
+                message: Some(early.message),
+            });
+        }
+        self.flights.kept.release(early.bytes);
+        // The reference taken for the early response is now the slot's.
+        self.flights.remember_orphan(early.hash, early.flow, &early.message, early.seen);
+        let pairs = &mut self.pairs;
+        self.flights.trim(|pair| pairs.release(pair));
+    }
+
+    /// A pending transaction gets no response: decides whether that is silence, and closes it.
+    fn unanswered(&mut self, index: u32, waited: bool) {
+        let slot = self.flights.slot(index);
+        let (pair, asked, rejected, response) = (slot.flow.pair, slot.query.time, slot.rejected, slot.response);
+        let outcome = if rejected {
+            Outcome::TcpRejected
+        } else if waited && self.is_silence(pair, asked) {
+            Outcome::Silent
+        } else {
+            Outcome::Unanswered
+        };
+        self.counts.outcomes[outcome as usize] += 1;
+        self.pairs.change(pair).delta.outcomes[outcome as usize] += 1;
+        if self.settings.rows.has(outcome) {
+            let none = Message {
+                id: 0,
+                flags: 0,
+                rcode: 0,
+                question: Question::Absent,
+                policy_error: false,
+                transfer: false,
+                trailing: false,
+                cut: false,
+            };
+            let ended = rejected.then_some((response, none, &[][..]));
+            self.report(index, outcome, ended);
+        }
+        let pairs = &mut self.pairs;
+        self.flights.close(index, State::TimedOut, rejected.then_some(response), |pair| pairs.release(pair));
+    }
+
+    /// Gives up a transaction because a table is full.
+    fn evict(&mut self, index: u32) {
+        let slot = self.flights.slot(index);
+        let pair = slot.flow.pair;
+        if slot.state == State::Pending {
+            self.counts.evicted += 1;
+            let outcome = if slot.rejected { Outcome::TcpRejected } else { Outcome::Unanswered };
+            self.counts.outcomes[outcome as usize] += 1;
+            self.pairs.change(pair).delta.outcomes[outcome as usize] += 1;
+            if self.settings.rows.has(outcome) {
+                self.report(index, outcome, None);
+            }
+        }
+        self.flights.evict(index);
+        self.pairs.release(pair);
+    }
+
+    /// True when the capture was taken at the server, the server answered another source between the query and its
+    /// timeout, and this source got nothing in that time.
+    fn is_silence(&self, pair: u32, asked: Timestamp) -> bool {
+        let pair = self.pairs.get(pair);
+        let Some(answering) = self.answering.get(&pair.ends.destination()) else { return false };
+        let source = pair.ends.source();
+        let to_another = match answering.latest {
+            Some((time, to)) if to != source => Some(time),
+            _ => answering.latest_to_another,
+        };
+        let at_server = self.settings.at_server || !answering.arrives;
+        at_server && to_another.is_some_and(|time| time >= asked) && pair.last_response < asked
+    }
+
+    /// Notes a response that leaves the server's host (or any response, when the capture is the server's).
+    #[inline]
+    fn note_answering(&mut self, pair: u32, seen: &Sighting) {
+        let leaves = match seen.point.direction {
+            crate::capture::Direction::Out => true,
+            crate::capture::Direction::In => false,
+            crate::capture::Direction::Unknown if self.settings.at_server => true,
+            crate::capture::Direction::Unknown => return,
+        };
+        let ends = self.pairs.get(pair).ends;
+        let full = self.answering.len() >= MAX_ANSWERING;
+        let server = ends.destination();
+        if full && !self.answering.contains_key(&server) {
+            return;
+        }
+        let answering = self.answering.entry(server).or_default();
+        if !leaves && !self.settings.at_server {
+            answering.arrives = true;
+            return;
+        }
+        let source = ends.source();
+        match answering.latest {
+            Some((time, to)) if to != source => {
+                answering.latest_to_another = answering.latest_to_another.max(Some(time));
+                answering.latest = Some((seen.time.max(time), source));
+            }
+            Some((time, _)) => answering.latest = Some((seen.time.max(time), source)),
+            None => answering.latest = Some((seen.time, source)),
+        }
+    }
+
+    /// Hands a transaction out.
+    fn report(&mut self, index: u32, outcome: Outcome, response: Option<(Sighting, Message, &[u8])>) {
+        let mut query_bytes = Vec::new();
+        let slot = self.flights.slot(index);
+        self.flights.kept.read(slot.kept, &mut query_bytes);
+        let has_message = response.as_ref().is_some_and(|(_, _, bytes)| !bytes.is_empty());
+        (self.on_transaction)(&Transaction {
+            outcome,
+            ends: self.pairs.get(slot.flow.pair).ends,
+            ports: (slot.flow.client_port, slot.flow.server_port),
+            transport: slot.flow.transport,
+            id: Some(slot.flow.id),
+            query: Some(slot.query),
+            query_bytes: &query_bytes,
+            response: response.as_ref().map(|(seen, _, _)| *seen),
+            response_bytes: response.as_ref().map_or(&[], |(_, _, bytes)| bytes),
+            message: response.filter(|_| has_message).map(|(_, message, _)| message),
+        });
+    }
+
+    /// Connections that the server ended before anybody asked on them.
+    fn take_forgotten(&mut self) {
+        while let Some(connection) = self.streams.forgotten.pop() {
+            let Some((time, input, number)) = connection.rejected else { continue };
+            let ends = connection.client_ends();
+            let (first_time, first_input, first_frame) = connection.first;
+            let pair = self.pairs.intern(ends, ends.hash(&self.decoder.key));
+            self.counts.outcomes[Outcome::TcpRejected as usize] += 1;
+            let limit = self.settings.limits.finding_frames;
+            let delta = &mut self.pairs.change(pair).delta;
+            delta.seen(first_time);
+            delta.tcp += 1;
+            delta.outcomes[Outcome::TcpRejected as usize] += 1;
+            if delta.refused_frames.len() < limit {
+                delta.refused_frames.push(FrameRef { input, frame: number });
+            }
+            if self.settings.rows.has(Outcome::TcpRejected) {
+                (self.on_transaction)(&Transaction {
+                    outcome: Outcome::TcpRejected,
+                    ends,
+                    ports: connection.client_ports(),
+                    transport: Transport::Tcp,
+                    id: None,
+                    query: Some(ending(first_time, first_input, first_frame, Point::default())),
+                    query_bytes: &[],
+                    response: Some(ending(time, input, number, Point::default())),
+                    response_bytes: &[],
+                    message: None,
+                });
+            }
+        }
+    }
+
+    /// The time line ends; `last` is the latest time of any frame.
+    pub fn finish(&mut self, last: Option<Timestamp>) {
+        self.streams.finish(&mut self.tally);
+        self.take_forgotten();
+        while !self.early.is_empty() {
+            self.unsolicited();
+        }
+        let now = self.clock.now().max(last.filter(|last| {
+            // A single packet's leap is no more believed here than on the way.
+            self.clock.now().is_none_or(|now| last.0.saturating_sub(now.0) <= crate::config::CLOCK_JUMP)
+        }));
+        while let Some(oldest) = self.flights.oldest() {
+            let asked = self.flights.slot(oldest).query.time;
+            let waited = now.is_some_and(|now| now.0.saturating_sub(asked.0) > self.settings.timeout);
+            if waited {
+                self.counts.timed_out += 1;
+            } else {
+                self.counts.open_at_end += 1;
+            }
+            self.unanswered(oldest, waited);
+        }
+        self.pairs.fold();
+    }
+
+    /// Odd things counted on the way, by name.
+    pub fn anomalies(&self) -> BTreeMap<&'static str, u64> {
+        [
+            ("clock_steps", self.clock.steps),
+            ("tcp_conflicting_bytes", self.streams.conflicts),
+            ("tcp_zero_length_messages", self.streams.zero_length),
+            ("tcp_holes", self.streams.holes),
+            ("tcp_connections_evicted", self.streams.evicted),
+            ("trailing_bytes", self.counts.trailing),
+            ("cut_messages", self.counts.cut),
+            ("late_forgotten_early", self.flights.forgotten_early),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .collect()
+    }
+
+    /// State given up because a table was full: queries and connections that were still open.
+    pub fn lost_state(&self) -> u64 {
+        self.counts.evicted + self.streams.evicted + self.tally.buckets[crate::decode::Bucket::FragmentEvicted as usize]
+    }
+}
+
+/// A segment that ended or opened a connection, as a sighting.
+fn ending(time: Timestamp, input: u32, frame: u64, point: Point) -> Sighting {
+    Sighting { time, frame: FrameRef { input, frame }, point, ip_id: 0, payload_hash: 0 }
+}
+
+/// What a response makes of its transaction.
+fn outcome_of(message: &Message) -> Outcome {
+    if message.is_refused() {
+        Outcome::Refused
+    } else if message.is_denied() {
+        Outcome::Denied
+    } else {
+        Outcome::Answered
+    }
+}
