@@ -277,8 +277,17 @@ prefix,name,kind,expect
         let found = findings(INVENTORY, vec![office.clone(), v6("2001:db8::9"), refused("192.0.2.45", 3)]);
         assert_eq!(found[0].severity, Severity::Critical);
         assert!(found[0].says.contains("may arrive as 192.0.2.45; "), "{}", found[0].says);
-        let found = findings("10.20.0.0/16\n2001:db8:21::/48\n", vec![office, refused("192.0.2.45", 3)]);
+        let found = findings("10.20.0.0/16\n2001:db8:21::/48\n", vec![office.clone(), refused("192.0.2.45", 3)]);
         assert!(found[0].says.contains("clients of 2001:db8:21::/48 may arrive as 192.0.2.45; "), "{}", found[0].says);
+        // Both families of one network are missing where only one of them was captured.
+        let both = "10.20.0.0/16\n10.21.0.0/16\n2001:db8:20::/48\n2001:db8:21::/48\n";
+        let found = findings(both, vec![office.clone(), refused("192.0.2.45", 3)]);
+        assert_eq!(
+            (found[0].severity, found[0].subject.prefixes.as_slice()),
+            (Severity::Critical, ["10.21.0.0/16".to_owned()].as_slice())
+        );
+        let found = findings(both, vec![office, v6("2001:db8::9"), answered("2001:db8:20::1", 1)]);
+        assert_eq!(found[0].subject.prefixes, ["2001:db8:21::/48"]);
     }
 
     #[test]
@@ -441,8 +450,8 @@ prefix,name,kind,expect
         assert_eq!(kinds(&found), [("expected-never-seen", "info", "observed")]);
         assert_eq!(
             found[0].says,
-            "No DNS traffic from 1 of 3 expected prefixes, 10.21.0.0/16 (vpn, expect.csv:3), in 900 frames from \
-             2025-12-31T09:04:10Z to 2025-12-31T09:04:40Z. This is about this capture only; whether it \
+            "No DNS traffic of 1 of 3 expected prefixes in 900 frames from 2025-12-31T09:04:10Z to \
+             2025-12-31T09:04:40Z: 10.21.0.0/16 (vpn, expect.csv:3). This is about this capture only; whether it \
              lost packets is not recorded."
         );
         assert_eq!(found[0].subject.server, Some(SERVER.parse().unwrap()));

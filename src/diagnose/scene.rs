@@ -169,7 +169,8 @@ impl<'a> Scene<'a> {
     /// What was looked at: frames and times.
     pub fn window(&self) -> String {
         let totals = &self.report.totals;
-        let show = |time: Timestamp| time.to_rfc3339(0);
+        let seconds_tell = totals.first.map(|time| time.to_rfc3339(0)) != totals.last.map(|time| time.to_rfc3339(0));
+        let show = |time: Timestamp| time.to_rfc3339(if seconds_tell { 0 } else { 3 });
         let mut text = match totals.frames {
             1 => "1 frame".to_owned(),
             frames => format!("{frames} frames"),

@@ -33,13 +33,17 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
     match candidates {
         Candidates::One(row) => {
             let prefix = show_prefix(row.prefix);
-            let possible: Vec<&Client<'_>> = group.iter().filter(|client| may_arrive_as(row, client)).collect();
+            let mut possible: Vec<&Client<'_>> = group.iter().filter(|client| same_family(row, client)).collect();
+            if possible.is_empty() {
+                possible = group.iter().collect();
+            }
+            let family = if possible[0].line.source.addr().is_ipv4() { "IPv4" } else { "IPv6" };
             let (who, whom) = match possible.as_slice() {
                 [only] => (show_prefix(only.line.source), show_prefix(only.line.source)),
                 some if some.len() == group.len() => {
                     ("one or more of these sources".to_owned(), "these addresses".to_owned())
                 }
-                some => (format!("one or more of the {} IPv4 sources", some.len()), "these addresses".to_owned()),
+                some => (format!("one or more of the {} {family} sources", some.len()), "these addresses".to_owned()),
             };
             finding.severity = Severity::Critical;
             finding.grade = Grade::Inferred;
@@ -138,16 +142,26 @@ enum Candidates<'a> {
 }
 
 /// The expected prefixes of clients that were not seen. One that may have been seen is a candidate all the same, but is
-/// never named.
+/// never named. Translation between the families is the exception: a prefix of the sources' own family goes first.
 fn candidates<'a>(scene: &Scene<'a>, group: &[Client<'_>]) -> Candidates<'a> {
-    let possible = |row: &&Row| row.kind != Kind::Server && group.iter().any(|client| may_arrive_as(row, client));
-    let absent: Vec<&Row> = scene.lines(Presence::Absent).filter(possible).collect();
-    let unknown = scene.lines(Presence::Unknown).filter(possible).count();
-    match (absent.as_slice(), unknown) {
-        ([], 0) => Candidates::None,
-        ([row], 0) => Candidates::One(row),
-        (absent, unknown) => Candidates::Several(absent.len() + unknown),
+    let of = |presence: Presence, possible: fn(&Row, &Client<'_>) -> bool| -> Vec<&'a Row> {
+        let clients = scene.lines(presence).filter(|row| row.kind != Kind::Server);
+        clients.filter(|row| group.iter().any(|client| possible(row, client))).collect()
+    };
+    for possible in [same_family, may_arrive_as] {
+        let (absent, unknown) = (of(Presence::Absent, possible), of(Presence::Unknown, possible).len());
+        match (absent.as_slice(), unknown) {
+            ([], 0) => {}
+            ([row], 0) => return Candidates::One(row),
+            (absent, unknown) => return Candidates::Several(absent.len() + unknown),
+        }
     }
+    Candidates::None
+}
+
+/// True when a prefix and a source are both IPv4 or both IPv6.
+fn same_family(row: &Row, client: &Client<'_>) -> bool {
+    row.prefix.addr().is_ipv6() == client.line.source.addr().is_ipv6()
 }
 
 /// True unless the address family rules it out: IPv6 clients also arrive as IPv4 (NAT64), IPv4 clients not as IPv6.
