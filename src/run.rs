@@ -17,7 +17,7 @@ use crate::report::output::{self, FileIdentity, Output};
 use crate::report::rows::{RowInput, Rows};
 use crate::report::{self, Layout, Ledger, Report, Writer};
 use crate::sources::{Leg, Sources};
-use crate::transact::pairs::Pairs;
+use crate::transact::pairs::{Judged, Pairs};
 use crate::transact::{Settings, Tracker};
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
@@ -69,6 +69,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 
     let settings = Settings {
         timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
+        answers_may_be_wanted: !inventory.is_empty(),
         at_server: config.vantage == Some(Vantage::Server),
         rows: if wants_rows { config.rows } else { crate::config::Outcomes::of(&[]) },
         limits,
@@ -107,11 +108,11 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 }
 
 /// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.
-fn judge(inventory: &Inventory, address: std::net::IpAddr) -> (bool, bool) {
+fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
     match inventory.decide(address) {
-        _ if inventory.is_empty() => (false, false),
-        Expected::Listed(row) => (true, row.expect == Expect::Refuse),
-        Expected::Unlisted | Expected::Mixed => (false, true),
+        _ if inventory.is_empty() => Judged::default(),
+        Expected::Listed(row) => Judged { listed: true, answers_wanted: row.expect == Expect::Refuse },
+        Expected::Unlisted | Expected::Mixed => Judged { listed: false, answers_wanted: true },
     }
 }
 

@@ -22,26 +22,31 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Source and destination of a packet. IPv4 and IPv6 never compare equal, also not as IPv4-mapped addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ends {
+    // Halves rather than u128, whose alignment would cost 8 bytes in everything that holds one.
+    source: [u64; 2],
+    destination: [u64; 2],
     v6: bool,
-    source: u128,
-    destination: u128,
+}
+
+/// An address as two halves, the low one holding an IPv4 address.
+#[inline]
+fn halves(octets: [u8; 16]) -> [u64; 2] {
+    let bits = u128::from_be_bytes(octets);
+    [(bits >> 64) as u64, bits as u64]
 }
 
 impl Ends {
     /// Of an IPv4 packet.
     #[inline]
     pub fn v4(source: [u8; 4], destination: [u8; 4]) -> Self {
-        Self {
-            v6: false,
-            source: u128::from(u32::from_be_bytes(source)),
-            destination: u128::from(u32::from_be_bytes(destination)),
-        }
+        let low = |octets| [0, u64::from(u32::from_be_bytes(octets))];
+        Self { v6: false, source: low(source), destination: low(destination) }
     }
 
     /// Of an IPv6 packet.
     #[inline]
     pub fn v6(source: [u8; 16], destination: [u8; 16]) -> Self {
-        Self { v6: true, source: u128::from_be_bytes(source), destination: u128::from_be_bytes(destination) }
+        Self { v6: true, source: halves(source), destination: halves(destination) }
     }
 
     /// The other direction.
@@ -61,20 +66,21 @@ impl Ends {
         self.address(self.destination)
     }
 
-    fn address(self, bits: u128) -> IpAddr {
-        if self.v6 { IpAddr::V6(Ipv6Addr::from(bits)) } else { IpAddr::V4(Ipv4Addr::from(bits as u32)) }
+    fn address(self, [high, low]: [u64; 2]) -> IpAddr {
+        if self.v6 {
+            IpAddr::V6(Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)))
+        } else {
+            IpAddr::V4(Ipv4Addr::from(low as u32))
+        }
     }
 
     /// A keyed hash of both ends in this direction.
     #[inline]
     pub fn hash(self, key: &Key) -> u64 {
         if self.v6 {
-            let halves = |bits: u128| [(bits >> 64) as u64, bits as u64];
-            let [a, b] = halves(self.source);
-            let [c, d] = halves(self.destination);
-            key.numbers(&[a, b, c, d])
+            key.numbers(&[self.source[0], self.source[1], self.destination[0], self.destination[1]])
         } else {
-            key.numbers(&[(self.source as u64) << 32 | self.destination as u64])
+            key.numbers(&[self.source[1] << 32 | self.destination[1]])
         }
     }
 }
@@ -94,15 +100,43 @@ impl Default for Interface {
     }
 }
 
-/// Where in a capture a packet was seen: the same packet may pass several points.
+/// Where in a capture a packet was seen: the same packet may pass several points. Packed into 64 bits, because every
+/// message carries one and they are compared far more often than read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Point {
+pub struct Point(u64);
+
+impl Point {
+    /// Packs interface, VLAN identifiers (outermost first, 0 when absent) and direction.
+    #[inline]
+    pub fn new(interface: Interface, vlans: [u16; 2], direction: Direction) -> Self {
+        let (host, number) = match interface {
+            Interface::Section(number) => (0, number),
+            Interface::Host(index) => (1, index),
+        };
+        let vlans = u64::from(vlans[0] & 0xfff) << 12 | u64::from(vlans[1] & 0xfff);
+        Self(u64::from(number) << 32 | vlans << 4 | host << 2 | direction as u64)
+    }
+
     /// The interface.
-    pub interface: Interface,
+    pub fn interface(self) -> Interface {
+        let number = (self.0 >> 32) as u32;
+        if self.0 >> 2 & 1 == 1 { Interface::Host(number) } else { Interface::Section(number) }
+    }
+
     /// VLAN identifiers, outermost first; 0 when absent. Deeper tags are opened but not kept.
-    pub vlans: [u16; 2],
+    pub fn vlans(self) -> [u16; 2] {
+        [(self.0 >> 16 & 0xfff) as u16, (self.0 >> 4 & 0xfff) as u16]
+    }
+
     /// Leaving or arriving.
-    pub direction: Direction,
+    #[inline]
+    pub fn direction(self) -> Direction {
+        match self.0 & 3 {
+            1 => Direction::In,
+            2 => Direction::Out,
+            _ => Direction::Unknown,
+        }
+    }
 }
 
 /// What the order-dependent half has to see, in the order of the frames.
@@ -398,16 +432,14 @@ impl Decoder {
             out.link_types.push(frame.link_type);
         }
         let link = row.open(data)?;
-        let mut point = Point {
-            interface: link.interface.map_or(Interface::Section(frame.interface), Interface::Host),
-            vlans: [0; 2],
-            direction: link.direction.unwrap_or(frame.direction),
-        };
+        let mut vlans = [0; 2];
         let cut = frame.original_len as usize > data.len();
         let mut at = link.at;
         if let Next::EtherType(ether_type) = link.next {
-            at = self.open_ether_type(data, ether_type, at, &mut point, out)?;
+            at = self.open_ether_type(data, ether_type, at, &mut vlans, out)?;
         }
+        let interface = link.interface.map_or(Interface::Section(frame.interface), Interface::Host);
+        let point = Point::new(interface, vlans, link.direction.unwrap_or(frame.direction));
         let packet = ip::open(data.get(at..).unwrap_or(&[]), cut, self.extension_headers)?;
         at += packet.at;
         let payload = &data[at..at + packet.captured];
@@ -444,7 +476,7 @@ impl Decoder {
         data: &[u8],
         mut ether_type: u16,
         mut at: usize,
-        point: &mut Point,
+        vlans: &mut [u16; 2],
         out: &mut Decoded,
     ) -> Result<usize, Bucket> {
         let mut tags = 0;
@@ -456,7 +488,7 @@ impl Decoder {
                         return Err(Bucket::NestLimit);
                     }
                     let tag = data.get(at..at + 4).ok_or(Bucket::LinkMalformed)?;
-                    if let Some(vlan) = point.vlans.get_mut(tags) {
+                    if let Some(vlan) = vlans.get_mut(tags) {
                         *vlan = u16::from_be_bytes([tag[0], tag[1]]) & 0x0fff;
                     }
                     tags += 1;

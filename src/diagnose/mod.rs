@@ -407,7 +407,7 @@ prefix,name,kind,expect
     #[test]
     fn denials_and_responses_without_a_query_count_and_are_said_apart() {
         let mut line = source("203.0.113.9", SERVER).with(Refused, 15).with(Denied, 5).with(Unsolicited, 4);
-        line.row.refused_unsolicited = 3;
+        line.row.rare_mut().refused_unsolicited = 3;
         let found = findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), line]);
         assert_eq!(found[0].count, 23);
         assert!(
@@ -419,7 +419,7 @@ prefix,name,kind,expect
             found[0].says
         );
         let mut line = source("203.0.113.9", SERVER).with(Unsolicited, 1);
-        line.row.refused_unsolicited = 1;
+        line.row.rare_mut().refused_unsolicited = 1;
         let found = findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), line]);
         assert_eq!(found[0].count, 1);
         assert!(

@@ -6,10 +6,11 @@ use crate::decode::name::NameFault;
 use crate::decode::{Bucket, Tally, link};
 use crate::expect::Inventory;
 use crate::pipeline::LaneResult;
-use crate::sources::{Leg, SourceRow, Sources};
+use crate::sources::{Leg, Sources};
 use crate::transact::Counts;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Which addresses are servers of ours, and so on which leg a transaction is.
 #[derive(Debug, Clone, Default)]
@@ -23,8 +24,11 @@ impl Legs {
         if !config.servers.is_empty() {
             return Self { ours: config.servers.iter().map(|server| server.address).collect() };
         }
-        let rows = sources.sorted();
-        Self { ours: rows.iter().filter(|(_, row)| row.heard()).map(|(key, _)| key.server).collect() }
+        let mut ours = HashSet::new();
+        sources.each_heard_server(|server| {
+            ours.insert(server);
+        });
+        Self { ours }
     }
 
     /// The leg from `source` to `server`.
@@ -259,20 +263,27 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
 /// Rows with leg and expectation, in report order. Rows of one source that differ only in how they were budgeted are
 /// one line.
 fn source_lines(sources: &Sources, legs: &Legs, inventory: &Inventory) -> Vec<SourceLine> {
-    let mut lines: BTreeMap<(ipnet::IpNet, IpAddr), SourceRow> = BTreeMap::new();
-    for (key, row) in sources.sorted() {
-        lines.entry((key.source, key.server)).or_default().add(&row, usize::MAX);
+    // Hundreds of thousands of sources share a few inventory lines.
+    let mut known: HashMap<(&'static str, Option<usize>), Arc<Expectation>> = HashMap::new();
+    let mut expectation = |source| {
+        let expected = inventory.decide_prefix(source);
+        let line = (expected.word(), expected.row().map(|row| row.index));
+        Arc::clone(known.entry(line).or_insert_with(|| Arc::new(Expectation::from(expected))))
+    };
+    let rows = sources.drain_sorted();
+    let mut lines: Vec<SourceLine> = Vec::with_capacity(rows.len());
+    for (key, row) in rows {
+        match lines.last_mut() {
+            Some(last) if (last.source, last.server) == (key.source, key.server) => last.row.add(&row, usize::MAX),
+            _ => lines.push(SourceLine {
+                source: key.source,
+                server: key.server,
+                leg: legs.leg(key.source.addr(), key.server),
+                row,
+                expectation: (!inventory.is_empty()).then(|| expectation(key.source)),
+            }),
+        }
     }
-    let mut lines: Vec<SourceLine> = lines
-        .into_iter()
-        .map(|((source, server), row)| SourceLine {
-            source,
-            server,
-            leg: legs.leg(source.addr(), server),
-            row,
-            expectation: (!inventory.is_empty()).then(|| Expectation::from(inventory.decide_prefix(source))),
-        })
-        .collect();
     lines.sort_by_key(|line| (line.leg, std::cmp::Reverse(line.row.count(Outcome::Refused)), line.source, line.server));
     lines
 }

@@ -24,6 +24,7 @@ use row::RowText;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Every output format; the first is the default.
 pub const FORMATS: &[Format] = &[
@@ -227,24 +228,23 @@ pub struct SourceLine {
     /// Its tallies.
     pub row: SourceRow,
     /// What the inventory expects; `None` without one.
-    pub expectation: Option<Expectation>,
+    pub expectation: Option<Arc<Expectation>>,
 }
 
 impl SourceLine {
     /// Transactions of an outcome (for `unsolicited`, responses).
     pub fn count(&self, outcome: Outcome) -> u64 {
-        self.row.outcomes[outcome as usize]
+        self.row.count(outcome)
     }
 
     /// Transactions whatever their outcome, TCP connections rejected before a query included.
     pub fn transactions(&self) -> u64 {
-        let all: u64 = self.row.outcomes.iter().sum();
-        all - self.count(Outcome::Unsolicited)
+        self.row.transactions()
     }
 
     /// How often the source was turned away with a response: refused, denied, and REFUSED without a captured query.
     pub fn turned_away(&self) -> u64 {
-        self.count(Outcome::Refused) + self.count(Outcome::Denied) + self.row.refused_unsolicited
+        self.count(Outcome::Refused) + self.count(Outcome::Denied) + self.row.rare().refused_unsolicited
     }
 }
 

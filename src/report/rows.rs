@@ -7,7 +7,7 @@ use super::spool::Spool;
 use crate::capture::time::write_microseconds;
 use crate::config::Limits;
 use crate::decode::detail::{self, Detail, DetailLimits};
-use crate::decode::message::{HEADER, Message, Question};
+use crate::decode::message::{HEADER, Message};
 use crate::decode::name::{read_name, write_name};
 use crate::decode::{Interface, Point};
 use crate::error::Error;
@@ -77,7 +77,7 @@ impl<'a> Rows<'a> {
         put_address(server, &mut self.record);
         let sighting = transaction.query.or(transaction.response);
         let frame = sighting.map_or(FrameRef { input: 0, frame: 0 }, |seen| seen.frame);
-        let section = match sighting.map(|seen| seen.point.interface) {
+        let section = match sighting.map(|seen| seen.point.interface()) {
             Some(Interface::Section(number)) => number,
             _ => u32::MAX,
         };
@@ -219,11 +219,11 @@ impl<'a> Rows<'a> {
         text.push(|_| {});
         text.push(|out| either(|detail| detail.key_name.as_deref(), out));
         text.push(|out| {
-            let vlans: Vec<u16> = point.vlans.into_iter().filter(|vlan| *vlan != 0).collect();
+            let vlans: Vec<u16> = point.vlans().into_iter().filter(|vlan| *vlan != 0).collect();
             write_list(&vlans, out, |vlan, out| drop(write!(out, "{vlan}")));
         });
         text.push(|out| {
-            if let Interface::Host(index) = point.interface {
+            if let Interface::Host(index) = point.interface() {
                 let _ = write!(out, "{index}");
             }
         });
@@ -263,7 +263,7 @@ impl<'a> Rows<'a> {
 fn question<'m>(query: &'m [u8], message: Option<&Message>, response: &'m [u8]) -> (Option<&'m [u8]>, &'static str) {
     let readable = |bytes: &[u8]| bytes.len() > HEADER && bytes[4..6] != [0, 0] && read_name(bytes, HEADER).is_ok();
     match message.map(|message| message.question) {
-        Some(Question::Known(_)) if readable(response) => (Some(response), "echoed"),
+        Some(question) if question.is_known() && readable(response) => (Some(response), "echoed"),
         Some(_) if readable(query) => (Some(query), "restored"),
         // Without a response there was nothing to echo the question.
         None if readable(query) => (Some(query), ""),

@@ -1,0 +1,119 @@
+//! Transactions just closed ([`Recent`]): what is needed to tell copies, duplicates and late responses from unsolicited
+//! ones, in a ring of fixed size that is written in order.
+
+use super::flights::Sighting;
+use crate::capture::Timestamp;
+use crate::config::COPY_WINDOW;
+use crate::decode::Point;
+use crate::decode::message::Question;
+use hashbrown::HashTable;
+
+/// What is compared to recognise a packet seen again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Print {
+    /// Time of the frame.
+    pub time: Timestamp,
+    /// The point of the capture.
+    pub point: Point,
+    /// Keyed hash of the payload.
+    pub payload_hash: u32,
+    /// IPv4 identification, 0 otherwise.
+    pub ip_id: u16,
+}
+
+impl From<&Sighting> for Print {
+    fn from(seen: &Sighting) -> Self {
+        Self { time: seen.time, point: seen.point, payload_hash: seen.payload_hash, ip_id: seen.ip_id }
+    }
+}
+
+impl Print {
+    /// True when `later` is the same packet seen again: equal payload within 10 ms, at another point or with an equal,
+    /// non-zero IPv4 identification. (The flow is equal already.)
+    #[inline]
+    pub fn is_copied_by(&self, later: &Sighting) -> bool {
+        self.payload_hash == later.payload_hash
+            && later.time.0.saturating_sub(self.time.0).abs() <= COPY_WINDOW
+            && (self.point != later.point || (self.ip_id != 0 && self.ip_id == later.ip_id))
+    }
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With its response.
+    Answered,
+    /// Without one in time.
+    TimedOut,
+    /// It is a response whose query was not captured.
+    Orphan,
+}
+
+/// A closed transaction.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    /// Keyed hash of addresses, ports, transport and id: equal when the flow and id are.
+    pub hash: u64,
+    /// The question.
+    pub question: Question,
+    /// Time of the first query.
+    pub asked: Timestamp,
+    /// The query as last seen.
+    pub query: Print,
+    /// The response as last seen; of no meaning without one.
+    pub response: Print,
+    /// Operation code.
+    pub opcode: u8,
+    /// How it ended.
+    pub ended: Ended,
+    /// A zone transfer over TCP: further responses belong to it.
+    pub transfer: bool,
+}
+
+/// The last transactions of a kind.
+#[derive(Debug)]
+pub struct Recent {
+    ring: Vec<Closed>,
+    /// Place of the oldest once the ring is full.
+    oldest: usize,
+    capacity: usize,
+    table: HashTable<u32>,
+}
+
+impl Recent {
+    /// An empty ring for so many transactions.
+    pub fn new(capacity: usize) -> Self {
+        Self { ring: Vec::new(), oldest: 0, capacity: capacity.max(1), table: HashTable::new() }
+    }
+
+    /// Adds a transaction; returns the time of the query of the one that had to go.
+    #[inline]
+    pub fn push(&mut self, closed: Closed) -> Option<Timestamp> {
+        let hash = closed.hash;
+        let (place, gone) = if self.ring.len() < self.capacity {
+            self.ring.push(closed);
+            (self.ring.len() - 1, None)
+        } else {
+            let place = self.oldest;
+            self.oldest = (place + 1) % self.capacity;
+            let gone = std::mem::replace(&mut self.ring[place], closed);
+            if let Ok(entry) = self.table.find_entry(gone.hash, |other| *other as usize == place) {
+                entry.remove();
+            }
+            (place, Some(gone.asked))
+        };
+        self.table.insert_unique(hash, place as u32, |place| self.ring[*place as usize].hash);
+        gone
+    }
+
+    /// Transactions with a flow and id, in no particular order; at most `most` of them.
+    #[inline]
+    pub fn find(&mut self, hash: u64, most: usize, mut on_closed: impl FnMut(&mut Closed)) {
+        for place in self.table.iter_hash(hash).take(most) {
+            let closed = &mut self.ring[*place as usize];
+            if closed.hash == hash {
+                on_closed(closed);
+            }
+        }
+    }
+}
