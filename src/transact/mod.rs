@@ -8,12 +8,16 @@ pub mod clock;
 pub mod flights;
 pub mod kept;
 pub mod pairs;
+pub mod quotes;
 pub mod recent;
 
 use crate::capture::Timestamp;
 use crate::config::{Limits, Outcome, Outcomes, SKEW};
+use crate::decode::fragment::{FragmentLimits, Fragments};
+use crate::decode::ip::FragmentHeader;
 use crate::decode::message::{self, Message, Question};
 use crate::decode::name::NameFault;
+use crate::decode::quote::Quote;
 use crate::decode::stream::{Place, StreamLimits, Streams};
 use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Point, Segment, Tally};
 use crate::sources::FrameRef;
@@ -21,6 +25,7 @@ use clock::Clock;
 use flights::{Flights, Flow, QueryIs, ResponseIs, Sighting, Transport};
 use kept::KeptMessage;
 use pairs::Pairs;
+use quotes::Quotes;
 use recent::Print;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -194,6 +199,9 @@ pub struct Tracker<'a> {
     answering: HashMap<IpAddr, Answering>,
     on_transaction: OnTransaction<'a>,
     scratch: Vec<u8>,
+    fragments: Fragments,
+    /// ICMP errors about DNS packets.
+    pub quotes: Quotes,
     /// What was counted.
     pub counts: Counts,
     /// Frames that ended here.
@@ -224,6 +232,12 @@ impl<'a> Tracker<'a> {
             answering: HashMap::new(),
             on_transaction,
             scratch: Vec::new(),
+            fragments: Fragments::new(FragmentLimits {
+                sets: limits.fragment_sets,
+                bytes: limits.fragment_bytes,
+                age: limits.fragment_age,
+            }),
+            quotes: Quotes::default(),
             counts: Counts::default(),
             tally: Tally::default(),
             settings,
@@ -246,9 +260,56 @@ impl<'a> Tracker<'a> {
             match &entry.body {
                 Body::Datagram(datagram) => self.datagram(entry, frame, datagram, payload),
                 Body::Segment(segment) => self.segment(entry, frame, segment, payload),
-                Body::Fragment { .. } => self.tally.count(crate::decode::Bucket::FragmentIncomplete),
+                Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
+                Body::Quote(quote) => self.quote(entry, *quote),
             }
         }
+    }
+
+    /// A fragment: what it completes goes on like any packet, seen in this frame. `nested` datagrams were completed by the
+    /// same frame already.
+    fn fragment(
+        &mut self,
+        entry: &Entry,
+        frame: FrameRef,
+        header: FragmentHeader,
+        protocol: u8,
+        payload: &[u8],
+        nested: usize,
+    ) {
+        if nested > self.settings.limits.nested_headers {
+            return self.tally.count(crate::decode::Bucket::NestLimit);
+        }
+        let (key, now) = (&self.decoder.key, self.clock.advance(entry.time));
+        let Some(protocol) = self.fragments.push(key, now, entry.ends, protocol, header, payload, &mut self.tally)
+        else {
+            return;
+        };
+        let whole = std::mem::take(&mut self.fragments.whole);
+        let ip_id = if entry.ends.is_v6() { 0 } else { header.id as u16 };
+        match self.decoder.datagram_of_fragments(&whole, protocol, entry.ends, ip_id, &mut self.tally) {
+            Ok(opened) => {
+                let point = entry.point.inside(opened.depth);
+                let inner = Entry { point, ends: opened.ends, body: opened.body, ..*entry };
+                let payload = &whole[opened.at..opened.at + opened.len];
+                match &opened.body {
+                    Body::Datagram(datagram) => self.datagram(&inner, frame, datagram, payload),
+                    Body::Segment(segment) => self.segment(&inner, frame, segment, payload),
+                    Body::Fragment { header, protocol } => {
+                        self.fragment(&inner, frame, *header, *protocol, payload, nested + 1);
+                    }
+                    Body::Quote(quote) => self.quote(&inner, *quote),
+                }
+            }
+            Err(bucket) => self.tally.count(bucket),
+        }
+        self.fragments.whole = whole;
+    }
+
+    /// An ICMP error about a DNS packet.
+    fn quote(&mut self, entry: &Entry, quote: Quote) {
+        self.tally.count(crate::decode::Bucket::IcmpQuotingDns);
+        self.quotes.count(entry.ends, quote);
     }
 
     /// A UDP datagram on a DNS port.
@@ -278,7 +339,7 @@ impl<'a> Tracker<'a> {
             ends,
             pair_hash: datagram.pair_hash,
             ports,
-            bytes: payload,
+            bytes: &payload[usize::from(datagram.proxy_len)..],
             connection: None,
         });
     }
@@ -686,6 +747,7 @@ impl<'a> Tracker<'a> {
 
     /// The time line ends; `last` is the latest time of any frame.
     pub fn finish(&mut self, last: Option<Timestamp>) {
+        self.fragments.finish(&mut self.tally);
         self.streams.finish(&mut self.tally);
         self.take_forgotten();
         while !self.early.is_empty() {
