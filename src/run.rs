@@ -86,6 +86,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     tally.add(&tracker.tally);
     let mut anomalies = tracker.anomalies();
     let quoted = tracker.quotes.sentences();
+    let proxied = tracker.proxied.pairs().clone();
     drop(tracker);
     if rows.without_detail > 0 {
         anomalies.insert("messages_without_detail", rows.without_detail);
@@ -104,6 +105,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     report.time_digits = rows.time_digits();
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
+    report.proxied = proxied;
     report.findings = diagnose::diagnose(&report, &inventory, limits);
 
     let written = write(config, format.writer, &mut report, rows, &legs, &names, output);

@@ -153,7 +153,7 @@ impl Fragments {
         tally: &mut Tally,
     ) -> Option<u8> {
         let len = data.len() as u32;
-        if len == 0 || (header.more && len % 8 != 0) || header.offset + len > MAX_DATAGRAM {
+        if len == 0 || (header.more && !len.is_multiple_of(8)) || header.offset + len > MAX_DATAGRAM {
             tally.count(Bucket::FragmentMalformed);
             return None;
         }
@@ -249,15 +249,12 @@ impl Fragments {
             newer: NONE,
             older: NONE,
         };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.sets[index as usize] = set;
-                index
-            }
-            None => {
-                self.sets.push(set);
-                self.sets.len() as u32 - 1
-            }
+        let index = if let Some(index) = self.free.pop() {
+            self.sets[index as usize] = set;
+            index
+        } else {
+            self.sets.push(set);
+            self.sets.len() as u32 - 1
         };
         self.table.insert_unique(hash, index, |index| self.sets[*index as usize].hash);
         self.link(index);

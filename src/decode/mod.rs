@@ -457,7 +457,7 @@ pub struct Decoder {
 const UDP: u8 = 17;
 /// TCP.
 const TCP: u8 = 6;
-/// ICMP and ICMPv6.
+/// ICMP and `ICMPv6`.
 const ICMP: [u8; 2] = [1, 58];
 
 impl Decoder {

@@ -98,7 +98,7 @@ pub fn frame_relay(data: &[u8]) -> Result<Link, Bucket> {
     }
 }
 
-/// OpenBSD's view into IPsec: address family, index, flags, then the packet.
+/// OpenBSD's view into `IPsec`: address family, index, flags, then the packet.
 pub fn enc(data: &[u8]) -> Result<Link, Bucket> {
     byte(data, 11)?;
     Ok(link(Next::Ip, 12))

@@ -100,14 +100,17 @@ fn tag(data: &[u8], at: usize) -> Result<Step, Bucket> {
     Ok((Next::EtherType(number(data, at)?), at + 2))
 }
 
+#[allow(clippy::unnecessary_wraps)] // one signature for every row
 fn ip(_: &[u8]) -> Result<Step, Bucket> {
     Ok((Next::Ip, 0))
 }
 
+#[allow(clippy::unnecessary_wraps)] // one signature for every row
 fn ethernet(_: &[u8]) -> Result<Step, Bucket> {
     Ok((Next::Ethernet, 0))
 }
 
+#[allow(clippy::unnecessary_wraps)] // one signature for every row
 fn ppp(_: &[u8]) -> Result<Step, Bucket> {
     Ok((Next::Ppp, 0))
 }
@@ -208,7 +211,7 @@ fn pbb(data: &[u8]) -> Result<Step, Bucket> {
     Ok((Next::Ethernet, 4))
 }
 
-/// MACsec (IEEE 802.1AE): readable only when it authenticates without encrypting.
+/// `MACsec` (IEEE 802.1AE): readable only when it authenticates without encrypting.
 fn macsec(data: &[u8]) -> Result<Step, Bucket> {
     let head = need(data, 6)?;
     let at = if head[0] & 0x20 == 0 { 6 } else { 14 };
@@ -291,6 +294,7 @@ fn erspan_3(data: &[u8]) -> Result<Step, Bucket> {
 }
 
 /// WCCP redirection: an IP packet, behind four bytes in version 2.
+#[allow(clippy::unnecessary_wraps)] // one signature for every row
 fn wccp(data: &[u8]) -> Result<Step, Bucket> {
     Ok((Next::Ip, if looks_like_ip(data) { 0 } else { 4 }))
 }
@@ -319,7 +323,7 @@ fn vxlan_gpe(data: &[u8]) -> Result<Step, Bucket> {
 /// Geneve (RFC 8926): version 0, options in words, an `EtherType`.
 fn geneve(data: &[u8]) -> Result<Step, Bucket> {
     match data.get(..8) {
-        Some(head) if head[0] & 0xc0 == 0 && head[1] & 0x3f == 0 && head[7] == 0 => {
+        Some(head) if head[0] & 0xc0 == 0 && matches!(head[1], 0 | 0x40 | 0x80 | 0xc0) && head[7] == 0 => {
             Ok((Next::EtherType(number(data, 2)?), 8 + usize::from(head[0] & 0x3f) * 4))
         }
         _ => Err(Bucket::OtherPort),

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod flights;
 pub mod kept;
 pub mod pairs;
+pub mod proxied;
 pub mod quotes;
 pub mod recent;
 
@@ -17,6 +18,7 @@ use crate::decode::fragment::{FragmentLimits, Fragments};
 use crate::decode::ip::FragmentHeader;
 use crate::decode::message::{self, Message, Question};
 use crate::decode::name::NameFault;
+use crate::decode::proxy::{self, Look};
 use crate::decode::quote::Quote;
 use crate::decode::stream::{Place, StreamLimits, Streams};
 use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Point, Segment, Tally};
@@ -25,6 +27,7 @@ use clock::Clock;
 use flights::{Flights, Flow, QueryIs, ResponseIs, Sighting, Transport};
 use kept::KeptMessage;
 use pairs::Pairs;
+use proxied::{Proxied, ProxiedEnd};
 use quotes::Quotes;
 use recent::Print;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -45,7 +48,7 @@ pub struct Transaction<'a> {
     pub id: Option<u16>,
     /// The query, or for a rejected connection its first segment.
     pub query: Option<Sighting>,
-    /// Bytes of the first query, at most `Limits::kept_message_bytes`.
+    /// Bytes of the first query, at most `Limits::kept_message_bytes`; a proxy's header stands before them.
     pub query_bytes: &'a [u8],
     /// The response, or the segment that ended the connection.
     pub response: Option<Sighting>,
@@ -185,6 +188,8 @@ struct Seen<'a> {
     /// Ports of client and server.
     ports: (u16, u16),
     bytes: &'a [u8],
+    /// The proxy's header before the message, or at the beginning of its connection; empty without one.
+    header: &'a [u8],
     /// The TCP connection.
     connection: Option<u32>,
 }
@@ -204,6 +209,8 @@ pub struct Tracker<'a> {
     fragments: Fragments,
     /// ICMP errors about DNS packets.
     pub quotes: Quotes,
+    /// Queries behind a proxy's header.
+    pub proxied: Proxied,
     /// What was counted.
     pub counts: Counts,
     /// Frames that ended here.
@@ -240,6 +247,7 @@ impl<'a> Tracker<'a> {
                 age: limits.fragment_age,
             }),
             quotes: Quotes::default(),
+            proxied: Proxied::default(),
             counts: Counts::default(),
             tally: Tally::default(),
             settings,
@@ -355,6 +363,7 @@ impl<'a> Tracker<'a> {
             pair_hash: datagram.pair_hash,
             ports,
             bytes: &payload[usize::from(datagram.proxy_len)..],
+            header: &payload[..usize::from(datagram.proxy_len)],
             connection: None,
         });
     }
@@ -376,6 +385,7 @@ impl<'a> Tracker<'a> {
         // Taken out while the messages are worked on, and put back so that their memory is used again.
         let mut found = std::mem::take(&mut self.streams.found);
         let scratch = std::mem::take(&mut self.streams.scratch);
+        let header = self.streams.connection(connection).proxy_header();
         for found in found.drain(..) {
             let bytes = match found.place {
                 Place::Segment(range) => &payload[range],
@@ -404,6 +414,7 @@ impl<'a> Tracker<'a> {
                 pair_hash: ends.hash(&decoder.key),
                 ports: if response { (destination, source) } else { (source, destination) },
                 bytes,
+                header: header.as_deref().unwrap_or_default(),
                 connection: Some(connection),
             });
         }
@@ -483,11 +494,18 @@ impl<'a> Tracker<'a> {
             self.evict(oldest);
         }
         let bytes = &seen.bytes[..seen.bytes.len().min(self.settings.limits.kept_message_bytes)];
-        let kept = self.flights.kept.keep(bytes);
+        let kept = if seen.header.is_empty() {
+            self.flights.kept.keep(bytes)
+        } else {
+            self.flights.kept.keep(&[seen.header, bytes].concat())
+        };
         if flow.transport == Transport::Tcp {
             self.pairs.tcp(flow.pair);
         }
         let slot = self.flights.open(hash, flow, &seen.message, seen.sighting, kept);
+        if let Look::Whole(header) = proxy::look(seen.header) {
+            self.proxied.asked(seen.ends, flow, &header, self.flights.token(slot));
+        }
         if let Some(connection) = seen.connection {
             let token = self.flights.token(slot);
             let connection = self.streams.connection(connection);
@@ -504,12 +522,18 @@ impl<'a> Tracker<'a> {
     #[inline]
     fn response(&mut self, hash: u64, flow: Flow, seen: &Seen<'_>) {
         match self.flights.response(hash, &flow, &seen.message, &seen.sighting) {
-            ResponseIs::Match(slot) => self.matched(slot, &seen.message, seen.sighting, seen.bytes),
+            ResponseIs::Match(slot) => {
+                if !self.proxied.is_empty() {
+                    self.ended_behind_header(slot, ProxiedEnd::Understood, seen.sighting.frame);
+                }
+                self.matched(slot, &seen.message, seen.sighting, seen.bytes);
+            }
             ResponseIs::Continued => self.counts.continued += 1,
             ResponseIs::Copy => self.counts.response_copies += 1,
             ResponseIs::Duplicate => self.counts.duplicate += 1,
             ResponseIs::Late => self.counts.late += 1,
             ResponseIs::Mismatch => self.counts.mismatch += 1,
+            ResponseIs::Unsolicited if self.is_answer_to_header(&flow, seen) => {}
             ResponseIs::Unsolicited => {
                 let copy = self
                     .early
@@ -526,6 +550,28 @@ impl<'a> Tracker<'a> {
             }
         }
         self.note_answering(flow.pair, &seen.sighting);
+    }
+
+    /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.
+    fn is_answer_to_header(&mut self, flow: &Flow, seen: &Seen<'_>) -> bool {
+        let message = &seen.message;
+        if self.proxied.is_empty() || message.id != proxy::SIGNATURE_ID || message.opcode() != proxy::SIGNATURE_OPCODE {
+            return false;
+        }
+        let flights = &self.flights;
+        let Some(slot) = self.proxied.oldest(*flow, |token| flights.open_slot(token)) else { return false };
+        self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.sighting.frame);
+        self.matched(slot, message, seen.sighting, seen.bytes);
+        true
+    }
+
+    /// Notes how a transaction ended when its query stands behind a proxy's header.
+    fn ended_behind_header(&mut self, slot: u32, how: ProxiedEnd, frame: FrameRef) {
+        let slot = self.flights.slot(slot);
+        if self.flights.kept.begins_with(slot.kept, &proxy::SIGNATURE) {
+            let ends = self.pairs.ends(slot.flow.pair);
+            self.proxied.ended(ends, how, frame, self.settings.limits.finding_frames);
+        }
     }
 
     /// A pending transaction has its response.
@@ -647,6 +693,10 @@ impl<'a> Tracker<'a> {
 
     /// Counts and reports a transaction that has no response.
     fn end_without_response(&mut self, index: u32, pair: u32, outcome: Outcome, rejection: Option<Sighting>) {
+        if !self.proxied.is_empty() {
+            let asked = self.flights.slot(index).query.frame;
+            self.ended_behind_header(index, ProxiedEnd::Unanswered, asked);
+        }
         self.counts.outcomes[outcome as usize] += 1;
         self.pairs.outcome(pair, outcome);
         if self.settings.rows.has(outcome) {
