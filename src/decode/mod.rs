@@ -773,7 +773,6 @@ impl Decoder {
     }
 }
 
-<<<<<<< HEAD
 /// Opens a wrapping, or counts by name that it is not opened.
 fn open_wrapping(row: &wrapping::Wrapping, data: &[u8], tally: &mut Tally) -> Result<wrapping::Step, Bucket> {
     match row.open {
@@ -787,18 +786,6 @@ fn sealed(name: &'static str, tally: &mut Tally) -> Bucket {
     add_named(&mut tally.not_opened, name, 1);
     Bucket::NotOpened
 }
-=======
-/// `EtherType`s of wrappings that may hold IP and are not opened.
-const UNOPENED_ETHER_TYPES: &[(u16, &str)] = &[
-    (0x8847, "MPLS"),
-    (0x8848, "MPLS"),
-    (0x8863, "PPPoE"),
-    (0x8864, "PPPoE"),
-    (0x88e7, "PBB"),
-    (0x6558, "TEB"),
-    (0x88e5, "MACsec"),
-];
->>>>>>> main
 
 /// Counts a frame whose link type is not opened; also those the file itself is wrong about.
 fn unknown_link(link_type: u16, out: &mut Decoded) -> Bucket {
