@@ -70,7 +70,6 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 
     let settings = Settings {
         timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
-        answers_may_be_wanted: !inventory.is_empty(),
         at_server: config.vantage == Some(Vantage::Server),
         rows: if wants_rows { config.rows } else { crate::config::Outcomes::of(&[]) },
         limits,

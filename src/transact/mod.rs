@@ -145,8 +145,6 @@ pub struct Settings<'a> {
     pub timeout: i64,
     /// The capture was taken at the server, as the operator says.
     pub at_server: bool,
-    /// Frames of answers may be wanted (there is an inventory).
-    pub answers_may_be_wanted: bool,
     /// Outcomes handed to `on_transaction`.
     pub rows: Outcomes,
     /// Caps.
@@ -587,7 +585,7 @@ impl<'a> Tracker<'a> {
             let restored = outcome == Outcome::Refused && message.question == Question::ABSENT && named;
             self.counts.refused_restored += u64::from(restored);
             self.pairs.rare(pair).note_refused(asked, seen.frame, limit);
-        } else if self.settings.answers_may_be_wanted && self.pairs.judged(pair).answers_wanted {
+        } else if self.pairs.answers_wanted(pair) {
             let frames = &mut self.pairs.rare(pair).answered_frames;
             if frames.len() < limit {
                 frames.push(seen.frame);
