@@ -109,6 +109,7 @@ fn pass(path: &Path, depth: Depth, inventory: &Inventory) -> io::Result<u64> {
         ports: vec![53],
         vlan_tags: limits.vlan_tags,
         extension_headers: limits.extension_headers,
+        nested_headers: limits.nested_headers,
     };
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
     let judge = Box::new(|address| Judged { listed: inventory.decide(address).row().is_some(), answers_wanted: false });

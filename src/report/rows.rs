@@ -9,7 +9,7 @@ use crate::config::{Limits, SKEW};
 use crate::decode::detail::{self, Detail, DetailLimits};
 use crate::decode::message::{HEADER, Message};
 use crate::decode::name::{read_name, write_name};
-use crate::decode::{Interface, Point};
+use crate::decode::{Interface, Point, proxy};
 use crate::error::Error;
 use crate::expect::Inventory;
 use crate::expect::inventory::{Expected, Row};
@@ -137,7 +137,9 @@ impl<'a> Rows<'a> {
 
     /// Fills the columns, in the order of [`COLUMNS`].
     fn fill(&mut self, transaction: &Transaction<'_>) {
-        let Transaction { ends, query, response, message, query_bytes, response_bytes, .. } = *transaction;
+        let Transaction { ends, query, response, message, response_bytes, .. } = *transaction;
+        let (header, query_bytes) = proxy::split(transaction.query_bytes);
+        let identity = header.and_then(|header| header.client).map(proxy::identity).unwrap_or_default();
         let sighting = query.or(response);
         let point = sighting.map_or_else(Point::default, |seen| seen.point);
         let query_detail = self.detail(query_bytes);
@@ -225,7 +227,7 @@ impl<'a> Rows<'a> {
             out.extend_from_slice(value.unwrap_or_default());
         };
         text.push(|out| either(|detail| detail.client_subnet.as_deref().map(str::as_bytes), out));
-        text.push(|_| {});
+        text.push(|out| out.extend_from_slice(identity.as_bytes()));
         text.push(|out| either(|detail| detail.key_name.as_deref(), out));
         text.push(|out| {
             let vlans: Vec<u16> = point.vlans().into_iter().filter(|vlan| *vlan != 0).collect();
