@@ -470,12 +470,12 @@ impl State<'_, '_> {
             if lane.ended || !(room || wanted) {
                 continue;
             }
-            if reading < threads || wanted {
-                if let Some(stream) = lane.unread.take() {
-                    let (sender, receiver) = bounded(STREAM_AHEAD);
-                    lane.stream = Some(receiver);
-                    return Some(Task::Start { lane: index, stream, sender });
-                }
+            if (reading < threads || wanted)
+                && let Some(stream) = lane.unread.take()
+            {
+                let (sender, receiver) = bounded(STREAM_AHEAD);
+                lane.stream = Some(receiver);
+                return Some(Task::Start { lane: index, stream, sender });
             }
             let number = lane.next;
             if let Some(blocks) = lane.blocks {
