@@ -18,7 +18,7 @@ use dnsrefused::decode::message::Key;
 use dnsrefused::decode::{Decoded, Decoder};
 use dnsrefused::expect::inventory::Inventory;
 use dnsrefused::sources::Sources;
-use dnsrefused::transact::pairs::Pairs;
+use dnsrefused::transact::pairs::{Judged, Pairs};
 use dnsrefused::transact::{Settings, Tracker};
 use generator::{Plan, generate};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -111,7 +111,7 @@ fn pass(path: &Path, depth: Depth, inventory: &Inventory) -> io::Result<u64> {
         extension_headers: limits.extension_headers,
     };
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
-    let judge = Box::new(|address| (inventory.decide(address).row().is_some(), false));
+    let judge = Box::new(|address| Judged { listed: inventory.decide(address).row().is_some(), answers_wanted: false });
     let mut reported = 0_u64;
     let settings = Settings { timeout: 5_000_000_000, at_server: false, rows: Outcomes::default(), limits: &limits };
     let mut tracker = Tracker::new(&decoder, settings, Pairs::new(&sources, judge), Box::new(|_| reported += 1));
