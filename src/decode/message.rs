@@ -56,6 +56,12 @@ impl Question {
         self.0 > NameFault::ALL.len() as u64
     }
 
+    /// Half of the hash, for where little room is left.
+    #[inline]
+    pub fn low_half(self) -> u32 {
+        self.0 as u32
+    }
+
     /// True when a query and a response with these questions can belong together.
     #[inline]
     pub fn fits(self, other: Question) -> bool {

@@ -67,8 +67,9 @@ pub struct Sighting {
     pub ip_id: u16,
 }
 
-/// An open transaction.
+/// An open transaction; two cache lines.
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub struct Slot {
     hash: u64,
     /// The question.
@@ -245,7 +246,8 @@ impl Flights {
                 self.crowded = Some(oldest.1);
             }
             self.answered.find(hash, MAX_SAME_FLOW, |closed| {
-                let same = closed.opcode == opcode && closed.question == question && closed.ended == Ended::Answered;
+                let same =
+                    closed.opcode == opcode && closed.question == question.into() && closed.ended == Ended::Answered;
                 if same && closed.query.is_copied_by(seen) {
                     is = QueryIs::Copy;
                 }
@@ -326,7 +328,7 @@ impl Flights {
                 && is != ResponseIs::Copy
                 && closed.ended == Ended::Answered
                 && closed.opcode == opcode
-                && closed.question.fits(question)
+                && closed.question.fits(question.into())
             {
                 if closed.transfer {
                     closed.response = seen.into();
@@ -340,7 +342,7 @@ impl Flights {
         if is == ResponseIs::Unsolicited {
             self.timed_out.find(hash, MAX_SAME_FLOW, |closed| {
                 let age = seen.time.0.saturating_sub(closed.asked.0);
-                if closed.opcode == opcode && closed.question.fits(question) && age <= 2 * timeout {
+                if closed.opcode == opcode && closed.question.fits(question.into()) && age <= 2 * timeout {
                     is = ResponseIs::Late;
                 }
             });
@@ -368,7 +370,7 @@ impl Flights {
         let slot = &self.slots[index as usize];
         let closed = Closed {
             hash: slot.hash,
-            question: slot.question,
+            question: slot.question.into(),
             asked: slot.query.time,
             query: slot.repeated,
             response: response.map_or(slot.repeated, Print::from),
@@ -393,7 +395,7 @@ impl Flights {
     pub fn remember_orphan(&mut self, hash: u64, message: &Message, seen: &Sighting) {
         self.answered.push(Closed {
             hash,
-            question: message.question,
+            question: message.question.into(),
             asked: seen.time,
             query: seen.into(),
             response: seen.into(),

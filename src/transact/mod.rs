@@ -155,6 +155,8 @@ struct Answering {
     arrives: bool,
 }
 
+/// Entries whose memory is looked for together.
+const BATCH: usize = 32;
 /// Servers for which [`Answering`] is kept; for further ones silence is not claimed.
 const MAX_ANSWERING: usize = 16_384;
 
@@ -233,6 +235,19 @@ impl<'a> Tracker<'a> {
     /// Takes the entries of a block, or a run of them. `data` is the block's bytes, `first_frame` the number (from 1) of
     /// the block's first frame in its input.
     pub fn take(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
+        for batch in entries.chunks(BATCH) {
+            // Each message needs memory that is seldom in the cache. Looking for a whole batch at once lets the
+            // processor wait for all of it together.
+            let glances = batch.iter().map(|entry| match &entry.body {
+                Body::Datagram(datagram) => self.pairs.glance(datagram.pair_hash),
+                _ => 0,
+            });
+            std::hint::black_box(glances.fold(0, |all, one| all ^ one));
+            self.take_batch(input, first_frame, data, batch);
+        }
+    }
+
+    fn take_batch(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
         for entry in entries {
             // A packet without a time (simple packet blocks) is taken to come at the time of the one before it.
             let timed = if entry.time == Timestamp::UNKNOWN {

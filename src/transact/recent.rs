@@ -4,7 +4,6 @@
 use super::flights::Sighting;
 use crate::capture::Timestamp;
 use crate::config::COPY_WINDOW;
-use crate::decode::Point;
 use crate::decode::message::Question;
 use hashbrown::HashTable;
 
@@ -13,8 +12,8 @@ use hashbrown::HashTable;
 pub struct Print {
     /// Time of the frame.
     pub time: Timestamp,
-    /// The point of the capture.
-    pub point: Point,
+    /// The point of the capture, folded to 32 bits.
+    point: u32,
     /// Keyed hash of the payload.
     pub payload_hash: u32,
     /// IPv4 identification, 0 otherwise.
@@ -23,7 +22,7 @@ pub struct Print {
 
 impl From<&Sighting> for Print {
     fn from(seen: &Sighting) -> Self {
-        Self { time: seen.time, point: seen.point, payload_hash: seen.payload_hash, ip_id: seen.ip_id }
+        Self { time: seen.time, point: seen.point.folded(), payload_hash: seen.payload_hash, ip_id: seen.ip_id }
     }
 }
 
@@ -34,7 +33,7 @@ impl Print {
     pub fn is_copied_by(&self, later: &Sighting) -> bool {
         self.payload_hash == later.payload_hash
             && later.time.0.saturating_sub(self.time.0).abs() <= COPY_WINDOW
-            && (self.point != later.point || (self.ip_id != 0 && self.ip_id == later.ip_id))
+            && (self.point != later.point.folded() || (self.ip_id != 0 && self.ip_id == later.ip_id))
     }
 }
 
@@ -49,13 +48,33 @@ pub enum Ended {
     Orphan,
 }
 
-/// A closed transaction.
+/// A question by the half of its hash, which is enough beside an equal flow and id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortQuestion(u32);
+
+impl From<Question> for ShortQuestion {
+    #[inline]
+    fn from(question: Question) -> Self {
+        Self(if question.is_known() { question.low_half() | 1 } else { 0 })
+    }
+}
+
+impl ShortQuestion {
+    /// True when a query and a response with these questions can belong together.
+    #[inline]
+    pub fn fits(self, other: ShortQuestion) -> bool {
+        self == other || self.0 == 0 || other.0 == 0
+    }
+}
+
+/// A closed transaction; one cache line.
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub struct Closed {
     /// Keyed hash of addresses, ports, transport and id: equal when the flow and id are.
     pub hash: u64,
     /// The question.
-    pub question: Question,
+    pub question: ShortQuestion,
     /// Time of the first query.
     pub asked: Timestamp,
     /// The query as last seen.
@@ -115,5 +134,41 @@ impl Recent {
                 on_closed(closed);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_transaction_is_one_cache_line() {
+        assert_eq!(std::mem::size_of::<Closed>(), 64);
+    }
+
+    #[test]
+    fn the_ring_forgets_the_oldest_and_finds_the_rest() {
+        let print = Print { time: Timestamp(0), point: 0, payload_hash: 0, ip_id: 0 };
+        let closed = |n: u64| Closed {
+            hash: n * 0x1234_5678_9abc,
+            question: ShortQuestion(1),
+            asked: Timestamp(n as i64),
+            query: print,
+            response: print,
+            opcode: 0,
+            ended: Ended::Answered,
+            transfer: false,
+        };
+        let mut recent = Recent::new(8);
+        for n in 0..20 {
+            let gone = recent.push(closed(n));
+            assert_eq!(gone, (n >= 8).then(|| Timestamp(n as i64 - 8)));
+        }
+        let mut found = Vec::new();
+        for n in 0..20 {
+            recent.find(closed(n).hash, 4, |closed| found.push(closed.asked.0));
+        }
+        assert_eq!(found, (12..20).collect::<Vec<_>>());
+        assert_eq!(recent.table.len(), 8);
     }
 }

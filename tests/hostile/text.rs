@@ -55,10 +55,7 @@ pub fn csv_records(text: &str) -> Result<Vec<Vec<String>>, String> {
             }
             continue;
         }
-        rest = after
-            .strip_prefix("\r\n")
-            .or_else(|| after.strip_prefix('\n'))
-            .ok_or_else(|| format!("a cell is followed by {:?}", after.chars().next()))?;
+        rest = after.strip_prefix("\r\n").ok_or_else(|| format!("a cell is followed by {:?}", after.chars().next()))?;
         records.push(std::mem::take(&mut record));
     }
     let uneven = records.iter().position(|record| record.len() != records[0].len());
@@ -133,8 +130,8 @@ pub fn labels_of(printed: &str) -> Option<Vec<Vec<u8>>> {
 
 #[test]
 fn csv_is_read_strictly() {
-    assert_eq!(csv_records("a,\"b\"\"\n\"\n"), Ok(vec![vec!["a".into(), "b\"\n".into()]]));
-    for broken in ["a\"b\n", "\"a\"b\n", "\"a\n", "a,b\nc\n", "a,"] {
+    assert_eq!(csv_records("a,\"b\"\"\n\"\r\n"), Ok(vec![vec!["a".into(), "b\"\n".into()]]));
+    for broken in ["a\"b\r\n", "\"a\"b\r\n", "\"a\r\n", "a,b\r\nc\r\n", "a,", "a\n"] {
         assert!(csv_records(broken).is_err(), "{broken:?}");
     }
 }
