@@ -102,7 +102,7 @@ impl Depth {
 /// Reads the whole file as one worker would, up to `depth`; returns the number of packets it met.
 fn pass(path: &Path, depth: Depth, inventory: &Inventory) -> io::Result<u64> {
     let limits = Limits::default();
-    let input = open(path, &limits).map_err(io::Error::other)?;
+    let input = open(path, &limits, &Arc::default()).map_err(io::Error::other)?;
     let Source::Plain { file, size } = &input.source else { return Err(io::Error::other("not a plain file")) };
     let decoder = Decoder {
         key: Key::random(),

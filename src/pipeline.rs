@@ -10,7 +10,7 @@
 //! Each input is a lane. Lanes are put in order by their first packet; lanes that overlap are merged by time.
 
 use crate::capture::filter::Filter;
-use crate::capture::open::{Input, Source, StreamFacts, read_at_most};
+use crate::capture::open::{Input, Source, read_at_most};
 use crate::capture::{Block, ByteTally, Context, Frame, Oddities, Reader, Stop, Timestamp, Walk};
 use crate::decode::{Bucket, Decoded, Decoder, Tally};
 use crate::error::{Error, ErrorKind};
@@ -148,8 +148,7 @@ pub fn run(
         for index in streams {
             let Some(stream) = stream_blocks[index].take() else { continue };
             let (sender, receiver) = bounded(STREAM_AHEAD);
-            let facts = Arc::clone(&stream.facts);
-            shared.lock().tasks[index].stream = Some((receiver, facts));
+            shared.lock().tasks[index].stream = Some(receiver);
             let shared = &shared;
             scope.spawn(move || read_stream(index, *stream, &sender, shared));
         }
@@ -214,7 +213,7 @@ struct LaneTasks {
     /// Number of blocks, when known beforehand.
     blocks: Option<u64>,
     /// Blocks from a stream's reader thread.
-    stream: Option<(Receiver<StreamBlock>, Arc<StreamFacts>)>,
+    stream: Option<Receiver<StreamBlock>>,
     /// Next block number to hand out.
     next: u64,
     /// Blocks taken by the consumer.
@@ -233,10 +232,17 @@ struct LaneTasks {
 enum StreamBlock {
     Block(Block, Arc<Context>),
     /// The stream ended: bytes that were not used, and why.
-    End {
-        unread: u64,
-        failure: Option<String>,
-    },
+    End(StreamEnd),
+}
+
+/// What is known when a stream has ended.
+struct StreamEnd {
+    /// Bytes that were not used.
+    unread: u64,
+    /// Bytes after the compressed data.
+    trailing: u64,
+    /// Why it ended early.
+    failure: Option<String>,
 }
 
 /// A block decoded from `start`.
@@ -250,7 +256,7 @@ struct DecodedBlock {
     /// State after its last record.
     after: Arc<Context>,
     /// Set on the last block of a stream.
-    end: Option<(u64, Option<String>)>,
+    end: Option<StreamEnd>,
 }
 
 /// What a worker does next.
@@ -358,9 +364,9 @@ impl<'a, 't> Shared<'a, 't> {
             Task::Stream { lane, number, block, memory: (empty, decoded) } => {
                 let (block, context, end) = match block {
                     StreamBlock::Block(block, context) => (block, context, None),
-                    StreamBlock::End { unread, failure } => {
+                    StreamBlock::End(end) => {
                         let block = Block { offset: u64::MAX, limit: 0, at_end: true, data: empty.data };
-                        (block, Arc::default(), Some((unread, failure)))
+                        (block, Arc::default(), Some(end))
                     }
                 };
                 let mut done = DecodedBlock {
@@ -474,12 +480,12 @@ impl State<'_, '_> {
                     memory.0.data.clear();
                     return Some(Task::Read { lane: index, number, hint: Arc::clone(&lane.hint), memory });
                 }
-            } else if let Some((receiver, _)) = &lane.stream {
+            } else if let Some(receiver) = &lane.stream {
                 match receiver.try_recv() {
                     Ok(block) => {
                         lane.next += 1;
                         lane.ready.push_back(None);
-                        if matches!(block, StreamBlock::End { .. }) {
+                        if matches!(block, StreamBlock::End(_)) {
                             lane.blocks = Some(lane.next);
                         }
                         let memory = pool.pop().unwrap_or_default();
@@ -543,7 +549,8 @@ fn read_stream(
         }
     }
     let unread = if shared.lock().done { 0 } else { stream.drain() };
-    let _ = sender.send(StreamBlock::End { unread, failure: stream.failure() });
+    let trailing = stream.facts.trailing_bytes.load(Ordering::Relaxed);
+    let _ = sender.send(StreamBlock::End(StreamEnd { unread, trailing, failure: stream.failure() }));
     wake();
 }
 
@@ -663,7 +670,8 @@ impl<'a, 't> Consumer<'a, 't> {
         used: &mut Vec<(Block, Decoded)>,
     ) -> Result<(), Error> {
         let lane = &mut self.lanes[index];
-        if let Some((unread, failure)) = done.end.take() {
+        if let Some(StreamEnd { unread, trailing, failure }) = done.end.take() {
+            lane.result.trailing = trailing;
             lane.result.bytes.unread_tail += unread;
             lane.result.size = lane.expected + unread;
             if let Some(failure) = failure {

@@ -45,7 +45,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let read = config.inputs.iter().chain(&config.expect);
     let identities = FileIdentity::of_paths(read.map(std::path::PathBuf::as_path));
     let output = output::prepare(config, &identities)?;
-    let (inputs, ranks, failed) = open_inputs(config, console)?;
+    let (inputs, ranks, failed) = open_inputs(config, console, interrupted)?;
     if inputs.is_empty() {
         // Every input was named on its own line already.
         return Ok(failed.first().map_or(1, |(_, error)| error.exit_code()));
@@ -92,7 +92,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let names: Vec<Vec<Option<Arc<str>>>> = finished.lanes.iter().map(|lane| lane.interfaces.clone()).collect();
     let counted = Counted {
         inputs: opened.into_iter().zip(finished.lanes).collect(),
-        failed: failed.iter().map(|(name, error)| (name.clone(), error.detail.clone())).collect(),
+        failed: failed.iter().map(|(name, error)| (name.clone(), error.detail.clone(), size_of_file(name))).collect(),
         tally,
         counts: &counts,
         anomalies,
@@ -121,12 +121,12 @@ type Opened = (Vec<Input>, Vec<usize>, Vec<(String, Error)>);
 
 /// Opens every input and puts them in order. An input that cannot be used is reported and left out; a directory is a
 /// usage error.
-fn open_inputs(config: &Config, console: &mut dyn Console) -> Result<Opened, Error> {
+fn open_inputs(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<Opened, Error> {
     let mut opened: Vec<(usize, Input)> = Vec::new();
     let mut failed = Vec::new();
     let mut seen = HashSet::new();
     for (rank, path) in config.inputs.iter().enumerate() {
-        match open::open(path, &config.limits) {
+        match open::open(path, &config.limits, interrupted) {
             Ok(input) => {
                 if input.identity.is_some_and(|identity| !seen.insert(identity)) && !config.quiet {
                     let name = escape_text(&input.name);
@@ -144,6 +144,11 @@ fn open_inputs(config: &Config, console: &mut dyn Console) -> Result<Opened, Err
     opened.sort_by_key(|(rank, input)| (input.first_time.unwrap_or(Timestamp(i64::MAX)), *rank));
     let (ranks, inputs) = opened.into_iter().unzip();
     Ok((inputs, ranks, failed))
+}
+
+/// Bytes of a file that could not be used: they are accounted for as unread. 0 for what has no size.
+fn size_of_file(name: &str) -> u64 {
+    std::fs::metadata(name).map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 })
 }
 
 /// Compiles the filter for the link types known so far, and warns when it hides translated packets.
@@ -364,6 +369,8 @@ pub fn on_signals(interrupted: &Arc<AtomicBool>) -> std::io::Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(interrupted))?;
         signal_hook::flag::register(signal, Arc::clone(interrupted))?;
     }
+    // Past the file size limit a write shall fail and be reported, not end the process (setrlimit(2)).
+    signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     interrupted.store(false, Ordering::Relaxed);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Transactions folded into per-source rows: the shared live view ([`Sources`]), the only place with a DashMap.
+//! Transactions folded into per-source rows: the shared live view ([`Sources`]), the only place with a `DashMap`.
 //!
 //! Rows of sources that received a response, or that an inventory lists, have a budget of their own; sources that never
 //! got one have another. When a budget is full its rows are joined by ever shorter prefixes, the same length for all of

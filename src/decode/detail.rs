@@ -93,7 +93,7 @@ fn read_options(edns: &Edns, detail: &mut Detail) {
 /// A name in the one printed form.
 fn printed(name: &Name) -> Vec<u8> {
     let mut wire = Vec::new();
-    for label in name.iter() {
+    for label in name {
         wire.push(label.len() as u8);
         wire.extend_from_slice(label);
     }

@@ -19,7 +19,7 @@ pub struct Link {
 /// What follows a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// A protocol by its EtherType, or an 802.3 length below 1536.
+    /// A protocol by its `EtherType`, or an 802.3 length below 1536.
     EtherType(u16),
     /// IPv4 or IPv6, by the version field.
     Ip,
@@ -91,7 +91,7 @@ fn ethernet(data: &[u8]) -> Result<Link, Bucket> {
     Ok(link(Next::EtherType(number(data, 12)?), 14))
 }
 
-/// ARPHRD_ values whose frames do not carry an EtherType in a cooked header.
+/// ARPHRD_ values whose frames do not carry an `EtherType` in a cooked header.
 const NO_ETHERTYPE: [u16; 5] = [
     // GRE over IPv4, GRE over IPv6 (an inner protocol), netlink, radiotap, FRAD.
     778, 823, 824, 803, 770,

@@ -284,7 +284,9 @@ mod tests {
     fn message(flags: u16, counts: [u16; 4], rest: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0x12, 0x34];
         bytes.extend(flags.to_be_bytes());
-        counts.iter().for_each(|count| bytes.extend(count.to_be_bytes()));
+        for count in counts {
+            bytes.extend(count.to_be_bytes());
+        }
         bytes.extend(rest);
         bytes
     }

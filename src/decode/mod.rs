@@ -415,7 +415,7 @@ pub struct Decoder {
 const UDP: u8 = 17;
 /// TCP.
 const TCP: u8 = 6;
-/// ICMP and ICMPv6.
+/// ICMP, and ICMP for IPv6.
 const ICMP: [u8; 2] = [1, 58];
 
 impl Decoder {
@@ -583,7 +583,7 @@ impl Decoder {
     }
 }
 
-/// EtherTypes of wrappings that may hold IP and are not opened.
+/// `EtherType`s of wrappings that may hold IP and are not opened.
 const UNOPENED_ETHER_TYPES: &[(u16, &str)] = &[
     (0x8847, "MPLS"),
     (0x8848, "MPLS"),

@@ -460,7 +460,7 @@ impl Stream {
             (self.start, self.next) = (sequence, sequence);
         }
         let distance = ahead(sequence, self.next);
-        if distance > MAX_AHEAD || distance < -MAX_AHEAD {
+        if !(-MAX_AHEAD..=MAX_AHEAD).contains(&distance) {
             work.tally.count(Bucket::TcpOutOfWindow);
         } else if distance > 0 {
             self.hold(sequence, data, segment.full_len, time, work);
@@ -603,11 +603,11 @@ impl Stream {
         *work.held_bytes += rest.len();
         self.buffer.extend_from_slice(rest);
         self.buffered_frames += 1;
-        self.from_buffer(work)
+        self.read_buffer(work)
     }
 
     /// Finds messages in the buffer; returns the bucket of the frame that brought the last bytes.
-    fn from_buffer(&mut self, work: &mut Work<'_>) -> Bucket {
+    fn read_buffer(&mut self, work: &mut Work<'_>) -> Bucket {
         if self.boundary == Boundary::Maybe {
             if self.buffer.len() < PROBE {
                 return Bucket::TcpUsed;

@@ -58,8 +58,8 @@ pub struct OpenedInput {
 pub struct Counted<'a> {
     /// Inputs in reading order, each with its result.
     pub inputs: Vec<(OpenedInput, LaneResult)>,
-    /// Inputs that could not be opened: name and why.
-    pub failed: Vec<(String, String)>,
+    /// Inputs that could not be opened: name, why, and their size in bytes.
+    pub failed: Vec<(String, String, u64)>,
     /// Frames by bucket.
     pub tally: Tally,
     /// Messages and transactions.
@@ -92,7 +92,8 @@ pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Le
             }
         }
     }
-    let bytes = bytes_ledger(inputs.iter().map(|(_, lane)| lane), interrupted);
+    let unusable = failed.iter().map(|(_, _, size)| size).sum();
+    let bytes = bytes_ledger(inputs.iter().map(|(_, lane)| lane), unusable, interrupted);
     let joined = sources.joined();
     let mut report = Report {
         node: config.node.clone(),
@@ -133,8 +134,9 @@ pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Le
         inputs: inputs.into_iter().map(|(input, lane)| input_report(input, lane, config.allow_cut_tail)).collect(),
         ..Report::default()
     };
-    report.inputs.extend(failed.into_iter().map(|(name, why)| InputReport {
+    report.inputs.extend(failed.into_iter().map(|(name, why, bytes)| InputReport {
         name,
+        bytes,
         damage: vec![why],
         ..InputReport::default()
     }));
@@ -211,8 +213,9 @@ fn matches_ledger(counts: &Counts) -> Ledger {
 }
 
 /// An interrupted run has not read everything; its ledger says how much is left.
-fn bytes_ledger<'a>(lanes: impl Iterator<Item = &'a LaneResult>, interrupted: bool) -> Ledger {
-    let (mut total, mut sum, mut closed) = (0, crate::capture::ByteTally::default(), true);
+fn bytes_ledger<'a>(lanes: impl Iterator<Item = &'a LaneResult>, unusable: u64, interrupted: bool) -> Ledger {
+    let mut sum = crate::capture::ByteTally { unread_tail: unusable, ..crate::capture::ByteTally::default() };
+    let (mut total, mut closed) = (unusable, true);
     for lane in lanes {
         let mut bytes = lane.bytes;
         if interrupted {
@@ -245,7 +248,7 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
         damage.push(format!("{} bytes after the compressed data belong to nothing, not used", lane.trailing));
     }
     if lane.changed && !allow_cut_tail {
-        damage.push(format!("the file changed while it was read; {} bytes of it were used", lane.size));
+        damage.push(format!("the file changed while it was read; it had {} bytes when it was opened", lane.size));
     }
     InputReport {
         name: input.name,

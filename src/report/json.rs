@@ -506,8 +506,9 @@ mod tests {
         report.inputs[0].name = hostile.to_owned();
         report.inputs[0].damage.push(hostile.to_owned());
         report.ledgers.not_opened.insert(hostile.to_owned(), 1);
-        report.sources[0].expectation =
-            Some(Expectation { expected: "allow", rule: hostile.to_owned(), name: hostile.to_owned(), kind: "vpn" });
+        report.sources[0].expectation = Some(
+            Expectation { expected: "allow", rule: hostile.to_owned(), name: hostile.to_owned(), kind: "vpn" }.into(),
+        );
         report.findings[0].says = hostile.to_owned();
         report.findings[0].advice = Some(hostile.to_owned());
         (report.findings[0].grade, report.findings[0].severity) = (Grade::Claimed, Severity::Info);

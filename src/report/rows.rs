@@ -5,13 +5,14 @@ use super::json::rcode_name;
 use super::row::{COLUMNS, RowText};
 use super::spool::Spool;
 use crate::capture::time::write_microseconds;
-use crate::config::Limits;
+use crate::config::{Limits, SKEW};
 use crate::decode::detail::{self, Detail, DetailLimits};
 use crate::decode::message::{HEADER, Message};
 use crate::decode::name::{read_name, write_name};
 use crate::decode::{Interface, Point};
 use crate::error::Error;
 use crate::expect::Inventory;
+use crate::expect::inventory::Expected;
 use crate::sources::{FrameRef, Leg};
 use crate::transact::Transaction;
 use crate::transact::flights::Sighting;
@@ -154,7 +155,12 @@ impl<'a> Rows<'a> {
         text.push(|out| time(response, out));
         text.push(|out| {
             if let (Some(query), Some(response), Some(_)) = (query, response, message) {
-                write_microseconds(response.time.0.saturating_sub(query.time.0), out);
+                let nanoseconds = response.time.0.saturating_sub(query.time.0);
+                // Captured a moment before its query: the two were handled by different processors. Longer before: the
+                // clock stepped back, and how long it took is not known.
+                if nanoseconds >= -SKEW {
+                    write_microseconds(nanoseconds.max(0), out);
+                }
             }
         });
         text.push(|_| {});
@@ -229,7 +235,7 @@ impl<'a> Rows<'a> {
         });
         text.push(|out| out.extend_from_slice(expected.map_or("", |expected| expected.word()).as_bytes()));
         text.push(|out| {
-            let rule = expected.map(|expected| expected.rule()).unwrap_or_default();
+            let rule = expected.map(Expected::rule).unwrap_or_default();
             out.extend_from_slice(crate::error::escape_text(&rule).as_bytes());
         });
         // Verdict, rule and mechanism are of stages that are not asked here.

@@ -248,7 +248,7 @@ impl Flights {
             self.answered.find(hash, MAX_SAME_FLOW, |closed| {
                 let same =
                     closed.opcode == opcode && closed.question == question.into() && closed.ended == Ended::Answered;
-                if same && closed.query.is_copied_by(seen) {
+                if same && closed.query().is_copied_by(seen) {
                     is = QueryIs::Copy;
                 }
             });
@@ -322,7 +322,7 @@ impl Flights {
             }
         }
         self.answered.find(hash, MAX_SAME_FLOW, |closed| {
-            if closed.response.is_copied_by(seen) {
+            if closed.response().is_copied_by(seen) {
                 is = ResponseIs::Copy;
             } else if best.is_none()
                 && is != ResponseIs::Copy
@@ -331,10 +331,10 @@ impl Flights {
                 && closed.question.fits(question.into())
             {
                 if closed.transfer {
-                    closed.response = seen.into();
+                    closed.set_response(seen.into());
                     is = ResponseIs::Continued;
                 } else if seen.time.0.saturating_sub(closed.asked.0) <= 2 * timeout && is != ResponseIs::Continued {
-                    closed.response = seen.into();
+                    closed.set_response(seen.into());
                     is = ResponseIs::Duplicate;
                 }
             }
@@ -368,15 +368,13 @@ impl Flights {
     pub fn close(&mut self, index: u32, response: Option<&Sighting>) {
         self.discard(index);
         let slot = &self.slots[index as usize];
+        let ended = if response.is_some() { Ended::Answered } else { Ended::TimedOut };
+        let answer = response.map_or(slot.repeated, Print::from);
         let closed = Closed {
-            hash: slot.hash,
             question: slot.question.into(),
-            asked: slot.query.time,
-            query: slot.repeated,
-            response: response.map_or(slot.repeated, Print::from),
             opcode: slot.opcode,
-            ended: if response.is_some() { Ended::Answered } else { Ended::TimedOut },
             transfer: slot.transfer && slot.flow.transport == Transport::Tcp,
+            ..Closed::new(slot.hash, slot.query.time, slot.repeated, answer, ended)
         };
         match response {
             Some(_) => {
@@ -394,14 +392,9 @@ impl Flights {
     /// Remembers a response without its query.
     pub fn remember_orphan(&mut self, hash: u64, message: &Message, seen: &Sighting) {
         self.answered.push(Closed {
-            hash,
             question: message.question.into(),
-            asked: seen.time,
-            query: seen.into(),
-            response: seen.into(),
             opcode: message.opcode(),
-            ended: Ended::Orphan,
-            transfer: false,
+            ..Closed::new(hash, seen.time, seen.into(), seen.into(), Ended::Orphan)
         });
     }
 

@@ -97,7 +97,9 @@ mod tests {
                 kept.read(*handle, &mut out);
                 assert_eq!(&out, message);
             }
-            handles.into_iter().for_each(|handle| kept.release(handle));
+            for handle in handles {
+                kept.release(handle);
+            }
         }
         assert_eq!(kept.chunks.len(), kept.free.len());
         assert_eq!(kept.chunks.len(), 1 + 1 + 1 + 2 + 2 + 5);

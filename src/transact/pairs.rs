@@ -54,7 +54,7 @@ pub type Judge<'a> = Box<dyn Fn(std::net::IpAddr) -> Judged + Send + 'a>;
 /// Every pair met lately.
 pub struct Pairs<'a> {
     table: HashTable<u32>,
-    pairs: Vec<Pair>,
+    hot: Vec<Pair>,
     cold: Vec<Cold>,
     free: Vec<u32>,
     messages: u32,
@@ -67,7 +67,7 @@ impl<'a> Pairs<'a> {
     pub fn new(sources: &'a Sources, judge: Judge<'a>) -> Self {
         Self {
             table: HashTable::new(),
-            pairs: Vec::new(),
+            hot: Vec::new(),
             cold: Vec::new(),
             free: Vec::new(),
             messages: 0,
@@ -79,7 +79,7 @@ impl<'a> Pairs<'a> {
     /// The number of a pair; `ends` leads from client to server.
     #[inline]
     pub fn intern(&mut self, ends: Ends, hash: u64) -> u32 {
-        if let Some(index) = self.table.find(hash, |index| self.pairs[*index as usize].ends == ends) {
+        if let Some(index) = self.table.find(hash, |index| self.hot[*index as usize].ends == ends) {
             return *index;
         }
         self.add(ends, hash)
@@ -89,7 +89,7 @@ impl<'a> Pairs<'a> {
     /// comes for it. The result only keeps the look from being optimised away.
     #[inline]
     pub fn glance(&self, hash: u64) -> u32 {
-        self.table.iter_hash(hash).next().map_or(0, |index| self.pairs[*index as usize].queries)
+        self.table.iter_hash(hash).next().map_or(0, |index| self.hot[*index as usize].queries)
     }
 
     fn add(&mut self, ends: Ends, hash: u64) -> u32 {
@@ -104,14 +104,14 @@ impl<'a> Pairs<'a> {
         };
         let index = match self.free.pop() {
             Some(index) => {
-                self.pairs[index as usize] = pair;
+                self.hot[index as usize] = pair;
                 self.cold[index as usize] = cold;
                 index
             }
             None => {
-                self.pairs.push(pair);
+                self.hot.push(pair);
                 self.cold.push(cold);
-                self.pairs.len() as u32 - 1
+                self.hot.len() as u32 - 1
             }
         };
         self.table.insert_unique(hash, index, |index| self.cold[*index as usize].hash);
@@ -121,7 +121,7 @@ impl<'a> Pairs<'a> {
     /// Client to server.
     #[inline]
     pub fn ends(&self, index: u32) -> Ends {
-        self.pairs[index as usize].ends
+        self.hot[index as usize].ends
     }
 
     /// What was judged of the source.
@@ -133,7 +133,7 @@ impl<'a> Pairs<'a> {
     #[inline]
     pub fn message(&mut self, index: u32, time: Timestamp, response: bool) {
         self.messages += 1;
-        let pair = &mut self.pairs[index as usize];
+        let pair = &mut self.hot[index as usize];
         pair.first = pair.first.min(time);
         pair.last = pair.last.max(time);
         pair.queries += u32::from(!response);
@@ -148,7 +148,7 @@ impl<'a> Pairs<'a> {
     #[inline]
     pub fn outcome(&mut self, index: u32, outcome: Outcome) {
         match outcome {
-            Outcome::Answered => self.pairs[index as usize].answered += 1,
+            Outcome::Answered => self.hot[index as usize].answered += 1,
             Outcome::Unanswered => self.cold[index as usize].unanswered += 1,
             other => self.cold[index as usize].rare.get_or_insert_default().add_outcome(other, 1),
         }
@@ -179,10 +179,10 @@ impl<'a> Pairs<'a> {
     /// Folds everything into the rows and drops pairs that none of `referred` is.
     pub fn fold(&mut self, referred: impl Iterator<Item = u32>) {
         self.messages = 0;
-        let mut keep = vec![false; self.pairs.len()];
+        let mut keep = vec![false; self.hot.len()];
         referred.for_each(|index| keep[index as usize] = true);
         for index in &self.table {
-            let (pair, cold) = (&mut self.pairs[*index as usize], &mut self.cold[*index as usize]);
+            let (pair, cold) = (&mut self.hot[*index as usize], &mut self.cold[*index as usize]);
             let mut row = SourceRow::with_rare(cold.rare.take());
             row.queries += u64::from(std::mem::take(&mut pair.queries));
             row.answered += u64::from(std::mem::take(&mut pair.answered));
@@ -215,6 +215,6 @@ impl<'a> Pairs<'a> {
     pub fn finish(&mut self) {
         self.fold(std::iter::empty());
         self.table = HashTable::new();
-        (self.pairs, self.cold, self.free) = (Vec::new(), Vec::new(), Vec::new());
+        (self.hot, self.cold, self.free) = (Vec::new(), Vec::new(), Vec::new());
     }
 }

@@ -73,20 +73,78 @@ impl ShortQuestion {
 pub struct Closed {
     /// Keyed hash of addresses, ports, transport and id: equal when the flow and id are.
     pub hash: u64,
-    /// The question.
-    pub question: ShortQuestion,
     /// Time of the first query.
     pub asked: Timestamp,
-    /// The query as last seen.
-    pub query: Print,
-    /// The response as last seen; of no meaning without one.
-    pub response: Print,
+    pub(super) query_time: Timestamp,
+    pub(super) response_time: Timestamp,
+    /// The question.
+    pub question: ShortQuestion,
+    pub(super) query_point: u32,
+    pub(super) query_payload: u32,
+    pub(super) response_point: u32,
+    pub(super) response_payload: u32,
+    pub(super) query_ip_id: u16,
+    pub(super) response_ip_id: u16,
     /// Operation code.
     pub opcode: u8,
     /// How it ended.
     pub ended: Ended,
     /// A zone transfer over TCP: further responses belong to it.
     pub transfer: bool,
+}
+
+impl Closed {
+    /// A transaction asked at `asked`, whose query was last seen as `query` and whose response (if it has one) as
+    /// `response`.
+    #[inline]
+    pub fn new(hash: u64, asked: Timestamp, query: Print, response: Print, ended: Ended) -> Self {
+        Self {
+            hash,
+            asked,
+            query_time: query.time,
+            response_time: response.time,
+            question: ShortQuestion(0),
+            query_point: query.point,
+            query_payload: query.payload_hash,
+            response_point: response.point,
+            response_payload: response.payload_hash,
+            query_ip_id: query.ip_id,
+            response_ip_id: response.ip_id,
+            opcode: 0,
+            ended,
+            transfer: false,
+        }
+    }
+
+    /// The query as last seen.
+    #[inline]
+    pub fn query(&self) -> Print {
+        Print {
+            time: self.query_time,
+            point: self.query_point,
+            payload_hash: self.query_payload,
+            ip_id: self.query_ip_id,
+        }
+    }
+
+    /// The response as last seen; of no meaning without one.
+    #[inline]
+    pub fn response(&self) -> Print {
+        Print {
+            time: self.response_time,
+            point: self.response_point,
+            payload_hash: self.response_payload,
+            ip_id: self.response_ip_id,
+        }
+    }
+
+    /// Notes the response seen again.
+    pub fn set_response(&mut self, seen: Print) {
+        self.response_time = seen.time;
+        self.response_point = seen.point;
+        self.response_payload = seen.payload_hash;
+        self.response_ip_id = seen.ip_id;
+    }
 }
 
 /// The last transactions of a kind.
@@ -143,22 +201,13 @@ mod tests {
 
     #[test]
     fn a_closed_transaction_is_one_cache_line() {
-        assert_eq!(std::mem::size_of::<Closed>(), 64);
+        assert_eq!(size_of::<Closed>(), 64);
     }
 
     #[test]
     fn the_ring_forgets_the_oldest_and_finds_the_rest() {
         let print = Print { time: Timestamp(0), point: 0, payload_hash: 0, ip_id: 0 };
-        let closed = |n: u64| Closed {
-            hash: n * 0x1234_5678_9abc,
-            question: ShortQuestion(1),
-            asked: Timestamp(n as i64),
-            query: print,
-            response: print,
-            opcode: 0,
-            ended: Ended::Answered,
-            transfer: false,
-        };
+        let closed = |n: u64| Closed::new(n * 0x1234_5678_9abc, Timestamp(n as i64), print, print, Ended::Answered);
         let mut recent = Recent::new(8);
         for n in 0..20 {
             let gone = recent.push(closed(n));

@@ -303,10 +303,10 @@ fn faults_of(case: &Case, folder: &Path, files: &[String]) -> (Run, Vec<String>)
     if case.heavy {
         return (json, faults);
     }
-    for threads in ["1", "3"] {
-        let again = go(&["--format", "json", "--threads", threads]);
+    for (threads, block) in [("1", "524288"), ("3", "4096")] {
+        let again = go(&["--format", "json", "--threads", threads, "--block-size", block]);
         if again.stdout != json.stdout {
-            faults.push(format!("json differs with {threads} threads"));
+            faults.push(format!("json differs with {threads} threads and blocks of {block} bytes"));
         }
     }
     let text = go(&[]);

@@ -74,11 +74,18 @@ fn assert_sound(what: &str, run: &Run) {
     }
 }
 
-/// Reads `bytes` and checks the soundness of the run.
+/// Reads `bytes` and checks the soundness of the run, and that threads and blocks change nothing.
 fn assert_sound_input(what: &str, bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("input"), bytes).expect("the input is written");
-    assert_sound(what, &run(folder.path(), &["read", "input", "--format", "json"], None));
+    let arguments = ["read", "input", "--format", "json", "--threads", "1"];
+    let one = run(folder.path(), &arguments, None);
+    assert_sound(what, &one);
+    let arguments = ["read", "input", "--format", "json", "--threads", "3", "--block-size", "4096"];
+    let other = run(folder.path(), &arguments, None);
+    assert_eq!(other.code, one.code, "{what}");
+    assert!(other.stdout == one.stdout, "{what}: threads and blocks change the report");
+    assert_eq!(other.complaint(), one.complaint(), "{what}");
 }
 
 #[test]
