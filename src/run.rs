@@ -59,6 +59,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         ports: config.ports.clone(),
         vlan_tags: limits.vlan_tags,
         extension_headers: limits.extension_headers,
+        nested_headers: limits.nested_headers,
     };
     let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
     let wants_rows = matches!(format.writer, Writer::Rows { .. });
@@ -69,7 +70,6 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 
     let settings = Settings {
         timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
-        answers_may_be_wanted: !inventory.is_empty(),
         at_server: config.vantage == Some(Vantage::Server),
         rows: if wants_rows { config.rows } else { crate::config::Outcomes::of(&[]) },
         limits,
@@ -84,6 +84,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let mut tally = finished.tally;
     tally.add(&tracker.tally);
     let mut anomalies = tracker.anomalies();
+    let quoted = tracker.quotes.sentences();
+    let proxied = tracker.proxied.pairs().clone();
     drop(tracker);
     if rows.without_detail > 0 {
         anomalies.insert("messages_without_detail", rows.without_detail);
@@ -101,6 +103,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let mut report = build(config, counted, &sources, &legs, &inventory);
     report.time_digits = rows.time_digits();
     report.notes.extend(inventory.notes().iter().cloned());
+    report.notes.extend(quoted);
+    report.proxied = proxied;
     report.findings = diagnose::diagnose(&report, &inventory, limits);
 
     let written = write(config, format.writer, &mut report, rows, &legs, &names, output);

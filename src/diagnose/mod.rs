@@ -3,6 +3,7 @@
 mod expected_never_seen;
 mod listed_source_refused;
 mod presence;
+mod proxy_header_unexpected;
 mod refused_as_intended;
 mod scene;
 mod unlisted_source_answered;
@@ -29,16 +30,21 @@ pub const DIAGNOSES: &[Diagnosis] = &[
     (unlisted_source_answered::KIND, unlisted_source_answered::diagnose),
     (expected_never_seen::KIND, expected_never_seen::diagnose),
     (refused_as_intended::KIND, refused_as_intended::diagnose),
+    (proxy_header_unexpected::KIND, proxy_header_unexpected::diagnose),
 ];
+
+/// Kinds that need no inventory.
+const WITHOUT_INVENTORY: [&str; 1] = [proxy_header_unexpected::KIND];
 
 /// Everything that follows from a report's sources and ledgers: most severe first, then in the order of [`DIAGNOSES`],
 /// then by server. `report.findings` itself is not looked at.
 pub fn diagnose(report: &Report, inventory: &Inventory, limits: &Limits) -> Vec<Finding> {
-    if inventory.is_empty() {
-        return Vec::new();
-    }
     let scene = Scene::of(report, inventory, limits);
-    let mut findings: Vec<Finding> = DIAGNOSES.iter().flat_map(|(_, diagnose)| diagnose(&scene)).collect();
+    let mut findings: Vec<Finding> = DIAGNOSES
+        .iter()
+        .filter(|(kind, _)| !inventory.is_empty() || WITHOUT_INVENTORY.contains(kind))
+        .flat_map(|(_, diagnose)| diagnose(&scene))
+        .collect();
     let order = |kind: &str| DIAGNOSES.iter().position(|(name, _)| *name == kind);
     // The sort is stable: each diagnosis gives its findings of one server in order of their rules.
     findings.sort_by_key(|finding| (Reverse(finding.severity), order(finding.kind), finding.subject.server));

@@ -19,6 +19,7 @@ use crate::config::{Color, Config, Outcome};
 use crate::diagnose::Finding;
 use crate::expect::Expected;
 use crate::sources::{Leg, SourceRow};
+use crate::transact::proxied::{ProxiedKey, ProxiedPair};
 use ipnet::IpNet;
 use row::RowText;
 use std::collections::BTreeMap;
@@ -115,6 +116,8 @@ pub struct Report {
     pub sources: Vec<SourceLine>,
     /// What follows from the above; most severe first.
     pub findings: Vec<Finding>,
+    /// Queries behind a proxy's header, by server and proxy.
+    pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     /// Sentences about what this capture cannot show (encrypted ports seen, evicted state, ...).
     pub notes: Vec<String>,
     /// The `--client` prefixes, in the order given.

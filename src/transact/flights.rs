@@ -190,6 +190,13 @@ impl Flights {
         u64::from(self.slots[index as usize].generation) << 32 | u64::from(index)
     }
 
+    /// The slot of a token, while the transaction is open.
+    pub fn open_slot(&self, token: u64) -> Option<u32> {
+        let index = token as u32;
+        let slot = self.slots.get(index as usize)?;
+        (u64::from(slot.generation) == token >> 32 && slot.open).then_some(index)
+    }
+
     /// Marks the transaction of a token as rejected by the segment `by`, when it is still pending.
     pub fn reject(&mut self, token: u64, by: Sighting) {
         if let Some(slot) = self.slots.get_mut(token as u32 as usize)

@@ -8,12 +8,18 @@ pub mod clock;
 pub mod flights;
 pub mod kept;
 pub mod pairs;
+pub mod proxied;
+pub mod quotes;
 pub mod recent;
 
 use crate::capture::Timestamp;
 use crate::config::{Limits, Outcome, Outcomes, SKEW};
+use crate::decode::fragment::{FragmentLimits, Fragments};
+use crate::decode::ip::FragmentHeader;
 use crate::decode::message::{self, Message, Question};
 use crate::decode::name::NameFault;
+use crate::decode::proxy::{self, Look};
+use crate::decode::quote::Quote;
 use crate::decode::stream::{Place, StreamLimits, Streams};
 use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Point, Segment, Tally};
 use crate::sources::FrameRef;
@@ -21,6 +27,8 @@ use clock::Clock;
 use flights::{Flights, Flow, QueryIs, ResponseIs, Sighting, Transport};
 use kept::KeptMessage;
 use pairs::Pairs;
+use proxied::{Proxied, ProxiedEnd};
+use quotes::Quotes;
 use recent::Print;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -40,7 +48,7 @@ pub struct Transaction<'a> {
     pub id: Option<u16>,
     /// The query, or for a rejected connection its first segment.
     pub query: Option<Sighting>,
-    /// Bytes of the first query, at most `Limits::kept_message_bytes`.
+    /// Bytes of the first query, at most `Limits::kept_message_bytes`; a proxy's header stands before them.
     pub query_bytes: &'a [u8],
     /// The response, or the segment that ended the connection.
     pub response: Option<Sighting>,
@@ -137,8 +145,6 @@ pub struct Settings<'a> {
     pub timeout: i64,
     /// The capture was taken at the server, as the operator says.
     pub at_server: bool,
-    /// Frames of answers may be wanted (there is an inventory).
-    pub answers_may_be_wanted: bool,
     /// Outcomes handed to `on_transaction`.
     pub rows: Outcomes,
     /// Caps.
@@ -180,6 +186,8 @@ struct Seen<'a> {
     /// Ports of client and server.
     ports: (u16, u16),
     bytes: &'a [u8],
+    /// The proxy's header before the message, or at the beginning of its connection; empty without one.
+    header: &'a [u8],
     /// The TCP connection.
     connection: Option<u32>,
 }
@@ -196,6 +204,11 @@ pub struct Tracker<'a> {
     answering: HashMap<IpAddr, Answering>,
     on_transaction: OnTransaction<'a>,
     scratch: Vec<u8>,
+    fragments: Fragments,
+    /// ICMP errors about DNS packets.
+    pub quotes: Quotes,
+    /// Queries behind a proxy's header.
+    pub proxied: Proxied,
     /// What was counted.
     pub counts: Counts,
     /// Frames that ended here.
@@ -226,6 +239,13 @@ impl<'a> Tracker<'a> {
             answering: HashMap::new(),
             on_transaction,
             scratch: Vec::new(),
+            fragments: Fragments::new(FragmentLimits {
+                sets: limits.fragment_sets,
+                bytes: limits.fragment_bytes,
+                age: limits.fragment_age,
+            }),
+            quotes: Quotes::default(),
+            proxied: Proxied::default(),
             counts: Counts::default(),
             tally: Tally::default(),
             settings,
@@ -261,9 +281,56 @@ impl<'a> Tracker<'a> {
             match &entry.body {
                 Body::Datagram(datagram) => self.datagram(entry, frame, datagram, payload),
                 Body::Segment(segment) => self.segment(entry, frame, segment, payload),
-                Body::Fragment { .. } => self.tally.count(crate::decode::Bucket::FragmentIncomplete),
+                Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
+                Body::Quote(quote) => self.quote(entry, *quote),
             }
         }
+    }
+
+    /// A fragment: what it completes goes on like any packet, seen in this frame. `nested` datagrams were completed by the
+    /// same frame already.
+    fn fragment(
+        &mut self,
+        entry: &Entry,
+        frame: FrameRef,
+        header: FragmentHeader,
+        protocol: u8,
+        payload: &[u8],
+        nested: usize,
+    ) {
+        if nested > self.settings.limits.nested_headers {
+            return self.tally.count(crate::decode::Bucket::NestLimit);
+        }
+        let (key, now) = (&self.decoder.key, self.clock.advance(entry.time));
+        let Some(protocol) = self.fragments.push(key, now, entry.ends, protocol, header, payload, &mut self.tally)
+        else {
+            return;
+        };
+        let whole = std::mem::take(&mut self.fragments.whole);
+        let ip_id = if entry.ends.is_v6() { 0 } else { header.id as u16 };
+        match self.decoder.datagram_of_fragments(&whole, protocol, entry.ends, ip_id, &mut self.tally) {
+            Ok(opened) => {
+                let point = entry.point.inside(opened.depth);
+                let inner = Entry { point, ends: opened.ends, body: opened.body, ..*entry };
+                let payload = &whole[opened.at..opened.at + opened.len];
+                match &opened.body {
+                    Body::Datagram(datagram) => self.datagram(&inner, frame, datagram, payload),
+                    Body::Segment(segment) => self.segment(&inner, frame, segment, payload),
+                    Body::Fragment { header, protocol } => {
+                        self.fragment(&inner, frame, *header, *protocol, payload, nested + 1);
+                    }
+                    Body::Quote(quote) => self.quote(&inner, *quote),
+                }
+            }
+            Err(bucket) => self.tally.count(bucket),
+        }
+        self.fragments.whole = whole;
+    }
+
+    /// An ICMP error about a DNS packet.
+    fn quote(&mut self, entry: &Entry, quote: Quote) {
+        self.tally.count(crate::decode::Bucket::IcmpQuotingDns);
+        self.quotes.count(entry.ends, quote);
     }
 
     /// A UDP datagram on a DNS port.
@@ -293,7 +360,8 @@ impl<'a> Tracker<'a> {
             ends,
             pair_hash: datagram.pair_hash,
             ports,
-            bytes: payload,
+            bytes: &payload[usize::from(datagram.proxy_len)..],
+            header: &payload[..usize::from(datagram.proxy_len)],
             connection: None,
         });
     }
@@ -315,6 +383,7 @@ impl<'a> Tracker<'a> {
         // Taken out while the messages are worked on, and put back so that their memory is used again.
         let mut found = std::mem::take(&mut self.streams.found);
         let scratch = std::mem::take(&mut self.streams.scratch);
+        let header = self.streams.connection(connection).proxy_header();
         for found in found.drain(..) {
             let bytes = match found.place {
                 Place::Segment(range) => &payload[range],
@@ -343,6 +412,7 @@ impl<'a> Tracker<'a> {
                 pair_hash: ends.hash(&decoder.key),
                 ports: if response { (destination, source) } else { (source, destination) },
                 bytes,
+                header: header.as_deref().unwrap_or_default(),
                 connection: Some(connection),
             });
         }
@@ -422,11 +492,18 @@ impl<'a> Tracker<'a> {
             self.evict(oldest);
         }
         let bytes = &seen.bytes[..seen.bytes.len().min(self.settings.limits.kept_message_bytes)];
-        let kept = self.flights.kept.keep(bytes);
+        let kept = if seen.header.is_empty() {
+            self.flights.kept.keep(bytes)
+        } else {
+            self.flights.kept.keep(&[seen.header, bytes].concat())
+        };
         if flow.transport == Transport::Tcp {
             self.pairs.tcp(flow.pair);
         }
         let slot = self.flights.open(hash, flow, &seen.message, seen.sighting, kept);
+        if let Look::Whole(header) = proxy::look(seen.header) {
+            self.proxied.asked(seen.ends, flow, &header, self.flights.token(slot));
+        }
         if let Some(connection) = seen.connection {
             let token = self.flights.token(slot);
             let connection = self.streams.connection(connection);
@@ -443,12 +520,18 @@ impl<'a> Tracker<'a> {
     #[inline]
     fn response(&mut self, hash: u64, flow: Flow, seen: &Seen<'_>) {
         match self.flights.response(hash, &flow, &seen.message, &seen.sighting) {
-            ResponseIs::Match(slot) => self.matched(slot, &seen.message, seen.sighting, seen.bytes),
+            ResponseIs::Match(slot) => {
+                if !self.proxied.is_empty() {
+                    self.ended_behind_header(slot, ProxiedEnd::Understood, seen.sighting.frame);
+                }
+                self.matched(slot, &seen.message, seen.sighting, seen.bytes);
+            }
             ResponseIs::Continued => self.counts.continued += 1,
             ResponseIs::Copy => self.counts.response_copies += 1,
             ResponseIs::Duplicate => self.counts.duplicate += 1,
             ResponseIs::Late => self.counts.late += 1,
             ResponseIs::Mismatch => self.counts.mismatch += 1,
+            ResponseIs::Unsolicited if self.is_answer_to_header(&flow, seen) => {}
             ResponseIs::Unsolicited => {
                 let copy = self
                     .early
@@ -467,6 +550,28 @@ impl<'a> Tracker<'a> {
         self.note_answering(flow.pair, &seen.sighting);
     }
 
+    /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.
+    fn is_answer_to_header(&mut self, flow: &Flow, seen: &Seen<'_>) -> bool {
+        let message = &seen.message;
+        if self.proxied.is_empty() || message.id != proxy::SIGNATURE_ID || message.opcode() != proxy::SIGNATURE_OPCODE {
+            return false;
+        }
+        let flights = &self.flights;
+        let Some(slot) = self.proxied.oldest(*flow, |token| flights.open_slot(token)) else { return false };
+        self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.sighting.frame);
+        self.matched(slot, message, seen.sighting, seen.bytes);
+        true
+    }
+
+    /// Notes how a transaction ended when its query stands behind a proxy's header.
+    fn ended_behind_header(&mut self, slot: u32, how: ProxiedEnd, frame: FrameRef) {
+        let slot = self.flights.slot(slot);
+        if self.flights.kept.begins_with(slot.kept, &proxy::SIGNATURE) {
+            let ends = self.pairs.ends(slot.flow.pair);
+            self.proxied.ended(ends, how, frame, self.settings.limits.finding_frames);
+        }
+    }
+
     /// A pending transaction has its response.
     fn matched(&mut self, index: u32, message: &Message, seen: Sighting, bytes: &[u8]) {
         self.counts.matched += 1;
@@ -480,7 +585,7 @@ impl<'a> Tracker<'a> {
             let restored = outcome == Outcome::Refused && message.question == Question::ABSENT && named;
             self.counts.refused_restored += u64::from(restored);
             self.pairs.rare(pair).note_refused(asked, seen.frame, limit);
-        } else if self.settings.answers_may_be_wanted && self.pairs.judged(pair).answers_wanted {
+        } else if self.pairs.answers_wanted(pair) {
             let frames = &mut self.pairs.rare(pair).answered_frames;
             if frames.len() < limit {
                 frames.push(seen.frame);
@@ -586,6 +691,10 @@ impl<'a> Tracker<'a> {
 
     /// Counts and reports a transaction that has no response.
     fn end_without_response(&mut self, index: u32, pair: u32, outcome: Outcome, rejection: Option<Sighting>) {
+        if !self.proxied.is_empty() {
+            let asked = self.flights.slot(index).query.frame;
+            self.ended_behind_header(index, ProxiedEnd::Unanswered, asked);
+        }
         self.counts.outcomes[outcome as usize] += 1;
         self.pairs.outcome(pair, outcome);
         if self.settings.rows.has(outcome) {
@@ -701,6 +810,7 @@ impl<'a> Tracker<'a> {
 
     /// The time line ends; `last` is the latest time of any frame.
     pub fn finish(&mut self, last: Option<Timestamp>) {
+        self.fragments.finish(&mut self.tally);
         self.streams.finish(&mut self.tally);
         self.take_forgotten();
         while !self.early.is_empty() {

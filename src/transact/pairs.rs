@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 /// of blocks, so that the outcome does not depend on how the input was cut.
 const KEEP: usize = 262_144;
 /// Messages after which pairs are folded in any case, before a 32-bit count can overflow.
-const FOLD_AFTER: u32 = 1 << 31;
+const FOLD_AFTER: u32 = 1 << 30;
 
 /// A client and a server: what every message touches.
 #[derive(Debug, Clone)]
@@ -24,8 +24,13 @@ struct Pair {
     first: Timestamp,
     last: Timestamp,
     queries: u32,
+    /// Answered transactions, and in the highest bit whether frames of answers are wanted: what is asked for every
+    /// message must not take a second cache line.
     answered: u32,
 }
+
+/// Marks in `Pair::answered` that frames of answers are wanted.
+const WANTED: u32 = 1 << 31;
 
 /// What fewer messages touch.
 #[derive(Debug)]
@@ -36,7 +41,7 @@ struct Cold {
     unanswered: u32,
     tcp: u32,
     rare: Option<Box<Rare>>,
-    judged: Judged,
+    listed: bool,
 }
 
 /// What is to be known about a source when it is first seen.
@@ -93,15 +98,11 @@ impl<'a> Pairs<'a> {
     }
 
     fn add(&mut self, ends: Ends, hash: u64) -> u32 {
-        let pair = Pair { ends, first: Timestamp(i64::MAX), last: Timestamp(i64::MIN), queries: 0, answered: 0 };
-        let cold = Cold {
-            hash,
-            last_response: Timestamp(i64::MIN),
-            unanswered: 0,
-            tcp: 0,
-            rare: None,
-            judged: (self.judge)(ends.source()),
-        };
+        let judged = (self.judge)(ends.source());
+        let answered = if judged.answers_wanted { WANTED } else { 0 };
+        let pair = Pair { ends, first: Timestamp(i64::MAX), last: Timestamp(i64::MIN), queries: 0, answered };
+        let cold =
+            Cold { hash, last_response: Timestamp(i64::MIN), unanswered: 0, tcp: 0, rare: None, listed: judged.listed };
         let index = match self.free.pop() {
             Some(index) => {
                 self.hot[index as usize] = pair;
@@ -124,9 +125,10 @@ impl<'a> Pairs<'a> {
         self.hot[index as usize].ends
     }
 
-    /// What was judged of the source.
-    pub fn judged(&self, index: u32) -> Judged {
-        self.cold[index as usize].judged
+    /// Frames of answers to the source are wanted.
+    #[inline]
+    pub fn answers_wanted(&self, index: u32) -> bool {
+        self.hot[index as usize].answered & WANTED != 0
     }
 
     /// Notes a message.
@@ -185,7 +187,8 @@ impl<'a> Pairs<'a> {
             let (pair, cold) = (&mut self.hot[*index as usize], &mut self.cold[*index as usize]);
             let mut row = SourceRow::with_rare(cold.rare.take());
             row.queries += u64::from(std::mem::take(&mut pair.queries));
-            row.answered += u64::from(std::mem::take(&mut pair.answered));
+            row.answered += u64::from(pair.answered & !WANTED);
+            pair.answered &= WANTED;
             row.unanswered += u64::from(std::mem::take(&mut cold.unanswered));
             row.tcp += u64::from(std::mem::take(&mut cold.tcp));
             if pair.first <= pair.last {
@@ -194,7 +197,7 @@ impl<'a> Pairs<'a> {
                 (pair.first, pair.last) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
             }
             if row != SourceRow::default() {
-                self.sources.fold(pair.ends.source(), pair.ends.destination(), row, cold.judged.listed);
+                self.sources.fold(pair.ends.source(), pair.ends.destination(), row, cold.listed);
             }
         }
         if self.table.len() > KEEP {
