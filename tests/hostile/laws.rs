@@ -3,7 +3,7 @@
 use crate::check::{case, check};
 use crate::container::good;
 use crate::dns::{Message, REFUSED, TXT, extended_error, framed, header, opt};
-use crate::files::{LITTLE, Packet, packet, pcap};
+use crate::files::{LITTLE, Packet, Pcap, Record, packet, pcap};
 use crate::run::{PEAK_KIB, Run, run};
 use crate::wire::{ACK, DATA, Ipv4, SYN, TCP, Tcp, Udp, ethernet, to_client, to_server};
 use std::fs;
@@ -123,6 +123,54 @@ fn files_cut_anywhere_are_sound() {
     for length in (0..bytes.len()).step_by(53) {
         assert_sound_input(&format!("cut at {length}"), &bytes[..length]);
     }
+}
+
+/// Several transactions of one flow with one question, each refused in another way, then the same responses again in
+/// reverse: copies and duplicates that only a fixed order of looking can tell apart.
+fn one_flow(count: u16) -> Vec<u8> {
+    let refusal = |round: u16| to_client(&header(2, 0x8105, [0, round, 0, 0]));
+    let mut frames = Vec::new();
+    for round in 0..count {
+        frames.push(to_server(&Message::query("again.test").id(2).counts([1, round, 0, 0]).bytes()));
+        frames.push(refusal(round));
+    }
+    frames.extend((0..count).rev().map(refusal));
+    pcap(&frames)
+}
+
+/// Questions that wait under one id from one moment on, then a refusal that names none of them.
+fn one_moment(count: u16) -> Vec<u8> {
+    let mut records: Vec<Record> =
+        (0..count).map(|index| Record::new(&to_server(&Message::query(&format!("n{index}.test")).bytes()))).collect();
+    records.push(Record::at(1, &to_client(&header(1, 0x8105, [0; 4]))));
+    Pcap::default().file(&records)
+}
+
+#[test]
+fn the_report_does_not_depend_on_the_hash_key() {
+    // Every run has another key.
+    const RUNS: usize = 8;
+    let mut inputs: Vec<(String, Vec<u8>)> = vec![("one moment".to_owned(), one_moment(5))];
+    inputs.extend((2..8).map(|count| (format!("one flow, {count} times"), one_flow(count))));
+    inputs.extend((0..6).map(|seed| {
+        let frames: Vec<Vec<u8>> = (0..20)
+            .flat_map(|round| medley().into_iter().map(move |frame| flipped(frame, 12, seed * 7919 + round)))
+            .collect();
+        (format!("changed bytes, seed {seed}"), pcap(&frames))
+    }));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut differing = Vec::new();
+    for (name, bytes) in inputs {
+        fs::write(folder.path().join("input"), bytes).expect("the input is written");
+        for format in ["json", "csv"] {
+            let arguments = ["read", "input", "--all", "--format", format, "--threads", "1"];
+            let first = run(folder.path(), &arguments, None).stdout;
+            if (1..RUNS).any(|_| run(folder.path(), &arguments, None).stdout != first) {
+                differing.push(format!("{name}: {format}"));
+            }
+        }
+    }
+    assert!(differing.is_empty(), "{differing:#?}");
 }
 
 #[test]
