@@ -10,7 +10,7 @@ use crate::wire::{
 /// Bytes of payload in all fragments but the last.
 const PART: usize = 1480;
 
-/// A datagram of 3,038 bytes: three fragments.
+/// A datagram of 3,030 bytes: three fragments.
 fn large() -> Vec<u8> {
     Udp::default().around(&Message::query("frag").kind(TXT).rest(&[b'x'; 3000]).bytes())
 }

@@ -60,6 +60,23 @@ fn pppoe(length: u16, packet: &[u8]) -> Vec<u8> {
     ethernet_of_type(0x8864, &followed_by(header, packet))
 }
 
+/// One frame of each wrapping, for mutation.
+pub fn one_of_each() -> Vec<Vec<u8>> {
+    vec![
+        ethernet_of_type(0x8847, &followed_by(label_stack(2, true), &inner())),
+        ethernet(&gre(0xb000, TYPE_IPV4, &followed_by(vec![0; 12], &inner()))),
+        ethernet(&gre(0, 0x6558, &ethernet(&inner()))),
+        ethernet(&vxlan(&ethernet(&inner()))),
+        ethernet(&geneve(3, &ethernet(&inner()))),
+        ethernet(&gtp_user(inner().len() as u16, &inner())),
+        pppoe(inner().len() as u16 + 2, &inner()),
+        ethernet(&Ipv4 { protocol: 4, ..Ipv4::default() }.around(&inner())),
+        ethernet(&Ipv4 { protocol: 41, ..Ipv4::default() }.around(&Ipv6::default().around(&inner()))),
+        crate::wire::tagged(7, &crate::wire::tagged(8, &ethernet(&inner()))),
+        ethernet(&Ipv4 { protocol: 1, ..Ipv4::back() }.around(&followed_by(vec![3, 3, 0, 0, 0, 0, 0, 0], &inner()))),
+    ]
+}
+
 cases![
     w01_one_label =
         case("one MPLS label", pcap(&[ethernet_of_type(0x8847, &followed_by(label_stack(1, true), &inner()))]))
