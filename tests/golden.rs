@@ -25,7 +25,7 @@ fn recordings() -> Vec<PathBuf> {
             let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
             found.extend(files.filter(|path| {
                 let name = name(path);
-                name.contains(".pcap") && !name.ends_with(".tsv")
+                name.contains(".pcap") && !name.contains(".tsv")
             }));
         }
     }

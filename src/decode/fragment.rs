@@ -526,7 +526,7 @@ mod tests {
                 }
                 let count = all.len() as u64;
                 let done: Vec<_> = all.iter().filter_map(|part| rig.push(7, part.0, part.1, part.2)).collect();
-                assert_eq!(done, [data.clone()], "parts of {size} bytes");
+                assert_eq!(done, std::slice::from_ref(&data), "parts of {size} bytes");
                 assert_eq!(rig.end().count(Bucket::FragmentUsed), count - 1);
             }
         }
@@ -554,7 +554,9 @@ mod tests {
     fn an_identification_stands_for_one_datagram_after_the_other() {
         let mut rig = Rig::new(LIMITS, false);
         let mut other = datagram(1003);
-        other.iter_mut().for_each(|byte| *byte ^= 0x55);
+        for byte in &mut other {
+            *byte ^= 0x55;
+        }
         for data in [datagram(1003), other, datagram(1003)] {
             let done: Vec<_> =
                 parts(&data, 400).iter().filter_map(|part| rig.push(7, part.0, part.1, part.2)).collect();
@@ -620,7 +622,7 @@ mod tests {
         assert!(rig.push(99, 8, false, &[0; 8]).is_some(), "the newest is still there");
         // By bytes: three sets of 30,000 do not fit into 64 KiB.
         for id in 200..203 {
-            rig.push(id, 0, true, &[0; 30_000]);
+            rig.push(id, 0, true, &vec![0; 30_000]);
         }
         assert!(rig.fragments.held_bytes <= LIMITS.bytes);
         let rig = rig.end();

@@ -63,6 +63,9 @@ pub struct Pairs<'a> {
     cold: Vec<Cold>,
     free: Vec<u32>,
     messages: u32,
+    /// Pairs that are too many: twice those that could not be dropped last time, so that a flood of open transactions
+    /// does not make every message fold.
+    too_many: usize,
     sources: &'a Sources,
     judge: Judge<'a>,
 }
@@ -76,6 +79,7 @@ impl<'a> Pairs<'a> {
             cold: Vec::new(),
             free: Vec::new(),
             messages: 0,
+            too_many: KEEP,
             sources,
             judge,
         }
@@ -175,7 +179,7 @@ impl<'a> Pairs<'a> {
     /// True when it is time to fold.
     #[inline]
     pub fn due(&self) -> bool {
-        self.table.len() > KEEP || self.messages >= FOLD_AFTER
+        self.table.len() > self.too_many || self.messages >= FOLD_AFTER
     }
 
     /// Folds everything into the rows and drops pairs that none of `referred` is.
@@ -200,7 +204,7 @@ impl<'a> Pairs<'a> {
                 self.sources.fold(pair.ends.source(), pair.ends.destination(), row, cold.listed);
             }
         }
-        if self.table.len() > KEEP {
+        if self.table.len() > self.too_many {
             let free = &mut self.free;
             self.table.retain(|index| {
                 let stays = keep[*index as usize];
@@ -211,6 +215,7 @@ impl<'a> Pairs<'a> {
             });
             // The order in which numbers are used again must not depend on the hash key.
             self.free.sort_unstable_by(|one, two| two.cmp(one));
+            self.too_many = KEEP.max(self.table.len() * 2);
         }
     }
 
