@@ -155,7 +155,7 @@ fn seeds(target: &Target) -> Vec<Vec<u8>> {
 /// Changes an input in one to four places.
 fn mutate(input: &mut Vec<u8>, other: &[u8], noise: &mut Noise) {
     const ODD: [u8; 12] = [0, 1, 2, 0x3f, 0x40, 0x7f, 0x80, 0xc0, 0xfe, 0xff, 53, 12];
-    for _ in 0..1 + noise.below(4) {
+    for _ in 0..=noise.below(4) {
         let at = noise.below(input.len());
         match noise.below(8) {
             0 if !input.is_empty() => input[at] ^= 1 << noise.below(8),

@@ -275,7 +275,7 @@ pub fn matcher(data: &[u8]) {
     let decoder = decoder();
     let sources = Sources::new(16, 4, 3);
     let settings =
-        Settings { timeout: 1_000_000, at_server: data.len() % 2 == 0, rows: Outcomes::ALL, limits: &limits };
+        Settings { timeout: 1_000_000, at_server: data.len().is_multiple_of(2), rows: Outcomes::ALL, limits: &limits };
     let mut handed_out = 0u64;
     let pairs = Pairs::new(&sources, Box::new(|_| Judged { listed: false, answers_wanted: true }));
     let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|_| handed_out += 1));
