@@ -194,7 +194,7 @@ fn tags_on_one_side_do_not_matter_and_a_mirror_adds_only_copies() {
         assert_eq!(essence(folder.path(), &[pcap(1, one_sided)]), wanted);
     }
     // Everything seen again: behind a tag, inside a tunnel, or at the same place with the same identification (IPv4).
-    let again: [(&str, fn(&[u8]) -> Vec<u8>, bool); 3] = [
+    let again: [(&str, wrap::Wrap, bool); 3] = [
         ("tag", |packet| wrap::tagged(7, &wrap::ethernet(packet)), true),
         ("tunnel", |packet| wrap::ethernet(&wrap::OVER_IP[0].2(packet)), true),
         ("mirror", |packet| wrap::ethernet(packet), false),
