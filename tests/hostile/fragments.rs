@@ -303,4 +303,20 @@ cases![
         pcap(&[part(0, 1480, MORE_FRAGMENTS), part(1480, payload.len(), 0)])
     })
     .messages(&[("udp", 1)]),
+    f30_completed_inside_completed =
+        case("a last part that completes a datagram whose end completes the next, 50 times", {
+            let ip = |protocol, identification, fragment, payload: &[u8]| {
+                Ipv4 { protocol, identification, fragment, ..Ipv4::default() }.around(payload)
+            };
+            let (mut content, mut protocol) = (Udp::default().around(&Message::query("ok.test").bytes()), UDP);
+            let mut frames = Vec::new();
+            for identification in 0..50 {
+                frames.push(ethernet(&ip(protocol, identification, MORE_FRAGMENTS, &content[..8])));
+                content = ip(protocol, identification, 1, &content[8..]);
+                protocol = crate::wire::IP_IN_IP;
+            }
+            frames.push(ethernet(&content));
+            pcap(&frames)
+        })
+        .packets(&[("frames", 51), ("udp_dns", 0), ("nest_limit", 1)]),
 ];
