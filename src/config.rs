@@ -108,6 +108,15 @@ pub const CLOCK_JUMP: i64 = 3_600_000_000_000;
 /// Most bytes of one inventory; a million lines fit, an endless device does not.
 pub const INVENTORY_BYTES: u64 = 64 << 20;
 
+/// Most bytes of one file of a server's configuration; fifty thousand prefixes take about one million.
+pub const ACL_FILE_BYTES: u64 = 32 << 20;
+/// Most bytes of one server's configuration with everything it includes.
+pub const ACL_TOTAL_BYTES: u64 = 128 << 20;
+/// Most files of one server's configuration.
+pub const ACL_FILES: usize = 4096;
+/// Includes inside includes, and blocks inside blocks, of a server's configuration. Deeper ones are errors.
+pub const ACL_DEPTH: usize = 40;
+
 /// Where the capture was taken, as far as the operator says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vantage {

@@ -24,6 +24,9 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            if let Some(picture) = &error.shown {
+                StandardError.line(picture.trim_end());
+            }
             StandardError.line(&error.to_string());
             ExitCode::from(error.exit_code())
         }
