@@ -229,9 +229,12 @@ impl Files {
         before.drain(..before.len().saturating_sub(AROUND));
         let marked: Vec<char> = marked.into_iter().take(AROUND).collect();
         after.truncate(AROUND);
-        let start = before.len();
+        // Empty lines before it give the line its number; a very long file goes without.
+        let above = Some(self.line_index(span)).filter(|lines| *lines <= 100_000).unwrap_or(0);
+        let start = above + before.len();
         let end = start + marked.len().max(1);
-        let mut shown: String = before.into_iter().chain(marked).chain(after).collect();
+        let mut shown: String = "\n".repeat(above);
+        shown.extend(before.into_iter().chain(marked).chain(after));
         while shown.chars().count() < end {
             shown.push(' ');
         }
@@ -243,7 +246,7 @@ impl Files {
             .with_message(escape_text(message))
             .with_label(label)
             .finish();
-        let source = Source::from(shown).with_display_line_offset(self.line_index(span));
+        let source = Source::from(shown);
         let mut out = Vec::new();
         // Writing to memory does not fail; an error would only lose the picture.
         let _ = report.write((id, source), &mut out);

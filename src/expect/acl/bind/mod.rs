@@ -26,7 +26,6 @@ mod code {
     pub const TKEY: u16 = 249;
     pub const IXFR: u16 = 251;
     pub const AXFR: u16 = 252;
-    pub const ANY: u16 = 255;
     pub const QUERY: u8 = 0;
     pub const NOTIFY: u8 = 4;
     pub const UPDATE: u8 = 5;
@@ -89,6 +88,10 @@ impl Policy for Bind {
                 Checked::No(_) => {}
                 Checked::Unknown(reason, rule) => return Decision::unknown(reason, Some(rule)),
             }
+        }
+        // Views are not even looked at.
+        if !matches!(request.opcode, code::QUERY | code::NOTIFY | code::UPDATE) {
+            return Decision::of(Word::Allow, model.built_in.not_implemented);
         }
         match request.qclass {
             code::IN => {}
@@ -286,10 +289,8 @@ impl Bind {
             (code::UPDATE, _) => self.update(view, request, subject, trace),
             (code::QUERY, code::AXFR | code::IXFR) => self.transfer(view, request, subject, trace),
             (code::QUERY, code::TKEY) => Decision::unknown("TKEY is not evaluated", None),
-            (code::QUERY, code::ANY) => self.query(view, request, subject, trace),
             (code::QUERY, 41 | 128..=254) => Decision::of(Word::Allow, self.model.built_in.malformed),
-            (code::QUERY, _) => self.query(view, request, subject, trace),
-            _ => Decision::of(Word::Allow, self.model.built_in.not_implemented),
+            _ => self.query(view, request, subject, trace),
         }
     }
 

@@ -82,7 +82,7 @@ impl Policy for Unbound {
         }
         match request.opcode {
             code::QUERY => {}
-            code::NOTIFY if model.auth_zones.is_empty() => return Decision::of(Word::Allow, rule),
+            code::NOTIFY if model.auth_zones.is_empty() => return Decision::of(Word::Refuse, model.built_in.notify),
             code::NOTIFY => return Decision::unknown("NOTIFY for an auth-zone is not evaluated", Some(rule)),
             _ => return Decision::of(Word::Allow, model.built_in.not_implemented),
         }

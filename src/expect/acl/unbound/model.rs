@@ -54,6 +54,8 @@ pub struct Model {
 pub struct BuiltIn {
     /// Zone transfers are refused.
     pub transfer: RuleId,
+    /// NOTIFY is refused.
+    pub notify: RuleId,
     /// NOTIMP.
     pub not_implemented: RuleId,
     /// FORMERR.
@@ -179,6 +181,7 @@ impl Model {
 pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut Rules) -> Result<Model, Error> {
     let built_in = BuiltIn {
         transfer: rules.built_in("zone transfers are refused"),
+        notify: rules.built_in("NOTIFY is refused, as there is no auth-zone"),
         not_implemented: rules.built_in("requests of this kind are not implemented (NOTIMP)"),
         malformed: rules.built_in("such a question is malformed (FORMERR)"),
     };
@@ -474,6 +477,7 @@ impl Builder<'_> {
                 _ => {}
             }
         }
+        let mut data = Vec::new();
         for statement in statements {
             let (owner, record_type) = match statement.name {
                 "local-data" => match self.record(statement.values[0])? {
@@ -484,7 +488,11 @@ impl Builder<'_> {
                 _ => continue,
             };
             written.push(owner.clone());
-            zones.add_data(&owner, record_type, self.rules.text(statement.span));
+            data.push((owner, record_type, self.rules.text(statement.span)));
+        }
+        zones.add_implicit(&data);
+        for (owner, record_type, rule) in data {
+            zones.add_data(&owner, record_type, rule);
         }
         Ok(zones)
     }

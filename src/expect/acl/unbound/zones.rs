@@ -121,7 +121,27 @@ impl Zones {
         self.zones.get_mut(origin)
     }
 
-    /// Adds data; without a zone around it a transparent one is made.
+    /// Makes a transparent zone for data that no zone is around: one for all, at the lowest name above all of them.
+    pub fn add_implicit(&mut self, data: &[(Vec<u8>, u16, RuleId)]) {
+        let mut common: Option<(&[u8], RuleId)> = None;
+        for (owner, _, rule) in data {
+            if name::and_above(owner).any(|above| self.zones.contains_key(above)) {
+                continue;
+            }
+            common = Some(match common {
+                None => (owner, *rule),
+                Some((known, rule)) => {
+                    let both = name::and_above(known).find(|above| name::and_above(owner).any(|other| other == *above));
+                    (both.unwrap_or(b"\0"), rule)
+                }
+            });
+        }
+        if let Some((origin, rule)) = common {
+            self.add(origin.to_vec(), Kind::Transparent, rule);
+        }
+    }
+
+    /// Adds data to the zone around it.
     pub fn add_data(&mut self, owner: &[u8], record_type: u16, rule: RuleId) {
         let origin = name::and_above(owner).find(|above| self.zones.contains_key(*above)).map(<[u8]>::to_vec);
         let origin = origin.unwrap_or_else(|| {
