@@ -1,7 +1,7 @@
 //! What the pipeline and the tracker counted to a [`Report`]: ledgers, totals, source lines and notes.
 
 use super::{Expectation, InputReport, Ledger, Ledgers, Report, SourceLine, Totals};
-use crate::config::{Config, Outcome};
+use crate::config::{Config, Outcome, OwnServer};
 use crate::decode::name::NameFault;
 use crate::decode::{Bucket, Tally, link};
 use crate::expect::Inventory;
@@ -18,10 +18,10 @@ pub struct Legs {
 }
 
 impl Legs {
-    /// The declared servers; with none, every address that answered (or ended a TCP connection) is one.
-    pub fn of(config: &Config, sources: &Sources) -> Self {
-        if !config.servers.is_empty() {
-            return Self { ours: config.servers.iter().map(|server| server.address).collect() };
+    /// The declared servers and those that a configuration speaks for; with none, every address that answered (or ended a TCP connection) is one.
+    pub fn of(config: &Config, configured: &[OwnServer], sources: &Sources) -> Self {
+        if !config.servers.is_empty() || !configured.is_empty() {
+            return Self { ours: config.servers.iter().chain(configured).map(|server| server.address).collect() };
         }
         let rows = sources.sorted();
         Self { ours: rows.iter().filter(|(_, row)| row.heard()).map(|(key, _)| key.server).collect() }

@@ -12,6 +12,8 @@ use crate::decode::name::{read_name, write_name};
 use crate::decode::{Interface, Point};
 use crate::error::Error;
 use crate::expect::Inventory;
+use crate::expect::acl::Acl;
+use crate::expect::acl::judge::Judge;
 use crate::sources::{FrameRef, Leg};
 use crate::transact::Transaction;
 use crate::transact::flights::Sighting;
@@ -32,6 +34,8 @@ pub struct Rows<'a> {
     spool: Spool,
     inputs: Vec<RowInput>,
     inventory: Option<&'a Inventory>,
+    /// What servers' configurations say; nothing without one.
+    judge: Option<Judge<'a>>,
     limits: DetailLimits,
     text: RowText,
     record: Vec<u8>,
@@ -47,12 +51,14 @@ fn position(name: &str) -> usize {
 
 impl<'a> Rows<'a> {
     /// No rows yet.
-    pub fn new(inputs: Vec<RowInput>, inventory: Option<&'a Inventory>, limits: &Limits) -> Self {
+    pub fn new(inputs: Vec<RowInput>, inventory: Option<&'a Inventory>, acls: &'a [Acl], limits: &Limits) -> Self {
+        let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
         Self {
             spool: Spool::new(limits.spool_bytes),
             inputs,
             inventory,
-            limits: DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records },
+            judge: (!acls.is_empty()).then(|| Judge::new(acls, detail)),
+            limits: detail,
             text: RowText::default(),
             record: Vec::new(),
             failed: None,
@@ -139,6 +145,7 @@ impl<'a> Rows<'a> {
         let query_detail = self.detail(query_bytes);
         let response_detail = self.detail(response_bytes);
         let expected = self.inventory.map(|inventory| inventory.decide(ends.source()));
+        let (verdict, rule) = self.judge.as_mut().map(|judge| judge.words(transaction)).unwrap_or_default();
         let header = if response_bytes.len() >= HEADER { response_bytes } else { query_bytes };
         let (name_from, question) = question(query_bytes, message.as_ref(), response_bytes);
         let inputs = &self.inputs;
@@ -232,10 +239,10 @@ impl<'a> Rows<'a> {
             let rule = expected.map(|expected| expected.rule()).unwrap_or_default();
             out.extend_from_slice(crate::error::escape_text(&rule).as_bytes());
         });
-        // Verdict, rule and mechanism are of stages that are not asked here.
-        for _ in ["verdict", "rule", "mechanism"] {
-            text.push(|_| {});
-        }
+        text.push(|out| out.extend_from_slice(verdict.as_bytes()));
+        text.push(|out| out.extend_from_slice(rule.as_bytes()));
+        // The mechanism is of a stage that is not asked here.
+        text.push(|_| {});
         text.push(|out| {
             let input = sighting.and_then(|seen| inputs.get(seen.frame.input as usize));
             out.extend_from_slice(input.map_or("", |input| &input.name).as_bytes());

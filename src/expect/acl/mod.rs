@@ -3,9 +3,10 @@
 //! A dialect turns text into a [`Policy`], which answers a [`Request`] with a [`Decision`]; here is what is common to
 //! all: rules with their places, verdicts with a trace, and the servers a file speaks for.
 
-//ADV pub mod advice;
+pub mod advice;
 pub mod bind;
 pub mod compare;
+pub mod judge;
 pub mod name;
 pub mod network;
 pub mod text;

@@ -120,7 +120,8 @@ impl Policy for Bind {
             if model.with_views {
                 trace.step(Some(view.rule), None, || format!("view {} serves the request", view.name));
             }
-            if request.key.is_some() && known_key.is_none() {
+            // A secondary zone passes updates on without looking at a key that it does not know.
+            if request.key.is_some() && known_key.is_none() && !passes_on(view, request) {
                 return Decision::of(Word::NotAuth, model.built_in.bad_key);
             }
             return self.within(view, request, subject, trace);
@@ -511,6 +512,12 @@ impl Bind {
             (Some(grant), _) => Decision::unknown("update-policy decides for each record", Some(grant.rule)),
         }
     }
+}
+
+/// True for an update to a zone of somebody else's.
+fn passes_on(view: &View, request: &Request<'_>) -> bool {
+    let kind = view.zones.get(request.qname).map(|zone| zone.kind);
+    request.opcode == code::UPDATE && matches!(kind, Some(ZoneKind::Secondary | ZoneKind::Mirror))
 }
 
 /// The closest zone around a name.
