@@ -18,7 +18,7 @@ use dnsrefused::decode::message::Key;
 use dnsrefused::decode::{Decoded, Decoder};
 use dnsrefused::expect::inventory::Inventory;
 use dnsrefused::sources::Sources;
-use dnsrefused::transact::pairs::Pairs;
+use dnsrefused::transact::pairs::{Judged, Pairs};
 use dnsrefused::transact::{Settings, Tracker};
 use generator::{Plan, generate};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -102,16 +102,17 @@ impl Depth {
 /// Reads the whole file as one worker would, up to `depth`; returns the number of packets it met.
 fn pass(path: &Path, depth: Depth, inventory: &Inventory) -> io::Result<u64> {
     let limits = Limits::default();
-    let input = open(path, &limits).map_err(io::Error::other)?;
+    let input = open(path, &limits, &Arc::default()).map_err(io::Error::other)?;
     let Source::Plain { file, size } = &input.source else { return Err(io::Error::other("not a plain file")) };
     let decoder = Decoder {
         key: Key::random(),
         ports: vec![53],
         vlan_tags: limits.vlan_tags,
         extension_headers: limits.extension_headers,
+        nested_headers: limits.nested_headers,
     };
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
-    let judge = Box::new(|address| (inventory.decide(address).row().is_some(), false));
+    let judge = Box::new(|address| Judged { listed: inventory.decide(address).row().is_some(), answers_wanted: false });
     let mut reported = 0_u64;
     let settings = Settings { timeout: 5_000_000_000, at_server: false, rows: Outcomes::default(), limits: &limits };
     let mut tracker = Tracker::new(&decoder, settings, Pairs::new(&sources, judge), Box::new(|_| reported += 1));

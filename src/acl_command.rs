@@ -128,7 +128,8 @@ fn explain(config: &AclConfig) -> Result<Printed, Error> {
     let (acls, notes) = load(config)?;
     let question = &config.question;
     let mut text = String::new();
-    let speaking: Vec<&Acl> = acls.iter().filter(|acl| asked(config).is_none_or(|server| acl.speaks_for(server))).collect();
+    let speaking: Vec<&Acl> =
+        acls.iter().filter(|acl| asked(config).is_none_or(|server| acl.speaks_for(server))).collect();
     if let (true, Some(server)) = (speaking.is_empty(), asked(config)) {
         return Err(Error::usage("--server", format!("{server} is no address that a given file speaks for")));
     }
@@ -382,7 +383,13 @@ fn diff(config: &AclConfig) -> Result<Printed, Error> {
         let _ = writeln!(
             text,
             "{}  {} -> {}  {}{}",
-            if change.after.word == Word::Allow { "OPENS " } else if change.before.word == Word::Allow { "CLOSES" } else { "CHANGES" },
+            if change.after.word == Word::Allow {
+                "OPENS "
+            } else if change.before.word == Word::Allow {
+                "CLOSES"
+            } else {
+                "CHANGES"
+            },
             change.before.word.name(),
             change.after.word.name(),
             change.range.show(),
@@ -407,8 +414,7 @@ fn ranges_counted(count: usize) -> String {
 /// The first few labels.
 fn question_labels(questions: &[Question], numbers: &[usize]) -> Vec<String> {
     const SHOWN: usize = 6;
-    let mut labels: Vec<String> =
-        numbers.iter().take(SHOWN).map(|number| questions[*number].label.clone()).collect();
+    let mut labels: Vec<String> = numbers.iter().take(SHOWN).map(|number| questions[*number].label.clone()).collect();
     if numbers.len() > SHOWN {
         labels.push(format!("{} more", numbers.len() - SHOWN));
     }

@@ -394,7 +394,9 @@ fn parse_record_type(text: &str) -> Result<u16, String> {
 fn parse_opcode(text: &str) -> Result<u8, String> {
     let known = [("QUERY", 0), ("IQUERY", 1), ("STATUS", 2), ("NOTIFY", 4), ("UPDATE", 5), ("DSO", 6)];
     let named = known.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, code)| *code);
-    named.or_else(|| text.parse().ok().filter(|code| *code < 16)).ok_or_else(|| "not an opcode such as QUERY or UPDATE".to_string())
+    named
+        .or_else(|| text.parse().ok().filter(|code| *code < 16))
+        .ok_or_else(|| "not an opcode such as QUERY or UPDATE".to_string())
 }
 
 fn parse_server(text: &str) -> Result<OwnServer, String> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Caps of every table and buffer. Reaching one is counted and shown in the report, never silent.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of one block of input. 512 KiB keeps a block and its entries inside a common 2 MiB level-2 cache.
+    /// Bytes of one block of input. 256 KiB keeps a block and its entries inside a level-2 cache of 1 MiB.
     pub block_bytes: usize,
     /// Largest captured packet accepted, in bytes; libpcap's own maximum snapshot length.
     pub packet_bytes: usize,
@@ -70,7 +70,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            block_bytes: 512 << 10,
+            block_bytes: 256 << 10,
             packet_bytes: 256 << 10,
             pcapng_block_bytes: 16 << 20,
             interfaces: 1 << 17,
@@ -79,7 +79,7 @@ impl Default for Limits {
             extension_headers: 16,
             nested_headers: 4,
             in_flight: 262_144,
-            answered_memory: 32_768,
+            answered_memory: 16_384,
             kept_message_bytes: 4096,
             fragment_sets: 8192,
             fragment_bytes: 32 << 20,

@@ -10,17 +10,18 @@
 //! Each input is a lane. Lanes are put in order by their first packet; lanes that overlap are merged by time.
 
 use crate::capture::filter::Filter;
-use crate::capture::open::{Input, Source, StreamFacts, read_at_most};
+use crate::capture::open::{Input, Source, StreamBlocks, read_at_most};
 use crate::capture::{Block, ByteTally, Context, Frame, Oddities, Reader, Stop, Timestamp, Walk};
 use crate::decode::{Bucket, Decoded, Decoder, Tally};
 use crate::error::{Error, ErrorKind};
 use crate::transact::Tracker;
-use crossbeam_channel::{Receiver, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
 
 /// Bytes read beyond a block to complete its last record without a second read.
 const OVERLAP: usize = 8 << 10;
@@ -91,7 +92,7 @@ pub type OnProgress<'a> = Box<dyn FnMut(u64) + Send + 'a>;
 /// (position in the arguments).
 #[allow(clippy::too_many_arguments)]
 pub fn run(
-    mut inputs: Vec<Input>,
+    inputs: Vec<Input>,
     ranks: &[usize],
     decoder: &Decoder,
     selection: &Selection,
@@ -101,32 +102,17 @@ pub fn run(
     interrupted: &AtomicBool,
     on_progress: OnProgress<'_>,
 ) -> Result<Finished, Error> {
-    let mut streams = Vec::new();
-    let mut lanes = Vec::new();
-    let mut tasks = Vec::new();
-    for (index, input) in inputs.iter_mut().enumerate() {
-        let plain = matches!(input.source, Source::Plain { .. });
-        lanes.push(Lane::new(input, ranks[index]));
-        let blocks = match &input.source {
-            Source::Plain { size, .. } => Some((size - input.start.min(*size)).div_ceil(block_bytes as u64)),
-            Source::Stream(_) => None,
-        };
-        tasks.push(LaneTasks { blocks, hint: Arc::clone(&input.hint), ..LaneTasks::default() });
-        if !plain {
-            streams.push(index);
-        }
-    }
-    // Taken out of the inputs: each stream moves into its reader thread.
-    let mut stream_blocks: Vec<Option<Box<crate::capture::open::StreamBlocks>>> = Vec::new();
-    let mut sources = Vec::new();
-    for input in inputs {
-        let start = input.start;
-        let (file, stream) = match input.source {
+    let (mut lanes, mut tasks, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    for (input, rank) in inputs.into_iter().zip(ranks) {
+        lanes.push(Lane::new(&input, *rank));
+        let (file, unread) = match input.source {
             Source::Plain { file, size } => (Some((file, size)), None),
             Source::Stream(stream) => (None, Some(stream)),
         };
-        sources.push(PlainSource { file, start, reader: input.reader, context: input.context });
-        stream_blocks.push(stream);
+        let bytes = file.as_ref().map(|(_, size)| size - input.start.min(*size));
+        let blocks = bytes.map(|bytes| bytes.div_ceil(block_bytes as u64));
+        tasks.push(LaneTasks { blocks, unread, hint: input.hint, ..LaneTasks::default() });
+        sources.push(PlainSource { file, start: input.start, reader: input.reader, context: input.context });
     }
     let shared = Shared {
         state: Mutex::new(State {
@@ -145,18 +131,11 @@ pub fn run(
         interrupted,
     };
     std::thread::scope(|scope| {
-        for index in streams {
-            let Some(stream) = stream_blocks[index].take() else { continue };
-            let (sender, receiver) = bounded(STREAM_AHEAD);
-            let facts = Arc::clone(&stream.facts);
-            shared.lock().tasks[index].stream = Some((receiver, facts));
-            let shared = &shared;
-            scope.spawn(move || read_stream(index, *stream, &sender, shared));
-        }
+        let shared = &shared;
         for _ in 1..threads {
-            scope.spawn(|| shared.work());
+            scope.spawn(|| shared.work(scope));
         }
-        shared.work();
+        shared.work(scope);
     });
     let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = state.failed {
@@ -213,8 +192,10 @@ struct State<'a, 't> {
 struct LaneTasks {
     /// Number of blocks, when known beforehand.
     blocks: Option<u64>,
+    /// A stream whose reader thread has not been started.
+    unread: Option<Box<StreamBlocks>>,
     /// Blocks from a stream's reader thread.
-    stream: Option<(Receiver<StreamBlock>, Arc<StreamFacts>)>,
+    stream: Option<Receiver<StreamBlock>>,
     /// Next block number to hand out.
     next: u64,
     /// Blocks taken by the consumer.
@@ -233,10 +214,17 @@ struct LaneTasks {
 enum StreamBlock {
     Block(Block, Arc<Context>),
     /// The stream ended: bytes that were not used, and why.
-    End {
-        unread: u64,
-        failure: Option<String>,
-    },
+    End(StreamEnd),
+}
+
+/// What is known when a stream has ended.
+struct StreamEnd {
+    /// Bytes that were not used.
+    unread: u64,
+    /// Bytes after the compressed data.
+    trailing: u64,
+    /// Why it ended early.
+    failure: Option<String>,
 }
 
 /// A block decoded from `start`.
@@ -250,11 +238,12 @@ struct DecodedBlock {
     /// State after its last record.
     after: Arc<Context>,
     /// Set on the last block of a stream.
-    end: Option<(u64, Option<String>)>,
+    end: Option<StreamEnd>,
 }
 
 /// What a worker does next.
 enum Task {
+    Start { lane: usize, stream: Box<StreamBlocks>, sender: Sender<StreamBlock> },
     Read { lane: usize, number: u64, hint: Arc<Context>, memory: (Block, Decoded) },
     Stream { lane: usize, number: u64, block: StreamBlock, memory: (Block, Decoded) },
 }
@@ -275,9 +264,9 @@ impl<'a, 't> Shared<'a, 't> {
     }
 
     /// A worker, start to end. A panic ends the run as an internal fault, not the process.
-    fn work(&self) {
+    fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let mut filter = self.selection.filter.as_deref().map(Filter::new);
-        let worked = catch_unwind(AssertUnwindSafe(|| self.work_until_done(&mut filter)));
+        let worked = catch_unwind(AssertUnwindSafe(|| self.work_until_done(scope, &mut filter)));
         match worked {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.fail(error),
@@ -285,7 +274,11 @@ impl<'a, 't> Shared<'a, 't> {
         }
     }
 
-    fn work_until_done(&self, filter: &mut Option<Filter>) -> Result<(), Error> {
+    fn work_until_done<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        filter: &mut Option<Filter>,
+    ) -> Result<(), Error> {
         let mut state = self.lock();
         loop {
             if self.interrupted.load(Ordering::Relaxed) {
@@ -320,7 +313,19 @@ impl<'a, 't> Shared<'a, 't> {
                 self.changed.notify_all();
             } else if let Some(task) = state.next_task(self.threads) {
                 drop(state);
-                let (lane, number, done) = self.decode_task(task, filter)?;
+                let (lane, number, done) = match task {
+                    Task::Start { lane, stream, sender } => {
+                        scope.spawn(move || read_stream(lane, *stream, &sender, self));
+                        state = self.lock();
+                        continue;
+                    }
+                    Task::Read { lane, number, hint, memory } => {
+                        (lane, number, self.read_block(lane, number, &hint, memory, filter)?)
+                    }
+                    Task::Stream { lane, number, block, memory } => {
+                        (lane, number, self.take_block(lane, block, memory, filter)?)
+                    }
+                };
                 state = self.lock();
                 let tasks = &mut state.tasks[lane];
                 if let Some(slot) = tasks.ready.get_mut((number - tasks.taken) as usize) {
@@ -333,51 +338,50 @@ impl<'a, 't> Shared<'a, 't> {
         }
     }
 
-    /// Reads and decodes a block.
-    fn decode_task(&self, task: Task, filter: &mut Option<Filter>) -> Result<(usize, u64, DecodedBlock), Error> {
-        match task {
-            Task::Read { lane, number, hint, memory: (mut block, decoded) } => {
-                let source = &self.sources[lane];
-                block.offset = source.start + number * self.block_bytes as u64;
-                block.limit = self.block_bytes;
-                self.fill(lane, &mut block, self.block_bytes + OVERLAP);
-                let (start, context) =
-                    if number == 0 { (0, &source.context) } else { (source.reader.guess_start(&block, &hint), &hint) };
-                let mut done = DecodedBlock {
-                    block,
-                    decoded,
-                    walk: Walk::default(),
-                    start,
-                    before: Arc::clone(context),
-                    after: Arc::clone(context),
-                    end: None,
-                };
-                self.decode(lane, &mut done, filter)?;
-                Ok((lane, number, done))
+    /// Reads and decodes a block of a file.
+    fn read_block(
+        &self,
+        lane: usize,
+        number: u64,
+        hint: &Arc<Context>,
+        (mut block, decoded): (Block, Decoded),
+        filter: &mut Option<Filter>,
+    ) -> Result<DecodedBlock, Error> {
+        let source = &self.sources[lane];
+        block.offset = source.start + number * self.block_bytes as u64;
+        block.limit = self.block_bytes;
+        self.fill(lane, &mut block, self.block_bytes + OVERLAP);
+        let (start, before) = if number == 0 {
+            (0, Arc::clone(&source.context))
+        } else {
+            (source.reader.guess_start(&block, hint), Arc::clone(hint))
+        };
+        let after = Arc::clone(&before);
+        let mut done = DecodedBlock { block, decoded, walk: Walk::default(), start, before, after, end: None };
+        self.decode(lane, &mut done, filter)?;
+        Ok(done)
+    }
+
+    /// Decodes a block of a stream, or passes its end on.
+    fn take_block(
+        &self,
+        lane: usize,
+        block: StreamBlock,
+        (empty, decoded): (Block, Decoded),
+        filter: &mut Option<Filter>,
+    ) -> Result<DecodedBlock, Error> {
+        let (block, before, end) = match block {
+            StreamBlock::Block(block, context) => (block, context, None),
+            StreamBlock::End(end) => {
+                (Block { offset: u64::MAX, limit: 0, at_end: true, data: empty.data }, Arc::default(), Some(end))
             }
-            Task::Stream { lane, number, block, memory: (empty, decoded) } => {
-                let (block, context, end) = match block {
-                    StreamBlock::Block(block, context) => (block, context, None),
-                    StreamBlock::End { unread, failure } => {
-                        let block = Block { offset: u64::MAX, limit: 0, at_end: true, data: empty.data };
-                        (block, Arc::default(), Some((unread, failure)))
-                    }
-                };
-                let mut done = DecodedBlock {
-                    block,
-                    decoded,
-                    walk: Walk::default(),
-                    start: 0,
-                    before: Arc::clone(&context),
-                    after: context,
-                    end,
-                };
-                if done.end.is_none() {
-                    self.decode(lane, &mut done, filter)?;
-                }
-                Ok((lane, number, done))
-            }
+        };
+        let after = Arc::clone(&before);
+        let mut done = DecodedBlock { block, decoded, walk: Walk::default(), start: 0, before, after, end };
+        if done.end.is_none() {
+            self.decode(lane, &mut done, filter)?;
         }
+        Ok(done)
     }
 
     /// Reads a block of a file until it holds `wanted` bytes or the file ends. An error of the file ends it there.
@@ -460,10 +464,18 @@ impl State<'_, '_> {
         let outstanding: usize = self.tasks.iter().map(|lane| lane.ready.len()).sum();
         let room = outstanding < threads * BLOCKS_PER_WORKER;
         let State { tasks, pool, .. } = self;
+        let reading = tasks.iter().filter(|lane| lane.stream.is_some() && lane.blocks.is_none() && !lane.ended).count();
         for (index, lane) in tasks.iter_mut().enumerate() {
             let wanted = lane.needed && lane.ready.is_empty();
             if lane.ended || !(room || wanted) {
                 continue;
+            }
+            if (reading < threads || wanted)
+                && let Some(stream) = lane.unread.take()
+            {
+                let (sender, receiver) = bounded(STREAM_AHEAD);
+                lane.stream = Some(receiver);
+                return Some(Task::Start { lane: index, stream, sender });
             }
             let number = lane.next;
             if let Some(blocks) = lane.blocks {
@@ -474,12 +486,12 @@ impl State<'_, '_> {
                     memory.0.data.clear();
                     return Some(Task::Read { lane: index, number, hint: Arc::clone(&lane.hint), memory });
                 }
-            } else if let Some((receiver, _)) = &lane.stream {
+            } else if let Some(receiver) = &lane.stream {
                 match receiver.try_recv() {
                     Ok(block) => {
                         lane.next += 1;
                         lane.ready.push_back(None);
-                        if matches!(block, StreamBlock::End { .. }) {
+                        if matches!(block, StreamBlock::End(_)) {
                             lane.blocks = Some(lane.next);
                         }
                         let memory = pool.pop().unwrap_or_default();
@@ -517,12 +529,7 @@ fn collect(tasks: &mut [LaneTasks]) -> Vec<(usize, Option<DecodedBlock>)> {
 }
 
 /// A stream's reader thread: cuts it into blocks until it ends or nobody wants more.
-fn read_stream(
-    lane: usize,
-    mut stream: crate::capture::open::StreamBlocks,
-    sender: &crossbeam_channel::Sender<StreamBlock>,
-    shared: &Shared<'_, '_>,
-) {
+fn read_stream(lane: usize, mut stream: StreamBlocks, sender: &Sender<StreamBlock>, shared: &Shared<'_, '_>) {
     let reader = shared.sources[lane].reader;
     let mut context = Arc::clone(&shared.sources[lane].context);
     let wake = || {
@@ -543,7 +550,8 @@ fn read_stream(
         }
     }
     let unread = if shared.lock().done { 0 } else { stream.drain() };
-    let _ = sender.send(StreamBlock::End { unread, failure: stream.failure() });
+    let trailing = stream.facts.trailing_bytes.load(Ordering::Relaxed);
+    let _ = sender.send(StreamBlock::End(StreamEnd { unread, trailing, failure: stream.failure() }));
     wake();
 }
 
@@ -663,7 +671,8 @@ impl<'a, 't> Consumer<'a, 't> {
         used: &mut Vec<(Block, Decoded)>,
     ) -> Result<(), Error> {
         let lane = &mut self.lanes[index];
-        if let Some((unread, failure)) = done.end.take() {
+        if let Some(StreamEnd { unread, trailing, failure }) = done.end.take() {
+            lane.result.trailing = trailing;
             lane.result.bytes.unread_tail += unread;
             lane.result.size = lane.expected + unread;
             if let Some(failure) = failure {

@@ -5,11 +5,11 @@ use crate::capture::open::{self, Input};
 use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
 use crate::config::{Config, Vantage};
+use crate::decode::detail::DetailLimits;
 use crate::decode::message::Key;
 use crate::decode::{Decoder, link};
 use crate::diagnose;
 use crate::error::{Error, ErrorKind, escape_text};
-use crate::decode::detail::DetailLimits;
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
 use crate::expect::acl::judge::{Judgements, own_servers};
@@ -20,7 +20,7 @@ use crate::report::output::{self, FileIdentity, Output};
 use crate::report::rows::{RowInput, Rows};
 use crate::report::{self, Layout, Ledger, Report, Writer};
 use crate::sources::{Leg, Sources};
-use crate::transact::pairs::Pairs;
+use crate::transact::pairs::{Judged, Pairs};
 use crate::transact::{Settings, Tracker};
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
@@ -54,7 +54,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let read = config.inputs.iter().chain(&config.expect).chain(config.acls.iter().map(|acl| &acl.path));
     let identities = FileIdentity::of_paths(read.map(std::path::PathBuf::as_path));
     let output = output::prepare(config, &identities)?;
-    let (inputs, ranks, failed) = open_inputs(config, console)?;
+    let (inputs, ranks, failed) = open_inputs(config, console, interrupted)?;
     if inputs.is_empty() {
         // Every input was named on its own line already.
         return Ok(failed.first().map_or(1, |(_, error)| error.exit_code()));
@@ -68,6 +68,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         ports: config.ports.clone(),
         vlan_tags: limits.vlan_tags,
         extension_headers: limits.extension_headers,
+        nested_headers: limits.nested_headers,
     };
     let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
     let wants_rows = matches!(format.writer, Writer::Rows { .. });
@@ -90,14 +91,19 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         limits,
     };
     let pairs = Pairs::new(&sources, Box::new(|address| judge(&inventory, address)));
-    let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|transaction| {
-        if !acls.is_empty() {
-            judgements.push(transaction);
-        }
-        if wants_rows && config.rows.has(transaction.outcome) {
-            rows.push(transaction);
-        }
-    }));
+    let mut tracker = Tracker::new(
+        &decoder,
+        settings,
+        pairs,
+        Box::new(|transaction| {
+            if !acls.is_empty() {
+                judgements.push(transaction);
+            }
+            if wants_rows && config.rows.has(transaction.outcome) {
+                rows.push(transaction);
+            }
+        }),
+    );
     let finished = follow(config, inputs, &ranks, &decoder, &mut tracker, interrupted)?;
     let last = finished.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
     tracker.finish(last);
@@ -106,6 +112,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let mut tally = finished.tally;
     tally.add(&tracker.tally);
     let mut anomalies = tracker.anomalies();
+    let quoted = tracker.quotes.sentences();
+    let proxied = tracker.proxied.pairs().clone();
     drop(tracker);
     if rows.without_detail > 0 {
         anomalies.insert("messages_without_detail", rows.without_detail);
@@ -118,7 +126,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let names: Vec<Vec<Option<Arc<str>>>> = finished.lanes.iter().map(|lane| lane.interfaces.clone()).collect();
     let counted = Counted {
         inputs: opened.into_iter().zip(finished.lanes).collect(),
-        failed: failed.iter().map(|(name, error)| (name.clone(), error.detail.clone())).collect(),
+        failed: failed.iter().map(|(name, error)| (name.clone(), error.detail.clone(), size_of_file(name))).collect(),
         tally,
         counts: &counts,
         anomalies,
@@ -127,19 +135,21 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let mut report = build(config, counted, &sources, &legs, &inventory);
     report.time_digits = rows.time_digits();
     report.notes.extend(inventory.notes().iter().cloned());
+    report.notes.extend(quoted);
+    report.proxied = proxied;
     report.judge(&verdicts);
-    report.findings = diagnose::diagnose(&report, &inventory, &verdicts, config);
+    report.findings = diagnose::diagnose_with_files(&report, &inventory, &verdicts, config);
 
     let written = write(config, format.writer, &mut report, rows, &legs, &names, output);
     Ok(conclude(config, &report, &failed, lost, written, console))
 }
 
 /// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.
-fn judge(inventory: &Inventory, address: std::net::IpAddr) -> (bool, bool) {
+fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
     match inventory.decide(address) {
-        _ if inventory.is_empty() => (false, false),
-        Expected::Listed(row) => (true, row.expect == Expect::Refuse),
-        Expected::Unlisted | Expected::Mixed => (false, true),
+        _ if inventory.is_empty() => Judged::default(),
+        Expected::Listed(row) => Judged { listed: true, answers_wanted: row.expect == Expect::Refuse },
+        Expected::Unlisted | Expected::Mixed => Judged { listed: false, answers_wanted: true },
     }
 }
 
@@ -148,12 +158,12 @@ type Opened = (Vec<Input>, Vec<usize>, Vec<(String, Error)>);
 
 /// Opens every input and puts them in order. An input that cannot be used is reported and left out; a directory is a
 /// usage error.
-fn open_inputs(config: &Config, console: &mut dyn Console) -> Result<Opened, Error> {
+fn open_inputs(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<Opened, Error> {
     let mut opened: Vec<(usize, Input)> = Vec::new();
     let mut failed = Vec::new();
     let mut seen = HashSet::new();
     for (rank, path) in config.inputs.iter().enumerate() {
-        match open::open(path, &config.limits) {
+        match open::open(path, &config.limits, interrupted) {
             Ok(input) => {
                 if input.identity.is_some_and(|identity| !seen.insert(identity)) && !config.quiet {
                     let name = escape_text(&input.name);
@@ -171,6 +181,11 @@ fn open_inputs(config: &Config, console: &mut dyn Console) -> Result<Opened, Err
     opened.sort_by_key(|(rank, input)| (input.first_time.unwrap_or(Timestamp(i64::MAX)), *rank));
     let (ranks, inputs) = opened.into_iter().unzip();
     Ok((inputs, ranks, failed))
+}
+
+/// Bytes of a file that could not be used: they are accounted for as unread. 0 for what has no size.
+fn size_of_file(name: &str) -> u64 {
+    std::fs::metadata(name).map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 })
 }
 
 /// Compiles the filter for the link types known so far, and warns when it hides translated packets.
@@ -391,6 +406,8 @@ pub fn on_signals(interrupted: &Arc<AtomicBool>) -> std::io::Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(interrupted))?;
         signal_hook::flag::register(signal, Arc::clone(interrupted))?;
     }
+    // Past the file size limit a write shall fail and be reported, not end the process (setrlimit(2)).
+    signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     interrupted.store(false, Ordering::Relaxed);
     Ok(())
 }

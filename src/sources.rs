@@ -1,4 +1,4 @@
-//! Transactions folded into per-source rows: the shared live view ([`Sources`]), the only place with a DashMap.
+//! Transactions folded into per-source rows: the shared live view ([`Sources`]), the only place with a `DashMap`.
 //!
 //! Rows of sources that received a response, or that an inventory lists, have a budget of their own; sources that never
 //! got one have another. When a budget is full its rows are joined by ever shorter prefixes, the same length for all of
@@ -6,7 +6,7 @@
 
 use crate::capture::Timestamp;
 use crate::config::Outcome;
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -42,72 +42,196 @@ pub struct FrameRef {
     pub frame: u64,
 }
 
-/// What one source did at one server. `queries` counts messages, everything else transactions.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What one source did at one server. `queries` counts messages, everything else transactions. Small, because there may
+/// be hundreds of thousands: what most sources never have stands in [`Rare`].
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceRow {
     /// Query messages, retransmissions and copies included.
     pub queries: u64,
-    /// Transactions by outcome, indexed by `Outcome as usize`; `unsolicited` counts responses without a query.
-    pub outcomes: [u64; 7],
-    /// REFUSED responses without a query, part of `unsolicited`.
-    pub refused_unsolicited: u64,
-    /// Transactions over UDP.
-    pub udp: u64,
+    /// Transactions answered.
+    pub answered: u64,
+    /// Transactions without a response, silence not among them.
+    pub unanswered: u64,
     /// Transactions over TCP.
     pub tcp: u64,
-    /// First packet of a message from or to the source.
-    pub first: Option<Timestamp>,
-    /// Last packet of a message from or to the source.
-    pub last: Option<Timestamp>,
-    /// First query that was refused.
+    first: Timestamp,
+    last: Timestamp,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most sources never have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rare {
+    /// Transactions refused.
+    pub refused: u64,
+    /// Transactions denied otherwise.
+    pub denied: u64,
+    /// Transactions that met silence at the server.
+    pub silent: u64,
+    /// TCP connections the server ended without a byte.
+    pub tcp_rejected: u64,
+    /// Responses without a query.
+    pub unsolicited: u64,
+    /// REFUSED responses without a query, part of `unsolicited`.
+    pub refused_unsolicited: u64,
+    /// First query that was refused or denied.
     pub refused_first: Option<Timestamp>,
-    /// Last query that was refused.
+    /// Last query that was refused or denied.
     pub refused_last: Option<Timestamp>,
-    /// First query that was answered.
-    pub answered_first: Option<Timestamp>,
-    /// Last query that was answered.
-    pub answered_last: Option<Timestamp>,
     /// Responses to the first refused transactions, bounded by `Limits::finding_frames`.
     pub refused_frames: Vec<FrameRef>,
-    /// The first answered transactions' responses, bounded likewise.
+    /// The first answered transactions' responses, bounded likewise; only where they are of interest.
     pub answered_frames: Vec<FrameRef>,
+}
+
+/// Nothing rare.
+static NOTHING: Rare = Rare {
+    refused: 0,
+    denied: 0,
+    silent: 0,
+    tcp_rejected: 0,
+    unsolicited: 0,
+    refused_unsolicited: 0,
+    refused_first: None,
+    refused_last: None,
+    refused_frames: Vec::new(),
+    answered_frames: Vec::new(),
+};
+
+impl Rare {
+    /// Notes a refused query and where its response is; at most `frames` are kept.
+    pub fn note_refused(&mut self, time: Timestamp, frame: FrameRef, frames: usize) {
+        self.refused_first = earlier(self.refused_first, Some(time));
+        self.refused_last = self.refused_last.max(Some(time));
+        if self.refused_frames.len() < frames {
+            self.refused_frames.push(frame);
+        }
+    }
+
+    /// Adds transactions of an outcome that is kept here.
+    pub fn add_outcome(&mut self, outcome: Outcome, count: u64) {
+        match outcome {
+            Outcome::Refused => self.refused += count,
+            Outcome::Denied => self.denied += count,
+            Outcome::Silent => self.silent += count,
+            Outcome::TcpRejected => self.tcp_rejected += count,
+            Outcome::Unsolicited => self.unsolicited += count,
+            Outcome::Answered | Outcome::Unanswered => {}
+        }
+    }
+
+    fn add(&mut self, other: &Rare, frames: usize) {
+        self.refused += other.refused;
+        self.denied += other.denied;
+        self.silent += other.silent;
+        self.tcp_rejected += other.tcp_rejected;
+        self.unsolicited += other.unsolicited;
+        self.refused_unsolicited += other.refused_unsolicited;
+        self.refused_first = earlier(self.refused_first, other.refused_first);
+        self.refused_last = self.refused_last.max(other.refused_last);
+        merge_frames(&mut self.refused_frames, &other.refused_frames, frames);
+        merge_frames(&mut self.answered_frames, &other.answered_frames, frames);
+    }
+}
+
+impl Default for SourceRow {
+    fn default() -> Self {
+        Self {
+            queries: 0,
+            answered: 0,
+            unanswered: 0,
+            tcp: 0,
+            first: Timestamp(i64::MAX),
+            last: Timestamp(i64::MIN),
+            rare: None,
+        }
+    }
 }
 
 impl SourceRow {
     /// Transactions of an outcome.
     pub fn count(&self, outcome: Outcome) -> u64 {
-        self.outcomes[outcome as usize]
+        let rare = self.rare();
+        match outcome {
+            Outcome::Answered => self.answered,
+            Outcome::Refused => rare.refused,
+            Outcome::Denied => rare.denied,
+            Outcome::Silent => rare.silent,
+            Outcome::TcpRejected => rare.tcp_rejected,
+            Outcome::Unanswered => self.unanswered,
+            Outcome::Unsolicited => rare.unsolicited,
+        }
+    }
+
+    /// Adds transactions of an outcome.
+    pub fn add_outcome(&mut self, outcome: Outcome, count: u64) {
+        match outcome {
+            Outcome::Answered => self.answered += count,
+            Outcome::Unanswered => self.unanswered += count,
+            rare => self.rare_mut().add_outcome(rare, count),
+        }
+    }
+
+    /// All transactions.
+    pub fn transactions(&self) -> u64 {
+        let rare = self.rare();
+        self.answered + self.unanswered + rare.refused + rare.denied + rare.silent + rare.tcp_rejected
+    }
+
+    /// Transactions over UDP.
+    pub fn udp(&self) -> u64 {
+        self.transactions() - self.tcp
+    }
+
+    /// A row with these rare things, and nothing else yet.
+    pub fn with_rare(rare: Option<Box<Rare>>) -> Self {
+        Self { rare, ..Self::default() }
+    }
+
+    /// What most sources never have.
+    pub fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// The same, to change it.
+    pub fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// First packet of a message from or to the source.
+    pub fn first(&self) -> Option<Timestamp> {
+        (self.first <= self.last).then_some(self.first)
+    }
+
+    /// Last packet of a message from or to the source.
+    pub fn last(&self) -> Option<Timestamp> {
+        (self.first <= self.last).then_some(self.last)
     }
 
     /// The source received something from the server: a response, or the end of its TCP connection.
     pub fn heard(&self) -> bool {
-        [Outcome::Answered, Outcome::Refused, Outcome::Denied, Outcome::TcpRejected, Outcome::Unsolicited]
-            .iter()
-            .any(|outcome| self.count(*outcome) > 0)
+        let rare = self.rare();
+        self.answered + rare.refused + rare.denied + rare.tcp_rejected + rare.unsolicited > 0
     }
 
     /// Notes the time of a message.
     #[inline]
     pub fn seen(&mut self, time: Timestamp) {
-        self.first = earlier(self.first, Some(time));
-        self.last = self.last.max(Some(time));
+        self.first = self.first.min(time);
+        self.last = self.last.max(time);
     }
 
     /// Adds another row to this one; at most `frames` frames of each kind are kept.
     pub fn add(&mut self, other: &SourceRow, frames: usize) {
         self.queries += other.queries;
-        self.outcomes.iter_mut().zip(other.outcomes).for_each(|(sum, count)| *sum += count);
-        self.refused_unsolicited += other.refused_unsolicited;
-        self.udp += other.udp;
+        self.answered += other.answered;
+        self.unanswered += other.unanswered;
         self.tcp += other.tcp;
-        self.first = earlier(self.first, other.first);
+        self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
-        self.refused_first = earlier(self.refused_first, other.refused_first);
-        self.refused_last = self.refused_last.max(other.refused_last);
-        self.answered_first = earlier(self.answered_first, other.answered_first);
-        self.answered_last = self.answered_last.max(other.answered_last);
-        merge_frames(&mut self.refused_frames, &other.refused_frames, frames);
-        merge_frames(&mut self.answered_frames, &other.answered_frames, frames);
+        if let Some(rare) = &other.rare {
+            self.rare_mut().add(rare, frames);
+        }
     }
 }
 
@@ -143,7 +267,7 @@ pub struct SourceKey {
 /// Every per-source row.
 #[derive(Debug)]
 pub struct Sources {
-    rows: DashMap<SourceKey, SourceRow>,
+    rows: DashMap<SourceKey, SourceRow, foldhash::fast::RandomState>,
     /// Most rows of kept sources and of those that never got a response.
     budgets: [usize; 2],
     /// Rows held, by kept (1) or not (0) and IPv6 (1) or IPv4 (0).
@@ -157,7 +281,7 @@ impl Sources {
     /// No rows yet; `frames` frames are kept per row and kind.
     pub fn new(kept_rows: usize, silent_rows: usize, frames: usize) -> Self {
         Self {
-            rows: DashMap::new(),
+            rows: DashMap::default(),
             budgets: [silent_rows, kept_rows],
             held: Default::default(),
             lengths: [[AtomicU8::new(32), AtomicU8::new(128)], [AtomicU8::new(32), AtomicU8::new(128)]],
@@ -166,7 +290,7 @@ impl Sources {
     }
 
     /// Adds what a source did since it was last folded; `listed` sources are kept like those that were heard.
-    pub fn fold(&self, source: IpAddr, server: IpAddr, delta: &SourceRow, listed: bool) {
+    pub fn fold(&self, source: IpAddr, server: IpAddr, delta: SourceRow, listed: bool) {
         let family = usize::from(source.is_ipv6());
         let key = |kept: bool| {
             let length = self.lengths[usize::from(kept)][family].load(Ordering::Relaxed);
@@ -179,20 +303,19 @@ impl Sources {
         if (kept || whole_address)
             && let Some(mut row) = self.rows.get_mut(&kept_key)
         {
-            row.add(delta, self.frames);
+            row.add(&delta, self.frames);
             return;
         }
-        let mut first = SourceRow::default();
+        let mut delta = delta;
         // What the source did before it was first answered moves along, unless it was joined to others.
         if kept
             && silent_key.source.prefix_len() == silent_key.source.max_prefix_len()
             && let Some((_, before)) = self.rows.remove(&silent_key)
         {
             self.held[0][family].fetch_sub(1, Ordering::Relaxed);
-            first = before;
+            delta.add(&before, self.frames);
         }
-        first.add(delta, self.frames);
-        self.insert(if kept { kept_key } else { silent_key }, &first);
+        self.insert(if kept { kept_key } else { silent_key }, delta);
         let class = usize::from(kept);
         while self.held[class][family].load(Ordering::Relaxed) > self.budgets[class]
             && self.lengths[class][family].load(Ordering::Relaxed) > 0
@@ -201,17 +324,14 @@ impl Sources {
         }
     }
 
-    fn insert(&self, key: SourceKey, row: &SourceRow) {
-        let mut new = false;
-        self.rows
-            .entry(key)
-            .or_insert_with(|| {
-                new = true;
-                SourceRow::default()
-            })
-            .add(row, self.frames);
-        if new {
-            self.held[usize::from(key.kept)][usize::from(key.source.addr().is_ipv6())].fetch_add(1, Ordering::Relaxed);
+    fn insert(&self, key: SourceKey, row: SourceRow) {
+        match self.rows.entry(key) {
+            Entry::Occupied(mut held) => held.get_mut().add(&row, self.frames),
+            Entry::Vacant(place) => {
+                place.insert(row);
+                let family = usize::from(key.source.addr().is_ipv6());
+                self.held[usize::from(key.kept)][family].fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -225,15 +345,25 @@ impl Sources {
         let mut rows: Vec<(SourceKey, SourceRow)> = keys.iter().filter_map(|key| self.rows.remove(key)).collect();
         for (key, row) in rows.drain(..) {
             let source = IpNet::new(key.source.addr(), length).unwrap_or(key.source).trunc();
-            self.insert(SourceKey { source, ..key }, &row);
+            self.insert(SourceKey { source, ..key }, row);
         }
     }
 
-    /// Every row, in order of its key.
-    pub fn sorted(&self) -> Vec<(SourceKey, SourceRow)> {
-        let mut rows: Vec<_> = self.rows.iter().map(|row| (*row.key(), row.value().clone())).collect();
+    /// Takes every row out, in order of its key.
+    pub fn drain_sorted(&self) -> Vec<(SourceKey, SourceRow)> {
+        let mut rows = Vec::with_capacity(self.rows.len());
+        self.rows.retain(|key, row| {
+            rows.push((*key, std::mem::take(row)));
+            false
+        });
+        self.rows.shrink_to_fit();
         rows.sort_unstable_by_key(|(key, _)| *key);
         rows
+    }
+
+    /// Calls back for every server that sent something to a source.
+    pub fn each_heard_server(&self, mut on_server: impl FnMut(IpAddr)) {
+        self.rows.iter().filter(|row| row.heard()).for_each(|row| on_server(row.key().server));
     }
 
     /// The prefix lengths that rows were joined to: `(kept, IPv6, length)` where it is shorter than an address.
@@ -258,13 +388,13 @@ mod tests {
 
     fn silent(queries: u64) -> SourceRow {
         let mut row = SourceRow { queries, ..SourceRow::default() };
-        row.outcomes[Outcome::Unanswered as usize] = queries;
+        row.add_outcome(Outcome::Unanswered, queries);
         row
     }
 
     fn heard() -> SourceRow {
         let mut row = SourceRow { queries: 1, ..SourceRow::default() };
-        row.outcomes[Outcome::Refused as usize] = 1;
+        row.add_outcome(Outcome::Refused, 1);
         row
     }
 
@@ -275,10 +405,10 @@ mod tests {
         let rows_of = |order: &[u32]| {
             let sources = Sources::new(100, 16, 4);
             for address in order {
-                sources.fold(IpAddr::V4(Ipv4Addr::from(*address)), server, &silent(2), false);
+                sources.fold(IpAddr::V4(Ipv4Addr::from(*address)), server, silent(2), false);
             }
-            sources.fold(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 45)), server, &heard(), false);
-            sources.sorted()
+            sources.fold(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 45)), server, heard(), false);
+            sources.drain_sorted()
         };
         let forward = rows_of(&addresses);
         let mut shuffled = addresses.clone();
@@ -299,9 +429,9 @@ mod tests {
         let source = IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1));
         let sources = Sources::new(8, 8, 4);
         for delta in [silent(3), heard(), silent(1)] {
-            sources.fold(source, server, &delta, false);
+            sources.fold(source, server, delta, false);
         }
-        let rows = sources.sorted();
+        let rows = sources.drain_sorted();
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].1.queries, rows[0].1.count(Outcome::Unanswered), rows[0].0.kept), (5, 4, true));
     }

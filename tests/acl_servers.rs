@@ -82,7 +82,8 @@ fn recorded_answers_of_the_servers_are_predicted() {
         for part in text.split("=== ").skip(1) {
             let (_, rest) = part.split_once('\n').expect("a title");
             let (configuration, lines) = rest.split_once("--- questions\n").expect("questions");
-            let asked: Vec<(Question, Word)> = lines.lines().map(|line| grammar::read_line(line).expect(line)).collect();
+            let asked: Vec<(Question, Word)> =
+                lines.lines().map(|line| grammar::read_line(line).expect(line)).collect();
             let wrong = compare(dialect, configuration, &asked);
             assert!(wrong.is_empty(), "{}\n{configuration}", wrong.join("\n"));
             configurations += 1;
@@ -98,9 +99,8 @@ fn the_servers_do_what_is_predicted() {
         println!("skipped: DNSREFUSED_LAB is not set");
         return;
     }
-    let number = |name: &str, default: u64| {
-        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-    };
+    let number =
+        |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let record = std::env::var_os("DNSREFUSED_RECORD").is_some();
     let seed = number("DNSREFUSED_SEED", if record { 1 } else { u64::from(std::process::id()) });
     let configurations = number("DNSREFUSED_CONFIGURATIONS", 40);
@@ -138,5 +138,10 @@ fn the_servers_do_what_is_predicted() {
             std::fs::write(vectors(dialect), recorded).expect("the vectors are written");
         }
     }
-    assert!(wrong.is_empty(), "{} configurations differ\n{}", wrong.len(), wrong.iter().take(3).cloned().collect::<Vec<_>>().join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} configurations differ\n{}",
+        wrong.len(),
+        wrong.iter().take(3).cloned().collect::<Vec<_>>().join("\n\n")
+    );
 }

@@ -7,12 +7,14 @@
 use super::{Block, Context, Format, Frame, Reader, Stop, Timestamp, Walk, pcap_file, pcapng};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
+use rustix::event::{PollFd, PollFlags};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// An input that can be read.
 pub struct Input {
@@ -73,13 +75,14 @@ pub struct StreamFacts {
 }
 
 /// Opens an input and reads its beginning. An input that cannot be used is an [`ErrorKind::Input`] error.
-pub fn open(path: &Path, limits: &Limits) -> Result<Input, Error> {
+pub fn open(path: &Path, limits: &Limits, interrupted: &Arc<AtomicBool>) -> Result<Input, Error> {
     let name = path.to_string_lossy().into_owned();
     let failed = |error: &io::Error| {
         Error::new(ErrorKind::CouldNotRun, "E-IN-OPEN", &name, format!("{error}; nothing was read from it"))
     };
     if name == "-" {
-        return open_stream(name, Box::new(io::stdin()), None, limits);
+        let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| failed(&error))?;
+        return open_stream(name, Box::new(Patient::new(stdin.into(), interrupted)), None, limits);
     }
     let file = File::open(path).map_err(|error| failed(&error))?;
     let metadata = file.metadata().map_err(|error| failed(&error))?;
@@ -89,7 +92,7 @@ pub fn open(path: &Path, limits: &Limits) -> Result<Input, Error> {
     let identity = Some((metadata.dev(), metadata.ino()));
     let kind = metadata.file_type();
     if kind.is_fifo() || kind.is_char_device() || kind.is_socket() {
-        return open_stream(name, Box::new(file), identity, limits);
+        return open_stream(name, Box::new(Patient::new(file, interrupted)), identity, limits);
     }
     let mut beginning = vec![0; 8192];
     let have = read_at_most(&file, &mut beginning, 0).map_err(|error| failed(&error))?;
@@ -212,7 +215,9 @@ fn open_stream(
     identity: Option<(u64, u64)>,
     limits: &Limits,
 ) -> Result<Input, Error> {
-    let failed = |error: &io::Error| Error::new(ErrorKind::Input, "E-IN-READ", &name, format!("{error}"));
+    let failed = |error: &io::Error| {
+        Error::new(ErrorKind::Input, "E-IN-READ", &name, format!("at its beginning: {error}; nothing was read from it"))
+    };
     let mut magic = vec![0; 6];
     let have = fill(&mut raw, &mut magic).map_err(|error| failed(&error))?;
     magic.truncate(have);
@@ -237,7 +242,8 @@ fn open_stream(
     if blocks.carry.is_empty()
         && let Some(failure) = blocks.failure.take()
     {
-        return Err(Error::new(ErrorKind::Input, "E-IN-READ", name, failure));
+        let detail = format!("at its beginning: {failure}; nothing was read from it");
+        return Err(Error::new(ErrorKind::Input, "E-IN-READ", name, detail));
     }
     let (reader, context, start) = recognise(&name, &blocks.carry, limits)?;
     blocks.carry.drain(..start as usize);
@@ -276,6 +282,38 @@ fn first_time_of_stream(input: &mut Input) -> Option<Timestamp> {
         }
         context = Arc::clone(&input.context);
         wanted *= 4;
+    }
+}
+
+/// A pipe or device that may give nothing for a long time: ends when the run is interrupted, instead of waiting on.
+struct Patient {
+    file: File,
+    interrupted: Arc<AtomicBool>,
+}
+
+/// How long one wait for a pipe takes.
+const PATIENCE: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+impl Patient {
+    fn new(file: File, interrupted: &Arc<AtomicBool>) -> Self {
+        Self { file, interrupted: Arc::clone(interrupted) }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Ok(0);
+            }
+            let mut wait = [PollFd::new(&self.file, PollFlags::IN)];
+            match rustix::event::poll(&mut wait, Some(&PATIENCE)) {
+                // Readable, or at its end, or broken: reading tells which.
+                Ok(1..) => return self.file.read(buffer),
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
@@ -420,6 +458,7 @@ impl StreamBlocks {
 }
 
 /// gzip with any number of members (RFC 1952 section 2.2).
+#[allow(clippy::unnecessary_wraps)] // one signature for every row
 fn open_gzip(raw: Box<dyn Read + Send>, facts: Arc<StreamFacts>) -> io::Result<Box<dyn Read + Send>> {
     let raw: BufferedRaw = BufReader::with_capacity(64 << 10, raw);
     Ok(Box::new(GzipMembers { member: Some(flate2::bufread::GzDecoder::new(raw)), facts }))
@@ -487,6 +526,7 @@ fn open_zstd(raw: Box<dyn Read + Send>, _: Arc<StreamFacts>) -> io::Result<Box<d
 }
 
 /// lz4 frames, one after the other.
+#[allow(clippy::unnecessary_wraps)] // one signature for every row
 fn open_lz4(raw: Box<dyn Read + Send>, facts: Arc<StreamFacts>) -> io::Result<Box<dyn Read + Send>> {
     let raw: BufferedRaw = BufReader::with_capacity(64 << 10, raw);
     Ok(Box::new(Lz4Frames { frame: Some(lz4_flex::frame::FrameDecoder::new(raw)), facts, any: false }))

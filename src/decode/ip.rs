@@ -80,7 +80,8 @@ fn open_v4(data: &[u8], short: Bucket) -> Result<Packet, Bucket> {
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
+/// Authentication header, of IPv4 too.
+pub const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 const MOBILITY: u8 = 135;
 const HIP: u8 = 139;
@@ -89,10 +90,38 @@ const SHIM6: u8 = 140;
 #[inline]
 fn open_v6(data: &[u8], short: Bucket, extension_headers: usize) -> Result<Packet, Bucket> {
     let header = Ipv6HeaderSlice::from_slice(data).map_err(|_| short)?;
-    let mut at = header.slice().len();
+    let start = header.slice().len();
     // 0 stands for a jumbogram (RFC 2675) or for segmentation offload: the frame is the packet.
-    let end = if header.payload_length() == 0 { data.len() } else { at + usize::from(header.payload_length()) };
-    let mut protocol = header.next_header().0;
+    let end = if header.payload_length() == 0 { data.len() } else { start + usize::from(header.payload_length()) };
+    let (protocol, at, fragment) = extensions(data, header.next_header().0, start, short, extension_headers)?;
+    if at > end {
+        return Err(Bucket::IpMalformed);
+    }
+    if at > data.len() {
+        return Err(short);
+    }
+    let full = end - at;
+    Ok(Packet {
+        ends: Ends::v6(header.source(), header.destination()),
+        protocol,
+        at,
+        captured: full.min(data.len() - at),
+        full,
+        id: 0,
+        fragment,
+    })
+}
+
+/// Follows the extension headers that begin with `protocol` at `at`: the protocol behind them, where it begins (perhaps
+/// past the end), and the fragment header met on the way, behind which nothing is followed.
+#[inline]
+pub fn extensions(
+    data: &[u8],
+    mut protocol: u8,
+    mut at: usize,
+    short: Bucket,
+    most: usize,
+) -> Result<(u8, usize, Option<FragmentHeader>), Bucket> {
     let mut fragment = None;
     let mut opened = 0;
     loop {
@@ -119,7 +148,7 @@ fn open_v6(data: &[u8], short: Bucket, extension_headers: usize) -> Result<Packe
             _ => break,
         };
         opened += 1;
-        if opened > extension_headers {
+        if opened > most {
             return Err(Bucket::NestLimit);
         }
         at += len;
@@ -128,22 +157,7 @@ fn open_v6(data: &[u8], short: Bucket, extension_headers: usize) -> Result<Packe
             break;
         }
     }
-    if at > end {
-        return Err(Bucket::IpMalformed);
-    }
-    if at > data.len() {
-        return Err(short);
-    }
-    let full = end - at;
-    Ok(Packet {
-        ends: Ends::v6(header.source(), header.destination()),
-        protocol,
-        at,
-        captured: full.min(data.len() - at),
-        full,
-        id: 0,
-        fragment,
-    })
+    Ok((protocol, at, fragment))
 }
 
 #[cfg(test)]

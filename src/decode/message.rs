@@ -19,25 +19,53 @@ const OPTION_EDE: u16 = 15;
 /// Options looked at in one OPT record.
 const MAX_OPTIONS: usize = 64;
 
-/// The question of a message, reduced to what matching needs.
+/// The question of a message, reduced to what matching needs: absent, unreadable for a reason, or known by a keyed hash
+/// over the name (letters case-blind), type and class of the first question. One number, because every open transaction
+/// holds one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Question {
-    /// QDCOUNT is 0.
-    Absent,
-    /// It cannot be read, for this reason.
-    Unreadable(NameFault),
-    /// Keyed hash over the name (letters case-blind), type and class of the first question.
-    Known(u64),
-}
+pub struct Question(u64);
 
 impl Question {
+    /// QDCOUNT is 0.
+    pub const ABSENT: Question = Question(0);
+
+    /// It cannot be read.
+    #[inline]
+    pub fn unreadable(fault: NameFault) -> Self {
+        Self(1 + fault as u64)
+    }
+
+    /// Known by its hash; the few values that mean something else are moved out of the way.
+    #[inline]
+    pub fn known(hash: u64) -> Self {
+        Self(if hash <= NameFault::ALL.len() as u64 { hash ^ (1 << 63) } else { hash })
+    }
+
+    /// Why it cannot be read, when it cannot.
+    #[inline]
+    pub fn fault(self) -> Option<NameFault> {
+        match self.0 {
+            0 => None,
+            number => NameFault::ALL.get(number as usize - 1).map(|(_, fault)| *fault),
+        }
+    }
+
+    /// It was read.
+    #[inline]
+    pub fn is_known(self) -> bool {
+        self.0 > NameFault::ALL.len() as u64
+    }
+
+    /// Half of the hash, for where little room is left.
+    #[inline]
+    pub fn low_half(self) -> u32 {
+        self.0 as u32
+    }
+
     /// True when a query and a response with these questions can belong together.
     #[inline]
     pub fn fits(self, other: Question) -> bool {
-        match (self, other) {
-            (Question::Known(one), Question::Known(two)) => one == two,
-            _ => true,
-        }
+        self == other || !self.is_known() || !other.is_known()
     }
 }
 
@@ -160,7 +188,7 @@ pub fn read(payload: &[u8], cut: bool, key: &Key) -> Option<Message> {
         id: number(0),
         flags,
         rcode: if response { flags & 15 } else { 0 },
-        question: Question::Absent,
+        question: Question::ABSENT,
         policy_error: false,
         transfer: false,
         trailing: false,
@@ -170,13 +198,13 @@ pub fn read(payload: &[u8], cut: bool, key: &Key) -> Option<Message> {
     if questions > 0 {
         match read_question(payload, key) {
             Ok((hash, end)) => {
-                message.question = Question::Known(hash);
+                message.question = Question::known(hash);
                 message.transfer = matches!(payload[end - 4..end - 2], [0, 251 | 252]);
                 at = end;
             }
             Err(fault) => {
                 let fault = if cut && fault == NameFault::PastEnd { NameFault::Cut } else { fault };
-                message.question = Question::Unreadable(fault);
+                message.question = Question::unreadable(fault);
                 return Some(message);
             }
         }
@@ -256,7 +284,9 @@ mod tests {
     fn message(flags: u16, counts: [u16; 4], rest: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0x12, 0x34];
         bytes.extend(flags.to_be_bytes());
-        counts.iter().for_each(|count| bytes.extend(count.to_be_bytes()));
+        for count in counts {
+            bytes.extend(count.to_be_bytes());
+        }
         bytes.extend(rest);
         bytes
     }
@@ -276,6 +306,19 @@ mod tests {
         // '@' and '[' stand beside the capitals, and bytes above 127 beside nothing.
         assert_ne!(of(b"\x02@[\0\0\x01\0\x01"), of(b"\x02`{\0\0\x01\0\x01"));
         assert_ne!(of(b"\x01\xc1\0\0\x01\0\x01"), of(b"\x01\xe1\0\0\x01\0\x01"));
+    }
+
+    #[test]
+    fn questions_in_one_number() {
+        for (name, fault) in NameFault::ALL {
+            let question = Question::unreadable(fault);
+            assert_eq!((question.fault(), question.is_known()), (Some(fault), false), "{name}");
+        }
+        assert_eq!((Question::ABSENT.fault(), Question::ABSENT.is_known()), (None, false));
+        for hash in [0, 1, 7, 8, u64::MAX] {
+            assert_eq!((Question::known(hash).fault(), Question::known(hash).is_known()), (None, true), "{hash}");
+        }
+        assert!(Question::known(8).fits(Question::ABSENT) && !Question::known(8).fits(Question::known(9)));
     }
 
     #[test]
@@ -317,9 +360,9 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named_and_the_header_stands() {
         let cut = read(&message(0x0100, [1, 0, 0, 0], b"\x03ww"), true, &Key::random()).unwrap();
-        assert_eq!((cut.id, cut.question), (0x1234, Question::Unreadable(NameFault::Cut)));
+        assert_eq!((cut.id, cut.question), (0x1234, Question::unreadable(NameFault::Cut)));
         let past = read_it(&message(0x0100, [1, 0, 0, 0], b"\x03ww"));
-        assert_eq!(past.question, Question::Unreadable(NameFault::PastEnd));
+        assert_eq!(past.question, Question::unreadable(NameFault::PastEnd));
         assert_eq!(read(&[0; 11], false, &Key::random()), None);
         // Counts without data.
         assert_eq!(read_it(&message(0x8185, [1, 65535, 65535, 65535], WWW)).rcode, 5);
@@ -328,7 +371,7 @@ mod tests {
     #[test]
     fn stale_bytes_after_an_empty_refusal_are_noticed() {
         let stale = read_it(&message(0x8105, [0, 0, 0, 0], &[7; 40]));
-        assert!(stale.trailing && stale.is_refused() && stale.question == Question::Absent);
+        assert!(stale.trailing && stale.is_refused() && stale.question == Question::ABSENT);
         assert!(!read_it(&message(0x0100, [1, 0, 0, 0], WWW)).trailing);
     }
 

@@ -6,42 +6,54 @@
 //! [`detail`] everything else of the few that are reported.
 
 pub mod detail;
+pub mod fragment;
 pub mod ip;
 pub mod link;
 pub mod message;
 pub mod name;
+mod other_links;
+pub mod proxy;
+pub mod quote;
 pub mod stream;
+mod wireless;
+pub mod wrapping;
 
 use crate::capture::{Direction, Frame, Timestamp};
 use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
-use ip::FragmentHeader;
+use ip::{FragmentHeader, Packet};
 use link::Next;
 use message::{Key, Message};
+use quote::Quote;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Source and destination of a packet. IPv4 and IPv6 never compare equal, also not as IPv4-mapped addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ends {
+    // Halves rather than u128, whose alignment would cost 8 bytes in everything that holds one.
+    source: [u64; 2],
+    destination: [u64; 2],
     v6: bool,
-    source: u128,
-    destination: u128,
+}
+
+/// An address as two halves, the low one holding an IPv4 address.
+#[inline]
+fn halves(octets: [u8; 16]) -> [u64; 2] {
+    let bits = u128::from_be_bytes(octets);
+    [(bits >> 64) as u64, bits as u64]
 }
 
 impl Ends {
     /// Of an IPv4 packet.
     #[inline]
     pub fn v4(source: [u8; 4], destination: [u8; 4]) -> Self {
-        Self {
-            v6: false,
-            source: u128::from(u32::from_be_bytes(source)),
-            destination: u128::from(u32::from_be_bytes(destination)),
-        }
+        let low = |octets| [0, u64::from(u32::from_be_bytes(octets))];
+        Self { v6: false, source: low(source), destination: low(destination) }
     }
 
     /// Of an IPv6 packet.
     #[inline]
     pub fn v6(source: [u8; 16], destination: [u8; 16]) -> Self {
-        Self { v6: true, source: u128::from_be_bytes(source), destination: u128::from_be_bytes(destination) }
+        Self { v6: true, source: halves(source), destination: halves(destination) }
     }
 
     /// The other direction.
@@ -49,6 +61,11 @@ impl Ends {
     #[must_use]
     pub fn reversed(self) -> Self {
         Self { v6: self.v6, source: self.destination, destination: self.source }
+    }
+
+    /// Of an IPv6 packet.
+    pub fn is_v6(self) -> bool {
+        self.v6
     }
 
     /// The sender.
@@ -61,20 +78,21 @@ impl Ends {
         self.address(self.destination)
     }
 
-    fn address(self, bits: u128) -> IpAddr {
-        if self.v6 { IpAddr::V6(Ipv6Addr::from(bits)) } else { IpAddr::V4(Ipv4Addr::from(bits as u32)) }
+    fn address(self, [high, low]: [u64; 2]) -> IpAddr {
+        if self.v6 {
+            IpAddr::V6(Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)))
+        } else {
+            IpAddr::V4(Ipv4Addr::from(low as u32))
+        }
     }
 
     /// A keyed hash of both ends in this direction.
     #[inline]
     pub fn hash(self, key: &Key) -> u64 {
         if self.v6 {
-            let halves = |bits: u128| [(bits >> 64) as u64, bits as u64];
-            let [a, b] = halves(self.source);
-            let [c, d] = halves(self.destination);
-            key.numbers(&[a, b, c, d])
+            key.numbers(&[self.source[0], self.source[1], self.destination[0], self.destination[1]])
         } else {
-            key.numbers(&[(self.source as u64) << 32 | self.destination as u64])
+            key.numbers(&[self.source[1] << 32 | self.destination[1]])
         }
     }
 }
@@ -94,15 +112,56 @@ impl Default for Interface {
     }
 }
 
-/// Where in a capture a packet was seen: the same packet may pass several points.
+/// Where in a capture a packet was seen: the same packet may pass several points. Packed into 64 bits, because every
+/// message carries one and they are compared far more often than read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Point {
+pub struct Point(u64);
+
+impl Point {
+    /// Packs interface, VLAN identifiers (outermost first, 0 when absent) and direction.
+    #[inline]
+    pub fn new(interface: Interface, vlans: [u16; 2], direction: Direction) -> Self {
+        let (host, number) = match interface {
+            Interface::Section(number) => (0, number),
+            Interface::Host(index) => (1, index),
+        };
+        let vlans = u64::from(vlans[0] & 0xfff) << 12 | u64::from(vlans[1] & 0xfff);
+        Self(u64::from(number) << 32 | vlans << 4 | host << 2 | direction as u64)
+    }
+
+    /// Of a packet inside `depth` other IP packets: the same packet outside is at another point.
+    #[inline]
+    #[must_use]
+    pub fn inside(self, depth: usize) -> Self {
+        Self(self.0 | (depth as u64 & 15) << 28)
+    }
+
+    /// The point as 32 bits, for where little room is left; different points differ in it but for chance.
+    #[inline]
+    pub fn folded(self) -> u32 {
+        (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    }
+
     /// The interface.
-    pub interface: Interface,
+    pub fn interface(self) -> Interface {
+        let number = (self.0 >> 32) as u32;
+        if self.0 >> 2 & 1 == 1 { Interface::Host(number) } else { Interface::Section(number) }
+    }
+
     /// VLAN identifiers, outermost first; 0 when absent. Deeper tags are opened but not kept.
-    pub vlans: [u16; 2],
+    pub fn vlans(self) -> [u16; 2] {
+        [(self.0 >> 16 & 0xfff) as u16, (self.0 >> 4 & 0xfff) as u16]
+    }
+
     /// Leaving or arriving.
-    pub direction: Direction,
+    #[inline]
+    pub fn direction(self) -> Direction {
+        match self.0 & 3 {
+            1 => Direction::In,
+            2 => Direction::Out,
+            _ => Direction::Unknown,
+        }
+    }
 }
 
 /// What the order-dependent half has to see, in the order of the frames.
@@ -138,6 +197,8 @@ pub enum Body {
         /// Protocol of the datagram.
         protocol: u8,
     },
+    /// An ICMP error about a packet on a DNS port, whose ends these are (client to server); no payload.
+    Quote(Quote),
 }
 
 /// A UDP datagram that carries a DNS message.
@@ -149,6 +210,8 @@ pub struct Datagram {
     pub destination_port: u16,
     /// IPv4 identification, 0 otherwise.
     pub ip_id: u16,
+    /// Bytes of the payload before the message: a proxy's header, 0 without one.
+    pub proxy_len: u16,
     /// The message; `None` when it has no whole header.
     pub message: Option<Message>,
     /// Keyed hash of the payload, to recognise copies.
@@ -343,20 +406,37 @@ impl Decoded {
     }
 }
 
-/// What the transport header of a packet says.
-pub enum Transport {
-    /// Goes on to the order-dependent half; the payload's place is relative to the transport header.
-    Entry {
-        /// Where the payload begins.
-        at: usize,
-        /// Captured bytes of it.
-        len: usize,
-        /// What it is.
-        body: Body,
-    },
-    /// Ends here.
-    Ends(Bucket),
+/// What goes on to the order-dependent half.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened {
+    /// Where the payload begins in the bytes given.
+    pub at: usize,
+    /// Captured bytes of it.
+    pub len: usize,
+    /// Source and destination of the innermost packet.
+    pub ends: Ends,
+    /// IP packets around that.
+    pub depth: usize,
+    /// What it is.
+    pub body: Body,
 }
+
+/// What is behind an IP header.
+enum Behind {
+    /// What was looked for.
+    Opened(Opened),
+    /// A wrapping that leads on.
+    Wrapped(Next, usize),
+}
+
+/// How far a frame may still be opened.
+struct Left {
+    tags: usize,
+    layers: usize,
+}
+
+/// Layers without an IP header (beside VLAN tags) that are opened in one frame.
+const MAX_LAYERS: usize = 24;
 
 /// Decodes frames; shared by all workers.
 #[derive(Debug, Clone)]
@@ -369,13 +449,15 @@ pub struct Decoder {
     pub vlan_tags: usize,
     /// IPv6 extension headers opened.
     pub extension_headers: usize,
+    /// IP headers inside IP headers opened.
+    pub nested_headers: usize,
 }
 
 /// UDP.
 const UDP: u8 = 17;
 /// TCP.
 const TCP: u8 = 6;
-/// ICMP and ICMPv6.
+/// ICMP, and ICMP for IPv6.
 const ICMP: [u8; 2] = [1, 58];
 
 impl Decoder {
@@ -398,106 +480,250 @@ impl Decoder {
             out.link_types.push(frame.link_type);
         }
         let link = row.open(data)?;
-        let mut point = Point {
-            interface: link.interface.map_or(Interface::Section(frame.interface), Interface::Host),
-            vlans: [0; 2],
-            direction: link.direction.unwrap_or(frame.direction),
-        };
+        let mut vlans = [0; 2];
         let cut = frame.original_len as usize > data.len();
-        let mut at = link.at;
-        if let Next::EtherType(ether_type) = link.next {
-            at = self.open_ether_type(data, ether_type, at, &mut point, out)?;
-        }
-        let packet = ip::open(data.get(at..).unwrap_or(&[]), cut, self.extension_headers)?;
-        at += packet.at;
-        let payload = &data[at..at + packet.captured];
-        let entry = |offset: usize, len: usize, body| Entry {
+        let opened = self.walk(data, link.next, link.at, cut, &mut vlans, &mut out.tally)?;
+        let interface = link.interface.map_or(Interface::Section(frame.interface), Interface::Host);
+        let point = Point::new(interface, vlans, link.direction.unwrap_or(frame.direction)).inside(opened.depth);
+        out.entries.push(Entry {
             time: frame.time,
             frame: index,
-            offset: (frame.offset + offset) as u32,
-            len: len as u32,
+            offset: (frame.offset + opened.at) as u32,
+            len: opened.len as u32,
             point,
-            ends: packet.ends,
-            body,
+            ends: opened.ends,
+            body: opened.body,
+        });
+        Ok(())
+    }
+
+    /// Opens what a datagram put together from fragments holds.
+    pub fn datagram_of_fragments(
+        &self,
+        data: &[u8],
+        protocol: u8,
+        ends: Ends,
+        ip_id: u16,
+        tally: &mut Tally,
+    ) -> Result<Opened, Bucket> {
+        let full = data.len();
+        let packet = Packet { ends, protocol, at: 0, captured: full, full, id: ip_id, fragment: None };
+        match self.behind_ip(&packet, data, 0, tally)? {
+            Behind::Opened(opened) => Ok(opened),
+            Behind::Wrapped(next, at) => self.walk(data, next, at, false, &mut [0; 2], tally).map(|opened| {
+                // The datagram's own header is not in its bytes.
+                Opened { depth: opened.depth + 1, ..opened }
+            }),
+        }
+    }
+
+    /// Follows headers from `next` at `at` to the innermost packet.
+    #[inline]
+    fn walk(
+        &self,
+        mut data: &[u8],
+        mut next: Next,
+        mut at: usize,
+        mut cut: bool,
+        vlans: &mut [u16; 2],
+        tally: &mut Tally,
+    ) -> Result<Opened, Bucket> {
+        let mut left = Left { tags: self.vlan_tags, layers: MAX_LAYERS };
+        for depth in 0..=self.nested_headers {
+            while !matches!(next, Next::EtherType(0x0800 | 0x86dd) | Next::Ip) {
+                (next, at) = self.layer(data, next, at, (depth == 0).then_some(&mut *vlans), &mut left, tally)?;
+            }
+            let packet = ip::open(data.get(at..).unwrap_or(&[]), cut, self.extension_headers)?;
+            at += packet.at;
+            data = &data[..at + packet.captured];
+            cut |= packet.captured < packet.full;
+            match self.behind_ip(&packet, data, at, tally)? {
+                Behind::Opened(opened) => return Ok(Opened { depth, ..opened }),
+                Behind::Wrapped(inner, inner_at) => (next, at) = (inner, inner_at),
+            }
+        }
+        Err(Bucket::NestLimit)
+    }
+
+    /// Opens one header that is neither IP nor behind IP.
+    fn layer(
+        &self,
+        data: &[u8],
+        next: Next,
+        at: usize,
+        vlans: Option<&mut [u16; 2]>,
+        left: &mut Left,
+        tally: &mut Tally,
+    ) -> Result<(Next, usize), Bucket> {
+        let rest = data.get(at..).ok_or(Bucket::LinkMalformed)?;
+        if let Next::EtherType(0x8100 | 0x88a8 | 0x9100 | 0x9200) = next {
+            if left.tags == 0 {
+                return Err(Bucket::NestLimit);
+            }
+            let tag = rest.get(..4).ok_or(Bucket::LinkMalformed)?;
+            if let Some(vlan) = vlans.and_then(|vlans| vlans.get_mut(self.vlan_tags - left.tags)) {
+                *vlan = u16::from_be_bytes([tag[0], tag[1]]) & 0x0fff;
+            }
+            left.tags -= 1;
+            return Ok((Next::EtherType(u16::from_be_bytes([tag[2], tag[3]])), at + 4));
+        }
+        if left.layers == 0 {
+            return Err(Bucket::NestLimit);
+        }
+        left.layers -= 1;
+        let (next, len) = match next {
+            Next::Ethernet => (Next::EtherType(link::number(rest, 12)?), 14),
+            Next::Ppp => wrapping::open_ppp(rest)?,
+            Next::Llc | Next::EtherType(0..=0x05ff) => wrapping::open_llc(rest)?,
+            Next::LinkType(number) => {
+                let row = u16::try_from(number).ok().and_then(link::find).ok_or(Bucket::NonIp)?;
+                let link = row.open(rest)?;
+                (link.next, link.at)
+            }
+            Next::EtherType(number) => match wrapping::find(wrapping::ETHER_TYPES, number) {
+                Some(row) => open_wrapping(row, rest, tally)?,
+                None => return Err(Bucket::NonIp),
+            },
+            Next::Sealed(name) => return Err(sealed(name, tally)),
+            Next::Ip => (Next::Ip, 0),
         };
+        Ok((next, at + len))
+    }
+
+    /// Looks behind the IP header of `packet`, whose payload is what `data` holds from `at` on.
+    #[inline]
+    fn behind_ip(&self, packet: &Packet, data: &[u8], at: usize, tally: &mut Tally) -> Result<Behind, Bucket> {
+        let ends = packet.ends;
         if let Some(header) = packet.fragment {
             if packet.captured < packet.full {
                 return Err(Bucket::SnapCut);
             }
             let body = Body::Fragment { header, protocol: packet.protocol };
-            out.entries.push(entry(at, packet.captured, body));
-            return Ok(());
+            return Ok(Behind::Opened(Opened { at, len: packet.captured, ends, depth: 0, body }));
         }
-        match self.transport(packet.protocol, payload, packet.full, packet.ends, packet.id) {
-            Transport::Entry { at: inner, len, body } => {
-                out.entries.push(entry(at + inner, len, body));
-                Ok(())
+        let payload = &data[at..];
+        match self.transport(packet.protocol, payload, packet.full, ends, packet.id) {
+            Ok((inner, len, body)) => Ok(Behind::Opened(Opened { at: at + inner, len, ends, depth: 0, body })),
+            Err(bucket @ (Bucket::OtherPort | Bucket::OtherProtocol | Bucket::Icmp)) => {
+                self.wrapped(bucket, packet, payload, at, tally)
             }
-            Transport::Ends(bucket) => Err(bucket),
+            Err(bucket) => Err(bucket),
         }
     }
 
-    /// Follows VLAN tags to IP; returns where it begins.
-    #[inline]
-    fn open_ether_type(
+    /// What is neither UDP nor TCP on a DNS port may be a wrapping, or an ICMP error about such a packet. `bucket` is where
+    /// it ends otherwise.
+    fn wrapped(
         &self,
-        data: &[u8],
-        mut ether_type: u16,
-        mut at: usize,
-        point: &mut Point,
-        out: &mut Decoded,
-    ) -> Result<usize, Bucket> {
-        let mut tags = 0;
-        loop {
-            match ether_type {
-                0x0800 | 0x86dd => return Ok(at),
-                0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
-                    if tags == self.vlan_tags {
-                        return Err(Bucket::NestLimit);
+        bucket: Bucket,
+        packet: &Packet,
+        payload: &[u8],
+        at: usize,
+        tally: &mut Tally,
+    ) -> Result<Behind, Bucket> {
+        match packet.protocol {
+            TCP => Err(bucket),
+            UDP => {
+                let ports = [link::number(payload, 2)?, link::number(payload, 0)?];
+                let rows = ports.into_iter().filter_map(|port| wrapping::find(wrapping::PORTS, port));
+                for row in rows {
+                    match open_wrapping(row, payload.get(8..).unwrap_or(&[]), tally) {
+                        Ok((next, len)) => return Ok(Behind::Wrapped(next, at + 8 + len)),
+                        // The header is not that tunnel's.
+                        Err(Bucket::OtherPort) => {}
+                        Err(inner) => return Err(inner),
                     }
-                    let tag = data.get(at..at + 4).ok_or(Bucket::LinkMalformed)?;
-                    if let Some(vlan) = point.vlans.get_mut(tags) {
-                        *vlan = u16::from_be_bytes([tag[0], tag[1]]) & 0x0fff;
-                    }
-                    tags += 1;
-                    ether_type = u16::from_be_bytes([tag[2], tag[3]]);
-                    at += 4;
                 }
-                _ => {
-                    let Some((_, kind)) = UNOPENED_ETHER_TYPES.iter().find(|(number, _)| *number == ether_type) else {
-                        return Err(Bucket::NonIp);
-                    };
-                    add_named(&mut out.tally.not_opened, *kind, 1);
-                    return Err(Bucket::NotOpened);
+                Err(bucket)
+            }
+            _ if ICMP.contains(&packet.protocol) => {
+                let quoted = quote::read(packet.protocol, payload, self.extension_headers);
+                let Some((reason, inner, ports)) =
+                    quoted.filter(|(_, inner, ports)| matches!(inner.protocol, UDP | TCP) && ports.len() >= 4)
+                else {
+                    return Err(bucket);
+                };
+                let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
+                let response = self.ports.contains(&port(0)) && !self.ports.contains(&port(2));
+                if !response && !self.ports.contains(&port(2)) {
+                    return Err(bucket);
                 }
+                let ends = if response { inner.ends.reversed() } else { inner.ends };
+                let body = Body::Quote(Quote { reason, response });
+                Ok(Behind::Opened(Opened { at, len: 0, ends, depth: 0, body }))
+            }
+            protocol => {
+                if let Some(row) = wrapping::find(wrapping::PROTOCOLS, u16::from(protocol)) {
+                    let (next, len) = open_wrapping(row, payload, tally)?;
+                    return Ok(Behind::Wrapped(next, at + len));
+                }
+                // Authentication in IPv4, and extension headers in a datagram put together from fragments.
+                if !packet.ends.is_v6() && protocol != ip::AUTHENTICATION {
+                    return Err(bucket);
+                }
+                let short = if packet.captured < packet.full { Bucket::SnapCut } else { Bucket::IpMalformed };
+                let (behind, len, fragment) = ip::extensions(payload, protocol, 0, short, self.extension_headers)?;
+                if behind == protocol && len == 0 {
+                    return Err(bucket);
+                }
+                if len > payload.len() {
+                    return Err(short);
+                }
+                let (full, captured) = (packet.full.saturating_sub(len), payload.len() - len);
+                let packet = Packet { protocol: behind, full, captured, fragment, ..*packet };
+                self.behind_extensions(&packet, payload, at, len, tally)
             }
         }
     }
 
-    /// Opens the transport header at the beginning of `payload`, of which the IP header promised `full` bytes.
+    /// Looks behind extension headers that began at `at` and take `len` bytes of `payload`.
+    fn behind_extensions(
+        &self,
+        packet: &Packet,
+        payload: &[u8],
+        at: usize,
+        len: usize,
+        tally: &mut Tally,
+    ) -> Result<Behind, Bucket> {
+        // Extension headers never follow directly here, so this comes back at most once.
+        Ok(match self.behind_ip(packet, payload, len, tally)? {
+            Behind::Opened(opened) => Behind::Opened(Opened { at: at + opened.at, ..opened }),
+            Behind::Wrapped(next, inner) => Behind::Wrapped(next, at + inner),
+        })
+    }
+
+    /// Opens the transport header at the beginning of `payload`, of which the IP header promised `full` bytes: where the
+    /// payload behind it begins, how much of it was captured, and what it is.
     #[inline]
-    pub fn transport(&self, protocol: u8, payload: &[u8], full: usize, ends: Ends, ip_id: u16) -> Transport {
-        let short = Transport::Ends(if payload.len() < full { Bucket::SnapCut } else { Bucket::TransportMalformed });
+    fn transport(
+        &self,
+        protocol: u8,
+        payload: &[u8],
+        full: usize,
+        ends: Ends,
+        ip_id: u16,
+    ) -> Result<(usize, usize, Body), Bucket> {
+        let short = if payload.len() < full { Bucket::SnapCut } else { Bucket::TransportMalformed };
         match protocol {
             UDP => {
-                let Ok(header) = UdpHeaderSlice::from_slice(payload) else { return short };
+                let header = UdpHeaderSlice::from_slice(payload).map_err(|_| short)?;
                 let (source_port, destination_port) = (header.source_port(), header.destination_port());
                 if !self.is_dns(source_port, destination_port) {
-                    return Transport::Ends(Bucket::OtherPort);
+                    return Err(Bucket::OtherPort);
                 }
                 let claimed = usize::from(header.length());
                 if claimed < 8 {
-                    return Transport::Ends(Bucket::TransportMalformed);
+                    return Err(Bucket::TransportMalformed);
                 }
                 let data = &payload[8..claimed.min(payload.len())];
                 let body = self.datagram(source_port, destination_port, data, claimed - 8 > data.len(), ends, ip_id);
-                Transport::Entry { at: 8, len: data.len(), body: Body::Datagram(body) }
+                Ok((8, data.len(), Body::Datagram(body)))
             }
             TCP => {
-                let Ok(header) = TcpHeaderSlice::from_slice(payload) else { return short };
+                let header = TcpHeaderSlice::from_slice(payload).map_err(|_| short)?;
                 let (source_port, destination_port) = (header.source_port(), header.destination_port());
                 if !self.is_dns(source_port, destination_port) {
-                    return Transport::Ends(Bucket::OtherPort);
+                    return Err(Bucket::OtherPort);
                 }
                 let at = header.slice().len();
                 let body = Body::Segment(Segment {
@@ -508,10 +734,10 @@ impl Decoder {
                     flags: header.slice()[13],
                     full_len: full.saturating_sub(at) as u32,
                 });
-                Transport::Entry { at, len: payload.len() - at, body }
+                Ok((at, payload.len() - at, body))
             }
-            _ if ICMP.contains(&protocol) => Transport::Ends(Bucket::Icmp),
-            _ => Transport::Ends(Bucket::OtherProtocol),
+            _ if ICMP.contains(&protocol) => Err(Bucket::Icmp),
+            _ => Err(Bucket::OtherProtocol),
         }
     }
 
@@ -526,12 +752,14 @@ impl Decoder {
         ends: Ends,
         ip_id: u16,
     ) -> Datagram {
-        let message = message::read(data, cut, &self.key);
+        let proxy_len = proxy::len(data);
+        let message = message::read(&data[proxy_len..], cut, &self.key);
         let response = message.is_some_and(Message::is_response);
         Datagram {
             source_port,
             destination_port,
             ip_id,
+            proxy_len: proxy_len as u16,
             message,
             payload_hash: self.key.bytes(data) as u32,
             pair_hash: if response { ends.reversed().hash(&self.key) } else { ends.hash(&self.key) },
@@ -545,16 +773,19 @@ impl Decoder {
     }
 }
 
-/// EtherTypes of wrappings that may hold IP and are not opened.
-const UNOPENED_ETHER_TYPES: &[(u16, &str)] = &[
-    (0x8847, "MPLS"),
-    (0x8848, "MPLS"),
-    (0x8863, "PPPoE"),
-    (0x8864, "PPPoE"),
-    (0x88e7, "PBB"),
-    (0x6558, "TEB"),
-    (0x88e5, "MACsec"),
-];
+/// Opens a wrapping, or counts by name that it is not opened.
+fn open_wrapping(row: &wrapping::Wrapping, data: &[u8], tally: &mut Tally) -> Result<wrapping::Step, Bucket> {
+    match row.open {
+        Some(open) => open(data),
+        None => Err(sealed(row.name, tally)),
+    }
+}
+
+/// Counts a frame in something that cannot be opened.
+fn sealed(name: &'static str, tally: &mut Tally) -> Bucket {
+    add_named(&mut tally.not_opened, name, 1);
+    Bucket::NotOpened
+}
 
 /// Counts a frame whose link type is not opened; also those the file itself is wrong about.
 fn unknown_link(link_type: u16, out: &mut Decoded) -> Bucket {

@@ -6,10 +6,12 @@
 //! stands. Every segment ends in one bucket; memory is bounded per stream, in all, and by the number of connections.
 
 use super::message::{HEADER, Key};
+use super::proxy::{self, Look};
 use super::{Bucket, Ends, Segment, Tally};
 use crate::capture::Timestamp;
 use hashbrown::HashTable;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Caps, from `config::Limits`.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +95,14 @@ impl Connection {
         if self.server == 1 { self.ports } else { (self.ports.1, self.ports.0) }
     }
 
+    /// The header that a proxy put at the beginning of what the client sends.
+    pub fn proxy_header(&self) -> Option<Arc<[u8]>> {
+        match &self.streams[1 - self.server].beginning {
+            Beginning::Proxy(header) => Some(Arc::clone(header)),
+            _ => None,
+        }
+    }
+
     fn finished(&self) -> bool {
         self.streams.iter().all(|stream| stream.ended) || self.streams.iter().any(|stream| stream.reset)
     }
@@ -112,10 +122,23 @@ enum Boundary {
     Known,
 }
 
+/// What the first bytes of a direction are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Beginning {
+    /// Not seen yet, or not enough of it.
+    #[default]
+    Open,
+    /// A message, or the middle of something.
+    Plain,
+    /// A proxy's header.
+    Proxy(Arc<[u8]>),
+}
+
 /// One direction of a connection.
 #[derive(Debug, Default)]
 struct Stream {
     boundary: Boundary,
+    beginning: Beginning,
     /// Sequence number of the first byte seen.
     start: u32,
     /// Sequence number of the next byte.
@@ -460,7 +483,7 @@ impl Stream {
             (self.start, self.next) = (sequence, sequence);
         }
         let distance = ahead(sequence, self.next);
-        if distance > MAX_AHEAD || distance < -MAX_AHEAD {
+        if !(-MAX_AHEAD..=MAX_AHEAD).contains(&distance) {
             work.tally.count(Bucket::TcpOutOfWindow);
         } else if distance > 0 {
             self.hold(sequence, data, segment.full_len, time, work);
@@ -572,6 +595,12 @@ impl Stream {
         if at == new.len() {
             return Bucket::TcpUsed;
         }
+        if self.beginning == Beginning::Open {
+            at += self.pass_proxy_header(&new[at..], work);
+            if at == new.len() {
+                return Bucket::TcpUsed;
+            }
+        }
         if self.boundary == Boundary::Lost {
             let probe = &new[at..];
             if probe.len() >= PROBE && !begins_message(probe) {
@@ -603,11 +632,46 @@ impl Stream {
         *work.held_bytes += rest.len();
         self.buffer.extend_from_slice(rest);
         self.buffered_frames += 1;
-        self.from_buffer(work)
+        self.read_buffer(work)
+    }
+
+    /// Looks for a proxy's header in the first bytes; returns how many of the `new` ones are done with: those of the header,
+    /// or all while it is incomplete.
+    fn pass_proxy_header(&mut self, new: &[u8], work: &mut Work<'_>) -> usize {
+        let waiting = self.buffer.len();
+        let looked = if waiting > 0 { proxy::look(&[&self.buffer, new].concat()) } else { proxy::look(new) };
+        match looked {
+            Look::Whole(header) => {
+                let mut bytes = std::mem::take(&mut self.buffer);
+                let used = header.len - waiting;
+                bytes.extend_from_slice(&new[..used]);
+                *work.held_bytes -= waiting;
+                self.buffered_frames = 0;
+                self.beginning = Beginning::Proxy(bytes.into());
+                self.boundary = Boundary::Known;
+                used
+            }
+            // In the middle of a connection less than the whole signature could be anything.
+            Look::More if self.boundary == Boundary::Known || new.len() >= proxy::SIGNATURE.len() => {
+                self.boundary = Boundary::Known;
+                if *work.held_bytes + new.len() > work.limits.total_bytes {
+                    self.beginning = Beginning::Plain;
+                    return 0;
+                }
+                *work.held_bytes += new.len();
+                self.buffer.extend_from_slice(new);
+                self.buffered_frames += 1;
+                new.len()
+            }
+            _ => {
+                self.beginning = Beginning::Plain;
+                0
+            }
+        }
     }
 
     /// Finds messages in the buffer; returns the bucket of the frame that brought the last bytes.
-    fn from_buffer(&mut self, work: &mut Work<'_>) -> Bucket {
+    fn read_buffer(&mut self, work: &mut Work<'_>) -> Bucket {
         if self.boundary == Boundary::Maybe {
             if self.buffer.len() < PROBE {
                 return Bucket::TcpUsed;
@@ -647,6 +711,10 @@ impl Stream {
         let missing = missing - skipped;
         if missing == 0 || self.boundary == Boundary::Lost {
             return;
+        }
+        if self.beginning == Beginning::Open {
+            self.beginning = Beginning::Plain;
+            return self.lose_boundary(work);
         }
         let unread = &self.buffer[self.consumed..];
         let torn = match (self.boundary, unread) {
@@ -875,6 +943,35 @@ mod tests {
         assert_eq!(rig.end(), 3);
         assert_eq!(rig.messages[0], QUERY[..18]);
         assert_eq!(rig.messages[1..], [QUERY, QUERY]);
+    }
+
+    #[test]
+    fn a_proxy_header_is_passed_over_at_any_segmentation() {
+        let mut bytes = proxy::SIGNATURE.to_vec();
+        bytes.extend([0x21, 0x11, 0, 12, 192, 0, 2, 7, 10, 0, 0, 53, 0x30, 0x39, 0, 53]);
+        let header = bytes.clone();
+        bytes.extend(framed(3));
+        for opened in [true, false] {
+            for size in (if opened { 1 } else { 14 })..bytes.len() {
+                let mut rig = Rig::new();
+                if opened {
+                    rig.push(99, SYN, b"");
+                }
+                for (index, piece) in bytes.chunks(size).enumerate() {
+                    rig.push(100 + (index * size) as u32, DATA, piece);
+                }
+                assert_eq!(rig.streams.connections[0].proxy_header().as_deref(), Some(&header[..]));
+                assert_eq!(rig.end(), 3, "segments of {size} bytes");
+                assert!(rig.messages.iter().all(|message| message == QUERY));
+            }
+        }
+        // The beginning of one that never goes on, and a hole in it.
+        let mut rig = Rig::new();
+        rig.push(99, SYN, b"");
+        rig.push(100, DATA, &header[..20]);
+        rig.push(200, DATA, &framed(1));
+        rig.push(300, FIN, b"");
+        assert_eq!(rig.end(), 1);
     }
 
     #[test]

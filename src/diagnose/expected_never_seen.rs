@@ -32,12 +32,13 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             .any(|client| matches!(client.expected, Expected::Unlisted) && client.line.turned_away() > 0);
     let servers: BTreeSet<IpAddr> = scene.clients.iter().map(|client| client.line.server).collect();
     let names: Vec<String> = absent.iter().map(|row| describe(row)).collect();
-    let mut says = match names.as_slice() {
-        [only] if expected == 1 => format!("No DNS traffic from {only}"),
-        [only] => format!("No DNS traffic from 1 of {expected} expected prefixes, {only}"),
-        names => format!("No DNS traffic from {} of {expected} expected prefixes, {}", names.len(), some(names, NAMED)),
-    };
-    let _ = write!(says, ", in {}. {}", scene.window(), scene.caveats());
+    let mut says = format!(
+        "No DNS traffic of {} of {expected} expected prefixes in {}: {}. {}",
+        names.len(),
+        scene.window(),
+        some(&names, NAMED),
+        scene.caveats()
+    );
     if unknown > 0 {
         let _ = write!(says, " Of {unknown} more it is not known, because sources were joined to prefixes.");
     }

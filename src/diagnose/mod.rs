@@ -1,19 +1,27 @@
 //! Source rows to [`Finding`]s: graded statements with their frames, one file per diagnosis, listed in [`DIAGNOSES`].
 
+mod acl_drift;
+mod acl_exposure;
+mod acl_refuses_expected;
+mod covered_only_by_any;
 mod expected_never_seen;
 mod listed_source_refused;
 mod presence;
+mod proxy_header_unexpected;
 mod refused_as_intended;
 mod scene;
 mod unlisted_source_answered;
 mod unlisted_source_refused;
+mod unused_entry;
+mod verdicts;
 
 pub use scene::Scene;
 #[cfg(test)]
 pub use scene::samples;
 
-use crate::config::{Limits, Severity};
+use crate::config::{Config, Limits, Severity};
 use crate::expect::Inventory;
+use crate::expect::acl::judge::Verdicts;
 use crate::report::Report;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -26,19 +34,53 @@ type Diagnosis = (&'static str, fn(&Scene<'_>) -> Vec<Finding>);
 pub const DIAGNOSES: &[Diagnosis] = &[
     (unlisted_source_refused::KIND, unlisted_source_refused::diagnose),
     (listed_source_refused::KIND, listed_source_refused::diagnose),
+    (acl_drift::KIND, acl_drift::diagnose),
+    (acl_exposure::KIND, acl_exposure::diagnose),
+    (acl_refuses_expected::KIND, acl_refuses_expected::diagnose),
     (unlisted_source_answered::KIND, unlisted_source_answered::diagnose),
     (expected_never_seen::KIND, expected_never_seen::diagnose),
     (refused_as_intended::KIND, refused_as_intended::diagnose),
+    (proxy_header_unexpected::KIND, proxy_header_unexpected::diagnose),
+    (covered_only_by_any::KIND, covered_only_by_any::diagnose),
+    (unused_entry::KIND, unused_entry::diagnose),
+];
+
+/// Kinds that need no inventory; those about a server's file find nothing without one.
+const WITHOUT_INVENTORY: [&str; 6] = [
+    proxy_header_unexpected::KIND,
+    acl_drift::KIND,
+    acl_exposure::KIND,
+    covered_only_by_any::KIND,
+    unused_entry::KIND,
+    refused_as_intended::KIND,
 ];
 
 /// Everything that follows from a report's sources and ledgers: most severe first, then in the order of [`DIAGNOSES`],
 /// then by server. `report.findings` itself is not looked at.
 pub fn diagnose(report: &Report, inventory: &Inventory, limits: &Limits) -> Vec<Finding> {
-    if inventory.is_empty() {
-        return Vec::new();
-    }
-    let scene = Scene::of(report, inventory, limits);
-    let mut findings: Vec<Finding> = DIAGNOSES.iter().flat_map(|(_, diagnose)| diagnose(&scene)).collect();
+    diagnose_scene(&Scene::of(report, inventory, limits))
+}
+
+/// The same, with what the servers' own files say.
+pub fn diagnose_with_files(
+    report: &Report,
+    inventory: &Inventory,
+    verdicts: &Verdicts<'_>,
+    config: &Config,
+) -> Vec<Finding> {
+    let mut scene = Scene::of(report, inventory, &config.limits);
+    scene.verdicts = (!verdicts.acls.is_empty()).then_some(verdicts);
+    scene.advise_public = config.advise_public;
+    diagnose_scene(&scene)
+}
+
+fn diagnose_scene(scene: &Scene<'_>) -> Vec<Finding> {
+    let inventory = scene.inventory;
+    let mut findings: Vec<Finding> = DIAGNOSES
+        .iter()
+        .filter(|(kind, _)| !inventory.is_empty() || WITHOUT_INVENTORY.contains(kind))
+        .flat_map(|(_, diagnose)| diagnose(scene))
+        .collect();
     let order = |kind: &str| DIAGNOSES.iter().position(|(name, _)| *name == kind);
     // The sort is stable: each diagnosis gives its findings of one server in order of their rules.
     findings.sort_by_key(|finding| (Reverse(finding.severity), order(finding.kind), finding.subject.server));
@@ -277,8 +319,17 @@ prefix,name,kind,expect
         let found = findings(INVENTORY, vec![office.clone(), v6("2001:db8::9"), refused("192.0.2.45", 3)]);
         assert_eq!(found[0].severity, Severity::Critical);
         assert!(found[0].says.contains("may arrive as 192.0.2.45; "), "{}", found[0].says);
-        let found = findings("10.20.0.0/16\n2001:db8:21::/48\n", vec![office, refused("192.0.2.45", 3)]);
+        let found = findings("10.20.0.0/16\n2001:db8:21::/48\n", vec![office.clone(), refused("192.0.2.45", 3)]);
         assert!(found[0].says.contains("clients of 2001:db8:21::/48 may arrive as 192.0.2.45; "), "{}", found[0].says);
+        // Both families of one network are missing where only one of them was captured.
+        let both = "10.20.0.0/16\n10.21.0.0/16\n2001:db8:20::/48\n2001:db8:21::/48\n";
+        let found = findings(both, vec![office.clone(), refused("192.0.2.45", 3)]);
+        assert_eq!(
+            (found[0].severity, found[0].subject.prefixes.as_slice()),
+            (Severity::Critical, ["10.21.0.0/16".to_owned()].as_slice())
+        );
+        let found = findings(both, vec![office, v6("2001:db8::9"), answered("2001:db8:20::1", 1)]);
+        assert_eq!(found[0].subject.prefixes, ["2001:db8:21::/48"]);
     }
 
     #[test]
@@ -398,7 +449,7 @@ prefix,name,kind,expect
     #[test]
     fn denials_and_responses_without_a_query_count_and_are_said_apart() {
         let mut line = source("203.0.113.9", SERVER).with(Refused, 15).with(Denied, 5).with(Unsolicited, 4);
-        line.row.refused_unsolicited = 3;
+        line.row.rare_mut().refused_unsolicited = 3;
         let found = findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), line]);
         assert_eq!(found[0].count, 23);
         assert!(
@@ -410,7 +461,7 @@ prefix,name,kind,expect
             found[0].says
         );
         let mut line = source("203.0.113.9", SERVER).with(Unsolicited, 1);
-        line.row.refused_unsolicited = 1;
+        line.row.rare_mut().refused_unsolicited = 1;
         let found = findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), line]);
         assert_eq!(found[0].count, 1);
         assert!(
@@ -441,8 +492,8 @@ prefix,name,kind,expect
         assert_eq!(kinds(&found), [("expected-never-seen", "info", "observed")]);
         assert_eq!(
             found[0].says,
-            "No DNS traffic from 1 of 3 expected prefixes, 10.21.0.0/16 (vpn, expect.csv:3), in 900 frames from \
-             2025-12-31T09:04:10Z to 2025-12-31T09:04:40Z. This is about this capture only; whether it \
+            "No DNS traffic of 1 of 3 expected prefixes in 900 frames from 2025-12-31T09:04:10Z to \
+             2025-12-31T09:04:40Z: 10.21.0.0/16 (vpn, expect.csv:3). This is about this capture only; whether it \
              lost packets is not recorded."
         );
         assert_eq!(found[0].subject.server, Some(SERVER.parse().unwrap()));

@@ -5,6 +5,7 @@ use super::presence::{Presence, presence};
 use super::{Finding, Grade, Subject};
 use crate::capture::Timestamp;
 use crate::config::{Limits, Outcome, Severity};
+use crate::expect::acl::judge::Verdicts;
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expected, Inventory};
 use crate::report::{Report, SourceLine};
@@ -46,6 +47,10 @@ pub struct Scene<'a> {
     pub limits: &'a Limits,
     /// Sources on the client leg, with what is expected of each.
     pub clients: Vec<Client<'a>>,
+    /// What the servers' own files say; nothing without one.
+    pub verdicts: Option<&'a Verdicts<'a>>,
+    /// Advice may admit addresses of the public internet.
+    pub advise_public: bool,
     /// Presence of each inventory line.
     presence: Vec<Option<Presence>>,
     /// Servers on the client leg: ours.
@@ -82,7 +87,8 @@ impl<'a> Scene<'a> {
             .map(|line| Client { line, expected: inventory.decide_prefix(line.source) })
             .collect();
         let servers = clients.iter().map(|client| client.line.server).collect();
-        Self { report, inventory, limits, presence: presence(&report.sources, inventory), clients, servers }
+        let presence = presence(&report.sources, inventory);
+        Self { report, inventory, limits, verdicts: None, advise_public: false, presence, clients, servers }
     }
 
     /// Lines that showed themselves in a given way, in file order.
@@ -169,7 +175,8 @@ impl<'a> Scene<'a> {
     /// What was looked at: frames and times.
     pub fn window(&self) -> String {
         let totals = &self.report.totals;
-        let show = |time: Timestamp| time.to_rfc3339(0);
+        let seconds_tell = totals.first.map(|time| time.to_rfc3339(0)) != totals.last.map(|time| time.to_rfc3339(0));
+        let show = |time: Timestamp| time.to_rfc3339(if seconds_tell { 0 } else { 3 });
         let mut text = match totals.frames {
             1 => "1 frame".to_owned(),
             frames => format!("{frames} frames"),
@@ -227,7 +234,7 @@ impl Tally {
         group.iter().fold(Self::default(), |sum, client| Self {
             refused: sum.refused + client.line.count(Outcome::Refused),
             denied: sum.denied + client.line.count(Outcome::Denied),
-            unsolicited: sum.unsolicited + client.line.row.refused_unsolicited,
+            unsolicited: sum.unsolicited + client.line.row.rare().refused_unsolicited,
             answered: sum.answered + client.line.count(Outcome::Answered),
         })
     }
@@ -271,7 +278,7 @@ fn show_duration(nanoseconds: i64) -> String {
 
 /// The frames of refusals of a source.
 pub fn refused_frames(line: &SourceLine) -> &[FrameRef] {
-    &line.row.refused_frames
+    &line.row.rare().refused_frames
 }
 
 /// Some names, the first few of them: `a, b and 3 more`.
@@ -305,17 +312,10 @@ pub mod samples {
     pub fn source(source: &str, server: &str) -> SourceLine {
         let source =
             if source.contains('/') { source.parse().unwrap() } else { source.parse::<IpAddr>().unwrap().into() };
-        SourceLine {
-            source,
-            server: server.parse().unwrap(),
-            leg: Leg::Client,
-            row: crate::sources::SourceRow {
-                first: Some(at(0)),
-                last: Some(at(30)),
-                ..crate::sources::SourceRow::default()
-            },
-            expectation: None,
-        }
+        let mut row = crate::sources::SourceRow::default();
+        row.seen(at(0));
+        row.seen(at(30));
+        SourceLine { source, server: server.parse().unwrap(), leg: Leg::Client, row, expectation: None, verdict: None }
     }
 
     /// Changes a sample.
@@ -327,18 +327,17 @@ pub mod samples {
 
     impl With for SourceLine {
         fn with(mut self, outcome: Outcome, count: u64) -> Self {
-            self.row.outcomes[outcome as usize] = count;
+            self.row.add_outcome(outcome, count - self.row.count(outcome));
             self.row.queries += count;
-            self.row.udp += count;
             let frames: Vec<FrameRef> = (1..=count.min(20)).map(|at| FrameRef { input: 0, frame: 2 * at }).collect();
             match outcome {
                 Outcome::Refused => {
-                    self.row.refused_frames = frames;
-                    (self.row.refused_first, self.row.refused_last) = (Some(at(1)), Some(at(29)));
+                    let rare = self.row.rare_mut();
+                    rare.refused_frames = frames;
+                    (rare.refused_first, rare.refused_last) = (Some(at(1)), Some(at(29)));
                 }
                 Outcome::Answered => {
-                    self.row.answered_frames = frames;
-                    (self.row.answered_first, self.row.answered_last) = (Some(at(2)), Some(at(28)));
+                    self.row.rare_mut().answered_frames = frames;
                 }
                 _ => {}
             }
@@ -367,11 +366,11 @@ pub mod samples {
         report.totals.first = Some(at(0));
         report.totals.last = Some(at(30));
         for line in &mut report.sources {
-            for (total, count) in report.totals.outcomes.iter_mut().zip(line.row.outcomes) {
-                *total += count;
+            for (total, (_, outcome)) in report.totals.outcomes.iter_mut().zip(Outcome::ALL) {
+                *total += line.row.count(outcome);
             }
             if !inventory.is_empty() {
-                line.expectation = Some(Expectation::from(inventory.decide_prefix(line.source)));
+                line.expectation = Some(Expectation::from(inventory.decide_prefix(line.source)).into());
             }
         }
         report.totals.transactions = report.sources.iter().map(SourceLine::transactions).sum();

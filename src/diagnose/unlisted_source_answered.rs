@@ -102,5 +102,5 @@ fn answered(line: &SourceLine) -> u64 {
 
 /// The frames of answers to a source.
 fn answered_frames(line: &SourceLine) -> &[FrameRef] {
-    &line.row.answered_frames
+    &line.row.rare().answered_frames
 }

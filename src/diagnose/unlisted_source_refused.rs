@@ -2,6 +2,7 @@
 
 use super::presence::Presence;
 use super::scene::{Class, Client, Scene, Tally, refused_frames, times};
+use super::verdicts::beside_refusal;
 use super::{Finding, Grade};
 use crate::config::Severity;
 use crate::expect::Expected;
@@ -30,16 +31,24 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
         Class::Own => Candidates::None,
         Class::Private | Class::Other => candidates(scene, group),
     };
+    let behind = match &candidates {
+        Candidates::One(row) => Some(row.prefix),
+        Candidates::None | Candidates::Several(_) => None,
+    };
     match candidates {
         Candidates::One(row) => {
             let prefix = show_prefix(row.prefix);
-            let possible: Vec<&Client<'_>> = group.iter().filter(|client| may_arrive_as(row, client)).collect();
+            let mut possible: Vec<&Client<'_>> = group.iter().filter(|client| same_family(row, client)).collect();
+            if possible.is_empty() {
+                possible = group.iter().collect();
+            }
+            let family = if possible[0].line.source.addr().is_ipv4() { "IPv4" } else { "IPv6" };
             let (who, whom) = match possible.as_slice() {
                 [only] => (show_prefix(only.line.source), show_prefix(only.line.source)),
                 some if some.len() == group.len() => {
                     ("one or more of these sources".to_owned(), "these addresses".to_owned())
                 }
-                some => (format!("one or more of the {} IPv4 sources", some.len()), "these addresses".to_owned()),
+                some => (format!("one or more of the {} {family} sources", some.len()), "these addresses".to_owned()),
             };
             finding.severity = Severity::Critical;
             finding.grade = Grade::Inferred;
@@ -96,7 +105,26 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
             };
         }
     }
+    beside_file(scene, group, behind, &mut finding);
     finding
+}
+
+/// Adds what the server's own file says of the sources, and of the prefix that may be behind them.
+fn beside_file(scene: &Scene<'_>, group: &[Client<'_>], behind: Option<ipnet::IpNet>, finding: &mut Finding) {
+    let mut lines: Vec<&SourceLine> = group.iter().map(|client| client.line).collect();
+    lines.sort_by_key(|line| (std::cmp::Reverse(line.turned_away()), line.source));
+    let sources: Vec<std::net::IpAddr> = lines
+        .iter()
+        .filter(|line| line.source.prefix_len() == line.source.max_prefix_len())
+        .map(|line| line.source.addr())
+        .collect();
+    let Some((says, advice)) = beside_refusal(scene, group[0].line.server, &sources, behind) else { return };
+    finding.says.push(' ');
+    finding.says.push_str(&says);
+    if !advice.is_empty() {
+        let before = finding.advice.take().map(|advice| advice + " ").unwrap_or_default();
+        finding.advice = Some(before + &advice);
+    }
 }
 
 /// Who was refused how often, in one sentence.
@@ -138,16 +166,26 @@ enum Candidates<'a> {
 }
 
 /// The expected prefixes of clients that were not seen. One that may have been seen is a candidate all the same, but is
-/// never named.
+/// never named. Translation between the families is the exception: a prefix of the sources' own family goes first.
 fn candidates<'a>(scene: &Scene<'a>, group: &[Client<'_>]) -> Candidates<'a> {
-    let possible = |row: &&Row| row.kind != Kind::Server && group.iter().any(|client| may_arrive_as(row, client));
-    let absent: Vec<&Row> = scene.lines(Presence::Absent).filter(possible).collect();
-    let unknown = scene.lines(Presence::Unknown).filter(possible).count();
-    match (absent.as_slice(), unknown) {
-        ([], 0) => Candidates::None,
-        ([row], 0) => Candidates::One(row),
-        (absent, unknown) => Candidates::Several(absent.len() + unknown),
+    let of = |presence: Presence, possible: fn(&Row, &Client<'_>) -> bool| -> Vec<&'a Row> {
+        let clients = scene.lines(presence).filter(|row| row.kind != Kind::Server);
+        clients.filter(|row| group.iter().any(|client| possible(row, client))).collect()
+    };
+    for possible in [same_family, may_arrive_as] {
+        let (absent, unknown) = (of(Presence::Absent, possible), of(Presence::Unknown, possible).len());
+        match (absent.as_slice(), unknown) {
+            ([], 0) => {}
+            ([row], 0) => return Candidates::One(row),
+            (absent, unknown) => return Candidates::Several(absent.len() + unknown),
+        }
     }
+    Candidates::None
+}
+
+/// True when a prefix and a source are both IPv4 or both IPv6.
+fn same_family(row: &Row, client: &Client<'_>) -> bool {
+    row.prefix.addr().is_ipv6() == client.line.source.addr().is_ipv6()
 }
 
 /// True unless the address family rules it out: IPv6 clients also arrive as IPv4 (NAT64), IPv4 clients not as IPv6.

@@ -6,10 +6,11 @@ use crate::decode::name::NameFault;
 use crate::decode::{Bucket, Tally, link};
 use crate::expect::Inventory;
 use crate::pipeline::LaneResult;
-use crate::sources::{Leg, SourceRow, Sources};
+use crate::sources::{Leg, Sources};
 use crate::transact::Counts;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Which addresses are servers of ours, and so on which leg a transaction is.
 #[derive(Debug, Clone, Default)]
@@ -23,8 +24,11 @@ impl Legs {
         if !config.servers.is_empty() || !configured.is_empty() {
             return Self { ours: config.servers.iter().chain(configured).map(|server| server.address).collect() };
         }
-        let rows = sources.sorted();
-        Self { ours: rows.iter().filter(|(_, row)| row.heard()).map(|(key, _)| key.server).collect() }
+        let mut ours = HashSet::new();
+        sources.each_heard_server(|server| {
+            ours.insert(server);
+        });
+        Self { ours }
     }
 
     /// The leg from `source` to `server`.
@@ -54,8 +58,8 @@ pub struct OpenedInput {
 pub struct Counted<'a> {
     /// Inputs in reading order, each with its result.
     pub inputs: Vec<(OpenedInput, LaneResult)>,
-    /// Inputs that could not be opened: name and why.
-    pub failed: Vec<(String, String)>,
+    /// Inputs that could not be opened: name, why, and their size in bytes.
+    pub failed: Vec<(String, String, u64)>,
     /// Frames by bucket.
     pub tally: Tally,
     /// Messages and transactions.
@@ -88,7 +92,8 @@ pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Le
             }
         }
     }
-    let bytes = bytes_ledger(inputs.iter().map(|(_, lane)| lane), interrupted);
+    let unusable = failed.iter().map(|(_, _, size)| size).sum();
+    let bytes = bytes_ledger(inputs.iter().map(|(_, lane)| lane), unusable, interrupted);
     let joined = sources.joined();
     let mut report = Report {
         node: config.node.clone(),
@@ -129,8 +134,9 @@ pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Le
         inputs: inputs.into_iter().map(|(input, lane)| input_report(input, lane, config.allow_cut_tail)).collect(),
         ..Report::default()
     };
-    report.inputs.extend(failed.into_iter().map(|(name, why)| InputReport {
+    report.inputs.extend(failed.into_iter().map(|(name, why, bytes)| InputReport {
         name,
+        bytes,
         damage: vec![why],
         ..InputReport::default()
     }));
@@ -207,8 +213,9 @@ fn matches_ledger(counts: &Counts) -> Ledger {
 }
 
 /// An interrupted run has not read everything; its ledger says how much is left.
-fn bytes_ledger<'a>(lanes: impl Iterator<Item = &'a LaneResult>, interrupted: bool) -> Ledger {
-    let (mut total, mut sum, mut closed) = (0, crate::capture::ByteTally::default(), true);
+fn bytes_ledger<'a>(lanes: impl Iterator<Item = &'a LaneResult>, unusable: u64, interrupted: bool) -> Ledger {
+    let mut sum = crate::capture::ByteTally { unread_tail: unusable, ..crate::capture::ByteTally::default() };
+    let (mut total, mut closed) = (unusable, true);
     for lane in lanes {
         let mut bytes = lane.bytes;
         if interrupted {
@@ -241,7 +248,7 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
         damage.push(format!("{} bytes after the compressed data belong to nothing, not used", lane.trailing));
     }
     if lane.changed && !allow_cut_tail {
-        damage.push(format!("the file changed while it was read; {} bytes of it were used", lane.size));
+        damage.push(format!("the file changed while it was read; it had {} bytes when it was opened", lane.size));
     }
     InputReport {
         name: input.name,
@@ -259,20 +266,28 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
 /// Rows with leg and expectation, in report order. Rows of one source that differ only in how they were budgeted are
 /// one line.
 fn source_lines(sources: &Sources, legs: &Legs, inventory: &Inventory) -> Vec<SourceLine> {
-    let mut lines: BTreeMap<(ipnet::IpNet, IpAddr), SourceRow> = BTreeMap::new();
-    for (key, row) in sources.sorted() {
-        lines.entry((key.source, key.server)).or_default().add(&row, usize::MAX);
+    // Hundreds of thousands of sources share a few inventory lines.
+    let mut known: HashMap<(&'static str, Option<usize>), Arc<Expectation>> = HashMap::new();
+    let mut expectation = |source| {
+        let expected = inventory.decide_prefix(source);
+        let line = (expected.word(), expected.row().map(|row| row.index));
+        Arc::clone(known.entry(line).or_insert_with(|| Arc::new(Expectation::from(expected))))
+    };
+    let rows = sources.drain_sorted();
+    let mut lines: Vec<SourceLine> = Vec::with_capacity(rows.len());
+    for (key, row) in rows {
+        match lines.last_mut() {
+            Some(last) if (last.source, last.server) == (key.source, key.server) => last.row.add(&row, usize::MAX),
+            _ => lines.push(SourceLine {
+                source: key.source,
+                server: key.server,
+                leg: legs.leg(key.source.addr(), key.server),
+                row,
+                expectation: (!inventory.is_empty()).then(|| expectation(key.source)),
+                verdict: None,
+            }),
+        }
     }
-    let mut lines: Vec<SourceLine> = lines
-        .into_iter()
-        .map(|((source, server), row)| SourceLine {
-            source,
-            server,
-            leg: legs.leg(source.addr(), server),
-            row,
-            expectation: (!inventory.is_empty()).then(|| Expectation::from(inventory.decide_prefix(source))),
-        })
-        .collect();
     lines.sort_by_key(|line| (line.leg, std::cmp::Reverse(line.row.count(Outcome::Refused)), line.source, line.server));
     lines
 }

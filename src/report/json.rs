@@ -5,6 +5,7 @@
 use super::{Format, InputReport, Layout, Ledger, Ledgers, Report, SourceLine, Totals, Writer};
 use crate::capture::Timestamp;
 use crate::config::Outcome;
+use crate::decode::proxy;
 use crate::diagnose::{Finding, Subject};
 use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
@@ -38,7 +39,7 @@ pub fn write(report: &Report, _: &Layout, out: &mut dyn Write) -> io::Result<()>
     }
     out.write_all(b"\n},\n\"totals\": ")?;
     value(&TotalsJson::of(&report.totals, digits), out)?;
-    list("sources", report.sources.iter().map(|line| SourceJson::of(line, digits)), out)?;
+    list("sources", report.sources.iter().map(|line| SourceJson::of(line, report, digits)), out)?;
     list("findings", report.findings.iter().map(|finding| FindingJson::of(finding, &report.inputs)), out)?;
     list("mappings", std::iter::empty::<()>(), out)?;
     out.write_all(b",\n\"anomalies\": ")?;
@@ -264,12 +265,15 @@ struct SourceJson<'a> {
     expected_rule: Option<String>,
     verdict: Option<&'a str>,
     rule: Option<&'a str>,
-    identities: [&'a str; 0],
+    identities: Vec<String>,
     hosts_at_least: Option<u64>,
 }
 
 impl<'a> SourceJson<'a> {
-    fn of(line: &'a SourceLine, digits: usize) -> Self {
+    fn of(line: &'a SourceLine, report: &Report, digits: usize) -> Self {
+        let alone = line.source.prefix_len() == line.source.max_prefix_len();
+        let proxied = report.proxied.get(&(line.server, line.source.addr())).filter(|_| alone);
+        let identities = proxied.iter().flat_map(|pair| &pair.clients).map(|client| proxy::identity(*client)).collect();
         let expectation = line.expectation.as_ref();
         let filled = |text: String| Some(text).filter(|text| !text.is_empty());
         Self {
@@ -286,16 +290,16 @@ impl<'a> SourceJson<'a> {
             tcp_rejected: line.count(Outcome::TcpRejected),
             unanswered: line.count(Outcome::Unanswered),
             unsolicited: line.count(Outcome::Unsolicited),
-            refused_unsolicited: line.row.refused_unsolicited,
-            udp: line.row.udp,
+            refused_unsolicited: line.row.rare().refused_unsolicited,
+            udp: line.row.udp(),
             tcp: line.row.tcp,
-            first: time(line.row.first, digits),
-            last: time(line.row.last, digits),
+            first: time(line.row.first(), digits),
+            last: time(line.row.last(), digits),
             expected: expectation.map(|expectation| expectation.expected),
             expected_rule: expectation.and_then(|expectation| filled(escape_text(&expectation.rule))),
             verdict: line.verdict.as_ref().map(|verdict| verdict.verdict),
             rule: line.verdict.as_ref().map(|verdict| verdict.rule.as_str()).filter(|rule| !rule.is_empty()),
-            identities: [],
+            identities,
             hosts_at_least: None,
         }
     }
@@ -506,8 +510,9 @@ mod tests {
         report.inputs[0].name = hostile.to_owned();
         report.inputs[0].damage.push(hostile.to_owned());
         report.ledgers.not_opened.insert(hostile.to_owned(), 1);
-        report.sources[0].expectation =
-            Some(Expectation { expected: "allow", rule: hostile.to_owned(), name: hostile.to_owned(), kind: "vpn" });
+        report.sources[0].expectation = Some(
+            Expectation { expected: "allow", rule: hostile.to_owned(), name: hostile.to_owned(), kind: "vpn" }.into(),
+        );
         report.findings[0].says = hostile.to_owned();
         report.findings[0].advice = Some(hostile.to_owned());
         (report.findings[0].grade, report.findings[0].severity) = (Grade::Claimed, Severity::Info);

@@ -21,11 +21,13 @@ use crate::expect::Expected;
 use crate::expect::acl::judge::Verdicts;
 use crate::expect::acl::{Rule, Word};
 use crate::sources::{Leg, SourceRow};
+use crate::transact::proxied::{ProxiedKey, ProxiedPair};
 use ipnet::IpNet;
 use row::RowText;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Every output format; the first is the default.
 pub const FORMATS: &[Format] = &[
@@ -116,6 +118,8 @@ pub struct Report {
     pub sources: Vec<SourceLine>,
     /// What follows from the above; most severe first.
     pub findings: Vec<Finding>,
+    /// Queries behind a proxy's header, by server and proxy.
+    pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     /// Sentences about what this capture cannot show (encrypted ports seen, evicted state, ...).
     pub notes: Vec<String>,
     /// The `--client` prefixes, in the order given.
@@ -233,7 +237,7 @@ pub struct SourceLine {
     /// Its tallies.
     pub row: SourceRow,
     /// What the inventory expects; `None` without one.
-    pub expectation: Option<Expectation>,
+    pub expectation: Option<Arc<Expectation>>,
     /// What the server's configuration says; `None` without one.
     pub verdict: Option<SourceVerdict>,
 }
@@ -265,18 +269,17 @@ pub struct FileReport {
 impl SourceLine {
     /// Transactions of an outcome (for `unsolicited`, responses).
     pub fn count(&self, outcome: Outcome) -> u64 {
-        self.row.outcomes[outcome as usize]
+        self.row.count(outcome)
     }
 
     /// Transactions whatever their outcome, TCP connections rejected before a query included.
     pub fn transactions(&self) -> u64 {
-        let all: u64 = self.row.outcomes.iter().sum();
-        all - self.count(Outcome::Unsolicited)
+        self.row.transactions()
     }
 
     /// How often the source was turned away with a response: refused, denied, and REFUSED without a captured query.
     pub fn turned_away(&self) -> u64 {
-        self.count(Outcome::Refused) + self.count(Outcome::Denied) + self.row.refused_unsolicited
+        self.count(Outcome::Refused) + self.count(Outcome::Denied) + self.row.rare().refused_unsolicited
     }
 }
 
@@ -326,7 +329,9 @@ impl Report {
             rules.sort_by(|(one, more), (two, less)| less.cmp(more).then(one.line.cmp(&two.line)));
             self.files.push(FileReport {
                 name: crate::error::escape_text(&acl.name),
-                modified: acl.modified.map(|seconds| Timestamp(i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000))),
+                modified: acl
+                    .modified
+                    .map(|seconds| Timestamp(i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000))),
                 rules,
                 agreeing,
                 differing,

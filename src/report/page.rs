@@ -166,7 +166,8 @@ impl Clock {
 
     /// `2025-12-31 09:04:10Z to 09:04:40Z`.
     pub fn span(self, first: Timestamp, last: Timestamp) -> String {
-        let long = |time: Timestamp| time.to_rfc3339(0).replace('T', " ");
+        let digits = if first.to_rfc3339(0) == last.to_rfc3339(0) { 3 } else { 0 };
+        let long = |time: Timestamp| time.to_rfc3339(digits).replace('T', " ");
         let (first, last) = (long(first), long(last));
         if first[..10] == last[..10] { format!("{first} to {}", &last[11..]) } else { format!("{first} to {last}") }
     }
@@ -212,6 +213,10 @@ mod tests {
         assert_eq!(clock.range(Some(morning), Some(morning)), "09:04:10");
         assert_eq!(clock.range(None, None), "-");
         assert_eq!(clock.span(morning, evening), "2025-12-31 09:04:10Z to 09:04:40Z");
+        assert_eq!(
+            clock.span(morning, Timestamp(morning.0 + 723_000_000)),
+            "2025-12-31 09:04:10.000Z to 09:04:10.723Z"
+        );
         let clock = Clock::of(Some(morning), Some(next_day));
         assert_eq!(clock.range(Some(morning), Some(next_day)), "12-31 09:04..01-01 09:04");
         assert_eq!(clock.span(morning, next_day), "2025-12-31 09:04:10Z to 2026-01-01 09:04:10Z");

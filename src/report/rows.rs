@@ -5,15 +5,16 @@ use super::json::rcode_name;
 use super::row::{COLUMNS, RowText};
 use super::spool::Spool;
 use crate::capture::time::write_microseconds;
-use crate::config::Limits;
+use crate::config::{Limits, SKEW};
 use crate::decode::detail::{self, Detail, DetailLimits};
-use crate::decode::message::{HEADER, Message, Question};
+use crate::decode::message::{HEADER, Message};
 use crate::decode::name::{read_name, write_name};
-use crate::decode::{Interface, Point};
+use crate::decode::{Interface, Point, proxy};
 use crate::error::Error;
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
 use crate::expect::acl::judge::Judge;
+use crate::expect::inventory::{Expected, Row};
 use crate::sources::{FrameRef, Leg};
 use crate::transact::Transaction;
 use crate::transact::flights::Sighting;
@@ -36,6 +37,8 @@ pub struct Rows<'a> {
     inventory: Option<&'a Inventory>,
     /// What servers' configurations say; nothing without one.
     judge: Option<Judge<'a>>,
+    /// `file:line` of each inventory line, made once.
+    rules: Vec<String>,
     limits: DetailLimits,
     text: RowText,
     record: Vec<u8>,
@@ -58,6 +61,7 @@ impl<'a> Rows<'a> {
             inputs,
             inventory,
             judge: (!acls.is_empty()).then(|| Judge::new(acls, detail)),
+            rules: inventory.map_or_else(Vec::new, |inventory| inventory.rows().iter().map(Row::rule).collect()),
             limits: detail,
             text: RowText::default(),
             record: Vec::new(),
@@ -83,7 +87,7 @@ impl<'a> Rows<'a> {
         put_address(server, &mut self.record);
         let sighting = transaction.query.or(transaction.response);
         let frame = sighting.map_or(FrameRef { input: 0, frame: 0 }, |seen| seen.frame);
-        let section = match sighting.map(|seen| seen.point.interface) {
+        let section = match sighting.map(|seen| seen.point.interface()) {
             Some(Interface::Section(number)) => number,
             _ => u32::MAX,
         };
@@ -139,7 +143,9 @@ impl<'a> Rows<'a> {
 
     /// Fills the columns, in the order of [`COLUMNS`].
     fn fill(&mut self, transaction: &Transaction<'_>) {
-        let Transaction { ends, query, response, message, query_bytes, response_bytes, .. } = *transaction;
+        let Transaction { ends, query, response, message, response_bytes, .. } = *transaction;
+        let (header, query_bytes) = proxy::split(transaction.query_bytes);
+        let identity = header.and_then(|header| header.client).map(proxy::identity).unwrap_or_default();
         let sighting = query.or(response);
         let point = sighting.map_or_else(Point::default, |seen| seen.point);
         let query_detail = self.detail(query_bytes);
@@ -148,7 +154,7 @@ impl<'a> Rows<'a> {
         let (verdict, rule) = self.judge.as_mut().map(|judge| judge.words(transaction)).unwrap_or_default();
         let header = if response_bytes.len() >= HEADER { response_bytes } else { query_bytes };
         let (name_from, question) = question(query_bytes, message.as_ref(), response_bytes);
-        let inputs = &self.inputs;
+        let (inputs, rules) = (&self.inputs, &self.rules);
         let text = &mut self.text;
         text.clear();
         let time = |seen: Option<Sighting>, out: &mut Vec<u8>| {
@@ -161,7 +167,12 @@ impl<'a> Rows<'a> {
         text.push(|out| time(response, out));
         text.push(|out| {
             if let (Some(query), Some(response), Some(_)) = (query, response, message) {
-                write_microseconds(response.time.0.saturating_sub(query.time.0), out);
+                let nanoseconds = response.time.0.saturating_sub(query.time.0);
+                // Captured a moment before its query: the two were handled by different processors. Longer before: the
+                // clock stepped back, and how long it took is not known.
+                if nanoseconds >= -SKEW {
+                    write_microseconds(nanoseconds.max(0), out);
+                }
             }
         });
         text.push(|_| {});
@@ -172,13 +183,13 @@ impl<'a> Rows<'a> {
             }
         });
         text.push(|out| out.extend_from_slice(transaction.transport.name().as_bytes()));
-        text.push(|out| drop(write!(out, "{}", ends.source())));
-        text.push(|out| drop(write!(out, "{}", transaction.ports.0)));
-        text.push(|out| drop(write!(out, "{}", ends.destination())));
-        text.push(|out| drop(write!(out, "{}", transaction.ports.1)));
+        text.push(|out| write_address(ends.source(), out));
+        text.push(|out| write_number(u64::from(transaction.ports.0), out));
+        text.push(|out| write_address(ends.destination(), out));
+        text.push(|out| write_number(u64::from(transaction.ports.1), out));
         text.push(|out| {
             if let Some(id) = transaction.id {
-                let _ = write!(out, "{id}");
+                write_number(u64::from(id), out);
             }
         });
         text.push(|out| {
@@ -223,21 +234,21 @@ impl<'a> Rows<'a> {
             out.extend_from_slice(value.unwrap_or_default());
         };
         text.push(|out| either(|detail| detail.client_subnet.as_deref().map(str::as_bytes), out));
-        text.push(|_| {});
+        text.push(|out| out.extend_from_slice(identity.as_bytes()));
         text.push(|out| either(|detail| detail.key_name.as_deref(), out));
         text.push(|out| {
-            let vlans: Vec<u16> = point.vlans.into_iter().filter(|vlan| *vlan != 0).collect();
+            let vlans: Vec<u16> = point.vlans().into_iter().filter(|vlan| *vlan != 0).collect();
             write_list(&vlans, out, |vlan, out| drop(write!(out, "{vlan}")));
         });
         text.push(|out| {
-            if let Interface::Host(index) = point.interface {
-                let _ = write!(out, "{index}");
+            if let Interface::Host(index) = point.interface() {
+                write_number(u64::from(index), out);
             }
         });
         text.push(|out| out.extend_from_slice(expected.map_or("", |expected| expected.word()).as_bytes()));
         text.push(|out| {
-            let rule = expected.map(|expected| expected.rule()).unwrap_or_default();
-            out.extend_from_slice(crate::error::escape_text(&rule).as_bytes());
+            let row = expected.and_then(Expected::row);
+            out.extend_from_slice(row.map_or("", |row| &rules[row.index]).as_bytes());
         });
         text.push(|out| out.extend_from_slice(verdict.as_bytes()));
         text.push(|out| out.extend_from_slice(rule.as_bytes()));
@@ -250,7 +261,7 @@ impl<'a> Rows<'a> {
         for seen in [query, response] {
             text.push(|out| {
                 if let Some(seen) = seen {
-                    let _ = write!(out, "{}", seen.frame.frame);
+                    write_number(seen.frame.frame, out);
                 }
             });
         }
@@ -270,7 +281,7 @@ impl<'a> Rows<'a> {
 fn question<'m>(query: &'m [u8], message: Option<&Message>, response: &'m [u8]) -> (Option<&'m [u8]>, &'static str) {
     let readable = |bytes: &[u8]| bytes.len() > HEADER && bytes[4..6] != [0, 0] && read_name(bytes, HEADER).is_ok();
     match message.map(|message| message.question) {
-        Some(Question::Known(_)) if readable(response) => (Some(response), "echoed"),
+        Some(question) if question.is_known() && readable(response) => (Some(response), "echoed"),
         Some(_) if readable(query) => (Some(query), "restored"),
         // Without a response there was nothing to echo the question.
         None if readable(query) => (Some(query), ""),
@@ -283,6 +294,36 @@ fn write_flags(flags: u16, out: &mut Vec<u8>) {
     let names = [(15, "qr"), (10, "aa"), (9, "tc"), (8, "rd"), (7, "ra"), (5, "ad"), (4, "cd")];
     let set: Vec<&str> = names.iter().filter(|(bit, _)| flags >> bit & 1 == 1).map(|(_, name)| *name).collect();
     write_list(&set, out, |name, out| out.extend_from_slice(name.as_bytes()));
+}
+
+/// Writes a number in decimal digits.
+fn write_number(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Writes an address; the frequent kind by hand.
+fn write_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                write_number(u64::from(octet), out);
+            }
+        }
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
 }
 
 /// Writes a list joined by `;`.

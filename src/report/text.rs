@@ -37,6 +37,7 @@ pub fn write(report: &Report, layout: &Layout, out: &mut dyn Write) -> io::Resul
     headline(&mut page, report, &clients)?;
     focus(&mut page, report)?;
     tables(&mut page, report, layout, clock, &clients)?;
+    files(&mut page, report)?;
     findings(&mut page, report, layout)?;
     apart(&mut page, report)?;
     accounts::write(&mut page, &report.ledgers)
@@ -100,7 +101,7 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
         (_, _) => "client queries and rejected connections",
     };
     let refused = sum(Outcome::Refused);
-    let without_query: u64 = clients.iter().map(|line| line.row.refused_unsolicited).sum();
+    let without_query: u64 = clients.iter().map(|line| line.row.rare().refused_unsolicited).sum();
     let others = |skip: &[Outcome]| -> String {
         let parts: Vec<String> = Outcome::ALL
             .iter()
@@ -117,7 +118,7 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
     };
     let away: BTreeSet<IpNet> = clients
         .iter()
-        .filter(|line| line.count(Outcome::Refused) + line.row.refused_unsolicited > 0)
+        .filter(|line| line.count(Outcome::Refused) + line.row.rare().refused_unsolicited > 0)
         .map(|line| line.source)
         .collect();
     let sources = counted(away.len() as u64, "source", "sources");
@@ -207,6 +208,9 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         if let Some(expectation) = report.focus_expectations.get(index) {
             page.wrapped("  Inventory: ", &describe_expectation(expectation), 4)?;
         }
+        if let Some(said) = report.focus_verdicts.get(index) {
+            page.wrapped("  File says: ", said, 4)?;
+        }
     }
     Ok(())
 }
@@ -281,10 +285,11 @@ fn tables(
 /// The sources that one server turned away.
 fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, rows: &[&SourceLine]) -> io::Result<()> {
     let expected = rows.iter().any(|line| line.expectation.is_some());
+    let judged = rows.iter().any(|line| line.verdict.is_some());
     let refused: Vec<String> = rows.iter().map(|line| grouped(line.count(Outcome::Refused))).collect();
     let answered: Vec<String> = rows.iter().map(|line| grouped(line.count(Outcome::Answered))).collect();
     let times: Vec<String> =
-        rows.iter().map(|line| clock.range(line.row.refused_first, line.row.refused_last)).collect();
+        rows.iter().map(|line| clock.range(line.row.rare().refused_first, line.row.rare().refused_last)).collect();
     let widest = |heading: &str, cells: &[String]| cells.iter().map(String::len).max().unwrap_or(0).max(heading.len());
     let widths = [widest("REFUSED", &refused), widest("ANSWERED", &answered), widest("TURNED AWAY (UTC)", &times)];
     let numbers = |refused: &str, answered: &str, times: &str| {
@@ -295,7 +300,13 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
         "{:<SOURCE_WIDTH$}  {}  {}",
         "SOURCE THE SERVER SAW",
         numbers("REFUSED", "ANSWERED", "TURNED AWAY (UTC)"),
-        if expected { "EXPECTED" } else { "" }
+        if expected {
+            "EXPECTED"
+        } else if judged {
+            "FILE SAYS"
+        } else {
+            ""
+        }
     ))?;
     for (index, line) in rows.iter().enumerate() {
         let mut source = show_prefix(line.source);
@@ -305,7 +316,7 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
         }
         let row = format!("{source:<SOURCE_WIDTH$}  {}", numbers(&refused[index], &answered[index], &times[index]));
         match &line.expectation {
-            None => page.line(&row)?,
+            None => file_says(page, &row, line)?,
             Some(expectation) => {
                 let rule = escape_text(&expectation.rule);
                 let short = format!("{row}  {} {rule}", expectation.expected);
@@ -316,6 +327,9 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
                     page.wrapped("  expected by ", &rule, 4)?;
                 }
             }
+        }
+        if let (true, Some(verdict)) = (expected, &line.verdict) {
+            page.wrapped("  file says ", &format!("{}  {}", verdict.verdict, verdict.rule), 4)?;
         }
         if let Some(text) = also(line) {
             page.wrapped("  ", &text, 4)?;
@@ -328,6 +342,43 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
     Ok(())
 }
 
+/// A row with what the server's file says at its end, or below it where that is too long.
+fn file_says(page: &mut Page<'_>, row: &str, line: &SourceLine) -> io::Result<()> {
+    let Some(verdict) = &line.verdict else { return page.line(row) };
+    let short = format!("{row}  {}  {}", verdict.verdict, verdict.rule);
+    if short.trim_end().chars().count() <= WIDTH {
+        return page.line(&short);
+    }
+    page.line(&format!("{row}  {}", verdict.verdict))?;
+    page.wrapped("  file says ", &verdict.rule, 4)
+}
+
+/// What the servers' files refuse, and how far they and the wire agree.
+fn files(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    /// Rules named per file.
+    const RULES: usize = 5;
+    for file in &report.files {
+        page.gap()?;
+        for (rule, count) in file.rules.iter().take(RULES) {
+            let text = format!("{}  ({})", rule.text, counted(*count, "request", "requests"));
+            page.wrapped(&format!("{rule}  "), &text, 2)?;
+        }
+        let modified = file.modified.map(|time| format!(", modified {}", time.to_rfc3339(0))).unwrap_or_default();
+        page.wrapped("  ", &format!("File {}{modified}. What the server runs is not known.", file.name), 2)?;
+        let decided = file.agreeing + file.differing;
+        let text = match decided {
+            0 => "File and wire: no request could be compared.".to_owned(),
+            _ => format!(
+                "File and wire agree on {} of {}.",
+                grouped(file.agreeing),
+                counted(decided, "decided request", "decided requests")
+            ),
+        };
+        page.wrapped("  ", &text, 2)?;
+    }
+    Ok(())
+}
+
 /// Every other outcome of a source that was turned away.
 fn also(line: &SourceLine) -> Option<String> {
     let beside = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected, Outcome::Unanswered];
@@ -336,8 +387,8 @@ fn also(line: &SourceLine) -> Option<String> {
         .filter(|outcome| line.count(**outcome) > 0)
         .map(|outcome| format!("{} {}", outcome.name(), grouped(line.count(*outcome))))
         .collect();
-    if line.row.refused_unsolicited > 0 {
-        parts.push(format!("REFUSED without its query {}", grouped(line.row.refused_unsolicited)));
+    if line.row.rare().refused_unsolicited > 0 {
+        parts.push(format!("REFUSED without its query {}", grouped(line.row.rare().refused_unsolicited)));
     }
     (!parts.is_empty()).then(|| format!("also {}", parts.join(", ")))
 }
@@ -345,7 +396,7 @@ fn also(line: &SourceLine) -> Option<String> {
 /// The frames of refusals of several sources, input by input.
 fn all_frames(page: &mut Page<'_>, report: &Report, lines: &[&SourceLine]) -> io::Result<()> {
     let mut by_input: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
-    for frame in lines.iter().flat_map(|line| &line.row.refused_frames) {
+    for frame in lines.iter().flat_map(|line| &line.row.rare().refused_frames) {
         by_input.entry(frame.input as usize).or_default().insert(frame.frame);
     }
     by_input.into_iter().try_for_each(|(input, frames)| wireshark(page, report, input, frames.into_iter()))
@@ -599,9 +650,11 @@ Ledgers closed; what the kernel dropped is unavailable
         report.notes.push("x\u{202e}y ".repeat(30));
         report.partial = Some("interrupted\r".to_owned());
         for line in &mut report.sources {
-            line.row.outcomes.iter_mut().for_each(|count| *count *= 1000);
+            for (_, outcome) in Outcome::ALL {
+                line.row.add_outcome(outcome, line.row.count(outcome) * 999);
+            }
             if let Some(expectation) = &mut line.expectation {
-                "a/long/path/expectations.csv:10234\u{7}".clone_into(&mut expectation.rule);
+                "a/long/path/expectations.csv:10234\u{7}".clone_into(&mut std::sync::Arc::make_mut(expectation).rule);
             }
         }
         for top in [0, 1, 20] {
@@ -622,7 +675,7 @@ Ledgers closed; what the kernel dropped is unavailable
             source("192.0.2.46", "10.20.30.40").with(Outcome::Refused, 2),
             source("192.0.2.47", "10.20.30.41").with(Outcome::Refused, 1),
         ]);
-        report.sources[1].row.refused_frames[0].frame = 1_234_567;
+        report.sources[1].row.rare_mut().refused_frames[0].frame = 1_234_567;
         assert_eq!(
             line(&report, "SOURCE"),
             "SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)|SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)"
@@ -649,7 +702,7 @@ Ledgers closed; what the kernel dropped is unavailable
             "NO CLIENT QUERIES are in the capture, only 20,166 responses without a query"
         );
         let mut responses = one(Outcome::Unsolicited);
-        responses.sources[0].row.refused_unsolicited = 20_000;
+        responses.sources[0].row.rare_mut().refused_unsolicited = 20_000;
         assert_eq!(
             headline(&responses),
             "REFUSED 20,000 responses to 1 source, without their queries in the capture; no"

@@ -1,18 +1,18 @@
-//! Messages to transactions: the table of queries in flight and of those just closed ([`Flights`]).
+//! Messages to transactions: the table of queries in flight ([`Flights`]).
 //!
-//! A slot is found by its flow (addresses, ports, transport) and id; the question decides among several. Pending slots
-//! stand in a list by age, so that time-outs and evictions take the oldest; closed slots stay for a while in two more,
-//! so that copies, duplicates and late responses can be told from unsolicited ones.
+//! A slot is found by its flow (addresses, ports, transport) and id; the question decides among several. Slots stand in
+//! a list by age, so that time-outs and evictions take the oldest, and are used again last in, first out, so that those
+//! in use stay in the processor's cache. A closed transaction moves to one of two [`Recent`] rings.
 
 use super::kept::{Kept, KeptMessage};
+use super::recent::{Closed, Ended, Print, Recent};
 use crate::capture::Timestamp;
-use crate::config::COPY_WINDOW;
 use crate::decode::Point;
 use crate::decode::message::{Message, Question};
 use crate::sources::FrameRef;
 use hashbrown::HashTable;
 
-/// Transactions remembered with one flow and id; more are only made on purpose, and every message looks through them.
+/// Transactions looked through with one flow and id; more are only made on purpose, and every message would pay.
 const MAX_SAME_FLOW: usize = 64;
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -61,79 +61,38 @@ pub struct Sighting {
     pub frame: FrameRef,
     /// The point of the capture.
     pub point: Point,
-    /// IPv4 identification, 0 otherwise.
-    pub ip_id: u16,
     /// Keyed hash of the payload.
     pub payload_hash: u32,
+    /// IPv4 identification, 0 otherwise.
+    pub ip_id: u16,
 }
 
-impl Sighting {
-    /// True when `later` is the same packet seen again: equal payload within 10 ms, at another point or with an equal,
-    /// non-zero IPv4 identification. (The flow is equal already.)
-    #[inline]
-    pub fn is_copied_by(&self, later: &Sighting) -> bool {
-        self.payload_hash == later.payload_hash
-            && (later.time.0.saturating_sub(self.time.0)).abs() <= COPY_WINDOW
-            && (self.point != later.point || (self.ip_id != 0 && self.ip_id == later.ip_id))
-    }
-}
-
-/// What a slot stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// On the free list.
-    Free,
-    /// No response yet.
-    Pending,
-    /// Has its response.
-    Answered,
-    /// Had none in time.
-    TimedOut,
-    /// A response whose query was not captured.
-    Orphan,
-}
-
-/// A transaction, open or just closed.
+/// An open transaction; two cache lines.
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub struct Slot {
-    /// Client, server, ports, id.
-    pub flow: Flow,
-    /// Operation code.
-    pub opcode: u8,
-    /// What it stands for.
-    pub state: State,
-    /// Asks for a zone transfer: several responses belong to it.
-    pub transfer: bool,
-    /// The server ended the TCP connection without a byte.
-    pub rejected: bool,
+    hash: u64,
     /// The question.
     pub question: Question,
     /// First query.
     pub query: Sighting,
-    /// Last time the query was seen, to recognise copies of retransmissions.
-    pub repeated: Sighting,
-    /// The response (of the orphan: the message itself); last one seen.
-    pub response: Sighting,
+    /// The query as last seen, to recognise copies of retransmissions.
+    repeated: Print,
+    /// Client, server, ports, id.
+    pub flow: Flow,
     /// Bytes of the first query.
     pub kept: KeptMessage,
-    hash: u64,
     newer: u32,
     older: u32,
     generation: u32,
-}
-
-/// A doubly linked list through the slots, oldest first.
-#[derive(Debug, Clone, Copy)]
-struct List {
-    oldest: u32,
-    newest: u32,
-    len: usize,
-}
-
-impl Default for List {
-    fn default() -> Self {
-        Self { oldest: NONE, newest: NONE, len: 0 }
-    }
+    /// Operation code.
+    pub opcode: u8,
+    /// In use.
+    open: bool,
+    /// Asks for a zone transfer: several responses belong to it.
+    transfer: bool,
+    /// The server ended the TCP connection without a byte; when and where is in `rejections`.
+    rejected: bool,
 }
 
 /// What a query turned out to be.
@@ -172,18 +131,23 @@ pub struct Flights {
     table: HashTable<u32>,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    pending: List,
-    answered: List,
-    late: List,
+    oldest: u32,
+    newest: u32,
+    pending: usize,
     timeout: i64,
-    memory: usize,
-    /// Closed transactions forgotten before twice the timeout because the memory for them was full.
+    answered: Recent,
+    timed_out: Recent,
+    rejections: Vec<(u64, Sighting)>,
+    /// Timed-out transactions forgotten while a late response could still come, because the memory for them was full.
     pub forgotten_early: u64,
     /// Kept query bytes.
     pub kept: Kept,
     /// After [`Flights::query`]: the oldest of too many transactions with the same flow and id.
     pub crowded: Option<u32>,
 }
+
+/// Rejected transactions whose rejecting segment is remembered; they are closed soon.
+const MAX_REJECTIONS: usize = 4096;
 
 impl Flights {
     /// An empty table; `timeout` in nanoseconds, `memory` closed transactions of each kind are remembered.
@@ -192,11 +156,13 @@ impl Flights {
             table: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
-            pending: List::default(),
-            answered: List::default(),
-            late: List::default(),
+            oldest: NONE,
+            newest: NONE,
+            pending: 0,
             timeout,
-            memory,
+            answered: Recent::new(memory),
+            timed_out: Recent::new(memory),
+            rejections: Vec::new(),
             forgotten_early: 0,
             kept: Kept::default(),
             crowded: None,
@@ -205,12 +171,18 @@ impl Flights {
 
     /// Transactions without a response so far.
     pub fn pending(&self) -> usize {
-        self.pending.len
+        self.pending
     }
 
     /// A slot.
+    #[inline]
     pub fn slot(&self, index: u32) -> &Slot {
         &self.slots[index as usize]
+    }
+
+    /// Pairs that open transactions refer to.
+    pub fn pairs(&self) -> impl Iterator<Item = u32> + '_ {
+        self.slots.iter().filter(|slot| slot.open).map(|slot| slot.flow.pair)
     }
 
     /// A token that finds the slot again as long as it is the same transaction.
@@ -218,23 +190,44 @@ impl Flights {
         u64::from(self.slots[index as usize].generation) << 32 | u64::from(index)
     }
 
-    /// Marks the transaction of a token as rejected, when it is still pending.
-    pub fn reject(&mut self, token: u64, response: Sighting) {
+    /// The slot of a token, while the transaction is open.
+    pub fn open_slot(&self, token: u64) -> Option<u32> {
+        let index = token as u32;
+        let slot = self.slots.get(index as usize)?;
+        (u64::from(slot.generation) == token >> 32 && slot.open).then_some(index)
+    }
+
+    /// Marks the transaction of a token as rejected by the segment `by`, when it is still pending.
+    pub fn reject(&mut self, token: u64, by: Sighting) {
         if let Some(slot) = self.slots.get_mut(token as u32 as usize)
             && u64::from(slot.generation) == token >> 32
-            && slot.state == State::Pending
+            && slot.open
         {
             slot.rejected = true;
-            slot.response = response;
+            if self.rejections.len() < MAX_REJECTIONS {
+                self.rejections.push((token, by));
+            }
         }
+    }
+
+    /// The segment that rejected a transaction, when one did; asked once, when it is closed.
+    pub fn take_rejection(&mut self, index: u32) -> Option<Option<Sighting>> {
+        if !self.slots[index as usize].rejected {
+            return None;
+        }
+        let token = self.token(index);
+        let place = self.rejections.iter().position(|(other, _)| *other == token);
+        Some(place.map(|place| self.rejections.swap_remove(place).1))
     }
 
     /// What a query is; a retransmission or copy is noted in its slot.
     #[inline]
     pub fn query(&mut self, hash: u64, flow: &Flow, message: &Message, seen: &Sighting) -> QueryIs {
+        let (opcode, question) = (message.opcode(), message.question);
         let mut is = QueryIs::New;
         let mut same_flow = 0;
         let mut oldest = (Timestamp(i64::MAX), NONE);
+        self.crowded = None;
         for index in self.table.iter_hash(hash) {
             let slot = &mut self.slots[*index as usize];
             if slot.flow != *flow {
@@ -244,56 +237,49 @@ impl Flights {
             if slot.query.time < oldest.0 {
                 oldest = (slot.query.time, *index);
             }
-            if slot.opcode != message.opcode() || slot.question != message.question {
+            if slot.opcode != opcode || slot.question != question {
                 continue;
             }
-            if slot.state != State::Orphan && slot.repeated.is_copied_by(seen) {
+            if slot.repeated.is_copied_by(seen) {
                 return QueryIs::Copy;
             }
-            if slot.state == State::Pending && seen.time.0.saturating_sub(slot.query.time.0) <= self.timeout {
-                slot.repeated = *seen;
+            if seen.time.0.saturating_sub(slot.query.time.0) <= self.timeout {
+                slot.repeated = seen.into();
                 is = QueryIs::Retransmission;
             }
         }
-        self.crowded = (same_flow >= MAX_SAME_FLOW && is == QueryIs::New).then_some(oldest.1);
+        if is == QueryIs::New {
+            if same_flow >= MAX_SAME_FLOW {
+                self.crowded = Some(oldest.1);
+            }
+            self.answered.find(hash, MAX_SAME_FLOW, |closed| {
+                let same =
+                    closed.opcode == opcode && closed.question == question.into() && closed.ended == Ended::Answered;
+                if same && closed.query().is_copied_by(seen) {
+                    is = QueryIs::Copy;
+                }
+            });
+        }
         is
     }
 
     /// Opens a transaction; returns its slot.
     #[inline]
     pub fn open(&mut self, hash: u64, flow: Flow, message: &Message, seen: Sighting, kept: KeptMessage) -> u32 {
-        self.insert(hash, flow, message, seen, kept, State::Pending)
-    }
-
-    /// Remembers a response without its query.
-    pub fn remember_orphan(&mut self, hash: u64, flow: Flow, message: &Message, seen: Sighting) {
-        self.insert(hash, flow, message, seen, KeptMessage::NONE, State::Orphan);
-    }
-
-    fn insert(
-        &mut self,
-        hash: u64,
-        flow: Flow,
-        message: &Message,
-        seen: Sighting,
-        kept: KeptMessage,
-        state: State,
-    ) -> u32 {
         let slot = Slot {
-            flow,
-            opcode: message.opcode(),
-            state,
-            transfer: message.transfer,
-            rejected: false,
+            hash,
             question: message.question,
             query: seen,
-            repeated: seen,
-            response: seen,
+            repeated: (&seen).into(),
+            flow,
             kept,
-            hash,
             newer: NONE,
-            older: NONE,
+            older: self.newest,
             generation: 0,
+            opcode: message.opcode(),
+            open: true,
+            transfer: message.transfer,
+            rejected: false,
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -307,50 +293,66 @@ impl Flights {
             }
         };
         self.table.insert_unique(hash, index, |index| self.slots[*index as usize].hash);
-        let list = if state == State::Pending { &mut self.pending } else { &mut self.answered };
-        append(list, &mut self.slots, index);
+        match self.newest {
+            NONE => self.oldest = index,
+            newest => self.slots[newest as usize].newer = index,
+        }
+        self.newest = index;
+        self.pending += 1;
         index
     }
 
-    /// What a response is; what it repeats or continues is noted in its slot.
+    /// What a response is; what it repeats or continues is noted.
     #[inline]
     pub fn response(&mut self, hash: u64, flow: &Flow, message: &Message, seen: &Sighting) -> ResponseIs {
+        let (opcode, question, timeout) = (message.opcode(), message.question, self.timeout);
         let mut is = ResponseIs::Unsolicited;
         let mut best: Option<Timestamp> = None;
         let mut other_question = false;
         for index in self.table.iter_hash(hash) {
-            let slot = &mut self.slots[*index as usize];
+            let slot = &self.slots[*index as usize];
             if slot.flow != *flow {
                 continue;
             }
             let age = seen.time.0.saturating_sub(slot.query.time.0);
-            let fits = slot.opcode == message.opcode() && slot.question.fits(message.question);
-            match slot.state {
-                State::Pending if !fits => other_question |= age <= self.timeout,
-                State::Pending if age <= self.timeout => {
-                    // Several may wait when the response has no question: the oldest is taken.
-                    if best.is_none_or(|best| slot.query.time < best) {
-                        best = Some(slot.query.time);
-                        is = ResponseIs::Match(*index);
-                    }
-                }
-                State::Answered | State::Orphan if slot.response.is_copied_by(seen) => return ResponseIs::Copy,
-                State::Answered if fits && best.is_none() => {
-                    if slot.transfer && flow.transport == Transport::Tcp {
-                        slot.response = *seen;
-                        is = ResponseIs::Continued;
-                    } else if age <= 2 * self.timeout && is != ResponseIs::Continued {
-                        slot.response = *seen;
-                        is = ResponseIs::Duplicate;
-                    }
-                }
-                State::Pending | State::TimedOut
-                    if fits && age <= 2 * self.timeout && is == ResponseIs::Unsolicited =>
-                {
+            if slot.opcode != opcode || !slot.question.fits(question) {
+                other_question |= age <= timeout;
+            } else if age > timeout {
+                // Due, but not swept yet because the capture's packets are out of order.
+                if age <= 2 * timeout && is == ResponseIs::Unsolicited {
                     is = ResponseIs::Late;
                 }
-                _ => {}
+            } else if best.is_none_or(|best| slot.query.time < best) {
+                // Several may wait when the response has no question: the oldest is taken.
+                best = Some(slot.query.time);
+                is = ResponseIs::Match(*index);
             }
+        }
+        self.answered.find(hash, MAX_SAME_FLOW, |closed| {
+            if closed.response().is_copied_by(seen) {
+                is = ResponseIs::Copy;
+            } else if best.is_none()
+                && is != ResponseIs::Copy
+                && closed.ended == Ended::Answered
+                && closed.opcode == opcode
+                && closed.question.fits(question.into())
+            {
+                if closed.transfer {
+                    closed.set_response(seen.into());
+                    is = ResponseIs::Continued;
+                } else if seen.time.0.saturating_sub(closed.asked.0) <= 2 * timeout && is != ResponseIs::Continued {
+                    closed.set_response(seen.into());
+                    is = ResponseIs::Duplicate;
+                }
+            }
+        });
+        if is == ResponseIs::Unsolicited {
+            self.timed_out.find(hash, MAX_SAME_FLOW, |closed| {
+                let age = seen.time.0.saturating_sub(closed.asked.0);
+                if closed.opcode == opcode && closed.question.fits(question.into()) && age <= 2 * timeout {
+                    is = ResponseIs::Late;
+                }
+            });
         }
         if is == ResponseIs::Unsolicited && other_question { ResponseIs::Mismatch } else { is }
     }
@@ -358,93 +360,70 @@ impl Flights {
     /// The oldest pending transaction, when it is due: older than the timeout at `now`.
     #[inline]
     pub fn due(&self, now: Timestamp) -> Option<u32> {
-        let oldest = self.pending.oldest;
+        let oldest = self.oldest;
         (oldest != NONE && now.0.saturating_sub(self.slots[oldest as usize].query.time.0) > self.timeout)
             .then_some(oldest)
     }
 
     /// The oldest pending transaction.
     pub fn oldest(&self) -> Option<u32> {
-        (self.pending.oldest != NONE).then_some(self.pending.oldest)
+        (self.oldest != NONE).then_some(self.oldest)
     }
 
-    /// Closes a pending transaction; its query's bytes go back to the pool. Returns pairs that lost a reference.
+    /// Closes a pending transaction with its response, or without one; its query's bytes go back to the pool.
     #[inline]
-    pub fn close(&mut self, index: u32, state: State, response: Option<Sighting>, released: impl FnMut(u32)) {
-        remove(&mut self.pending, &mut self.slots, index);
-        let slot = &mut self.slots[index as usize];
-        self.kept.release(std::mem::replace(&mut slot.kept, KeptMessage::NONE));
-        slot.state = state;
-        if let Some(response) = response {
-            slot.response = response;
-        }
-        let list = if state == State::Answered { &mut self.answered } else { &mut self.late };
-        append(list, &mut self.slots, index);
-        self.trim(released);
-    }
-
-    /// Forgets a transaction altogether.
-    pub fn evict(&mut self, index: u32) {
-        let list = match self.slots[index as usize].state {
-            State::Pending => &mut self.pending,
-            State::TimedOut => &mut self.late,
-            _ => &mut self.answered,
-        };
-        remove(list, &mut self.slots, index);
+    pub fn close(&mut self, index: u32, response: Option<&Sighting>) {
         self.discard(index);
+        let slot = &self.slots[index as usize];
+        let ended = if response.is_some() { Ended::Answered } else { Ended::TimedOut };
+        let answer = response.map_or(slot.repeated, Print::from);
+        let closed = Closed {
+            question: slot.question.into(),
+            opcode: slot.opcode,
+            transfer: slot.transfer && slot.flow.transport == Transport::Tcp,
+            ..Closed::new(slot.hash, slot.query.time, slot.repeated, answer, ended)
+        };
+        match response {
+            Some(_) => {
+                self.answered.push(closed);
+            }
+            None => {
+                let asked = closed.asked;
+                let gone = self.timed_out.push(closed);
+                let missed = gone.is_some_and(|gone| asked.0.saturating_sub(gone.0) < self.timeout);
+                self.forgotten_early += u64::from(missed);
+            }
+        }
     }
 
-    /// Forgets the oldest closed transactions beyond what is remembered.
+    /// Remembers a response without its query.
+    pub fn remember_orphan(&mut self, hash: u64, message: &Message, seen: &Sighting) {
+        self.answered.push(Closed {
+            question: message.question.into(),
+            opcode: message.opcode(),
+            ..Closed::new(hash, seen.time, seen.into(), seen.into(), Ended::Orphan)
+        });
+    }
+
+    /// Takes a pending transaction out of the table; it is not remembered.
     #[inline]
-    pub fn trim(&mut self, mut released: impl FnMut(u32)) {
-        while self.answered.len > self.memory {
-            let oldest = self.answered.oldest;
-            remove(&mut self.answered, &mut self.slots, oldest);
-            released(self.slots[oldest as usize].flow.pair);
-            self.discard(oldest);
-        }
-        while self.late.len > self.memory {
-            let oldest = self.late.oldest;
-            remove(&mut self.late, &mut self.slots, oldest);
-            released(self.slots[oldest as usize].flow.pair);
-            self.discard(oldest);
-            self.forgotten_early += 1;
-        }
-    }
-
-    fn discard(&mut self, index: u32) {
+    pub fn discard(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
+        let (hash, newer, older) = (slot.hash, slot.newer, slot.older);
+        slot.open = false;
         self.kept.release(std::mem::replace(&mut slot.kept, KeptMessage::NONE));
-        slot.state = State::Free;
-        if let Ok(entry) = self.table.find_entry(slot.hash, |other| *other == index) {
+        match newer {
+            NONE => self.newest = older,
+            newer => self.slots[newer as usize].older = older,
+        }
+        match older {
+            NONE => self.oldest = newer,
+            older => self.slots[older as usize].newer = newer,
+        }
+        if let Ok(entry) = self.table.find_entry(hash, |other| *other == index) {
             entry.remove();
         }
         self.free.push(index);
+        self.pending -= 1;
     }
-}
-
-#[inline]
-fn append(list: &mut List, slots: &mut [Slot], index: u32) {
-    slots[index as usize].newer = NONE;
-    slots[index as usize].older = list.newest;
-    match list.newest {
-        NONE => list.oldest = index,
-        newest => slots[newest as usize].newer = index,
-    }
-    list.newest = index;
-    list.len += 1;
-}
-
-#[inline]
-fn remove(list: &mut List, slots: &mut [Slot], index: u32) {
-    let (newer, older) = (slots[index as usize].newer, slots[index as usize].older);
-    match newer {
-        NONE => list.newest = older,
-        newer => slots[newer as usize].older = older,
-    }
-    match older {
-        NONE => list.oldest = newer,
-        older => slots[older as usize].newer = newer,
-    }
-    list.len -= 1;
 }

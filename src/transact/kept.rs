@@ -70,6 +70,12 @@ impl Kept {
         }
     }
 
+    /// True when a kept message begins with `bytes` (no more than a chunk of them).
+    pub fn begins_with(&self, message: KeptMessage, bytes: &[u8]) -> bool {
+        message.len as usize >= bytes.len()
+            && self.chunks.get(message.first as usize).is_some_and(|chunk| chunk.bytes.starts_with(bytes))
+    }
+
     /// Gives the chunks of a message back.
     #[inline]
     pub fn release(&mut self, message: KeptMessage) {
@@ -97,7 +103,9 @@ mod tests {
                 kept.read(*handle, &mut out);
                 assert_eq!(&out, message);
             }
-            handles.into_iter().for_each(|handle| kept.release(handle));
+            for handle in handles {
+                kept.release(handle);
+            }
         }
         assert_eq!(kept.chunks.len(), kept.free.len());
         assert_eq!(kept.chunks.len(), 1 + 1 + 1 + 2 + 2 + 5);

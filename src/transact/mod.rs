@@ -8,18 +8,28 @@ pub mod clock;
 pub mod flights;
 pub mod kept;
 pub mod pairs;
+pub mod proxied;
+pub mod quotes;
+pub mod recent;
 
 use crate::capture::Timestamp;
 use crate::config::{Limits, Outcome, Outcomes, SKEW};
+use crate::decode::fragment::{FragmentLimits, Fragments};
+use crate::decode::ip::FragmentHeader;
 use crate::decode::message::{self, Message, Question};
 use crate::decode::name::NameFault;
+use crate::decode::proxy::{self, Look};
+use crate::decode::quote::Quote;
 use crate::decode::stream::{Place, StreamLimits, Streams};
 use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Point, Segment, Tally};
 use crate::sources::FrameRef;
 use clock::Clock;
-use flights::{Flights, Flow, QueryIs, ResponseIs, Sighting, State, Transport};
+use flights::{Flights, Flow, QueryIs, ResponseIs, Sighting, Transport};
 use kept::KeptMessage;
 use pairs::Pairs;
+use proxied::{Proxied, ProxiedEnd};
+use quotes::Quotes;
+use recent::Print;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
@@ -38,7 +48,7 @@ pub struct Transaction<'a> {
     pub id: Option<u16>,
     /// The query, or for a rejected connection its first segment.
     pub query: Option<Sighting>,
-    /// Bytes of the first query, at most `Limits::kept_message_bytes`.
+    /// Bytes of the first query, at most `Limits::kept_message_bytes`; a proxy's header stands before them.
     pub query_bytes: &'a [u8],
     /// The response, or the segment that ended the connection.
     pub response: Option<Sighting>,
@@ -151,6 +161,8 @@ struct Answering {
     arrives: bool,
 }
 
+/// Entries whose memory is looked for together.
+const BATCH: usize = 32;
 /// Servers for which [`Answering`] is kept; for further ones silence is not claimed.
 const MAX_ANSWERING: usize = 16_384;
 
@@ -174,6 +186,8 @@ struct Seen<'a> {
     /// Ports of client and server.
     ports: (u16, u16),
     bytes: &'a [u8],
+    /// The proxy's header before the message, or at the beginning of its connection; empty without one.
+    header: &'a [u8],
     /// The TCP connection.
     connection: Option<u32>,
 }
@@ -190,6 +204,11 @@ pub struct Tracker<'a> {
     answering: HashMap<IpAddr, Answering>,
     on_transaction: OnTransaction<'a>,
     scratch: Vec<u8>,
+    fragments: Fragments,
+    /// ICMP errors about DNS packets.
+    pub quotes: Quotes,
+    /// Queries behind a proxy's header.
+    pub proxied: Proxied,
     /// What was counted.
     pub counts: Counts,
     /// Frames that ended here.
@@ -220,6 +239,13 @@ impl<'a> Tracker<'a> {
             answering: HashMap::new(),
             on_transaction,
             scratch: Vec::new(),
+            fragments: Fragments::new(FragmentLimits {
+                sets: limits.fragment_sets,
+                bytes: limits.fragment_bytes,
+                age: limits.fragment_age,
+            }),
+            quotes: Quotes::default(),
+            proxied: Proxied::default(),
             counts: Counts::default(),
             tally: Tally::default(),
             settings,
@@ -229,6 +255,19 @@ impl<'a> Tracker<'a> {
     /// Takes the entries of a block, or a run of them. `data` is the block's bytes, `first_frame` the number (from 1) of
     /// the block's first frame in its input.
     pub fn take(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
+        for batch in entries.chunks(BATCH) {
+            // Each message needs memory that is seldom in the cache. Looking for a whole batch at once lets the
+            // processor wait for all of it together.
+            let glances = batch.iter().map(|entry| match &entry.body {
+                Body::Datagram(datagram) => self.pairs.glance(datagram.pair_hash),
+                _ => 0,
+            });
+            std::hint::black_box(glances.fold(0, |all, one| all ^ one));
+            self.take_batch(input, first_frame, data, batch);
+        }
+    }
+
+    fn take_batch(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
         for entry in entries {
             // A packet without a time (simple packet blocks) is taken to come at the time of the one before it.
             let timed = if entry.time == Timestamp::UNKNOWN {
@@ -242,9 +281,56 @@ impl<'a> Tracker<'a> {
             match &entry.body {
                 Body::Datagram(datagram) => self.datagram(entry, frame, datagram, payload),
                 Body::Segment(segment) => self.segment(entry, frame, segment, payload),
-                Body::Fragment { .. } => self.tally.count(crate::decode::Bucket::FragmentIncomplete),
+                Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
+                Body::Quote(quote) => self.quote(entry, *quote),
             }
         }
+    }
+
+    /// A fragment: what it completes goes on like any packet, seen in this frame. `nested` datagrams were completed by the
+    /// same frame already.
+    fn fragment(
+        &mut self,
+        entry: &Entry,
+        frame: FrameRef,
+        header: FragmentHeader,
+        protocol: u8,
+        payload: &[u8],
+        nested: usize,
+    ) {
+        if nested > self.settings.limits.nested_headers {
+            return self.tally.count(crate::decode::Bucket::NestLimit);
+        }
+        let (key, now) = (&self.decoder.key, self.clock.advance(entry.time));
+        let Some(protocol) = self.fragments.push(key, now, entry.ends, protocol, header, payload, &mut self.tally)
+        else {
+            return;
+        };
+        let whole = std::mem::take(&mut self.fragments.whole);
+        let ip_id = if entry.ends.is_v6() { 0 } else { header.id as u16 };
+        match self.decoder.datagram_of_fragments(&whole, protocol, entry.ends, ip_id, &mut self.tally) {
+            Ok(opened) => {
+                let point = entry.point.inside(opened.depth);
+                let inner = Entry { point, ends: opened.ends, body: opened.body, ..*entry };
+                let payload = &whole[opened.at..opened.at + opened.len];
+                match &opened.body {
+                    Body::Datagram(datagram) => self.datagram(&inner, frame, datagram, payload),
+                    Body::Segment(segment) => self.segment(&inner, frame, segment, payload),
+                    Body::Fragment { header, protocol } => {
+                        self.fragment(&inner, frame, *header, *protocol, payload, nested + 1);
+                    }
+                    Body::Quote(quote) => self.quote(&inner, *quote),
+                }
+            }
+            Err(bucket) => self.tally.count(bucket),
+        }
+        self.fragments.whole = whole;
+    }
+
+    /// An ICMP error about a DNS packet.
+    fn quote(&mut self, entry: &Entry, quote: Quote) {
+        self.tally.count(crate::decode::Bucket::IcmpQuotingDns);
+        self.quotes.count(entry.ends, quote);
     }
 
     /// A UDP datagram on a DNS port.
@@ -274,7 +360,8 @@ impl<'a> Tracker<'a> {
             ends,
             pair_hash: datagram.pair_hash,
             ports,
-            bytes: payload,
+            bytes: &payload[usize::from(datagram.proxy_len)..],
+            header: &payload[..usize::from(datagram.proxy_len)],
             connection: None,
         });
     }
@@ -296,6 +383,7 @@ impl<'a> Tracker<'a> {
         // Taken out while the messages are worked on, and put back so that their memory is used again.
         let mut found = std::mem::take(&mut self.streams.found);
         let scratch = std::mem::take(&mut self.streams.scratch);
+        let header = self.streams.connection(connection).proxy_header();
         for found in found.drain(..) {
             let bytes = match found.place {
                 Place::Segment(range) => &payload[range],
@@ -324,6 +412,7 @@ impl<'a> Tracker<'a> {
                 pair_hash: ends.hash(&decoder.key),
                 ports: if response { (destination, source) } else { (source, destination) },
                 bytes,
+                header: header.as_deref().unwrap_or_default(),
                 connection: Some(connection),
             });
         }
@@ -347,7 +436,7 @@ impl<'a> Tracker<'a> {
         self.counts.queries_responses[usize::from(response)] += 1;
         self.counts.trailing += u64::from(message.trailing);
         self.counts.cut += u64::from(message.cut);
-        if let Question::Unreadable(fault) = message.question {
+        if let Some(fault) = message.question.fault() {
             self.counts.unreadable[fault as usize] += 1;
         }
         let now = self.clock.advance(seen.sighting.time);
@@ -361,16 +450,17 @@ impl<'a> Tracker<'a> {
             transport: seen.transport,
         };
         let hash = self.flow_hash(seen.pair_hash, &flow);
-        self.pairs.change(pair).delta.seen(seen.sighting.time);
+        self.pairs.message(pair, seen.sighting.time, response);
         if response {
             self.counts.rcodes[usize::from(message.rcode) & 0xfff] += 1;
             self.response(hash, flow, seen);
-            let pair = self.pairs.change(pair);
-            pair.last_response = pair.last_response.max(seen.sighting.time);
         } else {
             self.query(hash, flow, seen);
         }
-        self.pairs.fold_if_due();
+        if self.pairs.due() {
+            let open = self.flights.pairs().chain(self.early.iter().map(|early| early.flow.pair));
+            self.pairs.fold(open);
+        }
     }
 
     #[inline]
@@ -384,7 +474,6 @@ impl<'a> Tracker<'a> {
 
     #[inline]
     fn query(&mut self, hash: u64, flow: Flow, seen: &Seen<'_>) {
-        self.pairs.change(flow.pair).delta.queries += 1;
         match self.flights.query(hash, &flow, &seen.message, &seen.sighting) {
             QueryIs::Copy => self.counts.query_copies += 1,
             QueryIs::Retransmission => self.counts.retransmitted += 1,
@@ -403,14 +492,18 @@ impl<'a> Tracker<'a> {
             self.evict(oldest);
         }
         let bytes = &seen.bytes[..seen.bytes.len().min(self.settings.limits.kept_message_bytes)];
-        let kept = self.flights.kept.keep(bytes);
-        self.pairs.refer(flow.pair);
-        let delta = &mut self.pairs.change(flow.pair).delta;
-        match flow.transport {
-            Transport::Udp => delta.udp += 1,
-            Transport::Tcp => delta.tcp += 1,
+        let kept = if seen.header.is_empty() {
+            self.flights.kept.keep(bytes)
+        } else {
+            self.flights.kept.keep(&[seen.header, bytes].concat())
+        };
+        if flow.transport == Transport::Tcp {
+            self.pairs.tcp(flow.pair);
         }
         let slot = self.flights.open(hash, flow, &seen.message, seen.sighting, kept);
+        if let Look::Whole(header) = proxy::look(seen.header) {
+            self.proxied.asked(seen.ends, flow, &header, self.flights.token(slot));
+        }
         if let Some(connection) = seen.connection {
             let token = self.flights.token(slot);
             let connection = self.streams.connection(connection);
@@ -427,21 +520,29 @@ impl<'a> Tracker<'a> {
     #[inline]
     fn response(&mut self, hash: u64, flow: Flow, seen: &Seen<'_>) {
         match self.flights.response(hash, &flow, &seen.message, &seen.sighting) {
-            ResponseIs::Match(slot) => self.matched(slot, &seen.message, seen.sighting, seen.bytes),
+            ResponseIs::Match(slot) => {
+                if !self.proxied.is_empty() {
+                    self.ended_behind_header(slot, ProxiedEnd::Understood, seen.sighting.frame);
+                }
+                self.matched(slot, &seen.message, seen.sighting, seen.bytes);
+            }
             ResponseIs::Continued => self.counts.continued += 1,
             ResponseIs::Copy => self.counts.response_copies += 1,
             ResponseIs::Duplicate => self.counts.duplicate += 1,
             ResponseIs::Late => self.counts.late += 1,
             ResponseIs::Mismatch => self.counts.mismatch += 1,
+            ResponseIs::Unsolicited if self.is_answer_to_header(&flow, seen) => {}
             ResponseIs::Unsolicited => {
-                let copy = self.early.iter().any(|early| early.flow == flow && early.seen.is_copied_by(&seen.sighting));
+                let copy = self
+                    .early
+                    .iter()
+                    .any(|early| early.flow == flow && Print::from(&early.seen).is_copied_by(&seen.sighting));
                 if copy {
                     self.counts.response_copies += 1;
                     return;
                 }
                 let limit = self.settings.limits.kept_message_bytes;
                 let bytes = self.flights.kept.keep(&seen.bytes[..seen.bytes.len().min(limit)]);
-                self.pairs.refer(flow.pair);
                 let early = Early { hash, flow, message: seen.message, seen: seen.sighting, bytes };
                 self.early.push_back(early);
             }
@@ -449,42 +550,51 @@ impl<'a> Tracker<'a> {
         self.note_answering(flow.pair, &seen.sighting);
     }
 
+    /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.
+    fn is_answer_to_header(&mut self, flow: &Flow, seen: &Seen<'_>) -> bool {
+        let message = &seen.message;
+        if self.proxied.is_empty() || message.id != proxy::SIGNATURE_ID || message.opcode() != proxy::SIGNATURE_OPCODE {
+            return false;
+        }
+        let flights = &self.flights;
+        let Some(slot) = self.proxied.oldest(*flow, |token| flights.open_slot(token)) else { return false };
+        self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.sighting.frame);
+        self.matched(slot, message, seen.sighting, seen.bytes);
+        true
+    }
+
+    /// Notes how a transaction ended when its query stands behind a proxy's header.
+    fn ended_behind_header(&mut self, slot: u32, how: ProxiedEnd, frame: FrameRef) {
+        let slot = self.flights.slot(slot);
+        if self.flights.kept.begins_with(slot.kept, &proxy::SIGNATURE) {
+            let ends = self.pairs.ends(slot.flow.pair);
+            self.proxied.ended(ends, how, frame, self.settings.limits.finding_frames);
+        }
+    }
+
     /// A pending transaction has its response.
     fn matched(&mut self, index: u32, message: &Message, seen: Sighting, bytes: &[u8]) {
         self.counts.matched += 1;
         let slot = self.flights.slot(index);
-        let (pair, query_time, unnamed) = (slot.flow.pair, slot.query.time, slot.question != Question::Absent);
+        let (pair, asked, named) = (slot.flow.pair, slot.query.time, slot.question != Question::ABSENT);
         let outcome = outcome_of(message);
-        if outcome == Outcome::Refused && message.question == Question::Absent && unnamed {
-            self.counts.refused_restored += 1;
-        }
         self.counts.outcomes[outcome as usize] += 1;
+        self.pairs.outcome(pair, outcome);
         let limit = self.settings.limits.finding_frames;
-        let changed = self.pairs.change(pair);
-        let delta = &mut changed.delta;
-        delta.outcomes[outcome as usize] += 1;
-        match outcome {
-            Outcome::Answered => {
-                delta.answered_first =
-                    delta.answered_first.map_or(Some(query_time), |first| Some(first.min(query_time)));
-                delta.answered_last = delta.answered_last.max(Some(query_time));
-                if changed.answers_wanted && delta.answered_frames.len() < limit {
-                    delta.answered_frames.push(seen.frame);
-                }
-            }
-            _ => {
-                delta.refused_first = delta.refused_first.map_or(Some(query_time), |first| Some(first.min(query_time)));
-                delta.refused_last = delta.refused_last.max(Some(query_time));
-                if delta.refused_frames.len() < limit {
-                    delta.refused_frames.push(seen.frame);
-                }
+        if outcome != Outcome::Answered {
+            let restored = outcome == Outcome::Refused && message.question == Question::ABSENT && named;
+            self.counts.refused_restored += u64::from(restored);
+            self.pairs.rare(pair).note_refused(asked, seen.frame, limit);
+        } else if self.pairs.answers_wanted(pair) {
+            let frames = &mut self.pairs.rare(pair).answered_frames;
+            if frames.len() < limit {
+                frames.push(seen.frame);
             }
         }
         if self.settings.rows.has(outcome) {
             self.report(index, outcome, Some((seen, *message, bytes)));
         }
-        let pairs = &mut self.pairs;
-        self.flights.close(index, State::Answered, Some(seen), |pair| pairs.release(pair));
+        self.flights.close(index, Some(&seen));
     }
 
     /// Matches a query just opened with a response that was captured shortly before it.
@@ -504,7 +614,6 @@ impl<'a> Tracker<'a> {
         let mut bytes = std::mem::take(&mut self.scratch);
         self.flights.kept.read(early.bytes, &mut bytes);
         self.flights.kept.release(early.bytes);
-        self.pairs.release(flow.pair);
         self.matched(slot, &early.message, early.seen, &bytes);
         self.scratch = bytes;
     }
@@ -528,25 +637,18 @@ impl<'a> Tracker<'a> {
         let Some(early) = self.early.pop_front() else { return };
         self.counts.unsolicited += 1;
         self.counts.outcomes[Outcome::Unsolicited as usize] += 1;
-        let limit = self.settings.limits.finding_frames;
-        let pair = self.pairs.change(early.flow.pair);
-        let delta = &mut pair.delta;
-        delta.outcomes[Outcome::Unsolicited as usize] += 1;
+        self.pairs.outcome(early.flow.pair, Outcome::Unsolicited);
         if early.message.is_refused() {
             self.counts.refused_unsolicited += 1;
-            delta.refused_unsolicited += 1;
-            delta.refused_first =
-                delta.refused_first.map_or(Some(early.seen.time), |first| Some(first.min(early.seen.time)));
-            delta.refused_last = delta.refused_last.max(Some(early.seen.time));
-            if delta.refused_frames.len() < limit {
-                delta.refused_frames.push(early.seen.frame);
-            }
+            let rare = self.pairs.rare(early.flow.pair);
+            rare.refused_unsolicited += 1;
+            rare.note_refused(early.seen.time, early.seen.frame, self.settings.limits.finding_frames);
         }
         if self.settings.rows.has(Outcome::Unsolicited) {
             self.flights.kept.read(early.bytes, &mut self.scratch);
             (self.on_transaction)(&Transaction {
                 outcome: Outcome::Unsolicited,
-                ends: self.pairs.get(early.flow.pair).ends,
+                ends: self.pairs.ends(early.flow.pair),
                 ports: (early.flow.client_port, early.flow.server_port),
                 transport: early.flow.transport,
                 id: Some(early.flow.id),
@@ -558,84 +660,83 @@ impl<'a> Tracker<'a> {
             });
         }
         self.flights.kept.release(early.bytes);
-        // The reference taken for the early response is now the slot's.
-        self.flights.remember_orphan(early.hash, early.flow, &early.message, early.seen);
-        let pairs = &mut self.pairs;
-        self.flights.trim(|pair| pairs.release(pair));
+        self.flights.remember_orphan(early.hash, &early.message, &early.seen);
     }
 
     /// A pending transaction gets no response: decides whether that is silence, and closes it.
     fn unanswered(&mut self, index: u32, waited: bool) {
         let slot = self.flights.slot(index);
-        let (pair, asked, rejected, response) = (slot.flow.pair, slot.query.time, slot.rejected, slot.response);
-        let outcome = if rejected {
+        let (pair, asked) = (slot.flow.pair, slot.query.time);
+        let rejection = self.flights.take_rejection(index);
+        let outcome = if rejection.is_some() {
             Outcome::TcpRejected
         } else if waited && self.is_silence(pair, asked) {
             Outcome::Silent
         } else {
             Outcome::Unanswered
         };
+        self.end_without_response(index, pair, outcome, rejection.flatten());
+        self.flights.close(index, None);
+    }
+
+    /// Gives up a transaction because a table is full.
+    fn evict(&mut self, index: u32) {
+        self.counts.evicted += 1;
+        let pair = self.flights.slot(index).flow.pair;
+        let rejection = self.flights.take_rejection(index);
+        let outcome = if rejection.is_some() { Outcome::TcpRejected } else { Outcome::Unanswered };
+        self.end_without_response(index, pair, outcome, rejection.flatten());
+        self.flights.discard(index);
+    }
+
+    /// Counts and reports a transaction that has no response.
+    fn end_without_response(&mut self, index: u32, pair: u32, outcome: Outcome, rejection: Option<Sighting>) {
+        if !self.proxied.is_empty() {
+            let asked = self.flights.slot(index).query.frame;
+            self.ended_behind_header(index, ProxiedEnd::Unanswered, asked);
+        }
         self.counts.outcomes[outcome as usize] += 1;
-        self.pairs.change(pair).delta.outcomes[outcome as usize] += 1;
+        self.pairs.outcome(pair, outcome);
         if self.settings.rows.has(outcome) {
             let none = Message {
                 id: 0,
                 flags: 0,
                 rcode: 0,
-                question: Question::Absent,
+                question: Question::ABSENT,
                 policy_error: false,
                 transfer: false,
                 trailing: false,
                 cut: false,
             };
-            let ended = rejected.then_some((response, none, &[][..]));
-            self.report(index, outcome, ended);
+            self.report(index, outcome, rejection.map(|seen| (seen, none, &[][..])));
         }
-        let pairs = &mut self.pairs;
-        self.flights.close(index, State::TimedOut, rejected.then_some(response), |pair| pairs.release(pair));
-    }
-
-    /// Gives up a transaction because a table is full.
-    fn evict(&mut self, index: u32) {
-        let slot = self.flights.slot(index);
-        let pair = slot.flow.pair;
-        if slot.state == State::Pending {
-            self.counts.evicted += 1;
-            let outcome = if slot.rejected { Outcome::TcpRejected } else { Outcome::Unanswered };
-            self.counts.outcomes[outcome as usize] += 1;
-            self.pairs.change(pair).delta.outcomes[outcome as usize] += 1;
-            if self.settings.rows.has(outcome) {
-                self.report(index, outcome, None);
-            }
-        }
-        self.flights.evict(index);
-        self.pairs.release(pair);
     }
 
     /// True when the capture was taken at the server, the server answered another source between the query and its
     /// timeout, and this source got nothing in that time.
     fn is_silence(&self, pair: u32, asked: Timestamp) -> bool {
-        let pair = self.pairs.get(pair);
-        let Some(answering) = self.answering.get(&pair.ends.destination()) else { return false };
-        let source = pair.ends.source();
+        let ends = self.pairs.ends(pair);
+        let Some(answering) = self.answering.get(&ends.destination()) else { return false };
+        let source = ends.source();
         let to_another = match answering.latest {
             Some((time, to)) if to != source => Some(time),
             _ => answering.latest_to_another,
         };
         let at_server = self.settings.at_server || !answering.arrives;
-        at_server && to_another.is_some_and(|time| time >= asked) && pair.last_response < asked
+        at_server && to_another.is_some_and(|time| time >= asked) && self.pairs.last_response(pair) < asked
     }
 
     /// Notes a response that leaves the server's host (or any response, when the capture is the server's).
     #[inline]
     fn note_answering(&mut self, pair: u32, seen: &Sighting) {
-        let leaves = match seen.point.direction {
+        let leaves = match seen.point.direction() {
             crate::capture::Direction::Out => true,
             crate::capture::Direction::In => false,
             crate::capture::Direction::Unknown if self.settings.at_server => true,
             crate::capture::Direction::Unknown => return,
         };
-        let ends = self.pairs.get(pair).ends;
+        self.pairs.note_response(pair, seen.time);
+        let ends = self.pairs.ends(pair);
         let full = self.answering.len() >= MAX_ANSWERING;
         let server = ends.destination();
         if full && !self.answering.contains_key(&server) {
@@ -665,7 +766,7 @@ impl<'a> Tracker<'a> {
         let has_message = response.as_ref().is_some_and(|(_, _, bytes)| !bytes.is_empty());
         (self.on_transaction)(&Transaction {
             outcome,
-            ends: self.pairs.get(slot.flow.pair).ends,
+            ends: self.pairs.ends(slot.flow.pair),
             ports: (slot.flow.client_port, slot.flow.server_port),
             transport: slot.flow.transport,
             id: Some(slot.flow.id),
@@ -685,14 +786,11 @@ impl<'a> Tracker<'a> {
             let (first_time, first_input, first_frame) = connection.first;
             let pair = self.pairs.intern(ends, ends.hash(&self.decoder.key));
             self.counts.outcomes[Outcome::TcpRejected as usize] += 1;
+            self.pairs.message(pair, first_time, true);
+            self.pairs.tcp(pair);
+            self.pairs.outcome(pair, Outcome::TcpRejected);
             let limit = self.settings.limits.finding_frames;
-            let delta = &mut self.pairs.change(pair).delta;
-            delta.seen(first_time);
-            delta.tcp += 1;
-            delta.outcomes[Outcome::TcpRejected as usize] += 1;
-            if delta.refused_frames.len() < limit {
-                delta.refused_frames.push(FrameRef { input, frame: number });
-            }
+            self.pairs.rare(pair).note_refused(first_time, FrameRef { input, frame: number }, limit);
             if self.settings.rows.has(Outcome::TcpRejected) {
                 (self.on_transaction)(&Transaction {
                     outcome: Outcome::TcpRejected,
@@ -712,6 +810,7 @@ impl<'a> Tracker<'a> {
 
     /// The time line ends; `last` is the latest time of any frame.
     pub fn finish(&mut self, last: Option<Timestamp>) {
+        self.fragments.finish(&mut self.tally);
         self.streams.finish(&mut self.tally);
         self.take_forgotten();
         while !self.early.is_empty() {
@@ -731,7 +830,7 @@ impl<'a> Tracker<'a> {
             }
             self.unanswered(oldest, waited);
         }
-        self.pairs.fold();
+        self.pairs.finish();
     }
 
     /// Odd things counted on the way, by name.

@@ -87,7 +87,11 @@ impl fmt::Display for Question {
         let transport = if self.tcp { "tcp" } else { "udp" };
         let rd = if self.rd { "rd" } else { "no-rd" };
         let key = self.key.as_deref().unwrap_or("-");
-        write!(f, "{} {} {transport} {} {} {} {rd} {key}", self.source, self.destination, self.opcode, self.qname, self.qtype)
+        write!(
+            f,
+            "{} {} {transport} {} {} {} {rd} {key}",
+            self.source, self.destination, self.opcode, self.qname, self.qtype
+        )
     }
 }
 
@@ -112,20 +116,47 @@ pub fn read_line(line: &str) -> Option<(Question, Word)> {
 
 /// Prefixes that lists are made of: nested, identical, apart, and of both families.
 const PREFIXES: [&str; 14] = [
-    "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.0/29", "10.1.2.5", "10.2.0.0/16", "10.2.0.0/15", "10.53.0.0/24",
-    "10.1.2.5/32", "0.0.0.0/0", "2001:db8:1::/48", "2001:db8:1:2::/64", "2001:db8:1:2::5", "2001:db8::/32",
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "10.1.2.0/24",
+    "10.1.2.0/29",
+    "10.1.2.5",
+    "10.2.0.0/16",
+    "10.2.0.0/15",
+    "10.53.0.0/24",
+    "10.1.2.5/32",
+    "0.0.0.0/0",
+    "2001:db8:1::/48",
+    "2001:db8:1:2::/64",
+    "2001:db8:1:2::5",
+    "2001:db8::/32",
 ];
 
 /// Sources in and around them.
 const SOURCES: [&str; 16] = [
-    "10.1.2.1", "10.1.2.5", "10.1.2.6", "10.1.2.9", "10.1.3.1", "10.2.1.1", "10.3.1.1", "10.9.9.9", "10.53.0.1",
-    "10.53.0.77", "127.0.0.1", "127.0.0.9", "2001:db8:1::9", "2001:db8:1:2::5", "2001:db8:1:2::6", "2001:db8:9::1",
+    "10.1.2.1",
+    "10.1.2.5",
+    "10.1.2.6",
+    "10.1.2.9",
+    "10.1.3.1",
+    "10.2.1.1",
+    "10.3.1.1",
+    "10.9.9.9",
+    "10.53.0.1",
+    "10.53.0.77",
+    "127.0.0.1",
+    "127.0.0.9",
+    "2001:db8:1::9",
+    "2001:db8:1:2::5",
+    "2001:db8:1:2::6",
+    "2001:db8:9::1",
 ];
 
 /// A question from a random source; the destination has the source's family.
 fn from_somewhere(random: &mut Random) -> Question {
     let source: IpAddr = random.one(&SOURCES).parse().expect("an address");
-    let destination = if source.is_ipv6() { "2001:db8:53::1" } else { random.one(&["10.53.0.1", "10.53.0.1", "10.53.0.2"]) };
+    let destination =
+        if source.is_ipv6() { "2001:db8:53::1" } else { random.one(&["10.53.0.1", "10.53.0.1", "10.53.0.2"]) };
     Question {
         source,
         destination: destination.parse().expect("an address"),
@@ -187,7 +218,15 @@ fn statements(random: &mut Random, named: &[String], names: &[&str], percent: us
         if random.chance(percent) {
             // Lists by destination would hardly ever match prefixes of clients.
             let list = if name.ends_with("-on") || *name == "match-destinations" {
-                random.one(&["10.53.0.1; ", "!10.53.0.2; any; ", "2001:db8:53::1; 10.53.0.0/24; ", "none; ", "localhost; "]).to_owned()
+                random
+                    .one(&[
+                        "10.53.0.1; ",
+                        "!10.53.0.2; any; ",
+                        "2001:db8:53::1; 10.53.0.0/24; ",
+                        "none; ",
+                        "localhost; ",
+                    ])
+                    .to_owned()
             } else {
                 elements(random, named, 0, *name != "blackhole")
             };
@@ -198,8 +237,16 @@ fn statements(random: &mut Random, named: &[String], names: &[&str], percent: us
 }
 
 const LISTS: [&str; 10] = [
-    "allow-query", "allow-query-on", "allow-query-cache", "allow-query-cache-on", "allow-recursion", "allow-recursion-on",
-    "allow-transfer", "allow-update", "allow-update-forwarding", "allow-notify",
+    "allow-query",
+    "allow-query-on",
+    "allow-query-cache",
+    "allow-query-cache-on",
+    "allow-recursion",
+    "allow-recursion-on",
+    "allow-transfer",
+    "allow-update",
+    "allow-update-forwarding",
+    "allow-notify",
 ];
 
 fn zone(random: &mut Random, named: &[String], origin: &str, kind: &str, body: &str, indent: &str) -> String {
@@ -286,8 +333,17 @@ fn bind_question(random: &mut Random) -> Question {
     let mut question = from_somewhere(random);
     question.qname = random
         .one(&[
-            "www.p.test", "p.test", "sub.p.test", "x.sub.p.test", "s.test", "www.s.test", "elsewhere.example",
-            "9.9.9.10.in-addr.arpa", "x.stub.test", "elsewhere.example", "www.p.test",
+            "www.p.test",
+            "p.test",
+            "sub.p.test",
+            "x.sub.p.test",
+            "s.test",
+            "www.s.test",
+            "elsewhere.example",
+            "9.9.9.10.in-addr.arpa",
+            "x.stub.test",
+            "elsewhere.example",
+            "www.p.test",
         ])
         .to_owned();
     match random.below(12) {
@@ -318,8 +374,21 @@ fn bind_question(random: &mut Random) -> Question {
 //------------ Unbound ----------------------------------------------------------
 
 const KINDS: [&str; 16] = [
-    "deny", "refuse", "static", "transparent", "redirect", "typetransparent", "inform", "inform_deny", "inform_redirect",
-    "always_transparent", "always_refuse", "always_nxdomain", "always_nodata", "always_deny", "always_null",
+    "deny",
+    "refuse",
+    "static",
+    "transparent",
+    "redirect",
+    "typetransparent",
+    "inform",
+    "inform_deny",
+    "inform_redirect",
+    "always_transparent",
+    "always_refuse",
+    "always_nxdomain",
+    "always_nodata",
+    "always_deny",
+    "always_null",
     "noview",
 ];
 
@@ -373,8 +442,21 @@ fn unbound(random: &mut Random) -> String {
          module-config: \"iterator\"\n    define-tag: \"red blue\"\n",
     );
     let mut prefixes: Vec<&str> = vec![
-        "0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.5", "10.2.0.0/15", "127.0.0.0/8", "127.0.0.9",
-        "10.53.0.77", "::/0", "2001:db8:1::/48", "2001:db8:1:2::/64", "10.1.3.0/25", "2001:db8:1:2::5/127", "10.9.9.9/24",
+        "0.0.0.0/0",
+        "10.0.0.0/8",
+        "10.1.0.0/16",
+        "10.1.2.0/24",
+        "10.1.2.5",
+        "10.2.0.0/15",
+        "127.0.0.0/8",
+        "127.0.0.9",
+        "10.53.0.77",
+        "::/0",
+        "2001:db8:1::/48",
+        "2001:db8:1:2::/64",
+        "10.1.3.0/25",
+        "2001:db8:1:2::5/127",
+        "10.9.9.9/24",
     ];
     for _ in 0..2 + random.below(7) {
         let prefix = prefixes[random.below(prefixes.len())];
@@ -389,7 +471,11 @@ fn unbound(random: &mut Random) -> String {
                 "access-control-tag" => format!("\"{}\"", random.one(&["red", "blue", "red blue"])),
                 _ => {
                     let tag = random.one(&["red", "blue"]);
-                    let _ = writeln!(text, "    access-control-tag: {prefix} \"{}\"", random.one(&["red", "blue", "red blue"]));
+                    let _ = writeln!(
+                        text,
+                        "    access-control-tag: {prefix} \"{}\"",
+                        random.one(&["red", "blue", "red blue"])
+                    );
                     format!("{tag} {}", random.one(&["refuse", "deny", "static", "transparent", "always_refuse"]))
                 }
             };
@@ -420,9 +506,24 @@ fn unbound_question(random: &mut Random) -> Question {
     let mut question = from_somewhere(random);
     question.qname = random
         .one(&[
-            "z.example", "www.z.example", "q.z.example", "b.c.a.z.example", "c.a.z.example", "a.z.example", "q.a.z.example",
-            "www.y.example", "y.example", "elsewhere.example", "q.elsewhere.net", "elsewhere.net", "localhost", "x.test",
-            "9.9.9.10.in-addr.arpa", "8.8.8.10.in-addr.arpa", "1.0.0.127.in-addr.arpa", "lone.test-data.example.net",
+            "z.example",
+            "www.z.example",
+            "q.z.example",
+            "b.c.a.z.example",
+            "c.a.z.example",
+            "a.z.example",
+            "q.a.z.example",
+            "www.y.example",
+            "y.example",
+            "elsewhere.example",
+            "q.elsewhere.net",
+            "elsewhere.net",
+            "localhost",
+            "x.test",
+            "9.9.9.10.in-addr.arpa",
+            "8.8.8.10.in-addr.arpa",
+            "1.0.0.127.in-addr.arpa",
+            "lone.test-data.example.net",
         ])
         .to_owned();
     match random.below(14) {

@@ -52,7 +52,8 @@ impl Lab {
         assert!(made.iter().all(|arguments| run("ip", arguments)), "the namespace could not be set up");
         let sysctl = "/proc/thread-self/net/../../../sys/net/ipv6/ip_nonlocal_bind";
         // The file shows the namespace of whoever opens it.
-        let opened = std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").or_else(|_| std::fs::write(sysctl, "1"));
+        let opened =
+            std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").or_else(|_| std::fs::write(sysctl, "1"));
         opened.expect("sources of IPv6 need ip_nonlocal_bind");
         Some(Lab { folder: tempfile::tempdir().expect("a folder") })
     }
@@ -108,7 +109,11 @@ impl Lab {
         loop {
             if let Ok(Some(status)) = server.0.try_wait() {
                 let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
-                println!("{} ended with {status}:\n{}", dialect.name(), log.lines().rev().take(8).collect::<Vec<_>>().join("\n"));
+                println!(
+                    "{} ended with {status}:\n{}",
+                    dialect.name(),
+                    log.lines().rev().take(8).collect::<Vec<_>>().join("\n")
+                );
                 return None;
             }
             let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
@@ -151,7 +156,9 @@ fn word(bytes: &[u8]) -> Word {
 fn udp(questions: &[Question]) -> Vec<Option<Word>> {
     let mut answers = vec![None; questions.len()];
     let mut open = Vec::new();
-    for (index, question) in questions.iter().enumerate().filter(|(_, question)| !question.tcp && question.key.is_none()) {
+    for (index, question) in
+        questions.iter().enumerate().filter(|(_, question)| !question.tcp && question.key.is_none())
+    {
         let socket = UdpSocket::bind(SocketAddr::new(question.source, 0)).expect("a source");
         socket.set_nonblocking(true).expect("a socket");
         let id = 1000 + index as u16;
@@ -197,7 +204,11 @@ fn tcp(question: &Question) -> Word {
 
 /// A connection from the question's source.
 fn connect(question: &Question, destination: SocketAddr) -> std::io::Result<TcpStream> {
-    let domain = if question.source.is_ipv6() { nix::sys::socket::AddressFamily::Inet6 } else { nix::sys::socket::AddressFamily::Inet };
+    let domain = if question.source.is_ipv6() {
+        nix::sys::socket::AddressFamily::Inet6
+    } else {
+        nix::sys::socket::AddressFamily::Inet
+    };
     let flags = nix::sys::socket::SockFlag::SOCK_CLOEXEC;
     let socket = nix::sys::socket::socket(domain, nix::sys::socket::SockType::Stream, flags, None)?;
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(&socket);
@@ -232,7 +243,10 @@ fn signed(question: &Question) -> Word {
         Word::NotAuth
     } else if text.contains("status:") {
         Word::Allow
-    } else if text.contains("timed out") || text.contains("no servers could be reached") || text.contains("communications error") {
+    } else if text.contains("timed out")
+        || text.contains("no servers could be reached")
+        || text.contains("communications error")
+    {
         Word::Drop
     } else if transferred {
         Word::Allow

@@ -1,7 +1,7 @@
 //! A case and its checks: what a hostile input is, and what exit code, error line, ledgers, counters and rows it must
 //! give. Wanted numbers come from the input's arithmetic, never from the program.
 
-use crate::run::{Run, run, text_faults};
+use crate::run::{PEAK_KIB, Run, run, text_faults};
 use crate::text::{COLUMNS, FORMULA_STARTS, csv_records, labels_of, without_guard};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -41,6 +41,7 @@ pub struct Case {
     rows: Vec<Vec<(&'static str, String)>>,
     needs: Needs,
     heavy: bool,
+    unusable: bool,
     expanded: Option<u64>,
 }
 
@@ -84,6 +85,7 @@ pub fn case(about: &'static str, input: Vec<u8>) -> Case {
         rows: Vec::new(),
         needs: Needs::Nothing,
         heavy: false,
+        unusable: false,
         expanded: None,
     }
 }
@@ -158,7 +160,7 @@ impl Case {
 
     /// Wanted counts of odd things.
     pub fn anomalies(self, counts: &[(&'static str, u64)]) -> Self {
-        self.each("ledgers.anomalies", counts)
+        self.each("anomalies", counts)
     }
 
     /// Wanted counts of questions that cannot be read.
@@ -232,6 +234,12 @@ impl Case {
         self
     }
 
+    /// Nothing in it can be read: exit code 3 and nothing to report.
+    pub fn unusable(mut self) -> Self {
+        self.unusable = true;
+        self.exit(3)
+    }
+
     /// Size of the input after decompression, where that differs.
     pub fn expands_to(mut self, bytes: u64) -> Self {
         self.expanded = Some(bytes);
@@ -280,10 +288,14 @@ fn faults_of(case: &Case, folder: &Path, files: &[String]) -> (Run, Vec<String>)
     let go = |more: &[&str]| run(folder, &arguments(case, files, more), input.as_deref());
     let json = go(&["--format", "json"]);
     let mut faults = process_faults(case, "json", &json);
-    let usable = json.code.is_some_and(|code| matches!(code, 0 | 3 | 4 | 10));
+    let usable = !case.unusable && json.code.is_some_and(|code| matches!(code, 0 | 3 | 4 | 10));
+    let mut expanded = case.expanded;
     if usable || !json.stdout.is_empty() {
         match serde_json::from_slice::<Value>(&json.stdout) {
-            Ok(report) => faults.extend(report_faults(case, &report)),
+            Ok(report) => {
+                expanded = expanded.or_else(|| number(&report, "ledgers.bytes", "total"));
+                faults.extend(report_faults(case, &report));
+            }
             Err(error) if usable => faults.push(format!("json does not parse: {error}")),
             Err(_) => faults.push("json of a failed run is neither absent nor valid".to_owned()),
         }
@@ -291,10 +303,10 @@ fn faults_of(case: &Case, folder: &Path, files: &[String]) -> (Run, Vec<String>)
     if case.heavy {
         return (json, faults);
     }
-    for threads in ["1", "3"] {
-        let again = go(&["--format", "json", "--threads", threads]);
+    for (threads, block) in [("1", "524288"), ("3", "4096")] {
+        let again = go(&["--format", "json", "--threads", threads, "--block-size", block]);
         if again.stdout != json.stdout {
-            faults.push(format!("json differs with {threads} threads"));
+            faults.push(format!("json differs with {threads} threads and blocks of {block} bytes"));
         }
     }
     let text = go(&[]);
@@ -303,10 +315,9 @@ fn faults_of(case: &Case, folder: &Path, files: &[String]) -> (Run, Vec<String>)
     for (format, run) in [("text", &text), ("csv", &csv), ("jsonl", &jsonl)] {
         faults.extend(process_faults(case, format, run));
     }
-    let size: usize = case.inputs.iter().map(|(_, bytes)| bytes.len()).sum();
+    let size = expanded.unwrap_or(0);
     for (format, run) in [("json", &json), ("text", &text), ("csv", &csv), ("jsonl", &jsonl)] {
-        let most = 8 * case.expanded.map_or(size, |bytes| bytes as usize) + (16 << 10);
-        if run.stdout.len() > most {
+        if run.stdout.len() as u64 > 8 * size + (16 << 10) {
             faults.push(format!("{format} has {} bytes for an input of {size}", run.stdout.len()));
         }
     }
@@ -318,10 +329,15 @@ fn faults_of(case: &Case, folder: &Path, files: &[String]) -> (Run, Vec<String>)
 
 /// What is wrong with exit code, error lines and the characters of both outputs.
 fn process_faults(case: &Case, format: &str, run: &Run) -> Vec<String> {
-    let mut faults = text_faults(&format!("{format} stdout"), &run.stdout);
+    // The records of RFC 4180 end in CR LF.
+    let stdout = if format == "csv" { without_returns(&run.stdout) } else { run.stdout.clone() };
+    let mut faults = text_faults(&format!("{format} stdout"), &stdout);
     faults.extend(text_faults(&format!("{format} stderr"), &run.stderr));
     if !run.code.is_some_and(|code| case.exits.contains(&code)) {
         faults.push(format!("{format}: exit wanted {:?}, got {:?}", case.exits, run.code));
+    }
+    if run.peak_kib > PEAK_KIB {
+        faults.push(format!("{format}: {} KiB of memory", run.peak_kib));
     }
     let complaint = run.complaint();
     if ["panicked", "RUST_BACKTRACE", "internal error"].iter().any(|word| complaint.contains(word)) {
@@ -341,12 +357,28 @@ fn process_faults(case: &Case, format: &str, run: &Run) -> Vec<String> {
     if let Some(line) = stray {
         faults.push(format!("{format}: a line on stderr that is neither error nor warning: {line}"));
     }
+    let tells =
+        |line: &&String| ["nothing was read", "no packet"].iter().any(|words| line.to_lowercase().contains(words));
+    if case.unusable && lines.iter().any(|line| !tells(&line)) {
+        faults.push(format!("{format}: the error line does not say that nothing was read"));
+    }
     for fragment in &case.says {
         if !lines.iter().any(|line| line.contains(fragment.as_str())) {
             faults.push(format!("{format}: no error line says {fragment:?}"));
         }
     }
     faults
+}
+
+/// The text with LF for each CR LF.
+fn without_returns(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for (at, byte) in text.iter().enumerate() {
+        if *byte != b'\r' || text.get(at + 1) != Some(&b'\n') {
+            out.push(*byte);
+        }
+    }
+    out
 }
 
 /// The value at a path of names joined by dots.
@@ -491,8 +523,10 @@ fn row_faults(case: &Case, csv: &Run, jsonl: &Run) -> Vec<String> {
         faults.push(format!("csv columns are {head:?}"));
     }
     let column = |name: &str| head.iter().position(|column| column == name);
-    let raw = rows.iter().flatten().find(|cell| cell.starts_with(FORMULA_STARTS));
+    let raw = rows.iter().flatten().find(|cell| cell.starts_with(FORMULA_STARTS) && cell.parse::<f64>().is_err());
     faults.extend(raw.map(|cell| format!("csv: a cell starts like a formula: {cell}")));
+    let negative = column("rtt_us").and_then(|at| rows.iter().map(|row| &row[at]).find(|cell| cell.contains('-')));
+    faults.extend(negative.map(|cell| format!("csv: a negative duration: {cell}")));
     let qnames: Vec<&str> =
         column("qname").map_or_else(Vec::new, |at| rows.iter().map(|row| without_guard(&row[at])).collect());
     if let Some(odd) = qnames.iter().find(|name| !name.is_empty() && labels_of(name).is_none()) {

@@ -16,14 +16,17 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory takes it")
 }
 
-/// One zstd frame.
+/// One zstd frame with a checksum of its content.
 fn zstd(bytes: &[u8]) -> Vec<u8> {
-    zstd::encode_all(bytes, 3).expect("memory takes it")
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("memory takes it");
+    encoder.include_checksum(true).expect("a checksum can be asked for");
+    encoder.write_all(bytes).expect("memory takes it");
+    encoder.finish().expect("memory takes it")
 }
 
-/// One lz4 frame with a checksum of its content.
+/// One lz4 frame in blocks of 64 KiB with a checksum of its content.
 fn lz4(bytes: &[u8]) -> Vec<u8> {
-    let info = lz4_flex::frame::FrameInfo::new().content_checksum(true);
+    let info = lz4_flex::frame::FrameInfo::new().content_checksum(true).block_size(lz4_flex::frame::BlockSize::Max64KB);
     let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
     encoder.write_all(bytes).expect("memory takes it");
     encoder.finish().expect("memory takes it")
@@ -50,13 +53,18 @@ fn damaged(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
 const FRAMES_PER_MEMBER: u64 = 16;
 /// Members of a bomb: 1.04 GB of zeros in about 1 MB.
 const MEMBERS: u64 = 1000;
+/// Members of the gzip bomb. Without optimisation, expanding 1 GB takes minutes of the processor: there, the long
+/// suite has all of it, the quick one 10 MB.
+fn gzip_members() -> u64 {
+    if cfg!(debug_assertions) && std::env::var_os("DNSREFUSED_LAB").is_none() { MEMBERS / 100 } else { MEMBERS }
+}
 /// Size of one member of a bomb when expanded.
 const MEMBER_SIZE: u64 = FRAMES_PER_MEMBER * (16 + 65_000);
 
-/// A capture of zeros, compressed with `compress` by the thousand.
-fn bomb(compress: fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+/// A capture of zeros in so many members made with `compress`.
+fn bomb(compress: fn(&[u8]) -> Vec<u8>, members: u64) -> Vec<u8> {
     let member = Pcap::default().record(&Record::new(&vec![0; 65_000])).repeat(FRAMES_PER_MEMBER as usize);
-    followed_by(compress(&Pcap::default().header()), &compress(&member).repeat(MEMBERS as usize))
+    followed_by(compress(&Pcap::default().header()), &compress(&member).repeat(members as usize))
 }
 
 /// A gzip header with the given flags, the fields they promise, and the rest of an ordinary member.
@@ -81,14 +89,14 @@ fn one_frame() -> u64 {
 }
 
 cases![
-    z01_bomb_of_1_gb = case("1 GB of zeros in 1 MB", bomb(gzip))
-        .packets(&[("frames", FRAMES_PER_MEMBER * MEMBERS), ("non_ip", FRAMES_PER_MEMBER * MEMBERS)])
-        .expands_to(24 + MEMBERS * MEMBER_SIZE)
+    z01_bomb_of_1_gb = case("1 GB of zeros in 1 MB", bomb(gzip, gzip_members()))
+        .packets(&[("frames", FRAMES_PER_MEMBER * gzip_members()), ("non_ip", FRAMES_PER_MEMBER * gzip_members())])
+        .expands_to(24 + gzip_members() * MEMBER_SIZE)
         .heavy(),
-    z02_cut = case("a gzip file less its last 400 bytes", without_end(gzip(&queries(2000)), 400))
+    z02_cut = case("a gzip file less its last 400 bytes", without_end(gzip(&queries(700)), 400))
         .exit(3)
-        .at_least("ledgers.packets", "udp_dns", 1000)
-        .at_most("ledgers.packets", "udp_dns", 1999),
+        .at_least("ledgers.packets", "udp_dns", 500)
+        .at_most("ledgers.packets", "udp_dns", 699),
     z03_two_members = case(
         "a capture in two gzip members",
         followed_by(gzip(&pcap(&[good()])), &gzip(&Pcap::default().record(&Record::new(&good()))))
@@ -100,12 +108,13 @@ cases![
             .exit(3)
             .says("10")
             .packets(&[("udp_dns", 1)])
-            .anomalies(&[("trailing_bytes_gzip", 10)]),
-    z05_gzip_in_gzip = case("a gzip file in a gzip file: one layer is opened", gzip(&gzip(&pcap(&[good()])))).exit(3),
-    z06_zstd = case("a zstd file", zstd(&queries(2000))).packets(&[("udp_dns", 2000)]),
+            .anomalies(&[("trailing_bytes_compressed", 10)]),
+    z05_gzip_in_gzip =
+        case("a gzip file in a gzip file: one layer is opened", gzip(&gzip(&pcap(&[good()])))).unusable(),
+    z06_zstd = case("a zstd file", zstd(&queries(700))).packets(&[("udp_dns", 700)]),
     z07_zstd_cut = case("a zstd file less its last 400 bytes", without_end(zstd(&queries(2000)), 400)).exit(3),
     z08_zstd_damaged = {
-        let file = zstd(&queries(2000));
+        let file = zstd(&queries(700));
         let middle = file.len() / 2;
         case("a zstd file with a damaged byte in the middle", damaged(file, middle)).exit(3)
     },
@@ -115,35 +124,36 @@ cases![
     )
     .packets(&[("udp_dns", 2)]),
     z10_zstd_window =
-        case("a zstd frame that asks for a window of 2 GiB", zstd_with_window(21, &pcap(&[good()]))).exit(3),
+        case("a zstd frame that asks for a window of 2 GiB", zstd_with_window(21, &pcap(&[good()]))).unusable(),
     z11_zstd_smallest_window =
         case("a zstd frame with a window of 1 KiB", zstd_with_window(0, &pcap(&[good()]))).packets(&[("udp_dns", 1)]),
-    z12_zstd_bomb = case("1 GB of zeros in zstd frames", bomb(zstd))
+    z12_zstd_bomb = case("1 GB of zeros in zstd frames", bomb(zstd, MEMBERS))
         .packets(&[("frames", FRAMES_PER_MEMBER * MEMBERS), ("non_ip", FRAMES_PER_MEMBER * MEMBERS)])
         .expands_to(24 + MEMBERS * MEMBER_SIZE)
         .heavy(),
-    z13_lz4 = case("an lz4 file", lz4(&queries(2000))).packets(&[("udp_dns", 2000)]),
-    z14_lz4_cut = case("an lz4 file less its last 400 bytes", without_end(lz4(&queries(2000)), 400)).exit(3),
+    z13_lz4 = case("an lz4 file", lz4(&queries(1000))).packets(&[("udp_dns", 1000)]),
+    z14_lz4_cut = case("an lz4 file less its last 400 bytes", without_end(lz4(&queries(1000)), 400)).exit(3),
     z15_lz4_damaged = {
-        let file = lz4(&queries(2000));
-        let middle = file.len() / 2;
-        case("an lz4 file with a damaged byte in the middle", damaged(file, middle)).exit(3)
+        let file = lz4(&queries(1000));
+        let late = file.len() / 8 * 7;
+        case("an lz4 file with a damaged byte in the second block", damaged(file, late)).exit(3)
     },
-    z16_xz = case("an xz file, which is not opened", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46".repeat(4)).exit(3).says("xz"),
-    z17_bzip2 = case("a bzip2 file, which is not opened", b"BZh91AY&SY\x1b[2J".repeat(4)).exit(3).says("bzip2"),
+    z16_xz =
+        case("an xz file, which is not opened", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46".repeat(4)).unusable().says("xz"),
+    z17_bzip2 = case("a bzip2 file, which is not opened", b"BZh91AY&SY\x1b[2J".repeat(4)).unusable().says("bzip2"),
     z18_gzip_checksum = {
-        let file = gzip(&queries(2000));
+        let file = gzip(&queries(700));
         let at = file.len() - 8;
         case("a gzip file whose checksum is wrong", damaged(file, at)).exit(3).at_least("ledgers.packets", "udp_dns", 1)
     },
     z19_gzip_damaged = {
-        let file = gzip(&queries(2000));
+        let file = gzip(&queries(700));
         let middle = file.len() / 2;
         case("a gzip file with a damaged byte in the middle", damaged(file, middle)).exit(3)
     },
-    z20_gzip_header_only = case("only the header of a gzip file", gzip(&pcap(&[good()]))[..10].to_vec()).exit(3),
-    z21_gzip_two_bytes = case("only the magic of a gzip file", vec![0x1f, 0x8b]).exit(3),
-    z22_gzip_of_nothing = case("a gzip file of nothing", gzip(&[])).exit(3).says("empty"),
+    z20_gzip_header_only = case("only the header of a gzip file", gzip(&pcap(&[good()]))[..10].to_vec()).unusable(),
+    z21_gzip_two_bytes = case("only the magic of a gzip file", vec![0x1f, 0x8b]).unusable(),
+    z22_gzip_of_nothing = case("a gzip file of nothing", gzip(&[])).unusable().says("empty"),
     z23_gzip_empty_members = case(
         "a thousand empty gzip members around a capture",
         [gzip(&[]).repeat(500), gzip(&pcap(&[good()])), gzip(&[]).repeat(500)].concat()
@@ -159,7 +169,7 @@ cases![
         "a gzip file whose stored name never ends",
         followed_by(gzip_with_fields(0x08, &[], &[])[..10].to_vec(), &vec![b'n'; 1 << 20])
     )
-    .exit(3)
+    .unusable()
     .heavy(),
     z26_gzip_extra_field = case(
         "a gzip file with an extra field of 65,535 bytes",

@@ -7,8 +7,10 @@ use crate::run::{run, text_faults};
 use crate::wire::{Ipv4, TYPE_IPV4, Udp, ethernet, ethernet_of_type, to_server};
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of a pcap file header.
 const FILE_HEADER: u64 = 24;
@@ -70,13 +72,13 @@ fn every_length(count: usize) -> Vec<u8> {
 }
 
 cases![
-    c01_empty = case("nothing", Vec::new()).exit(3).says("empty file"),
-    c02_short_header = case("file header less its last byte", without_end(Pcap::default().header(), 1)).exit(3),
+    c01_empty = case("nothing", Vec::new()).unusable().says("empty file"),
+    c02_short_header = case("file header less its last byte", without_end(Pcap::default().header(), 1)).unusable(),
     c03_header_only = case("a file header and no record", Pcap::default().header())
         .packets(&[("frames", 0)])
         .bytes(&[("headers", FILE_HEADER), ("total", FILE_HEADER)]),
     c04_bad_magic = case("no known magic", followed_by(vec![0xde, 0xad, 0xbe, 0xef], &Pcap::default().header()[4..]))
-        .exit(3)
+        .unusable()
         .says("de ad be ef"),
     c05_cut_record_header = case("seven bytes of a record header at the end", followed_by(pcap(&[good()]), &[0; 7]))
         .exit(3)
@@ -140,7 +142,7 @@ cases![
     )
     .packets(&[("udp_dns", 4)])
     .matches(&[("queries", 4)])
-    .at_least("ledgers.anomalies", "clock_steps", 2),
+    .at_least("anomalies", "clock_steps", 2),
     c16_link_type_9999 =
         case("a link type nobody knows", Pcap { link_type: 9999, ..Pcap::default() }.frames(&[good()]))
             .exit(1)
@@ -169,10 +171,11 @@ cases![
         .exit(3)
         .packets(&[("frames", 1), ("udp_dns", 1)])
         .bytes(&[("unread_tail", RECORD_HEADER + 262_145)]),
-    c23_plain_text = case("a log file given by mistake", b"Nov 14 22:13:20 ns1 named: REFUSED\n".repeat(9)).exit(3),
-    c24_one_byte = case("a single byte", vec![0xd4]).exit(3),
-    c25_magic_only = case("only a magic number", Pcap::default().header()[..4].to_vec()).exit(3),
-    c26_text_of_escapes = case("a file that begins with an escape sequence", b"\x1b[2J\x1b]0;x\x07".repeat(9)).exit(3),
+    c23_plain_text = case("a log file given by mistake", b"Nov 14 22:13:20 ns1 named: REFUSED\n".repeat(9)).unusable(),
+    c24_one_byte = case("a single byte", vec![0xd4]).unusable(),
+    c25_magic_only = case("only a magic number", Pcap::default().header()[..4].to_vec()).unusable(),
+    c26_text_of_escapes =
+        case("a file that begins with an escape sequence", b"\x1b[2J\x1b]0;x\x07".repeat(9)).unusable(),
     c27_allowed_cut = case("a cut tail that was said to be all right", without_end(pcap(&[good(), good()]), 10))
         .arguments(&["--allow-cut-tail"])
         .packets(&[("frames", 1), ("udp_dns", 1)])
@@ -214,7 +217,7 @@ cases![
         .exit(3)
         .packets(&[("udp_dns", 1)]),
     c37_empty_standard_input =
-        case("nothing, through standard input", Vec::new()).through_standard_input().exit(3).says("empty"),
+        case("nothing, through standard input", Vec::new()).through_standard_input().unusable().says("empty"),
     c38_every_length = case("frames of every length over several blocks", every_length(2800))
         .packets(&[("frames", 2800), ("udp_dns", 2800)]),
     c39_all_stored_nothing = case(
@@ -257,6 +260,19 @@ fn the_same_file_twice_is_said_and_counted_as_such() {
     }
 }
 
+/// Opens a named pipe for writing as soon as somebody reads it, and not later than ten seconds from now.
+fn once_read(pipe: &Path) -> fs::File {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        // Without this flag, opening waits for a reader for ever.
+        match fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(pipe) {
+            Ok(file) => return file,
+            Err(error) => assert!(Instant::now() < deadline, "nobody reads the pipe: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_pipe_with_pauses_is_read_to_its_end() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -266,7 +282,7 @@ fn a_pipe_with_pauses_is_read_to_its_end() {
     let writer = std::thread::spawn({
         let pipe = pipe.clone();
         move || {
-            let mut pipe = fs::OpenOptions::new().write(true).open(pipe).expect("the pipe opens");
+            let mut pipe = once_read(&pipe);
             for part in bytes.chunks(37) {
                 pipe.write_all(part).expect("the pipe takes it");
                 std::thread::sleep(Duration::from_millis(20));
@@ -290,7 +306,7 @@ fn changed_while_read(change: impl FnOnce(&mut fs::File)) -> crate::run::Run {
     fs::write(folder.path().join("file.pcap"), Pcap::default().file(&frames)).expect("the input is written");
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| run(folder.path(), &["read", "file.pcap", "pipe", "--format", "json"], None));
-        let mut writer = fs::OpenOptions::new().write(true).open(&pipe).expect("the pipe opens");
+        let mut writer = once_read(&pipe);
         writer.write_all(&pcap(&[good()])).expect("the pipe takes it");
         std::thread::sleep(Duration::from_millis(400));
         let mut file = fs::OpenOptions::new().append(true).open(folder.path().join("file.pcap")).expect("opens");
@@ -304,7 +320,8 @@ fn changed_while_read(change: impl FnOnce(&mut fs::File)) -> crate::run::Run {
 fn a_file_that_shrinks_while_read_is_damage_and_no_signal() {
     let run = changed_while_read(|file| file.set_len(100).expect("the file shrinks"));
     assert_eq!(run.code, Some(3), "{}", run.complaint());
-    assert_eq!(run.error_lines().len(), 1, "{}", run.complaint());
+    // That it is cut and that it changed may be said apart.
+    assert!(matches!(run.error_lines().len(), 1 | 2), "{}", run.complaint());
     let report: serde_json::Value = serde_json::from_slice(&run.stdout).expect("json parses");
     for ledger in ["packets", "messages", "matches", "bytes", "outputs"] {
         assert_eq!(report["ledgers"][ledger]["closed"], true, "{ledger}");

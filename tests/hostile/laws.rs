@@ -4,7 +4,7 @@ use crate::check::{case, check};
 use crate::container::good;
 use crate::dns::{Message, REFUSED, TXT, extended_error, framed, header, opt};
 use crate::files::{LITTLE, Packet, packet, pcap};
-use crate::run::{Run, run};
+use crate::run::{PEAK_KIB, Run, run};
 use crate::wire::{ACK, DATA, Ipv4, SYN, TCP, Tcp, Udp, ethernet, to_client, to_server};
 use std::fs;
 use std::time::Duration;
@@ -74,11 +74,18 @@ fn assert_sound(what: &str, run: &Run) {
     }
 }
 
-/// Reads `bytes` and checks the soundness of the run.
+/// Reads `bytes` and checks the soundness of the run, and that threads and blocks change nothing.
 fn assert_sound_input(what: &str, bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("input"), bytes).expect("the input is written");
-    assert_sound(what, &run(folder.path(), &["read", "input", "--format", "json"], None));
+    let arguments = ["read", "input", "--format", "json", "--threads", "1"];
+    let one = run(folder.path(), &arguments, None);
+    assert_sound(what, &one);
+    let arguments = ["read", "input", "--format", "json", "--threads", "3", "--block-size", "4096"];
+    let other = run(folder.path(), &arguments, None);
+    assert_eq!(other.code, one.code, "{what}");
+    assert!(other.stdout == one.stdout, "{what}: threads and blocks change the report");
+    assert_eq!(other.complaint(), one.complaint(), "{what}");
 }
 
 #[test]
@@ -132,8 +139,8 @@ type Grown = fn(u32) -> Vec<u8>;
 
 /// Inputs that would show a table or list searched from the beginning, with the smaller of the two sizes tried.
 const GROWING: &[(&str, u32, Grown)] = &[
-    ("unanswered queries", 30_000, crate::state::unanswered),
-    ("refused clients", 10_000, crate::state::all_refused),
+    ("unanswered queries", 15_000, crate::state::unanswered),
+    ("refused clients", 6000, crate::state::all_refused),
     ("first fragments", 20_000, crate::fragments::first_only),
     ("half-open connections", 20_000, |count| crate::state::connections(count, DATA, &[0xff; 2])),
     ("segments behind a hole", 2000, crate::streams::behind_a_hole),
@@ -173,22 +180,25 @@ const GROWING: &[(&str, u32, Grown)] = &[
 const SLACK: f64 = 1.8;
 /// Processor time below which nothing is compared.
 const FLOOR: Duration = Duration::from_millis(150);
-/// Resident memory of any run, in KiB (the promise is 256 MiB).
-const PEAK_KIB: u64 = 256 << 10;
 
 #[test]
 fn four_times_the_input_takes_no_more_than_four_times_the_time() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut broken = Vec::new();
     for (name, small, grown) in GROWING {
-        let best = |count: u32| {
+        let measure = |count: u32| {
             fs::write(folder.path().join("input"), grown(count)).expect("the input is written");
-            let runs = [0; 2].map(|_| run(folder.path(), &["read", "input", "--format", "json"], None));
-            assert!(runs.iter().all(|run| matches!(run.code, Some(0 | 4))), "{name}: {}", runs[0].complaint());
-            (runs.iter().map(|run| run.cpu).min().unwrap_or_default(), runs[0].peak_kib)
+            let run = run(folder.path(), &["read", "input", "--format", "json"], None);
+            assert!(matches!(run.code, Some(0 | 4)), "{name}: {}", run.complaint());
+            (run.cpu, run.peak_kib)
         };
-        let ((short, _), (long, peak)) = (best(*small), best(4 * small));
+        let (short, _) = measure(*small);
         let most = (short.as_secs_f64() * 4.0 * SLACK).max(FLOOR.as_secs_f64());
+        let (mut long, peak) = measure(4 * small);
+        if long.as_secs_f64() > most {
+            // Somebody else may have used the machine meanwhile.
+            long = long.min(measure(4 * small).0);
+        }
         println!("{name}: {short:?}, four times as much {long:?}, peak {peak} KiB");
         if long.as_secs_f64() > most {
             broken.push(format!("{name}: {short:?} became {long:?}"));

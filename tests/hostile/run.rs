@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_dnsrefused");
 /// Address space given to the program, in KiB. Far above what it may use, far below what a flood could make it ask for.
 const ADDRESS_SPACE_KIB: u64 = 2 << 20;
+/// Resident memory any run may take, in KiB: the promise is 256 MiB.
+pub const PEAK_KIB: u64 = 256 << 10;
 /// A run that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
 

@@ -120,24 +120,27 @@ fn one_id(count: u32) -> Vec<u8> {
     pcap(&frames)
 }
 
+/// Clients of the large flood; programs without optimisation get fewer, but still more than any table holds.
+const FLOOD: u32 = if cfg!(debug_assertions) { 300_000 } else { 500_000 };
+
 cases![
-    s01_unanswered_500k = case("half a million clients and names, none answered", unanswered(500_000))
+    s01_unanswered_500k = case("half a million clients and names, none answered", unanswered(FLOOD))
         .exit(4)
-        .packets(&[("frames", 500_000), ("udp_dns", 500_000)])
-        .matches(&[("queries", 500_000), ("matched", 0)])
+        .packets(&[("frames", FLOOD.into()), ("udp_dns", FLOOD.into())])
+        .matches(&[("queries", FLOOD.into()), ("matched", 0)])
         .at_least("ledgers.matches", "evicted", 1)
-        .sum("ledgers.matches", &["evicted", "timed_out", "open_at_end"], 500_000)
+        .sum("ledgers.matches", &["evicted", "timed_out", "open_at_end"], FLOOD.into())
         .heavy(),
-    s02_refused_50k = case("fifty thousand clients, all refused", all_refused(50_000))
-        .packets(&[("udp_dns", 100_000)])
-        .matches(&[("matched", 50_000)])
-        .outcomes(&[("refused", 50_000)])
-        .each("totals", &[("refused", 50_000), ("refused_restored", 50_000)])
+    s02_refused_20k = case("twenty thousand clients, all refused", all_refused(20_000))
+        .packets(&[("udp_dns", 40_000)])
+        .matches(&[("matched", 20_000)])
+        .outcomes(&[("refused", 20_000)])
+        .each("totals", &[("refused", 20_000), ("refused_restored", 20_000)])
         .heavy(),
-    s03_unsolicited_50k = case("fifty thousand refusals nobody asked for", unsolicited(50_000))
+    s03_unsolicited_20k = case("twenty thousand refusals nobody asked for", unsolicited(20_000))
         .exit_one_of(&[0, 4])
-        .matches(&[("responses", 50_000), ("unsolicited", 50_000)])
-        .outcomes(&[("refused", 0), ("unsolicited", 50_000)])
+        .matches(&[("responses", 20_000), ("unsolicited", 20_000)])
+        .outcomes(&[("refused", 0), ("unsolicited", 20_000)])
         .heavy(),
     s04_connection_flood = case("a hundred thousand SYN", connections(100_000, SYN, &[]))
         .exit_one_of(&[0, 4])
@@ -149,6 +152,7 @@ cases![
         .sum("ledgers.matches", &["retransmitted", "query_copies"], 19_999)
         .heavy(),
     s06_one_id_2000 = case("two thousand questions under one id, then as many header-only refusals", one_id(2000))
+        .exit_one_of(&[0, 4])
         .matches(&[("queries", 2000), ("responses", 2000)])
         .at_least("totals.outcomes", "refused", 1)
         .heavy(),

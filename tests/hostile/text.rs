@@ -40,7 +40,8 @@ pub const COLUMNS: [&str; 33] = [
 /// What makes a spreadsheet take a cell for a formula.
 pub const FORMULA_STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
-/// The cells of RFC 4180 text, strictly: quotes only around whole cells, doubled inside, every record the same length.
+/// The cells of RFC 4180 text, strictly: quotes only around whole cells, doubled inside, every record the same length;
+/// records end in CR LF or LF.
 pub fn csv_records(text: &str) -> Result<Vec<Vec<String>>, String> {
     let mut records = Vec::new();
     let mut record = Vec::new();
@@ -133,8 +134,8 @@ pub fn labels_of(printed: &str) -> Option<Vec<Vec<u8>>> {
 
 #[test]
 fn csv_is_read_strictly() {
-    assert_eq!(csv_records("a,\"b\"\"\n\"\n"), Ok(vec![vec!["a".into(), "b\"\n".into()]]));
-    for broken in ["a\"b\n", "\"a\"b\n", "\"a\n", "a,b\nc\n", "a,"] {
+    assert_eq!(csv_records("a,\"b\"\"\n\"\r\n"), Ok(vec![vec!["a".into(), "b\"\n".into()]]));
+    for broken in ["a\"b\r\n", "\"a\"b\n", "\"a\r\n", "a,b\r\nc\r\n", "a,", "a\r"] {
         assert!(csv_records(broken).is_err(), "{broken:?}");
     }
 }

@@ -79,7 +79,8 @@ fn served(acl: &Acl, trial: &Trial<'_>) -> Option<Option<Spot>> {
     let (decision, steps) = acl.explain(&trial.question.ask(trial.prefix.addr(), trial.server));
     // A miss of allow-recursion alone is answered, but not with what was asked for.
     let recursion = |step: &&Step| step.says.starts_with("allow-recursion:");
-    let last = |steps: &[Step], wanted: &dyn Fn(&&Step) -> bool| steps.iter().rev().filter(wanted).find_map(|step| step.spot);
+    let last =
+        |steps: &[Step], wanted: &dyn Fn(&&Step) -> bool| steps.iter().rev().filter(wanted).find_map(|step| step.spot);
     if decision.word == Word::Allow {
         return last(&steps, &recursion).map(Some);
     }
@@ -134,12 +135,14 @@ impl Trial<'_> {
                 let before = changed[..span.start as usize].trim_end().len() < span.start as usize;
                 changed.insert_str(span.start as usize, &if before { format!("{text} ") } else { format!(" {text} ") });
                 let statement = files.show_line(span);
-                format!("in {place} ({statement}), {} add {text}", if self.before_something(&file.text, span.start) { "before what follows," } else { "at the end" })
+                format!(
+                    "in {place} ({statement}), {} add {text}",
+                    if self.before_something(&file.text, span.start) { "before what follows," } else { "at the end" }
+                )
             }
             Spot::LineAfter(span) => {
                 let line = files.whole_line(span);
-                let indent: String =
-                    files.text(line).chars().take_while(|c| c.is_whitespace()).collect();
+                let indent: String = files.text(line).chars().take_while(|c| c.is_whitespace()).collect();
                 changed.insert_str(line.end as usize, &format!("\n{indent}{text}"));
                 format!("after {place} add {text}")
             }
@@ -238,7 +241,8 @@ view \"external\" {
         let edits = advise("bind:named.conf", seed, "192.0.2.45/32").unwrap();
         assert_eq!(edits.len(), 3, "{edits:?}");
         assert!(edits[0].starts_with("in named.conf:6 ") && edits[0].ends_with("add 192.0.2.45;"), "{edits:?}");
-        let negated = "options { allow-query { !192.0.2.0/24; any; }; recursion no; };\nzone \"z\" { type primary; };\n";
+        let negated =
+            "options { allow-query { !192.0.2.0/24; any; }; recursion no; };\nzone \"z\" { type primary; };\n";
         let acl = Acl::from_text("bind:named.conf", negated, &[]).unwrap();
         let question = Question { qname: super::super::name::parse_name("z").unwrap(), ..Question::default() };
         let server = "10.20.30.40".parse().unwrap();

@@ -2,9 +2,9 @@
 //! they differ from each other or from an inventory.
 
 use super::{Acl, Decision, Entry, Request, Word, name};
+use crate::expect::Inventory;
 use crate::expect::inventory::{Expect, Expected, show_prefix};
 use crate::expect::ranges::bounds;
-use crate::expect::Inventory;
 use crate::transact::flights::Transport;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use std::collections::BTreeSet;
@@ -183,7 +183,12 @@ pub struct Difference<'a> {
 }
 
 /// Parts of inventory lines of which the configuration says something else, in the order of the lines.
-pub fn check<'a>(acl: &Acl, inventory: &'a Inventory, question: &Question, asked: Option<IpAddr>) -> Vec<Difference<'a>> {
+pub fn check<'a>(
+    acl: &Acl,
+    inventory: &'a Inventory,
+    question: &Question,
+    asked: Option<IpAddr>,
+) -> Vec<Difference<'a>> {
     let listed = inventory.rows().iter().flat_map(|row| std::iter::once(row.prefix).chain(row.outside.iter().copied()));
     let listed: Vec<IpNet> = listed.collect();
     let mut differences: Vec<Difference<'a>> = Vec::new();

@@ -63,7 +63,8 @@ impl<'a> Judge<'a> {
 
     /// What is asked in a transaction, as far as its messages tell.
     fn question(&self, transaction: &Transaction<'_>) -> Option<Question> {
-        let bytes = if transaction.query_bytes.len() > HEADER { transaction.query_bytes } else { transaction.response_bytes };
+        let bytes =
+            if transaction.query_bytes.len() > HEADER { transaction.query_bytes } else { transaction.response_bytes };
         let header = bytes.get(..HEADER)?;
         let (opcode, rd) = (header[2] >> 3 & 15, header[2] & 1 == 1);
         let (name, end) = if header[4..6] == [0, 0] { return None } else { read_name(bytes, HEADER).ok()? };
@@ -136,7 +137,8 @@ impl<'a> Judge<'a> {
 
 /// The class in the question.
 fn question_class(transaction: &Transaction<'_>) -> Option<u16> {
-    let bytes = if transaction.query_bytes.len() > HEADER { transaction.query_bytes } else { transaction.response_bytes };
+    let bytes =
+        if transaction.query_bytes.len() > HEADER { transaction.query_bytes } else { transaction.response_bytes };
     let end = skip_name(bytes, HEADER)?;
     let fixed = bytes.get(end..end + 4)?;
     Some(u16::from_be_bytes([fixed[2], fixed[3]]))
@@ -279,7 +281,11 @@ impl Verdicts<'_> {
         let mut words: Option<(Word, Option<String>)> = None;
         let (mut mixed_word, mut mixed_rule) = (false, false);
         for (_, tally) in self.of(source, server) {
-            let rule = tally.judged.acl.zip(tally.judged.decision.rule).map(|(acl, rule)| self.acls[acl].rule(rule).to_string());
+            let rule = tally
+                .judged
+                .acl
+                .zip(tally.judged.decision.rule)
+                .map(|(acl, rule)| self.acls[acl].rule(rule).to_string());
             match &words {
                 None => words = Some((tally.judged.decision.word, rule)),
                 Some((word, first)) => {

@@ -37,7 +37,12 @@ pub struct Dialect {
 
 /// Every dialect.
 pub const DIALECTS: &[Dialect] = &[
-    Dialect { name: "bind", about: "BIND 9 named.conf, or named-checkconf -p", looks_like: bind::looks_like, read: bind::read },
+    Dialect {
+        name: "bind",
+        about: "BIND 9 named.conf, or named-checkconf -p",
+        looks_like: bind::looks_like,
+        read: bind::read,
+    },
     Dialect { name: "unbound", about: "Unbound unbound.conf", looks_like: unbound::looks_like, read: unbound::read },
 ];
 
@@ -300,7 +305,10 @@ impl AclArgument {
                 argument.dialect = Some(dialect.name);
                 argument.version = version.map(parse_version).transpose()?;
                 rest = file;
-            } else if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !Path::new(text).exists() {
+            } else if !word.is_empty()
+                && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                && !Path::new(text).exists()
+            {
                 let known: Vec<&str> = DIALECTS.iter().map(|dialect| dialect.name).collect();
                 return Err(format!("\"{}\" is no dialect; one of {}", escape_text(word), known.join(", ")));
             }
@@ -363,11 +371,7 @@ impl Acl {
     }
 
     /// Reads every configuration given.
-    pub fn load_all(
-        arguments: &[AclArgument],
-        root: Option<&Path>,
-        servers: &[OwnServer],
-    ) -> Result<Vec<Acl>, Error> {
+    pub fn load_all(arguments: &[AclArgument], root: Option<&Path>, servers: &[OwnServer]) -> Result<Vec<Acl>, Error> {
         let mut acls = Vec::new();
         for argument in arguments {
             acls.push(Self::load(argument, root, servers)?);

@@ -31,7 +31,8 @@ pub fn parse_name(text: &str) -> Option<Vec<u8>> {
                     if !second.is_ascii_digit() || !third.is_ascii_digit() {
                         return None;
                     }
-                    let digits = [first, second, third].iter().fold(0u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+                    let digits =
+                        [first, second, third].iter().fold(0u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
                     u8::try_from(digits).ok()?
                 } else {
                     first
@@ -86,7 +87,9 @@ pub fn parse_type(text: &str) -> Option<u16> {
         return Some(number);
     }
     // Not every type of a question is one of a record.
-    if let Some((_, number)) = [("IXFR", 251), ("MAILB", 253), ("MAILA", 254), ("TKEY", 249)].iter().find(|(name, _)| *name == upper) {
+    if let Some((_, number)) =
+        [("IXFR", 251), ("MAILB", 253), ("MAILA", 254), ("TKEY", 249)].iter().find(|(name, _)| *name == upper)
+    {
         return Some(*number);
     }
     RecordType::from_str(&upper).ok().map(u16::from)

@@ -85,9 +85,28 @@ impl OwnAddresses {
 /// True for a prefix that holds addresses of the public internet (RFC 6890 and its registries).
 pub fn is_public(prefix: IpNet) -> bool {
     const SPECIAL: [&str; 22] = [
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-        "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3", "::/8",
-        "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "ff00::/8",
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",
+        "::/8",
+        "100::/64",
+        "2001::/23",
+        "2001:db8::/32",
+        "3fff::/20",
+        "5f00::/16",
+        "fc00::/7",
+        "fe80::/10",
+        "ff00::/8",
     ];
     !SPECIAL.iter().filter_map(|text| text.parse::<IpNet>().ok()).any(|special| special.contains(&prefix))
 }
@@ -122,8 +141,10 @@ mod tests {
     #[test]
     fn own_addresses_are_known_only_when_told() {
         let of = |text: &[(&str, Option<u8>)]| -> OwnAddresses {
-            let servers: Vec<OwnServer> =
-                text.iter().map(|(address, length)| OwnServer { address: address.parse().unwrap(), length: *length }).collect();
+            let servers: Vec<OwnServer> = text
+                .iter()
+                .map(|(address, length)| OwnServer { address: address.parse().unwrap(), length: *length })
+                .collect();
             OwnAddresses::of(&servers, &["10.9.9.9".parse().unwrap()])
         };
         let ip = |text: &str| -> IpAddr { text.parse().unwrap() };
@@ -141,8 +162,15 @@ mod tests {
     #[test]
     fn public_addresses_are_told_from_special_ones() {
         for (prefix, public) in [
-            ("10.21.0.0/16", false), ("192.0.2.45/32", false), ("8.8.8.8/32", true), ("0.0.0.0/0", true), ("::/0", true),
-            ("2001:db8::1/128", false), ("2a00::/16", true), ("100.64.0.0/10", false), ("172.0.0.0/8", true),
+            ("10.21.0.0/16", false),
+            ("192.0.2.45/32", false),
+            ("8.8.8.8/32", true),
+            ("0.0.0.0/0", true),
+            ("::/0", true),
+            ("2001:db8::1/128", false),
+            ("2a00::/16", true),
+            ("100.64.0.0/10", false),
+            ("172.0.0.0/8", true),
         ] {
             assert_eq!(is_public(prefix.parse().unwrap()), public, "{prefix}");
         }

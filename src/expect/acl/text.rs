@@ -1,7 +1,7 @@
 //! Configuration files to text with places: [`Files`] reads them (below `--root` when given), knows the line and column
 //! of every [`Span`], and turns one into an error that shows it.
 
-use crate::config::{ACL_FILES, ACL_FILE_BYTES, ACL_TOTAL_BYTES};
+use crate::config::{ACL_FILE_BYTES, ACL_FILES, ACL_TOTAL_BYTES};
 use crate::error::{Error, ErrorKind, escape_text};
 use ariadne::{CharSet, Config, IndexType, Label, Report, ReportKind, Source};
 use std::collections::BTreeMap;
@@ -72,7 +72,8 @@ impl Files {
     pub fn open(&mut self, path: &Path) -> Result<u32, Error> {
         let name = path.to_string_lossy().into_owned();
         let failed = |detail: String| Error::new(ErrorKind::Usage, "E-ACL", name.clone(), detail);
-        let text = self.read(path).map_err(|error| failed(format!("cannot be read: {error}; nothing was evaluated")))?;
+        let text =
+            self.read(path).map_err(|error| failed(format!("cannot be read: {error}; nothing was evaluated")))?;
         self.add(name.clone(), path.to_path_buf(), text).map_err(failed)
     }
 
@@ -167,7 +168,10 @@ impl Files {
 
     /// The text of a span.
     pub fn text(&self, span: Span) -> &str {
-        self.list.get(span.file as usize).and_then(|file| file.text.get(span.start as usize..span.end as usize)).unwrap_or("")
+        self.list
+            .get(span.file as usize)
+            .and_then(|file| file.text.get(span.start as usize..span.end as usize))
+            .unwrap_or("")
     }
 
     /// The file's name of a span.

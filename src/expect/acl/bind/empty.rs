@@ -5,10 +5,23 @@ use crate::expect::acl::name::parse_name;
 /// Their names in wire form.
 pub fn origins() -> Vec<Vec<u8>> {
     let mut names: Vec<String> = [
-        "10.in-addr.arpa", "168.192.in-addr.arpa", "0.in-addr.arpa", "127.in-addr.arpa", "254.169.in-addr.arpa",
-        "2.0.192.in-addr.arpa", "100.51.198.in-addr.arpa", "113.0.203.in-addr.arpa", "255.255.255.255.in-addr.arpa",
-        "d.f.ip6.arpa", "8.e.f.ip6.arpa", "9.e.f.ip6.arpa", "a.e.f.ip6.arpa", "b.e.f.ip6.arpa",
-        "8.b.d.0.1.0.0.2.ip6.arpa", "empty.as112.arpa", "home.arpa",
+        "10.in-addr.arpa",
+        "168.192.in-addr.arpa",
+        "0.in-addr.arpa",
+        "127.in-addr.arpa",
+        "254.169.in-addr.arpa",
+        "2.0.192.in-addr.arpa",
+        "100.51.198.in-addr.arpa",
+        "113.0.203.in-addr.arpa",
+        "255.255.255.255.in-addr.arpa",
+        "d.f.ip6.arpa",
+        "8.e.f.ip6.arpa",
+        "9.e.f.ip6.arpa",
+        "a.e.f.ip6.arpa",
+        "b.e.f.ip6.arpa",
+        "8.b.d.0.1.0.0.2.ip6.arpa",
+        "empty.as112.arpa",
+        "home.arpa",
     ]
     .iter()
     .map(|name| (*name).to_owned())

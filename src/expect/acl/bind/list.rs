@@ -202,7 +202,9 @@ impl Other {
 
     fn matches(&self, subject: Subject<'_>, own: &OwnAddresses) -> Result<bool, &'static str> {
         match &self.kind {
-            Kind::Localhost => own.is_own(subject.address).ok_or("localhost: the server's own addresses are not known (--server)"),
+            Kind::Localhost => {
+                own.is_own(subject.address).ok_or("localhost: the server's own addresses are not known (--server)")
+            }
             Kind::Localnets => {
                 own.is_near(subject.address).ok_or("localnets: the server's networks are not known (--server ADDR/LEN)")
             }
@@ -251,7 +253,8 @@ impl<'a> Named<'a> {
 
     /// Compiles every definition, also those nobody uses, so that a mistake in one is found.
     pub fn compile_all(&mut self, files: &Files, rules: &mut Rules) -> Result<(), Error> {
-        let mut all: Vec<(String, Span)> = self.definitions.iter().map(|(key, (span, _))| (key.clone(), *span)).collect();
+        let mut all: Vec<(String, Span)> =
+            self.definitions.iter().map(|(key, (span, _))| (key.clone(), *span)).collect();
         all.sort_by_key(|(_, span)| *span);
         for (key, span) in all {
             self.named(&key, span, files, rules, 0)?;
@@ -274,7 +277,14 @@ impl<'a> Named<'a> {
         Ok(Arc::new(self.compile(block, files, rules, 0)?))
     }
 
-    fn named(&mut self, key: &str, used: Span, files: &Files, rules: &mut Rules, depth: usize) -> Result<Arc<List>, Error> {
+    fn named(
+        &mut self,
+        key: &str,
+        used: Span,
+        files: &Files,
+        rules: &mut Rules,
+        depth: usize,
+    ) -> Result<Arc<List>, Error> {
         match self.compiled.get(key) {
             Some(Some(list)) => return Ok(Arc::clone(list)),
             Some(None) => return Err(files.error(used, "this acl leads back to itself")),
@@ -322,7 +332,9 @@ impl<'a> Named<'a> {
                 let inner = self.compile(block, files, rules, depth + 1)?;
                 into.nested(Arc::new(inner), negative, rule);
             }
-            [Item::Word(word), Item::Word(key) | Item::Quoted(key)] if files.text(*word).eq_ignore_ascii_case("key") => {
+            [Item::Word(word), Item::Word(key) | Item::Quoted(key)]
+                if files.text(*word).eq_ignore_ascii_case("key") =>
+            {
                 let Some(key) = name::parse_name(files.text(*key)) else {
                     return Err(files.error(*key, "this is no name of a key"));
                 };
@@ -363,8 +375,8 @@ impl<'a> Named<'a> {
             }
             [Item::Word(address), Item::Slash(_), Item::Word(length)] => {
                 let span = address.to(*length);
-                let prefix = read_prefix(files.text(*address), files.text(*length))
-                    .map_err(|what| files.error(span, what))?;
+                let prefix =
+                    read_prefix(files.text(*address), files.text(*length)).map_err(|what| files.error(span, what))?;
                 into.prefix(prefix, !negative, rule);
             }
             _ => return Err(files.error(statement.span, "this is no element of an address match list")),
@@ -527,7 +539,8 @@ mod tests {
             ("acl t { !{ !127.0.0.5; any; }; any; };".to_owned(), "-+-"),
         ] {
             let list = list(&text).unwrap();
-            let found: String = ["127.0.0.1", "127.0.0.5", "127.0.0.9"].iter().map(|ip| says(&list, ip, None)).collect();
+            let found: String =
+                ["127.0.0.1", "127.0.0.5", "127.0.0.9"].iter().map(|ip| says(&list, ip, None)).collect();
             assert_eq!(found, expected, "{text}");
         }
         // The merging quirk: a named list that was merged turns negative, a literal prefix does not.
@@ -570,7 +583,10 @@ mod tests {
             ("acl t { 10.0.0.256; };", "named.conf:1:9", "no address"),
         ] {
             let error = list(text).map(|_| ()).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("error[E-ACL]: {place}: ")) && error.contains(what), "{text:?}: {error}");
+            assert!(
+                error.starts_with(&format!("error[E-ACL]: {place}: ")) && error.contains(what),
+                "{text:?}: {error}"
+            );
         }
     }
 }

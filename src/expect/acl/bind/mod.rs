@@ -35,18 +35,26 @@ mod code {
 
 /// How much a text looks like named.conf.
 pub fn looks_like(text: &str) -> usize {
-    let starts = ["options", "acl", "view", "zone", "include", "key", "logging", "controls", "primaries", "masters", "server"];
+    let starts =
+        ["options", "acl", "view", "zone", "include", "key", "logging", "controls", "primaries", "masters", "server"];
     let code = text.lines().map(str::trim).filter(|line| !line.starts_with("//") && !line.starts_with('#'));
     code.take(20_000)
         .filter(|line| {
             let word = line.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
-            (starts.contains(&word) && (line.ends_with('{') || line.ends_with(';'))) || line.ends_with("};") || line.ends_with("; }")
+            (starts.contains(&word) && (line.ends_with('{') || line.ends_with(';')))
+                || line.ends_with("};")
+                || line.ends_with("; }")
         })
         .count()
 }
 
 /// Reads a configuration.
-pub fn read(files: &mut Files, first: u32, surroundings: &Surroundings<'_>, rules: &mut Rules) -> Result<Box<dyn Policy>, Error> {
+pub fn read(
+    files: &mut Files,
+    first: u32,
+    surroundings: &Surroundings<'_>,
+    rules: &mut Rules,
+) -> Result<Box<dyn Policy>, Error> {
     let parsed = syntax::parse(files, first)?;
     let model = model::build(&parsed, files, surroundings, rules)?;
     let places = rules.places.clone();
@@ -205,8 +213,12 @@ impl Bind {
                 lists.extend([&view.cache, &view.cache_on, &view.recursion_acl, &view.recursion_on]);
             }
             all.extend(lists.into_iter().map(|clause| (format!("{prefix}{}", clause.name), clause)));
-            let mut zones: Vec<(&Vec<u8>, &Zone)> =
-                view.zones.iter().filter(|(_, zone)| zone.kind != ZoneKind::Empty).map(|(name, zone)| (name, &**zone)).collect();
+            let mut zones: Vec<(&Vec<u8>, &Zone)> = view
+                .zones
+                .iter()
+                .filter(|(_, zone)| zone.kind != ZoneKind::Empty)
+                .map(|(name, zone)| (name, &**zone))
+                .collect();
             zones.sort_by_key(|(name, _)| *name);
             for (name, zone) in zones {
                 let own = [zone.query.as_ref(), zone.query_on.as_ref(), zone.transfer.as_ref(), Some(&zone.update)];
@@ -236,7 +248,8 @@ impl Bind {
         if clause.braces.is_none() && matches!(checked, Checked::Yes(_)) {
             return checked;
         }
-        let by_source = !clause.name.ends_with("-on") && clause.name != "match-destinations" && clause.name != "blackhole";
+        let by_source =
+            !clause.name.ends_with("-on") && clause.name != "match-destinations" && clause.name != "blackhole";
         let (rule, spot, what) = match &checked {
             Checked::Yes(rule) => (*rule, None, "matches"),
             Checked::No(rule) => {
@@ -345,12 +358,8 @@ impl Bind {
         if !request.rd || !view.recursion.on {
             return Ok(false);
         }
-        let lists = [
-            (&view.recursion_acl, subject),
-            (&view.cache, subject),
-            (&view.recursion_on, at),
-            (&view.cache_on, at),
-        ];
+        let lists =
+            [(&view.recursion_acl, subject), (&view.cache, subject), (&view.recursion_on, at), (&view.cache_on, at)];
         let mut unknown = None;
         for (index, (clause, subject)) in lists.into_iter().enumerate() {
             // The cache's lists have their steps when the cache is asked.
@@ -376,7 +385,9 @@ impl Bind {
     ) -> Decision {
         trace.step(Some(zone.rule), None, || "the name is in this zone".to_owned());
         match zone.kind {
-            ZoneKind::Mirror => return Decision::unknown("queries to a mirror zone are not evaluated", Some(zone.rule)),
+            ZoneKind::Mirror => {
+                return Decision::unknown("queries to a mirror zone are not evaluated", Some(zone.rule));
+            }
             ZoneKind::StaticStub => match recursive {
                 Ok(true) => {}
                 Ok(false) => return Decision::of(Word::Refuse, zone.rule),
@@ -432,7 +443,8 @@ impl Bind {
         };
         trace.step(Some(zone.rule), None, || "a transfer of this zone".to_owned());
         let Some(clause) = &zone.transfer else {
-            let reason = "allow-transfer is not given: its default is any up to 9.18, none from 9.20 (bind-VERSION:FILE)";
+            let reason =
+                "allow-transfer is not given: its default is any up to 9.18, none from 9.20 (bind-VERSION:FILE)";
             return Decision::unknown(reason, Some(zone.rule));
         };
         match self.pass(clause, subject, trace) {

@@ -192,7 +192,12 @@ pub struct BuiltIn {
 type Map<'a> = BTreeMap<String, Vec<&'a Statement>>;
 
 /// Builds the model.
-pub fn build(parsed: &Parsed, files: &Files, surroundings: &Surroundings<'_>, rules: &mut Rules) -> Result<Model, Error> {
+pub fn build(
+    parsed: &Parsed,
+    files: &Files,
+    surroundings: &Surroundings<'_>,
+    rules: &mut Rules,
+) -> Result<Model, Error> {
     let mut named = Named::of(files, &parsed.statements)?;
     named.compile_all(files, rules)?;
     let mut top = Map::new();
@@ -200,7 +205,8 @@ pub fn build(parsed: &Parsed, files: &Files, surroundings: &Surroundings<'_>, ru
         let name = head(files, statement, names::TOP, "outside every block")?;
         top.entry(name).or_default().push(statement);
     }
-    let mut builder = Builder { files, rules, named, version: surroundings.version, lists: HashMap::new(), servers: HashMap::new() };
+    let mut builder =
+        Builder { files, rules, named, version: surroundings.version, lists: HashMap::new(), servers: HashMap::new() };
     let options = match top.get("options").map(Vec::as_slice) {
         None => Map::new(),
         Some([only]) => builder.map(block_of(files, only)?, names::OPTIONS, "in options")?,
@@ -235,7 +241,10 @@ pub fn build(parsed: &Parsed, files: &Files, surroundings: &Surroundings<'_>, ru
         ));
     }
     if views.iter().any(|view| view.policy_zones.is_some()) {
-        notes.push("response-policy is in use: its zones are data and may leave requests unanswered that are allowed".to_owned());
+        notes.push(
+            "response-policy is in use: its zones are data and may leave requests unanswered that are allowed"
+                .to_owned(),
+        );
     }
     let own = OwnAddresses::of(surroundings.servers, &listens);
     Ok(Model { views, with_views, blackhole, own, match_mapped, listens, missing, built_in, notes })
@@ -264,9 +273,23 @@ fn block_of<'a>(files: &Files, statement: &'a Statement) -> Result<&'a Block, Er
 
 /// Statements that may be given several times.
 const REPEATED: [&str; 17] = [
-    "listen-on", "listen-on-v6", "disable-empty-zone", "dns64", "disable-algorithms", "disable-ds-digests",
-    "dnssec-must-be-secure", "zone", "server", "key", "dlz", "dyndb", "plugin", "trust-anchors", "managed-keys",
-    "trusted-keys", "check-names",
+    "listen-on",
+    "listen-on-v6",
+    "disable-empty-zone",
+    "dns64",
+    "disable-algorithms",
+    "disable-ds-digests",
+    "dnssec-must-be-secure",
+    "zone",
+    "server",
+    "key",
+    "dlz",
+    "dyndb",
+    "plugin",
+    "trust-anchors",
+    "managed-keys",
+    "trusted-keys",
+    "check-names",
 ];
 
 struct Builder<'a> {
@@ -443,9 +466,12 @@ impl<'a> Builder<'a> {
         for statement in written {
             let (called, class) = match statement.items.as_slice() {
                 [_, Item::Word(called) | Item::Quoted(called), Item::Block(_)] => (*called, None),
-                [_, Item::Word(called) | Item::Quoted(called), Item::Word(class) | Item::Quoted(class), Item::Block(_)] => {
-                    (*called, Some(*class))
-                }
+                [
+                    _,
+                    Item::Word(called) | Item::Quoted(called),
+                    Item::Word(class) | Item::Quoted(class),
+                    Item::Block(_),
+                ] => (*called, Some(*class)),
                 _ => return Err(self.files.error(statement.span, "view takes a name and a block in braces")),
             };
             let internet = self.is_internet(class)?;
@@ -510,8 +536,9 @@ impl<'a> Builder<'a> {
         let zones = if statement.is_some() { map.get("zone") } else { top.get("zone") };
         let mut keys: HashSet<Vec<u8>> = self.keys(top)?.into_iter().collect();
         keys.extend(self.keys(map)?);
-        let session_key = Self::find("session-keyfile", &maps)
-            .is_none_or(|statement| statement.items.get(1).is_none_or(|item| !self.files.text(item.span()).eq_ignore_ascii_case("none")));
+        let session_key = Self::find("session-keyfile", &maps).is_none_or(|statement| {
+            statement.items.get(1).is_none_or(|item| !self.files.text(item.span()).eq_ignore_ascii_case("none"))
+        });
         if session_key {
             keys.extend(name::parse_name("local-ddns"));
         }
@@ -521,7 +548,9 @@ impl<'a> Builder<'a> {
             rule,
             internet,
             match_clients: self.clause("match-clients", &[map])?.unwrap_or_else(|| self.any("match-clients")),
-            match_destinations: self.clause("match-destinations", &[map])?.unwrap_or_else(|| self.any("match-destinations")),
+            match_destinations: self
+                .clause("match-destinations", &[map])?
+                .unwrap_or_else(|| self.any("match-destinations")),
             match_recursive_only: None,
             recursion,
             query,
@@ -628,7 +657,8 @@ impl<'a> Builder<'a> {
         let Some(kind) = Self::find("type", &[&own]) else {
             return Err(self.files.error(called, "the zone has no type"));
         };
-        let kind_text = kind.items.get(1).map(|item| self.files.text(item.span()).to_ascii_lowercase()).unwrap_or_default();
+        let kind_text =
+            kind.items.get(1).map(|item| self.files.text(item.span()).to_ascii_lowercase()).unwrap_or_default();
         let kind = match kind_text.as_str() {
             "primary" | "master" => ZoneKind::Primary,
             "secondary" | "slave" => ZoneKind::Secondary,
@@ -734,7 +764,12 @@ impl<'a> Builder<'a> {
     }
 
     /// The empty zones the server makes by itself when it recurses.
-    fn empty_zones(&mut self, view: &mut View, maps: &[&Map<'a>; 2], forwarders: &[(Vec<u8>, bool)]) -> Result<(), Error> {
+    fn empty_zones(
+        &mut self,
+        view: &mut View,
+        maps: &[&Map<'a>; 2],
+        forwarders: &[(Vec<u8>, bool)],
+    ) -> Result<(), Error> {
         let enabled = self.switch("empty-zones-enable", maps, view.recursion.on)?;
         if !enabled.on || !view.internet {
             return Ok(());

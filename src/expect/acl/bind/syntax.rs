@@ -161,7 +161,9 @@ impl Lexer {
             }
             0 => return Err(files.error(span(start, start + 1), "a zero byte")),
             _ => {
-                let ends = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, b'{' | b'}' | b';' | b'"' | b'!' | b'/' | b'=');
+                let ends = |byte: u8| {
+                    byte.is_ascii_whitespace() || matches!(byte, b'{' | b'}' | b';' | b'"' | b'!' | b'/' | b'=')
+                };
                 while self.at < bytes.len() && !ends(bytes[self.at]) && bytes[self.at] != 0 {
                     self.at += 1;
                 }
@@ -320,7 +322,10 @@ mod tests {
             ("a b", "named.conf:1:4", "a semicolon is missing"),
         ] {
             let error = parsed(text).map(|_| ()).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("error[E-ACL]: {place}: ")) && error.contains(what), "{text:?}: {error}");
+            assert!(
+                error.starts_with(&format!("error[E-ACL]: {place}: ")) && error.contains(what),
+                "{text:?}: {error}"
+            );
         }
         assert!(parsed(&"a {".repeat(100_000)).map(|_| ()).unwrap_err().to_string().contains("inside each other"));
     }
@@ -334,7 +339,10 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let main = write("etc/bind/named.conf", "include \"/etc/bind/more\"; options { directory \"/var/x\"; include \"rel\"; };\ninclude \"gone\";");
+        let main = write(
+            "etc/bind/named.conf",
+            "include \"/etc/bind/more\"; options { directory \"/var/x\"; include \"rel\"; };\ninclude \"gone\";",
+        );
         write("etc/bind/more", "acl a { any; };");
         write("var/x/rel", "recursion no;");
         let mut files = Files::new(Some(folder.path()));

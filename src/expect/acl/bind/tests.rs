@@ -229,7 +229,10 @@ fn mistakes_are_located() {
     ] {
         let error = Acl::from_text("bind:named.conf", text, &[]).map(|_| ()).unwrap_err();
         let line = error.to_string();
-        assert!(line.starts_with(&format!("error[E-ACL]: named.conf:{place}: ")) && line.contains(what), "{text}: {line}");
+        assert!(
+            line.starts_with(&format!("error[E-ACL]: named.conf:{place}: ")) && line.contains(what),
+            "{text}: {line}"
+        );
         assert!(error.shown.is_some());
     }
 }

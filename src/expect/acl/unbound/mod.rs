@@ -35,7 +35,12 @@ pub fn looks_like(text: &str) -> usize {
 }
 
 /// Reads a configuration.
-pub fn read(files: &mut Files, first: u32, surroundings: &Surroundings<'_>, rules: &mut Rules) -> Result<Box<dyn Policy>, Error> {
+pub fn read(
+    files: &mut Files,
+    first: u32,
+    surroundings: &Surroundings<'_>,
+    rules: &mut Rules,
+) -> Result<Box<dyn Policy>, Error> {
     let parsed = syntax::parse(files, first)?;
     let model = model::build(&parsed, files, surroundings, rules)?;
     let places = rules.places.clone();
@@ -219,7 +224,12 @@ impl Unbound {
                 _ => None,
             };
             trace.step(Some(access.rule), spot, || {
-                format!("{} is the most specific prefix around {}: {}", show_prefix(*prefix), request.source, access.action.name())
+                format!(
+                    "{} is the most specific prefix around {}: {}",
+                    show_prefix(*prefix),
+                    request.source,
+                    access.action.name()
+                )
             });
             return Ok(access);
         }
@@ -255,7 +265,9 @@ impl Unbound {
             Action::AllowSetRd | Action::AllowSnoop => Decision::of(Word::Allow, rule),
             _ if request.rd => Decision::of(Word::Allow, rule),
             action => {
-                trace.step(Some(rule), None, || format!("{} does not admit queries without RD for names that are not local", action.name()));
+                trace.step(Some(rule), None, || {
+                    format!("{} does not admit queries without RD for names that are not local", action.name())
+                });
                 Decision::of(Word::Refuse, rule)
             }
         }

@@ -156,7 +156,8 @@ impl Model {
     /// The access rule of the interface a request came to; an error names the statement that cannot be resolved.
     pub fn interface(&self, destination: IpAddr) -> Result<&Access, RuleId> {
         let listed = |address: IpAddr| self.listens.contains(&address);
-        let address = if listed(destination) || !listed(wildcard(destination)) { destination } else { wildcard(destination) };
+        let address =
+            if listed(destination) || !listed(wildcard(destination)) { destination } else { wildcard(destination) };
         if let Some(interface) = self.interfaces.iter().find(|interface| interface.address == Some(address)) {
             return Ok(&interface.access);
         }
@@ -206,7 +207,8 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
         entries.entry(prefix).or_insert_with(|| Access::new(Action::Allow, loopback));
     }
     let entries: Vec<(IpNet, Access)> = entries.into_iter().collect();
-    let numbered: Vec<(IpNet, u32)> = entries.iter().enumerate().map(|(at, (prefix, _))| (*prefix, at as u32)).collect();
+    let numbered: Vec<(IpNet, u32)> =
+        entries.iter().enumerate().map(|(at, (prefix, _))| (*prefix, at as u32)).collect();
     let (listens, interfaces) = builder.interfaces(&server)?;
     let mut written_names = Vec::new();
     let zones = builder.zones(&server, true, &mut written_names)?;
@@ -227,7 +229,8 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
             files.line(*span)
         ));
     }
-    let last = |name: &str| server.iter().rev().find(|statement| statement.name == name).map(|statement| statement.span);
+    let last =
+        |name: &str| server.iter().rev().find(|statement| statement.name == name).map(|statement| statement.span);
     Ok(Model {
         ranges: Ranges::new(&numbered),
         entries,
@@ -430,7 +433,12 @@ impl Builder<'_> {
     }
 
     /// Local zones and data of the server or of a view.
-    fn zones(&mut self, statements: &[&Statement], with_built_in: bool, written: &mut Vec<Vec<u8>>) -> Result<Zones, Error> {
+    fn zones(
+        &mut self,
+        statements: &[&Statement],
+        with_built_in: bool,
+        written: &mut Vec<Vec<u8>>,
+    ) -> Result<Zones, Error> {
         let mut zones = Zones::default();
         let mut taken_away: Vec<Vec<u8>> = Vec::new();
         for statement in statements.iter().filter(|statement| statement.name == "local-zone") {

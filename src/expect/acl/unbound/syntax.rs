@@ -162,7 +162,9 @@ impl Reader<'_> {
             loop {
                 match bytes.get(cursor.at) {
                     None | Some(b'\n') => {
-                        return Err(self.files.error(cursor.span(start, start + 1), "this quoted value does not end on its line"));
+                        return Err(self
+                            .files
+                            .error(cursor.span(start, start + 1), "this quoted value does not end on its line"));
                     }
                     Some(byte) if *byte == quote => break,
                     Some(_) => cursor.at += 1,
@@ -284,8 +286,11 @@ mod tests {
         let text = "server: # one\n interface:10.0.0.1\n access-control: 10.0.0.0/8#x\n\tallow\n local-data: 'a. A 10.0.0.1' # x\nview:\n name: \"v\"\n";
         let (files, parsed) = parsed(text).unwrap();
         assert_eq!(parsed.clauses, ["server", "view"]);
-        let shown: Vec<Vec<&str>> =
-            parsed.statements.iter().map(|statement| statement.values.iter().map(|value| files.text(*value)).collect()).collect();
+        let shown: Vec<Vec<&str>> = parsed
+            .statements
+            .iter()
+            .map(|statement| statement.values.iter().map(|value| files.text(*value)).collect())
+            .collect();
         assert_eq!(shown, [vec!["10.0.0.1"], vec!["10.0.0.0/8#x", "allow"], vec!["a. A 10.0.0.1"], vec!["v"]]);
         assert_eq!((files.line(parsed.statements[1].span), parsed.statements[3].clause), (3, 1));
     }
@@ -303,7 +308,10 @@ mod tests {
             ("server:\n }", "unbound.conf:2:2", "followed by a colon"),
         ] {
             let error = parsed(text).map(|_| ()).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("error[E-ACL]: {place}: ")) && error.contains(what), "{text:?}: {error}");
+            assert!(
+                error.starts_with(&format!("error[E-ACL]: {place}: ")) && error.contains(what),
+                "{text:?}: {error}"
+            );
         }
     }
 
@@ -316,7 +324,10 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let main = write("etc/unbound.conf", "include-toplevel: \"/etc/conf.d/*.conf\"\nserver:\n include: \"/etc/more\"\n verbosity: 2\n include: /etc/none*.conf\n");
+        let main = write(
+            "etc/unbound.conf",
+            "include-toplevel: \"/etc/conf.d/*.conf\"\nserver:\n include: \"/etc/more\"\n verbosity: 2\n include: /etc/none*.conf\n",
+        );
         write("etc/conf.d/b.conf", "server:\n access-control: 10.0.0.0/8 refuse\n");
         write("etc/conf.d/a.conf", "server:\n access-control: 10.0.0.0/8 allow\n");
         write("etc/conf.d/.c.conf", "broken");
@@ -328,6 +339,8 @@ mod tests {
             parsed.statements.iter().map(|statement| files.text(*statement.values.last().unwrap())).collect();
         assert_eq!(shown, ["allow", "refuse", "allow", "2"]);
         assert!(parsed.missing.is_empty());
-        assert!(fits(b"*.conf", b"a.conf") && !fits(b"*.conf", b"a.conf~") && fits(b"a?c*", b"abcd") && !fits(b"a", b"ab"));
+        assert!(
+            fits(b"*.conf", b"a.conf") && !fits(b"*.conf", b"a.conf~") && fits(b"a?c*", b"abcd") && !fits(b"a", b"ab")
+        );
     }
 }

@@ -102,7 +102,10 @@ fn actions_look_at_recursion_and_local_data() {
             ("10.1.1.1 chaos version.bind", "allow 3"),
         ],
     );
-    assert_eq!(says("server:\n access-control: 0.0.0.0/0 allow\n hide-version: yes", "10.1.1.1 chaos version.bind"), "refuse 3");
+    assert_eq!(
+        says("server:\n access-control: 0.0.0.0/0 allow\n hide-version: yes", "10.1.1.1 chaos version.bind"),
+        "refuse 3"
+    );
 }
 
 #[test]
@@ -208,7 +211,10 @@ fn mistakes_are_located() {
     ] {
         let error = Acl::from_text("unbound:unbound.conf", text, &[]).map(|_| ()).unwrap_err();
         let line = error.to_string();
-        assert!(line.starts_with(&format!("error[E-ACL]: unbound.conf:{place}: ")) && line.contains(what), "{text}: {line}");
+        assert!(
+            line.starts_with(&format!("error[E-ACL]: unbound.conf:{place}: ")) && line.contains(what),
+            "{text}: {line}"
+        );
         assert!(error.shown.is_some());
     }
 }

@@ -204,7 +204,14 @@ impl Zone {
         }
     }
 
-    fn answer(&self, origin_data: Option<&Vec<u16>>, qname: &[u8], qtype: u16, client: &Client<'_>, in_view: bool) -> Local {
+    fn answer(
+        &self,
+        origin_data: Option<&Vec<u16>>,
+        qname: &[u8],
+        qtype: u16,
+        client: &Client<'_>,
+        in_view: bool,
+    ) -> Local {
         let (kind, rule, tag) = if in_view { (self.kind, self.rule, None) } else { self.kind_for(client) };
         let always = matches!(
             kind,

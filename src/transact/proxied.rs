@@ -1,0 +1,182 @@
+//! Queries behind a proxy's header ([`Proxied`]): who is claimed to ask through whom, and whether the servers understood.
+//!
+//! A server that does not expect the header takes it for the message and answers with its first two bytes as identifier.
+//! Such a response belongs to the oldest query on the same ports that waits behind a header.
+
+use super::flights::Flow;
+use crate::decode::Ends;
+use crate::decode::proxy::Header;
+use crate::sources::FrameRef;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+/// Pairs of server and proxy followed; further ones are only matched.
+const MAX_PAIRS: usize = 4096;
+/// Clients listed for one pair, each address once.
+const MAX_CLIENTS: usize = 16;
+/// Ports with queries behind headers, and such queries waiting on one of them.
+const MAX_FLOWS: usize = 4096;
+const MAX_WAITING: usize = 256;
+
+/// What a proxy asked one server with headers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxiedPair {
+    /// Transactions.
+    pub asked: u64,
+    /// Of these, answered as what stands behind the header.
+    pub understood: u64,
+    /// Answered as if the header were the message.
+    pub mistaken: u64,
+    /// Not answered at all.
+    pub unanswered: u64,
+    /// The clients named, each address with the first port seen, in the order they came; bounded.
+    pub clients: Vec<SocketAddr>,
+    /// Client addresses beyond those were named.
+    pub more_clients: bool,
+    /// Responses to the header, or where there are none unanswered queries; bounded.
+    pub frames: Vec<FrameRef>,
+}
+
+/// How a query behind a header ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxiedEnd {
+    /// With a response to the message.
+    Understood,
+    /// With a response to the header.
+    Mistaken,
+    /// Without a response.
+    Unanswered,
+}
+
+/// Server and proxy.
+pub type ProxiedKey = (IpAddr, IpAddr);
+
+/// Every query behind a header.
+#[derive(Debug, Default)]
+pub struct Proxied {
+    pairs: BTreeMap<ProxiedKey, ProxiedPair>,
+    waiting: HashMap<Flow, VecDeque<u64>>,
+}
+
+/// A flow without its identifier.
+fn without_id(flow: Flow) -> Flow {
+    Flow { id: 0, ..flow }
+}
+
+impl Proxied {
+    /// No header was seen so far.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.pairs.is_empty()
+    }
+
+    /// What each proxy asked each server.
+    pub fn pairs(&self) -> &BTreeMap<ProxiedKey, ProxiedPair> {
+        &self.pairs
+    }
+
+    /// A query behind a header opened the transaction of `token`.
+    pub fn asked(&mut self, ends: Ends, flow: Flow, header: &Header, token: u64) {
+        let key = (ends.destination(), ends.source());
+        if self.pairs.len() < MAX_PAIRS || self.pairs.contains_key(&key) {
+            let pair = self.pairs.entry(key).or_default();
+            pair.asked += 1;
+            if let Some(client) = header.client
+                && !pair.clients.iter().any(|known| known.ip() == client.ip())
+            {
+                if pair.clients.len() < MAX_CLIENTS {
+                    pair.clients.push(client);
+                } else {
+                    pair.more_clients = true;
+                }
+            }
+        }
+        let flow = without_id(flow);
+        if self.waiting.len() >= MAX_FLOWS && !self.waiting.contains_key(&flow) {
+            // What waited there is long decided, or will be unanswered.
+            self.waiting.clear();
+        }
+        let waiting = self.waiting.entry(flow).or_default();
+        if waiting.len() >= MAX_WAITING {
+            waiting.pop_front();
+        }
+        waiting.push_back(token);
+    }
+
+    /// The oldest query that waits behind a header on the ports of `flow`; `find` gives the slot of a token that is still
+    /// open.
+    pub fn oldest(&mut self, flow: Flow, find: impl Fn(u64) -> Option<u32>) -> Option<u32> {
+        let waiting = self.waiting.get_mut(&without_id(flow))?;
+        while let Some(token) = waiting.pop_front() {
+            if let Some(slot) = find(token) {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// A query behind a header ended; `frame` shows how.
+    pub fn ended(&mut self, ends: Ends, how: ProxiedEnd, frame: FrameRef, most_frames: usize) {
+        let Some(pair) = self.pairs.get_mut(&(ends.destination(), ends.source())) else { return };
+        match how {
+            ProxiedEnd::Understood => return pair.understood += 1,
+            ProxiedEnd::Mistaken => {
+                if pair.mistaken == 0 {
+                    pair.frames.clear();
+                }
+                pair.mistaken += 1;
+            }
+            ProxiedEnd::Unanswered => {
+                pair.unanswered += 1;
+                if pair.mistaken > 0 {
+                    return;
+                }
+            }
+        }
+        if pair.frames.len() < most_frames {
+            pair.frames.push(frame);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transact::flights::Transport;
+
+    fn flow(port: u16, id: u16) -> Flow {
+        Flow { pair: 0, client_port: port, server_port: 53, id, transport: Transport::Udp }
+    }
+
+    fn from(port: u16) -> Header {
+        Header { len: 28, client: Some(SocketAddr::new([192, 0, 2, 7].into(), port)) }
+    }
+
+    #[test]
+    fn responses_to_the_header_go_to_the_oldest_waiting_query() {
+        let mut proxied = Proxied::default();
+        let ends = Ends::v4([10, 0, 0, 5], [10, 0, 0, 53]);
+        for (id, token) in [(1, 10), (2, 20), (3, 30)] {
+            proxied.asked(ends, flow(4000, id), &from(id), token);
+        }
+        let open = |token: u64| (token != 10).then_some(token as u32);
+        assert_eq!(proxied.oldest(flow(4001, 0x0d0a), open), None);
+        assert_eq!(proxied.oldest(flow(4000, 0x0d0a), open), Some(20));
+        assert_eq!(proxied.oldest(flow(4000, 0x0d0a), open), Some(30));
+        assert_eq!(proxied.oldest(flow(4000, 0x0d0a), open), None);
+        let pair = &proxied.pairs()[&(ends.destination(), ends.source())];
+        assert_eq!((pair.asked, pair.clients.len()), (3, 1), "one address, whatever its ports");
+    }
+
+    #[test]
+    fn floods_are_bounded() {
+        let mut proxied = Proxied::default();
+        for number in 0..10_000u32 {
+            let ends = Ends::v4(number.to_be_bytes(), [10, 0, 0, 53]);
+            proxied.asked(ends, flow(number as u16, 1), &from(1), 1);
+            proxied.asked(Ends::v4([10, 0, 0, 5], [10, 0, 0, 53]), flow(9, 1), &from(1), 1);
+        }
+        assert!(proxied.pairs.len() <= MAX_PAIRS && proxied.waiting.len() <= MAX_FLOWS);
+        assert!(proxied.waiting.values().all(|waiting| waiting.len() <= MAX_WAITING));
+    }
+}

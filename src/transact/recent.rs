@@ -1,0 +1,223 @@
+//! Transactions just closed ([`Recent`]): what is needed to tell copies, duplicates and late responses from unsolicited
+//! ones, in a ring of fixed size that is written in order.
+
+use super::flights::Sighting;
+use crate::capture::Timestamp;
+use crate::config::COPY_WINDOW;
+use crate::decode::message::Question;
+use hashbrown::HashTable;
+
+/// What is compared to recognise a packet seen again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Print {
+    /// Time of the frame.
+    pub time: Timestamp,
+    /// The point of the capture, folded to 32 bits.
+    point: u32,
+    /// Keyed hash of the payload.
+    pub payload_hash: u32,
+    /// IPv4 identification, 0 otherwise.
+    pub ip_id: u16,
+}
+
+impl From<&Sighting> for Print {
+    fn from(seen: &Sighting) -> Self {
+        Self { time: seen.time, point: seen.point.folded(), payload_hash: seen.payload_hash, ip_id: seen.ip_id }
+    }
+}
+
+impl Print {
+    /// True when `later` is the same packet seen again: equal payload within 10 ms, at another point or with an equal,
+    /// non-zero IPv4 identification. (The flow is equal already.)
+    #[inline]
+    pub fn is_copied_by(&self, later: &Sighting) -> bool {
+        self.payload_hash == later.payload_hash
+            && later.time.0.saturating_sub(self.time.0).abs() <= COPY_WINDOW
+            && (self.point != later.point.folded() || (self.ip_id != 0 && self.ip_id == later.ip_id))
+    }
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With its response.
+    Answered,
+    /// Without one in time.
+    TimedOut,
+    /// It is a response whose query was not captured.
+    Orphan,
+}
+
+/// A question by the half of its hash, which is enough beside an equal flow and id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortQuestion(u32);
+
+impl From<Question> for ShortQuestion {
+    #[inline]
+    fn from(question: Question) -> Self {
+        Self(if question.is_known() { question.low_half() | 1 } else { 0 })
+    }
+}
+
+impl ShortQuestion {
+    /// True when a query and a response with these questions can belong together.
+    #[inline]
+    pub fn fits(self, other: ShortQuestion) -> bool {
+        self == other || self.0 == 0 || other.0 == 0
+    }
+}
+
+/// A closed transaction; one cache line.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
+pub struct Closed {
+    /// Keyed hash of addresses, ports, transport and id: equal when the flow and id are.
+    pub hash: u64,
+    /// Time of the first query.
+    pub asked: Timestamp,
+    pub(super) query_time: Timestamp,
+    pub(super) response_time: Timestamp,
+    /// The question.
+    pub question: ShortQuestion,
+    pub(super) query_point: u32,
+    pub(super) query_payload: u32,
+    pub(super) response_point: u32,
+    pub(super) response_payload: u32,
+    pub(super) query_ip_id: u16,
+    pub(super) response_ip_id: u16,
+    /// Operation code.
+    pub opcode: u8,
+    /// How it ended.
+    pub ended: Ended,
+    /// A zone transfer over TCP: further responses belong to it.
+    pub transfer: bool,
+}
+
+impl Closed {
+    /// A transaction asked at `asked`, whose query was last seen as `query` and whose response (if it has one) as
+    /// `response`.
+    #[inline]
+    pub fn new(hash: u64, asked: Timestamp, query: Print, response: Print, ended: Ended) -> Self {
+        Self {
+            hash,
+            asked,
+            query_time: query.time,
+            response_time: response.time,
+            question: ShortQuestion(0),
+            query_point: query.point,
+            query_payload: query.payload_hash,
+            response_point: response.point,
+            response_payload: response.payload_hash,
+            query_ip_id: query.ip_id,
+            response_ip_id: response.ip_id,
+            opcode: 0,
+            ended,
+            transfer: false,
+        }
+    }
+
+    /// The query as last seen.
+    #[inline]
+    pub fn query(&self) -> Print {
+        Print {
+            time: self.query_time,
+            point: self.query_point,
+            payload_hash: self.query_payload,
+            ip_id: self.query_ip_id,
+        }
+    }
+
+    /// The response as last seen; of no meaning without one.
+    #[inline]
+    pub fn response(&self) -> Print {
+        Print {
+            time: self.response_time,
+            point: self.response_point,
+            payload_hash: self.response_payload,
+            ip_id: self.response_ip_id,
+        }
+    }
+
+    /// Notes the response seen again.
+    pub fn set_response(&mut self, seen: Print) {
+        self.response_time = seen.time;
+        self.response_point = seen.point;
+        self.response_payload = seen.payload_hash;
+        self.response_ip_id = seen.ip_id;
+    }
+}
+
+/// The last transactions of a kind.
+#[derive(Debug)]
+pub struct Recent {
+    ring: Vec<Closed>,
+    /// Place of the oldest once the ring is full.
+    oldest: usize,
+    capacity: usize,
+    table: HashTable<u32>,
+}
+
+impl Recent {
+    /// An empty ring for so many transactions.
+    pub fn new(capacity: usize) -> Self {
+        Self { ring: Vec::new(), oldest: 0, capacity: capacity.max(1), table: HashTable::new() }
+    }
+
+    /// Adds a transaction; returns the time of the query of the one that had to go.
+    #[inline]
+    pub fn push(&mut self, closed: Closed) -> Option<Timestamp> {
+        let hash = closed.hash;
+        let (place, gone) = if self.ring.len() < self.capacity {
+            self.ring.push(closed);
+            (self.ring.len() - 1, None)
+        } else {
+            let place = self.oldest;
+            self.oldest = (place + 1) % self.capacity;
+            let gone = std::mem::replace(&mut self.ring[place], closed);
+            if let Ok(entry) = self.table.find_entry(gone.hash, |other| *other as usize == place) {
+                entry.remove();
+            }
+            (place, Some(gone.asked))
+        };
+        self.table.insert_unique(hash, place as u32, |place| self.ring[*place as usize].hash);
+        gone
+    }
+
+    /// Transactions with a flow and id, in no particular order; at most `most` of them.
+    #[inline]
+    pub fn find(&mut self, hash: u64, most: usize, mut on_closed: impl FnMut(&mut Closed)) {
+        for place in self.table.iter_hash(hash).take(most) {
+            let closed = &mut self.ring[*place as usize];
+            if closed.hash == hash {
+                on_closed(closed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_transaction_is_one_cache_line() {
+        assert_eq!(size_of::<Closed>(), 64);
+    }
+
+    #[test]
+    fn the_ring_forgets_the_oldest_and_finds_the_rest() {
+        let print = Print { time: Timestamp(0), point: 0, payload_hash: 0, ip_id: 0 };
+        let closed = |n: u64| Closed::new(n * 0x1234_5678_9abc, Timestamp(n as i64), print, print, Ended::Answered);
+        let mut recent = Recent::new(8);
+        for n in 0..20 {
+            let gone = recent.push(closed(n));
+            assert_eq!(gone, (n >= 8).then(|| Timestamp(n as i64 - 8)));
+        }
+        let mut found = Vec::new();
+        for n in 0..20 {
+            recent.find(closed(n).hash, 4, |closed| found.push(closed.asked.0));
+        }
+        assert_eq!(found, (12..20).collect::<Vec<_>>());
+        assert_eq!(recent.table.len(), 8);
+    }
+}
