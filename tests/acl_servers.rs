@@ -20,7 +20,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 /// The server's addresses in every configuration that is made.
-pub fn servers() -> Vec<OwnServer> {
+fn servers() -> Vec<OwnServer> {
     [("10.53.0.1", 24), ("10.53.0.2", 24), ("2001:db8:53::1", 64)]
         .iter()
         .map(|(address, length)| OwnServer { address: address.parse().expect("an address"), length: Some(*length) })

@@ -8,6 +8,7 @@ use crate::expect::Expect;
 use crate::expect::acl::{Word, compare};
 use crate::expect::inventory::{Row, show_prefix};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// The name of the diagnosis.
@@ -57,7 +58,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
                 let advice = "Correct the file or the inventory; and find out as which address these clients arrive.";
                 (Severity::Warning, advice.to_owned())
             } else {
-                says += &format!("; the wire agrees: {} turned away {count} times by {server}.", who(&sources));
+                let _ = write!(says, "; the wire agrees: {} turned away {count} times by {server}.", who(&sources));
                 (Severity::Critical, admitting(scene, acl, server, &sources, &question))
             };
             findings.push(Finding {

@@ -12,6 +12,7 @@ use crate::expect::inventory::{Expect, show_prefix};
 use ipnet::IpNet;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// Sources named one by one in advice.
@@ -68,10 +69,13 @@ pub fn describe(acl: &Acl, rule: Option<RuleId>) -> String {
     }
 }
 
+/// A server, the number of its file, and the rule.
+type GroupKey = (IpAddr, usize, Option<RuleId>);
+
 /// Groups the tallies that `wanted` picks by server and deciding rule.
 pub fn groups<'a>(scene: &Scene<'a>, wanted: impl Fn(IpAddr, &Tally) -> bool) -> Vec<Group<'a>> {
     let Some(verdicts) = scene.verdicts else { return Vec::new() };
-    let mut groups: BTreeMap<(IpAddr, usize, Option<RuleId>), Vec<(IpAddr, &'a Tally)>> = BTreeMap::new();
+    let mut groups: BTreeMap<GroupKey, Vec<(IpAddr, &'a Tally)>> = BTreeMap::new();
     for ((source, server), tallies) in &verdicts.pairs {
         for tally in tallies.iter().filter(|tally| wanted(*source, tally)) {
             let Some(acl) = tally.judged.acl else { continue };
@@ -228,7 +232,7 @@ pub fn beside_refusal(
     let mut says =
         format!("The file says {} for {first}: {}{reason}", decision.word.name(), describe(acl, decision.rule));
     if agreeing + differing > 0 {
-        says += &format!("; the wire agrees {agreeing} of {}", agreeing + differing);
+        let _ = write!(says, "; the wire agrees {agreeing} of {}", agreeing + differing);
     }
     says.push('.');
     let question = tally.question.clone().unwrap_or_else(|| usual_question(verdicts, server));
@@ -239,19 +243,22 @@ pub fn beside_refusal(
         let place = describe(acl, own.rule);
         match own.word {
             Word::Allow => {
-                says += &format!(
+                let _ = write!(
+                    says,
                     " It allows clients of {shown} under their own addresses ({place}): only the changed address is to blame."
                 );
-                advice += &format!(
+                let _ = write!(
+                    advice,
                     "Clients of {shown} are allowed as themselves: do not translate them on the way here, or admit the address. "
                 );
             }
             Word::Refuse | Word::Drop | Word::NotAuth => {
-                says += &format!(
+                let _ = write!(
+                    says,
                     " It says {} for clients of {shown} under their own addresses as well ({place}): restoring their source alone changes nothing.",
                     own.word.name()
                 );
-                advice += &format!("Allowing {shown} changes nothing for any source seen here. ");
+                let _ = write!(advice, "Allowing {shown} changes nothing for any source seen here. ");
             }
             Word::Unknown => {}
         }
@@ -259,7 +266,7 @@ pub fn beside_refusal(
     if matches!(decision.word, Word::Refuse | Word::Drop) {
         let to_admit = admitting(scene, acl, server, sources, &question);
         if !to_admit.is_empty() {
-            advice += &format!("If it is yours: {to_admit}");
+            let _ = write!(advice, "If it is yours: {to_admit}");
         }
     }
     Some((says, advice.trim().to_owned()))

@@ -7,7 +7,7 @@ use dnsrefused::expect::acl::{Acl, Word};
 /// A configuration with one to three bytes, words or lines changed, left out, doubled or moved.
 fn damage(text: &str, random: &mut Random) -> String {
     let mut text = text.to_owned();
-    for _ in 0..1 + random.below(3) {
+    for _ in 0..=random.below(3) {
         let lines: Vec<&str> = text.lines().collect();
         let at = |random: &mut Random| {
             let mut at = random.below(text.len().max(1));

@@ -195,7 +195,7 @@ pub const SECRET: &str = "dGhpcyBpcyBvbmx5IGEgdGVzdCBvZiBhY2xzIQ==";
 /// Elements of a list; `named` are the lists that may be used by name.
 fn elements(random: &mut Random, named: &[String], depth: usize, keys: bool) -> String {
     let mut text = String::new();
-    for _ in 0..1 + random.below(4) {
+    for _ in 0..=random.below(4) {
         let not = if random.chance(25) { "!" } else { "" };
         let element = match random.below(20) {
             0..=9 => random.one(&PREFIXES).to_owned(),
@@ -331,21 +331,20 @@ fn bind(random: &mut Random) -> String {
 
 fn bind_question(random: &mut Random) -> Question {
     let mut question = from_somewhere(random);
-    question.qname = random
-        .one(&[
-            "www.p.test",
-            "p.test",
-            "sub.p.test",
-            "x.sub.p.test",
-            "s.test",
-            "www.s.test",
-            "elsewhere.example",
-            "9.9.9.10.in-addr.arpa",
-            "x.stub.test",
-            "elsewhere.example",
-            "www.p.test",
-        ])
-        .to_owned();
+    let qname = random.one(&[
+        "www.p.test",
+        "p.test",
+        "sub.p.test",
+        "x.sub.p.test",
+        "s.test",
+        "www.s.test",
+        "elsewhere.example",
+        "9.9.9.10.in-addr.arpa",
+        "x.stub.test",
+        "elsewhere.example",
+        "www.p.test",
+    ]);
+    qname.clone_into(&mut question.qname);
     match random.below(12) {
         0..=6 => {}
         7 => question.qtype = [43, 255, 16][random.below(3)],
@@ -504,28 +503,27 @@ fn unbound(random: &mut Random) -> String {
 
 fn unbound_question(random: &mut Random) -> Question {
     let mut question = from_somewhere(random);
-    question.qname = random
-        .one(&[
-            "z.example",
-            "www.z.example",
-            "q.z.example",
-            "b.c.a.z.example",
-            "c.a.z.example",
-            "a.z.example",
-            "q.a.z.example",
-            "www.y.example",
-            "y.example",
-            "elsewhere.example",
-            "q.elsewhere.net",
-            "elsewhere.net",
-            "localhost",
-            "x.test",
-            "9.9.9.10.in-addr.arpa",
-            "8.8.8.10.in-addr.arpa",
-            "1.0.0.127.in-addr.arpa",
-            "lone.test-data.example.net",
-        ])
-        .to_owned();
+    let qname = random.one(&[
+        "z.example",
+        "www.z.example",
+        "q.z.example",
+        "b.c.a.z.example",
+        "c.a.z.example",
+        "a.z.example",
+        "q.a.z.example",
+        "www.y.example",
+        "y.example",
+        "elsewhere.example",
+        "q.elsewhere.net",
+        "elsewhere.net",
+        "localhost",
+        "x.test",
+        "9.9.9.10.in-addr.arpa",
+        "8.8.8.10.in-addr.arpa",
+        "1.0.0.127.in-addr.arpa",
+        "lone.test-data.example.net",
+    ]);
+    qname.clone_into(&mut question.qname);
     match random.below(14) {
         0..=9 => question.qtype = [1, 1, 1, 16, 28][random.below(5)],
         10 => question.qtype = [43, 255, 5, 12][random.below(4)],

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A namespace in which any address of 10.0.0.0/8 and 2001:db8::/32 can be used as a source.
+/// A namespace in which any address of `10.0.0.0/8` and `2001:db8::/32` can be used as a source.
 pub struct Lab {
     folder: tempfile::TempDir,
 }

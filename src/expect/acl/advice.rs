@@ -54,7 +54,7 @@ pub fn admit(acl: &Acl, prefix: IpNet, question: &Question, server: IpAddr, publ
         return Err(NoAdvice::Public);
     }
     let mut trial = Trial { prefix, question, server, texts: BTreeMap::new(), edits: Vec::new() };
-    if served(acl, &trial).is_none() {
+    if matches!(progress(acl, &trial), Progress::Served) {
         return Err(NoAdvice::Admitted);
     }
     if let Some(advice) = trial.follow(acl, EDITS) {
@@ -74,17 +74,27 @@ pub fn admit(acl: &Acl, prefix: IpNet, question: &Question, server: IpAddr, publ
     Err(NoAdvice::NoPlace)
 }
 
-/// Where the source has to be added next; nothing when it is served, also recursively when that is desired.
-fn served(acl: &Acl, trial: &Trial<'_>) -> Option<Option<Spot>> {
+/// How far a source has come.
+enum Progress {
+    /// It is served, also recursively when that is desired.
+    Served,
+    /// It has to be added here.
+    Add(Spot),
+    /// It is not served, and no list or line would change that.
+    Stuck,
+}
+
+/// Where the source has to be added next.
+fn progress(acl: &Acl, trial: &Trial<'_>) -> Progress {
     let (decision, steps) = acl.explain(&trial.question.ask(trial.prefix.addr(), trial.server));
     // A miss of allow-recursion alone is answered, but not with what was asked for.
     let recursion = |step: &&Step| step.says.starts_with("allow-recursion:");
     let last =
         |steps: &[Step], wanted: &dyn Fn(&&Step) -> bool| steps.iter().rev().filter(wanted).find_map(|step| step.spot);
     if decision.word == Word::Allow {
-        return last(&steps, &recursion).map(Some);
+        return last(&steps, &recursion).map_or(Progress::Served, Progress::Add);
     }
-    Some(last(&steps, &|_| true))
+    last(&steps, &|_| true).map_or(Progress::Stuck, Progress::Add)
 }
 
 struct Trial<'a> {
@@ -102,16 +112,16 @@ impl Trial<'_> {
         let mut current: Option<Acl> = None;
         for _ in 0..=left {
             let now = current.as_ref().unwrap_or(acl);
-            match served(now, self) {
-                None => {
+            match progress(now, self) {
+                Progress::Served => {
                     let acl = match current {
                         Some(acl) => acl,
                         None => acl.changed(self.texts.clone()).ok()?,
                     };
                     return Some(Advice { edits: std::mem::take(&mut self.edits), acl });
                 }
-                Some(None) => return None,
-                Some(Some(spot)) => {
+                Progress::Stuck => return None,
+                Progress::Add(spot) => {
                     self.apply(now, spot);
                     current = Some(acl.changed(self.texts.clone()).ok()?);
                 }
@@ -137,7 +147,7 @@ impl Trial<'_> {
                 let statement = files.show_line(span);
                 format!(
                     "in {place} ({statement}), {} add {text}",
-                    if self.before_something(&file.text, span.start) { "before what follows," } else { "at the end" }
+                    if before_something(&file.text, span.start) { "before what follows," } else { "at the end" }
                 )
             }
             Spot::LineAfter(span) => {
@@ -150,11 +160,11 @@ impl Trial<'_> {
         self.texts.insert(file.path.clone(), changed);
         self.edits.push(Edit { place, says, text });
     }
+}
 
-    /// Something other than the closing brace follows.
-    fn before_something(&self, text: &str, at: u32) -> bool {
-        !text.get(at as usize..).unwrap_or("").trim_start().starts_with('}')
-    }
+/// Something other than the closing brace follows.
+fn before_something(text: &str, at: u32) -> bool {
+    !text.get(at as usize..).unwrap_or("").trim_start().starts_with('}')
 }
 
 /// A source that was observed, with the question it asked and what the file says.

@@ -256,11 +256,11 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
     let names: BTreeSet<Vec<u8>> = old.policy().names().into_iter().chain(new.policy().names()).collect();
     let questions = Question::all(&names);
     let ranges = ranges(old.policy().prefixes().into_iter().chain(new.policy().prefixes()));
-    let at: Vec<Option<IpAddr>> = if !asked.is_empty() {
-        asked.iter().copied().map(Some).collect()
-    } else {
-        let bound: BTreeSet<IpAddr> = old.bound().into_iter().chain(new.bound()).collect();
-        if bound.is_empty() { vec![None] } else { bound.into_iter().map(Some).collect() }
+    let bound: BTreeSet<IpAddr> = old.bound().into_iter().chain(new.bound()).collect();
+    let at: Vec<Option<IpAddr>> = match (asked.is_empty(), bound.is_empty()) {
+        (false, _) => asked.iter().copied().map(Some).collect(),
+        (true, false) => bound.into_iter().map(Some).collect(),
+        (true, true) => vec![None],
     };
     let mut changes: Vec<Change> = Vec::new();
     for (number, question) in questions.iter().enumerate() {

@@ -178,17 +178,18 @@ impl Tally {
 
 /// Whether an outcome is what a verdict says; `None` when it says neither.
 pub fn agrees(word: Word, outcome: Outcome) -> Option<bool> {
-    match (word, outcome) {
-        (Word::Unknown, _) | (_, Outcome::Unsolicited) => None,
-        (Word::Allow, Outcome::Answered) => Some(true),
-        (Word::Allow, Outcome::Refused | Outcome::Denied | Outcome::Silent) => Some(false),
-        (Word::Refuse, Outcome::Refused | Outcome::Denied) => Some(true),
-        (Word::NotAuth, Outcome::Denied) => Some(true),
-        (Word::Refuse | Word::NotAuth | Word::Drop, Outcome::Answered) => Some(false),
-        (Word::Drop, Outcome::Silent | Outcome::TcpRejected | Outcome::Unanswered) => Some(true),
-        (Word::Drop, Outcome::Refused | Outcome::Denied) => Some(false),
-        // No answer may be a loss on the way, and one refusal stands for another.
-        _ => None,
+    let turned_away = matches!(outcome, Outcome::Refused | Outcome::Denied);
+    let nothing = matches!(outcome, Outcome::Silent | Outcome::TcpRejected | Outcome::Unanswered);
+    // No answer may be a loss on the way, and one refusal stands for another.
+    match word {
+        Word::Allow if outcome == Outcome::Answered => Some(true),
+        Word::Allow => (turned_away || outcome == Outcome::Silent).then_some(false),
+        Word::Refuse if turned_away => Some(true),
+        Word::NotAuth if outcome == Outcome::Denied => Some(true),
+        Word::Drop if nothing => Some(true),
+        Word::Drop if turned_away => Some(false),
+        Word::Refuse | Word::NotAuth | Word::Drop => (outcome == Outcome::Answered).then_some(false),
+        Word::Unknown => None,
     }
 }
 

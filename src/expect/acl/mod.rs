@@ -22,6 +22,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use text::{Files, Span};
 
+/// Makes a policy of files of which the first is open already.
+type Read = fn(&mut Files, u32, &Surroundings<'_>, &mut Rules) -> Result<Box<dyn Policy>, Error>;
+
 /// A dialect of configuration files.
 #[derive(Debug, Clone, Copy)]
 pub struct Dialect {
@@ -32,7 +35,7 @@ pub struct Dialect {
     /// How much a text looks like this dialect; the highest wins, 0 is not at all.
     looks_like: fn(&str) -> usize,
     /// Reads a configuration whose first file is open already.
-    read: fn(&mut Files, u32, &Surroundings<'_>, &mut Rules) -> Result<Box<dyn Policy>, Error>,
+    read: Read,
 }
 
 /// Every dialect.
@@ -377,7 +380,9 @@ impl Acl {
             acls.push(Self::load(argument, root, servers)?);
         }
         let several = acls.len() > 1;
-        acls.iter_mut().for_each(|acl| acl.among_others = several);
+        for acl in &mut acls {
+            acl.among_others = several;
+        }
         Ok(acls)
     }
 

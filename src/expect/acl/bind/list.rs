@@ -14,6 +14,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+/// An element as people read it: what it matches, its prefix when it is one, positive or not, its rule.
+pub type Element = (String, Option<IpNet>, bool, RuleId);
+
 /// What a list says of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Match {
@@ -44,7 +47,7 @@ pub struct List {
 
 #[derive(Debug, Clone, Copy)]
 struct Prefix {
-    prefix: IpNet,
+    net: IpNet,
     number: u32,
     positive: bool,
     rule: RuleId,
@@ -112,7 +115,7 @@ impl List {
 
     /// Every prefix in it and in the lists inside it.
     pub fn prefixes(&self, into: &mut Vec<IpNet>) {
-        into.extend(self.prefixes.iter().map(|prefix| prefix.prefix));
+        into.extend(self.prefixes.iter().map(|prefix| prefix.net));
         for other in &self.others {
             if let Kind::Nested(list) = &other.kind {
                 list.prefixes(into);
@@ -120,14 +123,14 @@ impl List {
         }
     }
 
-    /// Its elements in order: what each matches, its prefix when it is one, positive or not, its rule.
-    pub fn elements(&self) -> Vec<(String, Option<IpNet>, bool, RuleId)> {
-        let mut all: Vec<(u32, (String, Option<IpNet>, bool, RuleId))> = self
+    /// Its elements in order.
+    pub fn elements(&self) -> Vec<Element> {
+        let mut all: Vec<(u32, Element)> = self
             .prefixes
             .iter()
             .map(|entry| {
-                let shown = crate::expect::inventory::show_prefix(entry.prefix);
-                (entry.number, (shown, Some(entry.prefix), entry.positive, entry.rule))
+                let shown = crate::expect::inventory::show_prefix(entry.net);
+                (entry.number, (shown, Some(entry.net), entry.positive, entry.rule))
             })
             .collect();
         all.extend(self.others.iter().map(|other| {
@@ -180,7 +183,7 @@ impl List {
         let numbered: Vec<(IpNet, u32)> = {
             self.prefixes.sort_by_key(|prefix| prefix.number);
             // `any` gives both families one number: the position in the sorted table stands for it.
-            self.prefixes.iter().enumerate().map(|(at, prefix)| (prefix.prefix, at as u32)).collect()
+            self.prefixes.iter().enumerate().map(|(at, prefix)| (prefix.net, at as u32)).collect()
         };
         self.ranges = first_decides(&numbered);
         self
@@ -436,11 +439,11 @@ impl Building {
             return;
         }
         self.list.count += 1;
-        self.insert(Prefix { prefix, number: self.list.count, positive, rule });
+        self.insert(Prefix { net: prefix, number: self.list.count, positive, rule });
     }
 
     fn insert(&mut self, prefix: Prefix) {
-        self.known.insert(prefix.prefix, self.list.prefixes.len());
+        self.known.insert(prefix.net, self.list.prefixes.len());
         self.list.prefixes.push(prefix);
     }
 
@@ -453,7 +456,7 @@ impl Building {
         self.list.count += 1;
         for prefix in everything {
             if !self.known.contains_key(&prefix) {
-                self.insert(Prefix { prefix, number: self.list.count, positive, rule });
+                self.insert(Prefix { net: prefix, number: self.list.count, positive, rule });
             }
         }
     }
@@ -479,7 +482,7 @@ impl Building {
             });
         }
         for prefix in &inner.prefixes {
-            match self.known.get(&prefix.prefix) {
+            match self.known.get(&prefix.net) {
                 // An identical earlier prefix keeps its number, but a negated list turns it negative all the same.
                 Some(at) => {
                     if negative && prefix.positive {

@@ -399,8 +399,8 @@ impl Bind {
             Ok(rule) => rule,
             Err(decision) => return decision,
         };
-        // Measured: the server's own empty zones do not look at allow-query-on.
-        if zone.kind == ZoneKind::Empty {
+        // Measured: the view's allow-query-on reaches its empty zones only when another of its zones inherits it.
+        if zone.kind == ZoneKind::Empty && !view.query_on_inherited {
             return Decision::of(Word::Allow, by_source);
         }
         match self.pass(zone.query_on.as_ref().unwrap_or(&view.query_on), at, trace) {
@@ -523,7 +523,7 @@ impl Bind {
             }
             (Some(grant), None) if request.transport == Transport::Udp => Decision::of(Word::Refuse, grant.rule),
             (Some(grant), Some(signer)) if grant.by_key_name && grant.identity == *signer && grant.everything => {
-                Decision::of(if grant.grant { Word::Allow } else { Word::Refuse }, grant.rule)
+                Decision::of(if grant.allows { Word::Allow } else { Word::Refuse }, grant.rule)
             }
             (Some(grant), _) => Decision::unknown("update-policy decides for each record", Some(grant.rule)),
         }

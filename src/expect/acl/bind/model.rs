@@ -81,6 +81,8 @@ pub struct View {
     pub query: Clause,
     /// By destination.
     pub query_on: Clause,
+    /// A zone of the view has no such list of its own.
+    pub query_on_inherited: bool,
     /// Answers from the cache.
     pub cache: Clause,
     /// By destination.
@@ -156,7 +158,7 @@ pub struct Grant {
     /// The rule.
     pub rule: RuleId,
     /// `grant` rather than `deny`.
-    pub grant: bool,
+    pub allows: bool,
     /// The identity as text in lower case.
     pub identity: String,
     /// It is about every record of the zone.
@@ -208,13 +210,12 @@ pub fn build(
     let mut builder =
         Builder { files, rules, named, version: surroundings.version, lists: HashMap::new(), servers: HashMap::new() };
     let options = match top.get("options").map(Vec::as_slice) {
-        None => Map::new(),
+        None | Some([]) => Map::new(),
         Some([only]) => builder.map(block_of(files, only)?, names::OPTIONS, "in options")?,
         Some([first, second, ..]) => {
             let line = files.line(first.span);
             return Err(files.error(second.span, &format!("options are given already at line {line}")));
         }
-        Some([]) => Map::new(),
     };
     builder.remote_servers(&top)?;
     let listens = builder.listens(&options)?;
@@ -555,6 +556,7 @@ impl<'a> Builder<'a> {
             recursion,
             query,
             query_on: set_query_on.unwrap_or_else(|| self.any("allow-query-on")),
+            query_on_inherited: false,
             cache,
             cache_on: cache_on.unwrap_or_else(|| self.any("allow-query-cache-on")),
             recursion_acl,
@@ -704,6 +706,7 @@ impl<'a> Builder<'a> {
             notify: self.clause("allow-notify", &all)?.unwrap_or_else(|| self.none("allow-notify", "none (default)")),
             primaries,
         };
+        view.query_on_inherited |= zone.query_on.is_none();
         if !internet || !view.internet {
             return Ok(());
         }
@@ -725,7 +728,7 @@ impl<'a> Builder<'a> {
             Some(Item::Word(word) | Item::Quoted(word)) if self.files.text(*word).eq_ignore_ascii_case("local") => {
                 grants.push(Grant {
                     rule,
-                    grant: true,
+                    allows: true,
                     identity: "local-ddns".to_owned(),
                     everything: true,
                     unsigned: false,
@@ -736,7 +739,7 @@ impl<'a> Builder<'a> {
                 for line in &block.statements {
                     let words: Vec<String> =
                         line.items.iter().map(|item| self.files.text(item.span()).to_ascii_lowercase()).collect();
-                    let grant = match words.first().map(String::as_str) {
+                    let allows = match words.first().map(String::as_str) {
                         Some("grant") => true,
                         Some("deny") => false,
                         _ => return Err(self.files.error(line.span, "a rule begins with grant or deny")),
@@ -747,7 +750,7 @@ impl<'a> Builder<'a> {
                     let every_type = words.last().is_some_and(|word| word == "any");
                     grants.push(Grant {
                         rule: self.rules.text(line.span),
-                        grant,
+                        allows,
                         identity: identity.trim_end_matches('.').to_owned(),
                         everything: kind == "zonesub" && every_type,
                         unsigned: matches!(kind.as_str(), "tcp-self" | "6to4-self" | "external"),

@@ -235,12 +235,12 @@ impl Zone {
             Kind::Deny | Kind::AlwaysDeny => Local::Dropped(rule),
             Kind::Refuse | Kind::AlwaysRefuse => Local::Refused(rule),
             Kind::Static | Kind::Redirect | Kind::AlwaysAnswer => Local::Answered(rule),
-            Kind::TypeTransparent | Kind::AlwaysTransparent => Local::No,
             Kind::BlockA if qtype == 1 => Local::Answered(rule),
-            Kind::BlockA => Local::No,
             // The name exists with other types.
             Kind::Transparent | Kind::NoView if data.is_some_and(|types| !types.is_empty()) => Local::Answered(rule),
-            Kind::Transparent | Kind::NoView => Local::No,
+            Kind::Transparent | Kind::NoView | Kind::TypeTransparent | Kind::AlwaysTransparent | Kind::BlockA => {
+                Local::No
+            }
         }
     }
 }
