@@ -1,9 +1,12 @@
 //! Arguments as typed to a [`Config`]; clap lives only here.
 
 use crate::capture::Timestamp;
-use crate::config::{Color, Config, Outcome, Outcomes, OwnServer, Severity, Vantage};
+use crate::config::{AclAction, AclConfig, Color, Config, Outcome, Outcomes, OwnServer, Severity, Vantage};
 use crate::error::Error;
+use crate::expect::acl::compare::{Question, UNHOSTED};
+use crate::expect::acl::{AclArgument, name};
 use crate::report::FORMATS;
+use crate::transact::flights::Transport;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -23,7 +26,117 @@ struct Cli {
 enum Command {
     /// Read capture files: pcap and pcapng, also inside gzip, zstd or lz4; - is standard input
     Read(Box<Read>),
+    /// Evaluate a server's own configuration; no capture is needed
+    #[command(subcommand)]
+    Acl(AclCommand),
 }
+
+#[derive(Debug, Subcommand)]
+enum AclCommand {
+    /// The verdict for a source, with the rule that decides and the steps to it
+    Explain(Box<Explain>),
+    /// The effective table
+    List(Box<List>),
+    /// Compare with an inventory; exit code 10 where a prefix, or a part of one, differs
+    Check(Box<Check>),
+    /// Every range whose verdict changes between two versions, and edits without effect
+    Diff(Box<Diff>),
+}
+
+#[derive(Debug, Args)]
+struct Loaded {
+    /// A server's configuration: the dialect (bind, unbound) may have the server's version, as in bind-9.18; @ADDR says
+    /// whose it is
+    #[arg(long, value_name = "[DIALECT:]FILE[@ADDR,..]", required = true, value_parser = AclArgument::parse)]
+    acl: Vec<AclArgument>,
+    #[command(flatten)]
+    around: Around,
+}
+
+#[derive(Debug, Args)]
+struct Around {
+    /// Where absolute file names inside the configuration are looked up
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// The server's address; with a length also its connected network (for localhost and localnets)
+    #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_server)]
+    server: Vec<OwnServer>,
+    /// How the answer is written
+    #[arg(long, value_parser = ["text", "json"], default_value = "text")]
+    format: String,
+}
+
+#[derive(Debug, Args)]
+struct Asked {
+    /// The name in the question
+    #[arg(long, value_name = "NAME", default_value = UNHOSTED, value_parser = parse_wire_name)]
+    name: WireText,
+    /// Its type
+    #[arg(long = "type", value_name = "TYPE", default_value = "A", value_parser = parse_record_type)]
+    record_type: u16,
+    /// The opcode
+    #[arg(long, value_name = "OPCODE", default_value = "QUERY", value_parser = parse_opcode)]
+    opcode: u8,
+    /// Recursion is not desired
+    #[arg(long)]
+    no_rd: bool,
+    /// The transport [default: udp; tcp for AXFR]
+    #[arg(long, value_parser = ["udp", "tcp"])]
+    transport: Option<String>,
+    /// The TSIG key that signs the request
+    #[arg(long, value_name = "NAME", value_parser = parse_wire_name)]
+    key: Option<WireText>,
+}
+
+#[derive(Debug, Args)]
+struct Explain {
+    #[command(flatten)]
+    loaded: Loaded,
+    #[command(flatten)]
+    asked: Asked,
+    /// Sources as the server sees them
+    #[arg(required = true, value_name = "SOURCE")]
+    sources: Vec<IpAddr>,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    loaded: Loaded,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    #[command(flatten)]
+    loaded: Loaded,
+    #[command(flatten)]
+    asked: Asked,
+    /// Inventory of expected prefixes
+    #[arg(long, value_name = "FILE", required = true)]
+    expect: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Diff {
+    /// The configuration as it was: [DIALECT:]FILE
+    #[arg(value_name = "OLD", value_parser = AclArgument::parse)]
+    old: AclArgument,
+    /// The configuration as it is to be
+    #[arg(value_name = "NEW", value_parser = AclArgument::parse)]
+    new: AclArgument,
+    #[command(flatten)]
+    around: Around,
+    /// Inventory of what the change is meant to do
+    #[arg(long, value_name = "FILE")]
+    intended: Vec<PathBuf>,
+    /// End with exit code 10 on any change that is not intended
+    #[arg(long)]
+    check: bool,
+}
+
+/// A domain name in wire form.
+#[derive(Debug, Clone)]
+struct WireText(Vec<u8>);
 
 #[derive(Debug, Args)]
 struct Read {
@@ -33,6 +146,16 @@ struct Read {
     /// Inventory of expected prefixes: CSV with a header (prefix,name,kind,expect,outside) or one prefix per line
     #[arg(long, value_name = "FILE")]
     expect: Vec<PathBuf>,
+    /// A server's own configuration: the dialect (bind, unbound) may have the server's version, as in bind-9.18; @ADDR
+    /// says whose it is
+    #[arg(long, value_name = "[DIALECT:]FILE[@ADDR,..]", value_parser = AclArgument::parse)]
+    acl: Vec<AclArgument>,
+    /// Where absolute file names inside a server's configuration are looked up
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Advice may admit addresses of the public internet
+    #[arg(long)]
+    advise_public: bool,
     /// A server of ours; with a length also its connected network. Without it every address that answers is one
     #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_server)]
     server: Vec<OwnServer>,
@@ -114,6 +237,8 @@ struct Read {
 pub enum Parsed {
     /// Run with this configuration.
     Run(Box<Config>),
+    /// Evaluate configurations.
+    Acl(Box<AclConfig>),
     /// Print this (help, version) and end well.
     Print(String),
 }
@@ -122,6 +247,7 @@ pub enum Parsed {
 pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Parsed, Error> {
     match Cli::try_parse_from(arguments) {
         Ok(Cli { command: Command::Read(read) }) => Ok(Parsed::Run(Box::new(read.into_config()))),
+        Ok(Cli { command: Command::Acl(command) }) => Ok(Parsed::Acl(Box::new(command.into_config()))),
         Err(error) if !error.use_stderr() => Ok(Parsed::Print(error.render().to_string())),
         Err(error) => {
             let text = error.render().to_string();
@@ -149,6 +275,9 @@ impl Read {
         Config {
             inputs: self.files,
             expect: self.expect,
+            acls: self.acl,
+            root: self.root,
+            advise_public: self.advise_public,
             servers: self.server,
             vantage: self.vantage.as_deref().map(|name| match name {
                 "server" => Vantage::Server,
@@ -189,6 +318,85 @@ impl Read {
             limits,
         }
     }
+}
+
+impl AclCommand {
+    fn into_config(self) -> AclConfig {
+        let mut config = AclConfig {
+            action: AclAction::List,
+            acls: Vec::new(),
+            root: None,
+            servers: Vec::new(),
+            sources: Vec::new(),
+            question: Question::default(),
+            expect: Vec::new(),
+            intended: Vec::new(),
+            check: false,
+            json: false,
+        };
+        let around = match self {
+            AclCommand::Explain(explain) => {
+                config.action = AclAction::Explain;
+                config.sources = explain.sources;
+                config.question = explain.asked.into_question();
+                config.acls = explain.loaded.acl;
+                explain.loaded.around
+            }
+            AclCommand::List(list) => {
+                config.acls = list.loaded.acl;
+                list.loaded.around
+            }
+            AclCommand::Check(check) => {
+                config.action = AclAction::Check;
+                config.expect = check.expect;
+                config.question = check.asked.into_question();
+                config.acls = check.loaded.acl;
+                check.loaded.around
+            }
+            AclCommand::Diff(diff) => {
+                config.action = AclAction::Diff;
+                config.acls = vec![diff.old, diff.new];
+                config.intended = diff.intended;
+                config.check = diff.check;
+                diff.around
+            }
+        };
+        config.root = around.root;
+        config.servers = around.server;
+        config.json = around.format == "json";
+        config
+    }
+}
+
+impl Asked {
+    fn into_question(self) -> Question {
+        let tcp = self.transport.map_or(self.record_type == 252, |transport| transport == "tcp");
+        Question {
+            label: name::show_name(&self.name.0),
+            qname: self.name.0,
+            qtype: self.record_type,
+            opcode: self.opcode,
+            rd: !self.no_rd,
+            transport: if tcp { Transport::Tcp } else { Transport::Udp },
+            key: self.key.map(|key| key.0),
+        }
+    }
+}
+
+fn parse_wire_name(text: &str) -> Result<WireText, String> {
+    name::parse_name(text).map(WireText).ok_or_else(|| "not a domain name".to_string())
+}
+
+fn parse_record_type(text: &str) -> Result<u16, String> {
+    name::parse_type(text).ok_or_else(|| "not a record type such as A, AXFR or TYPE65280".to_string())
+}
+
+fn parse_opcode(text: &str) -> Result<u8, String> {
+    let known = [("QUERY", 0), ("IQUERY", 1), ("STATUS", 2), ("NOTIFY", 4), ("UPDATE", 5), ("DSO", 6)];
+    let named = known.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, code)| *code);
+    named
+        .or_else(|| text.parse().ok().filter(|code| *code < 16))
+        .ok_or_else(|| "not an opcode such as QUERY or UPDATE".to_string())
 }
 
 fn parse_server(text: &str) -> Result<OwnServer, String> {
@@ -242,6 +450,7 @@ mod tests {
         let arguments = ["dnsrefused", "read", "a.pcap"].iter().chain(arguments).map(std::ffi::OsString::from);
         match parse(arguments)? {
             Parsed::Run(config) => Ok(*config),
+            Parsed::Acl(_) => panic!("another command"),
             Parsed::Print(text) => panic!("printed {text}"),
         }
     }

@@ -3,6 +3,8 @@
 //! `cli` makes a [`Config`] from the arguments; every later stage takes plain values from here and knows no flag.
 
 use crate::capture::Timestamp;
+use crate::expect::acl::AclArgument;
+use crate::expect::acl::compare::Question;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -107,6 +109,15 @@ pub const CLOCK_JUMP: i64 = 3_600_000_000_000;
 
 /// Most bytes of one inventory; a million lines fit, an endless device does not.
 pub const INVENTORY_BYTES: u64 = 64 << 20;
+
+/// Most bytes of one file of a server's configuration; fifty thousand prefixes take about one million.
+pub const ACL_FILE_BYTES: u64 = 32 << 20;
+/// Most bytes of one server's configuration with everything it includes.
+pub const ACL_TOTAL_BYTES: u64 = 128 << 20;
+/// Most files of one server's configuration.
+pub const ACL_FILES: usize = 4096;
+/// Includes inside includes, and blocks inside blocks, of a server's configuration. Deeper ones are errors.
+pub const ACL_DEPTH: usize = 40;
 
 /// Where the capture was taken, as far as the operator says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,6 +244,12 @@ pub struct Config {
     pub inputs: Vec<PathBuf>,
     /// Inventories of expected prefixes.
     pub expect: Vec<PathBuf>,
+    /// Configurations of servers.
+    pub acls: Vec<AclArgument>,
+    /// Where absolute names in those configurations are looked up.
+    pub root: Option<PathBuf>,
+    /// Advice may admit addresses of the public internet.
+    pub advise_public: bool,
     /// Declared servers of our own.
     pub servers: Vec<OwnServer>,
     /// Where the capture was taken.
@@ -288,6 +305,9 @@ impl Default for Config {
         Self {
             inputs: Vec::new(),
             expect: Vec::new(),
+            acls: Vec::new(),
+            root: None,
+            advise_public: false,
             servers: Vec::new(),
             vantage: None,
             clients: Vec::new(),
@@ -314,4 +334,42 @@ impl Default for Config {
             limits: Limits::default(),
         }
     }
+}
+
+/// What an `acl` command does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AclAction {
+    /// The verdict for a source, step by step.
+    Explain,
+    /// The effective table.
+    List,
+    /// An inventory against the table.
+    Check,
+    /// Two versions against each other.
+    Diff,
+}
+
+/// Everything an `acl` command was asked to do.
+#[derive(Debug, Clone)]
+pub struct AclConfig {
+    /// What it does.
+    pub action: AclAction,
+    /// Configurations; for a comparison the old and the new one.
+    pub acls: Vec<AclArgument>,
+    /// Where absolute names in those configurations are looked up.
+    pub root: Option<PathBuf>,
+    /// Declared servers; the first is the one that is asked.
+    pub servers: Vec<OwnServer>,
+    /// Sources to explain.
+    pub sources: Vec<IpAddr>,
+    /// What they ask.
+    pub question: Question,
+    /// Inventories to check.
+    pub expect: Vec<PathBuf>,
+    /// Inventories of changes that are meant.
+    pub intended: Vec<PathBuf>,
+    /// End with exit code 10 when a change is not meant.
+    pub check: bool,
+    /// Print JSON.
+    pub json: bool,
 }

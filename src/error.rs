@@ -35,12 +35,21 @@ pub struct Error {
     pub object: String,
     /// Where, what was expected, what was lost and what was still done.
     pub detail: String,
+    /// The place in a configuration file as a picture of several lines, already escaped; shown before the line.
+    pub shown: Option<Box<str>>,
 }
 
 impl Error {
     /// Makes an error; `detail` should name place, loss and what was still done.
     pub fn new(kind: ErrorKind, code: &'static str, object: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { kind, code, object: object.into(), detail: detail.into() }
+        Self { kind, code, object: object.into(), detail: detail.into(), shown: None }
+    }
+
+    /// The same with a picture of the place.
+    #[must_use]
+    pub fn showing(mut self, picture: String) -> Self {
+        self.shown = Some(picture.into_boxed_str());
+        self
     }
 
     /// A usage error (exit code 2).

@@ -1,5 +1,6 @@
 //! Maps the result of a run to an exit code; everything else is in the library.
 
+use dnsrefused::acl_command;
 use dnsrefused::cli::{self, Parsed};
 use dnsrefused::run::{self, Console, StandardError};
 use std::io::Write;
@@ -22,6 +23,10 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
             Ok(0)
         }
+        Parsed::Acl(config) => acl_command::run(&config).map(|printed| {
+            printed.notes.iter().for_each(|note| StandardError.line(&format!("warning: {note}")));
+            acl_command::write(&printed, &mut std::io::stdout().lock())
+        }),
         Parsed::Run(config) => {
             // Without a handler a signal ends the process as usual.
             let _ = run::on_signals(&interrupted);
@@ -31,6 +36,9 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            if let Some(picture) = &error.shown {
+                StandardError.line(picture.trim_end());
+            }
             StandardError.line(&error.to_string());
             ExitCode::from(error.exit_code())
         }

@@ -5,11 +5,14 @@ use crate::capture::open::{self, Input};
 use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
 use crate::config::{Config, Vantage};
+use crate::decode::detail::DetailLimits;
 use crate::decode::message::Key;
 use crate::decode::{Decoder, link};
 use crate::diagnose;
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::Inventory;
+use crate::expect::acl::Acl;
+use crate::expect::acl::judge::{Judgements, own_servers};
 use crate::expect::inventory::{Expect, Expected};
 use crate::pipeline::{self, Finished, Selection};
 use crate::report::build::{Counted, Legs, OpenedInput, build};
@@ -42,7 +45,13 @@ impl Console for StandardError {
 /// Runs `read` and returns the exit code. Set `interrupted` from a signal handler to end with what was read so far.
 pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
     let inventory = Inventory::load(&config.expect)?;
-    let read = config.inputs.iter().chain(&config.expect);
+    let acls = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?;
+    if !config.quiet {
+        for acl in &acls {
+            acl.policy().notes().iter().for_each(|note| console.line(&format!("warning: {note}")));
+        }
+    }
+    let read = config.inputs.iter().chain(&config.expect).chain(config.acls.iter().map(|acl| &acl.path));
     let identities = FileIdentity::of_paths(read.map(std::path::PathBuf::as_path));
     let output = output::prepare(config, &identities)?;
     let (inputs, ranks, failed) = open_inputs(config, console, interrupted)?;
@@ -65,17 +74,36 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let wants_rows = matches!(format.writer, Writer::Rows { .. });
     let row_inputs = inputs.iter().map(row_input).collect();
     let listed = (!inventory.is_empty()).then_some(&inventory);
-    let mut rows = Rows::new(row_inputs, listed, limits);
+    let mut rows = Rows::new(row_inputs, listed, &acls, limits);
+    let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
+    let mut judgements = Judgements::new(&acls, detail, limits.answered_rows, limits.finding_frames);
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
 
     let settings = Settings {
         timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
         at_server: config.vantage == Some(Vantage::Server),
-        rows: if wants_rows { config.rows } else { crate::config::Outcomes::of(&[]) },
+        // A file is compared with every transaction, not only with those that get a row.
+        rows: match (wants_rows, acls.is_empty()) {
+            (_, false) => crate::config::Outcomes::ALL,
+            (true, true) => config.rows,
+            (false, true) => crate::config::Outcomes::of(&[]),
+        },
         limits,
     };
     let pairs = Pairs::new(&sources, Box::new(|address| judge(&inventory, address)));
-    let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|transaction| rows.push(transaction)));
+    let mut tracker = Tracker::new(
+        &decoder,
+        settings,
+        pairs,
+        Box::new(|transaction| {
+            if !acls.is_empty() {
+                judgements.push(transaction);
+            }
+            if wants_rows && config.rows.has(transaction.outcome) {
+                rows.push(transaction);
+            }
+        }),
+    );
     let finished = follow(config, inputs, &ranks, &decoder, &mut tracker, interrupted)?;
     let last = finished.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
     tracker.finish(last);
@@ -90,7 +118,11 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     if rows.without_detail > 0 {
         anomalies.insert("messages_without_detail", rows.without_detail);
     }
-    let legs = Legs::of(config, &sources);
+    let verdicts = judgements.finish();
+    if verdicts.not_kept > 0 {
+        anomalies.insert("transactions_not_judged", verdicts.not_kept);
+    }
+    let legs = Legs::of(config, &own_servers(&acls), &sources);
     let names: Vec<Vec<Option<Arc<str>>>> = finished.lanes.iter().map(|lane| lane.interfaces.clone()).collect();
     let counted = Counted {
         inputs: opened.into_iter().zip(finished.lanes).collect(),
@@ -105,7 +137,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
     report.proxied = proxied;
-    report.findings = diagnose::diagnose(&report, &inventory, limits);
+    report.judge(&verdicts);
+    report.findings = diagnose::diagnose_with_files(&report, &inventory, &verdicts, config);
 
     let written = write(config, format.writer, &mut report, rows, &legs, &names, output);
     Ok(conclude(config, &report, &failed, lost, written, console))

@@ -1,5 +1,9 @@
 //! Source rows to [`Finding`]s: graded statements with their frames, one file per diagnosis, listed in [`DIAGNOSES`].
 
+mod acl_drift;
+mod acl_exposure;
+mod acl_refuses_expected;
+mod covered_only_by_any;
 mod expected_never_seen;
 mod listed_source_refused;
 mod presence;
@@ -8,13 +12,16 @@ mod refused_as_intended;
 mod scene;
 mod unlisted_source_answered;
 mod unlisted_source_refused;
+mod unused_entry;
+mod verdicts;
 
 pub use scene::Scene;
 #[cfg(test)]
 pub use scene::samples;
 
-use crate::config::{Limits, Severity};
+use crate::config::{Config, Limits, Severity};
 use crate::expect::Inventory;
+use crate::expect::acl::judge::Verdicts;
 use crate::report::Report;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -27,23 +34,52 @@ type Diagnosis = (&'static str, fn(&Scene<'_>) -> Vec<Finding>);
 pub const DIAGNOSES: &[Diagnosis] = &[
     (unlisted_source_refused::KIND, unlisted_source_refused::diagnose),
     (listed_source_refused::KIND, listed_source_refused::diagnose),
+    (acl_drift::KIND, acl_drift::diagnose),
+    (acl_exposure::KIND, acl_exposure::diagnose),
+    (acl_refuses_expected::KIND, acl_refuses_expected::diagnose),
     (unlisted_source_answered::KIND, unlisted_source_answered::diagnose),
     (expected_never_seen::KIND, expected_never_seen::diagnose),
     (refused_as_intended::KIND, refused_as_intended::diagnose),
     (proxy_header_unexpected::KIND, proxy_header_unexpected::diagnose),
+    (covered_only_by_any::KIND, covered_only_by_any::diagnose),
+    (unused_entry::KIND, unused_entry::diagnose),
 ];
 
-/// Kinds that need no inventory.
-const WITHOUT_INVENTORY: [&str; 1] = [proxy_header_unexpected::KIND];
+/// Kinds that need no inventory; those about a server's file find nothing without one.
+const WITHOUT_INVENTORY: [&str; 6] = [
+    proxy_header_unexpected::KIND,
+    acl_drift::KIND,
+    acl_exposure::KIND,
+    covered_only_by_any::KIND,
+    unused_entry::KIND,
+    refused_as_intended::KIND,
+];
 
 /// Everything that follows from a report's sources and ledgers: most severe first, then in the order of [`DIAGNOSES`],
 /// then by server. `report.findings` itself is not looked at.
 pub fn diagnose(report: &Report, inventory: &Inventory, limits: &Limits) -> Vec<Finding> {
-    let scene = Scene::of(report, inventory, limits);
+    diagnose_scene(&Scene::of(report, inventory, limits))
+}
+
+/// The same, with what the servers' own files say.
+pub fn diagnose_with_files(
+    report: &Report,
+    inventory: &Inventory,
+    verdicts: &Verdicts<'_>,
+    config: &Config,
+) -> Vec<Finding> {
+    let mut scene = Scene::of(report, inventory, &config.limits);
+    scene.verdicts = (!verdicts.acls.is_empty()).then_some(verdicts);
+    scene.advise_public = config.advise_public;
+    diagnose_scene(&scene)
+}
+
+fn diagnose_scene(scene: &Scene<'_>) -> Vec<Finding> {
+    let inventory = scene.inventory;
     let mut findings: Vec<Finding> = DIAGNOSES
         .iter()
         .filter(|(kind, _)| !inventory.is_empty() || WITHOUT_INVENTORY.contains(kind))
-        .flat_map(|(_, diagnose)| diagnose(&scene))
+        .flat_map(|(_, diagnose)| diagnose(scene))
         .collect();
     let order = |kind: &str| DIAGNOSES.iter().position(|(name, _)| *name == kind);
     // The sort is stable: each diagnosis gives its findings of one server in order of their rules.

@@ -1,8 +1,10 @@
-//! Sources that the inventory expects to be refused, and that were.
+//! Sources that the inventory, or without one the server's own file, means to be refused, and that were.
 
 use super::Finding;
 use super::scene::{Scene, Tally, refused_frames};
-use crate::config::Severity;
+use super::verdicts::{self, outcomes, who};
+use crate::config::{Outcome, Severity};
+use crate::expect::acl::Word;
 use crate::expect::inventory::show_prefix;
 use crate::expect::{Expect, Expected};
 use crate::report::SourceLine;
@@ -12,6 +14,9 @@ pub const KIND: &str = "refused-as-intended";
 
 /// One finding per server and deciding line.
 pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+    if scene.inventory.is_empty() {
+        return as_the_file_says(scene);
+    }
     let groups = scene.groups(|client| match client.expected {
         Expected::Listed(row) if row.expect == Expect::Refuse && client.line.turned_away() > 0 => Some(row.index),
         _ => None,
@@ -30,4 +35,27 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             finding
         })
         .collect()
+}
+
+/// Without an inventory: what the file turns away, and the wire too.
+fn as_the_file_says(scene: &Scene<'_>) -> Vec<Finding> {
+    let away = [Outcome::Refused, Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
+    verdicts::groups(scene, |_, tally| {
+        let turns_away = matches!(tally.judged.decision.word, Word::Refuse | Word::Drop | Word::NotAuth);
+        turns_away && tally.agreement().0 > 0 && away.iter().any(|outcome| tally.count(*outcome) > 0)
+    })
+    .iter()
+    .map(|group| {
+        let mut finding = verdicts::finding(scene, KIND, Severity::Info, group, &away, false);
+        let word = group.members.first().map_or("", |(_, tally)| tally.judged.decision.word.name());
+        finding.says = format!(
+            "{} says {word} for {}, and on the wire they were {} by {}: as the file means it.",
+            group.describe(),
+            who(&group.sources(&away)),
+            outcomes(group, &away),
+            group.server
+        );
+        finding
+    })
+    .collect()
 }

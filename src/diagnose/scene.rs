@@ -5,6 +5,7 @@ use super::presence::{Presence, presence};
 use super::{Finding, Grade, Subject};
 use crate::capture::Timestamp;
 use crate::config::{Limits, Outcome, Severity};
+use crate::expect::acl::judge::Verdicts;
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expected, Inventory};
 use crate::report::{Report, SourceLine};
@@ -46,6 +47,10 @@ pub struct Scene<'a> {
     pub limits: &'a Limits,
     /// Sources on the client leg, with what is expected of each.
     pub clients: Vec<Client<'a>>,
+    /// What the servers' own files say; nothing without one.
+    pub verdicts: Option<&'a Verdicts<'a>>,
+    /// Advice may admit addresses of the public internet.
+    pub advise_public: bool,
     /// Presence of each inventory line.
     presence: Vec<Option<Presence>>,
     /// Servers on the client leg: ours.
@@ -82,7 +87,8 @@ impl<'a> Scene<'a> {
             .map(|line| Client { line, expected: inventory.decide_prefix(line.source) })
             .collect();
         let servers = clients.iter().map(|client| client.line.server).collect();
-        Self { report, inventory, limits, presence: presence(&report.sources, inventory), clients, servers }
+        let presence = presence(&report.sources, inventory);
+        Self { report, inventory, limits, verdicts: None, advise_public: false, presence, clients, servers }
     }
 
     /// Lines that showed themselves in a given way, in file order.
@@ -309,7 +315,7 @@ pub mod samples {
         let mut row = crate::sources::SourceRow::default();
         row.seen(at(0));
         row.seen(at(30));
-        SourceLine { source, server: server.parse().unwrap(), leg: Leg::Client, row, expectation: None }
+        SourceLine { source, server: server.parse().unwrap(), leg: Leg::Client, row, expectation: None, verdict: None }
     }
 
     /// Changes a sample.

@@ -2,6 +2,7 @@
 
 use super::presence::Presence;
 use super::scene::{Class, Client, Scene, Tally, refused_frames, times};
+use super::verdicts::beside_refusal;
 use super::{Finding, Grade};
 use crate::config::Severity;
 use crate::expect::Expected;
@@ -29,6 +30,10 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
         _ if scene.report.filtered => Candidates::None,
         Class::Own => Candidates::None,
         Class::Private | Class::Other => candidates(scene, group),
+    };
+    let behind = match &candidates {
+        Candidates::One(row) => Some(row.prefix),
+        Candidates::None | Candidates::Several(_) => None,
     };
     match candidates {
         Candidates::One(row) => {
@@ -100,7 +105,26 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
             };
         }
     }
+    beside_file(scene, group, behind, &mut finding);
     finding
+}
+
+/// Adds what the server's own file says of the sources, and of the prefix that may be behind them.
+fn beside_file(scene: &Scene<'_>, group: &[Client<'_>], behind: Option<ipnet::IpNet>, finding: &mut Finding) {
+    let mut lines: Vec<&SourceLine> = group.iter().map(|client| client.line).collect();
+    lines.sort_by_key(|line| (std::cmp::Reverse(line.turned_away()), line.source));
+    let sources: Vec<std::net::IpAddr> = lines
+        .iter()
+        .filter(|line| line.source.prefix_len() == line.source.max_prefix_len())
+        .map(|line| line.source.addr())
+        .collect();
+    let Some((says, advice)) = beside_refusal(scene, group[0].line.server, &sources, behind) else { return };
+    finding.says.push(' ');
+    finding.says.push_str(&says);
+    if !advice.is_empty() {
+        let before = finding.advice.take().map(|advice| advice + " ").unwrap_or_default();
+        finding.advice = Some(before + &advice);
+    }
 }
 
 /// Who was refused how often, in one sentence.

@@ -1,7 +1,7 @@
 //! What the pipeline and the tracker counted to a [`Report`]: ledgers, totals, source lines and notes.
 
 use super::{Expectation, InputReport, Ledger, Ledgers, Report, SourceLine, Totals};
-use crate::config::{Config, Outcome};
+use crate::config::{Config, Outcome, OwnServer};
 use crate::decode::name::NameFault;
 use crate::decode::{Bucket, Tally, link};
 use crate::expect::Inventory;
@@ -19,10 +19,10 @@ pub struct Legs {
 }
 
 impl Legs {
-    /// The declared servers; with none, every address that answered (or ended a TCP connection) is one.
-    pub fn of(config: &Config, sources: &Sources) -> Self {
-        if !config.servers.is_empty() {
-            return Self { ours: config.servers.iter().map(|server| server.address).collect() };
+    /// The declared servers and those that a configuration speaks for; with none, every address that answered (or ended a TCP connection) is one.
+    pub fn of(config: &Config, configured: &[OwnServer], sources: &Sources) -> Self {
+        if !config.servers.is_empty() || !configured.is_empty() {
+            return Self { ours: config.servers.iter().chain(configured).map(|server| server.address).collect() };
         }
         let mut ours = HashSet::new();
         sources.each_heard_server(|server| {
@@ -284,6 +284,7 @@ fn source_lines(sources: &Sources, legs: &Legs, inventory: &Inventory) -> Vec<So
                 leg: legs.leg(key.source.addr(), key.server),
                 row,
                 expectation: (!inventory.is_empty()).then(|| expectation(key.source)),
+                verdict: None,
             }),
         }
     }

@@ -297,8 +297,8 @@ impl<'a> SourceJson<'a> {
             last: time(line.row.last(), digits),
             expected: expectation.map(|expectation| expectation.expected),
             expected_rule: expectation.and_then(|expectation| filled(escape_text(&expectation.rule))),
-            verdict: None,
-            rule: None,
+            verdict: line.verdict.as_ref().map(|verdict| verdict.verdict),
+            rule: line.verdict.as_ref().map(|verdict| verdict.rule.as_str()).filter(|rule| !rule.is_empty()),
             identities,
             hosts_at_least: None,
         }

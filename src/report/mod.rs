@@ -18,6 +18,8 @@ use crate::capture::Timestamp;
 use crate::config::{Color, Config, Outcome};
 use crate::diagnose::Finding;
 use crate::expect::Expected;
+use crate::expect::acl::judge::Verdicts;
+use crate::expect::acl::{Rule, Word};
 use crate::sources::{Leg, SourceRow};
 use crate::transact::proxied::{ProxiedKey, ProxiedPair};
 use ipnet::IpNet;
@@ -124,6 +126,10 @@ pub struct Report {
     pub focus: Vec<IpNet>,
     /// What the inventory expects of each of them; empty without one.
     pub focus_expectations: Vec<Expectation>,
+    /// What servers' configurations say of the wire, one entry per file; empty without one.
+    pub files: Vec<FileReport>,
+    /// What they say of each of the `--client` prefixes: verdict and rule.
+    pub focus_verdicts: Vec<String>,
     /// Digits of a second's fraction that the inputs' timestamps carry (3, 6 or 9; the finest of them).
     pub time_digits: usize,
 }
@@ -232,6 +238,32 @@ pub struct SourceLine {
     pub row: SourceRow,
     /// What the inventory expects; `None` without one.
     pub expectation: Option<Arc<Expectation>>,
+    /// What the server's configuration says; `None` without one.
+    pub verdict: Option<SourceVerdict>,
+}
+
+/// What a server's configuration says about a source's requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceVerdict {
+    /// `allow`, `refuse`, `drop`, `notauth`, `unknown` or `mixed`.
+    pub verdict: &'static str,
+    /// `file:line` of the deciding rule, `built-in` or `mixed`; empty when there is none.
+    pub rule: String,
+}
+
+/// How far a configuration file and the wire agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileReport {
+    /// The file's name, escaped.
+    pub name: String,
+    /// When it was last changed, when that is known.
+    pub modified: Option<Timestamp>,
+    /// Rules that refused or dropped, with the transactions they are said to be for; most first.
+    pub rules: Vec<(Rule, u64)>,
+    /// Transactions whose outcome is as the file says.
+    pub agreeing: u64,
+    /// Transactions whose outcome is not.
+    pub differing: u64,
 }
 
 impl SourceLine {
@@ -262,6 +294,61 @@ pub struct Expectation {
     pub name: String,
     /// The line's `kind`; empty when unlisted.
     pub kind: &'static str,
+}
+
+impl Report {
+    /// Puts what the servers' configurations say beside every source.
+    pub fn judge(&mut self, verdicts: &Verdicts<'_>) {
+        if verdicts.acls.is_empty() {
+            return;
+        }
+        for line in &mut self.sources {
+            let words = verdicts.words(line.source, line.server);
+            let unbound = || verdicts.acls.iter().all(|acl| !acl.speaks_for(line.server));
+            line.verdict = match words {
+                Some((verdict, rule)) => Some(SourceVerdict { verdict, rule }),
+                None if unbound() => Some(SourceVerdict { verdict: "unknown", rule: String::new() }),
+                None => None,
+            };
+        }
+        for (number, acl) in verdicts.acls.iter().enumerate() {
+            let (agreeing, differing) = verdicts.agreement(number);
+            let mut rules: Vec<(Rule, u64)> = Vec::new();
+            for tally in verdicts.pairs.iter().flat_map(|(_, tallies)| tallies) {
+                let turns_away = matches!(tally.judged.decision.word, Word::Refuse | Word::Drop | Word::NotAuth);
+                let (Some(of), Some(rule)) = (tally.judged.acl, tally.judged.decision.rule) else { continue };
+                if of != number || !turns_away {
+                    continue;
+                }
+                let (rule, count) = (acl.rule(rule), tally.outcomes.iter().sum::<u64>());
+                match rules.iter_mut().find(|(known, _)| *known == rule) {
+                    Some((_, sum)) => *sum += count,
+                    None => rules.push((rule, count)),
+                }
+            }
+            rules.sort_by(|(one, more), (two, less)| less.cmp(more).then(one.line.cmp(&two.line)));
+            self.files.push(FileReport {
+                name: crate::error::escape_text(&acl.name),
+                modified: acl
+                    .modified
+                    .map(|seconds| Timestamp(i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000))),
+                rules,
+                agreeing,
+                differing,
+            });
+        }
+        for prefix in &self.focus {
+            let mut said: Vec<String> = Vec::new();
+            for acl in verdicts.acls {
+                let question = crate::expect::acl::compare::Question::default();
+                let server = crate::expect::acl::compare::destination(acl, None, prefix.addr());
+                let decision = acl.decide(&question.ask(prefix.addr(), server));
+                let rule = decision.rule.map(|rule| format!("  {}", acl.rule(rule))).unwrap_or_default();
+                said.push(format!("{}{rule}", decision.word.name()));
+            }
+            self.focus_verdicts.push(said.join("; "));
+        }
+    }
 }
 
 impl From<Expected<'_>> for Expectation {

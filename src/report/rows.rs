@@ -12,6 +12,8 @@ use crate::decode::name::{read_name, write_name};
 use crate::decode::{Interface, Point, proxy};
 use crate::error::Error;
 use crate::expect::Inventory;
+use crate::expect::acl::Acl;
+use crate::expect::acl::judge::Judge;
 use crate::expect::inventory::{Expected, Row};
 use crate::sources::{FrameRef, Leg};
 use crate::transact::Transaction;
@@ -33,6 +35,8 @@ pub struct Rows<'a> {
     spool: Spool,
     inputs: Vec<RowInput>,
     inventory: Option<&'a Inventory>,
+    /// What servers' configurations say; nothing without one.
+    judge: Option<Judge<'a>>,
     /// `file:line` of each inventory line, made once.
     rules: Vec<String>,
     limits: DetailLimits,
@@ -50,13 +54,15 @@ fn position(name: &str) -> usize {
 
 impl<'a> Rows<'a> {
     /// No rows yet.
-    pub fn new(inputs: Vec<RowInput>, inventory: Option<&'a Inventory>, limits: &Limits) -> Self {
+    pub fn new(inputs: Vec<RowInput>, inventory: Option<&'a Inventory>, acls: &'a [Acl], limits: &Limits) -> Self {
+        let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
         Self {
             spool: Spool::new(limits.spool_bytes),
             inputs,
             inventory,
+            judge: (!acls.is_empty()).then(|| Judge::new(acls, detail)),
             rules: inventory.map_or_else(Vec::new, |inventory| inventory.rows().iter().map(Row::rule).collect()),
-            limits: DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records },
+            limits: detail,
             text: RowText::default(),
             record: Vec::new(),
             failed: None,
@@ -146,6 +152,7 @@ impl<'a> Rows<'a> {
         let response_detail = self.detail(response_bytes);
         let expected = self.inventory.map(|inventory| inventory.decide(ends.source()));
         let proxied = header.is_some();
+        let (verdict, rule) = self.judge.as_mut().map(|judge| judge.words(transaction)).unwrap_or_default();
         let header = if response_bytes.len() >= HEADER { response_bytes } else { query_bytes };
         let (name_from, question) = question(query_bytes, message.as_ref(), response_bytes);
         let (inputs, rules) = (&self.inputs, &self.rules);
@@ -246,10 +253,10 @@ impl<'a> Rows<'a> {
             let row = expected.and_then(Expected::row);
             out.extend_from_slice(row.map_or("", |row| &rules[row.index]).as_bytes());
         });
-        // Verdict, rule and mechanism are of stages that are not asked here.
-        for _ in ["verdict", "rule", "mechanism"] {
-            text.push(|_| {});
-        }
+        text.push(|out| out.extend_from_slice(verdict.as_bytes()));
+        text.push(|out| out.extend_from_slice(rule.as_bytes()));
+        // The mechanism is of a stage that is not asked here.
+        text.push(|_| {});
         text.push(|out| {
             let input = sighting.and_then(|seen| inputs.get(seen.frame.input as usize));
             out.extend_from_slice(input.map_or("", |input| &input.name).as_bytes());

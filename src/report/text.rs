@@ -37,6 +37,7 @@ pub fn write(report: &Report, layout: &Layout, out: &mut dyn Write) -> io::Resul
     headline(&mut page, report, &clients)?;
     focus(&mut page, report)?;
     tables(&mut page, report, layout, clock, &clients)?;
+    files(&mut page, report)?;
     findings(&mut page, report, layout)?;
     apart(&mut page, report)?;
     accounts::write(&mut page, &report.ledgers)
@@ -207,6 +208,9 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         if let Some(expectation) = report.focus_expectations.get(index) {
             page.wrapped("  Inventory: ", &describe_expectation(expectation), 4)?;
         }
+        if let Some(said) = report.focus_verdicts.get(index) {
+            page.wrapped("  File says: ", said, 4)?;
+        }
     }
     Ok(())
 }
@@ -281,6 +285,7 @@ fn tables(
 /// The sources that one server turned away.
 fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, rows: &[&SourceLine]) -> io::Result<()> {
     let expected = rows.iter().any(|line| line.expectation.is_some());
+    let judged = rows.iter().any(|line| line.verdict.is_some());
     let refused: Vec<String> = rows.iter().map(|line| grouped(line.count(Outcome::Refused))).collect();
     let answered: Vec<String> = rows.iter().map(|line| grouped(line.count(Outcome::Answered))).collect();
     let times: Vec<String> =
@@ -295,7 +300,13 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
         "{:<SOURCE_WIDTH$}  {}  {}",
         "SOURCE THE SERVER SAW",
         numbers("REFUSED", "ANSWERED", "TURNED AWAY (UTC)"),
-        if expected { "EXPECTED" } else { "" }
+        if expected {
+            "EXPECTED"
+        } else if judged {
+            "FILE SAYS"
+        } else {
+            ""
+        }
     ))?;
     for (index, line) in rows.iter().enumerate() {
         let mut source = show_prefix(line.source);
@@ -305,7 +316,7 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
         }
         let row = format!("{source:<SOURCE_WIDTH$}  {}", numbers(&refused[index], &answered[index], &times[index]));
         match &line.expectation {
-            None => page.line(&row)?,
+            None => file_says(page, &row, line)?,
             Some(expectation) => {
                 let rule = escape_text(&expectation.rule);
                 let short = format!("{row}  {} {rule}", expectation.expected);
@@ -317,6 +328,9 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
                 }
             }
         }
+        if let (true, Some(verdict)) = (expected, &line.verdict) {
+            page.wrapped("  file says ", &format!("{}  {}", verdict.verdict, verdict.rule), 4)?;
+        }
         if let Some(text) = also(line) {
             page.wrapped("  ", &text, 4)?;
         }
@@ -324,6 +338,43 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
     // With findings the frames stand beside what they show.
     if report.findings.is_empty() {
         all_frames(page, report, rows)?;
+    }
+    Ok(())
+}
+
+/// A row with what the server's file says at its end, or below it where that is too long.
+fn file_says(page: &mut Page<'_>, row: &str, line: &SourceLine) -> io::Result<()> {
+    let Some(verdict) = &line.verdict else { return page.line(row) };
+    let short = format!("{row}  {}  {}", verdict.verdict, verdict.rule);
+    if short.trim_end().chars().count() <= WIDTH {
+        return page.line(&short);
+    }
+    page.line(&format!("{row}  {}", verdict.verdict))?;
+    page.wrapped("  file says ", &verdict.rule, 4)
+}
+
+/// What the servers' files refuse, and how far they and the wire agree.
+fn files(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    /// Rules named per file.
+    const RULES: usize = 5;
+    for file in &report.files {
+        page.gap()?;
+        for (rule, count) in file.rules.iter().take(RULES) {
+            let text = format!("{}  ({})", rule.text, counted(*count, "request", "requests"));
+            page.wrapped(&format!("{rule}  "), &text, 2)?;
+        }
+        let modified = file.modified.map(|time| format!(", modified {}", time.to_rfc3339(0))).unwrap_or_default();
+        page.wrapped("  ", &format!("File {}{modified}. What the server runs is not known.", file.name), 2)?;
+        let decided = file.agreeing + file.differing;
+        let text = match decided {
+            0 => "File and wire: no request could be compared.".to_owned(),
+            _ => format!(
+                "File and wire agree on {} of {}.",
+                grouped(file.agreeing),
+                counted(decided, "decided request", "decided requests")
+            ),
+        };
+        page.wrapped("  ", &text, 2)?;
     }
     Ok(())
 }

@@ -1,0 +1,35 @@
+//! The file refuses, the wire answers: the server is more open than its file.
+
+use super::Finding;
+use super::scene::{Scene, times};
+use super::verdicts::{finding, groups, who};
+use crate::config::{Outcome, Severity};
+use crate::expect::acl::Word;
+
+/// The name of the diagnosis.
+pub const KIND: &str = "acl-exposure";
+
+/// One finding per server and rule.
+pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+    let answered = [Outcome::Answered];
+    groups(scene, |_, tally| {
+        matches!(tally.judged.decision.word, Word::Refuse | Word::Drop | Word::NotAuth)
+            && tally.count(Outcome::Answered) > 0
+    })
+    .iter()
+    .map(|group| {
+        let mut finding = finding(scene, KIND, Severity::Critical, group, &answered, true);
+        let word = group.members.first().map_or("", |(_, tally)| tally.judged.decision.word.name());
+        finding.says = format!(
+            "{} says {word} for {}, but {} answered {}.",
+            group.describe(),
+            who(&group.sources(&answered)),
+            group.server,
+            times(group.count(&answered))
+        );
+        finding.advice =
+            Some(format!("Does {} run this file? Until it does, it is more open than the file says.", group.server));
+        finding
+    })
+    .collect()
+}

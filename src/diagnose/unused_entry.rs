@@ -1,0 +1,73 @@
+//! Entries of a server's configuration that decided for no source seen.
+
+use super::scene::{Scene, some};
+use super::{Finding, Grade, Subject};
+use crate::config::Severity;
+use crate::expect::acl::{Entry, Place, RuleId};
+use std::collections::HashSet;
+
+/// The name of the diagnosis.
+pub const KIND: &str = "unused-entry";
+
+/// Entries named in the sentence; the subject holds more.
+const NAMED: usize = 8;
+
+/// One finding per file.
+pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+    let Some(verdicts) = scene.verdicts else { return Vec::new() };
+    let mut findings = Vec::new();
+    for (number, acl) in verdicts.acls.iter().enumerate() {
+        let mut used: HashSet<RuleId> = HashSet::new();
+        let mut asked = false;
+        for ((source, server), tallies) in &verdicts.pairs {
+            for tally in tallies.iter().filter(|tally| tally.judged.acl == Some(number)) {
+                asked = true;
+                used.extend(tally.judged.decision.rule);
+                if let Some(question) = &tally.question {
+                    let (_, steps) = acl.explain(&question.ask(*source, *server));
+                    used.extend(steps.into_iter().filter_map(|step| step.rule));
+                }
+            }
+        }
+        if !asked {
+            continue;
+        }
+        let written = |entry: &Entry| matches!(acl.place(entry.rule), Place::Text(_));
+        let narrow = |entry: &Entry| entry.prefix.is_some_and(|prefix| prefix.prefix_len() > 0);
+        let mut seen = HashSet::new();
+        let unused: Vec<Entry> = acl
+            .policy()
+            .entries()
+            .into_iter()
+            .filter(|entry| written(entry) && narrow(entry) && !used.contains(&entry.rule) && seen.insert(entry.rule))
+            .collect();
+        if unused.is_empty() {
+            continue;
+        }
+        let names: Vec<String> = unused
+            .iter()
+            .map(|entry| format!("{} ({}, {})", entry.matches, entry.list, acl.rule(entry.rule)))
+            .collect();
+        findings.push(Finding {
+            id: String::new(),
+            kind: KIND,
+            grade: Grade::Evaluated,
+            severity: Severity::Info,
+            subject: Subject {
+                server: acl.bound().first().copied(),
+                prefixes: unused.iter().take(scene.limits.finding_members).map(|entry| entry.matches.clone()).collect(),
+                ..Subject::default()
+            },
+            says: format!(
+                "{} of {} decided for no request in this capture: {}. This is about this capture only.",
+                if unused.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", unused.len()) },
+                crate::error::escape_text(&acl.name),
+                some(&names, NAMED)
+            ),
+            count: unused.len() as u64,
+            frames: Vec::new(),
+            advice: None,
+        });
+    }
+    findings
+}

@@ -1,0 +1,273 @@
+//! What servers' configurations say, as diagnoses use it: groups of sources by the rule that decides for them, and the
+//! advice that follows.
+
+use super::scene::{Scene, some, times};
+use super::{Finding, Grade, Subject};
+use crate::config::{Outcome, Severity};
+use crate::expect::acl::advice::{self, Advice, NoAdvice, Observed};
+use crate::expect::acl::compare::Question;
+use crate::expect::acl::judge::{Tally, Verdicts};
+use crate::expect::acl::{Acl, RuleId, Word};
+use crate::expect::inventory::{Expect, show_prefix};
+use ipnet::IpNet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// Sources named one by one in advice.
+const ADMITTED: usize = 4;
+/// Side effects named one by one.
+const EFFECTS: usize = 5;
+
+/// Sources of one server for which one rule decides.
+#[derive(Debug)]
+pub struct Group<'a> {
+    /// The server.
+    pub server: IpAddr,
+    /// Its configuration.
+    pub acl: &'a Acl,
+    /// The rule; nothing when the text has none.
+    pub rule: Option<RuleId>,
+    /// The sources with what was decided for them.
+    pub members: Vec<(IpAddr, &'a Tally)>,
+}
+
+impl Group<'_> {
+    /// Transactions of the outcomes given.
+    pub fn count(&self, outcomes: &[Outcome]) -> u64 {
+        self.members.iter().map(|(_, tally)| count(tally, outcomes)).sum()
+    }
+
+    /// The sources, those with most transactions of these outcomes first.
+    pub fn sources(&self, outcomes: &[Outcome]) -> Vec<IpAddr> {
+        let mut by_source: BTreeMap<IpAddr, u64> = BTreeMap::new();
+        for (source, tally) in &self.members {
+            *by_source.entry(*source).or_default() += count(tally, outcomes);
+        }
+        let mut sources: Vec<(IpAddr, u64)> = by_source.into_iter().collect();
+        sources.sort_by_key(|(source, count)| (Reverse(*count), *source));
+        sources.into_iter().map(|(source, _)| source).collect()
+    }
+
+    /// The rule with its text: `unbound.conf:42 (access-control: 0.0.0.0/0 refuse)`.
+    pub fn describe(&self) -> String {
+        describe(self.acl, self.rule)
+    }
+}
+
+/// Transactions of the outcomes given.
+fn count(tally: &Tally, outcomes: &[Outcome]) -> u64 {
+    outcomes.iter().map(|outcome| tally.count(*outcome)).sum()
+}
+
+/// A rule with its text.
+pub fn describe(acl: &Acl, rule: Option<RuleId>) -> String {
+    match rule.map(|rule| acl.rule(rule)) {
+        Some(rule) => format!("{rule} ({})", rule.text),
+        None => crate::error::escape_text(&acl.name),
+    }
+}
+
+/// A server, the number of its file, and the rule.
+type GroupKey = (IpAddr, usize, Option<RuleId>);
+
+/// Groups the tallies that `wanted` picks by server and deciding rule.
+pub fn groups<'a>(scene: &Scene<'a>, wanted: impl Fn(IpAddr, &Tally) -> bool) -> Vec<Group<'a>> {
+    let Some(verdicts) = scene.verdicts else { return Vec::new() };
+    let mut groups: BTreeMap<GroupKey, Vec<(IpAddr, &'a Tally)>> = BTreeMap::new();
+    for ((source, server), tallies) in &verdicts.pairs {
+        for tally in tallies.iter().filter(|tally| wanted(*source, tally)) {
+            let Some(acl) = tally.judged.acl else { continue };
+            groups.entry((*server, acl, tally.judged.decision.rule)).or_default().push((*source, tally));
+        }
+    }
+    let group = |((server, acl, rule), members)| Group { server, acl: &verdicts.acls[acl], rule, members };
+    groups.into_iter().map(group).collect()
+}
+
+/// A finding about a group; `differing` picks the frames that do not agree with the file.
+pub fn finding(
+    scene: &Scene<'_>,
+    kind: &'static str,
+    severity: Severity,
+    group: &Group<'_>,
+    outcomes: &[Outcome],
+    differing: bool,
+) -> Finding {
+    let mut by_input: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
+    for frame in group.members.iter().flat_map(|(_, tally)| &tally.frames[usize::from(differing)]) {
+        let frames = by_input.entry(frame.input as usize).or_default();
+        frames.insert(frame.frame);
+        if frames.len() > scene.limits.finding_frames {
+            frames.pop_last();
+        }
+    }
+    let sources = group.sources(outcomes);
+    Finding {
+        id: String::new(),
+        kind,
+        grade: Grade::Evaluated,
+        severity,
+        subject: Subject {
+            server: Some(group.server),
+            sources: sources.iter().take(scene.limits.finding_members).map(ToString::to_string).collect(),
+            ..Subject::default()
+        },
+        says: String::new(),
+        count: group.count(outcomes),
+        frames: by_input.into_iter().map(|(input, frames)| (input, frames.into_iter().collect())).collect(),
+        advice: None,
+    }
+}
+
+/// Sources in words: one address, or how many and the first few.
+pub fn who(sources: &[IpAddr]) -> String {
+    match sources {
+        [only] => only.to_string(),
+        sources => {
+            let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
+            format!("{} sources ({})", sources.len(), some(&names, 3))
+        }
+    }
+}
+
+/// `refused 3 times, denied once`.
+pub fn outcomes(group: &Group<'_>, of: &[Outcome]) -> String {
+    let parts: Vec<String> = of
+        .iter()
+        .filter(|outcome| group.count(&[**outcome]) > 0)
+        .map(|outcome| format!("{} {}", outcome.name(), times(group.count(&[*outcome]))))
+        .collect();
+    parts.join(", ")
+}
+
+/// The question that stands for what a server is asked: the most frequent one that it is to answer, else the most
+/// frequent one.
+pub fn usual_question(verdicts: &Verdicts<'_>, server: IpAddr) -> Question {
+    let tallies = verdicts.pairs.iter().filter(|((_, at), _)| *at == server).flat_map(|(_, tallies)| tallies);
+    let usual = tallies.filter(|tally| tally.question.is_some()).max_by_key(|tally| {
+        let served = tally.judged.decision.word == Word::Allow;
+        (served, tally.outcomes.iter().sum::<u64>())
+    });
+    usual.and_then(|tally| tally.question.clone()).unwrap_or_default()
+}
+
+/// What to change so that sources are served, what that does to everybody else seen here, and what it means.
+pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr], question: &Question) -> String {
+    let Some(verdicts) = scene.verdicts else { return String::new() };
+    let mut sentences: Vec<String> = Vec::new();
+    let mut changed: Option<Advice> = None;
+    let mut admitted: Vec<IpNet> = Vec::new();
+    for source in sources.iter().take(ADMITTED) {
+        let prefix = IpNet::from(*source);
+        if scene.inventory.decide(*source).row().is_some_and(|row| row.expect == Expect::Refuse) {
+            continue;
+        }
+        let current = changed.as_ref().map_or(acl, |advice| &advice.acl);
+        match advice::admit(current, prefix, question, server, scene.advise_public) {
+            Ok(advice) => {
+                let edits: Vec<String> = advice.edits.iter().map(|edit| edit.says.clone()).collect();
+                sentences.push(format!("To admit {source}: {}.", edits.join("; ")));
+                admitted.push(prefix);
+                changed = Some(advice);
+            }
+            Err(NoAdvice::Public) => sentences.push(format!(
+                "{source} is reachable from the public internet: admitting it is not advised here (--advise-public)."
+            )),
+            Err(NoAdvice::NoPlace) => sentences.push(format!(
+                "No list was found in which adding {source} would be enough: recursion is off, or a zone is missing."
+            )),
+            Err(NoAdvice::Admitted | NoAdvice::Everybody) => {}
+        }
+    }
+    if sources.len() > ADMITTED {
+        sentences.push(format!("Likewise for {} more.", sources.len() - ADMITTED));
+    }
+    if let Some(advice) = changed {
+        let observed: Vec<Observed<'_>> = verdicts
+            .pairs
+            .iter()
+            .filter(|((_, at), _)| acl.speaks_for(*at))
+            .flat_map(|((source, at), tallies)| {
+                tallies.iter().filter_map(move |tally| {
+                    let question = tally.question.as_ref()?;
+                    Some(Observed { source: *source, server: *at, question, before: tally.judged.decision })
+                })
+            })
+            .collect();
+        let effects = advice::side_effects(&advice, &admitted, &observed);
+        sentences.push("That admits everyone behind such an address.".to_owned());
+        sentences.push(match effects.as_slice() {
+            [] => "No other source seen here would be treated differently.".to_owned(),
+            effects => {
+                let shown: Vec<String> = effects
+                    .iter()
+                    .map(|(source, before, after)| format!("{source} {} -> {}", before.name(), after.name()))
+                    .collect();
+                format!("It also changes: {}.", some(&shown, EFFECTS))
+            }
+        });
+    }
+    sentences.join(" ")
+}
+
+/// What the server's file says of refused sources, and of the prefix that may be behind them.
+pub fn beside_refusal(
+    scene: &Scene<'_>,
+    server: IpAddr,
+    sources: &[IpAddr],
+    behind: Option<IpNet>,
+) -> Option<(String, String)> {
+    let verdicts = scene.verdicts?;
+    let acl = verdicts.acls.iter().find(|acl| acl.speaks_for(server))?;
+    let first = *sources.first()?;
+    let tally = verdicts
+        .of(IpNet::from(first), server)
+        .map(|(_, tally)| tally)
+        .max_by_key(|tally| (count(tally, &[Outcome::Refused, Outcome::Denied]), tally.outcomes.iter().sum::<u64>()))?;
+    let (agreeing, differing) = tally.agreement();
+    let decision = tally.judged.decision;
+    let reason = decision.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let mut says =
+        format!("The file says {} for {first}: {}{reason}", decision.word.name(), describe(acl, decision.rule));
+    if agreeing + differing > 0 {
+        let _ = write!(says, "; the wire agrees {agreeing} of {}", agreeing + differing);
+    }
+    says.push('.');
+    let question = tally.question.clone().unwrap_or_else(|| usual_question(verdicts, server));
+    let mut advice = String::new();
+    if let Some(prefix) = behind {
+        let own = acl.decide(&question.ask(prefix.addr(), server));
+        let shown = show_prefix(prefix);
+        let place = describe(acl, own.rule);
+        match own.word {
+            Word::Allow => {
+                let _ = write!(
+                    says,
+                    " It allows clients of {shown} under their own addresses ({place}): only the changed address is to blame."
+                );
+                let _ = write!(
+                    advice,
+                    "Clients of {shown} are allowed as themselves: do not translate them on the way here, or admit the address. "
+                );
+            }
+            Word::Refuse | Word::Drop | Word::NotAuth => {
+                let _ = write!(
+                    says,
+                    " It says {} for clients of {shown} under their own addresses as well ({place}): restoring their source alone changes nothing.",
+                    own.word.name()
+                );
+                let _ = write!(advice, "Allowing {shown} changes nothing for any source seen here. ");
+            }
+            Word::Unknown => {}
+        }
+    }
+    if matches!(decision.word, Word::Refuse | Word::Drop) {
+        let to_admit = admitting(scene, acl, server, sources, &question);
+        if !to_admit.is_empty() {
+            let _ = write!(advice, "If it is yours: {to_admit}");
+        }
+    }
+    Some((says, advice.trim().to_owned()))
+}

@@ -1,0 +1,275 @@
+//! The narrowest change that admits a source: found by editing the text, reading it again and deciding again.
+
+use super::compare::Question;
+use super::network::is_public;
+use super::{Acl, Decision, Spot, Step, Word};
+use crate::expect::inventory::show_prefix;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Edits one after the other before it is given up: a view's list, the cache's, recursion's and a zone's.
+const EDITS: usize = 6;
+
+/// A line or element to add.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// `file:line` it belongs to or comes after.
+    pub place: String,
+    /// What to do, in words.
+    pub says: String,
+    /// What to add.
+    pub text: String,
+}
+
+/// A change that admits a source.
+#[derive(Debug)]
+pub struct Advice {
+    /// The edits, in the order they were found.
+    pub edits: Vec<Edit>,
+    /// The configuration with them.
+    pub acl: Acl,
+}
+
+/// Why there is no advice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoAdvice {
+    /// It is admitted already.
+    Admitted,
+    /// A default route is never admitted.
+    Everybody,
+    /// It is reachable from the public internet.
+    Public,
+    /// No list or line was found that would admit it.
+    NoPlace,
+}
+
+/// Finds the narrowest change that serves a prefix.
+pub fn admit(acl: &Acl, prefix: IpNet, question: &Question, server: IpAddr, public: bool) -> Result<Advice, NoAdvice> {
+    if prefix.prefix_len() == 0 {
+        return Err(NoAdvice::Everybody);
+    }
+    if is_public(prefix) && !public {
+        return Err(NoAdvice::Public);
+    }
+    let mut trial = Trial { prefix, question, server, texts: BTreeMap::new(), edits: Vec::new() };
+    if matches!(progress(acl, &trial), Progress::Served) {
+        return Err(NoAdvice::Admitted);
+    }
+    if let Some(advice) = trial.follow(acl, EDITS) {
+        return Ok(advice);
+    }
+    // The lists that choose a view, where no step named one that helps.
+    for spot in acl.policy().other_spots() {
+        trial.texts.clear();
+        trial.edits.clear();
+        trial.apply(acl, spot);
+        if let Ok(changed) = acl.changed(trial.texts.clone())
+            && let Some(advice) = trial.follow(&changed, EDITS - 1)
+        {
+            return Ok(advice);
+        }
+    }
+    Err(NoAdvice::NoPlace)
+}
+
+/// How far a source has come.
+enum Progress {
+    /// It is served, also recursively when that is desired.
+    Served,
+    /// It has to be added here.
+    Add(Spot),
+    /// It is not served, and no list or line would change that.
+    Stuck,
+}
+
+/// Where the source has to be added next.
+fn progress(acl: &Acl, trial: &Trial<'_>) -> Progress {
+    let (decision, steps) = acl.explain(&trial.question.ask(trial.prefix.addr(), trial.server));
+    // A miss of allow-recursion alone is answered, but not with what was asked for.
+    let recursion = |step: &&Step| step.says.starts_with("allow-recursion:");
+    let last =
+        |steps: &[Step], wanted: &dyn Fn(&&Step) -> bool| steps.iter().rev().filter(wanted).find_map(|step| step.spot);
+    if decision.word == Word::Allow {
+        return last(&steps, &recursion).map_or(Progress::Served, Progress::Add);
+    }
+    last(&steps, &|_| true).map_or(Progress::Stuck, Progress::Add)
+}
+
+struct Trial<'a> {
+    prefix: IpNet,
+    question: &'a Question,
+    server: IpAddr,
+    /// Files that were changed.
+    texts: BTreeMap<PathBuf, String>,
+    edits: Vec<Edit>,
+}
+
+impl Trial<'_> {
+    /// Edits until the source is served.
+    fn follow(&mut self, acl: &Acl, left: usize) -> Option<Advice> {
+        let mut current: Option<Acl> = None;
+        for _ in 0..=left {
+            let now = current.as_ref().unwrap_or(acl);
+            match progress(now, self) {
+                Progress::Served => {
+                    let acl = match current {
+                        Some(acl) => acl,
+                        None => acl.changed(self.texts.clone()).ok()?,
+                    };
+                    return Some(Advice { edits: std::mem::take(&mut self.edits), acl });
+                }
+                Progress::Stuck => return None,
+                Progress::Add(spot) => {
+                    self.apply(now, spot);
+                    current = Some(acl.changed(self.texts.clone()).ok()?);
+                }
+            }
+        }
+        None
+    }
+
+    /// Adds the source at a spot.
+    fn apply(&mut self, acl: &Acl, spot: Spot) {
+        let files = acl.files();
+        let text = acl.policy().admitting(self.prefix, spot);
+        let span = match spot {
+            Spot::Element(span) | Spot::LineAfter(span) => span,
+        };
+        let Some(file) = files.list().get(span.file as usize) else { return };
+        let mut changed = file.text.clone();
+        let place = format!("{}:{}", crate::error::escape_text(&file.name), files.line(span));
+        let says = match spot {
+            Spot::Element(span) => {
+                let before = changed[..span.start as usize].trim_end().len() < span.start as usize;
+                changed.insert_str(span.start as usize, &if before { format!("{text} ") } else { format!(" {text} ") });
+                let statement = files.show_line(span);
+                format!(
+                    "in {place} ({statement}), {} add {text}",
+                    if before_something(&file.text, span.start) { "before what follows," } else { "at the end" }
+                )
+            }
+            Spot::LineAfter(span) => {
+                let line = files.whole_line(span);
+                let indent: String = files.text(line).chars().take_while(|c| c.is_whitespace()).collect();
+                changed.insert_str(line.end as usize, &format!("\n{indent}{text}"));
+                format!("after {place} add {text}")
+            }
+        };
+        self.texts.insert(file.path.clone(), changed);
+        self.edits.push(Edit { place, says, text });
+    }
+}
+
+/// Something other than the closing brace follows.
+fn before_something(text: &str, at: u32) -> bool {
+    !text.get(at as usize..).unwrap_or("").trim_start().starts_with('}')
+}
+
+/// A source that was observed, with the question it asked and what the file says.
+#[derive(Debug, Clone)]
+pub struct Observed<'a> {
+    /// The source.
+    pub source: IpAddr,
+    /// The server.
+    pub server: IpAddr,
+    /// What it asked.
+    pub question: &'a Question,
+    /// What the file says now.
+    pub before: Decision,
+}
+
+/// The observed sources that a change treats in another way, the admitted ones left out.
+pub fn side_effects(advice: &Advice, admitted: &[IpNet], observed: &[Observed<'_>]) -> Vec<(IpAddr, Word, Word)> {
+    let mut changed: Vec<(IpAddr, Word, Word)> = observed
+        .iter()
+        .filter(|one| !admitted.iter().any(|prefix| prefix.contains(&one.source)))
+        .map(|one| (one.source, one.before.word, advice.acl.decide(&one.question.ask(one.source, one.server)).word))
+        .filter(|(_, before, after)| before != after)
+        .collect();
+    changed.sort_unstable();
+    changed.dedup();
+    changed
+}
+
+/// A prefix in words for a sentence.
+pub fn show(prefix: IpNet) -> String {
+    show_prefix(prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advise(argument: &str, text: &str, prefix: &str) -> Result<Vec<String>, NoAdvice> {
+        let acl = Acl::from_text(argument, text, &[]).unwrap();
+        let server = "10.20.30.40".parse().unwrap();
+        let advice = admit(&acl, prefix.parse().unwrap(), &Question::default(), server, false)?;
+        let request = Question::default();
+        let source = prefix.parse::<IpNet>().unwrap().addr();
+        assert_eq!(advice.acl.decide(&request.ask(source, server)).word, Word::Allow);
+        Ok(advice.edits.into_iter().map(|edit| edit.says).collect())
+    }
+
+    const UNBOUND: &str = "server:\n    access-control: 10.20.0.0/16 allow\n    access-control: 0.0.0.0/0 refuse\n";
+
+    #[test]
+    fn unbound_gets_a_more_specific_line() {
+        assert_eq!(
+            advise("unbound:unbound.conf", UNBOUND, "192.0.2.45/32").unwrap(),
+            ["after unbound.conf:3 add access-control: 192.0.2.45/32 allow"]
+        );
+        let same = "server:\n access-control: 192.0.2.45/32 deny\n";
+        assert_eq!(
+            advise("unbound:unbound.conf", same, "192.0.2.45/32").unwrap(),
+            ["after unbound.conf:2 add access-control: 192.0.2.45/32 allow"],
+            "the last of identical lines decides"
+        );
+        assert_eq!(
+            advise("unbound:unbound.conf", "server:\n verbosity: 1\n", "192.0.2.45/32").unwrap(),
+            ["after unbound.conf:2 add access-control: 192.0.2.45/32 allow"]
+        );
+        assert_eq!(advise("unbound:unbound.conf", UNBOUND, "10.20.1.1/32"), Err(NoAdvice::Admitted));
+    }
+
+    #[test]
+    fn bind_gets_an_element_before_the_negation_and_in_every_list_that_decides() {
+        let seed = "\
+options {
+    allow-recursion { 10.20.0.0/16; };
+    allow-query-cache { 10.20.0.0/16; };
+};
+view \"internal\" {
+    match-clients { 10.20.0.0/16; };
+};
+view \"external\" {
+    match-clients { any; };
+    recursion no;
+};
+";
+        let edits = advise("bind:named.conf", seed, "192.0.2.45/32").unwrap();
+        assert_eq!(edits.len(), 3, "{edits:?}");
+        assert!(edits[0].starts_with("in named.conf:6 ") && edits[0].ends_with("add 192.0.2.45;"), "{edits:?}");
+        let negated =
+            "options { allow-query { !192.0.2.0/24; any; }; recursion no; };\nzone \"z\" { type primary; };\n";
+        let acl = Acl::from_text("bind:named.conf", negated, &[]).unwrap();
+        let question = Question { qname: super::super::name::parse_name("z").unwrap(), ..Question::default() };
+        let server = "10.20.30.40".parse().unwrap();
+        let advice = admit(&acl, "192.0.2.45/32".parse().unwrap(), &question, server, false).unwrap();
+        assert!(advice.edits[0].says.contains("before what follows"), "{:?}", advice.edits);
+        let other = "192.0.2.46".parse().unwrap();
+        assert_eq!(advice.acl.decide(&question.ask(other, server)).word, Word::Refuse);
+    }
+
+    #[test]
+    fn nothing_opens_the_server_to_everybody() {
+        assert_eq!(advise("unbound:unbound.conf", UNBOUND, "0.0.0.0/0"), Err(NoAdvice::Everybody));
+        assert_eq!(advise("unbound:unbound.conf", UNBOUND, "8.8.8.8/32"), Err(NoAdvice::Public));
+        assert_eq!(
+            advise("bind:named.conf", "options { recursion no; };", "192.0.2.1/32"),
+            Err(NoAdvice::NoPlace),
+            "no list would help"
+        );
+    }
+}

@@ -1,0 +1,595 @@
+//! Address match lists: the text of one to a [`List`] that finds its first matching element.
+//!
+//! The server merges a nested or named list into the list around it unless one of its elements is negated; what follows
+//! from that (WIRE: a later `!name` turns an identical earlier prefix negative) is reproduced here step by step.
+
+use super::syntax::{Block, Item, Statement};
+use crate::error::Error;
+use crate::expect::acl::network::{OwnAddresses, first_decides};
+use crate::expect::acl::text::{Files, Span};
+use crate::expect::acl::{RuleId, Rules, name};
+use crate::expect::ranges::Ranges;
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// An element as people read it: what it matches, its prefix when it is one, positive or not, its rule.
+pub type Element = (String, Option<IpNet>, bool, RuleId);
+
+/// What a list says of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match {
+    /// The first matching element is this, and it is not negated.
+    Positive(RuleId),
+    /// The first matching element is negated.
+    Negative(RuleId),
+    /// No element matches.
+    None,
+    /// It depends on something that the text does not tell.
+    Unknown(&'static str, RuleId),
+}
+
+/// A list ready to match.
+#[derive(Debug, Default)]
+pub struct List {
+    /// Numbers of prefixes; the lowest decides.
+    ranges: Ranges,
+    /// What each numbered prefix means.
+    prefixes: Vec<Prefix>,
+    /// Elements that are no prefixes, in order of their numbers.
+    others: Vec<Other>,
+    /// Numbers given so far.
+    count: u32,
+    /// An element is negated, or is `none`.
+    has_negatives: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Prefix {
+    net: IpNet,
+    number: u32,
+    positive: bool,
+    rule: RuleId,
+}
+
+#[derive(Debug, Clone)]
+struct Other {
+    number: u32,
+    negative: bool,
+    kind: Kind,
+    rule: RuleId,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Localhost,
+    Localnets,
+    /// A request signed with this key (wire form).
+    Key(Vec<u8>),
+    Nested(Arc<List>),
+    Unknown(&'static str),
+}
+
+/// The part of a request that lists look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The address.
+    pub address: IpAddr,
+    /// The key that signed it.
+    pub key: Option<&'a [u8]>,
+}
+
+impl List {
+    /// The first matching element.
+    pub fn find(&self, subject: Subject<'_>, own: &OwnAddresses) -> Match {
+        let found = self.ranges.find(subject.address).map(|index| &self.prefixes[index as usize]);
+        let fallback = match found {
+            Some(prefix) if prefix.positive => Match::Positive(prefix.rule),
+            Some(prefix) => Match::Negative(prefix.rule),
+            None => Match::None,
+        };
+        let mut unknown: Option<(&'static str, &Other)> = None;
+        let mut result = fallback;
+        for other in &self.others {
+            if found.is_some_and(|prefix| prefix.number < other.number) {
+                break;
+            }
+            match other.matches(subject, own) {
+                Ok(true) => {
+                    result = other.result();
+                    break;
+                }
+                Ok(false) => {}
+                Err(reason) => {
+                    unknown.get_or_insert((reason, other));
+                }
+            }
+        }
+        match unknown {
+            // Whether the unknown element matches makes no difference when the rest says the same.
+            Some((reason, other)) if !result.says_as(other.result()) => Match::Unknown(reason, other.rule),
+            _ => result,
+        }
+    }
+
+    /// Every prefix in it and in the lists inside it.
+    pub fn prefixes(&self, into: &mut Vec<IpNet>) {
+        into.extend(self.prefixes.iter().map(|prefix| prefix.net));
+        for other in &self.others {
+            if let Kind::Nested(list) = &other.kind {
+                list.prefixes(into);
+            }
+        }
+    }
+
+    /// Its elements in order.
+    pub fn elements(&self) -> Vec<Element> {
+        let mut all: Vec<(u32, Element)> = self
+            .prefixes
+            .iter()
+            .map(|entry| {
+                let shown = crate::expect::inventory::show_prefix(entry.net);
+                (entry.number, (shown, Some(entry.net), entry.positive, entry.rule))
+            })
+            .collect();
+        all.extend(self.others.iter().map(|other| {
+            let shown = match &other.kind {
+                Kind::Localhost => "localhost".to_owned(),
+                Kind::Localnets => "localnets".to_owned(),
+                Kind::Key(key) => format!("key {}", name::show_name(key)),
+                Kind::Nested(list) => {
+                    let inner = list.elements();
+                    let text: Vec<String> = inner
+                        .iter()
+                        .take(8)
+                        .map(|(what, _, positive, _)| format!("{}{what}", if *positive { "" } else { "!" }))
+                        .collect();
+                    format!("{{ {}{} }}", text.join("; "), if inner.len() > 8 { "; ..." } else { ";" })
+                }
+                Kind::Unknown(reason) => (*reason).to_owned(),
+            };
+            (other.number, (shown, None, !other.negative, other.rule))
+        }));
+        all.sort_by_key(|(number, _)| *number);
+        all.into_iter().map(|(_, element)| element).collect()
+    }
+
+    /// Every address.
+    pub fn any(rule: RuleId) -> Self {
+        let mut list = Building::default();
+        list.everything(true, rule);
+        list.list.seal()
+    }
+
+    /// No address.
+    pub fn none(rule: RuleId) -> Self {
+        let mut list = Building::default();
+        list.everything(false, rule);
+        list.list.has_negatives = true;
+        list.list.seal()
+    }
+
+    /// `{ localnets; localhost; }`
+    pub fn near(rule: RuleId) -> Self {
+        let mut list = Building::default();
+        list.other(Kind::Localnets, false, rule);
+        list.other(Kind::Localhost, false, rule);
+        list.list.seal()
+    }
+
+    /// Finishes a list whose elements are all there.
+    fn seal(mut self) -> Self {
+        let numbered: Vec<(IpNet, u32)> = {
+            self.prefixes.sort_by_key(|prefix| prefix.number);
+            // `any` gives both families one number: the position in the sorted table stands for it.
+            self.prefixes.iter().enumerate().map(|(at, prefix)| (prefix.net, at as u32)).collect()
+        };
+        self.ranges = first_decides(&numbered);
+        self
+    }
+}
+
+impl Match {
+    /// Both let the request pass, or both do not.
+    fn says_as(self, other: Match) -> bool {
+        matches!((self, other), (Match::Positive(_), Match::Positive(_)))
+            || matches!((self, other), (Match::Negative(_) | Match::None, Match::Negative(_) | Match::None))
+    }
+}
+
+impl Other {
+    fn result(&self) -> Match {
+        if self.negative { Match::Negative(self.rule) } else { Match::Positive(self.rule) }
+    }
+
+    fn matches(&self, subject: Subject<'_>, own: &OwnAddresses) -> Result<bool, &'static str> {
+        match &self.kind {
+            Kind::Localhost => {
+                own.is_own(subject.address).ok_or("localhost: the server's own addresses are not known (--server)")
+            }
+            Kind::Localnets => {
+                own.is_near(subject.address).ok_or("localnets: the server's networks are not known (--server ADDR/LEN)")
+            }
+            Kind::Key(key) => Ok(subject.key == Some(key.as_slice())),
+            // Only a positive match inside counts; a negative one is as if nothing had matched.
+            Kind::Nested(list) => match list.find(subject, own) {
+                Match::Positive(_) => Ok(true),
+                Match::Negative(_) | Match::None => Ok(false),
+                Match::Unknown(reason, _) => Err(reason),
+            },
+            Kind::Unknown(reason) => Err(reason),
+        }
+    }
+}
+
+/// Named lists, compiled when first used.
+pub struct Named<'a> {
+    definitions: HashMap<String, (Span, &'a Block)>,
+    compiled: HashMap<String, Option<Arc<List>>>,
+}
+
+impl<'a> Named<'a> {
+    /// Gathers the `acl` statements.
+    pub fn of(files: &Files, statements: &'a [Statement]) -> Result<Self, Error> {
+        let mut definitions: HashMap<String, (Span, &'a Block)> = HashMap::new();
+        for statement in statements {
+            let [Item::Word(word), rest @ ..] = statement.items.as_slice() else { continue };
+            if !files.text(*word).eq_ignore_ascii_case("acl") {
+                continue;
+            }
+            let [Item::Word(name) | Item::Quoted(name), Item::Block(block)] = rest else {
+                return Err(files.error(statement.span, "acl takes a name and a list in braces"));
+            };
+            let key = files.text(*name).to_ascii_lowercase();
+            if ["any", "none", "localhost", "localnets"].contains(&key.as_str()) {
+                return Err(files.error(*name, "this name is the server's own"));
+            }
+            if let Some((first, _)) = definitions.get(&key) {
+                let line = files.line(*first);
+                return Err(files.error(*name, &format!("this acl is defined already at line {line}")));
+            }
+            definitions.insert(key, (*name, block));
+        }
+        Ok(Self { definitions, compiled: HashMap::new() })
+    }
+
+    /// Compiles every definition, also those nobody uses, so that a mistake in one is found.
+    pub fn compile_all(&mut self, files: &Files, rules: &mut Rules) -> Result<(), Error> {
+        let mut all: Vec<(String, Span)> =
+            self.definitions.iter().map(|(key, (span, _))| (key.clone(), *span)).collect();
+        all.sort_by_key(|(_, span)| *span);
+        for (key, span) in all {
+            self.named(&key, span, files, rules, 0)?;
+        }
+        Ok(())
+    }
+
+    /// A list in braces.
+    pub fn list(&mut self, block: &Block, files: &Files, rules: &mut Rules) -> Result<Arc<List>, Error> {
+        // A list that only names another one is that list, when merging it would change nothing.
+        if let [Statement { items, span }] = block.statements.as_slice()
+            && let [Item::Word(word) | Item::Quoted(word)] = items.as_slice()
+            && self.definitions.contains_key(&files.text(*word).to_ascii_lowercase())
+        {
+            let named = self.named(&files.text(*word).to_ascii_lowercase(), *span, files, rules, 0)?;
+            if !named.has_negatives {
+                return Ok(named);
+            }
+        }
+        Ok(Arc::new(self.compile(block, files, rules, 0)?))
+    }
+
+    fn named(
+        &mut self,
+        key: &str,
+        used: Span,
+        files: &Files,
+        rules: &mut Rules,
+        depth: usize,
+    ) -> Result<Arc<List>, Error> {
+        match self.compiled.get(key) {
+            Some(Some(list)) => return Ok(Arc::clone(list)),
+            Some(None) => return Err(files.error(used, "this acl leads back to itself")),
+            None => {}
+        }
+        let Some((_, block)) = self.definitions.get(key) else {
+            return Err(files.error(used, "no acl of this name is defined"));
+        };
+        let block = *block;
+        self.compiled.insert(key.to_owned(), None);
+        let list = Arc::new(self.compile(block, files, rules, depth + 1)?);
+        self.compiled.insert(key.to_owned(), Some(Arc::clone(&list)));
+        Ok(list)
+    }
+
+    fn compile(&mut self, block: &Block, files: &Files, rules: &mut Rules, depth: usize) -> Result<List, Error> {
+        if depth > crate::config::ACL_DEPTH {
+            return Err(files.error(block.span, "too many lists inside each other"));
+        }
+        let mut list = Building::default();
+        for statement in &block.statements {
+            self.element(statement, &mut list, files, rules, depth)?;
+        }
+        Ok(list.list.seal())
+    }
+
+    fn element(
+        &mut self,
+        statement: &Statement,
+        into: &mut Building,
+        files: &Files,
+        rules: &mut Rules,
+        depth: usize,
+    ) -> Result<(), Error> {
+        let (negative, items) = match statement.items.as_slice() {
+            [Item::Not(_), rest @ ..] => (true, rest),
+            items => (false, items),
+        };
+        if negative {
+            into.list.has_negatives = true;
+        }
+        let rule = rules.text(statement.span);
+        match items {
+            [Item::Block(block)] => {
+                let inner = self.compile(block, files, rules, depth + 1)?;
+                into.nested(Arc::new(inner), negative, rule);
+            }
+            [Item::Word(word), Item::Word(key) | Item::Quoted(key)]
+                if files.text(*word).eq_ignore_ascii_case("key") =>
+            {
+                let Some(key) = name::parse_name(files.text(*key)) else {
+                    return Err(files.error(*key, "this is no name of a key"));
+                };
+                into.other(Kind::Key(key), negative, rule);
+            }
+            [Item::Word(word), rest @ ..] if files.text(*word).eq_ignore_ascii_case("geoip") && !rest.is_empty() => {
+                into.other(Kind::Unknown("GeoIP data are not in the configuration"), negative, rule);
+            }
+            [Item::Word(word) | Item::Quoted(word)] => {
+                let text = files.text(*word);
+                match text.to_ascii_lowercase().as_str() {
+                    "any" => into.everything(!negative, rule),
+                    "none" => {
+                        into.everything(negative, rule);
+                        if !negative {
+                            into.list.has_negatives = true;
+                        }
+                    }
+                    "localhost" => into.other(Kind::Localhost, negative, rule),
+                    "localnets" => into.other(Kind::Localnets, negative, rule),
+                    key => {
+                        if let Some(prefix) = read_address(text) {
+                            into.prefix(prefix, !negative, rule);
+                        } else {
+                            if !self.definitions.contains_key(key) {
+                                let what = if text.starts_with(|c: char| c.is_ascii_digit()) || text.contains(':') {
+                                    "this is no address, and no acl of this name is defined"
+                                } else {
+                                    "no acl of this name is defined"
+                                };
+                                return Err(files.error(*word, what));
+                            }
+                            let named = self.named(key, *word, files, rules, depth)?;
+                            into.nested(named, negative, rule);
+                        }
+                    }
+                }
+            }
+            [Item::Word(address), Item::Slash(_), Item::Word(length)] => {
+                let span = address.to(*length);
+                let prefix =
+                    read_prefix(files.text(*address), files.text(*length)).map_err(|what| files.error(span, what))?;
+                into.prefix(prefix, !negative, rule);
+            }
+            _ => return Err(files.error(statement.span, "this is no element of an address match list")),
+        }
+        Ok(())
+    }
+}
+
+/// An address alone.
+fn read_address(text: &str) -> Option<IpNet> {
+    let plain = text.split_once('%').map_or(text, |(address, _)| address);
+    plain.parse::<IpAddr>().ok().map(IpNet::from)
+}
+
+/// A prefix; the last parts of an IPv4 address may be left out (`10.20/16`).
+fn read_prefix(address: &str, length: &str) -> Result<IpNet, &'static str> {
+    let not = "this is no prefix";
+    let length: u8 = length.parse().map_err(|_| not)?;
+    let address = match address.parse::<IpAddr>() {
+        Ok(address) => address,
+        Err(_) => IpAddr::V4(short_address(address).ok_or(not)?),
+    };
+    let prefix = IpNet::new(address, length).map_err(|_| "this prefix is longer than an address")?;
+    if prefix.trunc() != prefix {
+        return Err("this address has bits beyond the length of its prefix");
+    }
+    Ok(prefix)
+}
+
+/// `10`, `10.20` or `10.20.30`.
+fn short_address(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0u8; 4];
+    let mut parts = text.split('.');
+    let mut at = 0;
+    for part in parts.by_ref() {
+        if at == 4 || part.is_empty() || part.len() > 3 {
+            return None;
+        }
+        octets[at] = part.parse().ok()?;
+        at += 1;
+    }
+    (at > 0).then(|| Ipv4Addr::from(octets))
+}
+
+/// A list whose elements are being added.
+#[derive(Default)]
+struct Building {
+    list: List,
+    /// Where each prefix is in the list.
+    known: HashMap<IpNet, usize>,
+}
+
+impl Building {
+    /// Adds a prefix; an identical earlier one stays as it is.
+    fn prefix(&mut self, prefix: IpNet, positive: bool, rule: RuleId) {
+        if self.known.contains_key(&prefix) {
+            return;
+        }
+        self.list.count += 1;
+        self.insert(Prefix { net: prefix, number: self.list.count, positive, rule });
+    }
+
+    fn insert(&mut self, prefix: Prefix) {
+        self.known.insert(prefix.net, self.list.prefixes.len());
+        self.list.prefixes.push(prefix);
+    }
+
+    /// Adds `any` or its opposite: every address of both families, with one number.
+    fn everything(&mut self, positive: bool, rule: RuleId) {
+        let everything = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
+        if everything.iter().all(|prefix| self.known.contains_key(prefix)) {
+            return;
+        }
+        self.list.count += 1;
+        for prefix in everything {
+            if !self.known.contains_key(&prefix) {
+                self.insert(Prefix { net: prefix, number: self.list.count, positive, rule });
+            }
+        }
+    }
+
+    fn other(&mut self, kind: Kind, negative: bool, rule: RuleId) {
+        self.list.count += 1;
+        self.list.others.push(Other { number: self.list.count, negative, kind, rule });
+    }
+
+    /// Adds a list inside this one: merged, unless one of its own elements is negated.
+    fn nested(&mut self, inner: Arc<List>, negative: bool, rule: RuleId) {
+        if inner.has_negatives {
+            self.other(Kind::Nested(inner), negative, rule);
+            return;
+        }
+        let before = self.list.count;
+        for other in &inner.others {
+            self.list.others.push(Other {
+                number: before + other.number,
+                // What is negated stays so; a negated list negates the rest.
+                negative: other.negative || negative,
+                ..other.clone()
+            });
+        }
+        for prefix in &inner.prefixes {
+            match self.known.get(&prefix.net) {
+                // An identical earlier prefix keeps its number, but a negated list turns it negative all the same.
+                Some(at) => {
+                    if negative && prefix.positive {
+                        let earlier = &mut self.list.prefixes[*at];
+                        if earlier.positive {
+                            (earlier.positive, earlier.rule) = (false, rule);
+                        }
+                    }
+                }
+                None => {
+                    let positive = prefix.positive && !negative;
+                    self.insert(Prefix { number: before + prefix.number, positive, ..*prefix });
+                }
+            }
+        }
+        self.list.count += inner.count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::syntax::parse;
+    use super::*;
+
+    /// The list `t` of some `acl` statements.
+    fn list(text: &str) -> Result<Arc<List>, Error> {
+        let mut files = Files::new(None);
+        let first = files.open_text("named.conf", text)?;
+        let parsed = parse(&mut files, first)?;
+        let mut rules = Rules::default();
+        let mut named = Named::of(&files, &parsed.statements)?;
+        named.compile_all(&files, &mut rules)?;
+        named.named("t", Span { file: 0, start: 0, end: 0 }, &files, &mut rules, 0)
+    }
+
+    fn says(list: &List, address: &str, key: Option<&str>) -> char {
+        let key = key.map(|key| name::parse_name(key).unwrap());
+        let subject = Subject { address: address.parse().unwrap(), key: key.as_deref() };
+        match list.find(subject, &OwnAddresses::default()) {
+            Match::Positive(_) => '+',
+            Match::Negative(_) => '-',
+            Match::None => '0',
+            Match::Unknown(..) => '?',
+        }
+    }
+
+    /// The measured vectors: the sources .1, .5 and .9 of 127.0.0.0; + is a match, everything else is none.
+    #[test]
+    fn measured_vectors_hold() {
+        let inner = "acl inner { !127.0.0.5; 127.0.0.0/29; };";
+        let prefix = "acl a { 10.0.0.0/8; }; ";
+        for (text, expected) in [
+            (format!("{inner} acl t {{ !inner; any; }};"), "-++"),
+            (format!("{inner} acl t {{ inner; 127.0.0.5; }};"), "++0"),
+            ("acl t { 127.0.0.0/8; !127.0.0.5; };".to_owned(), "+++"),
+            ("acl t { !127.0.0.5; 127.0.0.0/8; };".to_owned(), "+-+"),
+            ("acl t { !{ !127.0.0.5; any; }; any; };".to_owned(), "-+-"),
+        ] {
+            let list = list(&text).unwrap();
+            let found: String =
+                ["127.0.0.1", "127.0.0.5", "127.0.0.9"].iter().map(|ip| says(&list, ip, None)).collect();
+            assert_eq!(found, expected, "{text}");
+        }
+        // The merging quirk: a named list that was merged turns negative, a literal prefix does not.
+        assert_eq!(says(&list(&format!("{prefix} acl t {{ a; !a; }};")).unwrap(), "10.1.1.1", None), '-');
+        assert_eq!(says(&list("acl t { 10.0.0.0/8; !10.0.0.0/8; };").unwrap(), "10.1.1.1", None), '+');
+        assert_eq!(says(&list("acl t { 10.0.0.0/8; !{ 10.0.0.0/8; }; };").unwrap(), "10.1.1.1", None), '-');
+    }
+
+    #[test]
+    fn keys_any_none_and_unknown_elements() {
+        let list_of = |text: &str| list(text).unwrap();
+        let both = list_of("acl t { !{ !10.0.0.0/8; any; }; key \"K.\"; };");
+        assert_eq!(says(&both, "10.1.1.1", Some("k")), '+', "address and key");
+        assert_eq!(says(&both, "10.1.1.1", None), '0');
+        assert_eq!(says(&both, "11.1.1.1", Some("k")), '-');
+        assert_eq!(says(&list_of("acl t { none; };"), "10.1.1.1", None), '-');
+        assert_eq!(says(&list_of("acl t { !none; };"), "10.1.1.1", None), '+');
+        assert_eq!(says(&list_of("acl t { any; };"), "2001:db8::1", None), '+');
+        assert_eq!(says(&list_of("acl t { localnets; };"), "10.1.1.1", None), '?');
+        assert_eq!(says(&list_of("acl t { localnets; any; };"), "10.1.1.1", None), '+', "either way");
+        assert_eq!(says(&list_of("acl t { !geoip country DE; any; };"), "10.1.1.1", None), '?');
+        assert_eq!(says(&list_of("acl t { !geoip country DE; };"), "10.1.1.1", None), '0', "either way");
+        assert_eq!(says(&list_of("acl t { 10.1/16; };"), "10.1.1.1", None), '+');
+        assert_eq!(says(&list_of("acl t { 10.1/16; };"), "::1", None), '0');
+    }
+
+    #[test]
+    fn mistakes_are_located() {
+        for (text, place, what) in [
+            ("acl t { nobody; };", "named.conf:1:9", "no acl of this name"),
+            ("acl t { 10.0.0.0/33; };", "named.conf:1:9", "longer than an address"),
+            ("acl t { 10.0.0.1/8; };", "named.conf:1:9", "bits beyond"),
+            ("acl t { t; };", "named.conf:1:9", "leads back to itself"),
+            ("acl t { u; }; acl u { !t; };", "named.conf:1:24", "leads back to itself"),
+            ("acl t { any; }; acl T { none; };", "named.conf:1:21", "defined already at line 1"),
+            ("acl any { 10.0.0.0/8; };", "named.conf:1:5", "the server's own"),
+            ("acl t { 10.0.0.0 11.0.0.0; };", "named.conf:1:9", "no element"),
+            ("acl t any;", "named.conf:1:1", "a list in braces"),
+            ("acl t { !; };", "named.conf:1:9", "no element"),
+            ("acl t { 10.0.0.256; };", "named.conf:1:9", "no address"),
+        ] {
+            let error = list(text).map(|_| ()).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("error[E-ACL]: {place}: ")) && error.contains(what),
+                "{text:?}: {error}"
+            );
+        }
+    }
+}

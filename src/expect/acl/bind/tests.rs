@@ -1,0 +1,238 @@
+use crate::config::OwnServer;
+use crate::expect::acl::{Acl, Request, name};
+use crate::transact::flights::Transport;
+
+/// Evaluates `SOURCE [to ADDR] [key K] [tcp] [nord] [update|notify] [TYPE] NAME` and says the verdict and its line.
+fn says(text: &str, asked: &str) -> String {
+    verdict("bind-9.18:named.conf", text, asked)
+}
+
+fn verdict(argument: &str, text: &str, asked: &str) -> String {
+    let servers = [OwnServer { address: "10.53.0.1".parse().unwrap(), length: Some(24) }];
+    let acl = Acl::from_text(argument, text, &servers).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let mut words = asked.split(' ');
+    let (mut qname, mut key) = (Vec::new(), None);
+    let mut request = Request {
+        source: words.next().unwrap().parse().unwrap(),
+        destination: "10.53.0.1".parse().unwrap(),
+        transport: Transport::Udp,
+        opcode: 0,
+        qname: &[],
+        qtype: 1,
+        qclass: 1,
+        rd: true,
+        key: None,
+    };
+    while let Some(word) = words.next() {
+        match word {
+            "to" => request.destination = words.next().unwrap().parse().unwrap(),
+            "key" => key = name::parse_name(words.next().unwrap()),
+            "tcp" => request.transport = Transport::Tcp,
+            "nord" => request.rd = false,
+            "update" => (request.opcode, request.qtype) = (5, 6),
+            "notify" => (request.opcode, request.qtype) = (4, 6),
+            "chaos" => request.qclass = 3,
+            word => match name::parse_type(word) {
+                Some(qtype) => request.qtype = qtype,
+                None => qname = name::parse_name(word).unwrap(),
+            },
+        }
+    }
+    if qname.is_empty() {
+        qname = name::parse_name("other.test").unwrap();
+    }
+    let decision = acl.decide(&Request { qname: &qname, key: key.as_deref(), ..request });
+    let (explained, steps) = acl.explain(&Request { qname: &qname, key: key.as_deref(), ..request });
+    assert_eq!(decision, explained, "a trace changes nothing");
+    assert!(steps.len() < 40);
+    let line = decision.rule.map_or(0, |rule| acl.rule(rule).line);
+    format!("{} {line}", decision.word.name())
+}
+
+/// The configuration of the story, as BIND.
+const SEED: &str = "\
+options {
+    allow-recursion { 10.20.0.0/16; 127.0.0.1; };
+    allow-query-cache { 10.20.0.0/16; 127.0.0.1; };
+};
+view \"internal\" {
+    match-clients { 10.20.0.0/16; };
+    recursion yes;
+};
+view \"external\" {
+    match-clients { any; };
+    recursion no;
+};
+";
+
+#[test]
+fn the_story_is_decided_with_its_lines() {
+    assert_eq!(says(SEED, "192.0.2.45 www.example.com"), "refuse 11");
+    assert_eq!(says(SEED, "10.21.5.18 www.example.com"), "refuse 11");
+    assert_eq!(says(SEED, "10.20.1.7 www.example.com"), "allow 3");
+    assert_eq!(says(SEED, "192.0.2.45 nord www.example.com"), "refuse 11");
+    assert_eq!(says(SEED, "192.0.2.45 chaos version.bind"), "allow 0");
+    assert_eq!(says(SEED, "192.0.2.45 chaos other.bind"), "refuse 0");
+}
+
+#[test]
+fn cache_and_recursion_inherit_only_what_is_written() {
+    for (options, inside, outside) in [
+        // The default is { localnets; localhost; }.
+        ("", "allow", "refuse"),
+        ("allow-query { 192.0.2.0/24; };", "refuse", "allow"),
+        ("allow-recursion { 192.0.2.0/24; };", "refuse", "allow"),
+        ("allow-query-cache { 192.0.2.0/24; };", "refuse", "allow"),
+        ("allow-query { any; }; allow-recursion { none; };", "refuse", "refuse"),
+        // A miss of allow-recursion alone is answered from the cache.
+        ("allow-recursion { none; }; allow-query-cache { any; };", "allow", "allow"),
+        ("recursion no;", "refuse", "refuse"),
+        ("recursion no; allow-query-cache { any; };", "refuse", "refuse"),
+        ("allow-query-cache { any; }; allow-query-cache-on { 10.53.0.2; };", "refuse", "refuse"),
+        ("allow-query-cache { any; }; allow-recursion-on { 10.53.0.2; };", "refuse", "refuse"),
+        ("blackhole { 192.0.2.0/24; }; allow-query { any; };", "allow", "drop"),
+    ] {
+        let text = format!("options {{ {options} }};");
+        let word = |asked: &str| says(&text, asked).split(' ').next().unwrap().to_owned();
+        assert_eq!((word("10.53.0.9").as_str(), word("192.0.2.45").as_str()), (inside, outside), "{options}");
+    }
+}
+
+#[test]
+fn zones_replace_lists_and_do_not_merge_them() {
+    let text = "\
+options { allow-query { 10.0.0.0/8; }; recursion no; };
+zone \"open.test\" { type primary; file \"x\"; allow-query { any; }; };
+zone \"inherits.test\" { type primary; file \"x\"; };
+zone \"closed.test\" { type primary; file \"x\"; allow-query { none; };
+    allow-query-on { 10.53.0.2; }; };
+";
+    assert_eq!(says(text, "192.0.2.45 a.open.test"), "allow 2");
+    assert_eq!(says(text, "192.0.2.45 a.inherits.test"), "refuse 1");
+    assert_eq!(says(text, "10.1.1.1 a.inherits.test"), "allow 1");
+    assert_eq!(says(text, "10.1.1.1 a.closed.test"), "refuse 4");
+    assert_eq!(says(text, "10.1.1.1 elsewhere.test"), "refuse 1");
+    assert_eq!(says(text, "10.1.1.1 nord DS open.test"), "allow 2", "no zone above, and no recursion");
+}
+
+#[test]
+fn views_are_tried_in_order() {
+    let text = "\
+key \"k\" { algorithm hmac-sha256; secret \"AAAA\"; };
+view \"signed\" { match-clients { key k; }; recursion no; allow-query { any; };
+  zone \"z.test\" { type primary; file \"x\"; }; };
+view \"second-address\" { match-destinations { 10.53.0.2; }; recursion no;
+  zone \"z.test\" { type primary; file \"x\"; allow-query { none; }; }; };
+view \"recursive\" { match-recursive-only yes; match-clients { 10.0.0.0/8; }; allow-query-cache { any; }; };
+";
+    assert_eq!(says(text, "192.0.2.1 key k z.test"), "allow 2");
+    assert_eq!(says(text, "192.0.2.1 to 10.53.0.2 z.test"), "refuse 5");
+    assert_eq!(says(text, "10.1.1.1 z.test"), "allow 6");
+    assert_eq!(says(text, "10.1.1.1 nord z.test"), "refuse 0", "no view");
+    assert_eq!(says(text, "192.0.2.1 z.test"), "refuse 0", "no view");
+    assert_eq!(says(text, "10.1.1.1 key other z.test"), "notauth 0", "a key nobody knows");
+    assert_eq!(says(text, "192.0.2.1 key other z.test"), "refuse 0", "no view comes first");
+}
+
+#[test]
+fn transfers_updates_and_notifications() {
+    let text = "\
+key \"k\" { algorithm hmac-sha256; secret \"AAAA\"; };
+primaries up { 192.0.2.1; };
+zone \"p.test\" { type primary; file \"x\"; allow-update { key k; };
+  allow-transfer { 192.0.2.7; }; };
+zone \"s.test\" { type secondary; primaries { up; 192.0.2.2; }; allow-notify { 192.0.2.3; }; };
+zone \"policy.test\" { type primary; file \"x\"; update-policy { grant k zonesub ANY; }; };
+zone \"closed.test\" { type primary; file \"x\"; allow-query { none; }; allow-update { any; }; };
+";
+    for (asked, expected) in [
+        ("192.0.2.7 tcp AXFR p.test", "allow 4"),
+        ("192.0.2.8 tcp AXFR p.test", "refuse 4"),
+        ("192.0.2.8 tcp AXFR s.test", "allow 0"),
+        ("192.0.2.8 tcp AXFR sub.p.test", "notauth 0"),
+        ("192.0.2.8 tcp AXFR none.test", "notauth 0"),
+        ("192.0.2.8 update p.test", "refuse 3"),
+        ("192.0.2.8 key k update p.test", "allow 3"),
+        ("192.0.2.8 update s.test", "refuse 0"),
+        ("192.0.2.8 key k update policy.test", "allow 6"),
+        ("192.0.2.8 update policy.test", "refuse 6"),
+        ("192.0.2.8 update closed.test", "refuse 7"),
+        ("192.0.2.8 update none.test", "notauth 0"),
+        ("192.0.2.8 notify p.test", "allow 0"),
+        ("192.0.2.1 notify s.test", "allow 0"),
+        ("192.0.2.2 notify s.test", "allow 0"),
+        ("192.0.2.3 notify s.test", "allow 5"),
+        ("192.0.2.4 notify s.test", "refuse 5"),
+        ("192.0.2.4 notify none.test", "notauth 0"),
+    ] {
+        assert_eq!(says(text, asked), expected, "{asked}");
+    }
+    let transfer = |argument: &str| verdict(argument, text, "192.0.2.8 tcp AXFR s.test");
+    assert_eq!(transfer("bind-9.20:named.conf"), "refuse 0");
+    assert_eq!(transfer("bind:named.conf"), "unknown 5", "the version decides");
+}
+
+#[test]
+fn what_the_text_does_not_tell_is_unknown() {
+    let rpz = "options { allow-query { any; }; response-policy { zone \"rpz\"; }; };";
+    assert_eq!(says(rpz, "192.0.2.1"), "unknown 1");
+    assert_eq!(says("options { recursion no; response-policy { zone \"rpz\"; }; };", "192.0.2.1"), "refuse 1");
+    assert_eq!(says("options { allow-query { geoip country DE; }; };", "192.0.2.1"), "unknown 1");
+    assert_eq!(says("options { recursion no; };\ninclude \"gone\";", "192.0.2.1"), "unknown 2");
+    assert_eq!(says("options { recursion no;\n allow-new-zones yes; };", "192.0.2.1"), "unknown 2");
+    let without = Acl::from_text("bind:named.conf", "options { };", &[]).unwrap();
+    let qname = name::parse_name("a.test").unwrap();
+    let request = |source: &str| Request {
+        source: source.parse().unwrap(),
+        destination: "10.53.0.1".parse().unwrap(),
+        transport: Transport::Udp,
+        opcode: 0,
+        qname: &qname,
+        qtype: 1,
+        qclass: 1,
+        rd: true,
+        key: None,
+    };
+    assert_eq!(without.decide(&request("192.0.2.1")).word.name(), "unknown", "localnets");
+    assert_eq!(without.decide(&request("127.0.0.1")).word.name(), "allow");
+}
+
+#[test]
+fn empty_zones_answer_where_the_cache_would_refuse() {
+    let text = "options { allow-query-cache { none; }; };";
+    assert_eq!(says(text, "192.0.2.1 1.0.0.10.in-addr.arpa"), "allow 0");
+    assert_eq!(says(text, "192.0.2.1 1.0.0.11.in-addr.arpa"), "refuse 1");
+    let disabled = "options { allow-query-cache { none; }; disable-empty-zone \"10.in-addr.arpa\"; };";
+    assert_eq!(says(disabled, "192.0.2.1 1.0.0.10.in-addr.arpa"), "refuse 1");
+}
+
+#[test]
+fn mistakes_are_located() {
+    for (text, place, what) in [
+        ("options { recursion maybe; };", "1:11", "yes or no"),
+        ("options {\n alow-query { any; };\n};", "2:2", "perhaps allow-query is meant"),
+        ("option { };", "1:1", "perhaps options is meant"),
+        ("options { allow-query any; };", "1:11", "a list in braces"),
+        ("options { allow-query { x; }; };", "1:25", "no acl of this name"),
+        ("options { };\noptions { };", "2:1", "already at line 1"),
+        ("options { allow-query { any; };\n allow-query { none; }; };", "2:2", "already at line 1"),
+        ("view a { };\nzone \"x\" { type primary; file \"x\"; };", "2:1", "one of them"),
+        ("view a { };\nview a { };", "2:6", "there already"),
+        ("zone \"x\" { file \"x\"; };", "1:7", "no type"),
+        ("zone \"x\" { type prim; };", "1:12", "this type"),
+        ("zone \"x\" { type primary; };\nzone \"X\" { type primary; };", "2:7", "already at line 1"),
+        ("zone \"a..b\" { type primary; };", "1:7", "no domain name"),
+        ("zone \"x\" { type secondary; primaries { p; }; };", "1:40", "no list of this name"),
+        ("zone \"x\" { type primary; update-policy { permit k zonesub; }; };", "1:42", "grant or deny"),
+        ("options { blackhole { !; }; };", "1:23", "no element"),
+        ("view a { zone \"x\" { in-view b; }; };", "1:29", "no earlier view"),
+    ] {
+        let error = Acl::from_text("bind:named.conf", text, &[]).map(|_| ()).unwrap_err();
+        let line = error.to_string();
+        assert!(
+            line.starts_with(&format!("error[E-ACL]: named.conf:{place}: ")) && line.contains(what),
+            "{text}: {line}"
+        );
+        assert!(error.shown.is_some());
+    }
+}

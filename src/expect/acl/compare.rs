@@ -1,0 +1,396 @@
+//! One or two configurations over the whole address space: ranges within which every source is treated alike, and where
+//! they differ from each other or from an inventory.
+
+use super::{Acl, Decision, Entry, Request, Word, name};
+use crate::expect::Inventory;
+use crate::expect::inventory::{Expect, Expected, show_prefix};
+use crate::expect::ranges::bounds;
+use crate::transact::flights::Transport;
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Addresses of one family from `first` to `last`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Range {
+    /// IPv6 rather than IPv4.
+    pub v6: bool,
+    /// The first address as a number.
+    pub first: u128,
+    /// The last address.
+    pub last: u128,
+}
+
+impl Range {
+    /// The range of a prefix.
+    pub fn of(prefix: IpNet) -> Self {
+        let (first, last) = bounds(prefix);
+        Self { v6: prefix.addr().is_ipv6(), first, last }
+    }
+
+    /// The address of a number.
+    fn address(self, number: u128) -> IpAddr {
+        if self.v6 { IpAddr::V6(Ipv6Addr::from_bits(number)) } else { IpAddr::V4(Ipv4Addr::from_bits(number as u32)) }
+    }
+
+    /// The first address.
+    pub fn start(self) -> IpAddr {
+        self.address(self.first)
+    }
+
+    /// The fewest prefixes that make it up.
+    pub fn prefixes(self) -> Vec<IpNet> {
+        match (self.address(self.first), self.address(self.last)) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect(),
+            (IpAddr::V6(first), IpAddr::V6(last)) => Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// As people write it: a prefix, else `first-last`.
+    pub fn show(self) -> String {
+        match self.prefixes().as_slice() {
+            [prefix] => show_prefix(*prefix),
+            _ => format!("{}-{}", self.address(self.first), self.address(self.last)),
+        }
+    }
+
+    /// True when it holds all of `other`.
+    pub fn holds(self, other: Range) -> bool {
+        self.v6 == other.v6 && self.first <= other.first && other.last <= self.last
+    }
+
+    /// True when it holds a part of `other`.
+    pub fn touches(self, other: Range) -> bool {
+        self.v6 == other.v6 && self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// The whole of both families in ranges that no prefix cuts.
+pub fn ranges(prefixes: impl IntoIterator<Item = IpNet>) -> Vec<Range> {
+    let mut starts: [BTreeSet<u128>; 2] = [BTreeSet::from([0]), BTreeSet::from([0])];
+    let most = [u128::from(u32::MAX), u128::MAX];
+    for prefix in prefixes {
+        let (first, last) = bounds(prefix);
+        let family = usize::from(prefix.addr().is_ipv6());
+        starts[family].insert(first);
+        if last < most[family] {
+            starts[family].insert(last + 1);
+        }
+    }
+    let mut all = Vec::new();
+    for (family, starts) in starts.iter().enumerate() {
+        let ends = starts.iter().skip(1).map(|start| start - 1).chain([most[family]]);
+        all.extend(starts.iter().zip(ends).map(|(first, last)| Range { v6: family == 1, first: *first, last }));
+    }
+    all
+}
+
+/// A question that is asked for every source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// What people call it.
+    pub label: String,
+    /// The name in wire form.
+    pub qname: Vec<u8>,
+    /// Its type.
+    pub qtype: u16,
+    /// The opcode.
+    pub opcode: u8,
+    /// Recursion is desired.
+    pub rd: bool,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The key that signs it.
+    pub key: Option<Vec<u8>>,
+}
+
+/// A name that no server is likely to hold.
+pub const UNHOSTED: &str = "name-that-no-zone-holds.example";
+
+impl Default for Question {
+    fn default() -> Self {
+        Self {
+            label: "a name in no zone".to_owned(),
+            qname: name::parse_name(UNHOSTED).unwrap_or_default(),
+            qtype: 1,
+            opcode: 0,
+            rd: true,
+            transport: Transport::Udp,
+            key: None,
+        }
+    }
+}
+
+impl Question {
+    /// The request of a source.
+    pub fn ask(&self, source: IpAddr, destination: IpAddr) -> Request<'_> {
+        Request {
+            source,
+            destination,
+            transport: self.transport,
+            opcode: self.opcode,
+            qname: &self.qname,
+            qtype: self.qtype,
+            qclass: 1,
+            rd: self.rd,
+            key: self.key.as_deref(),
+        }
+    }
+
+    /// Everything worth asking about two configurations: a name in no zone, with and without recursion, and each name
+    /// they treat in a way of its own, as query, transfer, update and notification.
+    pub fn all(names: &BTreeSet<Vec<u8>>) -> Vec<Question> {
+        /// Names asked about; more would take long and say little.
+        const NAMES: usize = 500;
+        let mut all = vec![
+            Question::default(),
+            Question { label: "a name in no zone, without RD".to_owned(), rd: false, ..Question::default() },
+        ];
+        for qname in names.iter().take(NAMES) {
+            let shown = name::show_name(qname);
+            let base = Question { label: shown.clone(), qname: qname.clone(), ..Question::default() };
+            let tcp = Transport::Tcp;
+            all.push(Question { label: format!("{shown} AXFR"), qtype: 252, transport: tcp, ..base.clone() });
+            all.push(Question { label: format!("{shown} UPDATE"), qtype: 6, opcode: 5, ..base.clone() });
+            all.push(Question { label: format!("{shown} NOTIFY"), qtype: 6, opcode: 4, ..base.clone() });
+            all.push(Question { label: format!("{shown} without RD"), rd: false, ..base.clone() });
+            all.push(base);
+        }
+        all
+    }
+}
+
+/// The address a configuration is asked at: one it speaks for, of the family of the source when there is one.
+pub fn destination(acl: &Acl, asked: Option<IpAddr>, source: IpAddr) -> IpAddr {
+    let fallback = if source.is_ipv6() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let bound = acl.bound();
+    let same = bound.iter().find(|address| address.is_ipv6() == source.is_ipv6()).copied();
+    asked.or(same).or(bound.first().copied()).unwrap_or(fallback)
+}
+
+//------------ Against an inventory --------------------------------------------
+
+/// A part of an inventory line of which the configuration says something else.
+#[derive(Debug, Clone)]
+pub struct Difference<'a> {
+    /// The line.
+    pub row: &'a crate::expect::inventory::Row,
+    /// The part.
+    pub range: Range,
+    /// What the configuration says.
+    pub decision: Decision,
+}
+
+/// Parts of inventory lines of which the configuration says something else, in the order of the lines.
+pub fn check<'a>(
+    acl: &Acl,
+    inventory: &'a Inventory,
+    question: &Question,
+    asked: Option<IpAddr>,
+) -> Vec<Difference<'a>> {
+    let listed = inventory.rows().iter().flat_map(|row| std::iter::once(row.prefix).chain(row.outside.iter().copied()));
+    let listed: Vec<IpNet> = listed.collect();
+    let mut differences: Vec<Difference<'a>> = Vec::new();
+    for range in ranges(acl.policy().prefixes().into_iter().chain(listed)) {
+        let Expected::Listed(row) = inventory.decide(range.start()) else { continue };
+        let decision = acl.decide(&question.ask(range.start(), destination(acl, asked, range.start())));
+        let as_expected = match row.expect {
+            Expect::Allow => decision.word == Word::Allow,
+            Expect::Refuse => matches!(decision.word, Word::Refuse | Word::Drop | Word::NotAuth),
+        };
+        if as_expected {
+            continue;
+        }
+        match differences.iter_mut().find(|difference| {
+            difference.row.index == row.index
+                && difference.decision == decision
+                && difference.range.v6 == range.v6
+                && difference.range.last.wrapping_add(1) == range.first
+        }) {
+            Some(before) => before.range.last = range.last,
+            None => differences.push(Difference { row, range, decision }),
+        }
+    }
+    differences.sort_by_key(|difference| (difference.row.index, difference.range));
+    differences
+}
+
+//------------ Against another version -----------------------------------------
+
+/// A range of sources for which a question has another verdict than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The sources.
+    pub range: Range,
+    /// What was said before.
+    pub before: Decision,
+    /// What is said now.
+    pub after: Decision,
+    /// Numbers of the questions.
+    pub questions: Vec<usize>,
+}
+
+/// An edit that changes no verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WithoutEffect {
+    /// The entry that was added.
+    pub entry: Entry,
+    /// What decides for its sources, by the first question that is not allowed.
+    pub decision: Decision,
+}
+
+/// What differs between two versions.
+#[derive(Debug, Default)]
+pub struct Differences {
+    /// The questions that were asked.
+    pub questions: Vec<Question>,
+    /// Ranges whose verdict changes.
+    pub changes: Vec<Change>,
+    /// Additions that change nothing.
+    pub without_effect: Vec<WithoutEffect>,
+}
+
+/// Compares two versions of a configuration for every source.
+pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
+    let names: BTreeSet<Vec<u8>> = old.policy().names().into_iter().chain(new.policy().names()).collect();
+    let questions = Question::all(&names);
+    let ranges = ranges(old.policy().prefixes().into_iter().chain(new.policy().prefixes()));
+    let bound: BTreeSet<IpAddr> = old.bound().into_iter().chain(new.bound()).collect();
+    let at: Vec<Option<IpAddr>> = match (asked.is_empty(), bound.is_empty()) {
+        (false, _) => asked.iter().copied().map(Some).collect(),
+        (true, false) => bound.into_iter().map(Some).collect(),
+        (true, true) => vec![None],
+    };
+    let mut changes: Vec<Change> = Vec::new();
+    for (number, question) in questions.iter().enumerate() {
+        let mut of_question: Vec<Change> = Vec::new();
+        for server in &at {
+            for range in &ranges {
+                let source = range.start();
+                if server.is_some_and(|server| server.is_ipv6() != source.is_ipv6()) && at.len() > 1 {
+                    continue;
+                }
+                let before = old.decide(&question.ask(source, destination(old, *server, source)));
+                let after = new.decide(&question.ask(source, destination(new, *server, source)));
+                if before.word == after.word {
+                    continue;
+                }
+                let change = Change { range: *range, before, after, questions: vec![number] };
+                if of_question.iter().any(|known| known.range.holds(*range) && known.after.word == after.word) {
+                    continue;
+                }
+                match of_question.last_mut() {
+                    Some(last)
+                        if last.range.v6 == range.v6
+                            && last.range.last.wrapping_add(1) == range.first
+                            && (last.before, last.after) == (before, after) =>
+                    {
+                        last.range.last = range.last;
+                    }
+                    _ => of_question.push(change),
+                }
+            }
+        }
+        for change in of_question {
+            let same = |known: &&mut Change| {
+                (known.range, known.before, known.after) == (change.range, change.before, change.after)
+            };
+            match changes.iter_mut().find(same) {
+                Some(known) => known.questions.push(number),
+                None => changes.push(change),
+            }
+        }
+    }
+    let without_effect = without_effect(old, new, &changes, &at);
+    Differences { questions, changes, without_effect }
+}
+
+/// Entries that were added, admit, and change no verdict of their sources.
+fn without_effect(old: &Acl, new: &Acl, changes: &[Change], at: &[Option<IpAddr>]) -> Vec<WithoutEffect> {
+    let key = |entry: &Entry| (entry.list.clone(), entry.matches.clone(), entry.action.clone());
+    let known: std::collections::HashSet<_> = old.policy().entries().iter().map(key).collect();
+    let mut without = Vec::new();
+    for entry in new.policy().entries() {
+        let Some(prefix) = entry.prefix.filter(|_| !known.contains(&key(&entry))) else { continue };
+        let range = Range::of(prefix);
+        if changes.iter().any(|change| change.range.touches(range)) {
+            continue;
+        }
+        let question = Question::default();
+        let server = at.first().copied().flatten();
+        let source = range.start();
+        let decision = new.decide(&question.ask(source, destination(new, server, source)));
+        without.push(WithoutEffect { entry, decision });
+    }
+    without
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BIND: &str = "\
+options {
+    allow-recursion { 10.20.0.0/16; };
+    allow-query-cache { 10.20.0.0/16; };
+};
+";
+
+    fn acl(text: &str) -> Acl {
+        Acl::from_text("bind-9.18:named.conf", text, &[]).unwrap()
+    }
+
+    #[test]
+    fn ranges_cover_everything_once() {
+        let prefixes = ["10.20.0.0/16", "10.20.7.0/24", "0.0.0.0/0", "::/0", "2001:db8::/32"];
+        let all = ranges(prefixes.iter().map(|prefix| prefix.parse::<IpNet>().unwrap()));
+        for v6 in [false, true] {
+            let family: Vec<&Range> = all.iter().filter(|range| range.v6 == v6).collect();
+            assert_eq!(family[0].first, 0);
+            assert!(family.windows(2).all(|pair| pair[0].last + 1 == pair[1].first));
+        }
+        assert_eq!(all[1].show(), "10.20.0.0-10.20.6.255");
+        assert_eq!(all[2].show(), "10.20.7.0/24");
+    }
+
+    #[test]
+    fn an_edit_that_another_list_undoes_is_told() {
+        let (old, new) = (acl(BIND), acl(&BIND.replacen("10.20.0.0/16;", "10.20.0.0/16; 10.21.0.0/16;", 1)));
+        let found = diff(&old, &new, &[]);
+        assert!(found.changes.is_empty(), "{:?}", found.changes);
+        assert_eq!(found.without_effect.len(), 1);
+        let without = &found.without_effect[0];
+        assert_eq!((without.entry.list.as_str(), without.entry.matches.as_str()), ("allow-recursion", "10.21.0.0/16"));
+        assert_eq!((without.decision.word, new.rule(without.decision.rule.unwrap()).line), (Word::Refuse, 3));
+    }
+
+    #[test]
+    fn changes_are_told_by_range() {
+        let (old, new) = (acl(BIND), acl(&BIND.replace("10.20.0.0/16;", "!10.20.7.0/24; 10.20.0.0/16; 10.21.0.0/16;")));
+        let found = diff(&old, &new, &[]);
+        let shown: Vec<String> = found
+            .changes
+            .iter()
+            .filter(|change| change.questions.contains(&0))
+            .map(|change| format!("{} {}", change.range.show(), change.after.word.name()))
+            .collect();
+        assert_eq!(shown, ["10.20.7.0/24 refuse", "10.21.0.0/16 allow"]);
+        assert!(found.without_effect.is_empty());
+        assert_eq!(diff(&old, &old, &[]).changes, []);
+    }
+
+    #[test]
+    fn parts_of_an_inventory_that_differ_are_told() {
+        let inventory = Inventory::from_text(
+            "expect.csv",
+            "prefix,name,expect\n10.20.0.0/15,both,\n10.20.9.0/24,guests,refuse\n10.22.0.0/16,strangers,refuse\n",
+        )
+        .unwrap();
+        let acl = acl(BIND);
+        let found = check(&acl, &inventory, &Question::default(), None);
+        let shown: Vec<(u64, String, &str)> =
+            found.iter().map(|one| (one.row.line, one.range.show(), one.decision.word.name())).collect();
+        assert_eq!(shown, [(2, "10.21.0.0/16".to_owned(), "refuse"), (3, "10.20.9.0/24".to_owned(), "allow")]);
+    }
+}

@@ -1,0 +1,296 @@
+//! Configuration files to text with places: [`Files`] reads them (below `--root` when given), knows the line and column
+//! of every [`Span`], and turns one into an error that shows it.
+
+use crate::config::{ACL_FILE_BYTES, ACL_FILES, ACL_TOTAL_BYTES};
+use crate::error::{Error, ErrorKind, escape_text};
+use ariadne::{CharSet, Config, IndexType, Label, Report, ReportKind, Source};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+/// Where something stands in a file: byte offsets from `start` to before `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span {
+    /// The file's place among those read.
+    pub file: u32,
+    /// First byte.
+    pub start: u32,
+    /// The byte after the last one.
+    pub end: u32,
+}
+
+impl Span {
+    /// From the start of this one to the end of `last`; in one file.
+    #[must_use]
+    pub fn to(self, last: Span) -> Span {
+        if self.file == last.file { Span { end: last.end.max(self.end), ..self } } else { self }
+    }
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub struct SourceFile {
+    /// Its name as the user would find it.
+    pub name: String,
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// What it says; bytes that are no UTF-8 are replaced.
+    pub text: String,
+    lines: Vec<u32>,
+}
+
+/// How many files and bytes were read, and what they say.
+#[derive(Debug, Default)]
+pub struct Files {
+    list: Vec<SourceFile>,
+    root: Option<PathBuf>,
+    bytes: u64,
+    /// Texts that stand in for files on disk, to try out a change.
+    instead: BTreeMap<PathBuf, String>,
+}
+
+impl Files {
+    /// No file yet; names in include statements are looked up below `root` when it is given.
+    pub fn new(root: Option<&Path>) -> Self {
+        Self { root: root.map(Path::to_path_buf), ..Self::default() }
+    }
+
+    /// Reads these texts in place of the files on disk.
+    #[must_use]
+    pub fn with_texts(mut self, texts: BTreeMap<PathBuf, String>) -> Self {
+        self.instead = texts;
+        self
+    }
+
+    /// The files read so far.
+    pub fn list(&self) -> &[SourceFile] {
+        &self.list
+    }
+
+    /// Reads the main file.
+    pub fn open(&mut self, path: &Path) -> Result<u32, Error> {
+        let name = path.to_string_lossy().into_owned();
+        let failed = |detail: String| Error::new(ErrorKind::Usage, "E-ACL", name.clone(), detail);
+        let text =
+            self.read(path).map_err(|error| failed(format!("cannot be read: {error}; nothing was evaluated")))?;
+        self.add(name.clone(), path.to_path_buf(), text).map_err(failed)
+    }
+
+    /// Takes text that is in no file.
+    pub fn open_text(&mut self, name: &str, text: &str) -> Result<u32, Error> {
+        self.add(name.to_owned(), PathBuf::from(name), text.to_owned())
+            .map_err(|detail| Error::new(ErrorKind::Usage, "E-ACL", name, detail))
+    }
+
+    /// Reads an included file: an absolute name below the root, a relative one in the first of `folders` that has it.
+    /// `Ok(None)` when there is no such file.
+    pub fn include(&mut self, named: &str, folders: &[PathBuf]) -> Result<Option<u32>, String> {
+        for path in self.candidates(named, folders) {
+            if let Some(file) = self.include_found(path)? {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads an included file whose place is known. A file that may not be read is missing for us.
+    pub fn include_found(&mut self, path: PathBuf) -> Result<Option<u32>, String> {
+        match self.read(&path) {
+            Ok(text) => {
+                let name = path.to_string_lossy().into_owned();
+                self.add(name, path, text).map(Some)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(error.to_string()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The paths that a name in a configuration may mean.
+    pub fn candidates(&self, named: &str, folders: &[PathBuf]) -> Vec<PathBuf> {
+        let path = Path::new(named);
+        if path.is_absolute() {
+            return vec![self.below_root(path)];
+        }
+        folders.iter().map(|folder| folder.join(path)).collect()
+    }
+
+    /// An absolute path of the server's machine as it is found here.
+    pub fn below_root(&self, path: &Path) -> PathBuf {
+        let Some(root) = &self.root else { return path.to_path_buf() };
+        let mut inside = PathBuf::new();
+        for part in path.components() {
+            match part {
+                Component::Normal(part) => inside.push(part),
+                Component::ParentDir => drop(inside.pop()),
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            }
+        }
+        root.join(inside)
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        if let Some(text) = self.instead.get(path) {
+            return Ok(text.clone());
+        }
+        let too_large = |most: u64| {
+            let text = format!("more than {most} bytes of configuration");
+            std::io::Error::new(std::io::ErrorKind::InvalidData, text)
+        };
+        if self.list.len() >= ACL_FILES {
+            let text = format!("more than {ACL_FILES} included files");
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?.take(ACL_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > ACL_FILE_BYTES {
+            return Err(too_large(ACL_FILE_BYTES));
+        }
+        if self.bytes + bytes.len() as u64 > ACL_TOTAL_BYTES {
+            return Err(too_large(ACL_TOTAL_BYTES));
+        }
+        Ok(match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        })
+    }
+
+    fn add(&mut self, name: String, path: PathBuf, text: String) -> Result<u32, String> {
+        if text.len() as u64 > ACL_TOTAL_BYTES {
+            return Err(format!("more than {ACL_TOTAL_BYTES} bytes"));
+        }
+        self.bytes += text.len() as u64;
+        let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1);
+        let lines = std::iter::once(0).chain(starts).collect();
+        self.list.push(SourceFile { name, path, text, lines });
+        Ok(self.list.len() as u32 - 1)
+    }
+
+    /// The text of a span.
+    pub fn text(&self, span: Span) -> &str {
+        self.list
+            .get(span.file as usize)
+            .and_then(|file| file.text.get(span.start as usize..span.end as usize))
+            .unwrap_or("")
+    }
+
+    /// The file's name of a span.
+    pub fn name(&self, span: Span) -> &str {
+        self.list.get(span.file as usize).map_or("", |file| &file.name)
+    }
+
+    /// The 1-based line of a span.
+    pub fn line(&self, span: Span) -> u64 {
+        self.line_index(span) as u64 + 1
+    }
+
+    fn line_index(&self, span: Span) -> usize {
+        let lines = self.list.get(span.file as usize).map_or(&[][..], |file| &file.lines);
+        lines.partition_point(|start| *start <= span.start).saturating_sub(1)
+    }
+
+    /// The whole line a span starts in, without its end.
+    pub fn whole_line(&self, span: Span) -> Span {
+        let Some(file) = self.list.get(span.file as usize) else { return span };
+        let index = self.line_index(span);
+        let start = file.lines[index];
+        let next = file.lines.get(index + 1).copied().unwrap_or(file.text.len() as u32);
+        let text = file.text.get(start as usize..next as usize).unwrap_or("");
+        Span { file: span.file, start, end: start + text.trim_end_matches(['\n', '\r']).len() as u32 }
+    }
+
+    /// The line of a span for people: trimmed, escaped, and not longer than a screen's line.
+    pub fn show_line(&self, span: Span) -> String {
+        const LONGEST: usize = 120;
+        let text = self.text(self.whole_line(span)).trim().replace('\t', " ");
+        if text.chars().count() <= LONGEST {
+            return escape_text(&text);
+        }
+        escape_text(&format!("{}...", text.chars().take(LONGEST - 3).collect::<String>()))
+    }
+
+    /// An error that names file, line and column, and shows the place.
+    pub fn error(&self, span: Span, message: &str) -> Error {
+        let line = self.whole_line(span);
+        let before = self.text(Span { end: span.start, ..line });
+        let column = before.chars().count() + 1;
+        let object = format!("{}:{}:{column}", self.name(span), self.line(span));
+        let detail = format!("{message}; nothing was evaluated");
+        Error::new(ErrorKind::Usage, "E-ACL", object, detail).showing(self.excerpt(span, message))
+    }
+
+    /// The line with the span marked below it.
+    fn excerpt(&self, span: Span, message: &str) -> String {
+        /// Characters shown before and after the mark of a very long line.
+        const AROUND: usize = 70;
+        let line = self.whole_line(span);
+        let plain = |text: &str| -> Vec<char> {
+            text.chars().map(|c| if escape_text(&c.to_string()).chars().count() == 1 { c } else { ' ' }).collect()
+        };
+        let mut before = plain(self.text(Span { end: span.start.min(line.end), ..line }));
+        let marked = plain(self.text(Span { start: span.start, end: span.end.clamp(span.start, line.end), ..line }));
+        let mut after = plain(self.text(Span { start: span.end.clamp(span.start, line.end), ..line }));
+        before.drain(..before.len().saturating_sub(AROUND));
+        let marked: Vec<char> = marked.into_iter().take(AROUND).collect();
+        after.truncate(AROUND);
+        // Empty lines before it give the line its number; a very long file goes without.
+        let above = Some(self.line_index(span)).filter(|lines| *lines <= 100_000).unwrap_or(0);
+        let start = above + before.len();
+        let end = start + marked.len().max(1);
+        let mut shown: String = "\n".repeat(above);
+        shown.extend(before.into_iter().chain(marked).chain(after));
+        while shown.chars().count() < end {
+            shown.push(' ');
+        }
+        let id = escape_text(self.name(span));
+        let config = Config::default().with_color(false).with_char_set(CharSet::Ascii).with_index_type(IndexType::Char);
+        let label = Label::new((id.clone(), start..end)).with_message(escape_text(message));
+        let report = Report::build(ReportKind::Error, (id.clone(), start..end))
+            .with_config(config)
+            .with_message(escape_text(message))
+            .with_label(label)
+            .finish();
+        let source = Source::from(shown);
+        let mut out = Vec::new();
+        // Writing to memory does not fail; an error would only lose the picture.
+        let _ = report.write((id, source), &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_lines_and_columns() {
+        let mut files = Files::new(None);
+        let file = files.open_text("named.conf", "options {\n\u{e9}\tallow-query { 10.0.0.0/33; };\r\n};").unwrap();
+        let start = files.list()[0].text.find("10.0").unwrap() as u32;
+        let span = Span { file, start, end: start + 11 };
+        let error = files.error(span, "not a prefix");
+        assert!(error.to_string().starts_with("error[E-ACL]: named.conf:2:17: not a prefix"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+        let shown = error.shown.as_deref().unwrap();
+        assert!(shown.contains("named.conf:2:17") && shown.contains("10.0.0.0/33; };"), "{shown}");
+        assert_eq!(files.show_line(span), "\u{e9} allow-query { 10.0.0.0/33; };");
+    }
+
+    #[test]
+    fn the_picture_of_a_hostile_line_stays_small_and_plain() {
+        let mut files = Files::new(None);
+        let text = format!("{}\u{1b}[2J{}\n", "\u{202e}".repeat(9000), "y".repeat(100_000));
+        let file = files.open_text("a\u{1b}b", &text).unwrap();
+        let shown = files.error(Span { file, start: 27_000, end: 27_004 }, "odd").shown.unwrap();
+        assert!(shown.len() < 2000 && !shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{shown}");
+        let end = files.list()[0].text.len() as u32;
+        assert!(files.error(Span { file, start: end, end }, "the end").shown.is_some());
+    }
+
+    #[test]
+    fn names_stay_below_the_root() {
+        let files = Files::new(Some(Path::new("/srv/copy")));
+        assert_eq!(files.below_root(Path::new("/etc/bind/../x")), Path::new("/srv/copy/etc/x"));
+        assert_eq!(files.below_root(Path::new("/../../etc/passwd")), Path::new("/srv/copy/etc/passwd"));
+    }
+}

@@ -1,0 +1,309 @@
+//! Unbound: unbound.conf with its includes, to a [`Policy`].
+//!
+//! A request passes, in this order: the access control of its source (or else of the interface), what is refused to
+//! everybody (zone transfers), local zones, and then the conditions of its action: local data only, recursion desired.
+
+mod builtin;
+mod model;
+mod names;
+mod syntax;
+mod zones;
+
+use super::text::{Files, Span};
+use super::{Decision, Entry, Place, Policy, Request, RuleId, Rules, Spot, Surroundings, Trace, Word, name};
+use crate::error::Error;
+use crate::expect::inventory::show_prefix;
+use crate::transact::flights::Transport;
+use ipnet::IpNet;
+use model::{Access, Action, Model};
+use std::net::IpAddr;
+use zones::{Client, Local, ViewZones};
+
+/// How much a text looks like unbound.conf.
+pub fn looks_like(text: &str) -> usize {
+    text.lines()
+        .map(str::trim)
+        .take(20_000)
+        .filter(|line| {
+            line.split_once(':').is_some_and(|(word, rest)| {
+                let clause = names::CLAUSES.contains(&word) && (rest.trim().is_empty() || rest.trim().starts_with('#'));
+                let statement = [names::ONE, names::TWO, names::THREE].iter().any(|list| list.contains(&word));
+                clause || (statement && !line.ends_with(';')) || word.starts_with("include")
+            })
+        })
+        .count()
+}
+
+/// Reads a configuration.
+pub fn read(
+    files: &mut Files,
+    first: u32,
+    surroundings: &Surroundings<'_>,
+    rules: &mut Rules,
+) -> Result<Box<dyn Policy>, Error> {
+    let parsed = syntax::parse(files, first)?;
+    let model = model::build(&parsed, files, surroundings, rules)?;
+    let places = rules.places.clone();
+    Ok(Box::new(Unbound { model, places }))
+}
+
+/// The policy of an unbound.conf.
+#[derive(Debug)]
+struct Unbound {
+    model: Model,
+    /// Places of rules, to find where a line would have to be added.
+    places: Vec<Place>,
+}
+
+/// Record types and opcodes that are treated in a way of their own.
+mod code {
+    pub const IXFR: u16 = 251;
+    pub const AXFR: u16 = 252;
+    pub const ANY: u16 = 255;
+    pub const QUERY: u8 = 0;
+    pub const NOTIFY: u8 = 4;
+    pub const IN: u16 = 1;
+    pub const CH: u16 = 3;
+}
+
+impl Policy for Unbound {
+    fn decide(&self, request: &Request<'_>, trace: &mut Trace) -> Decision {
+        let model = &self.model;
+        if let Some(rule) = model.missing {
+            return Decision::unknown("an included file is not here", Some(rule));
+        }
+        let access = match self.access(request, trace) {
+            Ok(access) => access,
+            Err(decision) => return decision,
+        };
+        let (action, rule) = (access.action, access.rule);
+        match action {
+            Action::Deny => return Decision::of(Word::Drop, rule),
+            Action::Refuse => return Decision::of(Word::Refuse, rule),
+            Action::AllowCookie if request.transport == Transport::Udp => {
+                return Decision::unknown("allow_cookie looks at the query's cookie", Some(rule));
+            }
+            _ => {}
+        }
+        match request.opcode {
+            code::QUERY => {}
+            code::NOTIFY if model.auth_zones.is_empty() => return Decision::of(Word::Refuse, model.built_in.notify),
+            code::NOTIFY => return Decision::unknown("NOTIFY for an auth-zone is not evaluated", Some(rule)),
+            _ => return Decision::of(Word::Allow, model.built_in.not_implemented),
+        }
+        match request.qtype {
+            code::AXFR | code::IXFR => {
+                let rule = model.built_in.transfer;
+                trace.step(Some(rule), None, || "zone transfers are refused to everybody".to_owned());
+                return Decision::of(Word::Refuse, rule);
+            }
+            code::ANY => {}
+            41 | 128..=254 => return Decision::of(Word::Allow, model.built_in.malformed),
+            _ => {}
+        }
+        match request.qclass {
+            code::IN => {}
+            code::CH => return self.chaos(request, rule),
+            _ => return Decision::unknown("only class IN is evaluated", None),
+        }
+        let view = access.view.map(|index| &model.views[index]);
+        let client = Client {
+            address: request.source,
+            tags: &access.tags,
+            tag_actions: &access.tag_actions,
+            tag_data: &access.tag_data,
+        };
+        let own = view.and_then(|view| view.zones.as_ref().map(|zones| ViewZones { zones, first: view.first }));
+        match zones::answer(own, &model.zones, request.qname, request.qtype, &client) {
+            Local::Answered(zone) => {
+                trace.step(Some(zone), None, || "answered from local data".to_owned());
+                return Decision::of(Word::Allow, rule);
+            }
+            Local::Refused(zone) => {
+                trace.step(Some(zone), None, || "the local zone refuses the name".to_owned());
+                return Decision::of(Word::Refuse, zone);
+            }
+            Local::Dropped(zone) => {
+                trace.step(Some(zone), None, || "the local zone drops the name".to_owned());
+                return Decision::of(Word::Drop, zone);
+            }
+            Local::No => {}
+        }
+        let decision = self.beyond_local(request, access, trace);
+        if let Some((origin_rule, _)) = model.auth_zone(request.qname)
+            && decision.word != Word::Allow
+        {
+            // An auth-zone that is loaded answers before these conditions are looked at.
+            return Decision::unknown("the name is in an auth-zone, whose contents are data", Some(origin_rule));
+        }
+        match model.data_decides {
+            Some((reason, rule)) if decision.word == Word::Allow => Decision::unknown(reason, Some(rule)),
+            _ => decision,
+        }
+    }
+
+    fn prefixes(&self) -> Vec<IpNet> {
+        let mut prefixes: Vec<IpNet> = self.model.entries.iter().map(|(prefix, _)| *prefix).collect();
+        prefixes.extend(self.model.zones.prefixes());
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        prefixes
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self
+            .model
+            .entries
+            .iter()
+            .map(|(prefix, access)| Entry {
+                list: "access-control".to_owned(),
+                matches: show_prefix(*prefix),
+                prefix: Some(*prefix),
+                action: match access.view {
+                    Some(view) => format!("{} in view {}", access.action.name(), self.model.views[view].name),
+                    None => access.action.name().to_owned(),
+                },
+                admits: access.action.admits(),
+                rule: access.rule,
+            })
+            .collect();
+        for interface in &self.model.interfaces {
+            entries.push(Entry {
+                list: "interface-action".to_owned(),
+                matches: interface.name.clone(),
+                prefix: None,
+                action: interface.access.action.name().to_owned(),
+                admits: interface.access.action.admits(),
+                rule: interface.access.rule,
+            });
+        }
+        entries.sort_by_key(|entry| match self.places.get(entry.rule.0 as usize) {
+            Some(Place::Text(span)) => (0, span.file, span.start),
+            _ => (1, 0, 0),
+        });
+        entries
+    }
+
+    fn listens(&self) -> Vec<IpAddr> {
+        self.model.listens.iter().copied().filter(|address| !address.is_unspecified()).collect()
+    }
+
+    fn names(&self) -> Vec<Vec<u8>> {
+        let mut names: Vec<Vec<u8>> = self.model.written_names.clone();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.model.notes.clone()
+    }
+
+    fn admitting(&self, prefix: IpNet, _: Spot) -> String {
+        format!("access-control: {} allow", show_with_length(prefix))
+    }
+
+    fn other_spots(&self) -> Vec<Spot> {
+        Vec::new()
+    }
+}
+
+/// A prefix with its length, as access-control takes it.
+fn show_with_length(prefix: IpNet) -> String {
+    prefix.to_string()
+}
+
+impl Unbound {
+    /// The access rule of a request: of its source, else of the interface it came to.
+    fn access(&self, request: &Request<'_>, trace: &mut Trace) -> Result<&Access, Decision> {
+        let model = &self.model;
+        if let Some(index) = model.ranges.find(request.source) {
+            let (prefix, access) = &model.entries[index as usize];
+            let spot = match access.action {
+                Action::Deny | Action::Refuse => self.after(access.rule),
+                _ => None,
+            };
+            trace.step(Some(access.rule), spot, || {
+                format!(
+                    "{} is the most specific prefix around {}: {}",
+                    show_prefix(*prefix),
+                    request.source,
+                    access.action.name()
+                )
+            });
+            return Ok(access);
+        }
+        let access = match model.interface(request.destination) {
+            Ok(access) => access,
+            Err(rule) => return Err(Decision::unknown("an interface is given by its name", Some(rule))),
+        };
+        let spot = self.after(access.rule).or_else(|| model.last_access.or(model.server_clause).map(Spot::LineAfter));
+        trace.step(Some(access.rule), spot, || format!("no access-control line is about {}", request.source));
+        Ok(access)
+    }
+
+    /// A line after that of a rule.
+    fn after(&self, rule: RuleId) -> Option<Spot> {
+        match self.places.get(rule.0 as usize) {
+            Some(Place::Text(span)) => Some(Spot::LineAfter(*span)),
+            _ => self.model.last_access.or(self.model.server_clause).map(Spot::LineAfter),
+        }
+    }
+
+    /// What remains of an action once the name is not local.
+    fn beyond_local(&self, request: &Request<'_>, access: &Access, trace: &mut Trace) -> Decision {
+        let rule = access.rule;
+        match access.action {
+            Action::DenyNonLocal => {
+                trace.step(Some(rule), self.after(rule), || "the name is not local".to_owned());
+                Decision::of(Word::Drop, rule)
+            }
+            Action::RefuseNonLocal => {
+                trace.step(Some(rule), self.after(rule), || "the name is not local".to_owned());
+                Decision::of(Word::Refuse, rule)
+            }
+            Action::AllowSetRd | Action::AllowSnoop => Decision::of(Word::Allow, rule),
+            _ if request.rd => Decision::of(Word::Allow, rule),
+            action => {
+                trace.step(Some(rule), None, || {
+                    format!("{} does not admit queries without RD for names that are not local", action.name())
+                });
+                Decision::of(Word::Refuse, rule)
+            }
+        }
+    }
+
+    /// Names of the server itself.
+    fn chaos(&self, request: &Request<'_>, rule: RuleId) -> Decision {
+        let is = |names: &[&str]| names.iter().any(|own| name::parse_name(own).is_some_and(|own| own == request.qname));
+        let hidden = if is(&["id.server", "hostname.bind"]) {
+            self.model.hidden[0]
+        } else if is(&["version.server", "version.bind"]) {
+            self.model.hidden[1]
+        } else if is(&["trustanchor.unbound"]) {
+            self.model.hidden[2]
+        } else {
+            return Decision::unknown("only class IN is evaluated", None);
+        };
+        match hidden {
+            Some(hidden) => Decision::of(Word::Refuse, hidden),
+            None => Decision::of(Word::Allow, rule),
+        }
+    }
+}
+
+/// The line of a statement, to add another after it.
+fn line_of(files: &Files, span: Span) -> Span {
+    files.whole_line(span)
+}
+
+/// The address of a destination is the wildcard's, when the server listens on all.
+fn wildcard(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+#[cfg(test)]
+mod tests;

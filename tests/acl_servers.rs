@@ -1,0 +1,147 @@
+//! The evaluators of server configurations against the real servers.
+//!
+//! `tests/acl_servers/grammar.rs` documents the configurations and questions that are made; `lab.rs` asks the servers,
+//! in a network namespace of the test's own; `captures/acl-vectors/` holds what they answered once, which is checked on
+//! every machine. `DNSREFUSED_LAB=1` asks them again with other random numbers (as root, with `named` and `unbound`
+//! installed), `DNSREFUSED_RECORD=1` besides writes the vectors anew.
+
+#[path = "acl_servers/damage.rs"]
+mod damage;
+#[path = "acl_servers/grammar.rs"]
+mod grammar;
+#[path = "acl_servers/lab.rs"]
+mod lab;
+
+use dnsrefused::config::OwnServer;
+use dnsrefused::expect::acl::{Acl, Request, Word, name};
+use dnsrefused::transact::flights::Transport;
+use grammar::{Dialect, Question};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// The server's addresses in every configuration that is made.
+fn servers() -> Vec<OwnServer> {
+    [("10.53.0.1", 24), ("10.53.0.2", 24), ("2001:db8:53::1", 64)]
+        .iter()
+        .map(|(address, length)| OwnServer { address: address.parse().expect("an address"), length: Some(*length) })
+        .collect()
+}
+
+/// What the text says about a question.
+fn predicted(acl: &Acl, question: &Question) -> (Word, String) {
+    let qname = name::parse_name(&question.qname).expect("a name");
+    let key = question.key.as_deref().and_then(name::parse_name);
+    let request = Request {
+        source: question.source,
+        destination: question.destination,
+        transport: if question.tcp { Transport::Tcp } else { Transport::Udp },
+        opcode: question.opcode,
+        qname: &qname,
+        qtype: question.qtype,
+        qclass: 1,
+        rd: question.rd,
+        key: key.as_deref(),
+    };
+    let (decision, steps) = acl.explain(&request);
+    assert_eq!(decision, acl.decide(&request), "a trace changes nothing");
+    let mut text = format!("{:?}", decision.reason);
+    for step in steps {
+        let rule = step.rule.map(|rule| acl.rule(rule).to_string()).unwrap_or_default();
+        let _ = write!(text, "\n    {rule}: {}", step.says);
+    }
+    (decision.word, text)
+}
+
+fn load(dialect: Dialect, text: &str) -> Acl {
+    Acl::from_text(dialect.argument(), text, &servers()).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn vectors(dialect: Dialect) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("captures/acl-vectors").join(format!("{}.txt", dialect.name()))
+}
+
+/// Checks answers against predictions; every question of the grammar must be decided.
+fn compare(dialect: Dialect, text: &str, asked: &[(Question, Word)]) -> Vec<String> {
+    let acl = load(dialect, text);
+    let mut wrong = Vec::new();
+    for (question, observed) in asked {
+        let (word, why) = predicted(&acl, question);
+        if word != *observed {
+            wrong.push(format!("{question}: predicted {}, observed {} {why}", word.name(), observed.name()));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn recorded_answers_of_the_servers_are_predicted() {
+    for dialect in Dialect::ALL {
+        let path = vectors(dialect);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (mut configurations, mut questions) = (0, 0);
+        for part in text.split("=== ").skip(1) {
+            let (_, rest) = part.split_once('\n').expect("a title");
+            let (configuration, lines) = rest.split_once("--- questions\n").expect("questions");
+            let asked: Vec<(Question, Word)> =
+                lines.lines().map(|line| grammar::read_line(line).expect(line)).collect();
+            let wrong = compare(dialect, configuration, &asked);
+            assert!(wrong.is_empty(), "{}\n{configuration}", wrong.join("\n"));
+            configurations += 1;
+            questions += asked.len();
+        }
+        assert!(configurations >= 20 && questions >= 1000, "{}: {configurations}, {questions}", path.display());
+    }
+}
+
+#[test]
+fn the_servers_do_what_is_predicted() {
+    if std::env::var_os("DNSREFUSED_LAB").is_none() {
+        println!("skipped: DNSREFUSED_LAB is not set");
+        return;
+    }
+    let number =
+        |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let record = std::env::var_os("DNSREFUSED_RECORD").is_some();
+    let seed = number("DNSREFUSED_SEED", if record { 1 } else { u64::from(std::process::id()) });
+    let configurations = number("DNSREFUSED_CONFIGURATIONS", 40);
+    println!("DNSREFUSED_SEED={seed}");
+    let Some(lab) = lab::Lab::enter() else { return };
+    let mut wrong = Vec::new();
+    for dialect in Dialect::ALL {
+        let mut random = grammar::Random::new(seed);
+        let mut recorded = String::new();
+        let mut count = 0;
+        for index in 0..configurations {
+            let text = grammar::configuration(dialect, &mut random);
+            let questions = grammar::questions(dialect, &mut random);
+            let acl = load(dialect, &text);
+            let predictions: Vec<Word> = questions.iter().map(|question| predicted(&acl, question).0).collect();
+            let Some(answers) = lab.ask(dialect, &text, &questions, &predictions) else {
+                wrong.push(format!("{} does not load:\n{text}", dialect.name()));
+                continue;
+            };
+            let asked: Vec<(Question, Word)> = questions.into_iter().zip(answers).collect();
+            let failed = compare(dialect, &text, &asked);
+            if !failed.is_empty() {
+                wrong.push(format!("{}\n{text}", failed.join("\n")));
+            }
+            count += asked.len();
+            let _ = writeln!(recorded, "=== {} {index}", dialect.name());
+            recorded += &text;
+            recorded += "--- questions\n";
+            for (question, word) in &asked {
+                let _ = writeln!(recorded, "{question} -> {}", word.name());
+            }
+        }
+        println!("{}: {count} questions to {configurations} configurations", dialect.name());
+        if record {
+            std::fs::write(vectors(dialect), recorded).expect("the vectors are written");
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} configurations differ\n{}",
+        wrong.len(),
+        wrong.iter().take(3).cloned().collect::<Vec<_>>().join("\n\n")
+    );
+}
