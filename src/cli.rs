@@ -1,5 +1,8 @@
 //! Arguments as typed to a [`Config`]; clap lives only here.
 
+// The documentation of fields is the help text, where brackets mean what may be left out.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use crate::capture::Timestamp;
 use crate::config::{AclAction, AclConfig, Color, Config, Outcome, Outcomes, OwnServer, Severity, Vantage};
 use crate::error::Error;

@@ -75,7 +75,7 @@ impl RowText {
 }
 
 impl RowText {
-    /// Appends every column as its length and bytes, for [`RowText::from_bytes`].
+    /// Appends every column as its length and bytes, for [`RowText::read_bytes`].
     pub fn to_bytes(&self, out: &mut Vec<u8>) {
         for index in 0..COLUMNS.len() {
             let column = self.column(index);
