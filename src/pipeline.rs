@@ -357,7 +357,7 @@ impl<'a, 't> Shared<'a, 't> {
         let source = &self.sources[lane];
         block.offset = source.start + number * self.block_bytes as u64;
         block.limit = self.block_bytes;
-        self.fill(lane, &mut block, self.block_bytes + OVERLAP);
+        self.fill(lane, &mut block, 0, self.block_bytes + OVERLAP);
         let (start, before) = if number == 0 {
             (0, Arc::clone(&source.context))
         } else {
@@ -391,10 +391,11 @@ impl<'a, 't> Shared<'a, 't> {
         Ok(done)
     }
 
-    /// Reads a block of a file until it holds `wanted` bytes or the file ends. An error of the file ends it there.
-    fn fill(&self, lane: usize, block: &mut Block, wanted: usize) {
+    /// Reads a block of a file, of which it holds `have` bytes, until it holds `wanted` or the file ends. An error of the
+    /// file ends it there. What its memory held before is written over and not cleared first: that would cost as much
+    /// as reading.
+    fn fill(&self, lane: usize, block: &mut Block, have: usize, wanted: usize) {
         let Some((file, size)) = &self.sources[lane].file else { return };
-        let have = block.data.len();
         let left = size.saturating_sub(block.offset + have as u64);
         let more = (wanted.saturating_sub(have) as u64).min(left) as usize;
         block.data.resize(have + more, 0);
@@ -438,7 +439,8 @@ impl<'a, 't> Shared<'a, 't> {
                 done.walk.stop = Some(Stop::Cut { at, wanted: bytes, has: done.block.data.len() - at });
                 return Ok(());
             }
-            self.fill(lane, &mut done.block, at + bytes);
+            let have = done.block.data.len();
+            self.fill(lane, &mut done.block, have, at + bytes);
         }
     }
 
@@ -489,8 +491,7 @@ impl State<'_, '_> {
                 if number < blocks {
                     lane.next += 1;
                     lane.ready.push_back(None);
-                    let mut memory = pool.pop().unwrap_or_default();
-                    memory.0.data.clear();
+                    let memory = pool.pop().unwrap_or_default();
                     return Some(Task::Read { lane: index, number, hint: Arc::clone(&lane.hint), memory });
                 }
             } else if let Some(receiver) = &lane.stream {
