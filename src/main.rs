@@ -9,6 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 fn main() -> ExitCode {
+    // A fault of ours is one line like every other error; the pipeline turns it into exit code 7.
+    std::panic::set_hook(Box::new(|fault| {
+        let place = fault.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        let text = fault.payload().downcast_ref::<String>().map(String::as_str);
+        let what = text.or(fault.payload().downcast_ref::<&str>().copied()).unwrap_or("no message");
+        StandardError.line(&dnsrefused::error::escape_text(&format!("fault{place}: {what}")));
+    }));
     let interrupted = Arc::new(AtomicBool::new(false));
     let result = cli::parse(std::env::args_os()).and_then(|parsed| match parsed {
         Parsed::Print(text) => {

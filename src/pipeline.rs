@@ -133,7 +133,10 @@ pub fn run(
     std::thread::scope(|scope| {
         let shared = &shared;
         for _ in 1..threads {
-            scope.spawn(|| shared.work(scope));
+            // One worker is enough to get everything done.
+            if std::thread::Builder::new().spawn_scoped(scope, || shared.work(scope)).is_err() {
+                break;
+            }
         }
         shared.work(scope);
     });
@@ -315,7 +318,11 @@ impl<'a, 't> Shared<'a, 't> {
                 drop(state);
                 let (lane, number, done) = match task {
                     Task::Start { lane, stream, sender } => {
-                        scope.spawn(move || read_stream(lane, *stream, &sender, self));
+                        let read = move || read_stream(lane, *stream, &sender, self);
+                        std::thread::Builder::new().spawn_scoped(scope, read).map_err(|error| {
+                            let what = format!("no thread to read a stream with: {error}; no report was written");
+                            Error::new(ErrorKind::CouldNotRun, "E-THREADS", "dnsrefused", what)
+                        })?;
                         state = self.lock();
                         continue;
                     }

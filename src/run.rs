@@ -159,6 +159,7 @@ type Opened = (Vec<Input>, Vec<usize>, Vec<(String, Error)>);
 /// Opens every input and puts them in order. An input that cannot be used is reported and left out; a directory is a
 /// usage error.
 fn open_inputs(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<Opened, Error> {
+    raise_file_limit(config.inputs.len());
     let mut opened: Vec<(usize, Input)> = Vec::new();
     let mut failed = Vec::new();
     let mut seen = HashSet::new();
@@ -171,7 +172,7 @@ fn open_inputs(config: &Config, console: &mut dyn Console, interrupted: &Arc<Ato
                 }
                 opened.push((rank, input));
             }
-            Err(error) if error.kind == ErrorKind::Usage => return Err(error),
+            Err(error) if error.kind == ErrorKind::Usage || error.code == "E-IN-FILES" => return Err(error),
             Err(error) => {
                 console.line(&error.to_string());
                 failed.push((path.to_string_lossy().into_owned(), error));
@@ -181,6 +182,18 @@ fn open_inputs(config: &Config, console: &mut dyn Console, interrupted: &Arc<Ato
     opened.sort_by_key(|(rank, input)| (input.first_time.unwrap_or(Timestamp(i64::MAX)), *rank));
     let (ranks, inputs) = opened.into_iter().unzip();
     Ok((inputs, ranks, failed))
+}
+
+/// Asks for as many open files as there are inputs, where the system lets us.
+fn raise_file_limit(inputs: usize) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = inputs as u64 + 64;
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(limit.maximum.map_or(wanted, |maximum| wanted.min(maximum)));
+        // What cannot be raised is noticed when an input cannot be opened.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
 }
 
 /// Bytes of a file that could not be used: they are accounted for as unread. 0 for what has no size.

@@ -78,6 +78,10 @@ pub struct StreamFacts {
 pub fn open(path: &Path, limits: &Limits, interrupted: &Arc<AtomicBool>) -> Result<Input, Error> {
     let name = path.to_string_lossy().into_owned();
     let failed = |error: &io::Error| {
+        if error.raw_os_error() == Some(libc::EMFILE) {
+            let what = "too many inputs for the limit of open files (ulimit -n); nothing was read";
+            return Error::new(ErrorKind::CouldNotRun, "E-IN-FILES", &name, what);
+        }
         Error::new(ErrorKind::CouldNotRun, "E-IN-OPEN", &name, format!("{error}; nothing was read from it"))
     };
     if name == "-" {

@@ -355,12 +355,13 @@ impl Tally {
     /// Counts a frame.
     #[inline]
     pub fn count(&mut self, bucket: Bucket) {
-        self.buckets[bucket as usize] += 1;
+        self.buckets[bucket as usize] = self.buckets[bucket as usize].wrapping_add(1);
     }
 
-    /// Takes a frame back from one bucket and counts it in another.
+    /// Takes a frame back from one bucket and counts it in another. The frame at hand may be taken back just before it is
+    /// counted, so the count may wrap below zero for a moment.
     pub fn recount(&mut self, from: Bucket, to: Bucket) {
-        self.buckets[from as usize] -= 1;
+        self.buckets[from as usize] = self.buckets[from as usize].wrapping_sub(1);
         self.count(to);
     }
 

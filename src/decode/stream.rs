@@ -488,8 +488,7 @@ impl Stream {
         } else if distance > 0 {
             self.hold(sequence, data, segment.full_len, time, work);
         } else {
-            let bucket = self.in_order(sequence, data, segment.full_len, true, work);
-            work.tally.count(bucket);
+            self.count_in_order(sequence, data, segment.full_len, true, work);
             self.use_held(work);
         }
     }
@@ -529,8 +528,7 @@ impl Stream {
             ready += 1;
             self.held_bytes -= data.len();
             *work.held_bytes -= data.len();
-            let bucket = self.in_order(sequence, &data, full_len, false, work);
-            work.tally.count(bucket);
+            self.count_in_order(sequence, &data, full_len, false, work);
         }
         self.held.drain(..ready);
     }
@@ -553,6 +551,16 @@ impl Stream {
             }
             self.gap_since = time;
             self.use_held(work);
+        }
+    }
+
+    /// Takes a segment in order and counts it. It counts as used from the start, because its bytes may be given up again
+    /// before all of it is taken.
+    fn count_in_order(&mut self, sequence: u32, data: &[u8], full_len: u32, in_segment: bool, work: &mut Work<'_>) {
+        work.tally.count(Bucket::TcpUsed);
+        let bucket = self.in_order(sequence, data, full_len, in_segment, work);
+        if bucket != Bucket::TcpUsed {
+            work.tally.recount(Bucket::TcpUsed, bucket);
         }
     }
 
@@ -972,6 +980,26 @@ mod tests {
         rig.push(200, DATA, &framed(1));
         rig.push(300, FIN, b"");
         assert_eq!(rig.end(), 1);
+    }
+
+    #[test]
+    fn any_cut_anywhere_leaves_every_segment_in_one_bucket() {
+        let bytes = framed(2);
+        for syn in [false, true] {
+            for captured in 0..bytes.len() {
+                for size in [1, 2, 13, 14, 15, bytes.len()] {
+                    let mut rig = Rig::new();
+                    if syn {
+                        rig.push(99, SYN, b"");
+                    }
+                    for (index, piece) in bytes.chunks(size).enumerate() {
+                        let have = piece.len().min(captured);
+                        rig.push_cut(4000, 100 + (index * size) as u32, DATA, &piece[..have], piece.len());
+                    }
+                    rig.end();
+                }
+            }
+        }
     }
 
     #[test]

@@ -151,6 +151,7 @@ impl<'a> Rows<'a> {
         let query_detail = self.detail(query_bytes);
         let response_detail = self.detail(response_bytes);
         let expected = self.inventory.map(|inventory| inventory.decide(ends.source()));
+        let proxied = header.is_some();
         let (verdict, rule) = self.judge.as_mut().map(|judge| judge.words(transaction)).unwrap_or_default();
         let header = if response_bytes.len() >= HEADER { response_bytes } else { query_bytes };
         let (name_from, question) = question(query_bytes, message.as_ref(), response_bytes);
@@ -193,6 +194,8 @@ impl<'a> Rows<'a> {
             }
         });
         text.push(|out| {
+            // What answers a proxy's header has the operation code that the header seems to have.
+            let header = if proxied { query_bytes } else { header };
             if header.len() >= HEADER {
                 detail::write_opcode(header[2] >> 3 & 15, out);
             }

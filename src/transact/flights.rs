@@ -5,15 +5,13 @@
 //! in use stay in the processor's cache. A closed transaction moves to one of two [`Recent`] rings.
 
 use super::kept::{Kept, KeptMessage};
-use super::recent::{Closed, Ended, Print, Recent};
+use super::recent::{Closed, Ended, MAX_SAME_FLOW, Print, Recent};
 use crate::capture::Timestamp;
 use crate::decode::Point;
 use crate::decode::message::{Message, Question};
 use crate::sources::FrameRef;
 use hashbrown::HashTable;
 
-/// Transactions looked through with one flow and id; more are only made on purpose, and every message would pay.
-const MAX_SAME_FLOW: usize = 64;
 /// No slot.
 const NONE: u32 = u32::MAX;
 
@@ -85,6 +83,8 @@ pub struct Slot {
     newer: u32,
     older: u32,
     generation: u32,
+    /// Counts transactions: the order of opening.
+    opened: u64,
     /// Operation code.
     pub opcode: u8,
     /// In use.
@@ -134,6 +134,7 @@ pub struct Flights {
     oldest: u32,
     newest: u32,
     pending: usize,
+    opened: u64,
     timeout: i64,
     answered: Recent,
     timed_out: Recent,
@@ -159,6 +160,7 @@ impl Flights {
             oldest: NONE,
             newest: NONE,
             pending: 0,
+            opened: 0,
             timeout,
             answered: Recent::new(memory),
             timed_out: Recent::new(memory),
@@ -224,48 +226,46 @@ impl Flights {
     #[inline]
     pub fn query(&mut self, hash: u64, flow: &Flow, message: &Message, seen: &Sighting) -> QueryIs {
         let (opcode, question) = (message.opcode(), message.question);
-        let mut is = QueryIs::New;
         let mut same_flow = 0;
-        let mut oldest = (Timestamp(i64::MAX), NONE);
+        let mut oldest = (u64::MAX, NONE);
+        let mut newest = (0, NONE);
         self.crowded = None;
         for index in self.table.iter_hash(hash) {
-            let slot = &mut self.slots[*index as usize];
+            let slot = &self.slots[*index as usize];
             if slot.flow != *flow {
                 continue;
             }
             same_flow += 1;
-            if slot.query.time < oldest.0 {
-                oldest = (slot.query.time, *index);
-            }
-            if slot.opcode != opcode || slot.question != question {
-                continue;
-            }
-            if slot.repeated.is_copied_by(seen) {
-                return QueryIs::Copy;
-            }
-            if seen.time.0.saturating_sub(slot.query.time.0) <= self.timeout {
-                slot.repeated = seen.into();
-                is = QueryIs::Retransmission;
-            }
-        }
-        if is == QueryIs::New {
-            if same_flow >= MAX_SAME_FLOW {
-                self.crowded = Some(oldest.1);
-            }
-            self.answered.find(hash, MAX_SAME_FLOW, |closed| {
-                let same =
-                    closed.opcode == opcode && closed.question == question.into() && closed.ended == Ended::Answered;
-                if same && closed.query().is_copied_by(seen) {
-                    is = QueryIs::Copy;
+            oldest = oldest.min((slot.opened, *index));
+            if slot.opcode == opcode && slot.question == question {
+                if slot.repeated.is_copied_by(seen) {
+                    return QueryIs::Copy;
                 }
-            });
+                if seen.time.0.saturating_sub(slot.query.time.0) <= self.timeout {
+                    newest = newest.max((slot.opened, *index));
+                }
+            }
         }
-        is
+        if newest.1 != NONE {
+            self.slots[newest.1 as usize].repeated = seen.into();
+            return QueryIs::Retransmission;
+        }
+        if same_flow >= MAX_SAME_FLOW {
+            self.crowded = Some(oldest.1);
+        }
+        let copied = self.answered.newest(hash, |closed| {
+            closed.ended == Ended::Answered
+                && closed.opcode == opcode
+                && closed.question == question.into()
+                && closed.query().is_copied_by(seen)
+        });
+        if copied.is_some() { QueryIs::Copy } else { QueryIs::New }
     }
 
     /// Opens a transaction; returns its slot.
     #[inline]
     pub fn open(&mut self, hash: u64, flow: Flow, message: &Message, seen: Sighting, kept: KeptMessage) -> u32 {
+        self.opened += 1;
         let slot = Slot {
             hash,
             question: message.question,
@@ -276,6 +276,7 @@ impl Flights {
             newer: NONE,
             older: self.newest,
             generation: 0,
+            opened: self.opened,
             opcode: message.opcode(),
             open: true,
             transfer: message.transfer,
@@ -306,9 +307,12 @@ impl Flights {
     #[inline]
     pub fn response(&mut self, hash: u64, flow: &Flow, message: &Message, seen: &Sighting) -> ResponseIs {
         let (opcode, question, timeout) = (message.opcode(), message.question, self.timeout);
-        let mut is = ResponseIs::Unsolicited;
-        let mut best: Option<Timestamp> = None;
-        let mut other_question = false;
+        if self.answered.newest(hash, |closed| closed.response().is_copied_by(seen)).is_some() {
+            return ResponseIs::Copy;
+        }
+        // Several may wait when the response has no question: the oldest is taken.
+        let mut oldest = (Timestamp(i64::MAX), u64::MAX, NONE);
+        let (mut other_question, mut late) = (false, false);
         for index in self.table.iter_hash(hash) {
             let slot = &self.slots[*index as usize];
             if slot.flow != *flow {
@@ -319,42 +323,32 @@ impl Flights {
                 other_question |= age <= timeout;
             } else if age > timeout {
                 // Due, but not swept yet because the capture's packets are out of order.
-                if age <= 2 * timeout && is == ResponseIs::Unsolicited {
-                    is = ResponseIs::Late;
-                }
-            } else if best.is_none_or(|best| slot.query.time < best) {
-                // Several may wait when the response has no question: the oldest is taken.
-                best = Some(slot.query.time);
-                is = ResponseIs::Match(*index);
+                late |= age <= 2 * timeout;
+            } else {
+                oldest = oldest.min((slot.query.time, slot.opened, *index));
             }
         }
-        self.answered.find(hash, MAX_SAME_FLOW, |closed| {
-            if closed.response().is_copied_by(seen) {
-                is = ResponseIs::Copy;
-            } else if best.is_none()
-                && is != ResponseIs::Copy
-                && closed.ended == Ended::Answered
-                && closed.opcode == opcode
-                && closed.question.fits(question.into())
-            {
-                if closed.transfer {
-                    closed.set_response(seen.into());
-                    is = ResponseIs::Continued;
-                } else if seen.time.0.saturating_sub(closed.asked.0) <= 2 * timeout && is != ResponseIs::Continued {
-                    closed.set_response(seen.into());
-                    is = ResponseIs::Duplicate;
-                }
-            }
-        });
-        if is == ResponseIs::Unsolicited {
-            self.timed_out.find(hash, MAX_SAME_FLOW, |closed| {
-                let age = seen.time.0.saturating_sub(closed.asked.0);
-                if closed.opcode == opcode && closed.question.fits(question.into()) && age <= 2 * timeout {
-                    is = ResponseIs::Late;
-                }
-            });
+        if oldest.2 != NONE {
+            return ResponseIs::Match(oldest.2);
         }
-        if is == ResponseIs::Unsolicited && other_question { ResponseIs::Mismatch } else { is }
+        let fits = |closed: &Closed| closed.opcode == opcode && closed.question.fits(question.into());
+        let recent = |closed: &Closed| seen.time.0.saturating_sub(closed.asked.0) <= 2 * timeout;
+        let answered = |closed: &Closed| closed.ended == Ended::Answered && fits(closed);
+        if let Some(transfer) = self.answered.newest(hash, |closed| answered(closed) && closed.transfer) {
+            transfer.set_response(seen.into());
+            return ResponseIs::Continued;
+        }
+        if let Some(duplicated) = self.answered.newest(hash, |closed| answered(closed) && recent(closed)) {
+            duplicated.set_response(seen.into());
+            return ResponseIs::Duplicate;
+        }
+        if late || self.timed_out.newest(hash, |closed| fits(closed) && recent(closed)).is_some() {
+            ResponseIs::Late
+        } else if other_question {
+            ResponseIs::Mismatch
+        } else {
+            ResponseIs::Unsolicited
+        }
     }
 
     /// The oldest pending transaction, when it is due: older than the timeout at `now`.

@@ -557,7 +557,11 @@ impl<'a> Tracker<'a> {
             return false;
         }
         let flights = &self.flights;
-        let Some(slot) = self.proxied.oldest(*flow, |token| flights.open_slot(token)) else { return false };
+        // Pairs are renumbered after a while, so the slot is asked whether it is still of this flow.
+        let same_ports = |slot: &u32| Flow { id: flow.id, ..flights.slot(*slot).flow } == *flow;
+        let Some(slot) = self.proxied.oldest(*flow, |token| flights.open_slot(token).filter(same_ports)) else {
+            return false;
+        };
         self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.sighting.frame);
         self.matched(slot, message, seen.sighting, seen.bytes);
         true

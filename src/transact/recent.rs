@@ -7,6 +7,9 @@ use crate::config::COPY_WINDOW;
 use crate::decode::message::Question;
 use hashbrown::HashTable;
 
+/// Transactions looked through with one flow and id.
+pub const MAX_SAME_FLOW: usize = 64;
+
 /// What is compared to recognise a packet seen again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Print {
@@ -179,19 +182,39 @@ impl Recent {
             }
             (place, Some(gone.asked))
         };
+        self.make_room(hash);
         self.table.insert_unique(hash, place as u32, |place| self.ring[*place as usize].hash);
         gone
     }
 
-    /// Transactions with a flow and id, in no particular order; at most `most` of them.
+    /// Takes the oldest out of the index when too many have the same flow and id, so that no message looks through
+    /// more. Only made on purpose.
     #[inline]
-    pub fn find(&mut self, hash: u64, most: usize, mut on_closed: impl FnMut(&mut Closed)) {
-        for place in self.table.iter_hash(hash).take(most) {
-            let closed = &mut self.ring[*place as usize];
-            if closed.hash == hash {
-                on_closed(closed);
-            }
+    fn make_room(&mut self, hash: u64) {
+        let same = || self.table.iter_hash(hash).filter(|place| self.ring[**place as usize].hash == hash);
+        if same().take(MAX_SAME_FLOW).count() == MAX_SAME_FLOW
+            && let Some(oldest) = same().copied().min_by_key(|place| self.age_order(*place))
+            && let Ok(entry) = self.table.find_entry(hash, |other| *other == oldest)
+        {
+            entry.remove();
         }
+    }
+
+    /// Orders places by when they were written; the table's own order depends on the hash key.
+    #[inline]
+    fn age_order(&self, place: u32) -> usize {
+        (place as usize + self.capacity - self.oldest) % self.capacity
+    }
+
+    /// The newest transaction with a flow and id that `fits`.
+    #[inline]
+    pub fn newest(&mut self, hash: u64, fits: impl Fn(&Closed) -> bool) -> Option<&mut Closed> {
+        let fitting = self.table.iter_hash(hash).copied().filter(|place| {
+            let closed = &self.ring[*place as usize];
+            closed.hash == hash && fits(closed)
+        });
+        let newest = fitting.max_by_key(|place| self.age_order(*place))?;
+        Some(&mut self.ring[newest as usize])
     }
 }
 
@@ -215,9 +238,21 @@ mod tests {
         }
         let mut found = Vec::new();
         for n in 0..20 {
-            recent.find(closed(n).hash, 4, |closed| found.push(closed.asked.0));
+            found.extend(recent.newest(closed(n).hash, |_| true).map(|closed| closed.asked.0));
         }
         assert_eq!(found, (12..20).collect::<Vec<_>>());
         assert_eq!(recent.table.len(), 8);
+    }
+    #[test]
+    fn of_one_flow_the_newest_counts_and_few_are_looked_through() {
+        let print = Print { time: Timestamp(0), point: 0, payload_hash: 0, ip_id: 0 };
+        let mut recent = Recent::new(1000);
+        for n in 0..2500 {
+            recent.push(Closed::new(7, Timestamp(n), print, print, Ended::Answered));
+        }
+        assert_eq!(recent.newest(7, |_| true).map(|closed| closed.asked.0), Some(2499));
+        assert_eq!(recent.newest(7, |closed| closed.asked.0 < 2440).map(|closed| closed.asked.0), Some(2439));
+        assert!(recent.newest(7, |closed| closed.asked.0 < 2436).is_none());
+        assert_eq!(recent.table.len(), MAX_SAME_FLOW);
     }
 }

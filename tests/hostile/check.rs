@@ -8,16 +8,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-/// What a case needs that may come later than the rest.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Needs {
-    /// Nothing: the whole of it holds.
-    Nothing,
-    /// Tunnels and labels opened. Until then each frame must be opened, refused by the nesting limit, or named as not
-    /// opened.
-    Wrappings,
-}
-
 /// How the program gets the first input.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -39,7 +29,6 @@ pub struct Case {
     wants: Vec<Want>,
     names: Option<Vec<Vec<Vec<u8>>>>,
     rows: Vec<Vec<(&'static str, String)>>,
-    needs: Needs,
     heavy: bool,
     unusable: bool,
     expanded: Option<u64>,
@@ -83,7 +72,6 @@ pub fn case(about: &'static str, input: Vec<u8>) -> Case {
         wants: Vec::new(),
         names: None,
         rows: Vec::new(),
-        needs: Needs::Nothing,
         heavy: false,
         unusable: false,
         expanded: None,
@@ -219,12 +207,6 @@ impl Case {
     /// A row that must be there, by some of its columns.
     pub fn row(mut self, cells: &[(&'static str, &str)]) -> Self {
         self.rows.push(cells.iter().map(|(column, value)| (*column, (*value).to_owned())).collect());
-        self
-    }
-
-    /// What the case needs that may come later.
-    pub fn needs(mut self, needs: Needs) -> Self {
-        self.needs = needs;
         self
     }
 
@@ -489,26 +471,16 @@ fn report_faults(case: &Case, report: &Value) -> Vec<String> {
             faults.push(format!("{parent}.{members} wanted {:?}, got {got:?}", want.wanted));
         }
     }
-    if case.needs == Needs::Wrappings {
-        faults.extend(wrapping_faults(report));
-    }
+    faults.extend(not_opened_faults(report));
     faults
 }
 
-/// Frames in wrappings are opened, stopped by the nesting limit, or named as not opened.
-fn wrapping_faults(report: &Value) -> Vec<String> {
-    let packets = |member| number(report, "ledgers.packets", member).unwrap_or(0);
-    let accounted: u64 = ["udp_dns", "nest_limit", "not_opened"].into_iter().map(packets).sum();
+/// Frames that are not opened are named.
+fn not_opened_faults(report: &Value) -> Vec<String> {
+    let count = number(report, "ledgers.packets", "not_opened").unwrap_or(0);
     let kinds = at_path(report, "ledgers.packets.not_opened_kinds").and_then(Value::as_object);
     let named: u64 = kinds.map_or(0, |kinds| kinds.values().filter_map(Value::as_u64).sum());
-    let mut faults = Vec::new();
-    if accounted != packets("frames") {
-        faults.push(format!("of {} wrapped frames {accounted} were opened, stopped or named", packets("frames")));
-    }
-    if named != packets("not_opened") {
-        faults.push(format!("{} frames were not opened, {named} of them by name", packets("not_opened")));
-    }
-    faults
+    if named == count { Vec::new() } else { vec![format!("{count} frames were not opened, {named} of them by name")] }
 }
 
 /// What is wrong with csv and jsonl, each alone and against the other.

@@ -3,7 +3,7 @@
 use crate::check::{case, check};
 use crate::container::good;
 use crate::dns::{Message, REFUSED, TXT, extended_error, framed, header, opt};
-use crate::files::{LITTLE, Packet, packet, pcap};
+use crate::files::{LITTLE, Packet, Pcap, Record, packet, pcap, pcap_at};
 use crate::run::{PEAK_KIB, Run, run};
 use crate::wire::{ACK, DATA, Ipv4, SYN, TCP, Tcp, Udp, ethernet, to_client, to_server};
 use std::fs;
@@ -47,6 +47,11 @@ fn medley() -> Vec<Vec<u8>> {
         to_client(&header(2, 0x8105, [0; 4])),
         segment(DATA, 100, &framed(&header(7, 0x0100, [0; 4]))),
     ]
+}
+
+/// The medley, and everything wrapped in every way.
+fn menagerie() -> Vec<Vec<u8>> {
+    [medley(), crate::wrappings::one_of_each()].concat()
 }
 
 /// `bytes` from `first` on with one in fifty changed.
@@ -93,7 +98,7 @@ fn packets_with_changed_bytes_are_sound() {
     // Only packet bytes are changed, so that every frame is decoded: record headers are kept.
     for seed in 0..40 {
         let frames: Vec<Vec<u8>> = (0..20)
-            .flat_map(|round| medley().into_iter().map(move |frame| flipped(frame, 12, seed * 1000 + round)))
+            .flat_map(|round| menagerie().into_iter().map(move |frame| flipped(frame, 12, seed * 1000 + round)))
             .collect();
         assert_sound_input(&format!("seed {seed}"), &pcap(&frames));
     }
@@ -102,14 +107,14 @@ fn packets_with_changed_bytes_are_sound() {
 #[test]
 fn pcap_files_with_changed_bytes_are_sound() {
     for seed in 0..20 {
-        assert_sound_input(&format!("seed {seed}"), &flipped(pcap(&medley()), 4, seed));
+        assert_sound_input(&format!("seed {seed}"), &flipped(pcap(&menagerie()), 4, seed));
     }
 }
 
 #[test]
 fn pcapng_files_with_changed_bytes_are_sound() {
     let mut bytes = [LITTLE.section(), LITTLE.interface(&LITTLE.option(2, b"eth0"))].concat();
-    for frame in medley() {
+    for frame in menagerie() {
         bytes.extend(LITTLE.packet(&Packet { options: &LITTLE.option(1, b"comment"), ..packet(&frame) }));
     }
     for seed in 0..20 {
@@ -119,10 +124,66 @@ fn pcapng_files_with_changed_bytes_are_sound() {
 
 #[test]
 fn files_cut_anywhere_are_sound() {
-    let bytes = pcap(&medley());
-    for length in (0..bytes.len()).step_by(53) {
+    let bytes = pcap(&menagerie());
+    for length in (0..bytes.len()).step_by(101) {
         assert_sound_input(&format!("cut at {length}"), &bytes[..length]);
     }
+}
+
+/// Two transactions of one flow with one question, refused in two ways, another flow between them, then both responses
+/// again: copies and duplicates that only a fixed order of looking can tell apart.
+fn crowded_flow() -> Vec<u8> {
+    let odd = [1, 0, 1, 0];
+    let text = opt(&extended_error(18, b"text"));
+    let asked = Message::query("header.test").id(2);
+    let answered = Message::response("ok.test", REFUSED).additional(&text);
+    let refusal = |authority: u16| to_client(&header(2, 0x8105, [0, 0, authority, 0]));
+    pcap_at(&[
+        (1, to_client(&answered.bytes())),
+        (8, to_server(&asked.bytes())),
+        (9, refusal(0)),
+        (41, to_server(&asked.counts(odd).bytes())),
+        (42, refusal(1)),
+        (44, to_server(&Message::query("ok.test").counts(odd).bytes())),
+        (45, to_client(&answered.counts([1, 0, 1, 1]).bytes())),
+        (53, refusal(1)),
+        (75, refusal(0)),
+    ])
+}
+
+/// Questions that wait under one id from one moment on, then a refusal that names none of them.
+fn one_moment(count: u16) -> Vec<u8> {
+    let mut records: Vec<Record> =
+        (0..count).map(|index| Record::new(&to_server(&Message::query(&format!("n{index}.test")).bytes()))).collect();
+    records.push(Record::at(1, &to_client(&header(1, 0x8105, [0; 4]))));
+    Pcap::default().file(&records)
+}
+
+#[test]
+fn the_report_does_not_depend_on_the_hash_key() {
+    // Every run has another key.
+    const RUNS: usize = 12;
+    let mut inputs: Vec<(String, Vec<u8>)> =
+        vec![("one moment".to_owned(), one_moment(5)), ("crowded flow".to_owned(), crowded_flow())];
+    inputs.extend((0..6).map(|seed| {
+        let frames: Vec<Vec<u8>> = (0..20)
+            .flat_map(|round| menagerie().into_iter().map(move |frame| flipped(frame, 12, seed * 7919 + round)))
+            .collect();
+        (format!("changed bytes, seed {seed}"), pcap(&frames))
+    }));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut differing = Vec::new();
+    for (name, bytes) in inputs {
+        fs::write(folder.path().join("input"), bytes).expect("the input is written");
+        for format in ["json", "csv"] {
+            let arguments = ["read", "input", "--all", "--format", format, "--threads", "1"];
+            let first = run(folder.path(), &arguments, None).stdout;
+            if (1..RUNS).any(|_| run(folder.path(), &arguments, None).stdout != first) {
+                differing.push(format!("{name}: {format}"));
+            }
+        }
+    }
+    assert!(differing.is_empty(), "{differing:#?}");
 }
 
 #[test]

@@ -79,6 +79,26 @@ pub fn behind_a_hole(count: u32) -> Vec<u8> {
     bytes
 }
 
+/// Bytes of a frame with a whole query in one segment.
+fn frame_length() -> u64 {
+    client(DATA, FIRST, &query()).len() as u64
+}
+
+/// A query in one segment, stored up to each of its bytes, each time on another connection, with or without its SYN.
+fn every_cut(opened: bool) -> Vec<u8> {
+    let records: Vec<Record> = (0..frame_length() as usize)
+        .flat_map(|length| {
+            let frame = |flags, sequence, payload: &[u8]| {
+                let header = Tcp { source: 4000 + length as u16, sequence, flags, ..Tcp::default() };
+                ethernet(&Ipv4 { protocol: TCP, ..Ipv4::default() }.around(&header.around(payload)))
+            };
+            let syn = opened.then(|| Record::new(&frame(SYN, OPENING, &[])));
+            syn.into_iter().chain([Record::cut(&frame(DATA, FIRST, &query()), length)])
+        })
+        .collect();
+    Pcap::default().file(&records)
+}
+
 cases![
     t01_bytewise = case("one byte per segment", after_syn(&segments(&query(), 1)))
         .packets(&[("tcp_control", 1), ("tcp_used", query().len() as u64)])
@@ -351,6 +371,34 @@ cases![
     })
     .packets(&[("frames", 3)])
     .at_most("ledgers.messages", "tcp", 2),
+    t39_every_cut_without_syn = case(
+        "segments of connections that were open before, cut by the snapshot length at every byte",
+        every_cut(false)
+    )
+    .packets(&[("frames", frame_length())]),
+    t40_every_cut_after_syn = case("segments behind a SYN, cut by the snapshot length at every byte", every_cut(true))
+        .packets(&[("frames", 2 * frame_length())]),
+    t41_every_length_without_syn =
+        case("segments of connections that were open before, of 0, 1, 2, ... bytes of a message, then the rest", {
+            let whole = query();
+            let frames: Vec<Vec<u8>> = (0..whole.len())
+                .flat_map(|length| {
+                    let part = |sequence, bytes: &[u8]| {
+                        let header = Tcp { source: 4000 + length as u16, sequence, ..Tcp::default() };
+                        ethernet(&Ipv4 { protocol: TCP, ..Ipv4::default() }.around(&header.around(bytes)))
+                    };
+                    [part(FIRST, &whole[..length]), part(FIRST + length as u32, &whole[length..])]
+                })
+                .collect();
+            pcap(&frames)
+        })
+        .packets(&[("frames", 2 * query().len() as u64)])
+        .at_most("ledgers.messages", "tcp", query().len() as u64),
+    t42_one_cut_segment = case("ten bytes of a segment without a SYN and nothing else", {
+        let whole = client(DATA, FIRST, &query());
+        Pcap::default().file(&[Record::cut(&whole, whole.len() - query().len() + 10)])
+    })
+    .packets(&[("frames", 1)]),
     t38_same_in_two_directions = case("both ends on port 53", {
         let both = |flags, sequence, payload: &[u8]| {
             let segment = Tcp { source: 53, flags, sequence, ..Tcp::default() }.around(payload);
