@@ -300,7 +300,8 @@ fn bind(random: &mut Random) -> String {
     let _ = writeln!(text, "acl plain {{ {}; {}; }};", random.one(&PREFIXES), random.one(&PREFIXES));
     named.push("plain".to_owned());
     text += "options {\n    directory \".\"; pid-file none; session-keyfile none; dnssec-validation no; notify no;\n";
-    text += "    listen-on port 53 { 10.53.0.1; 10.53.0.2; };\n    listen-on-v6 port 53 { 2001:db8:53::1; };\n";
+    // A failure that is remembered would be told to those who are to be refused, too.
+    text += "    servfail-ttl 0;\n    listen-on port 53 { 10.53.0.1; 10.53.0.2; };\n    listen-on-v6 port 53 { 2001:db8:53::1; };\n";
     if random.chance(50) {
         let _ = writeln!(text, "    recursion {};", random.one(&["yes", "no"]));
     }
@@ -363,7 +364,9 @@ fn bind_question(random: &mut Random) -> Question {
         }
     }
     if matches!(question.opcode, 0 | 4 | 5) && random.chance(15) {
-        question.key = Some(random.one(&["k1", "k1", "k2", "unknown"]).to_owned());
+        // An update without records, as it is sent here, passes an update-policy that has no rule for its key.
+        let other = if question.opcode == 5 { "k1" } else { "k2" };
+        question.key = Some(random.one(&["k1", "k1", other, "unknown"]).to_owned());
         // dig, which signs, asks for transfers without RD.
         question.rd &= question.qtype != 252;
     }

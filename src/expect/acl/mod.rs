@@ -232,6 +232,11 @@ impl Trace {
         Self(Some(Vec::new()))
     }
 
+    /// Somebody wants to see the steps.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Adds a step.
     #[inline]
     pub fn step(&mut self, rule: Option<RuleId>, spot: Option<Spot>, says: impl FnOnce() -> String) {

@@ -69,6 +69,9 @@ struct Bind {
     places: Vec<Place>,
 }
 
+/// Whether a request is resolved recursively; an error says why that is not known.
+type Recursive = Result<bool, (&'static str, RuleId)>;
+
 /// What a list says of a request.
 enum Checked {
     /// It lets it pass.
@@ -322,15 +325,17 @@ impl Bind {
         let is_ds = request.qtype == code::DS && request.qname != b"\0";
         let start = if is_ds { name::above(request.qname).unwrap_or(request.qname) } else { request.qname };
         let at = Subject { address: request.destination, ..subject };
-        let recursive = self.recursive(view, request, subject, at, trace);
+        // Whether it is recursive matters only now and then, and to people.
+        let known = trace.is_on().then(|| self.recursive(view, request, subject, at, trace));
+        let recursive = || known.unwrap_or_else(|| self.recursive(view, request, subject, at, &mut Trace::off()));
         let decision = match find_zone(view, start) {
-            Some(zone) => self.zone_query(view, zone, &recursive, subject, at, trace),
+            Some(zone) => self.zone_query(view, zone, recursive, subject, at, trace),
             None => {
-                let cached = self.cached(view, &recursive, subject, at, trace);
-                match (&recursive, find_zone(view, request.qname)) {
+                let cached = self.cached(view, known, subject, at, trace);
+                match view.zones.get(request.qname).filter(|_| is_ds) {
                     // Without recursion, the zone itself is asked for its own DS record.
-                    (Err(_) | Ok(false), Some(zone)) if is_ds && view.zones.contains_key(request.qname) => {
-                        let decision = self.zone_query(view, zone, &recursive, subject, at, trace);
+                    Some(zone) if recursive() != Ok(true) => {
+                        let decision = self.zone_query(view, zone, recursive, subject, at, trace);
                         if decision.word == Word::Allow { decision } else { cached }
                     }
                     _ => cached,
@@ -338,7 +343,7 @@ impl Bind {
             }
         };
         match view.policy_zones {
-            Some((rule, always)) if decision.word == Word::Allow && (always || !matches!(recursive, Ok(false))) => {
+            Some((rule, always)) if decision.word == Word::Allow && (always || recursive() != Ok(false)) => {
                 trace.step(Some(rule), None, || "response policy zones are data".to_owned());
                 Decision::unknown("response policy zones (RPZ) are not in the configuration", Some(rule))
             }
@@ -354,7 +359,7 @@ impl Bind {
         subject: Subject<'_>,
         at: Subject<'_>,
         trace: &mut Trace,
-    ) -> Result<bool, (&'static str, RuleId)> {
+    ) -> Recursive {
         if !request.rd || !view.recursion.on {
             return Ok(false);
         }
@@ -378,7 +383,7 @@ impl Bind {
         &self,
         view: &View,
         zone: &Zone,
-        recursive: &Result<bool, (&'static str, RuleId)>,
+        recursive: impl Fn() -> Recursive,
         subject: Subject<'_>,
         at: Subject<'_>,
         trace: &mut Trace,
@@ -388,10 +393,10 @@ impl Bind {
             ZoneKind::Mirror => {
                 return Decision::unknown("queries to a mirror zone are not evaluated", Some(zone.rule));
             }
-            ZoneKind::StaticStub => match recursive {
+            ZoneKind::StaticStub => match recursive() {
                 Ok(true) => {}
                 Ok(false) => return Decision::of(Word::Refuse, zone.rule),
-                Err((reason, rule)) => return Decision::unknown(reason, Some(*rule)),
+                Err((reason, rule)) => return Decision::unknown(reason, Some(rule)),
             },
             _ => {}
         }
@@ -413,7 +418,7 @@ impl Bind {
     fn cached(
         &self,
         view: &View,
-        recursive: &Result<bool, (&'static str, RuleId)>,
+        recursive: Option<Recursive>,
         subject: Subject<'_>,
         at: Subject<'_>,
         trace: &mut Trace,
@@ -431,7 +436,7 @@ impl Bind {
             trace.step(Some(rule), None, || "the name is in no zone, and recursion is off".to_owned());
             Decision::of(Word::Refuse, rule)
         };
-        if decision.word == Word::Allow && matches!(recursive, Ok(false)) {
+        if decision.word == Word::Allow && recursive == Some(Ok(false)) {
             trace.step(None, None, || "without recursion: what the cache holds, or a referral".to_owned());
         }
         match view.more_zones {

@@ -106,12 +106,13 @@ impl Policy for Unbound {
             code::CH => return self.chaos(request, rule),
             _ => return Decision::unknown("only class IN is evaluated", None),
         }
-        let view = access.view.map(|index| &model.views[index]);
+        let ties = access.ties();
+        let view = ties.and_then(|ties| ties.view).map(|index| &model.views[index]);
         let client = Client {
             address: request.source,
-            tags: &access.tags,
-            tag_actions: &access.tag_actions,
-            tag_data: &access.tag_data,
+            tags: ties.map_or(&[], |ties| &ties.tags),
+            tag_actions: ties.map_or(&[], |ties| &ties.tag_actions),
+            tag_data: ties.map_or(&[], |ties| &ties.tag_data),
         };
         let own = view.and_then(|view| view.zones.as_ref().map(|zones| ViewZones { zones, first: view.first }));
         match zones::answer(own, &model.zones, request.qname, request.qtype, &client) {
@@ -159,7 +160,7 @@ impl Policy for Unbound {
                 list: "access-control".to_owned(),
                 matches: show_prefix(*prefix),
                 prefix: Some(*prefix),
-                action: match access.view {
+                action: match access.ties().and_then(|ties| ties.view) {
                     Some(view) => format!("{} in view {}", access.action.name(), self.model.views[view].name),
                     None => access.action.name().to_owned(),
                 },

@@ -114,6 +114,13 @@ pub struct Access {
     pub action: Action,
     /// The statement.
     pub rule: RuleId,
+    /// What few rules have; apart, so that many rules stay close together in memory.
+    ties: Option<Box<Ties>>,
+}
+
+/// What else is tied to a prefix.
+#[derive(Debug, Clone, Default)]
+pub struct Ties {
     /// The view that answers, by number.
     pub view: Option<usize>,
     /// Tags in the order they were defined.
@@ -126,7 +133,12 @@ pub struct Access {
 
 impl Access {
     fn new(action: Action, rule: RuleId) -> Self {
-        Self { action, rule, view: None, tags: Vec::new(), tag_actions: Vec::new(), tag_data: Vec::new() }
+        Self { action, rule, ties: None }
+    }
+
+    /// What else is tied to it.
+    pub fn ties(&self) -> Option<&Ties> {
+        self.ties.as_deref()
     }
 }
 
@@ -362,11 +374,12 @@ impl Builder<'_> {
     fn tie(&self, what: &str, statement: &Statement, access: &mut Access, rule: RuleId) -> Result<(), Error> {
         let values = &statement.values;
         let tag = |value: Span| self.tag_list(value).map(|tags| tags.first().copied().unwrap_or_default());
+        let ties = access.ties.get_or_insert_default();
         match what {
-            "view" => access.view = Some(self.view_number(values[1])?),
-            "tag" => access.tags = self.tag_list(values[1])?,
-            "tag-action" => access.tag_actions.push((tag(values[1])?, self.kind(values[2])?, rule)),
-            "tag-data" => access.tag_data.push(tag(values[1])?),
+            "view" => ties.view = Some(self.view_number(values[1])?),
+            "tag" => ties.tags = self.tag_list(values[1])?,
+            "tag-action" => ties.tag_actions.push((tag(values[1])?, self.kind(values[2])?, rule)),
+            "tag-data" => ties.tag_data.push(tag(values[1])?),
             "action" => access.action = self.action(values[1])?,
             _ => {}
         }
