@@ -82,12 +82,12 @@ fn main() {
         for _ in 0..50_000 {
             let prefix = format!("{}.{}.{}.0/24", random.octet() % 223 + 1, random.octet(), random.octet());
             let _ = if dialect == "bind" {
-                writeln!(text, "    {}{prefix};", if random.octet() % 3 == 0 { "!" } else { "" })
+                writeln!(text, "    {}{prefix};", if random.octet().is_multiple_of(3) { "!" } else { "" })
             } else {
                 writeln!(
                     text,
                     "    access-control: {prefix} {}",
-                    if random.octet() % 3 == 0 { "refuse" } else { "allow" }
+                    if random.octet().is_multiple_of(3) { "refuse" } else { "allow" }
                 )
             };
         }
