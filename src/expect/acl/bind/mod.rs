@@ -155,7 +155,15 @@ impl Policy for Bind {
     fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for (list, clause) in self.clauses() {
-            for (matches, prefix, positive, rule) in clause.list.elements() {
+            let elements = clause.list.elements();
+            // Defaults that let everybody pass are no news.
+            let everybody = elements
+                .iter()
+                .all(|(_, prefix, positive, _)| *positive && prefix.is_some_and(|prefix| prefix.prefix_len() == 0));
+            if clause.braces.is_none() && everybody {
+                continue;
+            }
+            for (matches, prefix, positive, rule) in elements {
                 let blackhole = clause.name == "blackhole";
                 let action = match (blackhole, positive) {
                     (true, true) => "drop",
@@ -181,6 +189,10 @@ impl Policy for Bind {
         names.sort();
         names.dedup();
         names
+    }
+
+    fn names_are_zones(&self) -> bool {
+        true
     }
 
     fn notes(&self) -> Vec<String> {
