@@ -340,20 +340,19 @@ impl Bind {
         // Whether it is recursive matters only now and then, and to people.
         let known = trace.is_on().then(|| self.recursive(view, request, subject, at, trace));
         let recursive = || known.unwrap_or_else(|| self.recursive(view, request, subject, at, &mut Trace::off()));
-        let decision = match find_zone(view, start) {
+        let mut decision = match find_zone(view, start) {
             Some(zone) => self.zone_query(view, zone, recursive, subject, at, trace),
-            None => {
-                let cached = self.cached(view, known, subject, at, trace);
-                match view.zones.get(request.qname).filter(|_| is_ds) {
-                    // Without recursion, the zone itself is asked for its own DS record.
-                    Some(zone) if recursive() != Ok(true) => {
-                        let decision = self.zone_query(view, zone, recursive, subject, at, trace);
-                        if decision.word == Word::Allow { decision } else { cached }
-                    }
-                    _ => cached,
-                }
-            }
+            None => self.cached(view, known, subject, at, trace),
         };
+        // Without recursion, the zone itself is asked for its own DS record when there is none above, or it denies.
+        if is_ds
+            && decision.word != Word::Allow
+            && let Some(zone) = view.zones.get(request.qname)
+            && recursive() != Ok(true)
+        {
+            let own = self.zone_query(view, zone, recursive, subject, at, trace);
+            decision = if own.word == Word::Allow { own } else { decision };
+        }
         match view.policy_zones {
             Some((rule, always)) if decision.word == Word::Allow && (always || recursive() != Ok(false)) => {
                 trace.step(Some(rule), None, || "response policy zones are data".to_owned());
