@@ -140,7 +140,7 @@ impl Question {
 
     /// Everything worth asking about two configurations: a name in no zone, with and without recursion, and each name
     /// they treat in a way of its own, as query, transfer, update and notification.
-    pub fn all(names: &BTreeSet<Vec<u8>>) -> Vec<Question> {
+    pub fn all(names: &BTreeSet<Vec<u8>>, zones: bool) -> Vec<Question> {
         /// Names asked about; more would take long and say little.
         const NAMES: usize = 500;
         let mut all = vec![
@@ -150,10 +150,12 @@ impl Question {
         for qname in names.iter().take(NAMES) {
             let shown = name::show_name(qname);
             let base = Question { label: shown.clone(), qname: qname.clone(), ..Question::default() };
-            let tcp = Transport::Tcp;
-            all.push(Question { label: format!("{shown} AXFR"), qtype: 252, transport: tcp, ..base.clone() });
-            all.push(Question { label: format!("{shown} UPDATE"), qtype: 6, opcode: 5, ..base.clone() });
-            all.push(Question { label: format!("{shown} NOTIFY"), qtype: 6, opcode: 4, ..base.clone() });
+            if zones {
+                let tcp = Transport::Tcp;
+                all.push(Question { label: format!("{shown} AXFR"), qtype: 252, transport: tcp, ..base.clone() });
+                all.push(Question { label: format!("{shown} UPDATE"), qtype: 6, opcode: 5, ..base.clone() });
+                all.push(Question { label: format!("{shown} NOTIFY"), qtype: 6, opcode: 4, ..base.clone() });
+            }
             all.push(Question { label: format!("{shown} without RD"), rd: false, ..base.clone() });
             all.push(base);
         }
@@ -254,7 +256,7 @@ pub struct Differences {
 /// Compares two versions of a configuration for every source.
 pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
     let names: BTreeSet<Vec<u8>> = old.policy().names().into_iter().chain(new.policy().names()).collect();
-    let questions = Question::all(&names);
+    let questions = Question::all(&names, old.policy().names_are_zones() || new.policy().names_are_zones());
     let ranges = ranges(old.policy().prefixes().into_iter().chain(new.policy().prefixes()));
     let bound: BTreeSet<IpAddr> = old.bound().into_iter().chain(new.bound()).collect();
     let at: Vec<Option<IpAddr>> = match (asked.is_empty(), bound.is_empty()) {

@@ -280,6 +280,8 @@ pub trait Policy: fmt::Debug + Send + Sync {
     fn listens(&self) -> Vec<IpAddr>;
     /// Names that are treated in a way of their own: zones, in lower-case wire form.
     fn names(&self) -> Vec<Vec<u8>>;
+    /// Those names are zones that may be transferred, updated and notified.
+    fn names_are_zones(&self) -> bool;
     /// What the reader of a verdict should know, one sentence each.
     fn notes(&self) -> Vec<String>;
     /// The line that admits a prefix, as it would be written.
@@ -476,7 +478,9 @@ impl Acl {
         if !self.servers.is_empty() && !self.among_others {
             return self.servers.iter().map(|server| server.address).collect();
         }
-        self.policy.listens()
+        let listens = self.policy.listens();
+        // A file that only names loopback says nothing of the address that others ask.
+        if listens.iter().all(IpAddr::is_loopback) { Vec::new() } else { listens }
     }
 
     /// True when it speaks for the server at `address`. One file alone that tells no address speaks for every server.

@@ -152,6 +152,14 @@ impl List {
             (other.number, (shown, None, !other.negative, other.rule))
         }));
         all.sort_by_key(|(number, _)| *number);
+        // Both families under one number are `any` or `none`.
+        all.dedup_by(|later, earlier| {
+            let both = later.0 == earlier.0;
+            if both {
+                "any".clone_into(&mut earlier.1.0);
+            }
+            both
+        });
         all.into_iter().map(|(_, element)| element).collect()
     }
 

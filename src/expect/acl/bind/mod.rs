@@ -155,7 +155,15 @@ impl Policy for Bind {
     fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for (list, clause) in self.clauses() {
-            for (matches, prefix, positive, rule) in clause.list.elements() {
+            let elements = clause.list.elements();
+            // Defaults that let everybody pass are no news.
+            let everybody = elements
+                .iter()
+                .all(|(_, prefix, positive, _)| *positive && prefix.is_some_and(|prefix| prefix.prefix_len() == 0));
+            if clause.braces.is_none() && everybody {
+                continue;
+            }
+            for (matches, prefix, positive, rule) in elements {
                 let blackhole = clause.name == "blackhole";
                 let action = match (blackhole, positive) {
                     (true, true) => "drop",
@@ -181,6 +189,10 @@ impl Policy for Bind {
         names.sort();
         names.dedup();
         names
+    }
+
+    fn names_are_zones(&self) -> bool {
+        true
     }
 
     fn notes(&self) -> Vec<String> {
@@ -328,20 +340,19 @@ impl Bind {
         // Whether it is recursive matters only now and then, and to people.
         let known = trace.is_on().then(|| self.recursive(view, request, subject, at, trace));
         let recursive = || known.unwrap_or_else(|| self.recursive(view, request, subject, at, &mut Trace::off()));
-        let decision = match find_zone(view, start) {
+        let mut decision = match find_zone(view, start) {
             Some(zone) => self.zone_query(view, zone, recursive, subject, at, trace),
-            None => {
-                let cached = self.cached(view, known, subject, at, trace);
-                match view.zones.get(request.qname).filter(|_| is_ds) {
-                    // Without recursion, the zone itself is asked for its own DS record.
-                    Some(zone) if recursive() != Ok(true) => {
-                        let decision = self.zone_query(view, zone, recursive, subject, at, trace);
-                        if decision.word == Word::Allow { decision } else { cached }
-                    }
-                    _ => cached,
-                }
-            }
+            None => self.cached(view, known, subject, at, trace),
         };
+        // Without recursion, the zone itself is asked for its own DS record when there is none above, or it denies.
+        if is_ds
+            && decision.word != Word::Allow
+            && let Some(zone) = view.zones.get(request.qname)
+            && recursive() != Ok(true)
+        {
+            let own = self.zone_query(view, zone, recursive, subject, at, trace);
+            decision = if own.word == Word::Allow { own } else { decision };
+        }
         match view.policy_zones {
             Some((rule, always)) if decision.word == Word::Allow && (always || recursive() != Ok(false)) => {
                 trace.step(Some(rule), None, || "response policy zones are data".to_owned());

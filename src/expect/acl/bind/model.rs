@@ -258,10 +258,40 @@ fn head(files: &Files, statement: &Statement, known: &[&'static str], place: &st
     };
     let text = files.text(*word);
     if names::knows(known, text) {
+        if let Some(swallowed) = swallowed(files, statement) {
+            return Err(files.error(swallowed, "a semicolon is missing before this statement"));
+        }
         return Ok(text.to_ascii_lowercase());
     }
     let hint = names::alike(known, text).map(|name| format!("; perhaps {name} is meant")).unwrap_or_default();
     Err(files.error(*word, &format!("no statement of this name stands {place}{hint}")))
+}
+
+/// A statement about access inside another one, whose semicolon was forgotten: it must not go unnoticed.
+fn swallowed(files: &Files, statement: &Statement) -> Option<Span> {
+    const ABOUT_ACCESS: [&str; 10] = [
+        "acl",
+        "blackhole",
+        "in-view",
+        "options",
+        "recursion",
+        "response-policy",
+        "update-policy",
+        "view",
+        "zone",
+        "include",
+    ];
+    let about_access = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        text.starts_with("allow-") || text.starts_with("match-") || ABOUT_ACCESS.contains(&text.as_str())
+    };
+    statement.items.windows(2).enumerate().find_map(|(before, pair)| match &pair[1] {
+        Item::Word(word) if about_access(files.text(*word)) => {
+            let next_line = files.line(pair[0].span()) < files.line(*word) || pair[0].span().file != word.file;
+            (before > 0 || next_line).then_some(*word)
+        }
+        _ => None,
+    })
 }
 
 /// The block of a statement such as `options { ... }`.

@@ -211,6 +211,8 @@ fn mistakes_are_located() {
     for (text, place, what) in [
         ("options { recursion maybe; };", "1:11", "yes or no"),
         ("options {\n alow-query { any; };\n};", "2:2", "perhaps allow-query is meant"),
+        ("options { pid-file none\n allow-query { none; }; };", "2:2", "a semicolon is missing before"),
+        ("options { }\nzone \"x\" { type primary; };", "2:1", "a semicolon is missing before"),
         ("option { };", "1:1", "perhaps options is meant"),
         ("options { allow-query any; };", "1:11", "a list in braces"),
         ("options { allow-query { x; }; };", "1:25", "no acl of this name"),

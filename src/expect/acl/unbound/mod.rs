@@ -196,6 +196,10 @@ impl Policy for Unbound {
         names
     }
 
+    fn names_are_zones(&self) -> bool {
+        false
+    }
+
     fn notes(&self) -> Vec<String> {
         self.model.notes.clone()
     }
