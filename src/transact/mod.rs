@@ -5,33 +5,35 @@
 //! the totals and, when its outcome was asked for, as a [`Transaction`] to whoever writes rows.
 
 pub mod clock;
+pub mod counts;
 pub mod flights;
 pub mod kept;
 pub mod pairs;
 pub mod proxied;
 pub mod quotes;
 pub mod recent;
+mod silence;
 
 use crate::capture::Timestamp;
 use crate::config::{Limits, Outcome, Outcomes, SKEW};
 use crate::decode::fragment::{FragmentLimits, Fragments};
 use crate::decode::ip::FragmentHeader;
 use crate::decode::message::{self, Message, Question};
-use crate::decode::name::NameFault;
 use crate::decode::proxy::{self, Look};
 use crate::decode::quote::Quote;
 use crate::decode::stream::{Place, StreamLimits, Streams};
 use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Point, Segment, Tally};
 use crate::sources::FrameRef;
 use clock::Clock;
+pub use counts::Counts;
 use flights::{Flights, Flow, QueryIs, ResponseIs, Sighting, Transport};
 use kept::KeptMessage;
 use pairs::Pairs;
 use proxied::{Proxied, ProxiedEnd};
 use quotes::Quotes;
 use recent::Print;
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::IpAddr;
+use silence::Answering;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A closed transaction, or a response without a query.
 #[derive(Debug)]
@@ -61,84 +63,6 @@ pub struct Transaction<'a> {
 /// Takes transactions whose outcome was asked for.
 pub type OnTransaction<'a> = Box<dyn FnMut(&Transaction<'_>) + Send + 'a>;
 
-/// Everything counted on the way; each count is in a ledger of the report.
-#[derive(Debug, Clone)]
-pub struct Counts {
-    /// Messages over UDP and TCP.
-    pub messages: [u64; 2],
-    /// Messages with QR 0 and QR 1.
-    pub queries_responses: [u64; 2],
-    /// Messages without a whole header.
-    pub header_incomplete: u64,
-    /// Messages whose question cannot be read, by `NameFault as usize`.
-    pub unreadable: [u64; NameFault::ALL.len()],
-    /// Responses by full response code.
-    pub rcodes: Vec<u64>,
-    /// Transactions (responses for `unsolicited`) by outcome.
-    pub outcomes: [u64; 7],
-    /// Refused transactions whose response had no question.
-    pub refused_restored: u64,
-    /// REFUSED responses without a query.
-    pub refused_unsolicited: u64,
-    /// Queries that found their response.
-    pub matched: u64,
-    /// Queries repeated while pending.
-    pub retransmitted: u64,
-    /// Queries seen again at another point.
-    pub query_copies: u64,
-    /// Queries without a response within the timeout.
-    pub timed_out: u64,
-    /// Queries given up because the table was full.
-    pub evicted: u64,
-    /// Queries that still waited when the capture ended.
-    pub open_at_end: u64,
-    /// Further messages of zone transfers.
-    pub continued: u64,
-    /// Responses after the timeout, within one further timeout.
-    pub late: u64,
-    /// Second responses.
-    pub duplicate: u64,
-    /// Responses seen again at another point.
-    pub response_copies: u64,
-    /// Responses without a query.
-    pub unsolicited: u64,
-    /// Responses with another question than the query.
-    pub mismatch: u64,
-    /// Messages followed by bytes that belong to no section.
-    pub trailing: u64,
-    /// Messages cut by the snapshot length, or torn by bytes the capture lost.
-    pub cut: u64,
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self {
-            messages: [0; 2],
-            queries_responses: [0; 2],
-            header_incomplete: 0,
-            unreadable: [0; NameFault::ALL.len()],
-            rcodes: vec![0; 4096],
-            outcomes: [0; 7],
-            refused_restored: 0,
-            refused_unsolicited: 0,
-            matched: 0,
-            retransmitted: 0,
-            query_copies: 0,
-            timed_out: 0,
-            evicted: 0,
-            open_at_end: 0,
-            continued: 0,
-            late: 0,
-            duplicate: 0,
-            response_copies: 0,
-            unsolicited: 0,
-            mismatch: 0,
-            trailing: 0,
-            cut: 0,
-        }
-    }
-}
-
 /// What the tracker needs to know; see `config::Config` for the meaning.
 pub struct Settings<'a> {
     /// Nanoseconds without a response after which a query is unanswered.
@@ -151,20 +75,8 @@ pub struct Settings<'a> {
     pub limits: &'a Limits,
 }
 
-/// A server's latest responses that left the capturing host, to two different sources: whether it answered *another*
-/// source since some time.
-#[derive(Debug, Default, Clone, Copy)]
-struct Answering {
-    latest: Option<(Timestamp, IpAddr)>,
-    latest_to_another: Option<Timestamp>,
-    /// A response of it was seen arriving: this is not its host.
-    arrives: bool,
-}
-
 /// Entries whose memory is looked for together.
 const BATCH: usize = 32;
-/// Servers for which [`Answering`] is kept; for further ones silence is not claimed.
-const MAX_ANSWERING: usize = 16_384;
 
 /// A response that came before any query it could belong to; its query may be captured up to [`SKEW`] later.
 struct Early {
@@ -201,7 +113,7 @@ pub struct Tracker<'a> {
     flights: Flights,
     streams: Streams,
     early: VecDeque<Early>,
-    answering: HashMap<IpAddr, Answering>,
+    answering: Answering,
     on_transaction: OnTransaction<'a>,
     scratch: Vec<u8>,
     fragments: Fragments,
@@ -236,7 +148,7 @@ impl<'a> Tracker<'a> {
                 idle: limits.tcp_idle,
             }),
             early: VecDeque::new(),
-            answering: HashMap::new(),
+            answering: Answering::new(settings.at_server),
             on_transaction,
             scratch: Vec::new(),
             fragments: Fragments::new(FragmentLimits {
@@ -719,46 +631,15 @@ impl<'a> Tracker<'a> {
     /// True when the capture was taken at the server, the server answered another source between the query and its
     /// timeout, and this source got nothing in that time.
     fn is_silence(&self, pair: u32, asked: Timestamp) -> bool {
-        let ends = self.pairs.ends(pair);
-        let Some(answering) = self.answering.get(&ends.destination()) else { return false };
-        let source = ends.source();
-        let to_another = match answering.latest {
-            Some((time, to)) if to != source => Some(time),
-            _ => answering.latest_to_another,
-        };
-        let at_server = self.settings.at_server || !answering.arrives;
-        at_server && to_another.is_some_and(|time| time >= asked) && self.pairs.last_response(pair) < asked
+        self.answering.answered_another(self.pairs.ends(pair), asked) && self.pairs.last_response(pair) < asked
     }
 
-    /// Notes a response that leaves the server's host (or any response, when the capture is the server's).
+    /// Notes a response where silence can be told.
     #[inline]
     fn note_answering(&mut self, pair: u32, seen: &Sighting) {
-        let leaves = match seen.point.direction() {
-            crate::capture::Direction::Out => true,
-            crate::capture::Direction::In => false,
-            crate::capture::Direction::Unknown if self.settings.at_server => true,
-            crate::capture::Direction::Unknown => return,
-        };
-        self.pairs.note_response(pair, seen.time);
-        let ends = self.pairs.ends(pair);
-        let full = self.answering.len() >= MAX_ANSWERING;
-        let server = ends.destination();
-        if full && !self.answering.contains_key(&server) {
-            return;
-        }
-        let answering = self.answering.entry(server).or_default();
-        if !leaves && !self.settings.at_server {
-            answering.arrives = true;
-            return;
-        }
-        let source = ends.source();
-        match answering.latest {
-            Some((time, to)) if to != source => {
-                answering.latest_to_another = answering.latest_to_another.max(Some(time));
-                answering.latest = Some((seen.time.max(time), source));
-            }
-            Some((time, _)) => answering.latest = Some((seen.time.max(time), source)),
-            None => answering.latest = Some((seen.time, source)),
+        if self.answering.tells(seen) {
+            self.pairs.note_response(pair, seen.time);
+            self.answering.note(self.pairs.ends(pair), seen);
         }
     }
 

@@ -1,0 +1,116 @@
+//! Responses to what tells silence from loss ([`Answering`]): at the server, a query that got nothing while the server
+//! answered somebody else was met with silence.
+
+use super::flights::Sighting;
+use crate::capture::{Direction, Timestamp};
+use crate::decode::Ends;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Servers followed; for further ones silence is not claimed.
+const MAX_SERVERS: usize = 16_384;
+
+/// When servers last answered, and whether the capture was taken on their hosts.
+#[derive(Debug)]
+pub struct Answering {
+    servers: HashMap<IpAddr, Server>,
+    /// The operator says that the capture was taken at the server.
+    at_server: bool,
+}
+
+/// A server's latest responses to two different sources: whether it answered *another* source since some time.
+#[derive(Debug, Default, Clone, Copy)]
+struct Server {
+    latest: Option<(Timestamp, IpAddr)>,
+    latest_to_another: Option<Timestamp>,
+    /// A response of it was seen arriving: this is not its host.
+    arrives: bool,
+}
+
+impl Answering {
+    /// No server seen yet.
+    pub fn new(at_server: bool) -> Self {
+        Self { servers: HashMap::new(), at_server }
+    }
+
+    /// True when a response seen so can tell anything about silence: its direction is known, or the capture is the
+    /// server's.
+    #[inline]
+    pub fn tells(&self, seen: &Sighting) -> bool {
+        self.at_server || seen.point.direction() != Direction::Unknown
+    }
+
+    /// Notes a response; `ends` leads from client to server.
+    pub fn note(&mut self, ends: Ends, seen: &Sighting) {
+        let address = ends.destination();
+        if self.servers.len() >= MAX_SERVERS && !self.servers.contains_key(&address) {
+            return;
+        }
+        let server = self.servers.entry(address).or_default();
+        if seen.point.direction() == Direction::In && !self.at_server {
+            server.arrives = true;
+            return;
+        }
+        let source = ends.source();
+        let time = match server.latest {
+            Some((time, to)) => {
+                if to != source {
+                    server.latest_to_another = server.latest_to_another.max(Some(time));
+                }
+                seen.time.max(time)
+            }
+            None => seen.time,
+        };
+        server.latest = Some((time, source));
+    }
+
+    /// True when the capture was taken at the server, and it answered another source at or after `since`.
+    pub fn answered_another(&self, ends: Ends, since: Timestamp) -> bool {
+        let Some(server) = self.servers.get(&ends.destination()) else { return false };
+        let to_another = match server.latest {
+            Some((time, to)) if to != ends.source() => Some(time),
+            _ => server.latest_to_another,
+        };
+        (self.at_server || !server.arrives) && to_another.is_some_and(|time| time >= since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Interface, Point};
+    use crate::sources::FrameRef;
+
+    fn ends(client: u8) -> Ends {
+        Ends::v4([10, 0, 0, client], [10, 0, 0, 53])
+    }
+
+    fn seen(time: i64, direction: Direction) -> Sighting {
+        let point = Point::new(Interface::Host(2), [0; 2], direction);
+        Sighting { time: Timestamp(time), frame: FrameRef { input: 0, frame: 1 }, point, payload_hash: 0, ip_id: 0 }
+    }
+
+    #[test]
+    fn only_answers_to_others_count() {
+        let mut answering = Answering::new(false);
+        answering.note(ends(1), &seen(10, Direction::Out));
+        answering.note(ends(1), &seen(20, Direction::Out));
+        assert!(!answering.answered_another(ends(1), Timestamp(0)), "itself is not another");
+        assert!(answering.answered_another(ends(2), Timestamp(15)));
+        assert!(!answering.answered_another(ends(2), Timestamp(21)));
+        answering.note(ends(2), &seen(30, Direction::Out));
+        assert!(answering.answered_another(ends(2), Timestamp(20)), "the one before is remembered");
+    }
+
+    #[test]
+    fn a_box_on_the_way_cannot_tell() {
+        let mut answering = Answering::new(false);
+        answering.note(ends(1), &seen(10, Direction::In));
+        answering.note(ends(1), &seen(11, Direction::Out));
+        assert!(!answering.answered_another(ends(2), Timestamp(0)), "the response arrived before it left");
+        assert!(!answering.tells(&seen(12, Direction::Unknown)));
+        let mut declared = Answering::new(true);
+        declared.note(ends(1), &seen(10, Direction::In));
+        assert!(declared.answered_another(ends(2), Timestamp(0)), "the operator knows better");
+    }
+}
