@@ -278,10 +278,12 @@ impl Streams {
             let stream = &mut connection.streams[from];
             stream.ended = true;
             stream.reset |= segment.rst();
+            let unseen = stream.has_sent_unseen(segment);
             if !from_server {
                 connection.client_closed = true;
             } else if connection.opened
                 && !connection.server_data
+                && !unseen
                 && !connection.client_closed
                 && connection.rejected.is_none()
             {
@@ -464,6 +466,15 @@ struct Work<'a> {
 }
 
 impl Stream {
+    /// True when the closing segment shows that bytes were sent before it which the capture does not have (or cannot
+    /// rule it out): its sequence number is past what was seen, or it is a FIN of a stream whose SYN was not captured.
+    fn has_sent_unseen(&self, closing: &Segment) -> bool {
+        match self.boundary {
+            Boundary::Unknown => closing.fin(),
+            _ => ahead(closing.sequence, self.next) > 0,
+        }
+    }
+
     /// Takes a segment: uses it, holds it, or says why not.
     fn segment(&mut self, segment: &Segment, data: &[u8], time: Timestamp, work: &mut Work<'_>) {
         let mut sequence = segment.sequence;
@@ -866,6 +877,15 @@ mod tests {
             }
         }
 
+        fn push_from_server(&mut self, sequence: u32, flags: u8, data: &[u8]) -> u32 {
+            let (source_port, destination_port, full_len) = (53, 4000, data.len() as u32);
+            let segment = Segment { source_port, destination_port, sequence, acknowledgment: 0, flags, full_len };
+            self.pushed += 1;
+            self.time += 1000;
+            let (ends, time) = (Ends::v4([10, 0, 0, 2], [10, 0, 0, 1]), Timestamp(self.time));
+            self.streams.push(&self.key, time, (0, self.pushed), ends, &segment, data, |p| p == 53, &mut self.tally)
+        }
+
         fn push(&mut self, sequence: u32, flags: u8, data: &[u8]) {
             self.push_cut(4000, sequence, flags, data, data.len());
         }
@@ -1011,6 +1031,22 @@ mod tests {
         assert_eq!(rig.streams.evicted, 6);
         rig.end();
         assert_eq!(rig.tally.buckets[Bucket::TcpEvicted as usize], 6);
+    }
+
+    #[test]
+    fn a_lost_response_is_no_rejection() {
+        // What the server's closing segment says: sequence number and flags, and whether that is a rejection.
+        for (sequence, flags, rejected) in
+            [(701, FIN, true), (701, 0x14, true), (1, 0x14, true), (745, FIN, false), (745, 0x14, false)]
+        {
+            let mut rig = Rig::new();
+            rig.push(99, SYN, b"");
+            rig.push_from_server(700, SYN | 0x10, b"");
+            rig.push(100, DATA, &framed(1));
+            let connection = rig.push_from_server(sequence, flags, b"");
+            let got = rig.streams.connection(connection).rejected.is_some();
+            assert_eq!(got, rejected, "sequence {sequence}, flags {flags:#x}");
+        }
     }
 
     #[test]
