@@ -131,6 +131,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         counts: &counts,
         anomalies,
         interrupted: finished.interrupted,
+        // Nobody sees them beside rows; findings are made of them.
+        with_sources: !wants_rows || config.check.is_some(),
     };
     let mut report = build(config, counted, &sources, &legs, &inventory);
     report.time_digits = rows.time_digits();

@@ -12,6 +12,7 @@ pub mod link;
 pub mod message;
 pub mod name;
 mod other_links;
+mod plain;
 pub mod proxy;
 pub mod quote;
 pub mod stream;
@@ -22,7 +23,7 @@ use crate::capture::{Direction, Frame, Timestamp};
 use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
 use ip::{FragmentHeader, Packet};
 use link::Next;
-use message::{Key, Message};
+use message::{Key, Message, Transport};
 use quote::Quote;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -218,6 +219,8 @@ pub struct Datagram {
     pub payload_hash: u32,
     /// Keyed hash of client and server address.
     pub pair_hash: u64,
+    /// Keyed hash of that, both ports and the message's identifier; 0 without a message.
+    pub flow_hash: u64,
 }
 
 /// A TCP segment.
@@ -405,6 +408,14 @@ impl Decoded {
         entries.clear();
         *self = Self { entries, ..Self::default() };
     }
+
+    /// Notes the link type of a frame.
+    #[inline]
+    fn note_link_type(&mut self, link_type: u16) {
+        if self.link_types.last() != Some(&link_type) && !self.link_types.contains(&link_type) {
+            self.link_types.push(link_type);
+        }
+    }
 }
 
 /// What goes on to the order-dependent half.
@@ -467,6 +478,9 @@ impl Decoder {
     pub fn frame(&self, frame: &Frame<'_>, out: &mut Decoded) {
         let index = out.frames;
         out.frames += 1;
+        if self.plain(frame, index, out).is_some() {
+            return;
+        }
         if let Err(bucket) = self.open(frame, index, out) {
             let cut = frame.original_len as usize > frame.data.len();
             out.tally.count(if cut && bucket == Bucket::LinkMalformed { Bucket::SnapCut } else { bucket });
@@ -477,9 +491,7 @@ impl Decoder {
     fn open(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) -> Result<(), Bucket> {
         let data = frame.data;
         let Some(row) = link::find(frame.link_type) else { return Err(unknown_link(frame.link_type, out)) };
-        if out.link_types.last() != Some(&frame.link_type) && !out.link_types.contains(&frame.link_type) {
-            out.link_types.push(frame.link_type);
-        }
+        out.note_link_type(frame.link_type);
         let link = row.open(data)?;
         let mut vlans = [0; 2];
         let cut = frame.original_len as usize > data.len();
@@ -755,7 +767,17 @@ impl Decoder {
     ) -> Datagram {
         let proxy_len = proxy::len(data);
         let message = message::read(&data[proxy_len..], cut, &self.key);
-        let response = message.is_some_and(Message::is_response);
+        let (pair_hash, flow_hash) = match &message {
+            Some(message) if message.is_response() => {
+                let pair_hash = ends.reversed().hash(&self.key);
+                (pair_hash, self.key.flow(pair_hash, (destination_port, source_port), message.id, Transport::Udp))
+            }
+            Some(message) => {
+                let pair_hash = ends.hash(&self.key);
+                (pair_hash, self.key.flow(pair_hash, (source_port, destination_port), message.id, Transport::Udp))
+            }
+            None => (0, 0),
+        };
         Datagram {
             source_port,
             destination_port,
@@ -763,7 +785,8 @@ impl Decoder {
             proxy_len: proxy_len as u16,
             message,
             payload_hash: self.key.bytes(data) as u32,
-            pair_hash: if response { ends.reversed().hash(&self.key) } else { ends.hash(&self.key) },
+            pair_hash,
+            flow_hash,
         }
     }
 

@@ -94,11 +94,17 @@ impl<'a> Pairs<'a> {
         self.add(ends, hash)
     }
 
-    /// Looks where a pair of this hash may stand, without using it: the memory is then at hand when [`Pairs::intern`]
-    /// comes for it. The result only keeps the look from being optimised away.
+    /// Where a pair of this hash may stand, to look there with [`Pairs::glance_at`] before it is used.
     #[inline]
-    pub fn glance(&self, hash: u64) -> u32 {
-        self.table.iter_hash(hash).next().map_or(0, |index| self.hot[*index as usize].queries)
+    pub fn glance(&self, hash: u64) -> Option<u32> {
+        self.table.iter_hash(hash).next().copied()
+    }
+
+    /// Looks at a pair without using it: its memory is then at hand when it is used. The result only keeps the look from
+    /// being optimised away.
+    #[inline]
+    pub fn glance_at(&self, index: u32) -> u32 {
+        self.hot[index as usize].queries
     }
 
     fn add(&mut self, ends: Ends, hash: u64) -> u32 {
