@@ -169,10 +169,7 @@ impl Key {
     /// both, and the message's identifier.
     #[inline]
     pub fn flow(&self, pair_hash: u64, (client_port, server_port): (u16, u16), id: u16, transport: Transport) -> u64 {
-        let rest = u64::from(client_port) << 48
-            | u64::from(server_port) << 32
-            | u64::from(id) << 8
-            | transport as u64;
+        let rest = u64::from(client_port) << 48 | u64::from(server_port) << 32 | u64::from(id) << 8 | transport as u64;
         self.numbers(&[pair_hash ^ rest.rotate_left(17), rest])
     }
 

@@ -6,7 +6,7 @@
 use super::{Body, Bucket, Decoded, Decoder, Ends, Entry, Interface, Point, TCP, UDP, wrapping};
 use crate::capture::Frame;
 
-/// LINKTYPE_ETHERNET.
+/// `LINKTYPE_ETHERNET`.
 const ETHERNET: u16 = 1;
 /// Bytes of an IPv4 header without options.
 const IPV4_HEADER: usize = 20;
@@ -44,8 +44,8 @@ impl Decoder {
                 if header[0] != 0x45 || number(header, 6) & 0x3fff != 0 {
                     return None;
                 }
-                let [.., a, b, c, d, e, f, g, h] = *header;
-                let ends = Ends::v4([a, b, c, d], [e, f, g, h]);
+                let (source, destination) = (header[12..].first_chunk::<4>()?, header[16..].first_chunk::<4>()?);
+                let ends = Ends::v4(*source, *destination);
                 (ends, number(header, 4), header[9], IPV4_HEADER, usize::from(number(header, 2)))
             }
             0x86dd => {
@@ -65,7 +65,7 @@ impl Decoder {
                 let header = payload.first_chunk::<UDP_HEADER>()?;
                 let (source_port, destination_port) = (number(header, 0), number(header, 2));
                 if !self.is_dns(source_port, destination_port) {
-                    return self.other_port([source_port, destination_port], out);
+                    return other_port([source_port, destination_port], out);
                 }
                 let claimed = usize::from(number(header, 4));
                 let message = payload.get(UDP_HEADER..claimed.min(payload.len()))?;
@@ -94,17 +94,17 @@ impl Decoder {
         }
         Some(())
     }
+}
 
-    /// Counts a datagram on other ports, unless a wrapping may be behind one of them.
-    #[inline]
-    fn other_port(&self, ports: [u16; 2], out: &mut Decoded) -> Option<()> {
-        if wrapping::PORT_NUMBERS.iter().any(|number| *number == ports[0] || *number == ports[1]) {
-            return None;
-        }
-        out.note_link_type(ETHERNET);
-        out.tally.count(Bucket::OtherPort);
-        Some(())
+/// Counts a datagram on other ports, unless a wrapping may be behind one of them.
+#[inline]
+fn other_port(ports: [u16; 2], out: &mut Decoded) -> Option<()> {
+    if wrapping::PORT_NUMBERS.iter().any(|number| *number == ports[0] || *number == ports[1]) {
+        return None;
     }
+    out.note_link_type(ETHERNET);
+    out.tally.count(Bucket::OtherPort);
+    Some(())
 }
 
 #[cfg(test)]

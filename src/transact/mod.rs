@@ -117,6 +117,8 @@ pub struct Tracker<'a> {
     answering: Answering,
     on_transaction: OnTransaction<'a>,
     scratch: Vec<u8>,
+    /// Bytes of the query being reported; kept for its memory.
+    reported: Vec<u8>,
     fragments: Fragments,
     /// ICMP errors about DNS packets.
     pub quotes: Quotes,
@@ -152,6 +154,7 @@ impl<'a> Tracker<'a> {
             answering: Answering::new(settings.at_server),
             on_transaction,
             scratch: Vec::new(),
+            reported: Vec::new(),
             fragments: Fragments::new(FragmentLimits {
                 sets: limits.fragment_sets,
                 bytes: limits.fragment_bytes,
@@ -300,6 +303,9 @@ impl<'a> Tracker<'a> {
     /// A TCP segment on a DNS port: the messages it completes, and the end of the connection.
     fn segment(&mut self, entry: &Entry, frame: FrameRef, segment: &Segment, payload: &[u8]) {
         let decoder = self.decoder;
+        if let Some(now) = self.clock.now() {
+            self.streams.expire(now, &mut self.tally);
+        }
         let connection = self.streams.push(
             &decoder.key,
             entry.time,
@@ -518,7 +524,7 @@ impl<'a> Tracker<'a> {
             let restored = outcome == Outcome::Refused && message.question == Question::ABSENT && named;
             self.counts.refused_restored += u64::from(restored);
             self.pairs.rare(pair).note_refused(asked, seen.frame, limit);
-        } else if self.pairs.answers_wanted(pair) {
+        } else if limit > 0 && self.pairs.answers_wanted(pair) {
             let frames = &mut self.pairs.rare(pair).answered_frames;
             if frames.len() < limit {
                 frames.push(seen.frame);
@@ -662,7 +668,7 @@ impl<'a> Tracker<'a> {
 
     /// Hands a transaction out.
     fn report(&mut self, index: u32, outcome: Outcome, response: Option<(Sighting, Message, &[u8])>) {
-        let mut query_bytes = Vec::new();
+        let mut query_bytes = std::mem::take(&mut self.reported);
         let slot = self.flights.slot(index);
         self.flights.kept.read(slot.kept, &mut query_bytes);
         let has_message = response.as_ref().is_some_and(|(_, _, bytes)| !bytes.is_empty());
@@ -678,6 +684,7 @@ impl<'a> Tracker<'a> {
             response_bytes: response.as_ref().map_or(&[], |(_, _, bytes)| bytes),
             message: response.filter(|_| has_message).map(|(_, message, _)| message),
         });
+        self.reported = query_bytes;
     }
 
     /// Connections that the server ended before anybody asked on them.

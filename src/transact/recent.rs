@@ -189,7 +189,8 @@ impl Recent {
         }
         self.newest = self.newest.wrapping_add(1);
         let chain = closed.hash as usize & (self.capacity * CHAINS - 1);
-        let link = Link { tag: (closed.hash >> 32) as u32, older: std::mem::replace(&mut self.heads[chain], self.newest) };
+        let link =
+            Link { tag: (closed.hash >> 32) as u32, older: std::mem::replace(&mut self.heads[chain], self.newest) };
         let place = self.place(self.newest);
         if self.ring.len() < self.capacity {
             self.ring.push(closed);
