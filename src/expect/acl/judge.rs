@@ -104,7 +104,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Decides a transaction, with the question it asks.
-    fn decide(&mut self, transaction: &Transaction<'_>) -> (Judged, Option<Question>) {
+    pub fn decide(&mut self, transaction: &Transaction<'_>) -> (Judged, Option<Question>) {
         let (source, server) = (transaction.ends.source(), transaction.ends.destination());
         let Some(number) = self.speaks_for(server) else {
             return (Judged { acl: None, decision: Decision::unknown("server not bound", None) }, None);

@@ -358,8 +358,6 @@ pub struct Acl {
     pub dialect: &'static str,
     /// The main file's name.
     pub name: String,
-    /// When the main file was last changed, in seconds since 1970; nothing when that is not known.
-    pub modified: Option<u64>,
     argument: AclArgument,
     root: Option<PathBuf>,
     servers: Vec<OwnServer>,
@@ -373,11 +371,7 @@ pub struct Acl {
 impl Acl {
     /// Reads a configuration; what is wrong with it is an error with its place, and nothing is evaluated.
     pub fn load(argument: &AclArgument, root: Option<&Path>, servers: &[OwnServer]) -> Result<Acl, Error> {
-        let mut acl = Self::load_with(argument, root, servers, BTreeMap::new())?;
-        let modified = std::fs::metadata(&argument.path).and_then(|metadata| metadata.modified()).ok();
-        acl.modified =
-            modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).map(|since| since.as_secs());
-        Ok(acl)
+        Self::load_with(argument, root, servers, BTreeMap::new())
     }
 
     /// Reads every configuration given.
@@ -448,7 +442,6 @@ impl Acl {
         Ok(Acl {
             dialect: dialect.name,
             name,
-            modified: None,
             argument: argument.clone(),
             root: root.map(Path::to_path_buf),
             servers: servers.to_vec(),
@@ -466,7 +459,6 @@ impl Acl {
         texts.extend(instead);
         let mut acl = Self::load_with(&self.argument, self.root.as_deref(), &self.servers, texts)?;
         acl.among_others = self.among_others;
-        acl.modified = self.modified;
         Ok(acl)
     }
 
