@@ -6,6 +6,7 @@
 pub mod advice;
 pub mod bind;
 pub mod compare;
+pub mod cover;
 pub mod judge;
 pub mod name;
 pub mod network;
