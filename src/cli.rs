@@ -402,6 +402,9 @@ impl Asked {
             rd: !self.no_rd,
             transport: if tcp { Transport::Tcp } else { Transport::Udp },
             key: self.key.map(|key| key.0),
+            // An incremental transfer tells the version it has (RFC 1995).
+            sections: [0, u16::from(self.record_type == 251), 0],
+            ..Question::default()
         }
     }
 }

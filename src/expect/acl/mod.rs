@@ -80,6 +80,21 @@ pub struct Request<'a> {
     pub rd: bool,
     /// The TSIG key that signed it, in the form of `qname`.
     pub key: Option<&'a [u8]>,
+    /// Its COOKIE option.
+    pub cookie: Cookie,
+    /// Records in its answer, authority and additional sections.
+    pub sections: [u16; 3],
+}
+
+/// The COOKIE option (RFC 7873) of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cookie {
+    /// The request as it was sent is not known.
+    NotKnown,
+    /// It has none.
+    Absent,
+    /// It has one of so many bytes: 8 of the client, then those of the server.
+    Present(u16),
 }
 
 /// What a server would do with a request.
