@@ -68,11 +68,13 @@ pub struct Counted<'a> {
     pub anomalies: BTreeMap<&'static str, u64>,
     /// The run was interrupted.
     pub interrupted: bool,
+    /// Somebody wants to see a line of every source.
+    pub with_sources: bool,
 }
 
 /// Builds the report, all but its findings and the output ledger.
 pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Legs, inventory: &Inventory) -> Report {
-    let Counted { inputs, failed, tally, counts, mut anomalies, interrupted } = counted;
+    let Counted { inputs, failed, tally, counts, mut anomalies, interrupted, with_sources } = counted;
     let frames: u64 = inputs.iter().map(|(_, lane)| lane.frames).sum();
     let times = inputs.iter().filter_map(|(_, lane)| lane.times);
     let (first, last) = (times.clone().map(|(first, _)| first).min(), times.map(|(_, last)| last).max());
@@ -123,7 +125,7 @@ pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Le
             first,
             last,
         },
-        sources: source_lines(sources, legs, inventory),
+        sources: if with_sources { source_lines(sources, legs, inventory) } else { Vec::new() },
         focus: config.clients.clone(),
         focus_expectations: if inventory.is_empty() {
             Vec::new()

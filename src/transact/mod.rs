@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod counts;
+mod ending;
 pub mod flights;
 pub mod kept;
 pub mod pairs;
@@ -22,10 +23,11 @@ use crate::decode::message::{self, Message, Question};
 use crate::decode::proxy::{self, Look};
 use crate::decode::quote::Quote;
 use crate::decode::stream::{Place, StreamLimits, Streams};
-use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Point, Segment, Tally};
+use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Segment, Tally};
 use crate::sources::FrameRef;
 use clock::Clock;
 pub use counts::Counts;
+use ending::ending;
 use flights::{Flights, Flow, QueryIs, ResponseIs, Sighting, Transport};
 use kept::KeptMessage;
 use pairs::Pairs;
@@ -95,6 +97,7 @@ struct Seen<'a> {
     /// Client to server.
     ends: Ends,
     pair_hash: u64,
+    flow_hash: u64,
     /// Ports of client and server.
     ports: (u16, u16),
     bytes: &'a [u8],
@@ -116,6 +119,8 @@ pub struct Tracker<'a> {
     answering: Answering,
     on_transaction: OnTransaction<'a>,
     scratch: Vec<u8>,
+    /// Bytes of the query being reported; kept for its memory.
+    reported: Vec<u8>,
     fragments: Fragments,
     /// ICMP errors about DNS packets.
     pub quotes: Quotes,
@@ -151,6 +156,7 @@ impl<'a> Tracker<'a> {
             answering: Answering::new(settings.at_server),
             on_transaction,
             scratch: Vec::new(),
+            reported: Vec::new(),
             fragments: Fragments::new(FragmentLimits {
                 sets: limits.fragment_sets,
                 bytes: limits.fragment_bytes,
@@ -168,15 +174,32 @@ impl<'a> Tracker<'a> {
     /// the block's first frame in its input.
     pub fn take(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
         for batch in entries.chunks(BATCH) {
-            // Each message needs memory that is seldom in the cache. Looking for a whole batch at once lets the
-            // processor wait for all of it together.
-            let glances = batch.iter().map(|entry| match &entry.body {
-                Body::Datagram(datagram) => self.pairs.glance(datagram.pair_hash),
-                _ => 0,
-            });
-            std::hint::black_box(glances.fold(0, |all, one| all ^ one));
+            self.glance(batch);
             self.take_batch(input, first_frame, data, batch);
         }
+    }
+
+    /// Each message needs memory that is seldom in the cache. Looking for a whole batch at once lets the processor wait for
+    /// all of it together: first where it is, then there.
+    #[inline]
+    fn glance(&self, batch: &[Entry]) {
+        let (mut pairs, mut slots) = ([None; BATCH], [None; BATCH]);
+        let mut looks = 0;
+        for ((entry, pair), slot) in batch.iter().zip(&mut pairs).zip(&mut slots) {
+            if let Body::Datagram(Datagram { message: Some(message), pair_hash, flow_hash, .. }) = &entry.body {
+                looks ^= self.flights.glance_at_closed(*flow_hash);
+                if message.is_response() {
+                    *slot = self.flights.glance(*flow_hash);
+                } else {
+                    *pair = self.pairs.glance(*pair_hash);
+                }
+            }
+        }
+        for (pair, slot) in pairs.iter_mut().zip(&slots) {
+            *pair = slot.map(|slot| self.flights.glance_at(slot)).or(*pair);
+        }
+        let pairs = pairs.into_iter().flatten().map(|pair| self.pairs.glance_at(pair));
+        std::hint::black_box(pairs.fold(looks, |all, one| all ^ one));
     }
 
     fn take_batch(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
@@ -271,6 +294,7 @@ impl<'a> Tracker<'a> {
             transport: Transport::Udp,
             ends,
             pair_hash: datagram.pair_hash,
+            flow_hash: datagram.flow_hash,
             ports,
             bytes: &payload[usize::from(datagram.proxy_len)..],
             header: &payload[..usize::from(datagram.proxy_len)],
@@ -281,6 +305,9 @@ impl<'a> Tracker<'a> {
     /// A TCP segment on a DNS port: the messages it completes, and the end of the connection.
     fn segment(&mut self, entry: &Entry, frame: FrameRef, segment: &Segment, payload: &[u8]) {
         let decoder = self.decoder;
+        if let Some(now) = self.clock.now() {
+            self.streams.expire(now, &mut self.tally);
+        }
         let connection = self.streams.push(
             &decoder.key,
             entry.time,
@@ -309,6 +336,8 @@ impl<'a> Tracker<'a> {
             let response = message.is_response();
             let ends = if response { entry.ends.reversed() } else { entry.ends };
             let (source, destination) = (segment.source_port, segment.destination_port);
+            let ports = if response { (destination, source) } else { (source, destination) };
+            let pair_hash = ends.hash(&decoder.key);
             self.message(&Seen {
                 message,
                 sighting: Sighting {
@@ -321,8 +350,9 @@ impl<'a> Tracker<'a> {
                 },
                 transport: Transport::Tcp,
                 ends,
-                pair_hash: ends.hash(&decoder.key),
-                ports: if response { (destination, source) } else { (source, destination) },
+                pair_hash,
+                flow_hash: decoder.key.flow(pair_hash, ports, message.id, Transport::Tcp),
+                ports,
                 bytes,
                 header: header.as_deref().unwrap_or_default(),
                 connection: Some(connection),
@@ -353,7 +383,12 @@ impl<'a> Tracker<'a> {
         }
         let now = self.clock.advance(seen.sighting.time);
         self.expire(now);
-        let pair = self.pairs.intern(seen.ends, seen.pair_hash);
+        let hash = seen.flow_hash;
+        // The query of a response is likely to be known, and knows the pair.
+        let pair = match if response { self.flights.pair_of(hash) } else { None } {
+            Some(pair) if self.pairs.ends(pair) == seen.ends => pair,
+            _ => self.pairs.intern(seen.ends, seen.pair_hash),
+        };
         let flow = Flow {
             pair,
             client_port: seen.ports.0,
@@ -361,7 +396,6 @@ impl<'a> Tracker<'a> {
             id: message.id,
             transport: seen.transport,
         };
-        let hash = self.flow_hash(seen.pair_hash, &flow);
         self.pairs.message(pair, seen.sighting.time, response);
         if response {
             self.counts.rcodes[usize::from(message.rcode) & 0xfff] += 1;
@@ -373,15 +407,6 @@ impl<'a> Tracker<'a> {
             let open = self.flights.pairs().chain(self.early.iter().map(|early| early.flow.pair));
             self.pairs.fold(open);
         }
-    }
-
-    #[inline]
-    fn flow_hash(&self, pair_hash: u64, flow: &Flow) -> u64 {
-        let rest = u64::from(flow.client_port) << 48
-            | u64::from(flow.server_port) << 32
-            | u64::from(flow.id) << 8
-            | flow.transport as u64;
-        self.decoder.key.numbers(&[pair_hash ^ rest.rotate_left(17), rest])
     }
 
     #[inline]
@@ -501,7 +526,7 @@ impl<'a> Tracker<'a> {
             let restored = outcome == Outcome::Refused && message.question == Question::ABSENT && named;
             self.counts.refused_restored += u64::from(restored);
             self.pairs.rare(pair).note_refused(asked, seen.frame, limit);
-        } else if self.pairs.answers_wanted(pair) {
+        } else if limit > 0 && self.pairs.answers_wanted(pair) {
             let frames = &mut self.pairs.rare(pair).answered_frames;
             if frames.len() < limit {
                 frames.push(seen.frame);
@@ -534,190 +559,6 @@ impl<'a> Tracker<'a> {
         self.scratch = bytes;
     }
 
-    /// Closes what is due at the capture's time `now`.
-    #[inline]
-    fn expire(&mut self, now: Timestamp) {
-        while let Some(early) = self.early.front()
-            && now.0.saturating_sub(early.seen.time.0) > SKEW
-        {
-            self.unsolicited();
-        }
-        while let Some(due) = self.flights.due(now) {
-            self.counts.timed_out += 1;
-            self.unanswered(due, true);
-        }
-    }
-
-    /// The oldest early response has no query.
-    fn unsolicited(&mut self) {
-        let Some(early) = self.early.pop_front() else { return };
-        self.counts.unsolicited += 1;
-        self.counts.outcomes[Outcome::Unsolicited as usize] += 1;
-        self.pairs.outcome(early.flow.pair, Outcome::Unsolicited);
-        if early.message.is_refused() {
-            self.counts.refused_unsolicited += 1;
-            let rare = self.pairs.rare(early.flow.pair);
-            rare.refused_unsolicited += 1;
-            rare.note_refused(early.seen.time, early.seen.frame, self.settings.limits.finding_frames);
-        }
-        if self.settings.rows.has(Outcome::Unsolicited) {
-            self.flights.kept.read(early.bytes, &mut self.scratch);
-            (self.on_transaction)(&Transaction {
-                outcome: Outcome::Unsolicited,
-                ends: self.pairs.ends(early.flow.pair),
-                ports: (early.flow.client_port, early.flow.server_port),
-                transport: early.flow.transport,
-                id: Some(early.flow.id),
-                query: None,
-                query_bytes: &[],
-                response: Some(early.seen),
-                response_bytes: &self.scratch,
-                message: Some(early.message),
-            });
-        }
-        self.flights.kept.release(early.bytes);
-        self.flights.remember_orphan(early.hash, &early.message, &early.seen);
-    }
-
-    /// A pending transaction gets no response: decides whether that is silence, and closes it.
-    fn unanswered(&mut self, index: u32, waited: bool) {
-        let slot = self.flights.slot(index);
-        let (pair, asked) = (slot.flow.pair, slot.query.time);
-        let rejection = self.flights.take_rejection(index);
-        let outcome = if rejection.is_some() {
-            Outcome::TcpRejected
-        } else if waited && self.is_silence(pair, asked) {
-            Outcome::Silent
-        } else {
-            Outcome::Unanswered
-        };
-        self.end_without_response(index, pair, outcome, rejection.flatten());
-        self.flights.close(index, None);
-    }
-
-    /// Gives up a transaction because a table is full.
-    fn evict(&mut self, index: u32) {
-        self.counts.evicted += 1;
-        let pair = self.flights.slot(index).flow.pair;
-        let rejection = self.flights.take_rejection(index);
-        let outcome = if rejection.is_some() { Outcome::TcpRejected } else { Outcome::Unanswered };
-        self.end_without_response(index, pair, outcome, rejection.flatten());
-        self.flights.discard(index);
-    }
-
-    /// Counts and reports a transaction that has no response.
-    fn end_without_response(&mut self, index: u32, pair: u32, outcome: Outcome, rejection: Option<Sighting>) {
-        if !self.proxied.is_empty() {
-            let asked = self.flights.slot(index).query.frame;
-            self.ended_behind_header(index, ProxiedEnd::Unanswered, asked);
-        }
-        self.counts.outcomes[outcome as usize] += 1;
-        self.pairs.outcome(pair, outcome);
-        if self.settings.rows.has(outcome) {
-            let none = Message {
-                id: 0,
-                flags: 0,
-                rcode: 0,
-                question: Question::ABSENT,
-                policy_error: false,
-                transfer: false,
-                trailing: false,
-                cut: false,
-            };
-            self.report(index, outcome, rejection.map(|seen| (seen, none, &[][..])));
-        }
-    }
-
-    /// True when the capture was taken at the server, the server answered another source between the query and its
-    /// timeout, and this source got nothing in that time.
-    fn is_silence(&self, pair: u32, asked: Timestamp) -> bool {
-        self.answering.answered_another(self.pairs.ends(pair), asked) && self.pairs.last_response(pair) < asked
-    }
-
-    /// Notes a response where silence can be told.
-    #[inline]
-    fn note_answering(&mut self, pair: u32, seen: &Sighting) {
-        if self.answering.tells(seen) {
-            self.pairs.note_response(pair, seen.time);
-            self.answering.note(self.pairs.ends(pair), seen);
-        }
-    }
-
-    /// Hands a transaction out.
-    fn report(&mut self, index: u32, outcome: Outcome, response: Option<(Sighting, Message, &[u8])>) {
-        let mut query_bytes = Vec::new();
-        let slot = self.flights.slot(index);
-        self.flights.kept.read(slot.kept, &mut query_bytes);
-        let has_message = response.as_ref().is_some_and(|(_, _, bytes)| !bytes.is_empty());
-        (self.on_transaction)(&Transaction {
-            outcome,
-            ends: self.pairs.ends(slot.flow.pair),
-            ports: (slot.flow.client_port, slot.flow.server_port),
-            transport: slot.flow.transport,
-            id: Some(slot.flow.id),
-            query: Some(slot.query),
-            query_bytes: &query_bytes,
-            response: response.as_ref().map(|(seen, _, _)| *seen),
-            response_bytes: response.as_ref().map_or(&[], |(_, _, bytes)| bytes),
-            message: response.filter(|_| has_message).map(|(_, message, _)| message),
-        });
-    }
-
-    /// Connections that the server ended before anybody asked on them.
-    fn take_forgotten(&mut self) {
-        while let Some(connection) = self.streams.forgotten.pop() {
-            let Some((time, input, number)) = connection.rejected else { continue };
-            let ends = connection.client_ends();
-            let (first_time, first_input, first_frame) = connection.first;
-            let pair = self.pairs.intern(ends, ends.hash(&self.decoder.key));
-            self.counts.outcomes[Outcome::TcpRejected as usize] += 1;
-            self.pairs.message(pair, first_time, true);
-            self.pairs.tcp(pair);
-            self.pairs.outcome(pair, Outcome::TcpRejected);
-            let limit = self.settings.limits.finding_frames;
-            self.pairs.rare(pair).note_refused(first_time, FrameRef { input, frame: number }, limit);
-            if self.settings.rows.has(Outcome::TcpRejected) {
-                (self.on_transaction)(&Transaction {
-                    outcome: Outcome::TcpRejected,
-                    ends,
-                    ports: connection.client_ports(),
-                    transport: Transport::Tcp,
-                    id: None,
-                    query: Some(ending(first_time, first_input, first_frame, Point::default())),
-                    query_bytes: &[],
-                    response: Some(ending(time, input, number, Point::default())),
-                    response_bytes: &[],
-                    message: None,
-                });
-            }
-        }
-    }
-
-    /// The time line ends; `last` is the latest time of any frame.
-    pub fn finish(&mut self, last: Option<Timestamp>) {
-        self.fragments.finish(&mut self.tally);
-        self.streams.finish(&mut self.tally);
-        self.take_forgotten();
-        while !self.early.is_empty() {
-            self.unsolicited();
-        }
-        let now = self.clock.now().max(last.filter(|last| {
-            // A single packet's leap is no more believed here than on the way.
-            self.clock.now().is_none_or(|now| last.0.saturating_sub(now.0) <= crate::config::CLOCK_JUMP)
-        }));
-        while let Some(oldest) = self.flights.oldest() {
-            let asked = self.flights.slot(oldest).query.time;
-            let waited = now.is_some_and(|now| now.0.saturating_sub(asked.0) > self.settings.timeout);
-            if waited {
-                self.counts.timed_out += 1;
-            } else {
-                self.counts.open_at_end += 1;
-            }
-            self.unanswered(oldest, waited);
-        }
-        self.pairs.finish();
-    }
-
     /// Odd things counted on the way, by name.
     pub fn anomalies(&self) -> BTreeMap<&'static str, u64> {
         [
@@ -739,11 +580,6 @@ impl<'a> Tracker<'a> {
     pub fn lost_state(&self) -> u64 {
         self.counts.evicted + self.streams.evicted + self.tally.buckets[crate::decode::Bucket::FragmentEvicted as usize]
     }
-}
-
-/// A segment that ended or opened a connection, as a sighting.
-fn ending(time: Timestamp, input: u32, frame: u64, point: Point) -> Sighting {
-    Sighting { time, frame: FrameRef { input, frame }, point, ip_id: 0, payload_hash: 0 }
 }
 
 /// What a response makes of its transaction.
