@@ -121,11 +121,12 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     if rows.without_detail > 0 {
         anomalies.insert("messages_without_detail", rows.without_detail);
     }
-    let verdicts = judgements.finish();
+    let mut verdicts = judgements.finish();
     if verdicts.not_kept > 0 {
         anomalies.insert("transactions_not_judged", verdicts.not_kept);
     }
     let legs = Legs::of(config, &own_servers(&acls), &sources);
+    verdicts.keep(|source, server| legs.leg(source, server) == Leg::Client);
     let names: Vec<Vec<Option<Arc<str>>>> = finished.lanes.iter().map(|lane| lane.interfaces.clone()).collect();
     let counted = Counted {
         inputs: opened.into_iter().zip(finished.lanes).collect(),

@@ -198,6 +198,7 @@ pub fn replay(
         counts: &counts,
         anomalies,
         interrupted: finished.interrupted,
+        with_sources: false,
     };
     let report = build(config, counted, &sources, &legs, &Inventory::default());
     let ledgers = [&report.ledgers.packets, &report.ledgers.messages, &report.ledgers.matches, &report.ledgers.bytes];

@@ -307,7 +307,7 @@ impl Report {
         }
         for line in &mut self.sources {
             let words = verdicts.words(line.source, line.server);
-            let unbound = || verdicts.acls.iter().all(|acl| !acl.speaks_for(line.server));
+            let unbound = || line.leg != Leg::Client || verdicts.acls.iter().all(|acl| !acl.speaks_for(line.server));
             line.verdict = match words {
                 Some((verdict, rule)) => Some(SourceVerdict { verdict, rule }),
                 None if unbound() => Some(SourceVerdict { verdict: "unknown", rule: String::new() }),

@@ -334,6 +334,12 @@ pub struct Verdicts<'a> {
 }
 
 impl Verdicts<'_> {
+    /// Keeps what was decided for these sources and servers. A file that names no address speaks for every server, but not
+    /// for those that its own server asks.
+    pub fn keep(&mut self, wanted: impl Fn(IpAddr, IpAddr) -> bool) {
+        self.pairs.retain(|((source, server), _)| wanted(*source, *server));
+    }
+
     /// The tallies of a source, or of all sources in a joined prefix, at a server.
     pub fn of(&self, source: IpNet, server: IpAddr) -> impl Iterator<Item = (IpAddr, &Tally)> {
         let start = self.pairs.partition_point(|((address, at), _)| (*at, *address) < (server, source.network()));

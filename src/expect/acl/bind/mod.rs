@@ -565,10 +565,8 @@ fn passes_on(view: &View, request: &Request<'_>) -> bool {
 
 /// The closest zone around a name.
 fn find_zone<'a>(view: &'a View, qname: &[u8]) -> Option<&'a Zone> {
-    if view.zones.is_empty() {
-        return None;
-    }
-    name::and_above(qname).find_map(|above| view.zones.get(above)).map(|zone| &**zone)
+    let possible = |name: &&[u8]| view.zone_lengths[name.len() / 64 % 4] >> (name.len() % 64) & 1 == 1;
+    name::and_above(qname).filter(possible).find_map(|above| view.zones.get(above)).map(|zone| &**zone)
 }
 
 #[cfg(test)]

@@ -93,6 +93,8 @@ pub struct View {
     pub recursion_on: Clause,
     /// Zones by name.
     pub zones: HashMap<Vec<u8>, Arc<Zone>, foldhash::fast::FixedState>,
+    /// Lengths of their names, a bit each: most names above a question are as long as no zone's.
+    pub zone_lengths: [u64; 4],
     /// Response policy zones are in use; and not only for recursive requests.
     pub policy_zones: Option<(RuleId, bool)>,
     /// Zones may come from elsewhere: catalogs, a database, rndc.
@@ -592,6 +594,7 @@ impl<'a> Builder<'a> {
             recursion_acl,
             recursion_on: recursion_on.unwrap_or_else(|| self.any("allow-recursion-on")),
             zones: HashMap::default(),
+            zone_lengths: [0; 4],
             policy_zones: None,
             more_zones: None,
             keys,
@@ -625,6 +628,9 @@ impl<'a> Builder<'a> {
             self.zone(zone, &mut view, &maps, earlier, &mut forwarders)?;
         }
         self.empty_zones(&mut view, &maps, &forwarders)?;
+        for origin in view.zones.keys() {
+            view.zone_lengths[origin.len() / 64 % 4] |= 1 << (origin.len() % 64);
+        }
         Ok(view)
     }
 
