@@ -4,6 +4,8 @@
 //! all: rules with their places, verdicts with a trace, and the servers a file speaks for.
 
 pub mod advice;
+#[cfg(test)]
+mod asked;
 pub mod bind;
 pub mod compare;
 pub mod cover;

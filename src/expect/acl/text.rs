@@ -349,7 +349,7 @@ mod tests {
         // FIPS 180-4, the example of one block.
         assert_eq!(
             files.cited()[0].to_string(),
-            "a\\010.conf, SHA-256 ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+            "a\\u{a}.conf, SHA-256 ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.conf");

@@ -296,6 +296,45 @@ fn swallowed(files: &Files, statement: &Statement) -> Option<Span> {
     })
 }
 
+/// Values of statements that say nothing of access but would swallow what follows them when they are missing.
+fn check_shape(files: &Files, statement: &Statement, name: &str) -> Result<(), Error> {
+    const QUOTED: [&str; 4] = ["directory", "file", "key-directory", "managed-keys-directory"];
+    const QUOTED_OR_NONE: [&str; 2] = ["pid-file", "session-keyfile"];
+    const SWITCHES: [&str; 8] = [
+        "auth-nxdomain",
+        "automatic-interface-scan",
+        "empty-zones-enable",
+        "match-mapped-addresses",
+        "match-recursive-only",
+        "minimal-any",
+        "querylog",
+        "recursion",
+    ];
+    let value = match statement.items.as_slice() {
+        [_, Item::Quoted(_)] => "quoted",
+        [_, Item::Word(word)] => files.text(*word),
+        _ => "",
+    };
+    let is = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(value));
+    let (fine, takes) = if QUOTED.contains(&name) {
+        (is(&["quoted"]), "a file name in quotes")
+    } else if QUOTED_OR_NONE.contains(&name) {
+        (is(&["quoted", "none"]), "a file name in quotes, or none")
+    } else if SWITCHES.contains(&name) {
+        (is(&["quoted", "yes", "no", "true", "false", "1", "0"]), "yes or no")
+    } else {
+        (true, "")
+    };
+    if fine { Ok(()) } else { Err(files.error(statement.span, &format!("{name} takes {takes}"))) }
+}
+
+/// Base64 as keys are written: whole groups of four, padded at the end.
+fn is_base64(text: &str) -> bool {
+    let digits = text.trim_end_matches('=');
+    let fine = digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');
+    fine && !digits.is_empty() && text.len().is_multiple_of(4) && text.len() - digits.len() <= 2
+}
+
 /// The block of a statement such as `options { ... }`.
 fn block_of<'a>(files: &Files, statement: &'a Statement) -> Result<&'a Block, Error> {
     match statement.items.last() {
@@ -341,6 +380,7 @@ impl<'a> Builder<'a> {
         let mut map = Map::new();
         for statement in &block.statements {
             let name = head(self.files, statement, known, place)?;
+            check_shape(self.files, statement, &name)?;
             let same: &mut Vec<&Statement> = map.entry(name.clone()).or_default();
             if let Some(first) = same.first()
                 && !REPEATED.contains(&name.as_str())
@@ -645,16 +685,60 @@ impl<'a> Builder<'a> {
         let mut keys = Vec::new();
         for statement in map.get("key").into_iter().flatten() {
             match statement.items.as_slice() {
-                [_, Item::Word(called) | Item::Quoted(called), Item::Block(_)] => {
-                    match name::parse_name(self.files.text(*called)) {
-                        Some(key) => keys.push(key),
-                        None => return Err(self.files.error(*called, "this is no name of a key")),
+                [_, Item::Word(called) | Item::Quoted(called), Item::Block(block)] => {
+                    let Some(key) = name::parse_name(self.files.text(*called)) else {
+                        return Err(self.files.error(*called, "this is no name of a key"));
+                    };
+                    if keys.contains(&key) {
+                        return Err(self.files.error(*called, "a key of this name is there already"));
                     }
+                    self.key(block)?;
+                    keys.push(key);
                 }
                 _ => return Err(self.files.error(statement.span, "key takes a name and a block in braces")),
             }
         }
         Ok(keys)
+    }
+
+    /// What a key is made of: `algorithm` and `secret`, once each.
+    fn key(&self, block: &Block) -> Result<(), Error> {
+        let mut seen = [false; 2];
+        for statement in &block.statements {
+            let [Item::Word(word), Item::Word(value) | Item::Quoted(value)] = statement.items.as_slice() else {
+                return Err(self.files.error(statement.span, "a key takes algorithm and secret, each with one value"));
+            };
+            let which =
+                ["algorithm", "secret"].iter().position(|known| known.eq_ignore_ascii_case(self.files.text(*word)));
+            match which {
+                Some(which) if !seen[which] => seen[which] = true,
+                Some(_) => return Err(self.files.error(*word, "this is given already")),
+                None => return Err(self.files.error(*word, "a key takes algorithm and secret only")),
+            }
+            if which == Some(1) && !is_base64(self.files.text(*value)) {
+                return Err(self.files.error(*word, "this secret is no base64"));
+            }
+        }
+        if seen == [true; 2] { Ok(()) } else { Err(self.files.error(block.span, "a key takes algorithm and secret")) }
+    }
+
+    /// Statements about access that a zone of another type may not have.
+    fn check_type(&self, own: &Map<'a>, kind: ZoneKind, kind_text: &str) -> Result<(), Error> {
+        use ZoneKind::{Mirror, Primary, Secondary};
+        let only: [(&str, &[ZoneKind]); 6] = [
+            ("allow-notify", &[Secondary, Mirror]),
+            ("allow-transfer", &[Primary, Secondary, Mirror]),
+            ("allow-update", &[Primary]),
+            ("allow-update-forwarding", &[Secondary, Mirror]),
+            ("also-notify", &[Primary, Secondary, Mirror]),
+            ("update-policy", &[Primary]),
+        ];
+        for (name, kinds) in only {
+            if let Some(statement) = Self::find(name, &[own]).filter(|_| !kinds.contains(&kind)) {
+                return Err(self.files.error(statement.span, &format!("a zone of type {kind_text} takes no {name}")));
+            }
+        }
+        Ok(())
     }
 
     fn zone(
@@ -711,6 +795,7 @@ impl<'a> Builder<'a> {
             "hint" | "redirect" | "delegation-only" => return Ok(()),
             _ => return Err(self.files.error(kind.span, "no zone is of this type")),
         };
+        self.check_type(&own, kind, &kind_text)?;
         if Self::find("forwarders", &[&own]).is_some() {
             forwarders.push((origin.clone(), self.forward_only(&[&own, maps[0], maps[1]])));
         }

@@ -220,6 +220,7 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
         parsed.statements.iter().filter(move |statement| parsed.clauses[statement.clause] == clause)
     };
     let server: Vec<&Statement> = in_clause("server").collect();
+    builder.zones_have_names(parsed)?;
     builder.define_tags(&server)?;
     builder.views(parsed)?;
     let mut entries = builder.entries(&server)?;
@@ -296,6 +297,17 @@ const LISTENS: [&str; 2] = ["interface", "ip-address"];
 /// The address of `interface: ADDRESS[@PORT]`; nothing when it is a name.
 fn interface_address(text: &str) -> Option<IpAddr> {
     text.split_once('@').map_or(text, |(address, _)| address).parse().ok()
+}
+
+/// A text that may be the name of an interface: not a broken address, and no longer than the kernel takes
+/// (`IFNAMSIZ`).
+fn may_be_interface(text: &str) -> bool {
+    let name = text.split_once('@').map_or(text, |(name, _)| name);
+    let broken_address = name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(['.', ':']);
+    (1..16).contains(&name.len())
+        && name.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && !name.contains(|c: char| c.is_whitespace() || c == '/' || c == '{')
+        && !broken_address
 }
 
 struct Builder<'a> {
@@ -425,7 +437,12 @@ impl Builder<'_> {
     fn interfaces(&mut self, server: &[&Statement]) -> Result<(Vec<IpAddr>, Vec<Interface>), Error> {
         let mut listens = Vec::new();
         for statement in server.iter().filter(|statement| LISTENS.contains(&statement.name)) {
-            listens.extend(interface_address(self.text(statement.values[0])));
+            let text = self.text(statement.values[0]);
+            match interface_address(text) {
+                Some(address) => listens.push(address),
+                None if may_be_interface(text) => {}
+                None => return Err(self.files.error(statement.values[0], "this is no address and no interface")),
+            }
         }
         let written = server.iter().any(|statement| LISTENS.contains(&statement.name));
         if !written {
@@ -454,11 +471,32 @@ impl Builder<'_> {
         Ok((listens, interfaces))
     }
 
+    /// A zone of any kind has one name.
+    fn zones_have_names(&self, parsed: &Parsed) -> Result<(), Error> {
+        for (number, clause) in parsed.clauses.iter().enumerate().filter(|(_, clause)| clause.ends_with("-zone")) {
+            let own = parsed.statements.iter().filter(|statement| statement.clause == number);
+            let mut names = own.clone().filter(|statement| statement.name == "name");
+            match (names.next(), names.next(), own.clone().next()) {
+                (Some(_), Some(second), _) => {
+                    return Err(self.files.error(second.span, &format!("this {clause} has a name already")));
+                }
+                (None, _, Some(first)) => {
+                    return Err(self.files.error(first.span, &format!("this {clause} has no name")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn views(&mut self, parsed: &Parsed) -> Result<(), Error> {
-        for (number, clause) in parsed.clauses.iter().enumerate().filter(|(_, clause)| **clause == "view") {
+        for (number, _) in parsed.clauses.iter().enumerate().filter(|(_, clause)| **clause == "view") {
             let statements: Vec<&Statement> =
                 parsed.statements.iter().filter(|statement| statement.clause == number).collect();
-            let _ = clause;
+            let mut names = statements.iter().filter(|statement| statement.name == "name");
+            if let Some(second) = names.nth(1) {
+                return Err(self.files.error(second.span, "this view has a name already"));
+            }
             let Some(named) = statements.iter().rev().find(|statement| statement.name == "name") else {
                 let place = statements.first().map_or(Span { file: 0, start: 0, end: 0 }, |statement| statement.span);
                 return Err(self.files.error(place, "this view has no name"));
