@@ -65,7 +65,9 @@ pub fn check(config: &AclConfig) -> Result<Printed, Error> {
         if differences.is_empty() {
             text += "Every inventory line is as expected, whole.\n";
         }
-        acls.iter().for_each(|acl| files_text(acl, "File ", &mut text));
+        for acl in &acls {
+            files_text(acl, "File ", &mut text);
+        }
     }
     Ok(Printed { text, notes, code })
 }

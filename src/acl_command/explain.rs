@@ -93,7 +93,9 @@ pub fn explain(config: &AclConfig) -> Result<Printed, Error> {
             let _ = write!(asked_for, " signed with {}", name::show_name(key));
         }
         let _ = writeln!(text, "{asked_for}");
-        speaking.iter().for_each(|acl| files_text(acl, "File ", &mut text));
+        for acl in &speaking {
+            files_text(acl, "File ", &mut text);
+        }
         text += "The file as read; what the server runs may be something else.\n";
     }
     Ok(Printed { text, notes, code: 0 })

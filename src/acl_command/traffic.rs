@@ -70,7 +70,16 @@ pub struct Traffic {
 struct Pair {
     same: u64,
     undecided: u64,
-    changes: Vec<(Decision, Decision, [u64; 7], String, Vec<FrameRef>)>,
+    changes: Vec<Moved>,
+}
+
+/// Transactions of a pair that have one verdict before and another after.
+struct Moved {
+    before: Decision,
+    after: Decision,
+    outcomes: [u64; 7],
+    example: String,
+    frames: Vec<FrameRef>,
 }
 
 /// Every pair of source and server, while the captures are read.
@@ -107,7 +116,7 @@ impl Replay<'_> {
             pair.undecided += u64::from(before.word == Word::Unknown);
             return;
         }
-        let at = match pair.changes.iter().position(|(one, other, ..)| (*one, *other) == (before, after)) {
+        let at = match pair.changes.iter().position(|moved| (moved.before, moved.after) == (before, after)) {
             Some(at) => at,
             None if pair.changes.len() < VERDICTS => {
                 let example = question.map_or_else(
@@ -119,7 +128,7 @@ impl Replay<'_> {
                         format!("{opcode}{qtype} {}", name::show_name(&question.qname))
                     },
                 );
-                pair.changes.push((before, after, [0; 7], example, Vec::new()));
+                pair.changes.push(Moved { before, after, outcomes: [0; 7], example, frames: Vec::new() });
                 pair.changes.len() - 1
             }
             None => {
@@ -127,7 +136,7 @@ impl Replay<'_> {
                 return;
             }
         };
-        let (_, _, outcomes, _, frames) = &mut pair.changes[at];
+        let Moved { outcomes, frames, .. } = &mut pair.changes[at];
         outcomes[transaction.outcome as usize] += 1;
         let frame = transaction.query.or(transaction.response).map(|seen| seen.frame);
         if let Some(frame) = frame.filter(|_| frames.len() < self.frames) {
@@ -206,7 +215,9 @@ pub fn replay(
         input.damage.iter().map(|what| Error::new(ErrorKind::Input, "E-IN-DAMAGED", &input.name, what))
     });
     let damage: Vec<Error> = damage.collect();
-    damage.iter().for_each(|error| console.line(&error.to_string()));
+    for error in &damage {
+        console.line(&error.to_string());
+    }
     let code = match () {
         () if ledgers.iter().any(|ledger| !ledger.closed) && failed.is_empty() => 7,
         () if !damage.is_empty() || !failed.is_empty() || finished.interrupted => 3,
@@ -234,7 +245,7 @@ fn fold(replay: Replay<'_>, legs: &Legs, intended: &Inventory) -> Traffic {
         code: 0,
     };
     for ((source, server), pair) in replay.pairs {
-        let changed: u64 = pair.changes.iter().flat_map(|(_, _, outcomes, ..)| outcomes).sum();
+        let changed: u64 = pair.changes.iter().flat_map(|moved| moved.outcomes).sum();
         let of = pair.same + changed;
         if legs.leg(source, server) != Leg::Client {
             traffic.apart += of;
@@ -244,7 +255,7 @@ fn fold(replay: Replay<'_>, legs: &Legs, intended: &Inventory) -> Traffic {
         traffic.same += pair.same;
         traffic.undecided += pair.undecided;
         traffic.unchanged_sources += u64::from(changed == 0);
-        for (before, after, outcomes, example, frames) in pair.changes {
+        for Moved { before, after, outcomes, example, frames } in pair.changes {
             let meant = is_meant(intended, IpNet::from(source), after.word);
             traffic.changes.push(Change { source, server, before, after, outcomes, of, example, frames, meant });
         }

@@ -212,9 +212,14 @@ impl Unbound {
     /// What happens once the source is admitted: the server's own names, local zones, and then the conditions of the action.
     fn served(&self, request: &Request<'_>, access: &Access, trace: &mut Trace) -> Decision {
         let (model, rule) = (&self.model, access.rule);
+        if let Some(which) = Self::own_name(request).filter(|_| request.qclass == code::CH) {
+            return match model.hidden[which] {
+                Some(hidden) => Decision::of(Word::Refuse, hidden),
+                None => Decision::of(Word::Allow, rule),
+            };
+        }
         match request.qclass {
             code::IN => {}
-            code::CH if self.is_own_name(request) => return self.own_name(request, rule),
             // Neither local zones nor root servers are known for other classes (measured).
             code::ANY => return self.beyond_local(request, access, trace),
             _ if access.action == Action::DenyNonLocal => return Decision::of(Word::Drop, rule),
@@ -316,24 +321,15 @@ impl Unbound {
         }
     }
 
-    /// The statement that hides a name of the server itself; nothing for another name.
-    fn hides(&self, request: &Request<'_>) -> Option<Option<RuleId>> {
-        let is = |names: &[&str]| names.iter().any(|own| name::parse_name(own).is_some_and(|own| own == request.qname));
-        let names: [&[&str]; 3] =
+    /// Which of its own names the server is asked for, as a place in `Model::hidden`.
+    fn own_name(request: &Request<'_>) -> Option<usize> {
+        const NAMES: [&[&str]; 3] =
             [&["id.server", "hostname.bind"], &["version.server", "version.bind"], &["trustanchor.unbound"]];
-        names.iter().zip(self.model.hidden).find(|(names, _)| is(names)).map(|(_, hidden)| hidden)
-    }
-
-    /// The server tells something of itself, unless that is hidden.
-    fn is_own_name(&self, request: &Request<'_>) -> bool {
-        matches!(request.qtype, code::TXT | code::ANY) && self.hides(request).is_some()
-    }
-
-    fn own_name(&self, request: &Request<'_>, rule: RuleId) -> Decision {
-        match self.hides(request).flatten() {
-            Some(hidden) => Decision::of(Word::Refuse, hidden),
-            None => Decision::of(Word::Allow, rule),
+        if !matches!(request.qtype, code::TXT | code::ANY) {
+            return None;
         }
+        let is = |own: &&str| name::parse_name(own).is_some_and(|own| own == request.qname);
+        NAMES.iter().position(|names| names.iter().any(is))
     }
 }
 

@@ -291,6 +291,9 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
     })
 }
 
+/// Zones that answer clients with their statements, and all that the server may be notified of.
+type AuthZones = (BTreeMap<Vec<u8>, RuleId>, BTreeSet<Vec<u8>>);
+
 /// Statements that say where the server listens.
 const LISTENS: [&str; 2] = ["interface", "ip-address"];
 
@@ -648,7 +651,7 @@ impl Builder<'_> {
     }
 
     /// Zones that answer clients, and all that the server may be notified of.
-    fn auth_zones(&mut self, parsed: &Parsed) -> Result<(BTreeMap<Vec<u8>, RuleId>, BTreeSet<Vec<u8>>), Error> {
+    fn auth_zones(&mut self, parsed: &Parsed) -> Result<AuthZones, Error> {
         let (mut zones, mut notified) = (BTreeMap::new(), BTreeSet::new());
         let clauses = parsed.clauses.iter().enumerate();
         for (number, clause) in clauses.filter(|(_, clause)| ["auth-zone", "rpz"].contains(clause)) {

@@ -70,7 +70,7 @@ pub fn belongs(clause: &str, name: &str) -> bool {
     const BOTH: [&str; 5] = ["local-zone", "local-data", "local-data-ptr", "response-ip", "response-ip-data"];
     let fits = |pattern: &&str| if pattern.ends_with('-') { name.starts_with(*pattern) } else { name == *pattern };
     match ELSEWHERE.iter().find(|(known, _)| *known == clause) {
-        Some((_, patterns)) => patterns.iter().any(|pattern| fits(pattern)),
+        Some((_, patterns)) => patterns.iter().any(fits),
         None => {
             let elsewhere = ELSEWHERE.iter().flat_map(|(_, patterns)| patterns.iter());
             BOTH.contains(&name) || !elsewhere.filter(|pattern| !pattern.ends_with('-')).any(fits)
