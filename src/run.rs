@@ -44,10 +44,10 @@ impl Console for StandardError {
 
 /// Runs `read` and returns the exit code. Set `interrupted` from a signal handler to end with what was read so far.
 pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
-    let inventory = Inventory::load(&config.expect)?;
-    let acls = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?;
+    let inventory = Arc::new(Inventory::load(&config.expect)?);
+    let acls: Arc<[Acl]> = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?.into();
     if !config.quiet {
-        for acl in &acls {
+        for acl in acls.iter() {
             acl.policy().notes().iter().for_each(|note| console.line(&format!("warning: {note}")));
         }
     }
@@ -73,10 +73,10 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
     let wants_rows = matches!(format.writer, Writer::Rows { .. });
     let row_inputs = inputs.iter().map(row_input).collect();
-    let listed = (!inventory.is_empty()).then_some(&inventory);
+    let listed = (!inventory.is_empty()).then(|| Arc::clone(&inventory));
     let mut rows = Rows::new(row_inputs, listed, &acls, limits);
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
-    let mut judgements = Judgements::new(&acls, detail, limits.answered_rows, limits.finding_frames);
+    let mut judgements = Judgements::new(Arc::clone(&acls), detail, limits.answered_rows, limits.finding_frames);
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
 
     let settings = Settings {
@@ -297,7 +297,7 @@ fn write(
     config: &Config,
     writer: Writer,
     report: &mut Report,
-    rows: Rows<'_>,
+    rows: Rows,
     legs: &Legs,
     names: &[Vec<Option<Arc<str>>>],
     mut output: Output,

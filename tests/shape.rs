@@ -51,12 +51,12 @@ fn only_in(words: &[&str], homes: &[&str]) {
 
 #[test]
 fn the_clock_is_read_only_where_captures_are_made() {
-    only_in(&["SystemTime", "Instant"], &["src/capture/", "src/watch/", "src/pipeline.rs"]);
+    only_in(&["SystemTime", "Instant"], &["src/capture/", "src/watch/", "src/pipeline/"]);
 }
 
 #[test]
 fn threads_and_channels_live_in_the_pipeline() {
-    only_in(&["thread::scope", "thread::spawn", "crossbeam_channel", "Condvar", "mpsc"], &["src/pipeline.rs"]);
+    only_in(&["thread::scope", "thread::spawn", "crossbeam_channel", "Condvar", "mpsc"], &["src/pipeline/"]);
 }
 
 #[test]

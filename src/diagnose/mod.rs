@@ -65,7 +65,7 @@ pub fn diagnose(report: &Report, inventory: &Inventory, limits: &Limits) -> Vec<
 pub fn diagnose_with_files(
     report: &Report,
     inventory: &Inventory,
-    verdicts: &Verdicts<'_>,
+    verdicts: &Verdicts,
     config: &Config,
 ) -> Vec<Finding> {
     let mut scene = Scene::of(report, inventory, &config.limits);

@@ -48,7 +48,7 @@ pub struct Scene<'a> {
     /// Sources on the client leg, with what is expected of each.
     pub clients: Vec<Client<'a>>,
     /// What the servers' own files say; nothing without one.
-    pub verdicts: Option<&'a Verdicts<'a>>,
+    pub verdicts: Option<&'a Verdicts>,
     /// Advice may admit addresses of the public internet.
     pub advise_public: bool,
     /// Presence of each inventory line.

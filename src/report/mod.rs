@@ -298,7 +298,7 @@ pub struct Expectation {
 
 impl Report {
     /// Puts what the servers' configurations say beside every source.
-    pub fn judge(&mut self, verdicts: &Verdicts<'_>) {
+    pub fn judge(&mut self, verdicts: &Verdicts) {
         if verdicts.acls.is_empty() {
             return;
         }
@@ -339,7 +339,7 @@ impl Report {
         }
         for prefix in &self.focus {
             let mut said: Vec<String> = Vec::new();
-            for acl in verdicts.acls {
+            for acl in verdicts.acls.iter() {
                 let question = crate::expect::acl::compare::Question::default();
                 let server = crate::expect::acl::compare::destination(acl, None, prefix.addr());
                 let decision = acl.decide(&question.ask(prefix.addr(), server));
