@@ -131,8 +131,9 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         counts: &counts,
         anomalies,
         interrupted: finished.interrupted,
+        undecided: Default::default(),
     };
-    let mut report = build(config, counted, &sources, &legs, &inventory);
+    let mut report = build(config, counted, &sources.joined(), sources.drain_sorted(), &legs, &inventory);
     report.time_digits = rows.time_digits();
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
@@ -145,7 +146,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 }
 
 /// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.
-fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
+pub(crate) fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
     match inventory.decide(address) {
         _ if inventory.is_empty() => Judged::default(),
         Expected::Listed(row) => Judged { listed: true, answers_wanted: row.expect == Expect::Refuse },
@@ -347,7 +348,7 @@ fn write(
 }
 
 /// Says what is wrong, and makes the exit code: the most serious reason wins.
-fn conclude(
+pub(crate) fn conclude(
     config: &Config,
     report: &Report,
     failed: &[(String, Error)],
@@ -364,6 +365,7 @@ fn conclude(
         }
     }
     let ledgers = &report.ledgers;
+    let capture_open = ledgers.capture.filter(|capture| !capture.is_closed()).map(|_| "capture");
     let open: Vec<&str> = [
         ("packets", &ledgers.packets),
         ("messages", &ledgers.messages),
@@ -374,6 +376,7 @@ fn conclude(
     .into_iter()
     .filter(|(_, ledger)| !ledger.closed)
     .map(|(name, _)| name)
+    .chain(capture_open)
     .collect();
     let unclosed = !open.is_empty() && written.is_ok();
     if unclosed {
@@ -393,6 +396,13 @@ fn conclude(
         let what = format!("{} is not supported; none of {frames} packets was opened", kinds.join(", "));
         console.line(&Error::new(ErrorKind::CouldNotRun, "E-IN-LINK", name, what).to_string());
     }
+    let dropped = ledgers.capture.map_or(0, |capture| capture.lost());
+    if let Some(capture) = ledgers.capture.filter(|_| dropped > config.max_loss && !config.quiet) {
+        console.line(&format!(
+            "warning: {dropped} packets were lost: {} by the kernel, whose ring was full, {} by us; counts are too low",
+            capture.dropped, capture.own_dropped
+        ));
+    }
     if lost > config.max_loss && !config.quiet {
         console.line(&format!(
             "warning: {lost} transactions or connections were given up because a table was full; counts of responses \
@@ -405,7 +415,7 @@ fn conclude(
         () if written.is_err() => written.err().map_or(5, |error| error.exit_code()),
         () if unreadable_links => 1,
         () if damaged => 3,
-        () if lost > config.max_loss => 4,
+        () if lost + dropped > config.max_loss => 4,
         () if severe => 10,
         () => 0,
     }

@@ -361,6 +361,31 @@ impl Sources {
         rows
     }
 
+    /// Takes every row out, in order of its key, and begins anew with whole addresses.
+    pub fn take_sorted(&self) -> Vec<(SourceKey, SourceRow)> {
+        let rows = self.drain_sorted();
+        for class in 0..2 {
+            for (family, whole) in [(0, 32), (1, 128)] {
+                self.held[class][family].store(0, Ordering::Relaxed);
+                self.lengths[class][family].store(whole, Ordering::Relaxed);
+            }
+        }
+        rows
+    }
+
+    /// A copy of every row, in order of its key.
+    pub fn copy_sorted(&self) -> Vec<(SourceKey, SourceRow)> {
+        let mut rows: Vec<(SourceKey, SourceRow)> =
+            self.rows.iter().map(|row| (*row.key(), row.value().clone())).collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        rows
+    }
+
+    /// True when some source (its first address, when joined) and server satisfy `holds`.
+    pub fn any(&self, holds: impl Fn(IpAddr, IpAddr) -> bool) -> bool {
+        self.rows.iter().any(|row| holds(row.key().source.addr(), row.key().server))
+    }
+
     /// Calls back for every server that sent something to a source.
     pub fn each_heard_server(&self, mut on_server: impl FnMut(IpAddr)) {
         self.rows.iter().filter(|row| row.heard()).for_each(|row| on_server(row.key().server));

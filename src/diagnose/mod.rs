@@ -1,6 +1,6 @@
 //! Source rows to [`Finding`]s: graded statements with their frames, one file per diagnosis, listed in [`DIAGNOSES`].
 
-mod acl_drift;
+pub mod acl_drift;
 mod acl_exposure;
 mod acl_refuses_expected;
 mod covered_only_by_any;

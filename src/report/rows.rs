@@ -100,6 +100,20 @@ impl Rows {
         }
     }
 
+    /// The row of a transaction whose leg and interface are known already, to be written at once.
+    pub fn one(&mut self, transaction: &Transaction<'_>, leg: Leg, interface: Option<&str>) -> &RowText {
+        self.fill(transaction);
+        self.record.clear();
+        self.text.to_bytes(&mut self.record);
+        let (leg_at, interface_at) = (position("leg"), position("interface"));
+        self.text.read_bytes(&self.record, |column, bytes| match column {
+            _ if column == leg_at => leg.name().as_bytes(),
+            _ if column == interface_at => interface.map_or(bytes, str::as_bytes),
+            _ => bytes,
+        });
+        &self.text
+    }
+
     /// Hands out the rows of wanted legs in input order. `leg` decides from client and server, `interface` names an
     /// interface of an input. Returns the number of rows made.
     pub fn write<'n>(

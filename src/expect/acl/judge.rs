@@ -238,6 +238,12 @@ impl Judgements {
         }
     }
 
+    /// What was decided so far, to be asked while more is decided.
+    pub fn so_far(&self) -> Verdicts {
+        let pairs = self.pairs.iter().map(|(pair, tallies)| (*pair, tallies.clone())).collect();
+        Self { judge: Judge::new(Arc::clone(&self.judge.acls), self.judge.limits), pairs, ..*self }.finish()
+    }
+
     /// What was decided, ready to be asked.
     pub fn finish(self) -> Verdicts {
         let mut pairs: Vec<((IpAddr, IpAddr), Vec<Tally>)> = self.pairs.into_iter().collect();
