@@ -71,10 +71,10 @@ impl StreamLegs {
         let (source, to_ours) = (self.ours.contains(&source), self.ours.contains(&server));
         self.known |= source || to_ours;
         match (source, to_ours) {
-            (true, _) => Leg::Upstream,
-            (false, true) => Leg::Client,
-            (false, false) if !self.known && transaction.response.is_some() => Leg::Client,
-            (false, false) => Leg::Other,
+            (true, _) if transaction.ends.source() != transaction.ends.destination() => Leg::Upstream,
+            (_, true) => Leg::Client,
+            (_, false) if !self.known && transaction.response.is_some() => Leg::Client,
+            (_, false) => Leg::Other,
         }
     }
 }

@@ -44,7 +44,8 @@ impl Legs {
 
     /// The leg from `source` to `server`.
     pub fn leg(&self, source: IpAddr, server: IpAddr) -> Leg {
-        if self.ours.contains(&source) {
+        // A server that asks itself is its own client, as when somebody tries it out on its host.
+        if self.ours.contains(&source) && source != server {
             Leg::Upstream
         } else if self.ours.contains(&server) {
             Leg::Client
