@@ -361,6 +361,11 @@ impl Sources {
         rows
     }
 
+    /// Calls back for every row, in no order; a source may have two rows at a server, one of them kept.
+    pub fn each(&self, mut on_row: impl FnMut(&SourceKey, &SourceRow)) {
+        self.rows.iter().for_each(|row| on_row(row.key(), row.value()));
+    }
+
     /// Calls back for every server that sent something to a source.
     pub fn each_heard_server(&self, mut on_server: impl FnMut(IpAddr)) {
         self.rows.iter().filter(|row| row.heard()).for_each(|row| on_server(row.key().server));
