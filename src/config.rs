@@ -65,6 +65,16 @@ pub struct Limits {
     pub finding_frames: usize,
     /// Sources, names or prefixes listed per finding.
     pub finding_members: usize,
+    /// Sources that were turned away which a snapshot of a running capture holds; nobody scrolls further.
+    pub watch_rows: usize,
+    /// Servers of our own with counts of their own in a snapshot, and so with series of their own in the metrics.
+    pub watch_servers: usize,
+    /// Names of inventory lines likewise.
+    pub watch_names: usize,
+    /// Findings in a snapshot.
+    pub watch_findings: usize,
+    /// Pairs of source and server whose refused names and rate are remembered while a capture runs.
+    pub watch_pairs: usize,
 }
 
 impl Default for Limits {
@@ -96,6 +106,11 @@ impl Default for Limits {
             detail_records: 256,
             finding_frames: 20,
             finding_members: 200,
+            watch_rows: 1000,
+            watch_servers: 64,
+            watch_names: 1000,
+            watch_findings: 200,
+            watch_pairs: 8192,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | [`expect`] | configuration text | a decision for an address |
 //! | [`diagnose`] | source rows and expectations | [`diagnose::Finding`] |
 //! | [`report`] | all of it | text, csv, jsonl, json |
+//! | [`watch`] | the same while it grows | [`watch::snapshot::Snapshot`] |
 //!
 //! Beside the path stand [`cli`] (arguments to [`config::Config`]), [`run`], [`live`] and [`acl_command`] (the commands
 //! from configuration to exit code), [`pipeline`] (the only file with threads and channels) and [`error`] (what an operator is told). A stage is
@@ -31,3 +32,4 @@ pub mod report;
 pub mod run;
 pub mod sources;
 pub mod transact;
+pub mod watch;

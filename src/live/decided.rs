@@ -12,6 +12,7 @@ use crate::report::row::RowText;
 use crate::report::rows::{RowInput, Rows};
 use crate::sources::Leg;
 use crate::transact::Transaction;
+use crate::watch::noted::Noted;
 use std::collections::HashSet;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -92,6 +93,8 @@ pub struct Decided {
     judgements: Judgements,
     detail: DetailLimits,
     stream: Option<Stream>,
+    /// For whoever watches: screen and metrics.
+    noted: Option<Noted>,
 }
 
 impl Decided {
@@ -118,12 +121,13 @@ impl Decided {
             judgements: judgements(config, expected, detail),
             detail,
             stream,
+            noted: watched(config).then(|| Noted::new(limits.watch_pairs)),
         }
     }
 
     /// Outcomes it wants to be given.
     pub fn wanted(&self) -> Outcomes {
-        match (self.judges, self.stream.is_some()) {
+        match (self.judges || self.noted.is_some(), self.stream.is_some()) {
             (true, _) => Outcomes::ALL,
             (false, true) => self.chosen,
             (false, false) => Outcomes::of(&[]),
@@ -136,6 +140,9 @@ impl Decided {
             self.judgements.push(transaction);
         }
         let leg = self.legs.leg(transaction);
+        if let Some(noted) = self.noted.as_mut().filter(|_| leg == Leg::Client) {
+            noted.push(transaction);
+        }
         let Some(stream) = &mut self.stream else { return };
         let on_leg = match leg {
             Leg::Client => true,
@@ -150,6 +157,11 @@ impl Decided {
             };
             stream.write(self.rows.one(transaction, leg, interface));
         }
+    }
+
+    /// What was noted for whoever watches.
+    pub fn noted(&self) -> Option<&Noted> {
+        self.noted.as_ref()
     }
 
     /// Messages of rows that could not be decoded in full.
@@ -196,6 +208,11 @@ impl Decided {
     pub fn is_broken(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| !stream.fine)
     }
+}
+
+/// Somebody watches while the capture goes on.
+pub fn watched(config: &Config) -> bool {
+    config.live.screen || config.live.metrics.is_some()
 }
 
 fn rows(config: &Config, expected: &Expected, inputs: &[RowInput]) -> Rows {

@@ -24,6 +24,7 @@ use crate::run::{Console, judge};
 use crate::sources::Sources;
 use crate::transact::pairs::Pairs;
 use crate::transact::{Settings, Tracker};
+use crate::watch::Board;
 use decided::{Decided, Stream, StreamLegs};
 use expectations::Expectations;
 use packets::PacketFiles;
@@ -112,7 +113,8 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     }
 
     let groups = groups(config, handles, &decoder, &sources, &expectations, &decided);
-    let mut session = Session::new(config, console, signals, &sources, Arc::clone(&expectations), Arc::clone(&decided), names, local, output);
+    let board = decided::watched(config).then(|| Arc::new(Board::default()));
+    let mut session = Session::new(config, console, signals, &sources, Arc::clone(&expectations), Arc::clone(&decided), names, local, output, board, String::new());
     let writer = packets.as_mut().map(|packets| packets as &mut dyn pipeline::live::PacketWriter);
     let finished = pipeline::live::run(groups, &decoder, limits, writer, Vec::new(), &signals.stop, &mut session)?;
     // What is written to may still take nothing.
@@ -159,9 +161,9 @@ fn opening(config: &Config, handles: &[Handle]) -> String {
     };
     let chosen = if handles.iter().any(|handle| handle.chosen_here) { ", chosen here and not by the kernel" } else { "" };
     format!(
-        "capturing {filter}{chosen} on {} ({link}){node}, ring {} MiB{fanout}; SIGUSR1 prints a report, SIGINT ends with one",
+        "capturing {filter}{chosen} on {} ({link}){node}, ring {} KiB{fanout}; SIGUSR1 prints a report, SIGINT ends with one",
         names.join(" "),
-        config.live.ring >> 20
+        crate::report::page::grouped(config.live.ring as u64 >> 10)
     )
 }
 

@@ -15,6 +15,9 @@ use crate::report::output::{self, Output};
 use crate::report::{self, Layout, Ledger, LiveReport, Report, Writer, page, text};
 use crate::run::{self, Console};
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
+use crate::watch::Board;
+use crate::watch::gather::{Facts, gather};
+use crate::watch::snapshot::Loss;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -75,6 +78,8 @@ pub struct Session<'a> {
     output: Option<Output>,
     written: Result<(), Error>,
     begin: Option<Begin>,
+    /// When the capture began.
+    began: Timestamp,
     next_interval: Duration,
     next_look: Duration,
     looked_at: Option<Duration>,
@@ -85,7 +90,12 @@ pub struct Session<'a> {
     notes: Vec<String>,
     /// Until when what differs from a server's file is not reported.
     settles: Option<Timestamp>,
-    severe: Option<Severity>,
+    /// Where snapshots are published, when somebody watches.
+    board: Option<Arc<Board>>,
+    /// Rows of the parts of the time that were reported already, for whoever watches.
+    past: Sources,
+    /// How far the process is confined.
+    sandbox: String,
 }
 
 fn lock(decided: &Mutex<Decided>) -> MutexGuard<'_, Decided> {
@@ -105,6 +115,8 @@ impl<'a> Session<'a> {
         names: Vec<String>,
         local: Vec<IpAddr>,
         output: Option<Output>,
+        board: Option<Arc<Board>>,
+        sandbox: String,
     ) -> Self {
         let watcher = Watcher::new(config, &expectations.now());
         Self {
@@ -123,13 +135,16 @@ impl<'a> Session<'a> {
             output,
             written: Ok(()),
             begin: None,
+            began: Timestamp(0),
             next_look: LOOK_EVERY,
             looked_at: None,
             next_summary: SUM_UP_EVERY,
             said: HashMap::new(),
             said_refused: 0,
             notes: Vec::new(),
-            severe: None,
+            past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
+            board,
+            sandbox,
         }
     }
 
@@ -145,7 +160,13 @@ impl<'a> Session<'a> {
         let legs = Legs::live(self.config, &configured, &self.local, self.sources);
         let joined = self.sources.joined();
         let rows = match covers {
-            Covers::Part => self.sources.take_sorted(),
+            Covers::Part => {
+                let rows = self.sources.take_sorted();
+                if self.board.is_some() {
+                    self.past.absorb(rows.iter().cloned());
+                }
+                rows
+            }
             Covers::SoFar => self.sources.copy_sorted(),
         };
         let verdicts = lock(&self.decided).verdicts(self.config, &expected, covers == Covers::Part);
@@ -203,7 +224,6 @@ impl<'a> Session<'a> {
         report.judge(&verdicts);
         report.findings = diagnose::diagnose_with_files(&report, inventory, &verdicts, self.config);
         self.hold_back_drift(&mut report, moment.now);
-        self.severe = self.severe.max(report.findings.iter().map(|finding| finding.severity).max());
         match covers {
             Covers::Part => {
                 self.begin = Some(Begin { time: moment.now, before: Some((standing, moment.clone(), after)) });
@@ -255,6 +275,41 @@ impl<'a> Session<'a> {
             let clock = now.to_rfc3339(0);
             self.console.line(&format!("{}Z {line}", &clock[11..19]));
         }
+    }
+
+    /// Publishes a snapshot for whoever watches.
+    fn publish(&self, report: &Report, legs: &Legs, verdicts: &Verdicts, moment: &Moment) {
+        let noted = lock(&self.decided).noted().cloned();
+        let (Some(board), Some(noted)) = (&self.board, &noted) else { return };
+        let capture = capture_ledger(moment, None);
+        let expected = self.expectations.now();
+        let whole = self.config.live.every.is_some().then(|| {
+            let whole = Sources::new(self.config.limits.answered_rows, self.config.limits.silent_rows, 0);
+            whole.absorb(self.past.copy_sorted());
+            whole.absorb(self.sources.copy_sorted());
+            whole
+        });
+        let facts = Facts {
+            node: self.config.node.as_deref().unwrap_or_default(),
+            interfaces: &self.config.live.interfaces,
+            started: self.began,
+            now: moment.now,
+            loss: Loss {
+                kernel_seen: Some(capture.seen),
+                kernel_dropped: Some(capture.dropped),
+                interface_dropped: capture.interface_dropped,
+                own_dropped: Some(capture.own_dropped),
+            },
+            ring_bytes: (self.config.live.ring * self.names.len()) as u64,
+            sandbox: &self.sandbox,
+            findings: &report.findings,
+            sources: whole.as_ref().unwrap_or(self.sources),
+            legs,
+            inventory: &expected.inventory,
+            verdicts: (!verdicts.acls.is_empty()).then_some(verdicts),
+            noted,
+        };
+        board.publish(gather(&facts, &self.config.limits));
     }
 
     /// Scrolls what is new.
@@ -434,6 +489,7 @@ impl Control for Session<'_> {
     fn tick(&mut self, moment: &Moment, look: &mut Look<'_>) -> Wish {
         if self.begin.is_none() {
             self.begin = Some(Begin { time: moment.now, before: None });
+            self.began = moment.now;
         }
         if let Ok(mut decided) = self.decided.try_lock() {
             decided.flush();
@@ -470,12 +526,18 @@ impl Control for Session<'_> {
         if moment.elapsed >= self.next_look {
             self.looked_at = Some(moment.elapsed);
             self.reread(moment.now);
-            if self.scrolls() {
+            if self.scrolls() || self.board.is_some() {
                 let mut taken = None;
                 look(&mut |groups| taken = Some(self.take(groups, Covers::SoFar)));
                 if let Some(taken) = taken {
+                    let watched = self.board.is_some().then(|| (taken.legs.clone(), taken.verdicts.clone()));
                     let report = self.report(taken, moment, Covers::SoFar, false);
-                    self.scroll(&report, moment.now, moment.elapsed);
+                    if let Some((legs, verdicts)) = watched {
+                        self.publish(&report, &legs, &verdicts, moment);
+                    }
+                    if self.scrolls() {
+                        self.scroll(&report, moment.now, moment.elapsed);
+                    }
                 }
             }
         }

@@ -253,7 +253,7 @@ impl Judgements {
 }
 
 /// Every decision of a run.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Verdicts {
     /// The files.
     pub acls: Arc<[Acl]>,
