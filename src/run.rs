@@ -400,7 +400,8 @@ pub(crate) fn conclude(
     if let Some(capture) = ledgers.capture.filter(|_| dropped > config.max_loss && !config.quiet) {
         console.line(&format!(
             "warning: {dropped} packets were lost: {} by the kernel, whose ring was full, {} by us; counts are too low",
-            capture.dropped, capture.own_dropped
+            capture.dropped,
+            capture.own_lost()
         ));
     }
     if lost > config.max_loss && !config.quiet {

@@ -163,7 +163,7 @@ fn opening(config: &Config, handles: &[Handle]) -> String {
     format!(
         "capturing {filter}{chosen} on {} ({link}){node}, ring {} KiB{fanout}; SIGUSR1 prints a report, SIGINT ends with one",
         names.join(" "),
-        crate::report::page::grouped(config.live.ring as u64 >> 10)
+        report::page::grouped(config.live.ring as u64 >> 10)
     )
 }
 

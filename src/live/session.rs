@@ -12,7 +12,7 @@ use crate::expect::acl::judge::{Verdicts, own_servers};
 use crate::pipeline::live::{Control, Finished, Look, Moment, Standing, Wish};
 use crate::report::build::{Counted, Legs, OpenedInput, Undecided, build};
 use crate::report::output::{self, Output};
-use crate::report::{self, Layout, Ledger, LiveReport, Report, Writer, page, text};
+use crate::report::{self, CaptureLedger, Layout, Ledger, LiveReport, Report, Writer, page, text};
 use crate::run::{self, Console};
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use crate::watch::Board;
@@ -94,6 +94,8 @@ pub struct Session<'a> {
     board: Option<Arc<Board>>,
     /// Rows of the parts of the time that were reported already, for whoever watches.
     past: Sources,
+    /// The capture's account since it began.
+    whole_capture: Option<CaptureLedger>,
     /// How far the process is confined.
     sandbox: String,
 }
@@ -144,6 +146,7 @@ impl<'a> Session<'a> {
             notes: Vec::new(),
             past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
             board,
+            whole_capture: None,
             sandbox,
         }
     }
@@ -202,8 +205,9 @@ impl<'a> Session<'a> {
         let inventory = &expected.inventory;
         let mut report = build(self.config, counted, &joined, rows, &legs, inventory);
         report.ledgers.bytes = Ledger { buckets: Vec::new(), closed: true };
-        report.ledgers.capture =
-            Some(capture_ledger(moment, begin.before.as_ref().map(|(_, moment, _)| moment)));
+        let earlier = begin.before.as_ref().map(|(standing, moment, _)| (standing, moment));
+        report.ledgers.capture = Some(capture_ledger((&standing, moment), earlier, finished));
+        self.whole_capture = Some(capture_ledger((&standing, moment), None, finished));
         report.time_digits = 9;
         report.notes.extend(inventory.notes().iter().cloned());
         report.notes.extend(standing.quoted.iter().cloned());
@@ -220,6 +224,7 @@ impl<'a> Session<'a> {
             servers: servers.into_iter().collect(),
             window: (begin.time, moment.now),
             refused_only: self.config.live.refused_only,
+            packets: self.packets_name(),
         });
         report.judge(&verdicts);
         report.findings = diagnose::diagnose_with_files(&report, inventory, &verdicts, self.config);
@@ -235,6 +240,13 @@ impl<'a> Session<'a> {
             }
         }
         report
+    }
+
+    /// The file whose frames have the numbers of this report: packets of one handle in one file.
+    fn packets_name(&self) -> Option<String> {
+        let live = &self.config.live;
+        let one = self.names.len() == 1 && live.rotate_bytes.is_none() && live.rotate_after.is_none();
+        live.write.as_ref().filter(|_| one).map(|path| path.to_string_lossy().into_owned())
     }
 
     /// Right after a server's file changed, the server may not have read it yet.
@@ -281,7 +293,7 @@ impl<'a> Session<'a> {
     fn publish(&self, report: &Report, legs: &Legs, verdicts: &Verdicts, moment: &Moment) {
         let noted = lock(&self.decided).noted().cloned();
         let (Some(board), Some(noted)) = (&self.board, &noted) else { return };
-        let capture = capture_ledger(moment, None);
+        let capture = self.whole_capture.unwrap_or_default();
         let expected = self.expectations.now();
         let whole = self.config.live.every.is_some().then(|| {
             let whole = Sources::new(self.config.limits.answered_rows, self.config.limits.silent_rows, 0);
@@ -298,7 +310,7 @@ impl<'a> Session<'a> {
                 kernel_seen: Some(capture.seen),
                 kernel_dropped: Some(capture.dropped),
                 interface_dropped: capture.interface_dropped,
-                own_dropped: Some(capture.own_dropped),
+                own_dropped: Some(capture.own_lost()),
             },
             ring_bytes: (self.config.live.ring * self.names.len()) as u64,
             sandbox: &self.sandbox,
@@ -480,7 +492,7 @@ impl<'a> Session<'a> {
             }
         }
         // The exit code is about the whole run, also where reports were of its parts.
-        report.ledgers.capture = Some(capture_ledger(&moment, None));
+        report.ledgers.capture = self.whole_capture;
         Ok(run::conclude(self.config, &report, &failed, lost, written, self.console))
     }
 }

@@ -31,6 +31,7 @@ pub fn add_up(groups: Vec<Standing>) -> Standing {
             known.frames.extend(pair.frames);
         }
         sum.lanes.extend(group.lanes);
+        sum.kernel.extend(group.kernel);
         sum.lost_state += group.lost_state;
         sum.open.0 += group.open.0;
         sum.open.1 += group.open.1;
@@ -40,7 +41,7 @@ pub fn add_up(groups: Vec<Standing>) -> Standing {
 
 /// What is counted and in no bucket yet.
 pub fn undecided(standing: &Standing) -> Undecided {
-    let frames: u64 = standing.lanes.iter().map(|lane| lane.frames).sum();
+    let frames = followed(standing);
     let placed: u64 = standing.tally.buckets.iter().sum();
     Undecided { frames: frames.saturating_sub(placed), queries: standing.open.0, responses: standing.open.1 }
 }
@@ -75,9 +76,9 @@ fn part_of(lane: &mut LaneResult, earlier: &LaneResult) {
 }
 
 /// Kernel counts of all inputs.
-fn kernel(moment: &Moment) -> KernelCounts {
+fn kernel(standing: &Standing) -> KernelCounts {
     let mut sum = KernelCounts { interface_dropped: Some(0), ..KernelCounts::default() };
-    for counts in &moment.kernel {
+    for counts in &standing.kernel {
         sum.seen += counts.seen;
         sum.dropped += counts.dropped;
         sum.bursts += counts.bursts;
@@ -88,32 +89,34 @@ fn kernel(moment: &Moment) -> KernelCounts {
             _ => None,
         };
     }
-    if moment.kernel.is_empty() {
-        sum.interface_dropped = None;
-    }
     sum
 }
 
-/// The capture's account between two moments, or since it began.
-pub fn capture_ledger(moment: &Moment, before: Option<&Moment>) -> CaptureLedger {
-    let now = kernel(moment);
-    let then = before.map(kernel).unwrap_or_default();
-    let waiting_before = then.waiting();
-    // What was waiting when the time began is read in it.
-    let (seen, dropped, read) = (now.seen - then.seen, now.dropped - then.dropped, now.read - then.read);
-    let seen = seen.saturating_add_signed(waiting_before);
+/// Frames that reached a tracker.
+fn followed(standing: &Standing) -> u64 {
+    standing.lanes.iter().map(|lane| lane.frames).sum()
+}
+
+/// The capture's account up to a standing, or since another one. Packets that were in the ring when the time began are
+/// read in it.
+pub fn capture_ledger(now: (&Standing, &Moment), before: Option<(&Standing, &Moment)>, finished: bool) -> CaptureLedger {
+    let (standing, moment) = now;
+    let sum = kernel(standing);
+    let then = before.map(|(standing, _)| kernel(standing)).unwrap_or_default();
     CaptureLedger {
-        seen,
-        dropped,
-        bursts: now.bursts - then.bursts,
-        read,
-        waiting: u64::try_from(now.waiting()).unwrap_or(0),
-        own_dropped: moment.own_dropped - before.map_or(0, |before| before.own_dropped),
-        interface_dropped: match (now.interface_dropped, before) {
+        seen: (sum.seen - then.seen).saturating_add_signed(then.waiting()),
+        dropped: sum.dropped - then.dropped,
+        bursts: sum.bursts - then.bursts,
+        read: sum.read - then.read,
+        waiting: u64::try_from(sum.waiting()).unwrap_or(0),
+        followed: followed(standing) - before.map_or(0, |(standing, _)| followed(standing)),
+        own_dropped: moment.own_dropped - before.map_or(0, |(_, before)| before.own_dropped),
+        finished,
+        interface_dropped: match (sum.interface_dropped, before) {
             (Some(now), Some(_)) => then.interface_dropped.map(|then| now.saturating_sub(then)),
             (now, _) => now,
         },
-        waits: moment.waits - before.map_or(0, |before| before.waits),
+        waits: moment.waits - before.map_or(0, |(_, before)| before.waits),
     }
 }
 
@@ -123,33 +126,34 @@ mod tests {
     use crate::capture::Timestamp;
     use std::time::Duration;
 
-    fn moment(seen: u64, dropped: u64, read: u64) -> Moment {
-        Moment {
-            now: Timestamp(0),
-            elapsed: Duration::ZERO,
-            kernel: vec![KernelCounts { seen, dropped, bursts: 0, read, interface_dropped: Some(0) }],
-            own_dropped: 0,
-            waits: 0,
-            down: vec![false],
-        }
+    fn standing(seen: u64, dropped: u64, read: u64) -> Standing {
+        let kernel = vec![KernelCounts { seen, dropped, bursts: 0, read, interface_dropped: Some(0) }];
+        let lanes = vec![crate::pipeline::LaneResult { frames: read, ..Default::default() }];
+        Standing { kernel, lanes, ..Standing::default() }
+    }
+
+    fn moment() -> Moment {
+        let kernel = vec![KernelCounts::default()];
+        Moment { now: Timestamp(0), elapsed: Duration::ZERO, kernel, own_dropped: 0, waits: 0, down: vec![false] }
     }
 
     #[test]
     fn parts_of_a_capture_close_like_the_whole() {
-        let (first, second) = (moment(100, 5, 90), moment(250, 25, 225));
-        let one = capture_ledger(&first, None);
+        let (first, second) = (standing(100, 5, 90), standing(250, 25, 225));
+        let one = capture_ledger((&first, &moment()), None, false);
         assert!(one.is_closed() && (one.seen, one.waiting) == (100, 5), "{one:?}");
-        let two = capture_ledger(&second, Some(&first));
+        let two = capture_ledger((&second, &moment()), Some((&first, &moment())), false);
         assert!(two.is_closed() && (two.seen, two.dropped, two.read, two.waiting) == (155, 20, 135, 0), "{two:?}");
-        assert!(!capture_ledger(&moment(100, 0, 101), None).is_closed(), "more was read than was seen");
+        let wrong = capture_ledger((&standing(100, 0, 101), &moment()), None, true);
+        assert!(!wrong.is_closed(), "more was read than was seen");
     }
 
     #[test]
     fn handles_that_share_an_interface_do_not_add_its_losses() {
-        let mut shared = moment(1, 0, 1);
+        let mut shared = standing(1, 0, 1);
         shared.kernel = vec![KernelCounts { interface_dropped: Some(3), ..shared.kernel[0] }; 2];
-        assert_eq!(capture_ledger(&shared, None).interface_dropped, Some(3));
+        assert_eq!(capture_ledger((&shared, &moment()), None, true).interface_dropped, Some(3));
         shared.kernel[1].interface_dropped = None;
-        assert_eq!(capture_ledger(&shared, None).interface_dropped, None, "unknown is not zero");
+        assert_eq!(capture_ledger((&shared, &moment()), None, true).interface_dropped, None, "unknown is not zero");
     }
 }

@@ -68,6 +68,8 @@ pub struct Standing {
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     /// Its handles' inputs, in order.
     pub lanes: Vec<LaneResult>,
+    /// What the kernel had counted when the last of their packets was read, likewise.
+    pub kernel: Vec<KernelCounts>,
     /// State given up because a table was full.
     pub lost_state: u64,
     /// Queries without a response so far, and responses whose query may still come.
@@ -162,7 +164,7 @@ type Memory = (Block, Decoded);
 
 /// What a handle's thread says.
 enum Captured {
-    Block { lane: usize, block: Block, decoded: Decoded, at: Instant },
+    Block { lane: usize, block: Block, decoded: Decoded, at: Instant, kernel: KernelCounts },
     /// Nothing more comes from the handle.
     End { lane: usize, damage: Option<Damage>, error: Option<Error> },
 }
@@ -240,6 +242,8 @@ pub fn run(
                 tracker: group.tracker,
                 tally: Tally::default(),
                 lanes: (0..lanes).map(|_| LaneResult::default()).collect(),
+                kernel: vec![KernelCounts::default(); lanes],
+                numbered: vec![0; lanes],
                 pending: (0..lanes).map(|_| VecDeque::new()).collect(),
                 contexts,
                 writer: writer.take(),
@@ -426,7 +430,9 @@ fn read_until_stopped(
         if packets > 0 {
             quiet_since = Instant::now();
             decode(shared, input, &mut block, filter, context, &mut decoded)?;
-            send(shared, sender, Captured::Block { lane, block, decoded, at: Instant::now() }, packets);
+            handle.add_statistics()?;
+            let (at, kernel) = (Instant::now(), handle.counts);
+            send(shared, sender, Captured::Block { lane, block, decoded, at, kernel }, packets);
         }
         if stopping || asked.elapsed() >= ASK_KERNEL {
             handle.add_statistics()?;
@@ -509,6 +515,7 @@ struct Arrived {
     block: Block,
     decoded: Decoded,
     at: Instant,
+    kernel: KernelCounts,
     first_frame: u64,
     /// Next entry.
     cursor: usize,
@@ -538,6 +545,9 @@ struct Follower<'a, 't, 'w> {
     tracker: Tracker<'t>,
     tally: Tally,
     lanes: Vec<LaneResult>,
+    kernel: Vec<KernelCounts>,
+    /// Frames received so far, by lane.
+    numbered: Vec<u64>,
     /// Blocks held back, by lane.
     pending: Vec<VecDeque<Arrived>>,
     contexts: Vec<Arc<crate::capture::Context>>,
@@ -554,13 +564,19 @@ impl Follower<'_, '_, '_> {
                 self.answer(&request);
             }
             match receiver.recv_timeout(Duration::from_millis(20)) {
-                Ok(Captured::Block { lane, block, decoded, at }) => self.receive(lane, block, decoded, at),
+                Ok(Captured::Block { lane, block, decoded, at, kernel }) => {
+                    if self.shared.abandon.load(Ordering::Relaxed) {
+                        self.shared.own_dropped.fetch_add(u64::from(decoded.frames), Ordering::Relaxed);
+                    } else {
+                        let first_frame = self.numbered[lane] + 1;
+                        self.numbered[lane] += u64::from(decoded.frames);
+                        let arrived = Arrived { block, decoded, at, kernel, first_frame, cursor: 0, record: 0 };
+                        self.pending[lane].push_back(arrived);
+                    }
+                }
                 Ok(Captured::End { lane, damage, error }) => {
                     self.lanes[lane].damage = damage;
                     errors[lane] = error;
-                    if self.lanes.len() == 1 {
-                        continue;
-                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if let Some(writer) = &mut self.writer {
@@ -575,14 +591,11 @@ impl Follower<'_, '_, '_> {
         errors
     }
 
-    /// Takes a block in.
-    fn receive(&mut self, lane: usize, block: Block, decoded: Decoded, at: Instant) {
-        if self.shared.abandon.load(Ordering::Relaxed) {
-            self.shared.own_dropped.fetch_add(u64::from(decoded.frames), Ordering::Relaxed);
-            return;
-        }
+    /// Counts a block whose entries were all followed, and gives its memory back.
+    fn retire(&mut self, lane: usize, arrived: Arrived) {
+        let Arrived { block, decoded, kernel, .. } = arrived;
+        self.kernel[lane] = kernel;
         let result = &mut self.lanes[lane];
-        let first_frame = result.frames + 1;
         result.frames += u64::from(decoded.frames);
         result.times = match (result.times, decoded.times) {
             (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
@@ -594,7 +607,7 @@ impl Follower<'_, '_, '_> {
             }
         }
         self.tally.add(&decoded.tally);
-        self.pending[lane].push_back(Arrived { block, decoded, at, first_frame, cursor: 0, record: 0 });
+        let _ = self.back.try_send((block, decoded));
     }
 
     /// Feeds what need not be held back any longer.
@@ -627,13 +640,12 @@ impl Follower<'_, '_, '_> {
             arrived.cursor += 1;
             self.tracker.take(self.first_input + lane as u32, arrived.first_frame, &arrived.block.data, &[entry]);
         }
-        for queue in &mut self.pending {
-            while queue.front().is_some_and(|arrived| {
-                arrived.head().is_none() && (self.writer.is_none() || arrived.record_time().is_none())
-            }) {
-                if let Some(arrived) = queue.pop_front() {
-                    let _ = self.back.try_send((arrived.block, arrived.decoded));
-                }
+        let writes = self.writer.is_some();
+        let used = |arrived: &Arrived| arrived.head().is_none() && !(writes && arrived.record_time().is_some());
+        for lane in 0..self.pending.len() {
+            while self.pending[lane].front().is_some_and(used) {
+                let Some(arrived) = self.pending[lane].pop_front() else { break };
+                self.retire(lane, arrived);
             }
         }
     }
@@ -642,9 +654,8 @@ impl Follower<'_, '_, '_> {
     fn release_only(&mut self) {
         self.write(Timestamp(i64::MAX));
         while let Some(arrived) = self.pending[0].pop_front() {
-            let Arrived { block, decoded, first_frame, .. } = arrived;
-            self.tracker.take(self.first_input, first_frame, &block.data, &decoded.entries);
-            let _ = self.back.try_send((block, decoded));
+            self.tracker.take(self.first_input, arrived.first_frame, &arrived.block.data, &arrived.decoded.entries);
+            self.retire(0, arrived);
         }
     }
 
@@ -694,6 +705,7 @@ impl Follower<'_, '_, '_> {
             quoted: self.tracker.quotes.sentences(),
             proxied: self.tracker.proxied.pairs().clone(),
             lanes: self.lanes.clone(),
+            kernel: self.kernel.clone(),
             lost_state: self.tracker.lost_state(),
             open: self.tracker.undecided(),
         }
@@ -703,6 +715,9 @@ impl Follower<'_, '_, '_> {
     fn finish(&mut self) -> Standing {
         let last = self.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
         self.tracker.finish(last);
+        // Its handles have ended: these counts are the last.
+        let first = self.first_input as usize;
+        self.kernel.copy_from_slice(&lock(&self.shared.kernel)[first..first + self.lanes.len()]);
         self.standing()
     }
 }

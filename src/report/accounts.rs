@@ -90,7 +90,7 @@ fn kernel(page: &mut Page<'_>, capture: &CaptureLedger) -> io::Result<()> {
         4,
     )?;
     let interface = capture.interface_dropped.map_or_else(|| "unavailable".to_owned(), grouped);
-    let mut beside = format!("lost by the interface {interface}, by us {}", grouped(capture.own_dropped));
+    let mut beside = format!("lost by the interface {interface}, by us {}", grouped(capture.own_lost()));
     if capture.bursts > 0 {
         beside.push_str(&format!("; the ring was full {}", counted(capture.bursts, "time", "times")));
     }

@@ -126,7 +126,7 @@ fn ledgers(ledgers: &Ledgers) -> [(&'static str, LedgerJson<'_>); 6] {
                 ("kernel_dropped", capture.dropped),
                 ("read", capture.read),
                 ("waiting", capture.waiting),
-                ("own_dropped", capture.own_dropped),
+                ("own_dropped", capture.own_lost()),
                 ("loss_bursts", capture.bursts),
                 ("waits", capture.waits),
             ];

@@ -170,9 +170,11 @@ pub struct LiveReport {
     pub window: (Timestamp, Timestamp),
     /// Only REFUSED responses were captured.
     pub refused_only: bool,
+    /// The file that holds the packets, when its frames have the numbers given here.
+    pub packets: Option<String>,
 }
 
-/// The account of a live capture: `seen = dropped + read + waiting`, and of what was read `own_dropped` was given up.
+/// The account of a live capture: `seen = dropped + read + waiting` and `read = followed + own_dropped`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CaptureLedger {
     /// Packets that passed the kernel's filter.
@@ -183,10 +185,14 @@ pub struct CaptureLedger {
     pub bursts: u64,
     /// Packets read from the ring.
     pub read: u64,
-    /// Packets in the ring or on their way to the tracker when the report was made.
+    /// Packets in the ring when the last of these was read; once the run is over, given up there.
     pub waiting: u64,
-    /// Packets read, or left in the ring, that this program gave up.
+    /// Packets read that reached a tracker.
+    pub followed: u64,
+    /// Packets read that this program gave up.
     pub own_dropped: u64,
+    /// The run is over.
+    pub finished: bool,
     /// Packets the interfaces say they lost; `None` when they do not say. Not part of the account: the kernel did not see
     /// them.
     pub interface_dropped: Option<u64>,
@@ -197,12 +203,17 @@ pub struct CaptureLedger {
 impl CaptureLedger {
     /// Every packet is in one place.
     pub fn is_closed(&self) -> bool {
-        self.seen == self.dropped + self.read + self.waiting
+        self.seen == self.dropped + self.read + self.waiting && self.read == self.followed + self.own_dropped
+    }
+
+    /// Packets that this program gave up, in the ring or later.
+    pub fn own_lost(&self) -> u64 {
+        self.own_dropped + if self.finished { self.waiting } else { 0 }
     }
 
     /// Packets lost on the way from the kernel to here.
     pub fn lost(&self) -> u64 {
-        self.dropped + self.own_dropped
+        self.dropped + self.own_lost()
     }
 }
 

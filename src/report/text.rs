@@ -440,7 +440,12 @@ fn all_frames(page: &mut Page<'_>, report: &Report, lines: &[&SourceLine]) -> io
 
 /// Frames as a display filter that can be pasted into Wireshark, as many as fit on the line.
 fn wireshark(page: &mut Page<'_>, report: &Report, input: usize, frames: impl Iterator<Item = u64>) -> io::Result<()> {
-    let name = report.inputs.get(input).map_or(String::new(), |input| escape_text(&input.name));
+    let name = match &report.live {
+        Some(LiveReport { packets: Some(name), .. }) => escape_text(name),
+        // Nobody has these frames.
+        Some(_) => return Ok(()),
+        None => report.inputs.get(input).map_or(String::new(), |input| escape_text(&input.name)),
+    };
     let mut line = format!("  {name}: ");
     if line.chars().count() > WIDTH / 2 {
         page.line(&line)?;
