@@ -93,6 +93,10 @@ pub struct Handle {
     capture: Capture<Active>,
     program: Vec<Instruction>,
     drops: Option<InterfaceDrops>,
+    /// The interface's flags; `None` for all interfaces, and where they cannot be read.
+    flags: Option<File>,
+    /// The name the interface has now, when it is another one.
+    renamed: Option<String>,
     state: State,
 }
 
@@ -151,6 +155,8 @@ impl Handle {
             capture: capture.setnonblock().map_err(|error| failed(&error))?,
             program,
             drops: InterfaceDrops::open(name),
+            flags: File::open(format!("/sys/class/net/{name}/flags")).ok(),
+            renamed: None,
             state: State::Up,
         })
     }
@@ -250,9 +256,6 @@ impl Handle {
                 }
             }
         }
-        if packets > 0 && self.state == State::Down {
-            self.state = State::Up;
-        }
         self.counts.read += packets as u64;
         Ok(packets)
     }
@@ -288,11 +291,32 @@ impl Handle {
         Ok(())
     }
 
-    /// Whether packets can come.
-    pub fn state(&mut self) -> State {
-        if self.state == State::Down && packet_socket::interface_index(self.capture.as_fd()).is_ok_and(|at| at < 0) {
+    /// Whether packets can come. libpcap may have taken the error of the socket for itself, so the interface is asked.
+    pub fn look_at_interface(&mut self) -> State {
+        let index = packet_socket::interface_index(self.capture.as_fd()).unwrap_or(0);
+        if index < 0 {
             self.state = State::Gone;
+            return self.state;
         }
+        let index_of = |name: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok();
+        let is_ours = |name: &str| index_of(name).is_some_and(|text| text.trim().parse() == Ok(index));
+        if index > 0 && !is_ours(self.renamed.as_ref().unwrap_or(&self.name)) {
+            // Nothing is found where the names may not be read; then nothing is said.
+            self.renamed = interfaces().into_iter().find(|name| is_ours(name)).or(self.renamed.take());
+        }
+        if let Some(up) = self.flags.as_ref().and_then(is_up) {
+            self.state = if up { State::Up } else { State::Down };
+        }
+        self.state
+    }
+
+    /// The name the interface has now, when it was renamed.
+    pub fn new_name(&self) -> Option<&str> {
+        self.renamed.as_deref().filter(|name| *name != self.name)
+    }
+
+    /// Whether packets could come when it was last looked.
+    pub fn state(&self) -> State {
         self.state
     }
 
@@ -381,6 +405,19 @@ fn loopback_index() -> Option<u32> {
     read().or(Some(1))
 }
 
+/// True when an interface's flags say that it is up (`IFF_UP` of linux/if.h); `None` when they cannot be read any more.
+fn is_up(flags: &File) -> Option<bool> {
+    let text = read_small(flags)?;
+    u32::from_str_radix(text.strip_prefix("0x")?, 16).ok().map(|flags| flags & 1 == 1)
+}
+
+/// A short text from the beginning of a file.
+fn read_small(file: &File) -> Option<String> {
+    let mut text = [0; 64];
+    let len = file.read_at(&mut text, 0).ok()?;
+    Some(std::str::from_utf8(&text[..len]).ok()?.trim().to_string())
+}
+
 /// Receive counters of interfaces that mean packets lost before the kernel saw them (Documentation/networking/statistics:
 /// `rx_missed_errors`, `rx_fifo_errors`). Opened once, so that they can be read after privileges were given up.
 struct InterfaceDrops {
@@ -405,11 +442,7 @@ impl InterfaceDrops {
     }
 
     fn sum(&self) -> Option<u64> {
-        let read = |file: &File| {
-            let mut text = [0; 32];
-            let len = file.read_at(&mut text, 0).ok()?;
-            std::str::from_utf8(&text[..len]).ok()?.trim().parse::<u64>().ok()
-        };
+        let read = |file: &File| read_small(file)?.parse::<u64>().ok();
         // The counters of an interface that is gone cannot be read.
         self.files.iter().map(read).sum()
     }

@@ -35,6 +35,10 @@ const LOOK_SHARE: u32 = 20;
 const LINES_AT_ONCE: usize = 10;
 /// Sources and findings remembered as said; beyond that only the summary tells.
 const SAID: usize = 65_536;
+/// The clock was set when it is further off (nanoseconds) than slewing explains.
+const STEP: i64 = 200_000_000;
+/// Notes kept for one report.
+const NOTES: usize = 100;
 /// After a server's file changed (nanoseconds), what differs from it may be the server that has not read it yet.
 const SETTLES: i64 = 60_000_000_000;
 
@@ -87,6 +91,9 @@ pub struct Session<'a> {
     said: HashMap<String, Severity>,
     said_refused: u64,
     down: Vec<Option<Timestamp>>,
+    renamed: Vec<Option<String>>,
+    stalls: usize,
+    stepped: i64,
     notes: Vec<String>,
     /// Until when what differs from a server's file is not reported.
     settles: Option<Timestamp>,
@@ -132,6 +139,9 @@ impl<'a> Session<'a> {
             watcher,
             decided,
             down: vec![None; names.len()],
+            renamed: vec![None; names.len()],
+            stalls: 0,
+            stepped: 0,
             names,
             local,
             output,
@@ -266,8 +276,7 @@ impl<'a> Session<'a> {
     fn reread(&mut self, now: Timestamp) {
         let reread = self.watcher.look(self.config, &self.expectations);
         for line in &reread.says {
-            self.say(now, line);
-            self.notes.push(format!("{}: {line}", now.to_rfc3339(0)));
+            self.note(now, line);
         }
         if reread.anything {
             lock(&self.decided).expect(self.config, &self.expectations.now());
@@ -443,8 +452,14 @@ impl<'a> Session<'a> {
 
     /// Says when interfaces go down and come back.
     fn look_after_interfaces(&mut self, moment: &Moment) {
-        for (input, down) in moment.down.iter().enumerate() {
-            let line = match (self.down[input], *down) {
+        for (input, link) in moment.links.iter().enumerate() {
+            if link.renamed != self.renamed[input] {
+                self.renamed[input].clone_from(&link.renamed);
+                let name = link.renamed.as_deref().unwrap_or(&self.names[input]);
+                let line = format!("{} is now called {}", escape_text(&self.names[input]), escape_text(name));
+                self.note(moment.now, &line);
+            }
+            let line = match (self.down[input], link.down) {
                 (None, true) => {
                     self.down[input] = Some(moment.now);
                     "is down; waiting for it to come back".to_owned()
@@ -457,8 +472,29 @@ impl<'a> Session<'a> {
                 _ => continue,
             };
             let line = format!("{} {line}", escape_text(&self.names[input]));
-            self.say(moment.now, &line);
-            self.notes.push(format!("{}: {line}.", moment.now.to_rfc3339(3)));
+            self.note(moment.now, &line);
+        }
+    }
+
+    /// Says when this program did not run, and when the clock was set.
+    fn look_after_time(&mut self, moment: &Moment) {
+        for (ended, length) in moment.stalls.iter().skip(self.stalls) {
+            let line = format!("this program did not run for {:.1} s: stopped or starved", length.as_secs_f64());
+            self.note(*ended, &line);
+        }
+        self.stalls = moment.stalls.len();
+        let step = moment.stepped - self.stepped;
+        if step.abs() > STEP {
+            self.stepped = moment.stepped;
+            self.note(moment.now, &format!("the clock was set by {:+.3} s", step as f64 / 1e9));
+        }
+    }
+
+    /// A line for the operator that also stands in the report.
+    fn note(&mut self, at: Timestamp, line: &str) {
+        self.say(at, line);
+        if self.notes.len() < NOTES {
+            self.notes.push(format!("{}: {line}.", at.to_rfc3339(3)));
         }
     }
 
@@ -510,6 +546,7 @@ impl Control for Session<'_> {
             }
         }
         self.look_after_interfaces(moment);
+        self.look_after_time(moment);
         let read: u64 = moment.kernel.iter().map(|counts| counts.read).sum();
         let live = &self.config.live;
         if live.duration.is_some_and(|duration| moment.elapsed >= duration)

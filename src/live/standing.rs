@@ -134,7 +134,7 @@ mod tests {
 
     fn moment() -> Moment {
         let kernel = vec![KernelCounts::default()];
-        Moment { now: Timestamp(0), elapsed: Duration::ZERO, kernel, own_dropped: 0, waits: 0, down: vec![false] }
+        Moment { now: Timestamp(0), elapsed: Duration::ZERO, kernel, own_dropped: 0, waits: 0, links: Vec::new(), stepped: 0, stalls: Vec::new() }
     }
 
     #[test]

@@ -38,6 +38,10 @@ const SETTLED: Duration = Duration::from_millis(300);
 const STOP_SOFT: Duration = Duration::from_millis(3500);
 /// See [`STOP_SOFT`]; the same again for writing a report to a terminal or pipe.
 pub const STOP_HARD: Duration = Duration::from_secs(5);
+/// A reader that did not run for this long was stopped or starved.
+const STALL: Duration = Duration::from_secs(1);
+/// Such times remembered.
+const STALLS: usize = 32;
 /// How often the caller is asked.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a tracker may take to say where it stands.
@@ -89,8 +93,21 @@ pub struct Moment {
     pub own_dropped: u64,
     /// How often a handle had to wait for its tracker.
     pub waits: u64,
-    /// Interfaces that are down at the moment, by input.
-    pub down: Vec<bool>,
+    /// How the interfaces are, by input.
+    pub links: Vec<LinkState>,
+    /// Nanoseconds that the wall clock is ahead of where it would be without steps.
+    pub stepped: i64,
+    /// When this program did not run, and for how long; the first few times.
+    pub stalls: Vec<(Timestamp, Duration)>,
+}
+
+/// How an interface is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// It is down.
+    pub down: bool,
+    /// Its name, when it was renamed.
+    pub renamed: Option<String>,
 }
 
 /// What the caller wants.
@@ -147,7 +164,8 @@ struct Shared<'a> {
     own_dropped: AtomicU64,
     waits: AtomicU64,
     kernel: Mutex<Vec<KernelCounts>>,
-    down: Mutex<Vec<bool>>,
+    links: Mutex<Vec<LinkState>>,
+    stalls: Mutex<Vec<(Timestamp, Duration)>>,
     failed: Mutex<Option<Error>>,
 }
 
@@ -199,12 +217,13 @@ pub fn run(
         own_dropped: AtomicU64::new(0),
         waits: AtomicU64::new(0),
         kernel: Mutex::new(vec![KernelCounts::default(); handles]),
-        down: Mutex::new(vec![false; handles]),
+        links: Mutex::new(vec![LinkState::default(); handles]),
+        stalls: Mutex::default(),
         failed: Mutex::new(None),
     };
     let shared = &shared;
     let began = live::now();
-    let clock = Instant::now();
+    let clock = (began, Instant::now());
     let mut writer = writer;
     let (done, ended) = bounded::<(usize, Standing, Vec<Option<Error>>)>(groups.len());
     let mut standings: Vec<Option<(Standing, Vec<Option<Error>>)>> = groups.iter().map(|_| None).collect();
@@ -286,21 +305,24 @@ pub fn run(
 }
 
 /// What is known now.
-fn moment(shared: &Shared<'_>, clock: Instant) -> Moment {
+fn moment(shared: &Shared<'_>, (began, clock): (Timestamp, Instant)) -> Moment {
+    let (now, elapsed) = (live::now(), clock.elapsed());
     Moment {
-        now: live::now(),
-        elapsed: clock.elapsed(),
+        now,
+        elapsed,
         kernel: lock(&shared.kernel).clone(),
         own_dropped: shared.own_dropped.load(Ordering::Relaxed),
         waits: shared.waits.load(Ordering::Relaxed),
-        down: lock(&shared.down).clone(),
+        links: lock(&shared.links).clone(),
+        stepped: now.0.saturating_sub(began.0).saturating_sub(elapsed.as_nanos() as i64),
+        stalls: lock(&shared.stalls).clone(),
     }
 }
 
 /// The caller's thread: asks `control` until every tracker has finished.
 fn keep_time(
     shared: &Shared<'_>,
-    clock: Instant,
+    clock: (Timestamp, Instant),
     requests: &[Sender<Request>],
     ended: &Receiver<(usize, Standing, Vec<Option<Error>>)>,
     standings: &mut [Option<(Standing, Vec<Option<Error>>)>],
@@ -409,7 +431,14 @@ fn read_until_stopped(
     let mut asked = Instant::now();
     let mut stopping = false;
     let mut quiet_since = Instant::now();
+    let mut ran = Instant::now();
     loop {
+        let since = std::mem::replace(&mut ran, Instant::now()).elapsed();
+        let mut stalls = lock(&shared.stalls);
+        if since > STALL && stalls.len() < STALLS {
+            stalls.push((live::now(), since));
+        }
+        drop(stalls);
         if !stopping && (shared.stop.load(Ordering::Relaxed) || handle.state() == State::Gone) {
             if handle.state() == State::Gone {
                 let what = format!(
@@ -437,7 +466,8 @@ fn read_until_stopped(
         if stopping || asked.elapsed() >= ASK_KERNEL {
             handle.add_statistics()?;
             lock(&shared.kernel)[input] = handle.counts;
-            lock(&shared.down)[input] = handle.state() == State::Down;
+            let down = handle.look_at_interface() == State::Down;
+            lock(&shared.links)[input] = LinkState { down, renamed: handle.new_name().map(str::to_owned) };
             asked = Instant::now();
         }
         if stopping && packets == 0 {
