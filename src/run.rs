@@ -4,7 +4,7 @@ use crate::capture::filter::Filter;
 use crate::capture::open::{self, Input};
 use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
-use crate::config::{Config, Vantage};
+use crate::config::{Config, Limits, Vantage};
 use crate::decode::detail::DetailLimits;
 use crate::decode::message::Key;
 use crate::decode::{Decoder, link};
@@ -61,7 +61,12 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     }
     check_filter(config, &inputs, console)?;
 
-    let limits = &config.limits;
+    let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
+    let wants_rows = matches!(format.writer, Writer::Rows { .. });
+    // Nobody sees lines of sources and findings beside rows, unless findings decide the exit code.
+    let with_sources = !wants_rows || config.check.is_some();
+    let finding_frames = if with_sources { config.limits.finding_frames } else { 0 };
+    let limits = &Limits { finding_frames, ..config.limits.clone() };
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
     let decoder = Decoder {
         key: Key::random(),
@@ -70,8 +75,6 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         extension_headers: limits.extension_headers,
         nested_headers: limits.nested_headers,
     };
-    let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
-    let wants_rows = matches!(format.writer, Writer::Rows { .. });
     let row_inputs = inputs.iter().map(row_input).collect();
     let listed = (!inventory.is_empty()).then(|| Arc::clone(&inventory));
     let mut rows = Rows::new(row_inputs, listed, &acls, limits);
@@ -133,7 +136,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         interrupted: finished.interrupted,
         undecided: Default::default(),
     };
-    let mut report = build(config, counted, &sources.joined(), sources.drain_sorted(), &legs, &inventory);
+    let rows_of_sources = if with_sources { sources.drain_sorted() } else { Vec::new() };
+    let mut report = build(config, counted, &sources.joined(), rows_of_sources, &legs, &inventory);
     report.time_digits = rows.time_digits();
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);

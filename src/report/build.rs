@@ -95,7 +95,8 @@ pub struct Undecided {
     pub responses: u64,
 }
 
-/// Builds the report, all but its findings and the output ledger.
+/// Builds the report, all but its findings and the output ledger. `rows` may be left empty where nobody wants to see a line
+/// of every source; `joined` says to which lengths they were joined.
 pub fn build(
     config: &Config,
     counted: Counted<'_>,
