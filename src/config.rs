@@ -240,6 +240,29 @@ impl Severity {
     }
 }
 
+/// How much confinement of a live capture is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sandbox {
+    /// As much as the system offers; what is missing is named.
+    #[default]
+    BestEffort,
+    /// All of it, or the run does not begin.
+    Require,
+    /// None.
+    Off,
+}
+
+impl Sandbox {
+    /// Every mode with its name on the command line.
+    pub const ALL: [(&'static str, Sandbox); 3] =
+        [("best-effort", Sandbox::BestEffort), ("require", Sandbox::Require), ("off", Sandbox::Off)];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+}
+
 /// When text is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Color {

@@ -6,6 +6,7 @@
 
 pub mod gather;
 pub mod noted;
+pub mod sandbox;
 pub mod snapshot;
 
 use snapshot::Snapshot;
