@@ -8,6 +8,7 @@ pub mod gather;
 pub mod metrics;
 pub mod noted;
 pub mod sandbox;
+pub mod screen;
 pub mod snapshot;
 
 use snapshot::Snapshot;
