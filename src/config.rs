@@ -240,6 +240,29 @@ impl Severity {
     }
 }
 
+/// How much confinement of a live capture is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sandbox {
+    /// As much as the system offers; what is missing is named.
+    #[default]
+    BestEffort,
+    /// All of it, or the run does not begin.
+    Require,
+    /// None.
+    Off,
+}
+
+impl Sandbox {
+    /// Every mode with its name on the command line.
+    pub const ALL: [(&'static str, Sandbox); 3] =
+        [("best-effort", Sandbox::BestEffort), ("require", Sandbox::Require), ("off", Sandbox::Off)];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+}
+
 /// When text is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Color {
@@ -354,18 +377,6 @@ impl Default for Config {
     }
 }
 
-/// How far a live run gives up its privileges once the captures are open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SandboxMode {
-    /// As far as the system lets us; what is missing is named.
-    #[default]
-    BestEffort,
-    /// All of it, or nothing is captured (exit code 6).
-    Require,
-    /// Not at all.
-    Off,
-}
-
 /// What a live run was asked to do beyond what it shares with a read.
 #[derive(Debug, Clone)]
 pub struct LiveConfig {
@@ -398,7 +409,7 @@ pub struct LiveConfig {
     /// Serve metrics at this address.
     pub metrics: Option<std::net::SocketAddr>,
     /// Privileges.
-    pub sandbox: SandboxMode,
+    pub sandbox: Sandbox,
 }
 
 impl Default for LiveConfig {
@@ -419,7 +430,7 @@ impl Default for LiveConfig {
             rotate_after: None,
             screen: false,
             metrics: None,
-            sandbox: SandboxMode::default(),
+            sandbox: Sandbox::default(),
         }
     }
 }

@@ -161,6 +161,11 @@ impl Handle {
         })
     }
 
+    /// Its packet socket.
+    pub fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.capture.as_fd()
+    }
+
     /// Puts this handle into a fan-out group: a new one, or that of another handle. Call before [`Handle::start`].
     pub fn fan_out(&mut self, group: Option<u16>) -> Result<u16, Error> {
         let joined = match group {

@@ -163,7 +163,7 @@ impl<'a> Session<'a> {
 
     /// True when the operator reads what happens line by line.
     fn scrolls(&self) -> bool {
-        self.config.format == "text" && !self.config.quiet
+        self.config.format == "text" && !self.config.quiet && !self.config.live.screen
     }
 
     /// Takes everything a report is made of, while the trackers hold still.
@@ -496,6 +496,11 @@ impl<'a> Session<'a> {
         if self.notes.len() < NOTES {
             self.notes.push(format!("{}: {line}.", at.to_rfc3339(3)));
         }
+    }
+
+    /// Nothing covers the console any more.
+    pub fn show(&mut self) {
+        self.console.show();
     }
 
     /// The run is over: the last report, and the exit code.

@@ -80,7 +80,7 @@ fn paint(ink: Ink, text: &str) -> String {
 }
 
 /// Breaks text at blanks; a word longer than a line gets a line of its own. There is always one line at least.
-fn wrap(text: &str, first_width: usize, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, first_width: usize, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split(' ').filter(|word| !word.is_empty()) {

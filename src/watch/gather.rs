@@ -261,3 +261,102 @@ fn printed(write: impl FnOnce(&mut Vec<u8>)) -> String {
     write(&mut out);
     String::from_utf8_lossy(&out).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, OwnServer};
+
+    const SERVER: &str = "10.20.30.40";
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(seconds * 1_000_000_000)
+    }
+
+    /// A source's row: answered and refused, with the second of its last refusal.
+    fn row(answered: u64, refused: u64, last: i64) -> SourceRow {
+        let mut row = SourceRow::with_rare(None);
+        row.queries = answered + refused;
+        row.add_outcome(Outcome::Answered, answered);
+        row.seen(at(last));
+        if refused > 0 {
+            row.add_outcome(Outcome::Refused, refused);
+            row.rare_mut().refused_first = Some(at(1));
+            row.rare_mut().refused_last = Some(at(last));
+        }
+        row
+    }
+
+    /// The snapshot of rows from sources to servers.
+    fn snapshot(rows: &[(&str, &str, SourceRow)], inventory: &str, limits: &Limits) -> Snapshot {
+        let sources = Sources::new(1000, 1000, 4);
+        for (source, server, row) in rows {
+            sources.fold(source.parse().unwrap(), server.parse().unwrap(), row.clone(), false);
+        }
+        let own = OwnServer { address: SERVER.parse().unwrap(), length: None };
+        let legs = Legs::of(&Config { servers: vec![own], ..Config::default() }, &[], &sources);
+        let inventory = match inventory {
+            "" => Inventory::default(),
+            text => Inventory::from_text("expect.csv", text).unwrap(),
+        };
+        let facts = Facts {
+            node: "ns1",
+            interfaces: &["any".to_owned()],
+            started: at(0),
+            now: at(200),
+            loss: Loss::default(),
+            ring_bytes: 1,
+            sandbox: "",
+            findings: &[],
+            sources: &sources,
+            legs: &legs,
+            inventory: &inventory,
+            verdicts: None,
+            noted: &Noted::new(8),
+        };
+        gather(&facts, limits)
+    }
+
+    #[test]
+    fn legs_servers_and_inventory_names_are_counted_apart() {
+        let rows = [
+            ("192.0.2.45", SERVER, row(0, 187, 199)),
+            ("10.20.1.7", SERVER, row(500, 2, 150)),
+            ("10.20.1.8", SERVER, row(30, 0, 190)),
+            (SERVER, "198.51.100.1", row(70, 5, 199)),
+            ("10.20.1.7", "203.0.113.9", row(1, 1, 199)),
+        ];
+        let inventory = "prefix,name,kind,expect\n10.20.1.0/24,office,,\n10.21.0.0/16,vpn,,\n10.20.1.8,office,,\n";
+        let snapshot = snapshot(&rows, inventory, &Limits::default());
+        assert_eq!((snapshot.outcomes, snapshot.upstream), ([530, 189, 0, 0, 0, 0, 0], [70, 5, 0, 0, 0, 0, 0]));
+        assert_eq!((snapshot.servers.len(), snapshot.servers[0].outcomes), (1, snapshot.outcomes));
+        assert_eq!((snapshot.sources, snapshot.transactions()), (3, 719));
+        let named: Vec<_> =
+            snapshot.names.iter().map(|named| (named.name.as_str(), named.outcomes, named.last)).collect();
+        assert_eq!(
+            named,
+            [("office", [530, 2, 0, 0, 0, 0, 0], Some(at(190))), ("vpn", [0; 7], None)],
+            "lines of one name are one, and the most specific decides"
+        );
+        let shown: Vec<_> = snapshot.rows.iter().map(|row| (row.source.addr().to_string(), row.expected)).collect();
+        assert_eq!(shown, [("192.0.2.45".to_owned(), "unlisted"), ("10.20.1.7".to_owned(), "allow")]);
+        assert_eq!((snapshot.rows[1].name.as_str(), snapshot.rows[1].verdict), ("office", ""));
+    }
+
+    #[test]
+    fn who_is_turned_away_now_comes_first_and_the_rest_is_counted() {
+        let rows = [
+            ("192.0.2.1", SERVER, row(0, 9000, 100)),
+            ("192.0.2.2", SERVER, row(0, 5, 199)),
+            ("192.0.2.3", SERVER, row(0, 50, 180)),
+            ("192.0.2.4", SERVER, row(9, 0, 199)),
+        ];
+        let shown = |limits: &Limits| {
+            let snapshot = snapshot(&rows, "", limits);
+            let last: Vec<u8> = snapshot.rows.iter().map(|row| row.source.to_string().as_bytes()[8] - b'0').collect();
+            (last, snapshot.rows_not_shown, snapshot.listed)
+        };
+        assert_eq!(shown(&Limits::default()), (vec![3, 2, 1], 0, false));
+        assert_eq!(shown(&Limits { watch_rows: 2, ..Limits::default() }), (vec![3, 2], 1, false));
+    }
+}

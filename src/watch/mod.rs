@@ -5,7 +5,10 @@
 //! [`gather::gather`] makes a snapshot of that and of the shared rows. Whoever reads a board never touches the trackers.
 
 pub mod gather;
+pub mod metrics;
 pub mod noted;
+pub mod sandbox;
+pub mod screen;
 pub mod snapshot;
 
 use snapshot::Snapshot;

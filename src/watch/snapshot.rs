@@ -214,6 +214,92 @@ pub struct FindingLine {
 }
 
 #[cfg(test)]
+pub(super) mod samples {
+    //! The story of a VPN whose translated addresses no list knows, as a running capture shows it.
+
+    use super::*;
+
+    /// Nine o'clock on the last day of 2025, and so many seconds.
+    pub fn at(seconds: i64) -> Timestamp {
+        Timestamp((1_767_171_600 + seconds) * 1_000_000_000)
+    }
+
+    /// Counts by outcome: answered, refused, denied, silent, rejected, unanswered, unsolicited.
+    fn source(address: &str, outcomes: [u64; 7], per_second: Option<f64>, name: &str) -> TurnedAway {
+        TurnedAway {
+            source: format!("{address}/32").parse().unwrap(),
+            server: "10.20.30.40".parse().unwrap(),
+            outcomes,
+            first_refused: Some(at(20)),
+            last_refused: Some(at(39)),
+            first: Some(at(20)),
+            last: Some(at(39)),
+            per_second,
+            asked: vec![(name.to_owned(), "A".to_owned()), ("mail.corp.example".to_owned(), "MX".to_owned())],
+            expected: "unlisted",
+            expected_rule: String::new(),
+            name: String::new(),
+            verdict: "refuse",
+            rule: "unbound.conf:42".to_owned(),
+        }
+    }
+
+    /// A snapshot in which everything has a value of its own.
+    pub fn snapshot() -> Snapshot {
+        let office = NamedCounts { name: "office".to_owned(), outcomes: [500, 2, 0, 0, 0, 1, 0], last: Some(at(38)) };
+        let vpn = NamedCounts { name: "vpn \"north\"\n".to_owned(), outcomes: [0; 7], last: None };
+        let mut round_trips = RoundTrips::default();
+        [50_000, 300_000, 300_000, 70_000_000, 6_000_000_000].into_iter().for_each(|time| round_trips.note(time));
+        Snapshot {
+            node: "ns1".to_owned(),
+            interfaces: vec!["any".to_owned()],
+            started: at(0),
+            now: at(40),
+            outcomes: [20_166, 1_312, 4, 3, 2, 1, 9],
+            upstream: [5_865, 41, 0, 0, 0, 0, 0],
+            servers: vec![ServerCounts {
+                server: "10.20.30.40".parse().unwrap(),
+                outcomes: [20_166, 1_312, 4, 3, 2, 1, 9],
+                verdicts: vec![("allow", [20_166, 2, 0, 0, 0, 0, 0]), ("refuse", [0, 1_310, 4, 0, 0, 0, 0])],
+            }],
+            servers_not_shown: 0,
+            loss: Loss {
+                kernel_seen: Some(83_412),
+                kernel_dropped: Some(7),
+                interface_dropped: None,
+                own_dropped: Some(0),
+            },
+            ring_bytes: 64 << 20,
+            round_trips,
+            sources: 71,
+            joined: 1,
+            rows: vec![
+                source("192.0.2.45", [0, 1_187, 4, 0, 0, 0, 0], Some(31.4), "intranet.corp.example"),
+                source("192.0.2.46", [0, 118, 0, 0, 0, 0, 0], Some(2.0), "files.corp.example"),
+                source("198.51.100.7", [3, 7, 0, 3, 2, 1, 0], None, "a\\.b.example"),
+            ],
+            rows_not_shown: 0,
+            listed: true,
+            judged: true,
+            names: vec![office, vpn],
+            names_not_shown: 0,
+            findings: vec![FindingLine {
+                id: "unlisted-source-refused-1".to_owned(),
+                kind: "unlisted-source-refused",
+                grade: "inferred",
+                severity: Severity::Critical,
+                says: "Observed: 192.0.2.45 was refused 1,187 times by 10.20.30.40 and is in no inventory line."
+                    .to_owned(),
+                advice: Some("Ask who owns 192.0.2.45.".to_owned()),
+            }],
+            refused_per_second: (0..40).map(|second| if second < 20 { 0 } else { second * 2 }).collect(),
+            sandbox: "sandbox: uid 65534, capabilities none, no new privileges, Landlock ABI 7, seccomp, no core dumps"
+                .to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
