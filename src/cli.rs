@@ -4,7 +4,9 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use crate::capture::{Timestamp, kernel_filter};
-use crate::config::{AclAction, AclConfig, Color, Config, LiveConfig, Sandbox, Outcome, Outcomes, OwnServer, Severity, Vantage};
+use crate::config::{
+    AclAction, AclConfig, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage,
+};
 use crate::error::Error;
 use crate::expect::acl::compare::{Question, UNHOSTED};
 use crate::expect::acl::{AclArgument, name};
@@ -270,7 +272,7 @@ struct Live {
     /// Show a screen: refused per second, who is turned away right now, findings, loss
     #[arg(long, conflicts_with = "format")]
     screen: bool,
-    /// Serve metrics in OpenMetrics text at this address, such as 127.0.0.1:9353
+    /// Serve metrics as `OpenMetrics` text at this address, such as 127.0.0.1:9353
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<std::net::SocketAddr>,
     /// Give up user, capabilities, files and system calls once the capture is open

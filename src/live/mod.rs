@@ -70,10 +70,7 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let expectations = Arc::new(Expectations::load(config)?);
     if !config.quiet {
         let now = expectations.now();
-        now.acls
-            .iter()
-            .flat_map(|acl| acl.policy().notes())
-            .for_each(|note| console.line(&format!("warning: {note}")));
+        now.acls.iter().flat_map(|acl| acl.policy().notes()).for_each(|note| console.line(&format!("warning: {note}")));
         if config.filter.as_deref().is_some_and(crate::capture::filter::Filter::names_a_host) {
             console.line(
                 "warning: --filter names a host or network: packets whose address was translated are hidden by it",
@@ -128,7 +125,19 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     }
 
     let groups = groups(config, handles, &decoder, &sources, &expectations, &decided);
-    let mut session = Session::new(config, &mut held, signals, &sources, Arc::clone(&expectations), Arc::clone(&decided), names, local, output, board.clone(), sandbox.to_string());
+    let mut session = Session::new(
+        config,
+        &mut held,
+        signals,
+        &sources,
+        Arc::clone(&expectations),
+        Arc::clone(&decided),
+        names,
+        local,
+        output,
+        board.clone(),
+        sandbox.to_string(),
+    );
     let writer = packets.as_mut().map(|packets| packets as &mut dyn pipeline::live::PacketWriter);
     let mut beside: Vec<Beside<'_>> = Vec::new();
     if let (Some(listener), Some(board)) = (&listener, board.clone()) {
@@ -167,7 +176,13 @@ fn plan(config: &Config, expectations: &Expectations, handles: &[Handle]) -> Pla
         _ => PathBuf::from("."),
     };
     Plan {
-        write: config.output.iter().chain(&config.live.write).filter(|path| path.as_os_str() != "-").map(folder).collect(),
+        write: config
+            .output
+            .iter()
+            .chain(&config.live.write)
+            .filter(|path| path.as_os_str() != "-")
+            .map(folder)
+            .collect(),
         read: config.expect.iter().cloned().chain(expectations::acl_paths(config, &expectations.now())).collect(),
         interfaces: handles.iter().map(|handle| handle.name.clone()).collect(),
         captures: handles.iter().map(|handle| handle.socket().as_raw_fd()).collect(),
@@ -247,7 +262,8 @@ fn opening(config: &Config, handles: &[Handle]) -> String {
         (None, true) => "only REFUSED responses",
         (None, false) => "DNS",
     };
-    let chosen = if handles.iter().any(|handle| handle.chosen_here) { ", chosen here and not by the kernel" } else { "" };
+    let chosen =
+        if handles.iter().any(|handle| handle.chosen_here) { ", chosen here and not by the kernel" } else { "" };
     format!(
         "capturing {filter}{chosen} on {} ({link}){node}, ring {} KiB{fanout}; SIGUSR1 prints a report, SIGINT ends with one",
         names.join(" "),
@@ -288,4 +304,3 @@ fn groups<'a>(
         .map(|(number, handle)| Group { handles: vec![handle], first_input: number as u32, tracker: tracker() })
         .collect()
 }
-
