@@ -1,9 +1,10 @@
 //! What the kernel lets through: generated expressions (pcap-filter(7)) that really catch DNS ([`dns`]) or only REFUSED
 //! responses ([`refused`]), and compiled programs made fit for a packet socket ([`for_socket`]).
 
+use super::filter::data_link_type;
 use super::packet_socket::Instruction;
 use crate::error::Error;
-use pcap::{BpfProgram, Capture, Linktype};
+use pcap::{BpfProgram, Capture};
 
 /// `LINKTYPE_ETHERNET`.
 pub const ETHERNET: u16 = 1;
@@ -122,7 +123,7 @@ pub fn check(expression: &str, link_type: u16) -> Result<usize, Error> {
         let link = crate::decode::link::name(link_type);
         Error::usage("--filter", format!("{error} (for link type {link}); nothing was captured"))
     };
-    let dead = Capture::dead(Linktype(i32::from(link_type))).map_err(refused)?;
+    let dead = Capture::dead(data_link_type(link_type)).map_err(refused)?;
     dead.compile(expression, true).map_err(refused).map(|program| program.get_instructions().len())
 }
 
@@ -208,7 +209,7 @@ mod tests {
     #[test]
     fn programs_for_cooked_devices_can_run_in_the_kernel() {
         for link_type in [LINUX_SLL, LINUX_SLL2] {
-            let dead = Capture::dead(Linktype(i32::from(link_type))).unwrap();
+            let dead = Capture::dead(data_link_type(link_type)).unwrap();
             for expression in [dns(&[53], link_type), refused(&[53], link_type)] {
                 let program = instructions(&dead.compile(&expression, true).unwrap());
                 let made = for_socket(&program, link_type, Some(1)).unwrap();
@@ -220,7 +221,7 @@ mod tests {
             }
         }
         // The length of the link-layer address is nothing the kernel tells.
-        let dead = Capture::dead(Linktype(i32::from(LINUX_SLL2))).unwrap();
+        let dead = Capture::dead(data_link_type(LINUX_SLL2)).unwrap();
         let program = instructions(&dead.compile("link[11] = 6", true).unwrap());
         assert_eq!(for_socket(&program, LINUX_SLL2, None), None);
     }

@@ -132,7 +132,7 @@ mod tests {
 
     fn standing(seen: u64, dropped: u64, read: u64) -> Standing {
         let kernel = vec![KernelCounts { seen, dropped, bursts: 0, read, interface_dropped: Some(0) }];
-        let lanes = vec![crate::pipeline::LaneResult { frames: read, ..Default::default() }];
+        let lanes = vec![LaneResult { frames: read, ..Default::default() }];
         Standing { kernel, lanes, ..Standing::default() }
     }
 
