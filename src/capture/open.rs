@@ -65,6 +65,19 @@ type OpenStream = fn(Box<dyn Read + Send>, Arc<StreamFacts>) -> io::Result<Box<d
 const PIPED: &[(&str, &[u8], &str)] =
     &[("xz", &[0xfd, b'7', b'z', b'X', b'Z'], "xz -dc"), ("bzip2", b"BZh", "bzip2 -dc")];
 
+/// Capture files of other programs, by their first bytes: recognised, and refused with the program that converts them.
+const FOREIGN: &[(&str, &[u8])] = &[
+    ("snoop", b"snoop\0\0\0"),
+    ("Microsoft Network Monitor", b"RTSS"),
+    ("Microsoft Network Monitor", b"GMBU"),
+    ("Sniffer", b"TRSNIFF data"),
+    ("NetXRay or Windows Sniffer", b"XCP\0"),
+    ("nettl", b"TR\0"),
+    ("Network Instruments Observer", b"ObserverPktBuffe"),
+    ("Visual Networks", b"\x05VNF"),
+    ("Accellent 5Views", &[0xaa, 0xaa, 0xaa, 0xaa]),
+];
+
 /// Facts a stream leaves behind while it is read.
 #[derive(Debug, Default)]
 pub struct StreamFacts {
@@ -165,6 +178,13 @@ fn recognise(name: &str, beginning: &[u8], limits: &Limits) -> Result<(Reader, A
             );
             return unusable("E-IN-COMPRESSION", detail);
         }
+    }
+    if let Some((kind, _)) = FOREIGN.iter().find(|(_, magic)| beginning.starts_with(magic)) {
+        let quoted = name.replace('\'', "'\\''");
+        let detail = format!(
+            "a {kind} file is not opened here; use: editcap -F pcapng '{quoted}' - | dnsrefused read -   Nothing was read"
+        );
+        return unusable("E-IN-FORMAT", detail);
     }
     if COMPRESSIONS.iter().any(|(_, magic, _)| beginning.starts_with(magic)) {
         let detail = "compressed more than once; expand the outer layer first; nothing was read";

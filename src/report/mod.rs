@@ -157,6 +157,8 @@ pub struct InputReport {
     pub bytes: u64,
     /// What is wrong with the input, one sentence each; not empty means exit code 3.
     pub damage: Vec<String>,
+    /// The first frames that a fault of this program kept from being decoded; not empty means exit code 7.
+    pub faults: Vec<u64>,
 }
 
 /// What is known of a capture made by this run itself.

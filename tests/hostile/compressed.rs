@@ -141,6 +141,13 @@ cases![
     z16_xz =
         case("an xz file, which is not opened", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46".repeat(4)).unusable().says("xz"),
     z17_bzip2 = case("a bzip2 file, which is not opened", b"BZh91AY&SY\x1b[2J".repeat(4)).unusable().says("bzip2"),
+    z17_network_monitor =
+        case("a file of Microsoft Network Monitor, which is not opened", b"GMBU\0\x02\x01\0".repeat(9))
+            .unusable()
+            .says("Microsoft Network Monitor"),
+    z17_snoop = case("a snoop file, which is not opened", b"snoop\0\0\0\0\0\0\x02\0\0\0\x04".repeat(3))
+        .unusable()
+        .says("editcap"),
     z18_gzip_checksum = {
         let file = gzip(&queries(700));
         let at = file.len() - 8;

@@ -1,0 +1,454 @@
+//! One direction of a connection ([`Stream`]): segments to the messages in its bytes, and each segment to its bucket.
+
+use super::super::message::HEADER;
+use super::super::proxy::{self, Look};
+use super::super::{Bucket, Segment, Tally};
+use super::{Found, Place, StreamLimits};
+use crate::capture::Timestamp;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Segments held for one direction until a gap before them is filled.
+const MAX_HELD: usize = 512;
+/// A segment further ahead than this is not believed: 16 times the largest unscaled window.
+const MAX_AHEAD: i32 = 1 << 20;
+/// A gap that the receiver has acknowledged is given up after this time (nanoseconds): the capture has lost it.
+pub(super) const GAP_PATIENCE: i64 = 10_000_000;
+/// Length prefix and header: enough to tell whether bytes begin a message.
+const PROBE: usize = 2 + HEADER;
+/// How sure we are that the next byte begins a message (or continues the one in the buffer).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Boundary {
+    /// No segment seen.
+    #[default]
+    Unknown,
+    /// Lost; any segment that begins like a message will do.
+    Lost,
+    /// The bytes in the buffer may begin a message; not enough of them yet to tell.
+    Maybe,
+    /// Known.
+    Known,
+}
+
+/// What the first bytes of a direction are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Beginning {
+    /// Not seen yet, or not enough of it.
+    #[default]
+    Open,
+    /// A message, or the middle of something.
+    Plain,
+    /// A proxy's header.
+    Proxy(Arc<[u8]>),
+}
+
+/// One direction of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    pub(super) boundary: Boundary,
+    pub(super) beginning: Beginning,
+    /// Sequence number of the first byte seen.
+    pub(super) start: u32,
+    /// Sequence number of the next byte.
+    next: u32,
+    /// Bytes of an unfinished message; what is before `consumed` is done.
+    pub(super) buffer: Vec<u8>,
+    consumed: usize,
+    /// Frames whose bytes are in the unfinished message.
+    pub(super) buffered_frames: u32,
+    /// Bytes of a cut or torn message that are still to be passed over.
+    skip: u32,
+    /// Segments ahead of a gap, in sequence order.
+    pub(super) held: Vec<Held>,
+    pub(super) held_bytes: usize,
+    gap_since: Timestamp,
+    /// Highest acknowledgment of the other side.
+    pub(super) acknowledged: Option<u32>,
+    /// A message has been found.
+    any: bool,
+    pub(super) ended: bool,
+    pub(super) reset: bool,
+}
+
+/// A segment ahead of a gap.
+#[derive(Debug)]
+pub(super) struct Held {
+    sequence: u32,
+    data: Vec<u8>,
+    full_len: u32,
+}
+
+/// How far `sequence` is ahead of `reference`; sequence numbers wrap (RFC 9293 section 3.4).
+#[inline]
+pub(super) fn ahead(sequence: u32, reference: u32) -> i32 {
+    sequence.wrapping_sub(reference) as i32
+}
+
+/// What a stream needs from its owner while it works.
+pub(super) struct Work<'a> {
+    pub(super) found: &'a mut Vec<Found>,
+    pub(super) scratch: &'a mut Vec<u8>,
+    pub(super) tally: &'a mut Tally,
+    pub(super) held_bytes: &'a mut usize,
+    pub(super) limits: &'a StreamLimits,
+    pub(super) conflicts: &'a mut u64,
+    pub(super) zero_length: &'a mut u64,
+    pub(super) holes: &'a mut u64,
+}
+
+impl Stream {
+    /// True when the closing segment shows that bytes were sent before it which the capture does not have (or cannot
+    /// rule it out): its sequence number is past what was seen, or it is a FIN of a stream whose SYN was not captured.
+    pub(super) fn has_sent_unseen(&self, closing: &Segment) -> bool {
+        match self.boundary {
+            Boundary::Unknown => closing.fin(),
+            _ => ahead(closing.sequence, self.next) > 0,
+        }
+    }
+
+    /// Takes a segment: uses it, holds it, or says why not.
+    pub(super) fn segment(&mut self, segment: &Segment, data: &[u8], time: Timestamp, work: &mut Work<'_>) {
+        let mut sequence = segment.sequence;
+        if segment.syn() {
+            sequence = sequence.wrapping_add(1);
+            if self.boundary == Boundary::Unknown {
+                self.boundary = Boundary::Known;
+                (self.start, self.next) = (sequence, sequence);
+            }
+        }
+        if segment.full_len == 0 {
+            work.tally.count(Bucket::TcpControl);
+            return;
+        }
+        if self.boundary == Boundary::Unknown {
+            self.boundary = Boundary::Lost;
+            (self.start, self.next) = (sequence, sequence);
+        }
+        let distance = ahead(sequence, self.next);
+        if !(-MAX_AHEAD..=MAX_AHEAD).contains(&distance) {
+            work.tally.count(Bucket::TcpOutOfWindow);
+        } else if distance > 0 {
+            self.hold(sequence, data, segment.full_len, time, work);
+        } else {
+            self.count_in_order(sequence, data, segment.full_len, true, work);
+            self.use_held(work);
+        }
+    }
+
+    /// Keeps a segment that is ahead of a gap.
+    fn hold(&mut self, sequence: u32, data: &[u8], full_len: u32, time: Timestamp, work: &mut Work<'_>) {
+        let place = self.held.partition_point(|held| ahead(held.sequence, sequence) < 0);
+        if let Some(same) = self.held.get(place).filter(|held| held.sequence == sequence && held.full_len >= full_len) {
+            let differs = same.data.iter().zip(data).any(|(old, new)| old != new);
+            *work.conflicts += u64::from(differs);
+            work.tally.count(if differs { Bucket::TcpConflict } else { Bucket::TcpDuplicate });
+            return;
+        }
+        let full = self.held.len() >= MAX_HELD
+            || self.held_bytes + data.len() > work.limits.stream_bytes
+            || *work.held_bytes + data.len() > work.limits.total_bytes;
+        if full {
+            work.tally.count(Bucket::TcpEvicted);
+            return;
+        }
+        if self.held.is_empty() {
+            self.gap_since = time;
+        }
+        self.held_bytes += data.len();
+        *work.held_bytes += data.len();
+        self.held.insert(place, Held { sequence, data: data.to_vec(), full_len });
+    }
+
+    /// Uses held segments that are no longer ahead of a gap.
+    fn use_held(&mut self, work: &mut Work<'_>) {
+        let mut ready = 0;
+        while let Some(held) = self.held.get_mut(ready) {
+            if ahead(held.sequence, self.next) > 0 {
+                break;
+            }
+            let (sequence, full_len, data) = (held.sequence, held.full_len, std::mem::take(&mut held.data));
+            ready += 1;
+            self.held_bytes -= data.len();
+            *work.held_bytes -= data.len();
+            self.count_in_order(sequence, &data, full_len, false, work);
+        }
+        self.held.drain(..ready);
+    }
+
+    /// Passes over a gap that will not be filled: the receiver has acknowledged it, the connection ends, or too much
+    /// waits behind it.
+    pub(super) fn give_up_gap(&mut self, time: Timestamp, closing: bool, work: &mut Work<'_>) {
+        while let Some(first) = self.held.first() {
+            let gap = ahead(first.sequence, self.next);
+            let acknowledged = self.acknowledged.is_some_and(|seen| ahead(seen, first.sequence) >= 0)
+                && time.0.saturating_sub(self.gap_since.0) > GAP_PATIENCE;
+            let crowded = self.held.len() >= MAX_HELD / 2 || self.held_bytes * 2 > work.limits.stream_bytes;
+            if gap > 0 && !(acknowledged || closing || crowded) {
+                return;
+            }
+            if gap > 0 {
+                *work.holes += 1;
+                self.next = first.sequence;
+                self.pass_over(gap as u32, work);
+            }
+            self.gap_since = time;
+            self.use_held(work);
+        }
+    }
+
+    /// Takes a segment in order and counts it. It counts as used from the start, because its bytes may be given up again
+    /// before all of it is taken.
+    fn count_in_order(&mut self, sequence: u32, data: &[u8], full_len: u32, in_segment: bool, work: &mut Work<'_>) {
+        work.tally.count(Bucket::TcpUsed);
+        let bucket = self.in_order(sequence, data, full_len, in_segment, work);
+        if bucket != Bucket::TcpUsed {
+            work.tally.recount(Bucket::TcpUsed, bucket);
+        }
+    }
+
+    /// Takes bytes at or before the next expected one; returns the segment's bucket.
+    fn in_order(&mut self, sequence: u32, data: &[u8], full_len: u32, in_segment: bool, work: &mut Work<'_>) -> Bucket {
+        let old = ahead(self.next, sequence) as u32;
+        let differs = old > 0 && self.differs_from_buffer(sequence, data);
+        *work.conflicts += u64::from(differs);
+        if old >= full_len {
+            return if differs { Bucket::TcpConflict } else { Bucket::TcpDuplicate };
+        }
+        let new = data.get(old as usize..).unwrap_or(&[]);
+        let missing = full_len - old - new.len() as u32;
+        self.next = sequence.wrapping_add(full_len);
+        let base = in_segment.then_some(old as usize);
+        let bucket = self.bytes(new, base, work);
+        if missing > 0 {
+            self.pass_over(missing, work);
+        }
+        bucket
+    }
+
+    /// True when bytes seen again differ from those still in the buffer.
+    fn differs_from_buffer(&self, sequence: u32, data: &[u8]) -> bool {
+        let unfinished = &self.buffer[self.consumed..];
+        let buffer_start = self.next.wrapping_sub(unfinished.len() as u32);
+        let skip = ahead(buffer_start, sequence);
+        let (data, unfinished) = if skip >= 0 {
+            (data.get(skip as usize..).unwrap_or(&[]), unfinished)
+        } else {
+            (data, unfinished.get(skip.unsigned_abs() as usize..).unwrap_or(&[]))
+        };
+        data.iter().zip(unfinished).any(|(new, old)| new != old)
+    }
+
+    /// Takes new bytes in order. `base` is where they begin in the segment just pushed, when they are part of it.
+    fn bytes(&mut self, new: &[u8], base: Option<usize>, work: &mut Work<'_>) -> Bucket {
+        let mut at = (self.skip as usize).min(new.len());
+        self.skip -= at as u32;
+        if at == new.len() {
+            return Bucket::TcpUsed;
+        }
+        if self.beginning == Beginning::Open {
+            at += self.pass_proxy_header(&new[at..], work);
+            if at == new.len() {
+                return Bucket::TcpUsed;
+            }
+        }
+        if self.boundary == Boundary::Lost {
+            let probe = &new[at..];
+            if probe.len() >= PROBE && !begins_message(probe) {
+                return if self.any { Bucket::TcpBehindHole } else { Bucket::TcpNonDns };
+            }
+            self.boundary = if probe.len() >= PROBE { Boundary::Known } else { Boundary::Maybe };
+        }
+        if self.boundary == Boundary::Known && self.buffer.is_empty() {
+            let Work { found, scratch, zero_length, .. } = work;
+            at += each_message(&new[at..], zero_length, |range| {
+                let range = at + range.start..at + range.end;
+                let place = match base {
+                    Some(base) => Place::Segment(base + range.start..base + range.end),
+                    None => keep(scratch, &new[range]),
+                };
+                self.any = true;
+                found.push(Found { place, cut: false });
+            });
+            if at == new.len() {
+                return Bucket::TcpUsed;
+            }
+        }
+        let rest = &new[at..];
+        if *work.held_bytes + rest.len() > work.limits.total_bytes {
+            self.drop_buffer(work);
+            self.boundary = Boundary::Lost;
+            return Bucket::TcpEvicted;
+        }
+        *work.held_bytes += rest.len();
+        self.buffer.extend_from_slice(rest);
+        self.buffered_frames += 1;
+        self.read_buffer(work)
+    }
+
+    /// Looks for a proxy's header in the first bytes; returns how many of the `new` ones are done with: those of the header,
+    /// or all while it is incomplete.
+    fn pass_proxy_header(&mut self, new: &[u8], work: &mut Work<'_>) -> usize {
+        let waiting = self.buffer.len();
+        let looked = if waiting > 0 { proxy::look(&[&self.buffer, new].concat()) } else { proxy::look(new) };
+        match looked {
+            Look::Whole(header) => {
+                let mut bytes = std::mem::take(&mut self.buffer);
+                let used = header.len - waiting;
+                bytes.extend_from_slice(&new[..used]);
+                *work.held_bytes -= waiting;
+                self.buffered_frames = 0;
+                self.beginning = Beginning::Proxy(bytes.into());
+                self.boundary = Boundary::Known;
+                used
+            }
+            // In the middle of a connection less than the whole signature could be anything.
+            Look::More if self.boundary == Boundary::Known || new.len() >= proxy::SIGNATURE.len() => {
+                self.boundary = Boundary::Known;
+                if *work.held_bytes + new.len() > work.limits.total_bytes {
+                    self.beginning = Beginning::Plain;
+                    return 0;
+                }
+                *work.held_bytes += new.len();
+                self.buffer.extend_from_slice(new);
+                self.buffered_frames += 1;
+                new.len()
+            }
+            _ => {
+                self.beginning = Beginning::Plain;
+                0
+            }
+        }
+    }
+
+    /// Finds messages in the buffer; returns the bucket of the frame that brought the last bytes.
+    fn read_buffer(&mut self, work: &mut Work<'_>) -> Bucket {
+        if self.boundary == Boundary::Maybe {
+            if self.buffer.len() < PROBE {
+                return Bucket::TcpUsed;
+            }
+            if !begins_message(&self.buffer) {
+                // The last frame is counted by the caller.
+                self.buffered_frames -= 1;
+                self.lose_boundary(work);
+                return if self.any { Bucket::TcpBehindHole } else { Bucket::TcpNonDns };
+            }
+            self.boundary = Boundary::Known;
+        }
+        let Work { found, scratch, zero_length, .. } = work;
+        let unread = &self.buffer[self.consumed..];
+        let used = each_message(unread, zero_length, |range| {
+            self.any = true;
+            found.push(Found { place: keep(scratch, &unread[range]), cut: false });
+        });
+        if used > 0 {
+            self.consumed += used;
+            self.buffered_frames = 1;
+        }
+        if self.consumed == self.buffer.len() {
+            self.drop_buffer(work);
+        } else if self.consumed > self.buffer.len() / 2 {
+            *work.held_bytes -= self.consumed;
+            self.buffer.drain(..self.consumed);
+            self.consumed = 0;
+        }
+        Bucket::TcpUsed
+    }
+
+    /// `missing` bytes in order will never be seen. What is known of a message they tear is handed out as cut.
+    fn pass_over(&mut self, missing: u32, work: &mut Work<'_>) {
+        let skipped = self.skip.min(missing);
+        self.skip -= skipped;
+        let missing = missing - skipped;
+        if missing == 0 || self.boundary == Boundary::Lost {
+            return;
+        }
+        if self.beginning == Beginning::Open {
+            self.beginning = Beginning::Plain;
+            return self.lose_boundary(work);
+        }
+        let unread = &self.buffer[self.consumed..];
+        let torn = match (self.boundary, unread) {
+            (Boundary::Known, [high, low, message @ ..]) => {
+                let wanted = usize::from(u16::from_be_bytes([*high, *low])) - message.len();
+                let place = keep(work.scratch, message);
+                self.any = true;
+                work.found.push(Found { place, cut: true });
+                Some(wanted as u32)
+            }
+            _ => None,
+        };
+        match torn {
+            Some(wanted) if missing <= wanted => {
+                self.drop_buffer(work);
+                self.skip = wanted - missing;
+            }
+            Some(_) => {
+                self.drop_buffer(work);
+                self.boundary = Boundary::Lost;
+            }
+            None => self.lose_boundary(work),
+        }
+    }
+
+    /// Gives up the bytes in the buffer: they belong to no message that could be read.
+    fn lose_boundary(&mut self, work: &mut Work<'_>) {
+        self.disown_buffer(work.tally);
+        self.drop_buffer(work);
+        self.boundary = Boundary::Lost;
+    }
+
+    /// Recounts the frames whose bytes wait in the buffer: they were not used after all.
+    pub(super) fn disown_buffer(&mut self, tally: &mut Tally) {
+        let bucket = if self.any { Bucket::TcpBehindHole } else { Bucket::TcpNonDns };
+        for _ in 0..std::mem::take(&mut self.buffered_frames) {
+            tally.recount(Bucket::TcpUsed, bucket);
+        }
+    }
+
+    fn drop_buffer(&mut self, work: &mut Work<'_>) {
+        *work.held_bytes -= self.buffer.len();
+        self.buffer = Vec::new();
+        self.consumed = 0;
+        self.buffered_frames = 0;
+    }
+}
+
+/// Calls back for each complete message in bytes that begin at a boundary; returns how many bytes are done with.
+fn each_message(data: &[u8], zero_length: &mut u64, mut on_message: impl FnMut(Range<usize>)) -> usize {
+    let mut at = 0;
+    while let Some([high, low]) = data.get(at..).and_then(<[u8]>::first_chunk::<2>) {
+        let end = at + 2 + usize::from(u16::from_be_bytes([*high, *low]));
+        if end > data.len() {
+            break;
+        }
+        if end == at + 2 {
+            *zero_length += 1;
+        } else {
+            on_message(at + 2..end);
+        }
+        at = end;
+    }
+    at
+}
+
+/// Appends a message to the scratch bytes.
+fn keep(scratch: &mut Vec<u8>, message: &[u8]) -> Place {
+    let start = scratch.len();
+    scratch.extend_from_slice(message);
+    Place::Scratch(start..scratch.len())
+}
+
+/// True when the bytes (at least [`PROBE`] of them) look like a length prefix and a DNS header: a known operation code,
+/// at most a handful of questions, counts that fit the length, and a question name that begins with a label.
+fn begins_message(bytes: &[u8]) -> bool {
+    let number = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+    let (len, flags, questions) = (number(0), number(4), number(6));
+    let records = number(8) + number(10) + number(12);
+    let response = flags & 0x8000 != 0;
+    let opcode_known = matches!(flags >> 11 & 15, 0..=2 | 4..=6);
+    // A question has at least 5 bytes, a record at least 11.
+    let fits = len >= HEADER && HEADER + questions * 5 + records * 11 <= len;
+    let plausible = opcode_known && questions <= 4 && (response || (flags & 15 == 0 && number(8) <= 16));
+    let label = questions == 0 || bytes.get(PROBE).is_none_or(|first| *first <= 63);
+    fits && plausible && label
+}

@@ -1,0 +1,417 @@
+//! TCP segments, in capture order, to the DNS messages in them ([`Streams::push`]; RFC 1035 section 4.2.2, RFC 7766).
+//!
+//! A stream is followed from its SYN or from the middle, where the first segment that begins like a message is taken
+//! for a boundary. Bytes lost to the capture cost the messages they belong to and no more: a known message length
+//! leads to the next boundary, otherwise the next segment that begins like a message does. The first copy of a byte
+//! stands. Every segment ends in one bucket; memory is bounded per stream, in all, and by the number of connections.
+
+mod direction;
+
+use super::message::Key;
+use super::{Bucket, Ends, Segment, Tally};
+use crate::capture::Timestamp;
+use direction::{Beginning, Boundary, GAP_PATIENCE, Stream, Work, ahead};
+use hashbrown::HashTable;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Caps, from `config::Limits`.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamLimits {
+    /// Connections held.
+    pub connections: usize,
+    /// Bytes held for one direction.
+    pub stream_bytes: usize,
+    /// Bytes held in all.
+    pub total_bytes: usize,
+    /// Nanoseconds after which an idle connection is forgotten.
+    pub idle: i64,
+}
+
+/// A connection that has ended is remembered this long (nanoseconds) for what is sent again.
+const ENDED_PATIENCE: i64 = 4_000_000_000;
+/// No connection.
+const NONE: u32 = u32::MAX;
+
+/// A message found in a stream.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Where its bytes are.
+    pub place: Place,
+    /// The snapshot length cut it.
+    pub cut: bool,
+}
+
+/// Where the bytes of a message are.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In the data of the segment just pushed.
+    Segment(Range<usize>),
+    /// In [`Streams::scratch`].
+    Scratch(Range<usize>),
+}
+
+/// A connection and what is known of it.
+#[derive(Debug)]
+pub struct Connection {
+    ends: Ends,
+    ports: (u16, u16),
+    hash: u64,
+    streams: [Stream; 2],
+    /// The list it stands in: of those that go on, or of those that have ended.
+    list: usize,
+    newer: u32,
+    older: u32,
+    /// When it was last seen.
+    pub last: Timestamp,
+    /// When and in which frame it was first seen.
+    pub first: (Timestamp, u32, u64),
+    /// Its beginning was captured.
+    pub opened: bool,
+    /// Index (0 or 1) of the stream that the server sends.
+    pub server: usize,
+    /// The server has sent at least one byte of data.
+    pub server_data: bool,
+    /// The client ended it first.
+    pub client_closed: bool,
+    /// The server ended it (FIN or RST) before it sent any data and before the client did.
+    pub rejected: Option<(Timestamp, u32, u64)>,
+    /// Tokens of whoever consumes the messages: queries that await an answer on this connection.
+    pub waiting: Vec<u64>,
+    /// A query was seen on it.
+    pub asked: bool,
+}
+
+impl Connection {
+    /// Client to server.
+    pub fn client_ends(&self) -> Ends {
+        if self.server == 1 { self.ends } else { self.ends.reversed() }
+    }
+
+    /// Ports of client and server.
+    pub fn client_ports(&self) -> (u16, u16) {
+        if self.server == 1 { self.ports } else { (self.ports.1, self.ports.0) }
+    }
+
+    /// The header that a proxy put at the beginning of what the client sends.
+    pub fn proxy_header(&self) -> Option<Arc<[u8]>> {
+        match &self.streams[1 - self.server].beginning {
+            Beginning::Proxy(header) => Some(Arc::clone(header)),
+            _ => None,
+        }
+    }
+
+    fn finished(&self) -> bool {
+        self.streams.iter().all(|stream| stream.ended) || self.streams.iter().any(|stream| stream.reset)
+    }
+}
+
+/// Ends of a list of connections.
+#[derive(Debug, Clone, Copy)]
+struct List {
+    newest: u32,
+    oldest: u32,
+}
+
+/// Index of the list of connections that go on.
+const OPEN: usize = 0;
+/// Index of the list of connections that have ended.
+const ENDED: usize = 1;
+
+/// Every connection followed.
+#[derive(Debug)]
+pub struct Streams {
+    limits: StreamLimits,
+    table: HashTable<u32>,
+    connections: Vec<Connection>,
+    free: Vec<u32>,
+    /// By when they were last seen: connections that go on, and those that have ended.
+    lists: [List; 2],
+    held_bytes: usize,
+    /// Bytes of messages that were put together during the last push.
+    pub scratch: Vec<u8>,
+    /// Messages found during the last push, in stream order.
+    pub found: Vec<Found>,
+    /// Connections that ended while nobody had asked on them; the consumer takes them.
+    pub forgotten: Vec<Connection>,
+    /// Connections given up before they ended.
+    pub evicted: u64,
+    /// Repeated bytes with other values.
+    pub conflicts: u64,
+    /// Messages of length 0.
+    pub zero_length: u64,
+    /// Gaps given up.
+    pub holes: u64,
+}
+
+impl Streams {
+    /// No connection yet.
+    pub fn new(limits: StreamLimits) -> Self {
+        Self {
+            limits,
+            table: HashTable::new(),
+            connections: Vec::new(),
+            free: Vec::new(),
+            lists: [List { newest: NONE, oldest: NONE }; 2],
+            held_bytes: 0,
+            scratch: Vec::new(),
+            found: Vec::new(),
+            forgotten: Vec::new(),
+            evicted: 0,
+            conflicts: 0,
+            zero_length: 0,
+            holes: 0,
+        }
+    }
+
+    /// A connection by the index that [`Streams::push`] returned.
+    pub fn connection(&mut self, index: u32) -> &mut Connection {
+        &mut self.connections[index as usize]
+    }
+
+    /// Follows a segment with the captured bytes `data`. Afterwards `found` holds the messages that it completed; the
+    /// result is the connection. Counts the segment, and held ones that it settled, in `tally`.
+    #[allow(clippy::too_many_arguments)]
+    pub fn push(
+        &mut self,
+        key: &Key,
+        time: Timestamp,
+        frame: (u32, u64),
+        ends: Ends,
+        segment: &Segment,
+        data: &[u8],
+        is_dns_port: impl Fn(u16) -> bool,
+        tally: &mut Tally,
+    ) -> u32 {
+        self.scratch.clear();
+        self.found.clear();
+        let index = self.find_or_open(key, time, frame, ends, segment, is_dns_port, tally);
+        let from = usize::from(
+            self.connections[index as usize].ends != ends
+                || self.connections[index as usize].ports != (segment.source_port, segment.destination_port),
+        );
+        self.touch(index, time);
+        let connection = &mut self.connections[index as usize];
+        let from_server = from == connection.server;
+        if segment.syn() {
+            connection.opened = true;
+        }
+        if segment.ack() {
+            let other = &mut connection.streams[1 - from];
+            if other.acknowledged.is_none_or(|seen| ahead(segment.acknowledgment, seen) > 0) {
+                other.acknowledged = Some(segment.acknowledgment);
+            }
+        }
+        if from_server && segment.full_len > 0 {
+            connection.server_data = true;
+            connection.waiting.clear();
+        }
+        let mut work = Work {
+            found: &mut self.found,
+            scratch: &mut self.scratch,
+            tally,
+            held_bytes: &mut self.held_bytes,
+            limits: &self.limits,
+            conflicts: &mut self.conflicts,
+            zero_length: &mut self.zero_length,
+            holes: &mut self.holes,
+        };
+        connection.streams[from].segment(segment, data, time, &mut work);
+        let closing = segment.fin() || segment.rst();
+        for (side, stream) in connection.streams.iter_mut().enumerate() {
+            stream.give_up_gap(time, closing && side == from, &mut work);
+        }
+        if closing {
+            let stream = &mut connection.streams[from];
+            stream.ended = true;
+            stream.reset |= segment.rst();
+            let unseen = stream.has_sent_unseen(segment);
+            if !from_server {
+                connection.client_closed = true;
+            } else if connection.opened
+                && !connection.server_data
+                && !unseen
+                && !connection.client_closed
+                && connection.rejected.is_none()
+            {
+                connection.rejected = Some((time, frame.0, frame.1));
+            }
+            if connection.finished() && connection.list == OPEN {
+                self.unlink(index);
+                self.connections[index as usize].list = ENDED;
+                self.link_newest(index);
+            }
+        }
+        index
+    }
+
+    /// Forgets connections that nothing is expected of any more at the capture's time `now`: idle ones, and those that
+    /// have ended a while ago. The consumer finds them in `forgotten` when nobody had asked on them.
+    #[inline]
+    pub fn expire(&mut self, now: Timestamp, tally: &mut Tally) {
+        for (list, patience) in [(OPEN, self.limits.idle), (ENDED, self.limits.idle.min(ENDED_PATIENCE))] {
+            while let Some(oldest) = self.connections.get(self.lists[list].oldest as usize)
+                && now.0.saturating_sub(oldest.last.0) > patience
+            {
+                self.forget(self.lists[list].oldest, Bucket::TcpBehindHole, tally);
+            }
+        }
+    }
+
+    /// Ends every connection; held segments are given up. The consumer finds the connections in `forgotten`.
+    pub fn finish(&mut self, tally: &mut Tally) {
+        for list in [OPEN, ENDED] {
+            while self.lists[list].oldest != NONE {
+                self.forget(self.lists[list].oldest, Bucket::TcpBehindHole, tally);
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn find_or_open(
+        &mut self,
+        key: &Key,
+        time: Timestamp,
+        frame: (u32, u64),
+        ends: Ends,
+        segment: &Segment,
+        is_dns_port: impl Fn(u16) -> bool,
+        tally: &mut Tally,
+    ) -> u32 {
+        let ports = (segment.source_port, segment.destination_port);
+        // One key for both directions: the smaller end first.
+        let forward = (ends, ports);
+        let backward = (ends.reversed(), (ports.1, ports.0));
+        let (first, first_ports) = if forward <= backward { forward } else { backward };
+        let hash = key.numbers(&[first.hash(key), u64::from(first_ports.0) << 16 | u64::from(first_ports.1)]);
+        let known = self.table.find(hash, |index| {
+            let connection = &self.connections[*index as usize];
+            (connection.ends, connection.ports) == forward || (connection.ends, connection.ports) == backward
+        });
+        if let Some(index) = known.copied() {
+            let connection = &self.connections[index as usize];
+            let from = usize::from((connection.ends, connection.ports) != forward);
+            let idle = time.0.saturating_sub(connection.last.0) > self.limits.idle;
+            // A SYN with another initial sequence number opens a new connection between the same ports; so does any
+            // SYN after the end, unless it is another view of the first.
+            let stream = &connection.streams[from];
+            let restarts = connection.finished() && time.0.saturating_sub(connection.last.0) > GAP_PATIENCE;
+            let fresh = segment.syn()
+                && stream.boundary != Boundary::Unknown
+                && (stream.start != segment.sequence.wrapping_add(1) || (restarts && !segment.ack()));
+            if !idle && !fresh {
+                return index;
+            }
+            self.forget(index, Bucket::TcpBehindHole, tally);
+        }
+        if self.table.len() >= self.limits.connections {
+            let ended = self.lists[ENDED].oldest;
+            let oldest = if ended == NONE { self.lists[OPEN].oldest } else { ended };
+            self.evicted += u64::from(ended == NONE);
+            self.forget(oldest, Bucket::TcpEvicted, tally);
+        }
+        // The server is the end with the DNS port; when both have one, whoever did not send the SYN.
+        let server = match (is_dns_port(ports.0), is_dns_port(ports.1)) {
+            (true, false) => 0,
+            (true, true) if segment.syn() && segment.ack() => 0,
+            _ => 1,
+        };
+        let connection = Connection {
+            ends,
+            ports,
+            hash,
+            streams: [Stream::default(), Stream::default()],
+            list: OPEN,
+            newer: NONE,
+            older: NONE,
+            last: time,
+            first: (time, frame.0, frame.1),
+            opened: false,
+            server,
+            server_data: false,
+            client_closed: false,
+            rejected: None,
+            waiting: Vec::new(),
+            asked: false,
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.connections[index as usize] = connection;
+                index
+            }
+            None => {
+                self.connections.push(connection);
+                self.connections.len() as u32 - 1
+            }
+        };
+        self.table.insert_unique(hash, index, |index| self.connections[*index as usize].hash);
+        self.link_newest(index);
+        index
+    }
+
+    fn touch(&mut self, index: u32, time: Timestamp) {
+        self.connections[index as usize].last = time;
+        if self.lists[self.connections[index as usize].list].newest != index {
+            self.unlink(index);
+            self.link_newest(index);
+        }
+    }
+
+    fn link_newest(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        let list = &mut self.lists[connection.list];
+        connection.newer = NONE;
+        connection.older = list.newest;
+        match std::mem::replace(&mut list.newest, index) {
+            NONE => list.oldest = index,
+            newest => self.connections[newest as usize].newer = index,
+        }
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Connection { list, newer, older, .. } = self.connections[index as usize];
+        match newer {
+            NONE => self.lists[list].newest = older,
+            newer => self.connections[newer as usize].older = older,
+        }
+        match older {
+            NONE => self.lists[list].oldest = newer,
+            older => self.connections[older as usize].newer = newer,
+        }
+    }
+
+    /// Forgets a connection; its unfinished bytes go to `bucket`.
+    fn forget(&mut self, index: u32, bucket: Bucket, tally: &mut Tally) {
+        self.unlink(index);
+        let hash = self.connections[index as usize].hash;
+        if let Ok(entry) = self.table.find_entry(hash, |other| *other == index) {
+            entry.remove();
+        }
+        let connection = &mut self.connections[index as usize];
+        for stream in &mut connection.streams {
+            self.held_bytes -= stream.held_bytes;
+            for _ in stream.held.drain(..) {
+                tally.count(bucket);
+            }
+            if bucket == Bucket::TcpEvicted {
+                for _ in 0..std::mem::take(&mut stream.buffered_frames) {
+                    tally.recount(Bucket::TcpUsed, bucket);
+                }
+            } else if stream.boundary == Boundary::Maybe {
+                stream.disown_buffer(tally);
+            }
+            self.held_bytes -= stream.buffer.len();
+            *stream = Stream::default();
+        }
+        if connection.rejected.is_some() && !connection.asked {
+            let gone =
+                Connection { streams: [Stream::default(), Stream::default()], waiting: Vec::new(), ..*connection };
+            self.forgotten.push(gone);
+        }
+        connection.waiting = Vec::new();
+        self.free.push(index);
+    }
+}
+
+#[cfg(test)]
+mod tests;
