@@ -113,7 +113,8 @@ fn confined(case: &str) {
     say("rename", fs::rename(&output, folder.join("report")));
     say(
         "no clobber",
-        tempfile::NamedTempFile::new_in(folder).and_then(|file| Ok(drop(file.persist_noclobber(folder.join("new"))?))),
+        tempfile::NamedTempFile::new_in(folder)
+            .and_then(|file| file.persist_noclobber(folder.join("new")).map(drop).map_err(std::io::Error::from)),
     );
     say("remove", fs::remove_file(folder.join("new")));
     say("read again", fs::read(folder.join("read").join("inventory.csv")).map(drop));

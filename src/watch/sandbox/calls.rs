@@ -154,9 +154,8 @@ const SELF_REQUESTS: [i32; 6] = [
 
 /// Restricts all threads to the calls above.
 pub fn restrict(plan: &Plan, missing: &mut Vec<String>) {
-    let arch = match TargetArch::try_from(std::env::consts::ARCH) {
-        Ok(arch) => arch,
-        Err(_) => return missing.push(format!("seccomp: no filter for {}", std::env::consts::ARCH)),
+    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
+        return missing.push(format!("seccomp: no filter for {}", std::env::consts::ARCH));
     };
     let applied = program(plan, arch)
         .map_err(|error| error.to_string())

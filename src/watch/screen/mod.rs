@@ -147,7 +147,7 @@ impl Screen {
         // Sorted stably: equal rows keep the order of the snapshot.
         match self.sort {
             Sort::Rate => {
-                rows.sort_by(|one, two| two.per_second.unwrap_or(-1.0).total_cmp(&one.per_second.unwrap_or(-1.0)))
+                rows.sort_by(|one, two| two.per_second.unwrap_or(-1.0).total_cmp(&one.per_second.unwrap_or(-1.0)));
             }
             Sort::Refused => rows.sort_by_key(|row| Reverse(row.refused())),
             Sort::Last => rows.sort_by_key(|row| Reverse(row.last_refused.or(row.last))),

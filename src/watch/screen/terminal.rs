@@ -162,7 +162,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
         let mut patient = Patient { file: File::from(std::os::fd::OwnedFd::from(writer)), picture: Vec::new() };
-        patient.write_all(&[b'x'; 1 << 20]).unwrap();
+        patient.write_all(&vec![b'x'; 1 << 20]).unwrap();
         let begun = Instant::now();
         assert_eq!(patient.flush().unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() < PATIENCE * 4, "{:?}", begun.elapsed());
