@@ -334,6 +334,8 @@ pub struct Config {
     pub verbose: bool,
     /// Name of this node in reports; null in reports when not given (a file does not say where it was taken).
     pub node: Option<String>,
+    /// What a live run does.
+    pub live: LiveConfig,
     /// Caps of tables and buffers.
     pub limits: Limits,
 }
@@ -369,7 +371,78 @@ impl Default for Config {
             quiet: false,
             verbose: false,
             node: None,
+            live: LiveConfig::default(),
             limits: Limits::default(),
+        }
+    }
+}
+
+/// How far a live run gives up its privileges once the captures are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SandboxMode {
+    /// As far as the system lets us; what is missing is named.
+    #[default]
+    BestEffort,
+    /// All of it, or nothing is captured (exit code 6).
+    Require,
+    /// Not at all.
+    Off,
+}
+
+/// What a live run was asked to do beyond what it shares with a read.
+#[derive(Debug, Clone)]
+pub struct LiveConfig {
+    /// The operator chose an output format.
+    pub format_given: bool,
+    /// Interfaces; `any` is all of them.
+    pub interfaces: Vec<String>,
+    /// Bytes of each handle's ring.
+    pub ring: usize,
+    /// Put interfaces into promiscuous mode.
+    pub promiscuous: bool,
+    /// Handles that share the interface by flow.
+    pub fanout: usize,
+    /// Let only REFUSED responses through the kernel's filter.
+    pub refused_only: bool,
+    /// End after this long.
+    pub duration: Option<Duration>,
+    /// End when so many packets were read.
+    pub count: Option<u64>,
+    /// Write a report of each such interval.
+    pub every: Option<Duration>,
+    /// Write the packets to this new file.
+    pub write: Option<PathBuf>,
+    /// Begin a new file when one has so many bytes.
+    pub rotate_bytes: Option<u64>,
+    /// Begin a new file after this long.
+    pub rotate_after: Option<Duration>,
+    /// Show a screen.
+    pub screen: bool,
+    /// Serve metrics at this address.
+    pub metrics: Option<std::net::SocketAddr>,
+    /// Privileges.
+    pub sandbox: SandboxMode,
+}
+
+impl Default for LiveConfig {
+    fn default() -> Self {
+        Self {
+            format_given: false,
+            interfaces: vec!["any".to_string()],
+            // The usual 2 MiB are 15 ms of a million packets per second; this is half a second.
+            ring: 64 << 20,
+            promiscuous: false,
+            fanout: 1,
+            refused_only: false,
+            duration: None,
+            count: None,
+            every: None,
+            write: None,
+            rotate_bytes: None,
+            rotate_after: None,
+            screen: false,
+            metrics: None,
+            sandbox: SandboxMode::default(),
         }
     }
 }

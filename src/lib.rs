@@ -13,8 +13,8 @@
 //! | [`report`] | all of it | text, csv, jsonl, json |
 //! | [`watch`] | the same while it grows | [`watch::snapshot::Snapshot`] |
 //!
-//! Beside the path stand [`cli`] (arguments to [`config::Config`]), [`run`] and [`acl_command`] (the commands from
-//! configuration to exit code), [`pipeline`] (the only file with threads and channels) and [`error`] (what an operator is told). A stage is
+//! Beside the path stand [`cli`] (arguments to [`config::Config`]), [`run`], [`live`] and [`acl_command`] (the commands
+//! from configuration to exit code), [`pipeline`] (the only file with threads and channels) and [`error`] (what an operator is told). A stage is
 //! plain functions and structs: bytes and timestamps in, values out; no clock, no thread, no I/O outside `capture` and
 //! `report`.
 
@@ -26,6 +26,7 @@ pub mod decode;
 pub mod diagnose;
 pub mod error;
 pub mod expect;
+pub mod live;
 pub mod pipeline;
 pub mod report;
 pub mod run;

@@ -4,7 +4,7 @@ use crate::capture::filter::Filter;
 use crate::capture::open::{self, Input};
 use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
-use crate::config::{Config, Vantage};
+use crate::config::{Config, Limits, Vantage};
 use crate::decode::detail::DetailLimits;
 use crate::decode::message::Key;
 use crate::decode::{Decoder, link};
@@ -44,10 +44,10 @@ impl Console for StandardError {
 
 /// Runs `read` and returns the exit code. Set `interrupted` from a signal handler to end with what was read so far.
 pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
-    let inventory = Inventory::load(&config.expect)?;
-    let acls = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?;
+    let inventory = Arc::new(Inventory::load(&config.expect)?);
+    let acls: Arc<[Acl]> = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?.into();
     if !config.quiet {
-        for acl in &acls {
+        for acl in acls.iter() {
             acl.policy().notes().iter().for_each(|note| console.line(&format!("warning: {note}")));
         }
     }
@@ -61,7 +61,12 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     }
     check_filter(config, &inputs, console)?;
 
-    let limits = &config.limits;
+    let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
+    let wants_rows = matches!(format.writer, Writer::Rows { .. });
+    // Nobody sees lines of sources and findings beside rows, unless findings decide the exit code.
+    let with_sources = !wants_rows || config.check.is_some();
+    let finding_frames = if with_sources { config.limits.finding_frames } else { 0 };
+    let limits = &Limits { finding_frames, ..config.limits.clone() };
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
     let decoder = Decoder {
         key: Key::random(),
@@ -70,13 +75,11 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         extension_headers: limits.extension_headers,
         nested_headers: limits.nested_headers,
     };
-    let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
-    let wants_rows = matches!(format.writer, Writer::Rows { .. });
     let row_inputs = inputs.iter().map(row_input).collect();
-    let listed = (!inventory.is_empty()).then_some(&inventory);
+    let listed = (!inventory.is_empty()).then(|| Arc::clone(&inventory));
     let mut rows = Rows::new(row_inputs, listed, &acls, limits);
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
-    let mut judgements = Judgements::new(&acls, detail, limits.answered_rows, limits.finding_frames);
+    let mut judgements = Judgements::new(Arc::clone(&acls), detail, limits.answered_rows, limits.finding_frames);
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
 
     let settings = Settings {
@@ -131,8 +134,10 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         counts: &counts,
         anomalies,
         interrupted: finished.interrupted,
+        undecided: Default::default(),
     };
-    let mut report = build(config, counted, &sources, &legs, &inventory);
+    let rows_of_sources = if with_sources { sources.drain_sorted() } else { Vec::new() };
+    let mut report = build(config, counted, &sources.joined(), rows_of_sources, &legs, &inventory);
     report.time_digits = rows.time_digits();
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
@@ -145,7 +150,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 }
 
 /// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.
-fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
+pub(crate) fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
     match inventory.decide(address) {
         _ if inventory.is_empty() => Judged::default(),
         Expected::Listed(row) => Judged { listed: true, answers_wanted: row.expect == Expect::Refuse },
@@ -297,7 +302,7 @@ fn write(
     config: &Config,
     writer: Writer,
     report: &mut Report,
-    rows: Rows<'_>,
+    rows: Rows,
     legs: &Legs,
     names: &[Vec<Option<Arc<str>>>],
     mut output: Output,
@@ -347,7 +352,7 @@ fn write(
 }
 
 /// Says what is wrong, and makes the exit code: the most serious reason wins.
-fn conclude(
+pub(crate) fn conclude(
     config: &Config,
     report: &Report,
     failed: &[(String, Error)],
@@ -364,6 +369,7 @@ fn conclude(
         }
     }
     let ledgers = &report.ledgers;
+    let capture_open = ledgers.capture.filter(|capture| !capture.is_closed()).map(|_| "capture");
     let open: Vec<&str> = [
         ("packets", &ledgers.packets),
         ("messages", &ledgers.messages),
@@ -374,6 +380,7 @@ fn conclude(
     .into_iter()
     .filter(|(_, ledger)| !ledger.closed)
     .map(|(name, _)| name)
+    .chain(capture_open)
     .collect();
     let unclosed = !open.is_empty() && written.is_ok();
     if unclosed {
@@ -393,6 +400,14 @@ fn conclude(
         let what = format!("{} is not supported; none of {frames} packets was opened", kinds.join(", "));
         console.line(&Error::new(ErrorKind::CouldNotRun, "E-IN-LINK", name, what).to_string());
     }
+    let dropped = ledgers.capture.map_or(0, |capture| capture.lost());
+    if let Some(capture) = ledgers.capture.filter(|_| dropped > config.max_loss && !config.quiet) {
+        console.line(&format!(
+            "warning: {dropped} packets were lost: {} by the kernel, whose ring was full, {} by us; counts are too low",
+            capture.dropped,
+            capture.own_lost()
+        ));
+    }
     if lost > config.max_loss && !config.quiet {
         console.line(&format!(
             "warning: {lost} transactions or connections were given up because a table was full; counts of responses \
@@ -405,7 +420,7 @@ fn conclude(
         () if written.is_err() => written.err().map_or(5, |error| error.exit_code()),
         () if unreadable_links => 1,
         () if damaged => 3,
-        () if lost > config.max_loss => 4,
+        () if lost + dropped > config.max_loss => 4,
         () if severe => 10,
         () => 0,
     }

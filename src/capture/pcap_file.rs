@@ -49,43 +49,52 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
     let Some(interface) = context.interfaces.first() else { return };
     let nanoseconds_per_unit = if interface.resolution == Resolution::Multiply(1) { 1 } else { 1000 };
     let snap_len = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
+    let number = |bytes: &[u8; 4]| if big_endian { u32::from_be_bytes(*bytes) } else { u32::from_le_bytes(*bytes) };
+    // Counted here and added at the end, so that the counts stay in registers.
+    let (mut records, mut packet_bytes, mut oddities) = (0u64, 0u64, super::Oddities::default());
     let mut at = walk.end;
     while at < block.limit {
-        if data.len() - at < header {
+        let rest = &data[at..];
+        if rest.len() < header {
             walk.stop = Some(short(block, at, header));
             break;
         }
-        let captured = u32_at(data, at + 8, big_endian);
-        let original = u32_at(data, at + 12, big_endian);
+        let Some([seconds, fraction, captured, original]) = rest.first_chunk::<RECORD_HEADER>().map(|fields| {
+            let (fields, _) = fields.as_chunks::<4>();
+            [number(&fields[0]), number(&fields[1]), number(&fields[2]), number(&fields[3])]
+        }) else {
+            break;
+        };
         if captured as usize > reader.packet_bytes {
             let what = format!("captured length {captured} is above the maximum of {}", reader.packet_bytes);
             walk.stop = Some(Stop::Bad { at, what });
             break;
         }
-        let next = at + header + captured as usize;
-        if next > data.len() {
-            walk.stop = Some(short(block, at, header + captured as usize));
+        let end = header + captured as usize;
+        let Some(packet) = rest.get(header..end) else {
+            walk.stop = Some(short(block, at, end));
             break;
-        }
-        let seconds = u32_at(data, at, big_endian);
-        let fraction = u32_at(data, at + 4, big_endian);
+        };
         let fraction = i64::from(fraction) * nanoseconds_per_unit;
-        walk.oddities.timestamps += u64::from(fraction >= 1_000_000_000);
-        walk.oddities.over_snap_len += u64::from(captured > snap_len);
-        walk.oddities.over_original_len += u64::from(captured > original);
-        walk.bytes.record_headers += header as u64;
-        walk.bytes.packets += u64::from(captured);
+        oddities.timestamps += u64::from(fraction >= 1_000_000_000);
+        oddities.over_snap_len += u64::from(captured > snap_len);
+        oddities.over_original_len += u64::from(captured > original);
+        records += 1;
+        packet_bytes += u64::from(captured);
         on_frame(Frame {
             time: Timestamp(i64::from(seconds) * 1_000_000_000 + fraction),
             link_type: interface.link_type,
             interface: 0,
             direction: super::Direction::Unknown,
-            data: &data[at + header..next],
+            data: packet,
             offset: at + header,
             original_len: original.max(captured),
         });
-        at = next;
+        at += end;
     }
+    walk.bytes.record_headers += records * header as u64;
+    walk.bytes.packets += packet_bytes;
+    walk.oddities.add(&oddities);
     walk.end = at;
 }
 

@@ -10,6 +10,10 @@ use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RecordType};
 use std::io::Write as _;
 
+/// Client subnet (RFC 7871).
+const CLIENT_SUBNET: u16 = 8;
+/// Extended DNS error (RFC 8914).
+const EXTENDED_ERROR: u16 = 15;
 /// Options taken from one message.
 const MAX_OPTIONS: usize = 16;
 /// Bytes of one text kept.
@@ -31,10 +35,6 @@ pub struct Detail {
     pub extended_errors: Vec<(u16, Vec<u8>)>,
     /// Client subnet as `address/source/scope` (RFC 7871).
     pub client_subnet: Option<String>,
-    /// Name server identifier (RFC 5001).
-    pub nsid: Option<Vec<u8>>,
-    /// Cookie, client and server part, as hexadecimal digits (RFC 7873).
-    pub cookie: Option<String>,
     /// Name of the key that signed the message (TSIG, RFC 8945; SIG(0), RFC 2931).
     pub key_name: Option<Vec<u8>>,
 }
@@ -66,40 +66,46 @@ pub fn read(message: &[u8], limits: DetailLimits) -> Option<Detail> {
     Some(detail)
 }
 
-/// True when there is nothing that only a full decode tells: no additional record, or a bare OPT record right behind the
-/// question. That is most messages, and looking is a hundred times cheaper than decoding.
+/// True when there is nothing that only a full decode tells: no additional record, or an OPT record right behind the
+/// question with none of the options that are printed. That is most messages, and looking is a hundred times cheaper than
+/// decoding.
 fn has_nothing_more(message: &[u8]) -> bool {
     match message[4..HEADER] {
         [_, _, _, _, _, _, 0, 0] => true,
         [0, 1, 0, 0, 0, 0, 0, 1] => {
             let opt = plain_end(message, HEADER).and_then(|end| message.get(end + 4..));
-            matches!(opt, Some([0, 0, 41, _, _, _, _, _, _, 0, 0]))
+            let Some([0, 0, 41, _, _, _, _, _, _, high, low, options @ ..]) = opt else { return false };
+            let options = options.get(..usize::from(u16::from_be_bytes([*high, *low])));
+            options.is_some_and(has_no_printed_option)
         }
         _ => false,
     }
 }
 
+/// True when the options are whole and none of them is printed.
+fn has_no_printed_option(mut options: &[u8]) -> bool {
+    for _ in 0..MAX_OPTIONS {
+        let Some((head, rest)) = options.split_first_chunk::<4>() else { break };
+        let [code, len] = [[head[0], head[1]], [head[2], head[3]]].map(u16::from_be_bytes);
+        match rest.get(usize::from(len)..) {
+            Some(rest) if code != CLIENT_SUBNET && code != EXTENDED_ERROR => options = rest,
+            _ => return false,
+        }
+    }
+    options.is_empty()
+}
+
 fn read_options(edns: &Edns, detail: &mut Detail) {
     for (code, option) in edns.options().options.iter().take(MAX_OPTIONS) {
         match (u16::from(*code), option) {
-            (15, EdnsOption::Unknown(_, data)) if data.len() >= 2 => {
+            (EXTENDED_ERROR, EdnsOption::Unknown(_, data)) if data.len() >= 2 => {
                 let mut text = Vec::new();
                 write_text(&data[2..data.len().min(MAX_TEXT + 2)], &mut text);
                 detail.extended_errors.push((u16::from_be_bytes([data[0], data[1]]), text));
             }
-            (10, EdnsOption::Unknown(_, data)) => {
-                let digits = data.iter().take(40).map(|byte| format!("{byte:02x}"));
-                detail.cookie.get_or_insert(digits.collect());
-            }
             (_, EdnsOption::Subnet(subnet)) => {
                 let (source, scope) = (subnet.source_prefix(), subnet.scope_prefix());
                 detail.client_subnet.get_or_insert(format!("{}/{source}/{scope}", subnet.addr()));
-            }
-            (_, EdnsOption::NSID(payload)) => {
-                let mut text = Vec::new();
-                let bytes = payload.as_ref();
-                write_text(&bytes[..bytes.len().min(MAX_TEXT)], &mut text);
-                detail.nsid.get_or_insert(text);
             }
             _ => {}
         }
@@ -177,8 +183,26 @@ mod tests {
         let detail = read(&with_options(&options), LIMITS).unwrap();
         assert_eq!(detail.extended_errors, [(18, br"EIM4\027\010".to_vec()), (20, vec![])]);
         assert_eq!(detail.client_subnet.as_deref(), Some("10.21.5.0/24/0"));
-        assert_eq!(detail.nsid.as_deref(), Some(&br"ns\155"[..]));
-        assert_eq!(detail.cookie.as_deref(), Some("01020304050607ff"));
+    }
+
+    #[test]
+    fn what_the_short_look_passes_over_has_no_detail_in_full_either() {
+        let option = |code: u8, data: &[u8]| [&[0, code, 0, data.len() as u8][..], data].concat();
+        let kinds =
+            [option(10, &[7; 8]), option(3, b""), option(12, &[0; 9]), option(8, &[0, 1, 0, 0]), option(15, &[0, 18])];
+        for one in &kinds {
+            for other in &kinds {
+                let message = with_options(&[one.clone(), other.clone()].concat());
+                let decoded = Message::from_vec(&message).unwrap();
+                let mut full = Detail::default();
+                read_options(decoded.edns.as_ref().unwrap(), &mut full);
+                assert_eq!(has_nothing_more(&message), full == Detail::default(), "{one:?} {other:?}");
+                assert_eq!(read(&message, LIMITS), Some(full));
+            }
+        }
+        for damaged in [&[0, 10, 0, 9, 1][..], &[0, 10, 0]] {
+            assert!(!has_nothing_more(&with_options(damaged)), "left to the full decode");
+        }
     }
 
     #[test]

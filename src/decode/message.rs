@@ -116,6 +116,26 @@ impl Message {
     }
 }
 
+/// UDP or TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Transport {
+    /// One message per datagram.
+    Udp,
+    /// Messages in a stream.
+    Tcp,
+}
+
+impl Transport {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        }
+    }
+}
+
 /// Hashes names and payloads with a key drawn once per run, so that nobody can choose collisions.
 #[derive(Debug, Clone)]
 pub struct Key(foldhash::quality::FixedState);
@@ -145,20 +165,31 @@ impl Key {
         hasher.finish()
     }
 
+    /// Hashes what identifies a transaction besides its question: client and server address by `pair_hash`, the ports of
+    /// both, and the message's identifier.
+    #[inline]
+    pub fn flow(&self, pair_hash: u64, (client_port, server_port): (u16, u16), id: u16, transport: Transport) -> u64 {
+        let rest = u64::from(client_port) << 48 | u64::from(server_port) << 32 | u64::from(id) << 8 | transport as u64;
+        self.numbers(&[pair_hash ^ rest.rotate_left(17), rest])
+    }
+
     /// Hashes a name's wire bytes case-blind, and the type and class after it. Length bytes are below 64 and so never
     /// taken for letters.
     #[inline]
     fn question(&self, name: &[u8], type_and_class: [u8; 4]) -> u64 {
         let mut hasher = self.0.build_hasher();
-        let mut chunks = name.chunks_exact(8);
-        for chunk in &mut chunks {
-            let mut eight = [0; 8];
-            eight.copy_from_slice(chunk);
-            hasher.write_u64(lowercase(u64::from_le_bytes(eight)));
+        let (eights, rest) = name.as_chunks::<8>();
+        for eight in eights {
+            hasher.write_u64(lowercase(u64::from_le_bytes(*eight)));
         }
-        let mut eight = [0; 8];
-        eight[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
-        hasher.write_u64(lowercase(u64::from_le_bytes(eight)));
+        if !rest.is_empty() {
+            // The last eight bytes, some of them a second time: cheaper than copying a few.
+            let last = name.last_chunk::<8>().map_or_else(
+                || rest.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)),
+                |eight| u64::from_le_bytes(*eight),
+            );
+            hasher.write_u64(lowercase(last));
+        }
         hasher.write_u64(u64::from(u32::from_be_bytes(type_and_class)) << 8 | name.len() as u64);
         hasher.finish()
     }

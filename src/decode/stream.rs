@@ -32,6 +32,8 @@ const MAX_HELD: usize = 512;
 const MAX_AHEAD: i32 = 1 << 20;
 /// A gap that the receiver has acknowledged is given up after this time (nanoseconds): the capture has lost it.
 const GAP_PATIENCE: i64 = 10_000_000;
+/// A connection that has ended is remembered this long (nanoseconds) for what is sent again.
+const ENDED_PATIENCE: i64 = 4_000_000_000;
 /// Length prefix and header: enough to tell whether bytes begin a message.
 const PROBE: usize = 2 + HEADER;
 /// No connection.
@@ -62,6 +64,8 @@ pub struct Connection {
     ports: (u16, u16),
     hash: u64,
     streams: [Stream; 2],
+    /// The list it stands in: of those that go on, or of those that have ended.
+    list: usize,
     newer: u32,
     older: u32,
     /// When it was last seen.
@@ -170,6 +174,18 @@ struct Held {
     full_len: u32,
 }
 
+/// Ends of a list of connections.
+#[derive(Debug, Clone, Copy)]
+struct List {
+    newest: u32,
+    oldest: u32,
+}
+
+/// Index of the list of connections that go on.
+const OPEN: usize = 0;
+/// Index of the list of connections that have ended.
+const ENDED: usize = 1;
+
 /// Every connection followed.
 #[derive(Debug)]
 pub struct Streams {
@@ -177,8 +193,8 @@ pub struct Streams {
     table: HashTable<u32>,
     connections: Vec<Connection>,
     free: Vec<u32>,
-    newest: u32,
-    oldest: u32,
+    /// By when they were last seen: connections that go on, and those that have ended.
+    lists: [List; 2],
     held_bytes: usize,
     /// Bytes of messages that were put together during the last push.
     pub scratch: Vec<u8>,
@@ -204,8 +220,7 @@ impl Streams {
             table: HashTable::new(),
             connections: Vec::new(),
             free: Vec::new(),
-            newest: NONE,
-            oldest: NONE,
+            lists: [List { newest: NONE, oldest: NONE }; 2],
             held_bytes: 0,
             scratch: Vec::new(),
             found: Vec::new(),
@@ -289,14 +304,34 @@ impl Streams {
             {
                 connection.rejected = Some((time, frame.0, frame.1));
             }
+            if connection.finished() && connection.list == OPEN {
+                self.unlink(index);
+                self.connections[index as usize].list = ENDED;
+                self.link_newest(index);
+            }
         }
         index
     }
 
+    /// Forgets connections that nothing is expected of any more at the capture's time `now`: idle ones, and those that
+    /// have ended a while ago. The consumer finds them in `forgotten` when nobody had asked on them.
+    #[inline]
+    pub fn expire(&mut self, now: Timestamp, tally: &mut Tally) {
+        for (list, patience) in [(OPEN, self.limits.idle), (ENDED, self.limits.idle.min(ENDED_PATIENCE))] {
+            while let Some(oldest) = self.connections.get(self.lists[list].oldest as usize)
+                && now.0.saturating_sub(oldest.last.0) > patience
+            {
+                self.forget(self.lists[list].oldest, Bucket::TcpBehindHole, tally);
+            }
+        }
+    }
+
     /// Ends every connection; held segments are given up. The consumer finds the connections in `forgotten`.
     pub fn finish(&mut self, tally: &mut Tally) {
-        while self.oldest != NONE {
-            self.forget(self.oldest, Bucket::TcpBehindHole, tally);
+        for list in [OPEN, ENDED] {
+            while self.lists[list].oldest != NONE {
+                self.forget(self.lists[list].oldest, Bucket::TcpBehindHole, tally);
+            }
         }
     }
 
@@ -338,9 +373,10 @@ impl Streams {
             self.forget(index, Bucket::TcpBehindHole, tally);
         }
         if self.table.len() >= self.limits.connections {
-            let connection = &self.connections[self.oldest as usize];
-            self.evicted += u64::from(!connection.finished());
-            self.forget(self.oldest, Bucket::TcpEvicted, tally);
+            let ended = self.lists[ENDED].oldest;
+            let oldest = if ended == NONE { self.lists[OPEN].oldest } else { ended };
+            self.evicted += u64::from(ended == NONE);
+            self.forget(oldest, Bucket::TcpEvicted, tally);
         }
         // The server is the end with the DNS port; when both have one, whoever did not send the SYN.
         let server = match (is_dns_port(ports.0), is_dns_port(ports.1)) {
@@ -353,6 +389,7 @@ impl Streams {
             ports,
             hash,
             streams: [Stream::default(), Stream::default()],
+            list: OPEN,
             newer: NONE,
             older: NONE,
             last: time,
@@ -382,7 +419,7 @@ impl Streams {
 
     fn touch(&mut self, index: u32, time: Timestamp) {
         self.connections[index as usize].last = time;
-        if self.newest != index {
+        if self.lists[self.connections[index as usize].list].newest != index {
             self.unlink(index);
             self.link_newest(index);
         }
@@ -390,26 +427,23 @@ impl Streams {
 
     fn link_newest(&mut self, index: u32) {
         let connection = &mut self.connections[index as usize];
+        let list = &mut self.lists[connection.list];
         connection.newer = NONE;
-        connection.older = self.newest;
-        match self.newest {
-            NONE => self.oldest = index,
+        connection.older = list.newest;
+        match std::mem::replace(&mut list.newest, index) {
+            NONE => list.oldest = index,
             newest => self.connections[newest as usize].newer = index,
         }
-        self.newest = index;
     }
 
     fn unlink(&mut self, index: u32) {
-        let (newer, older) = {
-            let connection = &self.connections[index as usize];
-            (connection.newer, connection.older)
-        };
+        let Connection { list, newer, older, .. } = self.connections[index as usize];
         match newer {
-            NONE => self.newest = older,
+            NONE => self.lists[list].newest = older,
             newer => self.connections[newer as usize].older = older,
         }
         match older {
-            NONE => self.oldest = newer,
+            NONE => self.lists[list].oldest = newer,
             older => self.connections[older as usize].newer = newer,
         }
     }
@@ -1031,6 +1065,29 @@ mod tests {
         assert_eq!(rig.streams.evicted, 6);
         rig.end();
         assert_eq!(rig.tally.buckets[Bucket::TcpEvicted as usize], 6);
+    }
+
+    #[test]
+    fn what_has_ended_is_forgotten_soon_and_what_is_idle_later() {
+        let mut rig = Rig::new();
+        rig.push_cut(2000, 99, SYN, b"", 0);
+        for port in 2001..2003 {
+            rig.push_cut(port, 100, 0x14, b"", 0);
+        }
+        let known = |rig: &Rig| rig.streams.table.len();
+        let seen = rig.streams.connections[0].last;
+        let expire = |rig: &mut Rig, after: i64| rig.streams.expire(Timestamp(seen.0 + after), &mut rig.tally);
+        expire(&mut rig, ENDED_PATIENCE);
+        assert_eq!(known(&rig), 3);
+        expire(&mut rig, ENDED_PATIENCE + 1_000_000_000);
+        assert_eq!(known(&rig), 1, "the two that were reset");
+        let idle = rig.streams.limits.idle;
+        expire(&mut rig, idle);
+        assert_eq!(known(&rig), 1);
+        expire(&mut rig, idle + 1);
+        assert_eq!(known(&rig), 0);
+        assert_eq!(rig.streams.evicted, 0);
+        rig.end();
     }
 
     #[test]

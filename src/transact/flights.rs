@@ -8,32 +8,13 @@ use super::kept::{Kept, KeptMessage};
 use super::recent::{Closed, Ended, MAX_SAME_FLOW, Print, Recent};
 use crate::capture::Timestamp;
 use crate::decode::Point;
+pub use crate::decode::message::Transport;
 use crate::decode::message::{Message, Question};
 use crate::sources::FrameRef;
 use hashbrown::HashTable;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
-
-/// UDP or TCP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Transport {
-    /// One message per datagram.
-    Udp,
-    /// Messages in a stream.
-    Tcp,
-}
-
-impl Transport {
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-        }
-    }
-}
 
 /// What identifies a transaction besides its question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -185,6 +166,31 @@ impl Flights {
     /// Pairs that open transactions refer to.
     pub fn pairs(&self) -> impl Iterator<Item = u32> + '_ {
         self.slots.iter().filter(|slot| slot.open).map(|slot| slot.flow.pair)
+    }
+
+    /// The pair of an open transaction whose flow has this hash.
+    #[inline]
+    pub fn pair_of(&self, hash: u64) -> Option<u32> {
+        let index = self.table.find(hash, |index| self.slots[*index as usize].hash == hash)?;
+        Some(self.slots[*index as usize].flow.pair)
+    }
+
+    /// Where an open transaction whose flow has this hash may stand; [`Flights::glance_at`] looks there.
+    #[inline]
+    pub fn glance(&self, hash: u64) -> Option<u32> {
+        self.table.iter_hash(hash).next().copied()
+    }
+
+    /// Looks where a closed transaction whose flow has this hash would be noted, like [`Flights::glance_at`].
+    #[inline]
+    pub fn glance_at_closed(&self, hash: u64) -> u32 {
+        self.answered.glance(hash)
+    }
+
+    /// The pair of the transaction in a slot, to have its memory at hand when it is used.
+    #[inline]
+    pub fn glance_at(&self, index: u32) -> u32 {
+        self.slots[index as usize].flow.pair
     }
 
     /// A token that finds the slot again as long as it is the same transaction.

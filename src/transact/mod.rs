@@ -95,6 +95,7 @@ struct Seen<'a> {
     /// Client to server.
     ends: Ends,
     pair_hash: u64,
+    flow_hash: u64,
     /// Ports of client and server.
     ports: (u16, u16),
     bytes: &'a [u8],
@@ -116,6 +117,8 @@ pub struct Tracker<'a> {
     answering: Answering,
     on_transaction: OnTransaction<'a>,
     scratch: Vec<u8>,
+    /// Bytes of the query being reported; kept for its memory.
+    reported: Vec<u8>,
     fragments: Fragments,
     /// ICMP errors about DNS packets.
     pub quotes: Quotes,
@@ -151,6 +154,7 @@ impl<'a> Tracker<'a> {
             answering: Answering::new(settings.at_server),
             on_transaction,
             scratch: Vec::new(),
+            reported: Vec::new(),
             fragments: Fragments::new(FragmentLimits {
                 sets: limits.fragment_sets,
                 bytes: limits.fragment_bytes,
@@ -168,15 +172,32 @@ impl<'a> Tracker<'a> {
     /// the block's first frame in its input.
     pub fn take(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
         for batch in entries.chunks(BATCH) {
-            // Each message needs memory that is seldom in the cache. Looking for a whole batch at once lets the
-            // processor wait for all of it together.
-            let glances = batch.iter().map(|entry| match &entry.body {
-                Body::Datagram(datagram) => self.pairs.glance(datagram.pair_hash),
-                _ => 0,
-            });
-            std::hint::black_box(glances.fold(0, |all, one| all ^ one));
+            self.glance(batch);
             self.take_batch(input, first_frame, data, batch);
         }
+    }
+
+    /// Each message needs memory that is seldom in the cache. Looking for a whole batch at once lets the processor wait for
+    /// all of it together: first where it is, then there.
+    #[inline]
+    fn glance(&self, batch: &[Entry]) {
+        let (mut pairs, mut slots) = ([None; BATCH], [None; BATCH]);
+        let mut looks = 0;
+        for ((entry, pair), slot) in batch.iter().zip(&mut pairs).zip(&mut slots) {
+            if let Body::Datagram(Datagram { message: Some(message), pair_hash, flow_hash, .. }) = &entry.body {
+                looks ^= self.flights.glance_at_closed(*flow_hash);
+                if message.is_response() {
+                    *slot = self.flights.glance(*flow_hash);
+                } else {
+                    *pair = self.pairs.glance(*pair_hash);
+                }
+            }
+        }
+        for (pair, slot) in pairs.iter_mut().zip(&slots) {
+            *pair = slot.map(|slot| self.flights.glance_at(slot)).or(*pair);
+        }
+        let pairs = pairs.into_iter().flatten().map(|pair| self.pairs.glance_at(pair));
+        std::hint::black_box(pairs.fold(looks, |all, one| all ^ one));
     }
 
     fn take_batch(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
@@ -271,6 +292,7 @@ impl<'a> Tracker<'a> {
             transport: Transport::Udp,
             ends,
             pair_hash: datagram.pair_hash,
+            flow_hash: datagram.flow_hash,
             ports,
             bytes: &payload[usize::from(datagram.proxy_len)..],
             header: &payload[..usize::from(datagram.proxy_len)],
@@ -281,6 +303,9 @@ impl<'a> Tracker<'a> {
     /// A TCP segment on a DNS port: the messages it completes, and the end of the connection.
     fn segment(&mut self, entry: &Entry, frame: FrameRef, segment: &Segment, payload: &[u8]) {
         let decoder = self.decoder;
+        if let Some(now) = self.clock.now() {
+            self.streams.expire(now, &mut self.tally);
+        }
         let connection = self.streams.push(
             &decoder.key,
             entry.time,
@@ -309,6 +334,8 @@ impl<'a> Tracker<'a> {
             let response = message.is_response();
             let ends = if response { entry.ends.reversed() } else { entry.ends };
             let (source, destination) = (segment.source_port, segment.destination_port);
+            let ports = if response { (destination, source) } else { (source, destination) };
+            let pair_hash = ends.hash(&decoder.key);
             self.message(&Seen {
                 message,
                 sighting: Sighting {
@@ -321,8 +348,9 @@ impl<'a> Tracker<'a> {
                 },
                 transport: Transport::Tcp,
                 ends,
-                pair_hash: ends.hash(&decoder.key),
-                ports: if response { (destination, source) } else { (source, destination) },
+                pair_hash,
+                flow_hash: decoder.key.flow(pair_hash, ports, message.id, Transport::Tcp),
+                ports,
                 bytes,
                 header: header.as_deref().unwrap_or_default(),
                 connection: Some(connection),
@@ -353,7 +381,12 @@ impl<'a> Tracker<'a> {
         }
         let now = self.clock.advance(seen.sighting.time);
         self.expire(now);
-        let pair = self.pairs.intern(seen.ends, seen.pair_hash);
+        let hash = seen.flow_hash;
+        // The query of a response is likely to be known, and knows the pair.
+        let pair = match if response { self.flights.pair_of(hash) } else { None } {
+            Some(pair) if self.pairs.ends(pair) == seen.ends => pair,
+            _ => self.pairs.intern(seen.ends, seen.pair_hash),
+        };
         let flow = Flow {
             pair,
             client_port: seen.ports.0,
@@ -361,7 +394,6 @@ impl<'a> Tracker<'a> {
             id: message.id,
             transport: seen.transport,
         };
-        let hash = self.flow_hash(seen.pair_hash, &flow);
         self.pairs.message(pair, seen.sighting.time, response);
         if response {
             self.counts.rcodes[usize::from(message.rcode) & 0xfff] += 1;
@@ -373,15 +405,6 @@ impl<'a> Tracker<'a> {
             let open = self.flights.pairs().chain(self.early.iter().map(|early| early.flow.pair));
             self.pairs.fold(open);
         }
-    }
-
-    #[inline]
-    fn flow_hash(&self, pair_hash: u64, flow: &Flow) -> u64 {
-        let rest = u64::from(flow.client_port) << 48
-            | u64::from(flow.server_port) << 32
-            | u64::from(flow.id) << 8
-            | flow.transport as u64;
-        self.decoder.key.numbers(&[pair_hash ^ rest.rotate_left(17), rest])
     }
 
     #[inline]
@@ -501,7 +524,7 @@ impl<'a> Tracker<'a> {
             let restored = outcome == Outcome::Refused && message.question == Question::ABSENT && named;
             self.counts.refused_restored += u64::from(restored);
             self.pairs.rare(pair).note_refused(asked, seen.frame, limit);
-        } else if self.pairs.answers_wanted(pair) {
+        } else if limit > 0 && self.pairs.answers_wanted(pair) {
             let frames = &mut self.pairs.rare(pair).answered_frames;
             if frames.len() < limit {
                 frames.push(seen.frame);
@@ -645,7 +668,7 @@ impl<'a> Tracker<'a> {
 
     /// Hands a transaction out.
     fn report(&mut self, index: u32, outcome: Outcome, response: Option<(Sighting, Message, &[u8])>) {
-        let mut query_bytes = Vec::new();
+        let mut query_bytes = std::mem::take(&mut self.reported);
         let slot = self.flights.slot(index);
         self.flights.kept.read(slot.kept, &mut query_bytes);
         let has_message = response.as_ref().is_some_and(|(_, _, bytes)| !bytes.is_empty());
@@ -661,6 +684,7 @@ impl<'a> Tracker<'a> {
             response_bytes: response.as_ref().map_or(&[], |(_, _, bytes)| bytes),
             message: response.filter(|_| has_message).map(|(_, message, _)| message),
         });
+        self.reported = query_bytes;
     }
 
     /// Connections that the server ended before anybody asked on them.
@@ -716,6 +740,17 @@ impl<'a> Tracker<'a> {
             self.unanswered(oldest, waited);
         }
         self.pairs.finish();
+    }
+
+    /// Folds what happened so far into the per-source rows, so that they can be read while the time line goes on.
+    pub fn fold(&mut self) {
+        let open = self.flights.pairs().chain(self.early.iter().map(|early| early.flow.pair));
+        self.pairs.fold(open);
+    }
+
+    /// Queries without a response so far, and responses whose query may still come: counted, and in no bucket yet.
+    pub fn undecided(&self) -> (u64, u64) {
+        (self.flights.pending() as u64, self.early.len() as u64)
     }
 
     /// Odd things counted on the way, by name.

@@ -94,11 +94,17 @@ impl<'a> Pairs<'a> {
         self.add(ends, hash)
     }
 
-    /// Looks where a pair of this hash may stand, without using it: the memory is then at hand when [`Pairs::intern`]
-    /// comes for it. The result only keeps the look from being optimised away.
+    /// Where a pair of this hash may stand, to look there with [`Pairs::glance_at`] before it is used.
     #[inline]
-    pub fn glance(&self, hash: u64) -> u32 {
-        self.table.iter_hash(hash).next().map_or(0, |index| self.hot[*index as usize].queries)
+    pub fn glance(&self, hash: u64) -> Option<u32> {
+        self.table.iter_hash(hash).next().copied()
+    }
+
+    /// Looks at a pair without using it: its memory is then at hand when it is used. The result only keeps the look from
+    /// being optimised away.
+    #[inline]
+    pub fn glance_at(&self, index: u32) -> u32 {
+        self.hot[index as usize].queries
     }
 
     fn add(&mut self, ends: Ends, hash: u64) -> u32 {
@@ -188,21 +194,7 @@ impl<'a> Pairs<'a> {
         let mut keep = vec![false; self.hot.len()];
         referred.for_each(|index| keep[index as usize] = true);
         for index in &self.table {
-            let (pair, cold) = (&mut self.hot[*index as usize], &mut self.cold[*index as usize]);
-            let mut row = SourceRow::with_rare(cold.rare.take());
-            row.queries += u64::from(std::mem::take(&mut pair.queries));
-            row.answered += u64::from(pair.answered & !WANTED);
-            pair.answered &= WANTED;
-            row.unanswered += u64::from(std::mem::take(&mut cold.unanswered));
-            row.tcp += u64::from(std::mem::take(&mut cold.tcp));
-            if pair.first <= pair.last {
-                row.seen(pair.first);
-                row.seen(pair.last);
-                (pair.first, pair.last) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
-            }
-            if row != SourceRow::default() {
-                self.sources.fold(pair.ends.source(), pair.ends.destination(), row, cold.listed);
-            }
+            fold_pair(self.sources, &mut self.hot[*index as usize], &mut self.cold[*index as usize]);
         }
         if self.table.len() > self.too_many {
             let free = &mut self.free;
@@ -219,10 +211,39 @@ impl<'a> Pairs<'a> {
         }
     }
 
-    /// Folds everything and gives all memory back; the time line has ended.
+    /// Folds everything and gives all memory back; the time line has ended. Piece by piece, because the rows grow while
+    /// the pairs go.
     pub fn finish(&mut self) {
-        self.fold(std::iter::empty());
-        self.table = HashTable::new();
-        (self.hot, self.cold, self.free) = (Vec::new(), Vec::new(), Vec::new());
+        self.messages = 0;
+        (self.table, self.free) = (HashTable::new(), Vec::new());
+        while let (Some(mut pair), Some(mut cold)) = (self.hot.pop(), self.cold.pop()) {
+            // A number that is free has nothing left to fold.
+            fold_pair(self.sources, &mut pair, &mut cold);
+            if self.hot.len().is_multiple_of(PIECE) {
+                self.hot.shrink_to_fit();
+                self.cold.shrink_to_fit();
+            }
+        }
+    }
+}
+
+/// Pairs folded at the end before memory is given back.
+const PIECE: usize = 16_384;
+
+/// Moves what happened to a pair since it was last folded into its source's row.
+fn fold_pair(sources: &Sources, pair: &mut Pair, cold: &mut Cold) {
+    let mut row = SourceRow::with_rare(cold.rare.take());
+    row.queries += u64::from(std::mem::take(&mut pair.queries));
+    row.answered += u64::from(pair.answered & !WANTED);
+    pair.answered &= WANTED;
+    row.unanswered += u64::from(std::mem::take(&mut cold.unanswered));
+    row.tcp += u64::from(std::mem::take(&mut cold.tcp));
+    if pair.first <= pair.last {
+        row.seen(pair.first);
+        row.seen(pair.last);
+        (pair.first, pair.last) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
+    }
+    if row != SourceRow::default() {
+        sources.fold(pair.ends.source(), pair.ends.destination(), row, cold.listed);
     }
 }

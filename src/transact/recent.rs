@@ -5,7 +5,6 @@ use super::flights::Sighting;
 use crate::capture::Timestamp;
 use crate::config::COPY_WINDOW;
 use crate::decode::message::Question;
-use hashbrown::HashTable;
 
 /// Transactions looked through with one flow and id.
 pub const MAX_SAME_FLOW: usize = 64;
@@ -150,71 +149,93 @@ impl Closed {
     }
 }
 
-/// The last transactions of a kind.
+/// The last transactions of a kind: a ring, and an index of chains from the newest to the oldest with equal low bits of
+/// the hash. A chain ends where it leaves the ring, so that nothing has to be taken out of the index.
 #[derive(Debug)]
 pub struct Recent {
     ring: Vec<Closed>,
-    /// Place of the oldest once the ring is full.
-    oldest: usize,
+    links: Vec<Link>,
+    /// Number of the newest transaction of each chain.
+    heads: Vec<u32>,
+    /// Number of the newest transaction; the first has 1.
+    newest: u32,
     capacity: usize,
-    table: HashTable<u32>,
 }
 
+/// A place in a chain.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    /// Upper half of the hash.
+    tag: u32,
+    /// Number of the next older transaction of the chain.
+    older: u32,
+}
+
+/// Chains per transaction: most are empty, so that looking for a flow and id that is not there takes one look.
+const CHAINS: usize = 4;
+
 impl Recent {
-    /// An empty ring for so many transactions.
+    /// An empty ring for so many transactions, rounded up to a power of two.
     pub fn new(capacity: usize) -> Self {
-        Self { ring: Vec::new(), oldest: 0, capacity: capacity.max(1), table: HashTable::new() }
+        let capacity = capacity.next_power_of_two();
+        Self { ring: Vec::new(), links: Vec::new(), heads: Vec::new(), newest: 0, capacity }
     }
 
     /// Adds a transaction; returns the time of the query of the one that had to go.
     #[inline]
     pub fn push(&mut self, closed: Closed) -> Option<Timestamp> {
-        let hash = closed.hash;
-        let (place, gone) = if self.ring.len() < self.capacity {
-            self.ring.push(closed);
-            (self.ring.len() - 1, None)
-        } else {
-            let place = self.oldest;
-            self.oldest = (place + 1) % self.capacity;
-            let gone = std::mem::replace(&mut self.ring[place], closed);
-            if let Ok(entry) = self.table.find_entry(gone.hash, |other| *other as usize == place) {
-                entry.remove();
-            }
-            (place, Some(gone.asked))
-        };
-        self.make_room(hash);
-        self.table.insert_unique(hash, place as u32, |place| self.ring[*place as usize].hash);
-        gone
-    }
-
-    /// Takes the oldest out of the index when too many have the same flow and id, so that no message looks through
-    /// more. Only made on purpose.
-    #[inline]
-    fn make_room(&mut self, hash: u64) {
-        let same = || self.table.iter_hash(hash).filter(|place| self.ring[**place as usize].hash == hash);
-        if same().take(MAX_SAME_FLOW).count() == MAX_SAME_FLOW
-            && let Some(oldest) = same().copied().min_by_key(|place| self.age_order(*place))
-            && let Ok(entry) = self.table.find_entry(hash, |other| *other == oldest)
-        {
-            entry.remove();
+        if self.heads.is_empty() {
+            self.heads = vec![0; self.capacity * CHAINS];
         }
+        self.newest = self.newest.wrapping_add(1);
+        let chain = closed.hash as usize & (self.capacity * CHAINS - 1);
+        let link =
+            Link { tag: (closed.hash >> 32) as u32, older: std::mem::replace(&mut self.heads[chain], self.newest) };
+        let place = self.place(self.newest);
+        if self.ring.len() < self.capacity {
+            self.ring.push(closed);
+            self.links.push(link);
+            return None;
+        }
+        self.links[place] = link;
+        Some(std::mem::replace(&mut self.ring[place], closed).asked)
     }
 
-    /// Orders places by when they were written; the table's own order depends on the hash key.
+    /// Where in the ring the transaction with this number stands.
     #[inline]
-    fn age_order(&self, place: u32) -> usize {
-        (place as usize + self.capacity - self.oldest) % self.capacity
+    fn place(&self, number: u32) -> usize {
+        number.wrapping_sub(1) as usize & (self.capacity - 1)
+    }
+
+    /// Looks where [`Recent::newest`] will look first, to have the memory at hand then.
+    #[inline]
+    pub fn glance(&self, hash: u64) -> u32 {
+        self.heads.get(hash as usize & (self.capacity * CHAINS - 1)).copied().unwrap_or_default()
     }
 
     /// The newest transaction with a flow and id that `fits`.
     #[inline]
     pub fn newest(&mut self, hash: u64, fits: impl Fn(&Closed) -> bool) -> Option<&mut Closed> {
-        let fitting = self.table.iter_hash(hash).copied().filter(|place| {
-            let closed = &self.ring[*place as usize];
-            closed.hash == hash && fits(closed)
-        });
-        let newest = fitting.max_by_key(|place| self.age_order(*place))?;
-        Some(&mut self.ring[newest as usize])
+        let mut number = *self.heads.get(hash as usize & (self.capacity * CHAINS - 1))?;
+        let (mut age, mut same) = (0, 0);
+        // Each is older than the one before, and the ring ends at an age. (Numbers begin again after 2^32; what is left of
+        // the last time then looks like a transaction with another hash.)
+        loop {
+            let next = self.newest.wrapping_sub(number);
+            if next < age || next as usize >= self.ring.len() || same == MAX_SAME_FLOW {
+                return None;
+            }
+            age = next + 1;
+            let place = self.place(number);
+            let link = self.links[place];
+            if link.tag == (hash >> 32) as u32 && self.ring[place].hash == hash {
+                same += 1;
+                if fits(&self.ring[place]) {
+                    return Some(&mut self.ring[place]);
+                }
+            }
+            number = link.older;
+        }
     }
 }
 
@@ -241,8 +262,8 @@ mod tests {
             found.extend(recent.newest(closed(n).hash, |_| true).map(|closed| closed.asked.0));
         }
         assert_eq!(found, (12..20).collect::<Vec<_>>());
-        assert_eq!(recent.table.len(), 8);
     }
+
     #[test]
     fn of_one_flow_the_newest_counts_and_few_are_looked_through() {
         let print = Print { time: Timestamp(0), point: 0, payload_hash: 0, ip_id: 0 };
@@ -253,6 +274,5 @@ mod tests {
         assert_eq!(recent.newest(7, |_| true).map(|closed| closed.asked.0), Some(2499));
         assert_eq!(recent.newest(7, |closed| closed.asked.0 < 2440).map(|closed| closed.asked.0), Some(2439));
         assert!(recent.newest(7, |closed| closed.asked.0 < 2436).is_none());
-        assert_eq!(recent.table.len(), MAX_SAME_FLOW);
     }
 }

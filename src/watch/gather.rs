@@ -47,7 +47,7 @@ pub struct Facts<'a> {
     /// What is expected.
     pub inventory: &'a Inventory,
     /// What the servers' own configurations say, when there are any.
-    pub verdicts: Option<&'a Verdicts<'a>>,
+    pub verdicts: Option<&'a Verdicts>,
     /// What was noted beside the trackers, added up.
     pub noted: &'a Noted,
 }

@@ -209,7 +209,7 @@ pub fn options(data: &[u8]) {
     bytes.extend(data);
     message(&bytes);
     let Some(detail) = detail::read(&bytes, DetailLimits { bytes: 16 << 10, records: 256 }) else { return };
-    let texts = detail.extended_errors.iter().map(|(_, text)| text).chain(&detail.nsid).chain(&detail.key_name);
+    let texts = detail.extended_errors.iter().map(|(_, text)| text).chain(&detail.key_name);
     let mut printed = 0;
     for text in texts {
         assert!(is_plain(text), "{text:?}");

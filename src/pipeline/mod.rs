@@ -9,6 +9,8 @@
 //!
 //! Each input is a lane. Lanes are put in order by their first packet; lanes that overlap are merged by time.
 
+pub mod live;
+
 use crate::capture::filter::Filter;
 use crate::capture::open::{Input, Source, StreamBlocks, read_at_most};
 use crate::capture::{Block, ByteTally, Context, Frame, Oddities, Reader, Stop, Timestamp, Walk};
@@ -42,7 +44,7 @@ pub struct Selection {
 }
 
 /// What became of one input.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LaneResult {
     /// Frames read.
     pub frames: u64,
@@ -412,13 +414,18 @@ impl<'a, 't> Shared<'a, 't> {
         done.after = Arc::clone(&done.before);
         done.walk = Walk::default();
         let mut start = done.start;
+        let everything = filter.is_none() && self.selection.from.is_none() && self.selection.to.is_none();
+        // Earliest and latest time of a frame.
+        let (mut first, mut last) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
         loop {
             let mut refused = None;
             let DecodedBlock { block, decoded, walk, after, .. } = &mut *done;
             reader.walk(block, start, after, walk, &mut |frame: Frame<'_>| {
                 if frame.time != Timestamp::UNKNOWN {
-                    let (first, last) = decoded.times.unwrap_or((frame.time, frame.time));
-                    decoded.times = Some((first.min(frame.time), last.max(frame.time)));
+                    (first, last) = (first.min(frame.time), last.max(frame.time));
+                }
+                if everything {
+                    return self.decoder.frame(&frame, decoded);
                 }
                 match self.selects(&frame, filter) {
                     Ok(true) => self.decoder.frame(&frame, decoded),
@@ -429,6 +436,7 @@ impl<'a, 't> Shared<'a, 't> {
                     Err(error) => refused = Some(error),
                 }
             });
+            decoded.times = (first <= last).then_some((first, last));
             if let Some(error) = refused {
                 return Err(error);
             }

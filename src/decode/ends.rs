@@ -1,0 +1,75 @@
+//! The addresses of a packet ([`Ends`]), in a form that is quick to compare and to hash.
+
+use super::message::Key;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Source and destination of a packet. IPv4 and IPv6 never compare equal, also not as IPv4-mapped addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ends {
+    // Halves rather than u128, whose alignment would cost 8 bytes in everything that holds one.
+    source: [u64; 2],
+    destination: [u64; 2],
+    v6: bool,
+}
+
+/// An address as two halves, the low one holding an IPv4 address.
+#[inline]
+fn halves(octets: [u8; 16]) -> [u64; 2] {
+    let bits = u128::from_be_bytes(octets);
+    [(bits >> 64) as u64, bits as u64]
+}
+
+impl Ends {
+    /// Of an IPv4 packet.
+    #[inline]
+    pub fn v4(source: [u8; 4], destination: [u8; 4]) -> Self {
+        let low = |octets| [0, u64::from(u32::from_be_bytes(octets))];
+        Self { v6: false, source: low(source), destination: low(destination) }
+    }
+
+    /// Of an IPv6 packet.
+    #[inline]
+    pub fn v6(source: [u8; 16], destination: [u8; 16]) -> Self {
+        Self { v6: true, source: halves(source), destination: halves(destination) }
+    }
+
+    /// The other direction.
+    #[inline]
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { v6: self.v6, source: self.destination, destination: self.source }
+    }
+
+    /// Of an IPv6 packet.
+    pub fn is_v6(self) -> bool {
+        self.v6
+    }
+
+    /// The sender.
+    pub fn source(self) -> IpAddr {
+        self.address(self.source)
+    }
+
+    /// The receiver.
+    pub fn destination(self) -> IpAddr {
+        self.address(self.destination)
+    }
+
+    fn address(self, [high, low]: [u64; 2]) -> IpAddr {
+        if self.v6 {
+            IpAddr::V6(Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)))
+        } else {
+            IpAddr::V4(Ipv4Addr::from(low as u32))
+        }
+    }
+
+    /// A keyed hash of both ends in this direction.
+    #[inline]
+    pub fn hash(self, key: &Key) -> u64 {
+        if self.v6 {
+            key.numbers(&[self.source[0], self.source[1], self.destination[0], self.destination[1]])
+        } else {
+            key.numbers(&[self.source[1] << 32 | self.destination[1]])
+        }
+    }
+}

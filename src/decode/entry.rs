@@ -1,0 +1,135 @@
+//! What a frame becomes for whoever needs the order of the packets ([`Entry`]), and a block of them ([`Decoded`]).
+
+use super::ip::FragmentHeader;
+use super::message::Message;
+use super::quote::Quote;
+use super::{Ends, Point, Tally};
+use crate::capture::Timestamp;
+
+/// What the order-dependent half has to see, in the order of the frames.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Index of the frame in its block, from 0.
+    pub frame: u32,
+    /// Where the payload begins in the block.
+    pub offset: u32,
+    /// Captured bytes of the payload.
+    pub len: u32,
+    /// Where it was seen.
+    pub point: Point,
+    /// Source and destination address.
+    pub ends: Ends,
+    /// What it is.
+    pub body: Body,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy)]
+pub enum Body {
+    /// A UDP datagram on a DNS port; the payload is the message.
+    Datagram(Datagram),
+    /// A TCP segment on a DNS port; the payload is the segment's data.
+    Segment(Segment),
+    /// A fragment of a datagram; the payload is the fragment's data.
+    Fragment {
+        /// Its place in the datagram.
+        header: FragmentHeader,
+        /// Protocol of the datagram.
+        protocol: u8,
+    },
+    /// An ICMP error about a packet on a DNS port, whose ends these are (client to server); no payload.
+    Quote(Quote),
+}
+
+/// A UDP datagram that carries a DNS message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram {
+    /// UDP source port.
+    pub source_port: u16,
+    /// UDP destination port.
+    pub destination_port: u16,
+    /// IPv4 identification, 0 otherwise.
+    pub ip_id: u16,
+    /// Bytes of the payload before the message: a proxy's header, 0 without one.
+    pub proxy_len: u16,
+    /// The message; `None` when it has no whole header.
+    pub message: Option<Message>,
+    /// Keyed hash of the payload, to recognise copies.
+    pub payload_hash: u32,
+    /// Keyed hash of client and server address.
+    pub pair_hash: u64,
+    /// Keyed hash of that, both ports and the message's identifier; 0 without a message.
+    pub flow_hash: u64,
+}
+
+/// A TCP segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// TCP source port.
+    pub source_port: u16,
+    /// TCP destination port.
+    pub destination_port: u16,
+    /// Sequence number of the first data byte (of the SYN when it is set).
+    pub sequence: u32,
+    /// Acknowledgment number.
+    pub acknowledgment: u32,
+    /// FIN, SYN, RST and ACK as in the header's flag byte.
+    pub flags: u8,
+    /// Bytes of data according to the IP header; more than captured when the frame was cut.
+    pub full_len: u32,
+}
+
+impl Segment {
+    /// FIN is set.
+    pub fn fin(&self) -> bool {
+        self.flags & 0x01 != 0
+    }
+    /// SYN is set.
+    pub fn syn(&self) -> bool {
+        self.flags & 0x02 != 0
+    }
+    /// RST is set.
+    pub fn rst(&self) -> bool {
+        self.flags & 0x04 != 0
+    }
+    /// ACK is set.
+    pub fn ack(&self) -> bool {
+        self.flags & 0x10 != 0
+    }
+}
+
+/// What a block of frames decoded to.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// What the order-dependent half has to see.
+    pub entries: Vec<Entry>,
+    /// Frames that ended here. A frame with an entry is counted by whoever consumes it.
+    pub tally: Tally,
+    /// Frames in the block.
+    pub frames: u32,
+    /// Earliest and latest time of a frame.
+    pub times: Option<(Timestamp, Timestamp)>,
+    /// Link types met.
+    pub link_types: Vec<u16>,
+    /// Datagrams on DNS ports that were cut by the snapshot length.
+    pub cut_messages: u64,
+}
+
+impl Decoded {
+    /// Makes it empty again, keeping the memory.
+    pub fn clear(&mut self) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        *self = Self { entries, ..Self::default() };
+    }
+
+    /// Notes the link type of a frame.
+    #[inline]
+    pub(super) fn note_link_type(&mut self, link_type: u16) {
+        if self.link_types.last() != Some(&link_type) && !self.link_types.contains(&link_type) {
+            self.link_types.push(link_type);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The short way of most frames: whole UDP datagrams, and TCP segments on other ports, right behind Ethernet with at most
+//! one VLAN tag. A [`Frame`] to the same [`Entry`] or count that the general way gives it, or a refusal to say anything.
+//!
+//! Everything here is checked again in the general way, which stays the definition of what a frame is.
+
+use super::{Body, Bucket, Decoded, Decoder, Ends, Entry, Interface, Point, TCP, UDP, wrapping};
+use crate::capture::Frame;
+
+/// `LINKTYPE_ETHERNET`.
+const ETHERNET: u16 = 1;
+/// Bytes of an IPv4 header without options.
+const IPV4_HEADER: usize = 20;
+/// Bytes of an IPv6 header.
+const IPV6_HEADER: usize = 40;
+/// Bytes of a UDP header.
+const UDP_HEADER: usize = 8;
+/// Bytes of a TCP header without options.
+const TCP_HEADER: usize = 20;
+
+/// Two bytes in network order; the caller has checked the bounds.
+#[inline]
+fn number(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+impl Decoder {
+    /// Decodes a frame when it is as plain as this way wants it; `None` leaves it to the general way, with nothing done.
+    #[inline]
+    pub(super) fn plain(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) -> Option<()> {
+        let data = frame.data;
+        if frame.link_type != ETHERNET || frame.original_len as usize != data.len() {
+            return None;
+        }
+        let link = data.first_chunk::<18>()?;
+        let (ether_type, at, vlan) = match number(link, 12) {
+            0x8100 if self.vlan_tags > 0 => (number(link, 16), 18, number(link, 14) & 0x0fff),
+            ether_type => (ether_type, 14, 0),
+        };
+        let packet = &data[at..];
+        // Whole packets whose transport header begins where it does without options; lengths come from the IP header.
+        let (ends, ip_id, protocol, start, end) = match ether_type {
+            0x0800 => {
+                let header = packet.first_chunk::<IPV4_HEADER>()?;
+                if header[0] != 0x45 || number(header, 6) & 0x3fff != 0 {
+                    return None;
+                }
+                let (source, destination) = (header[12..].first_chunk::<4>()?, header[16..].first_chunk::<4>()?);
+                let ends = Ends::v4(*source, *destination);
+                (ends, number(header, 4), header[9], IPV4_HEADER, usize::from(number(header, 2)))
+            }
+            0x86dd => {
+                let header = packet.first_chunk::<IPV6_HEADER>()?;
+                let length = usize::from(number(header, 4));
+                if header[0] >> 4 != 6 || length == 0 {
+                    return None;
+                }
+                let (source, destination) = (header[8..].first_chunk::<16>()?, header[24..].first_chunk::<16>()?);
+                (Ends::v6(*source, *destination), 0, header[6], IPV6_HEADER, IPV6_HEADER + length)
+            }
+            _ => return None,
+        };
+        let payload = packet.get(start..end)?;
+        match protocol {
+            UDP => {
+                let header = payload.first_chunk::<UDP_HEADER>()?;
+                let (source_port, destination_port) = (number(header, 0), number(header, 2));
+                if !self.is_dns(source_port, destination_port) {
+                    return other_port([source_port, destination_port], out);
+                }
+                let claimed = usize::from(number(header, 4));
+                let message = payload.get(UDP_HEADER..claimed.min(payload.len()))?;
+                let cut = claimed - UDP_HEADER > message.len();
+                out.note_link_type(ETHERNET);
+                out.entries.push(Entry {
+                    time: frame.time,
+                    frame: index,
+                    offset: (frame.offset + at + start + UDP_HEADER) as u32,
+                    len: message.len() as u32,
+                    point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction),
+                    ends,
+                    body: Body::Datagram(self.datagram(source_port, destination_port, message, cut, ends, ip_id)),
+                });
+            }
+            TCP => {
+                let header = payload.first_chunk::<TCP_HEADER>()?;
+                let length = usize::from(header[12] >> 4) * 4;
+                if length < TCP_HEADER || length > payload.len() || self.is_dns(number(header, 0), number(header, 2)) {
+                    return None;
+                }
+                out.note_link_type(ETHERNET);
+                out.tally.count(Bucket::OtherPort);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// Counts a datagram on other ports, unless a wrapping may be behind one of them.
+#[inline]
+fn other_port(ports: [u16; 2], out: &mut Decoded) -> Option<()> {
+    if wrapping::PORT_NUMBERS.iter().any(|number| *number == ports[0] || *number == ports[1]) {
+        return None;
+    }
+    out.note_link_type(ETHERNET);
+    out.tally.count(Bucket::OtherPort);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{Direction, Timestamp};
+    use crate::decode::message::Key;
+    use etherparse::PacketBuilder;
+    use proptest::prelude::*;
+
+    fn decoder() -> Decoder {
+        Decoder { key: Key::random(), ports: vec![53], vlan_tags: 2, extension_headers: 8, nested_headers: 4 }
+    }
+
+    /// Decodes a frame both ways: what the short way says, when it says something, and what the general way says.
+    fn both(decoder: &Decoder, bytes: &[u8], original_len: usize) -> (Option<String>, String) {
+        let frame = Frame {
+            time: Timestamp(1_700_000_000_000_000_000),
+            link_type: ETHERNET,
+            interface: 3,
+            direction: Direction::In,
+            data: bytes,
+            offset: 16,
+            original_len: original_len as u32,
+        };
+        let (mut short, mut general) = (Decoded::default(), Decoded::default());
+        let said = decoder.plain(&frame, 0, &mut short);
+        if let Err(bucket) = decoder.open(&frame, 0, &mut general) {
+            general.tally.count(bucket);
+        }
+        (said.map(|()| format!("{short:?}")), format!("{general:?}"))
+    }
+
+    fn frame(v6: bool, vlan: bool, tcp: bool, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+        let link = PacketBuilder::ethernet2([2; 6], [4; 6]);
+        let ip = |builder: etherparse::PacketBuilderStep<etherparse::VlanHeader>| {
+            if v6 { builder.ipv6([0x20; 16], [0x30; 16], 64) } else { builder.ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64) }
+        };
+        let builder = if vlan {
+            ip(link.single_vlan(etherparse::VlanId::try_new(7).unwrap()))
+        } else if v6 {
+            link.ipv6([0x20; 16], [0x30; 16], 64)
+        } else {
+            link.ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        };
+        let mut bytes = Vec::new();
+        if tcp {
+            builder.tcp(ports.0, ports.1, 1, 100).write(&mut bytes, payload).unwrap();
+        } else {
+            builder.udp(ports.0, ports.1).write(&mut bytes, payload).unwrap();
+        }
+        bytes
+    }
+
+    const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03com\0\0\x01\0\x01";
+
+    #[test]
+    fn plain_frames_take_the_short_way() {
+        let decoder = decoder();
+        for (v6, vlan) in [(false, false), (false, true), (true, false), (true, true)] {
+            for (tcp, ports) in [(false, (4000, 53)), (false, (53, 4000)), (false, (443, 4000)), (true, (443, 4000))] {
+                let (short, general) = both(&decoder, &frame(v6, vlan, tcp, ports, QUERY), 0);
+                assert_eq!(short, None, "a frame that was cut");
+                let bytes = frame(v6, vlan, tcp, ports, QUERY);
+                let (short, whole) = both(&decoder, &bytes, bytes.len());
+                assert_eq!(short.as_ref(), Some(&whole), "{v6} {vlan} {tcp} {ports:?}; cut: {general}");
+            }
+        }
+        for ports in [(4789, 4000), (4000, 4789)] {
+            let bytes = frame(false, false, false, ports, QUERY);
+            assert_eq!(both(&decoder, &bytes, bytes.len()).0, None, "a wrapping may be behind it");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_never_says_anything_else_than_the_general_way(
+            (v6, vlan, tcp) in any::<(bool, bool, bool)>(),
+            ports in prop_oneof![Just((4000, 53)), Just((53, 4000)), Just((53, 53)), Just((4000, 443)), Just((4789, 53)), Just((9, 4789))],
+            payload in proptest::collection::vec(any::<u8>(), 0..60),
+            changes in proptest::collection::vec((0usize..90, any::<u8>()), 0..4),
+            (less, missing) in (0usize..80, 0usize..3),
+        ) {
+            let decoder = decoder();
+            let mut bytes = frame(v6, vlan, tcp, ports, &payload);
+            for (at, value) in changes {
+                let len = bytes.len();
+                bytes[at % len] = value;
+            }
+            bytes.truncate(bytes.len() - less.min(bytes.len()) * usize::from(less > 50));
+            let (short, general) = both(&decoder, &bytes, bytes.len() + missing.saturating_sub(1));
+            if let Some(short) = short {
+                prop_assert_eq!(short, general);
+            }
+        }
+    }
+}

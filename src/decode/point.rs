@@ -1,0 +1,70 @@
+//! Where in a capture a packet was seen: interface, VLANs and direction to one number ([`Point`]).
+
+use crate::capture::Direction;
+
+/// The interface a packet was captured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Interface {
+    /// Number of the interface in the file's section; always 0 in pcap files.
+    Section(u32),
+    /// Index on the capturing host, from a cooked v2 header.
+    Host(u32),
+}
+
+impl Default for Interface {
+    fn default() -> Self {
+        Interface::Section(0)
+    }
+}
+
+/// Where in a capture a packet was seen: the same packet may pass several points. Packed into 64 bits, because every
+/// message carries one and they are compared far more often than read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Point(u64);
+
+impl Point {
+    /// Packs interface, VLAN identifiers (outermost first, 0 when absent) and direction.
+    #[inline]
+    pub fn new(interface: Interface, vlans: [u16; 2], direction: Direction) -> Self {
+        let (host, number) = match interface {
+            Interface::Section(number) => (0, number),
+            Interface::Host(index) => (1, index),
+        };
+        let vlans = u64::from(vlans[0] & 0xfff) << 12 | u64::from(vlans[1] & 0xfff);
+        Self(u64::from(number) << 32 | vlans << 4 | host << 2 | direction as u64)
+    }
+
+    /// Of a packet inside `depth` other IP packets: the same packet outside is at another point.
+    #[inline]
+    #[must_use]
+    pub fn inside(self, depth: usize) -> Self {
+        Self(self.0 | (depth as u64 & 15) << 28)
+    }
+
+    /// The point as 32 bits, for where little room is left; different points differ in it but for chance.
+    #[inline]
+    pub fn folded(self) -> u32 {
+        (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    }
+
+    /// The interface.
+    pub fn interface(self) -> Interface {
+        let number = (self.0 >> 32) as u32;
+        if self.0 >> 2 & 1 == 1 { Interface::Host(number) } else { Interface::Section(number) }
+    }
+
+    /// VLAN identifiers, outermost first; 0 when absent. Deeper tags are opened but not kept.
+    pub fn vlans(self) -> [u16; 2] {
+        [(self.0 >> 16 & 0xfff) as u16, (self.0 >> 4 & 0xfff) as u16]
+    }
+
+    /// Leaving or arriving.
+    #[inline]
+    pub fn direction(self) -> Direction {
+        match self.0 & 3 {
+            1 => Direction::In,
+            2 => Direction::Out,
+            _ => Direction::Unknown,
+        }
+    }
+}
