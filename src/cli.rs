@@ -4,7 +4,9 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use crate::capture::{Timestamp, kernel_filter};
-use crate::config::{AclAction, AclConfig, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Severity, Vantage};
+use crate::config::{
+    AclAction, AclConfig, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage,
+};
 use crate::error::Error;
 use crate::expect::acl::compare::{Question, UNHOSTED};
 use crate::expect::acl::{AclArgument, name};
@@ -267,6 +269,15 @@ struct Live {
     /// Memory for packets that wait to be read, per handle
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_size)]
     ring: u64,
+    /// Show a screen: refused per second, who is turned away right now, findings, loss
+    #[arg(long, conflicts_with = "format")]
+    screen: bool,
+    /// Serve metrics as `OpenMetrics` text at this address, such as 127.0.0.1:9353
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<std::net::SocketAddr>,
+    /// Give up user, capabilities, files and system calls once the capture is open
+    #[arg(long, value_parser = PossibleValuesParser::new(Sandbox::ALL.iter().map(|(name, _)| *name)), default_value = "best-effort")]
+    sandbox: String,
     /// Promiscuous mode, for a mirror port
     #[arg(long)]
     promisc: bool,
@@ -371,7 +382,12 @@ impl Live {
                 write: self.write,
                 rotate_bytes: self.rotate_size,
                 rotate_after: self.rotate_after,
-                ..default
+                screen: self.screen,
+                metrics: self.metrics,
+                sandbox: Sandbox::ALL
+                    .iter()
+                    .find(|(name, _)| *name == self.sandbox)
+                    .map_or(default.sandbox, |(_, sandbox)| *sandbox),
             },
             ..self.common.into_config()
         })

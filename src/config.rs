@@ -377,18 +377,6 @@ impl Default for Config {
     }
 }
 
-/// How far a live run gives up its privileges once the captures are open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SandboxMode {
-    /// As far as the system lets us; what is missing is named.
-    #[default]
-    BestEffort,
-    /// All of it, or nothing is captured (exit code 6).
-    Require,
-    /// Not at all.
-    Off,
-}
-
 /// What a live run was asked to do beyond what it shares with a read.
 #[derive(Debug, Clone)]
 pub struct LiveConfig {
@@ -421,7 +409,7 @@ pub struct LiveConfig {
     /// Serve metrics at this address.
     pub metrics: Option<std::net::SocketAddr>,
     /// Privileges.
-    pub sandbox: SandboxMode,
+    pub sandbox: Sandbox,
 }
 
 impl Default for LiveConfig {
@@ -442,7 +430,7 @@ impl Default for LiveConfig {
             rotate_after: None,
             screen: false,
             metrics: None,
-            sandbox: SandboxMode::default(),
+            sandbox: Sandbox::default(),
         }
     }
 }

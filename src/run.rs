@@ -31,6 +31,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub trait Console {
     /// One line for the operator.
     fn line(&mut self, text: &str);
+
+    /// Shows lines that were held back, where any are.
+    fn show(&mut self) {}
 }
 
 /// Standard error; nobody reading it is no reason to stop.

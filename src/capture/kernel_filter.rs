@@ -5,11 +5,11 @@ use super::packet_socket::Instruction;
 use crate::error::Error;
 use pcap::{BpfProgram, Capture, Linktype};
 
-/// LINKTYPE_ETHERNET.
+/// `LINKTYPE_ETHERNET`.
 pub const ETHERNET: u16 = 1;
-/// LINKTYPE_LINUX_SLL.
+/// `LINKTYPE_LINUX_SLL`.
 pub const LINUX_SLL: u16 = 113;
-/// LINKTYPE_LINUX_SLL2.
+/// `LINKTYPE_LINUX_SLL2`.
 pub const LINUX_SLL2: u16 = 276;
 
 /// Where the protocol stands in a cooked header, and the header's length.
@@ -27,7 +27,8 @@ fn cooked(link_type: u16) -> Option<(usize, usize)> {
 pub fn dns(ports: &[u16], link_type: u16) -> String {
     let plain = any_of(ports.iter().map(|port| format!("port {port}")));
     let inner = |at: usize, of: &str| {
-        let ports = ports.iter().flat_map(|port| [format!("{of}[{at}:2]={port}"), format!("{of}[{}:2]={port}", at + 2)]);
+        let ports =
+            ports.iter().flat_map(|port| [format!("{of}[{at}:2]={port}"), format!("{of}[{}:2]={port}", at + 2)]);
         any_of(ports)
     };
     let parts = [
@@ -152,7 +153,7 @@ const ABOUT: u32 = 0xffff_f000;
 const ABOUT_PROTOCOL: u32 = ABOUT;
 const ABOUT_PACKET_TYPE: u32 = ABOUT + 4;
 const ABOUT_INTERFACE: u32 = ABOUT + 8;
-/// Packets that leave the host (linux/if_packet.h).
+/// Packets that leave the host (`linux/if_packet.h`).
 const OUTGOING: u32 = 4;
 
 /// A program that lets nothing through.
@@ -212,7 +213,10 @@ mod tests {
                 let program = instructions(&dead.compile(&expression, true).unwrap());
                 let made = for_socket(&program, link_type, Some(1)).unwrap();
                 assert_eq!(made.len(), program.len() + 5);
-                assert!(made.iter().all(|one| one.code & CLASS != LD || one.code & MODE != ABS || one.k < 4096 || one.k >= ABOUT));
+                assert!(
+                    made.iter()
+                        .all(|one| one.code & CLASS != LD || one.code & MODE != ABS || one.k < 4096 || one.k >= ABOUT)
+                );
             }
         }
         // The length of the link-layer address is nothing the kernel tells.

@@ -161,6 +161,11 @@ impl Handle {
         })
     }
 
+    /// Its packet socket.
+    pub fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.capture.as_fd()
+    }
+
     /// Puts this handle into a fan-out group: a new one, or that of another handle. Call before [`Handle::start`].
     pub fn fan_out(&mut self, group: Option<u16>) -> Result<u16, Error> {
         let joined = match group {
@@ -234,8 +239,7 @@ impl Handle {
             let data = &mut block.data;
             let taken = self.capture.dispatch(Some(AT_ONCE), |packet| {
                 let header = packet.header;
-                for number in
-                    [header.ts.tv_sec as u32, header.ts.tv_usec as u32, packet.data.len() as u32, header.len]
+                for number in [header.ts.tv_sec as u32, header.ts.tv_usec as u32, packet.data.len() as u32, header.len]
                 {
                     data.extend_from_slice(&number.to_le_bytes());
                 }
@@ -462,8 +466,7 @@ mod tests {
 
     #[test]
     fn an_interface_that_is_not_there_is_named_with_those_that_are() {
-        let options =
-            Options { ring: 1 << 20, promiscuous: false, ports: vec![53], filter: None, refused_only: false };
+        let options = Options { ring: 1 << 20, promiscuous: false, ports: vec![53], filter: None, refused_only: false };
         let Err(error) = Handle::open("no-such-if0", &options) else { panic!("it opened") };
         assert_eq!(error.exit_code(), 1);
         // Without the privilege the kernel does not even look for it.

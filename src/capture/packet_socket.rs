@@ -39,12 +39,10 @@ pub struct Statistics {
 }
 
 /// `PACKET_FANOUT` value for a group of its own number: flow hash, fragments put together before hashing.
-const FANOUT_NEW: u32 = ((libc::PACKET_FANOUT_HASH
-    | libc::PACKET_FANOUT_FLAG_DEFRAG as u32
-    | libc::PACKET_FANOUT_FLAG_UNIQUEID as u32) as u32)
-    << 16;
+const FANOUT_NEW: u32 =
+    (libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_DEFRAG | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16;
 /// The same for an existing group, whose number stands in the lower half.
-const FANOUT_JOIN: u32 = ((libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_DEFRAG as u32) as u32) << 16;
+const FANOUT_JOIN: u32 = (libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_DEFRAG) << 16;
 
 /// Reads and clears the kernel's counts.
 pub fn statistics(socket: BorrowedFd<'_>) -> io::Result<Statistics> {
@@ -125,7 +123,6 @@ fn get(socket: BorrowedFd<'_>, level: c_int, name: c_int, numbers: &mut [u32]) -
 fn set(socket: BorrowedFd<'_>, level: c_int, name: c_int, numbers: &[u32]) -> io::Result<()> {
     let len = size_of_val(numbers) as libc::socklen_t;
     // SAFETY: the slice is a valid buffer of `len` bytes, and the kernel only reads it.
-    let result =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, numbers.as_ptr().cast::<c_void>(), len) };
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, numbers.as_ptr().cast::<c_void>(), len) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -152,7 +152,7 @@ impl Reread {
 }
 
 /// Every file of the servers' configurations, included ones too.
-fn acl_paths(config: &Config, expected: &Expected) -> Vec<PathBuf> {
+pub fn acl_paths(config: &Config, expected: &Expected) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = config.acls.iter().map(|acl| acl.path.clone()).collect();
     for acl in expected.acls.iter() {
         paths.extend(acl.files().list().iter().map(|file| file.path.clone()));

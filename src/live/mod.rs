@@ -11,12 +11,12 @@ pub mod session;
 pub mod standing;
 
 use crate::capture::live::{self, Handle, Options};
-use crate::config::{Config, Vantage};
+use crate::config::{Color, Config, Sandbox, Vantage};
 use crate::decode::Decoder;
 use crate::decode::message::Key;
-use crate::error::{Error, escape_text};
+use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::acl::judge::own_servers;
-use crate::pipeline::live::{Group, Watchdog, STOP_HARD};
+use crate::pipeline::live::{Beside, Group, STOP_HARD, Watchdog};
 use crate::pipeline::{self};
 use crate::report::output::{self, FileIdentity};
 use crate::report::{self, Writer};
@@ -25,12 +25,19 @@ use crate::sources::Sources;
 use crate::transact::pairs::Pairs;
 use crate::transact::{Settings, Tracker};
 use crate::watch::Board;
+use crate::watch::metrics::http as metrics;
+use crate::watch::sandbox::{Plan, confine};
+use crate::watch::screen::terminal::Borrowed;
+use crate::watch::screen::{self, Left, Look};
 use decided::{Decided, Stream, StreamLegs};
 use expectations::Expectations;
 use packets::PacketFiles;
 use session::Session;
 use std::io::IsTerminal as _;
-use std::sync::atomic::AtomicBool;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Flags that signals set.
@@ -63,10 +70,7 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let expectations = Arc::new(Expectations::load(config)?);
     if !config.quiet {
         let now = expectations.now();
-        now.acls
-            .iter()
-            .flat_map(|acl| acl.policy().notes())
-            .for_each(|note| console.line(&format!("warning: {note}")));
+        now.acls.iter().flat_map(|acl| acl.policy().notes()).for_each(|note| console.line(&format!("warning: {note}")));
         if config.filter.as_deref().is_some_and(crate::capture::filter::Filter::names_a_host) {
             console.line(
                 "warning: --filter names a host or network: packets whose address was translated are hidden by it",
@@ -74,14 +78,17 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
         }
     }
     let read = config.expect.iter().chain(config.acls.iter().map(|acl| &acl.path));
-    let identities = FileIdentity::of_paths(read.map(std::path::PathBuf::as_path));
+    let identities = FileIdentity::of_paths(read.map(PathBuf::as_path));
     let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
     let streams = matches!(format.writer, Writer::Rows { .. });
     let per_interval = config.live.every.is_some() && config.output.is_some() && !streams;
+    let handles = open(config)?;
+    let listener = config.live.metrics.map(listen).transpose()?;
+    let board = decided::watched(config).then(|| Arc::new(Board::default()));
+    let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
+    let sandbox = confine(&plan(config, &expectations, &handles), config.live.sandbox)?;
     let mut output = if per_interval { None } else { Some(output::prepare(config, &identities)?) };
     let mut packets = PacketFiles::prepare(config, &identities)?;
-
-    let handles = open(config)?;
     let names: Vec<String> = handles.iter().map(|handle| handle.name.clone()).collect();
     let local = live::local_addresses();
     let local: Vec<_> = local.into_iter().filter(|address| !address.is_unspecified()).collect();
@@ -108,19 +115,115 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     if let Some(packets) = &mut packets {
         packets.begin(&handles)?;
     }
+    let mut held = HeldBack::new(console, screen.is_some());
     if !config.quiet {
-        console.line(&opening(config, &handles));
+        held.line(&opening(config, &handles));
+        if config.live.sandbox != Sandbox::Off {
+            held.line(&sandbox.to_string());
+        }
+        sandbox.notes.iter().for_each(|note| held.line(&format!("note: {note}")));
     }
 
     let groups = groups(config, handles, &decoder, &sources, &expectations, &decided);
-    let board = decided::watched(config).then(|| Arc::new(Board::default()));
-    let mut session = Session::new(config, console, signals, &sources, Arc::clone(&expectations), Arc::clone(&decided), names, local, output, board, String::new());
+    let mut session = Session::new(
+        config,
+        &mut held,
+        signals,
+        &sources,
+        Arc::clone(&expectations),
+        Arc::clone(&decided),
+        names,
+        local,
+        output,
+        board.clone(),
+        sandbox.to_string(),
+    );
     let writer = packets.as_mut().map(|packets| packets as &mut dyn pipeline::live::PacketWriter);
-    let finished = pipeline::live::run(groups, &decoder, limits, writer, Vec::new(), &signals.stop, &mut session)?;
+    let mut beside: Vec<Beside<'_>> = Vec::new();
+    if let (Some(listener), Some(board)) = (&listener, board.clone()) {
+        // Without anybody who asks the capture goes on all the same.
+        beside.push(Box::new(move |stop: &AtomicBool| drop(metrics::serve(listener, &board, stop))));
+    }
+    if let (Some(borrowed), Some(board)) = (screen, board) {
+        let color = config.color != Color::Never && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let look = Look::of(color, |name| std::env::var(name).ok());
+        beside.push(Box::new(move |stop: &AtomicBool| {
+            if screen::run(borrowed, &board, stop, look) != Left::Stopped {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }));
+    }
+    let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session)?;
+    session.show();
     // What is written to may still take nothing.
     let _watchdog = Watchdog::start(STOP_HARD);
     let written = packets.map_or(Ok(()), PacketFiles::finish);
     session.conclude(finished, written)
+}
+
+/// Opens the address where metrics are served.
+fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).map_err(|error| {
+        let detail = format!("cannot listen for --metrics: {error}; nothing was captured");
+        Error::new(ErrorKind::CouldNotRun, "E-METRICS", address.to_string(), detail)
+    })
+}
+
+/// What the process still has to do when it is confined.
+fn plan(config: &Config, expectations: &Expectations, handles: &[Handle]) -> Plan {
+    let folder = |path: &PathBuf| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    Plan {
+        write: config
+            .output
+            .iter()
+            .chain(&config.live.write)
+            .filter(|path| path.as_os_str() != "-")
+            .map(folder)
+            .collect(),
+        read: config.expect.iter().cloned().chain(expectations::acl_paths(config, &expectations.now())).collect(),
+        interfaces: handles.iter().map(|handle| handle.name.clone()).collect(),
+        captures: handles.iter().map(|handle| handle.socket().as_raw_fd()).collect(),
+        listens: config.live.metrics.is_some(),
+    }
+}
+
+/// A console whose lines wait while a screen is shown.
+struct HeldBack<'a> {
+    console: &'a mut dyn Console,
+    holds: bool,
+    lines: Vec<String>,
+}
+
+/// Lines held back at most; the last ones count.
+const HELD_LINES: usize = 200;
+
+impl<'a> HeldBack<'a> {
+    fn new(console: &'a mut dyn Console, holds: bool) -> Self {
+        Self { console, holds, lines: Vec::new() }
+    }
+}
+
+impl Console for HeldBack<'_> {
+    fn line(&mut self, text: &str) {
+        if self.holds {
+            if self.lines.len() >= HELD_LINES {
+                self.lines.remove(0);
+            }
+            self.lines.push(text.to_owned());
+        } else {
+            self.console.line(text);
+        }
+    }
+
+    fn show(&mut self) {
+        self.holds = false;
+        for line in std::mem::take(&mut self.lines) {
+            self.console.line(&line);
+        }
+    }
 }
 
 /// Opens every handle; nothing is captured yet.
@@ -159,7 +262,8 @@ fn opening(config: &Config, handles: &[Handle]) -> String {
         (None, true) => "only REFUSED responses",
         (None, false) => "DNS",
     };
-    let chosen = if handles.iter().any(|handle| handle.chosen_here) { ", chosen here and not by the kernel" } else { "" };
+    let chosen =
+        if handles.iter().any(|handle| handle.chosen_here) { ", chosen here and not by the kernel" } else { "" };
     format!(
         "capturing {filter}{chosen} on {} ({link}){node}, ring {} KiB{fanout}; SIGUSR1 prints a report, SIGINT ends with one",
         names.join(" "),
@@ -200,4 +304,3 @@ fn groups<'a>(
         .map(|(number, handle)| Group { handles: vec![handle], first_input: number as u32, tracker: tracker() })
         .collect()
 }
-

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::pipeline::live::PacketWriter;
 use crate::report::output::{self, FileIdentity, Output};
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -135,7 +136,7 @@ impl PacketFiles {
         match self.failed {
             Some(mut error) => {
                 if self.lost > 0 {
-                    error.detail.push_str(&format!("; {} packets after that were not written", self.lost));
+                    let _ = write!(error.detail, "; {} packets after that were not written", self.lost);
                 }
                 Err(error)
             }

@@ -163,7 +163,7 @@ impl<'a> Session<'a> {
 
     /// True when the operator reads what happens line by line.
     fn scrolls(&self) -> bool {
-        self.config.format == "text" && !self.config.quiet
+        self.config.format == "text" && !self.config.quiet && !self.config.live.screen
     }
 
     /// Takes everything a report is made of, while the trackers hold still.
@@ -202,7 +202,8 @@ impl<'a> Session<'a> {
                 anomalies.insert(name, count);
             }
         }
-        let opened = self.names.iter().map(|name| OpenedInput { name: name.clone(), format: "live", compression: None });
+        let opened =
+            self.names.iter().map(|name| OpenedInput { name: name.clone(), format: "live", compression: None });
         let counted = Counted {
             inputs: opened.zip(part.lanes).collect(),
             failed: Vec::new(),
@@ -351,7 +352,12 @@ impl<'a> Session<'a> {
             let key = key_of(finding);
             if self.said.len() < SAID && self.said.insert(key, finding.severity) != Some(finding.severity) {
                 let level = finding.severity.name().to_uppercase();
-                lines.push(format!("{level} {} ({}): {}", finding.kind, finding.grade.name(), escape_text(&finding.says)));
+                lines.push(format!(
+                    "{level} {} ({}): {}",
+                    finding.kind,
+                    finding.grade.name(),
+                    escape_text(&finding.says)
+                ));
             }
         }
         let more = lines.len().saturating_sub(LINES_AT_ONCE);
@@ -446,7 +452,9 @@ impl<'a> Session<'a> {
                 let mut report = self.report(taken, moment, Covers::Part, false);
                 self.write_report(&mut report, false);
             }
-            None => self.say(moment.now, "warning: no report of this interval: the trackers did not answer; it goes on"),
+            None => {
+                self.say(moment.now, "warning: no report of this interval: the trackers did not answer; it goes on");
+            }
         }
     }
 
@@ -498,6 +506,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Nothing covers the console any more.
+    pub fn show(&mut self) {
+        self.console.show();
+    }
+
     /// The run is over: the last report, and the exit code.
     pub fn conclude(mut self, finished: Finished, packets: Result<(), Error>) -> Result<u8, Error> {
         let Finished { groups, moment, began, cut_short, ended } = finished;
@@ -505,13 +518,11 @@ impl<'a> Session<'a> {
         if cut_short {
             self.notes.push("The stop took too long: packets that were not read in time were given up.".to_owned());
         }
-        let failed: Vec<(String, Error)> = self
-            .names
-            .iter()
-            .zip(ended)
-            .filter_map(|(name, error)| error.map(|error| (name.clone(), error)))
-            .collect();
-        failed.iter().for_each(|(_, error)| self.console.line(&error.to_string()));
+        let failed: Vec<(String, Error)> =
+            self.names.iter().zip(ended).filter_map(|(name, error)| error.map(|error| (name.clone(), error))).collect();
+        for (_, error) in &failed {
+            self.console.line(&error.to_string());
+        }
         let taken = self.take(groups, Covers::Part);
         let lost = taken.standing.lost_state;
         let mut report = self.report(taken, &moment, Covers::Part, true);

@@ -99,7 +99,11 @@ fn followed(standing: &Standing) -> u64 {
 
 /// The capture's account up to a standing, or since another one. Packets that were in the ring when the time began are
 /// read in it.
-pub fn capture_ledger(now: (&Standing, &Moment), before: Option<(&Standing, &Moment)>, finished: bool) -> CaptureLedger {
+pub fn capture_ledger(
+    now: (&Standing, &Moment),
+    before: Option<(&Standing, &Moment)>,
+    finished: bool,
+) -> CaptureLedger {
     let (standing, moment) = now;
     let sum = kernel(standing);
     let then = before.map(|(standing, _)| kernel(standing)).unwrap_or_default();
@@ -134,7 +138,16 @@ mod tests {
 
     fn moment() -> Moment {
         let kernel = vec![KernelCounts::default()];
-        Moment { now: Timestamp(0), elapsed: Duration::ZERO, kernel, own_dropped: 0, waits: 0, links: Vec::new(), stepped: 0, stalls: Vec::new() }
+        Moment {
+            now: Timestamp(0),
+            elapsed: Duration::ZERO,
+            kernel,
+            own_dropped: 0,
+            waits: 0,
+            links: Vec::new(),
+            stepped: 0,
+            stalls: Vec::new(),
+        }
     }
 
     #[test]

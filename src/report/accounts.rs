@@ -3,6 +3,7 @@
 use super::page::{Ink, Page, counted, grouped};
 use super::{CaptureLedger, Ledger, Ledgers};
 use crate::error::escape_text;
+use std::fmt::Write as _;
 use std::io;
 
 /// Every ledger on a line or two, buckets of 0 left out.
@@ -92,10 +93,10 @@ fn kernel(page: &mut Page<'_>, capture: &CaptureLedger) -> io::Result<()> {
     let interface = capture.interface_dropped.map_or_else(|| "unavailable".to_owned(), grouped);
     let mut beside = format!("lost by the interface {interface}, by us {}", grouped(capture.own_lost()));
     if capture.bursts > 0 {
-        beside.push_str(&format!("; the ring was full {}", counted(capture.bursts, "time", "times")));
+        let _ = write!(beside, "; the ring was full {}", counted(capture.bursts, "time", "times"));
     }
     if capture.waits > 0 {
-        beside.push_str(&format!("; reading waited for us {}", counted(capture.waits, "time", "times")));
+        let _ = write!(beside, "; reading waited for us {}", counted(capture.waits, "time", "times"));
     }
     page.wrapped("  ", &beside, 4)
 }

@@ -35,7 +35,10 @@ impl Legs {
     /// nothing was declared, the capture is of others' servers (a mirror port), and every address that answered is one.
     pub fn live(config: &Config, configured: &[OwnServer], local: &[IpAddr], sources: &Sources) -> Self {
         let mut ours: HashSet<IpAddr> = local.iter().copied().collect();
-        if config.servers.is_empty() && configured.is_empty() && !sources.any(|source, server| ours.contains(&source) || ours.contains(&server)) {
+        if config.servers.is_empty()
+            && configured.is_empty()
+            && !sources.any(|source, server| ours.contains(&source) || ours.contains(&server))
+        {
             return Self::of(config, configured, sources);
         }
         ours.extend(config.servers.iter().chain(configured).map(|server| server.address));

@@ -34,7 +34,8 @@ const MEMBERS_NAMED: usize = 5;
 pub fn write(report: &Report, layout: &Layout, out: &mut dyn Write) -> io::Result<()> {
     let mut page = Page::new(out, layout.color);
     let window = report.live.as_ref().map(|live| live.window);
-    let (first, last) = window.map_or((report.totals.first, report.totals.last), |(first, last)| (Some(first), Some(last)));
+    let (first, last) =
+        window.map_or((report.totals.first, report.totals.last), |(first, last)| (Some(first), Some(last)));
     let clock = Clock::of(first, last);
     let clients: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == Leg::Client).collect();
     inputs(&mut page, report, clock)?;
@@ -86,7 +87,9 @@ fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Cloc
     let servers: Vec<String> = live.servers.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
     let servers = match live.servers.len() {
         0 => String::new(),
-        count if count > SERVERS_NAMED => format!("{} and {} more (this host), ", servers.join(", "), count - SERVERS_NAMED),
+        count if count > SERVERS_NAMED => {
+            format!("{} and {} more (this host), ", servers.join(", "), count - SERVERS_NAMED)
+        }
         _ => format!("{} (this host), ", servers.join(", ")),
     };
     let loss = match report.ledgers.capture.map(|capture| (capture.lost(), capture)) {
