@@ -9,14 +9,15 @@ use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest time one picture may take to be written; then it is left, and painted anew when the terminal takes it.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// The terminal is in our hands.
-static BORROWED: AtomicBool = AtomicBool::new(false);
+/// While the terminal is in our hands, where to say that it is not any more. Opened with it, because a confined process
+/// opens no terminal.
+static BORROWED: Mutex<Option<Patient>> = Mutex::new(None);
 
 /// A terminal in raw mode with another screen in front. To be opened before the process is confined.
 pub struct Borrowed {
@@ -42,7 +43,7 @@ impl Borrowed {
         let writer = Patient::open().map_err(failed)?;
         let mut terminal = ratatui::Terminal::new(CrosstermBackend::new(writer)).map_err(failed)?;
         restore_on_panic();
-        BORROWED.store(true, Ordering::SeqCst);
+        *BORROWED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Patient::open().map_err(failed)?);
         let taken = terminal::enable_raw_mode()
             .and_then(|()| execute!(terminal.backend_mut(), terminal::EnterAlternateScreen, cursor::Hide))
             .and_then(|()| terminal.clear());
@@ -64,17 +65,16 @@ impl Drop for Borrowed {
 
 /// Leaves the other screen and raw mode, once.
 fn give_back() {
-    if BORROWED.swap(false, Ordering::SeqCst) {
-        if let Ok(mut writer) = Patient::open() {
-            let _ = execute!(writer, terminal::LeaveAlternateScreen, cursor::Show);
-        }
+    let writer = BORROWED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(mut writer) = writer {
+        let _ = execute!(writer, terminal::LeaveAlternateScreen, cursor::Show);
         let _ = terminal::disable_raw_mode();
     }
 }
 
 /// True while nobody has given the terminal back.
 pub fn is_borrowed() -> bool {
-    BORROWED.load(Ordering::SeqCst)
+    BORROWED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
 /// A panic, on whatever thread, is told on the operator's own screen.
