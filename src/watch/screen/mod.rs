@@ -268,7 +268,7 @@ pub fn run(mut borrowed: Borrowed, board: &Board, stop: &AtomicBool, look: Look)
         }
         let latest = board.latest();
         // After half a picture nobody knows what stands there.
-        let cleared = if painted { Ok(()) } else { borrowed.terminal.clear() };
+        let cleared = if painted { Ok(()) } else { terminal::clear(&mut borrowed.terminal) };
         let mut page = 0;
         let drawn = cleared.and_then(|()| {
             borrowed.terminal.draw(|frame| page = draw::draw(frame, &mut screen, &latest, now())).map(|_| ())

@@ -40,13 +40,13 @@ impl Borrowed {
             Error::new(ErrorKind::CouldNotRun, "E-SCREEN", "terminal", format!("{error}; no packet was read"))
         };
         let keyboard = File::from(input.as_fd().try_clone_to_owned().map_err(failed)?);
-        let writer = Patient::open().map_err(failed)?;
+        let writer = Patient::open(true).map_err(failed)?;
         let mut terminal = ratatui::Terminal::new(CrosstermBackend::new(writer)).map_err(failed)?;
         restore_on_panic();
-        *BORROWED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Patient::open().map_err(failed)?);
+        *BORROWED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Patient::open(false).map_err(failed)?);
         let taken = terminal::enable_raw_mode()
             .and_then(|()| execute!(terminal.backend_mut(), terminal::EnterAlternateScreen, cursor::Hide))
-            .and_then(|()| terminal.clear());
+            .and_then(|()| clear(&mut terminal));
         match taken {
             Ok(()) => Ok(Self { terminal, keyboard }),
             Err(error) => {
@@ -55,6 +55,12 @@ impl Borrowed {
             }
         }
     }
+}
+
+/// Makes the next picture a whole one. (The terminal's own way asks where the cursor is, and waits for an answer.)
+pub fn clear<B: ratatui::backend::Backend>(terminal: &mut ratatui::Terminal<B>) -> Result<(), B::Error> {
+    let size = terminal.size()?;
+    terminal.resize(size.into())
 }
 
 impl Drop for Borrowed {
@@ -98,18 +104,21 @@ const PICTURE: usize = 4 << 20;
 pub struct Patient {
     file: File,
     picture: Vec<u8>,
+    /// Writes only while the terminal is in our hands: the library's last word about the cursor, and what a picture
+    /// would paint over a panic's message, are not written.
+    borrowing: bool,
 }
 
 impl Patient {
     /// On a description of its own, so that not waiting is not a property of the shell's terminal too.
-    fn open() -> io::Result<Self> {
+    fn open(borrowing: bool) -> io::Result<Self> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let paths = ["/proc/self/fd/1", "/dev/tty"];
         let file = match paths.iter().find_map(|path| rustix::fs::open(*path, flags, Mode::empty()).ok()) {
             Some(own) => own,
             None => io::stdout().as_fd().try_clone_to_owned()?,
         };
-        Ok(Self { file: File::from(file), picture: Vec::new() })
+        Ok(Self { file: File::from(file), picture: Vec::new(), borrowing })
     }
 
     /// Writes what was gathered, within [`PATIENCE`].
@@ -145,7 +154,7 @@ impl Write for Patient {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let painted = self.paint();
+        let painted = if self.borrowing && !is_borrowed() { Ok(()) } else { self.paint() };
         self.picture.clear();
         painted
     }
@@ -161,7 +170,8 @@ mod tests {
         // A pipe that nobody reads stands for it.
         let (mut reader, writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
-        let mut patient = Patient { file: File::from(std::os::fd::OwnedFd::from(writer)), picture: Vec::new() };
+        let mut patient =
+            Patient { file: File::from(std::os::fd::OwnedFd::from(writer)), picture: Vec::new(), borrowing: false };
         patient.write_all(&vec![b'x'; 1 << 20]).unwrap();
         let begun = Instant::now();
         assert_eq!(patient.flush().unwrap_err().kind(), io::ErrorKind::TimedOut);
