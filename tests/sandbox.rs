@@ -88,7 +88,7 @@ fn confined(case: &str) {
             std::process::exit(i32::from(error.exit_code()));
         }
     };
-    println!("{state}");
+    println!("{state}{}", state.notes.iter().map(|note| format!("; {note}")).collect::<String>());
     println!("port: {}", listener.local_addr().unwrap().port());
     let (stop, waits) = std::sync::mpsc::channel::<()>();
     let other = std::thread::spawn(move || waits.recv());
@@ -113,10 +113,13 @@ fn confined(case: &str) {
     say("rename", fs::rename(&output, folder.join("report")));
     say(
         "no clobber",
-        tempfile::NamedTempFile::new_in(folder).and_then(|file| Ok(drop(file.persist_noclobber(folder.join("new"))?))),
+        tempfile::NamedTempFile::new_in(folder)
+            .and_then(|file| file.persist_noclobber(folder.join("new")).map(drop).map_err(std::io::Error::from)),
     );
     say("remove", fs::remove_file(folder.join("new")));
     say("read again", fs::read(folder.join("read").join("inventory.csv")).map(drop));
+    say("interface", fs::read("/sys/class/net/lo/ifindex").map(drop));
+    say("interfaces", fs::read_dir("/sys/class/net").map(drop));
     say("thread", std::thread::spawn(|| ()).join().map_err(|_| std::io::Error::other("panicked")));
     say("stdout copy", std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned().map(drop));
     if let Some(capture) = &mut capture {
@@ -281,6 +284,8 @@ fn what_is_left_is_what_live_needs() {
         "no clobber",
         "remove",
         "read again",
+        "interface",
+        "interfaces",
         "thread",
         "stdout copy",
         "statistics",

@@ -66,6 +66,13 @@ fn dashmap_lives_in_sources_and_clap_in_cli() {
 }
 
 #[test]
+fn what_a_running_capture_is_shown_and_confined_with_stays_beside_it() {
+    only_in(&["ratatui"], &["src/watch/screen/"]);
+    only_in(&["prometheus_client", "TcpListener"], &["src/watch/metrics/", "src/live/", "src/pipeline/"]);
+    only_in(&["landlock::", "seccompiler"], &["src/watch/sandbox/"]);
+}
+
+#[test]
 fn standard_output_is_written_through_checked_writers() {
     only_in(&["println!", "print!(", "eprintln!", "eprint!(", "dbg!"], &[]);
 }
@@ -73,7 +80,7 @@ fn standard_output_is_written_through_checked_writers() {
 #[test]
 fn arrows_point_backwards_along_the_path() {
     // Each stage may use itself and those before it.
-    let stages = ["capture", "decode", "transact", "expect", "diagnose", "report"];
+    let stages = ["capture", "decode", "transact", "expect", "diagnose", "report", "watch"];
     let beside = ["config", "error", "sources"];
     // The filter names link types for the operator; rows, source lines and the like are values of later stages' input.
     let known = [("capture", "decode")];

@@ -154,9 +154,9 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
         }));
     }
     let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session)?;
-    session.show();
     // What is written to may still take nothing.
     let _watchdog = Watchdog::start(STOP_HARD);
+    session.show();
     let written = packets.map_or(Ok(()), PacketFiles::finish);
     session.conclude(finished, written)
 }

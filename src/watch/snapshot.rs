@@ -249,7 +249,9 @@ pub(super) mod samples {
         let office = NamedCounts { name: "office".to_owned(), outcomes: [500, 2, 0, 0, 0, 1, 0], last: Some(at(38)) };
         let vpn = NamedCounts { name: "vpn \"north\"\n".to_owned(), outcomes: [0; 7], last: None };
         let mut round_trips = RoundTrips::default();
-        [50_000, 300_000, 300_000, 70_000_000, 6_000_000_000].into_iter().for_each(|time| round_trips.note(time));
+        for time in [50_000, 300_000, 300_000, 70_000_000, 6_000_000_000] {
+            round_trips.note(time);
+        }
         Snapshot {
             node: "ns1".to_owned(),
             interfaces: vec!["any".to_owned()],

@@ -31,6 +31,8 @@ const QUEUE: usize = 64;
 const STOP_SOFT: Duration = Duration::from_millis(3500);
 /// See [`STOP_SOFT`]; the same again for writing a report to a terminal or pipe.
 pub const STOP_HARD: Duration = Duration::from_secs(5);
+/// How long the line may take that says so.
+const LAST_WORD: Duration = Duration::from_millis(200);
 /// How often the caller is asked.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a tracker may take to say where it stands.
@@ -366,8 +368,12 @@ impl Watchdog {
             if watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
                 let what = "takes nothing; the report is not complete, files are left as .partial";
                 let error = Error::new(ErrorKind::Output, "E-OUT-STALLED", "standard output", what);
-                let _ = writeln!(std::io::stderr(), "{error}");
-                std::process::exit(i32::from(error.exit_code()));
+                let code = i32::from(error.exit_code());
+                // Standard error may be the same terminal; then nobody can be told.
+                let told = std::thread::Builder::new().spawn(move || writeln!(std::io::stderr(), "{error}"));
+                std::thread::sleep(LAST_WORD);
+                drop(told);
+                std::process::exit(code);
             }
         });
         Self { _alive: alive }

@@ -129,12 +129,16 @@ const ALLOWED_HERE: &[c_long] = &[];
 /// Calls that write; never to a packet socket.
 const WRITES: &[c_long] = &[libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_pwritev];
 
-/// What may be asked of a terminal, a socket or a packet socket.
-const REQUESTS: [u64; 9] = [
+/// What may be asked of a terminal (in both of its dialects), a socket or a packet socket.
+const REQUESTS: [u64; 13] = [
     libc::TCGETS,
     libc::TCSETS,
     libc::TCSETSW,
     libc::TCSETSF,
+    libc::TCGETS2,
+    libc::TCSETS2,
+    libc::TCSETSW2,
+    libc::TCSETSF2,
     libc::TIOCGWINSZ,
     libc::FIONBIO,
     libc::FIONREAD,
@@ -154,9 +158,8 @@ const SELF_REQUESTS: [i32; 6] = [
 
 /// Restricts all threads to the calls above.
 pub fn restrict(plan: &Plan, missing: &mut Vec<String>) {
-    let arch = match TargetArch::try_from(std::env::consts::ARCH) {
-        Ok(arch) => arch,
-        Err(_) => return missing.push(format!("seccomp: no filter for {}", std::env::consts::ARCH)),
+    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
+        return missing.push(format!("seccomp: no filter for {}", std::env::consts::ARCH));
     };
     let applied = program(plan, arch)
         .map_err(|error| error.to_string())

@@ -5,7 +5,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Version whose restrictions are asked for. Later ones restrict what is impossible without new sockets.
 const WANTED: ABI = ABI::V6;
@@ -51,11 +51,14 @@ fn rules(plan: &Plan) -> Result<RestrictionStatus, RulesetError> {
         .restrict_self()
 }
 
-/// What is read of the system: the process's own state, and what interfaces count (a link to where the device is).
+/// What is read of the system: the process's own state, and what its interfaces count and are called now. Their names
+/// are links into the folder of their device, beside which a renamed one appears.
 fn of_the_system(plan: &Plan) -> impl Iterator<Item = PathBuf> {
-    let counts =
-        plan.interfaces.iter().filter(|name| !name.contains('/')).filter_map(|name| {
-            std::fs::canonicalize(PathBuf::from("/sys/class/net").join(name).join("statistics")).ok()
-        });
-    std::iter::once(PathBuf::from("/proc/self")).chain(counts)
+    const NAMES: &str = "/sys/class/net";
+    let devices = plan
+        .interfaces
+        .iter()
+        .filter(|name| !name.contains('/'))
+        .filter_map(|name| Some(std::fs::canonicalize(Path::new(NAMES).join(name)).ok()?.parent()?.to_owned()));
+    [PathBuf::from("/proc/self"), PathBuf::from(NAMES)].into_iter().chain(devices)
 }

@@ -26,7 +26,7 @@ pub struct Plan {
     /// Files that are read again when they change. Their whole folders stay readable, since a new version is often
     /// another file of that name.
     pub read: Vec<PathBuf>,
-    /// Interfaces whose own counts of dropped packets are read.
+    /// Interfaces whose state, name and own counts of dropped packets are read.
     pub interfaces: Vec<String>,
     /// Packet sockets; nothing can be written to them any more.
     pub captures: Vec<RawFd>,

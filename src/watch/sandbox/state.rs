@@ -146,7 +146,7 @@ impl fmt::Display for State {
         if !self.missing.is_empty() {
             write!(f, "; missing: {}", self.missing.join("; "))?;
         }
-        self.notes.iter().try_for_each(|note| write!(f, "; {note}"))
+        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::bar;
 use ratatui::widgets::{Sparkline, Widget};
+use std::fmt::Write as _;
 
 /// Lines at the top: title, answer and loss.
 const TOP: u16 = 3;
@@ -138,7 +139,7 @@ fn answer(paint: &mut Paint<'_>, shown: &Snapshot) {
     match (asked, refused, sources) {
         (0, 0, 0) => paint.line(y, "No client query so far", PLAIN),
         (_, 0, 0) => {
-            paint.line(y, &format!("NOTHING REFUSED in {} {queries}", grouped(asked)), paint.loud(Color::Green))
+            paint.line(y, &format!("NOTHING REFUSED in {} {queries}", grouped(asked)), paint.loud(Color::Green));
         }
         (_, 0, _) => {
             let text = format!("Nothing refused in {} {queries}, but {turned_away} turned away", grouped(asked));
@@ -214,7 +215,7 @@ fn overview(paint: &mut Paint<'_>, body: Rect, screen: &mut Screen, shown: &Snap
     let mut place =
         format!("sources {}-{last} of {}", grouped((first + 1).min(last) as u64), grouped(rows.len() as u64));
     if shown.rows_not_shown > 0 {
-        place.push_str(&format!(" ({} more)", grouped(shown.rows_not_shown)));
+        let _ = write!(place, " ({} more)", grouped(shown.rows_not_shown));
     }
     paint.right(y, &place, taken, PLAIN);
     for ((index, (severity, text)), line) in said.iter().enumerate().take(usize::from(found)).zip(y + 1..) {

@@ -147,7 +147,7 @@ impl Screen {
         // Sorted stably: equal rows keep the order of the snapshot.
         match self.sort {
             Sort::Rate => {
-                rows.sort_by(|one, two| two.per_second.unwrap_or(-1.0).total_cmp(&one.per_second.unwrap_or(-1.0)))
+                rows.sort_by(|one, two| two.per_second.unwrap_or(-1.0).total_cmp(&one.per_second.unwrap_or(-1.0)));
             }
             Sort::Refused => rows.sort_by_key(|row| Reverse(row.refused())),
             Sort::Last => rows.sort_by_key(|row| Reverse(row.last_refused.or(row.last))),
@@ -268,7 +268,7 @@ pub fn run(mut borrowed: Borrowed, board: &Board, stop: &AtomicBool, look: Look)
         }
         let latest = board.latest();
         // After half a picture nobody knows what stands there.
-        let cleared = if painted { Ok(()) } else { borrowed.terminal.clear() };
+        let cleared = if painted { Ok(()) } else { terminal::clear(&mut borrowed.terminal) };
         let mut page = 0;
         let drawn = cleared.and_then(|()| {
             borrowed.terminal.draw(|frame| page = draw::draw(frame, &mut screen, &latest, now())).map(|_| ())

@@ -9,14 +9,15 @@ use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest time one picture may take to be written; then it is left, and painted anew when the terminal takes it.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// The terminal is in our hands.
-static BORROWED: AtomicBool = AtomicBool::new(false);
+/// While the terminal is in our hands, where to say that it is not any more. Opened with it, because a confined process
+/// opens no terminal.
+static BORROWED: Mutex<Option<Patient>> = Mutex::new(None);
 
 /// A terminal in raw mode with another screen in front. To be opened before the process is confined.
 pub struct Borrowed {
@@ -39,13 +40,13 @@ impl Borrowed {
             Error::new(ErrorKind::CouldNotRun, "E-SCREEN", "terminal", format!("{error}; no packet was read"))
         };
         let keyboard = File::from(input.as_fd().try_clone_to_owned().map_err(failed)?);
-        let writer = Patient::open().map_err(failed)?;
+        let writer = Patient::open(true).map_err(failed)?;
         let mut terminal = ratatui::Terminal::new(CrosstermBackend::new(writer)).map_err(failed)?;
         restore_on_panic();
-        BORROWED.store(true, Ordering::SeqCst);
+        *BORROWED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Patient::open(false).map_err(failed)?);
         let taken = terminal::enable_raw_mode()
             .and_then(|()| execute!(terminal.backend_mut(), terminal::EnterAlternateScreen, cursor::Hide))
-            .and_then(|()| terminal.clear());
+            .and_then(|()| clear(&mut terminal));
         match taken {
             Ok(()) => Ok(Self { terminal, keyboard }),
             Err(error) => {
@@ -56,6 +57,12 @@ impl Borrowed {
     }
 }
 
+/// Makes the next picture a whole one. (The terminal's own way asks where the cursor is, and waits for an answer.)
+pub fn clear<B: ratatui::backend::Backend>(terminal: &mut ratatui::Terminal<B>) -> Result<(), B::Error> {
+    let size = terminal.size()?;
+    terminal.resize(size.into())
+}
+
 impl Drop for Borrowed {
     fn drop(&mut self) {
         give_back();
@@ -64,17 +71,16 @@ impl Drop for Borrowed {
 
 /// Leaves the other screen and raw mode, once.
 fn give_back() {
-    if BORROWED.swap(false, Ordering::SeqCst) {
-        if let Ok(mut writer) = Patient::open() {
-            let _ = execute!(writer, terminal::LeaveAlternateScreen, cursor::Show);
-        }
+    let writer = BORROWED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(mut writer) = writer {
+        let _ = execute!(writer, terminal::LeaveAlternateScreen, cursor::Show);
         let _ = terminal::disable_raw_mode();
     }
 }
 
 /// True while nobody has given the terminal back.
 pub fn is_borrowed() -> bool {
-    BORROWED.load(Ordering::SeqCst)
+    BORROWED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
 /// A panic, on whatever thread, is told on the operator's own screen.
@@ -98,18 +104,21 @@ const PICTURE: usize = 4 << 20;
 pub struct Patient {
     file: File,
     picture: Vec<u8>,
+    /// Writes only while the terminal is in our hands: the library's last word about the cursor, and what a picture
+    /// would paint over a panic's message, are not written.
+    borrowing: bool,
 }
 
 impl Patient {
     /// On a description of its own, so that not waiting is not a property of the shell's terminal too.
-    fn open() -> io::Result<Self> {
+    fn open(borrowing: bool) -> io::Result<Self> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let paths = ["/proc/self/fd/1", "/dev/tty"];
         let file = match paths.iter().find_map(|path| rustix::fs::open(*path, flags, Mode::empty()).ok()) {
             Some(own) => own,
             None => io::stdout().as_fd().try_clone_to_owned()?,
         };
-        Ok(Self { file: File::from(file), picture: Vec::new() })
+        Ok(Self { file: File::from(file), picture: Vec::new(), borrowing })
     }
 
     /// Writes what was gathered, within [`PATIENCE`].
@@ -145,7 +154,7 @@ impl Write for Patient {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let painted = self.paint();
+        let painted = if self.borrowing && !is_borrowed() { Ok(()) } else { self.paint() };
         self.picture.clear();
         painted
     }
@@ -161,8 +170,9 @@ mod tests {
         // A pipe that nobody reads stands for it.
         let (mut reader, writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
-        let mut patient = Patient { file: File::from(std::os::fd::OwnedFd::from(writer)), picture: Vec::new() };
-        patient.write_all(&[b'x'; 1 << 20]).unwrap();
+        let mut patient =
+            Patient { file: File::from(std::os::fd::OwnedFd::from(writer)), picture: Vec::new(), borrowing: false };
+        patient.write_all(&vec![b'x'; 1 << 20]).unwrap();
         let begun = Instant::now();
         assert_eq!(patient.flush().unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() < PATIENCE * 4, "{:?}", begun.elapsed());
