@@ -5,7 +5,7 @@ use crate::capture::live::KernelCounts;
 use crate::capture::{Block, Context, Direction, Frame, Timestamp};
 use crate::decode::{Decoded, Tally};
 use crate::error::Error;
-use crate::pipeline::LaneResult;
+use crate::pipeline::{LaneResult, MAX_FAULTS};
 use crate::transact::Tracker;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
@@ -128,7 +128,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
 
     /// Counts a block whose entries were all followed, and gives its memory back.
     fn retire(&mut self, lane: usize, arrived: Arrived) {
-        let Arrived { block, decoded, kernel, .. } = arrived;
+        let Arrived { block, decoded, kernel, first_frame, .. } = arrived;
         self.kernel[lane] = kernel;
         let result = &mut self.lanes[lane];
         result.frames += u64::from(decoded.frames);
@@ -141,6 +141,8 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
                 result.link_types.push(*link_type);
             }
         }
+        let room = MAX_FAULTS.saturating_sub(result.faults.len());
+        result.faults.extend(decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
         self.tally.add(&decoded.tally);
         let _ = self.back.try_send((block, decoded));
     }
