@@ -186,6 +186,12 @@ impl Decided {
         self.judgements.so_far()
     }
 
+    /// Something was decided otherwise than a server's file says.
+    pub fn differs(&self) -> bool {
+        let verdicts = self.judgements.so_far();
+        (0..verdicts.acls.len()).any(|number| verdicts.agreement(number).1 > 0)
+    }
+
     /// Rows made and written.
     pub fn ledger(&self) -> Ledger {
         let (made, written) = self.stream.as_ref().map_or((0, 0), |stream| (stream.made, stream.written));
