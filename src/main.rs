@@ -2,6 +2,7 @@
 
 use dnsrefused::acl_command;
 use dnsrefused::cli::{self, Parsed};
+use dnsrefused::live;
 use dnsrefused::run::{self, Console, StandardError};
 use std::io::Write;
 use std::process::ExitCode;
@@ -40,6 +41,12 @@ fn main() -> ExitCode {
                 printed.notes.iter().for_each(|note| StandardError.line(&format!("warning: {note}")));
                 acl_command::write(&printed, &mut std::io::stdout().lock())
             })
+        }
+        Parsed::Live(config) => {
+            // Without handlers signals end the process as usual.
+            let signals = live::Signals { stop: Arc::clone(&interrupted), ..live::Signals::default() };
+            let signals = signals.clone().on().unwrap_or(signals);
+            live::run(&config, &mut StandardError, &signals)
         }
         Parsed::Run(config) => {
             // Without a handler a signal ends the process as usual.

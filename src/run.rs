@@ -31,6 +31,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub trait Console {
     /// One line for the operator.
     fn line(&mut self, text: &str);
+
+    /// Shows lines that were held back, where any are.
+    fn show(&mut self) {}
 }
 
 /// Standard error; nobody reading it is no reason to stop.
@@ -44,10 +47,10 @@ impl Console for StandardError {
 
 /// Runs `read` and returns the exit code. Set `interrupted` from a signal handler to end with what was read so far.
 pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
-    let inventory = Inventory::load(&config.expect)?;
-    let acls = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?;
+    let inventory = Arc::new(Inventory::load(&config.expect)?);
+    let acls: Arc<[Acl]> = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?.into();
     if !config.quiet {
-        for acl in &acls {
+        for acl in acls.iter() {
             acl.policy().notes().iter().for_each(|note| console.line(&format!("warning: {note}")));
         }
     }
@@ -76,10 +79,10 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         nested_headers: limits.nested_headers,
     };
     let row_inputs = inputs.iter().map(row_input).collect();
-    let listed = (!inventory.is_empty()).then_some(&inventory);
+    let listed = (!inventory.is_empty()).then(|| Arc::clone(&inventory));
     let mut rows = Rows::new(row_inputs, listed, &acls, limits);
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
-    let mut judgements = Judgements::new(&acls, detail, limits.answered_rows, limits.finding_frames);
+    let mut judgements = Judgements::new(Arc::clone(&acls), detail, limits.answered_rows, limits.finding_frames);
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
 
     let settings = Settings {
@@ -135,9 +138,10 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         counts: &counts,
         anomalies,
         interrupted: finished.interrupted,
-        with_sources,
+        undecided: Default::default(),
     };
-    let mut report = build(config, counted, &sources, &legs, &inventory);
+    let rows_of_sources = if with_sources { sources.drain_sorted() } else { Vec::new() };
+    let mut report = build(config, counted, &sources.joined(), rows_of_sources, &legs, &inventory);
     report.time_digits = rows.time_digits();
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
@@ -150,7 +154,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 }
 
 /// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.
-fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
+pub(crate) fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
     match inventory.decide(address) {
         _ if inventory.is_empty() => Judged::default(),
         Expected::Listed(row) => Judged { listed: true, answers_wanted: row.expect == Expect::Refuse },
@@ -303,7 +307,7 @@ fn write(
     config: &Config,
     writer: Writer,
     report: &mut Report,
-    rows: Rows<'_>,
+    rows: Rows,
     legs: &Legs,
     names: &[Vec<Option<Arc<str>>>],
     mut output: Output,
@@ -353,7 +357,7 @@ fn write(
 }
 
 /// Says what is wrong, and makes the exit code: the most serious reason wins.
-fn conclude(
+pub(crate) fn conclude(
     config: &Config,
     report: &Report,
     failed: &[(String, Error)],
@@ -370,6 +374,7 @@ fn conclude(
         }
     }
     let ledgers = &report.ledgers;
+    let capture_open = ledgers.capture.filter(|capture| !capture.is_closed()).map(|_| "capture");
     let open: Vec<&str> = [
         ("packets", &ledgers.packets),
         ("messages", &ledgers.messages),
@@ -380,6 +385,7 @@ fn conclude(
     .into_iter()
     .filter(|(_, ledger)| !ledger.closed)
     .map(|(name, _)| name)
+    .chain(capture_open)
     .collect();
     let unclosed = !open.is_empty() && written.is_ok();
     if unclosed {
@@ -409,6 +415,14 @@ fn conclude(
         let what = format!("{} is not supported; none of {frames} packets was opened", kinds.join(", "));
         console.line(&Error::new(ErrorKind::CouldNotRun, "E-IN-LINK", name, what).to_string());
     }
+    let dropped = ledgers.capture.map_or(0, |capture| capture.lost());
+    if let Some(capture) = ledgers.capture.filter(|_| dropped > config.max_loss && !config.quiet) {
+        console.line(&format!(
+            "warning: {dropped} packets were lost: {} by the kernel, whose ring was full, {} by us; counts are too low",
+            capture.dropped,
+            capture.own_lost()
+        ));
+    }
     if lost > config.max_loss && !config.quiet {
         console.line(&format!(
             "warning: {lost} transactions or connections were given up because a table was full; counts of responses \
@@ -421,7 +435,7 @@ fn conclude(
         () if written.is_err() => written.err().map_or(5, |error| error.exit_code()),
         () if unreadable_links => 1,
         () if damaged => 3,
-        () if lost > config.max_loss => 4,
+        () if lost + dropped > config.max_loss => 4,
         () if severe => 10,
         () => 0,
     }

@@ -111,6 +111,20 @@ impl Tally {
         self.count(to);
     }
 
+    /// What was counted since this was `before`. A frame recounted meanwhile makes no bucket negative.
+    #[must_use]
+    pub fn since(&self, before: &Tally) -> Tally {
+        fn rest<N: Copy + PartialEq>(now: &[(N, u64)], before: &[(N, u64)]) -> Vec<(N, u64)> {
+            let then = |name: N| before.iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| *count);
+            now.iter().map(|(name, count)| (*name, count - then(*name))).filter(|(_, count)| *count > 0).collect()
+        }
+        let mut tally = self.clone();
+        tally.buckets.iter_mut().zip(before.buckets).for_each(|(now, then)| *now = now.saturating_sub(then));
+        tally.not_opened = rest(&self.not_opened, &before.not_opened);
+        tally.unknown_links = rest(&self.unknown_links, &before.unknown_links);
+        tally
+    }
+
     /// Adds another tally to this one.
     pub fn add(&mut self, other: &Tally) {
         self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum += count);
