@@ -396,14 +396,25 @@ fn file_says(page: &mut Page<'_>, row: &str, line: &SourceLine) -> io::Result<()
 fn files(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     /// Rules named per file.
     const RULES: usize = 5;
+    /// Included files named per file.
+    const INCLUDED: usize = 3;
     for file in &report.files {
         page.gap()?;
         for (rule, count) in file.rules.iter().take(RULES) {
             let text = format!("{}  ({})", rule.text, counted(*count, "request", "requests"));
             page.wrapped(&format!("{rule}  "), &text, 2)?;
         }
-        let modified = file.modified.map(|time| format!(", modified {}", time.to_rfc3339(0))).unwrap_or_default();
-        page.wrapped("  ", &format!("File {}{modified}. What the server runs is not known.", file.name), 2)?;
+        let (main, included) = file.read.split_first().unzip();
+        if let Some(main) = main {
+            page.wrapped("  ", &format!("File {main}. What the server runs is not known."), 2)?;
+        }
+        let included = included.unwrap_or_default();
+        for one in included.iter().take(INCLUDED) {
+            page.wrapped("  ", &format!("Included: {one}"), 2)?;
+        }
+        if included.len() > INCLUDED {
+            page.line(&format!("  Included: {} more files (json names them)", included.len() - INCLUDED))?;
+        }
         let decided = file.agreeing + file.differing;
         let text = match decided {
             0 => "File and wire: no request could be compared.".to_owned(),
