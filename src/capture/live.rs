@@ -10,9 +10,10 @@ use super::kernel_filter::{self, LINUX_SLL2};
 use super::packet_socket::{self, Instruction};
 use super::{Block, Context, Format, Interface, Reader, Timestamp, time::Resolution};
 use crate::config::Limits;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, escape_text};
 use pcap::{Active, Capture, Device, Linktype, Precision};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use std::collections::HashMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -378,6 +379,13 @@ pub fn interfaces() -> Vec<String> {
         .unwrap_or_default();
     names.sort();
     names
+}
+
+/// Interfaces by their index, escaped; those that come later are not among them.
+pub fn interfaces_by_index() -> HashMap<u32, String> {
+    let index_of = |name: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok();
+    let numbered = |name: String| Some((index_of(&name)?.trim().parse().ok()?, escape_text(&name)));
+    interfaces().into_iter().filter_map(numbered).collect()
 }
 
 /// This host's addresses.

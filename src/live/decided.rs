@@ -1,6 +1,7 @@
 //! Transactions as they are decided ([`Decided`]): rows written at once, and what the servers' files say of each.
 
 use super::expectations::Expected;
+use crate::capture::live::interfaces_by_index;
 use crate::config::{Config, Outcomes};
 use crate::decode::Interface;
 use crate::decode::detail::DetailLimits;
@@ -13,7 +14,7 @@ use crate::report::rows::{RowInput, Rows};
 use crate::sources::Leg;
 use crate::transact::Transaction;
 use crate::watch::noted::Noted;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -84,6 +85,8 @@ impl StreamLegs {
 pub struct Decided {
     rows: Rows,
     inputs: Vec<RowInput>,
+    /// This host's interfaces by index.
+    interfaces: HashMap<u32, String>,
     /// Outcomes and legs that get a row.
     chosen: Outcomes,
     upstream: bool,
@@ -113,6 +116,7 @@ impl Decided {
         Self {
             rows: rows(config, expected, &inputs),
             inputs,
+            interfaces: interfaces_by_index(),
             chosen: config.rows,
             upstream: config.upstream,
             every_leg: config.every_leg,
@@ -153,7 +157,8 @@ impl Decided {
             let seen = transaction.query.or(transaction.response);
             let interface = match seen.map(|seen| (seen.point.interface(), seen.frame.input)) {
                 Some((Interface::Section(_), input)) => self.inputs.get(input as usize).map(|input| &*input.name),
-                _ => None,
+                Some((Interface::Host(index), _)) => self.interfaces.get(&index).map(String::as_str),
+                None => None,
             };
             stream.write(self.rows.one(transaction, leg, interface));
         }
@@ -184,6 +189,12 @@ impl Decided {
             return std::mem::replace(&mut self.judgements, fresh).finish();
         }
         self.judgements.so_far()
+    }
+
+    /// Something was decided otherwise than a server's file says.
+    pub fn differs(&self) -> bool {
+        let verdicts = self.judgements.so_far();
+        (0..verdicts.acls.len()).any(|number| verdicts.agreement(number).1 > 0)
     }
 
     /// Rows made and written.

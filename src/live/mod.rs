@@ -84,6 +84,8 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let streams = matches!(format.writer, Writer::Rows { .. });
     let per_interval = config.live.every.is_some() && config.output.is_some() && !streams;
     let handles = open(config)?;
+    // Asked for here, because a confined process may not.
+    let local: Vec<_> = live::local_addresses().into_iter().filter(|address| !address.is_unspecified()).collect();
     let listener = config.live.metrics.map(listen).transpose()?;
     let board = decided::watched(config).then(|| Arc::new(Board::default()));
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };

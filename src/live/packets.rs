@@ -68,8 +68,15 @@ impl PacketFiles {
         Ok(Some(files))
     }
 
-    /// Writes what a file begins with; the handles are its interfaces.
+    /// Begins the first file; the handles are its interfaces.
     pub fn begin(&mut self, handles: &[Handle]) -> Result<(), Error> {
+        self.describe(handles.iter().map(|handle| (handle.link_type, handle.name.as_str())));
+        self.begin_file();
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Makes what every file begins with; interfaces by link type and name.
+    fn describe<'n>(&mut self, interfaces: impl Iterator<Item = (u16, &'n str)>) {
         let mut section = Vec::new();
         section.extend(BYTE_ORDER_MAGIC.to_le_bytes());
         section.extend(1u16.to_le_bytes());
@@ -79,23 +86,22 @@ impl PacketFiles {
         option(&mut section, OPTION_APPLICATION, concat!("dnsrefused ", env!("CARGO_PKG_VERSION")).as_bytes());
         option(&mut section, OPTION_END, &[]);
         block(SECTION_HEADER, &section, &mut self.beginning);
-        for handle in handles {
+        for (link_type, name) in interfaces {
             let mut interface = Vec::new();
-            interface.extend(handle.link_type.to_le_bytes());
+            interface.extend(link_type.to_le_bytes());
             interface.extend(0u16.to_le_bytes());
             // No snapshot length: packets are whole.
             interface.extend(0u32.to_le_bytes());
-            option(&mut interface, OPTION_INTERFACE_NAME, handle.name.as_bytes());
+            option(&mut interface, OPTION_INTERFACE_NAME, name.as_bytes());
             // Nanoseconds.
             option(&mut interface, OPTION_TIME_RESOLUTION, &[9]);
             option(&mut interface, OPTION_END, &[]);
             block(INTERFACE_DESCRIPTION, &interface, &mut self.beginning);
         }
-        self.write_beginning();
-        self.failed.take().map_or(Ok(()), Err)
     }
 
-    fn write_beginning(&mut self) {
+    /// Writes what every file begins with.
+    fn begin_file(&mut self) {
         let beginning = std::mem::take(&mut self.beginning);
         self.write(&beginning);
         self.beginning = beginning;
@@ -156,7 +162,7 @@ impl PacketFiles {
                     Ok(output) => self.output = Some(output),
                     Err(error) => self.failed = Some(error),
                 }
-                self.write_beginning();
+                self.begin_file();
             }
         }
     }
@@ -223,4 +229,87 @@ fn numbered(path: &Path, number: u64) -> PathBuf {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
     path.with_file_name(format!("{stem}-{number:05}{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{Block, Direction, Format, Reader, Walk};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn files(folder: &Path, rotate_bytes: Option<u64>, rotate_after: Option<Duration>) -> PacketFiles {
+        let mut config = Config::default();
+        config.live.write = Some(folder.join("packets.pcapng"));
+        (config.live.rotate_bytes, config.live.rotate_after) = (rotate_bytes, rotate_after);
+        let mut files = PacketFiles::prepare(&config, &[]).unwrap().unwrap();
+        files.describe([(1, "eth0"), (276, "any")].into_iter());
+        files.begin_file();
+        files
+    }
+
+    fn write(files: &mut PacketFiles, packets: &[Vec<u8>]) {
+        for (number, data) in packets.iter().enumerate() {
+            let frame = Frame {
+                time: Timestamp(1_700_000_000_123_456_789 + number as i64 * 10_000_000),
+                link_type: 1,
+                interface: 0,
+                direction: Direction::Unknown,
+                data,
+                offset: 0,
+                original_len: data.len() as u32 + 1,
+            };
+            files.packet(number as u32 % 2, &frame);
+        }
+    }
+
+    /// Times, interfaces and bytes of every packet of a file, and the names of its interfaces.
+    fn read(path: &Path) -> (Vec<(i64, u32, Vec<u8>)>, Vec<String>) {
+        let data = std::fs::read(path).unwrap();
+        let block = Block { offset: 0, limit: data.len(), data, at_end: true };
+        let reader = Reader { format: Format::Pcapng, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };
+        let (mut context, mut walk, mut packets) = (Arc::default(), Walk::default(), Vec::new());
+        reader.walk(&block, 0, &mut context, &mut walk, &mut |frame| {
+            assert_eq!(frame.original_len as usize, frame.data.len() + 1);
+            packets.push((frame.time.0, frame.interface, frame.data.to_vec()));
+        });
+        assert_eq!((walk.stop, walk.end, walk.oddities.damage().len()), (None, block.data.len(), 0));
+        let names = context.interfaces.iter().filter_map(|interface| interface.name.as_deref().map(str::to_owned));
+        (packets, names.collect())
+    }
+
+    #[test]
+    fn every_length_is_read_back_to_the_nanosecond() {
+        let folder = tempfile::tempdir().unwrap();
+        let packets: Vec<Vec<u8>> = (0..70).map(|length| vec![length as u8; length]).collect();
+        let mut files = files(folder.path(), None, None);
+        write(&mut files, &packets);
+        assert!(!folder.path().join("packets.pcapng").exists(), "it is not complete");
+        files.finish().unwrap();
+        let (found, names) = read(&folder.path().join("packets.pcapng"));
+        assert_eq!(names, ["eth0", "any"]);
+        assert_eq!(found.len(), 70);
+        for (number, (time, interface, data)) in found.iter().enumerate() {
+            assert_eq!(*time, 1_700_000_000_123_456_789 + number as i64 * 10_000_000);
+            assert_eq!((*interface, data), (number as u32 % 2, &packets[number]));
+        }
+    }
+
+    #[test]
+    fn files_are_changed_by_size_and_by_time_and_no_packet_is_lost() {
+        for (bytes, after, least) in [(Some(1000), None, 5), (None, Some(Duration::from_millis(95)), 7)] {
+            let folder = tempfile::tempdir().unwrap();
+            let packets = vec![vec![7; 60]; 70];
+            let mut files = files(folder.path(), bytes, after);
+            write(&mut files, &packets);
+            files.finish().unwrap();
+            let mut paths: Vec<PathBuf> =
+                std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+            paths.sort();
+            assert!(paths.len() >= least && paths[0].ends_with("packets-00000.pcapng"), "{paths:?}");
+            let found: Vec<i64> = paths.iter().flat_map(|path| read(path).0).map(|(time, ..)| time).collect();
+            assert!(found.len() == 70 && found.is_sorted());
+            assert!(bytes.is_none_or(|bytes| paths.iter().all(|path| path.metadata().unwrap().len() <= bytes)));
+        }
+    }
 }

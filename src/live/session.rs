@@ -285,7 +285,7 @@ impl<'a> Session<'a> {
         } else if self.settles.is_some_and(|until| now >= until) {
             // What was compared while the server may not have read its file says nothing about drift.
             self.settles = None;
-            if !self.config.acls.is_empty() {
+            if lock(&self.decided).differs() {
                 lock(&self.decided).expect(self.config, &self.expectations.now());
             }
         }
@@ -352,12 +352,10 @@ impl<'a> Session<'a> {
             let key = key_of(finding);
             if self.said.len() < SAID && self.said.insert(key, finding.severity) != Some(finding.severity) {
                 let level = finding.severity.name().to_uppercase();
-                lines.push(format!(
-                    "{level} {} ({}): {}",
-                    finding.kind,
-                    finding.grade.name(),
-                    escape_text(&finding.says)
-                ));
+                // The rest is in the report.
+                let says = finding.says.split_once(". ").map_or(finding.says.as_str(), |(first, _)| first);
+                let says = escape_text(says.trim_end_matches('.'));
+                lines.push(format!("{level} {} ({}): {says}", finding.kind, finding.grade.name()));
             }
         }
         let more = lines.len().saturating_sub(LINES_AT_ONCE);
