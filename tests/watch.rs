@@ -287,8 +287,8 @@ fn a_collector_gets_what_was_asked() {
          'refuse')] 5.0",
         "dnsrefused_server_verdict_transactions_total [('outcome', 'answered'), ('server', '10.20.30.40'), ('verdict', \
          'allow')] 4.0",
-        "dnsrefused_inventory_transactions_total [('name', 'office'), ('outcome', 'answered')] 4.0",
-        "dnsrefused_inventory_transactions_total [('name', 'vpn'), ('outcome', 'answered')] 0.0",
+        "dnsrefused_inventory_transactions_total [('expect', 'allow'), ('name', 'office'), ('outcome', 'answered')] 4.0",
+        "dnsrefused_inventory_transactions_total [('expect', 'allow'), ('name', 'vpn'), ('outcome', 'answered')] 0.0",
         "dnsrefused_round_trip_seconds_count [] 9.0",
         "dnsrefused_round_trip_seconds_bucket [('le', '+Inf')] 9.0",
         "dnsrefused_sources [] 3.0",
