@@ -108,14 +108,15 @@ struct Sums {
 }
 
 impl Sums {
-    /// Nothing summed up yet; lines of the same name are one.
+    /// Nothing summed up yet; lines of the same name that expect the same are one.
     fn of(inventory: &Inventory) -> Self {
-        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut places: HashMap<(String, &str), usize> = HashMap::new();
         let mut names = Vec::new();
         let name_of = inventory.rows().iter().map(|row| {
             let name = if row.name.is_empty() { show_prefix(row.prefix) } else { row.name.clone() };
-            *places.entry(name.clone()).or_insert_with(|| {
-                names.push(NamedCounts { name, outcomes: [0; 7], last: None });
+            let expect = row.expect.name();
+            *places.entry((name.clone(), expect)).or_insert_with(|| {
+                names.push(NamedCounts { name, expect, outcomes: [0; 7], last: None });
                 names.len() - 1
             })
         });
@@ -326,20 +327,27 @@ mod tests {
             (SERVER, "198.51.100.1", row(70, 5, 199)),
             ("10.20.1.7", "203.0.113.9", row(1, 1, 199)),
         ];
-        let inventory = "prefix,name,kind,expect\n10.20.1.0/24,office,,\n10.21.0.0/16,vpn,,\n10.20.1.8,office,,\n";
+        let inventory = "prefix,name,kind,expect\n10.20.1.0/24,office,,\n10.21.0.0/16,vpn,,\n10.20.1.8,office,,\n10.20.1.7,office,,refuse\n";
         let snapshot = snapshot(&rows, inventory, &Limits::default());
         assert_eq!((snapshot.outcomes, snapshot.upstream), ([530, 189, 0, 0, 0, 0, 0], [70, 5, 0, 0, 0, 0, 0]));
         assert_eq!((snapshot.servers.len(), snapshot.servers[0].outcomes), (1, snapshot.outcomes));
         assert_eq!((snapshot.sources, snapshot.transactions()), (3, 719));
-        let named: Vec<_> =
-            snapshot.names.iter().map(|named| (named.name.as_str(), named.outcomes, named.last)).collect();
+        let named: Vec<_> = snapshot
+            .names
+            .iter()
+            .map(|named| (named.name.as_str(), named.expect, named.outcomes, named.last))
+            .collect();
         assert_eq!(
             named,
-            [("office", [530, 2, 0, 0, 0, 0, 0], Some(at(190))), ("vpn", [0; 7], None)],
-            "lines of one name are one, and the most specific decides"
+            [
+                ("office", "allow", [30, 0, 0, 0, 0, 0, 0], Some(at(190))),
+                ("vpn", "allow", [0; 7], None),
+                ("office", "refuse", [500, 2, 0, 0, 0, 0, 0], Some(at(150))),
+            ],
+            "lines of one name are one unless they expect different things, and the most specific decides"
         );
         let shown: Vec<_> = snapshot.rows.iter().map(|row| (row.source.addr().to_string(), row.expected)).collect();
-        assert_eq!(shown, [("192.0.2.45".to_owned(), "unlisted"), ("10.20.1.7".to_owned(), "allow")]);
+        assert_eq!(shown, [("192.0.2.45".to_owned(), "unlisted"), ("10.20.1.7".to_owned(), "refuse")]);
         assert_eq!((snapshot.rows[1].name.as_str(), snapshot.rows[1].verdict), ("office", ""));
     }
 
