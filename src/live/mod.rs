@@ -89,9 +89,6 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let listener = config.live.metrics.map(listen).transpose()?;
     let board = decided::watched(config).then(|| Arc::new(Board::default()));
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
-    // A confined process cannot ask the kernel for them.
-    let local = live::local_addresses();
-    let local: Vec<_> = local.into_iter().filter(|address| !address.is_unspecified()).collect();
     let sandbox = confine(&plan(config, &expectations, &handles), config.live.sandbox)?;
     let mut output = if per_interval { None } else { Some(output::prepare(config, &identities)?) };
     let mut packets = PacketFiles::prepare(config, &identities)?;
