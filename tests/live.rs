@@ -166,7 +166,7 @@ fn it_says_what_a_capture_taken_beside_it_says() {
 fn trouble(lab: &Lab, random: &mut Random, quota: Option<&str>) -> (u64, u64) {
     let ring = ["64K", "300K", "1M", "4M", "64M"][random.below(5) as usize];
     let stopped = random.below(3) == 0;
-    let count = 20_000 + random.below(60_000) as u32;
+    let count = if is_lab() { 20_000 + random.below(180_000) } else { 8_000 + random.below(30_000) } as u32;
     println!("ring {ring}, stopped {stopped}, {count} queries, quota {quota:?}");
     let mut refuser = Refuser::start(lab, "host", SERVER);
     let mut arguments = vec!["-i", "lo", "--ring", ring, "--format", "json", "-o", "live.json", "--force"];
