@@ -20,10 +20,7 @@ fn main() -> ExitCode {
         if faults.fetch_add(1, Ordering::Relaxed) >= SHOWN_FAULTS {
             return;
         }
-        let place = fault.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        let text = fault.payload().downcast_ref::<String>().map(String::as_str);
-        let what = text.or(fault.payload().downcast_ref::<&str>().copied()).unwrap_or("no message");
-        StandardError.line(&dnsrefused::error::escape_text(&format!("fault{place}: {what}")));
+        StandardError.line(&dnsrefused::error::fault_line(fault));
     }));
     let interrupted = Arc::new(AtomicBool::new(false));
     let result = cli::parse(std::env::args_os()).and_then(|parsed| match parsed {

@@ -110,7 +110,6 @@ fn capture(report: &Value) -> (u64, u64, u64, u64) {
 #[test]
 fn it_says_what_a_capture_taken_beside_it_says() {
     let Some(lab) = translated() else { return };
-    let servers = servers(&lab);
     lab.file("expect.csv", "prefix,name,kind,expect\n10.20.0.0/16,office,client,allow\n10.21.0.0/16,vpn,vpn,allow\n");
     let capture_file = ["-i", "any", "-B", "65536", "-U", "-Z", "root", "-w", "beside.pcap"];
     let mut tcpdump = lab.start("server", "tcpdump", &capture_file, "tcpdump");
@@ -118,6 +117,8 @@ fn it_says_what_a_capture_taken_beside_it_says() {
     let arguments =
         ["--format", "json", "-o", "live.json", "--write", "own.pcapng", "--expect", "expect.csv", "--node", "ns1"];
     let mut live = lab.live("server", &arguments, "live");
+    // What the servers ask on their own when they start is in both captures, too.
+    let servers = servers(&lab);
     let mut statuses: Vec<Option<String>> = vec![lab.dig("client", "-b 10.20.1.7 @10.20.30.40 first.test")];
     for server in ["10.20.30.40", "10.20.30.41"] {
         for number in 0..4 {
@@ -165,7 +166,7 @@ fn it_says_what_a_capture_taken_beside_it_says() {
 fn trouble(lab: &Lab, random: &mut Random, quota: Option<&str>) -> (u64, u64) {
     let ring = ["64K", "300K", "1M", "4M", "64M"][random.below(5) as usize];
     let stopped = random.below(3) == 0;
-    let count = 20_000 + random.below(60_000) as u32;
+    let count = if is_lab() { 20_000 + random.below(180_000) } else { 8_000 + random.below(30_000) } as u32;
     println!("ring {ring}, stopped {stopped}, {count} queries, quota {quota:?}");
     let mut refuser = Refuser::start(lab, "host", SERVER);
     let mut arguments = vec!["-i", "lo", "--ring", ring, "--format", "json", "-o", "live.json", "--force"];
@@ -329,6 +330,7 @@ fn rows_are_written_as_they_are_decided_and_signals_are_heard() {
     live.signal(libc::SIGUSR1);
     lab.wait_for("live.err", "the capture goes on");
     lab.wait_for("live.err", "REFUSED 3 of 3 client queries");
+    lab.wait_for("live.err", "10.20.30.40 (this host, ");
     // Later queries belong to later intervals.
     std::thread::sleep(Duration::from_millis(1100));
     burst(&lab, "host", SERVER, 2).join().expect("it ends");
@@ -466,6 +468,98 @@ fn outputs_that_take_nothing_end_the_run_in_time() {
     let (code, took) = live.stop();
     assert_eq!(code, Some(5));
     assert!(took > Duration::from_secs(4) && took < Duration::from_secs(7), "{took:?}");
+}
+
+#[test]
+fn several_interfaces_are_one_time_line() {
+    let Some(lab) = Lab::of(&["client", "host"]) else { return };
+    for number in 0..2 {
+        lab.ip("host", &format!("link add eth{number} type veth peer name c{number} netns @client"));
+        lab.ip("host", &format!("addr add 10.20.{number}.40/24 dev eth{number}"));
+        lab.ip("client", &format!("addr add 10.20.{number}.7/24 dev c{number}"));
+        lab.ip("host", &format!("link set eth{number} up"));
+        lab.ip("client", &format!("link set c{number} up"));
+    }
+    let mut refuser = Refuser::start(&lab, "host", Ipv4Addr::UNSPECIFIED);
+    let arguments = ["-i", "eth0", "-i", "eth1", "--format", "json", "-o", "live.json", "--write", "own.pcapng"];
+    let mut live = lab.live("host", &arguments, "live");
+    let bursts = [0, 1, 0, 1].map(|number| burst(&lab, "client", Ipv4Addr::new(10, 20, number, 40), 500));
+    let done = bursts.map(|burst| burst.join().expect("it ends"));
+    let sent: u64 = done.iter().map(|(sent, _)| sent).sum();
+    refuser.finish();
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+    let report = lab.json("live.json");
+    let (seen, ..) = capture(&report);
+    let (own, code) = lab.read_captures(&["own.pcapng", "--server", "10.20.0.40", "--server", "10.20.1.40"]);
+    assert_eq!((code, &own["totals"]["frames"]), (Some(0), &json!(seen)));
+    assert_eq!(report["totals"], own["totals"]);
+    assert_eq!(sources(&report), sources(&own));
+    assert_eq!(report["totals"]["queries"], json!(sent));
+    let names: Vec<&Value> = report["inputs"].as_array().unwrap().iter().map(|input| &input["name"]).collect();
+    assert_eq!(names, ["eth0", "eth1"]);
+}
+
+#[test]
+fn loss_above_what_is_allowed_and_a_full_disk_have_codes_of_their_own() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    lab.ip("host", "addr add 10.20.30.40/32 dev lo");
+    let mut refuser = Refuser::start(&lab, "host", SERVER);
+    for (allowed, wanted) in [("10", 4), ("1000000", 0)] {
+        let arguments =
+            ["-i", "lo", "--ring", "300K", "--format", "json", "-o", "live.json", "--force", "--max-loss", allowed];
+        let mut live = lab.live("host", &arguments, "live");
+        live.signal(libc::SIGSTOP);
+        let (sent, _socket) = burst(&lab, "host", SERVER, 20_000).join().expect("it ends");
+        live.signal(libc::SIGCONT);
+        let (code, _) = live.stop();
+        assert_eq!(code, Some(wanted), "{}", lab.read("live.err"));
+        let (seen, dropped, read, _) = capture(&lab.json("live.json"));
+        assert!(seen >= sent && dropped > 10 && seen == dropped + read);
+        assert_eq!(lab.read("live.err").contains("packets were lost"), wanted == 4);
+    }
+
+    std::fs::create_dir(lab.path("small")).expect("a folder");
+    let mount = ["-t", "tmpfs", "-o", "size=256k,mode=777", "tmpfs"];
+    if !Command::new("mount").args(mount).arg(lab.path("small")).status().is_ok_and(|status| status.success()) {
+        println!("skipped: no file system can be mounted");
+        return;
+    }
+    let arguments = ["-i", "lo", "--format", "json", "-o", "live.json", "--force", "--write", "small/own.pcapng"];
+    let mut live = lab.live("host", &arguments, "live");
+    let (sent, _socket) = burst(&lab, "host", SERVER, 10_000).join().expect("it ends");
+    refuser.finish();
+    let (code, _) = live.stop();
+    let _ = Command::new("umount").arg(lab.path("small")).status();
+    let text = lab.read("live.err");
+    assert_eq!(code, Some(5), "{text}");
+    assert!(text.contains("No space left") && text.contains(".partial"), "{text}");
+    let report = lab.json("live.json");
+    capture(&report);
+    assert_eq!(report["totals"]["queries"], json!(sent), "the report is complete all the same");
+}
+
+#[test]
+fn what_differs_from_a_file_is_not_drift_right_after_it_changed() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    lab.ip("host", "addr add 10.20.30.40/32 dev lo");
+    let path = lab.file("unbound.conf", "server:\n interface: 10.20.30.40\n access-control: 10.0.0.0/8 allow\n");
+    let mut refuser = Refuser::start(&lab, "host", SERVER);
+    for (age, wanted) in [(0, false), (120, true)] {
+        let changed = std::time::SystemTime::now() - Duration::from_secs(age);
+        std::fs::File::options().write(true).open(&path).and_then(|file| file.set_modified(changed)).expect("its time");
+        let arguments = ["-i", "lo", "--format", "json", "-o", "live.json", "--force", "--acl", "unbound.conf"];
+        let mut live = lab.live("host", &arguments, "live");
+        let _socket = burst(&lab, "host", SERVER, 20).join().expect("it ends");
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+        let report = lab.json("live.json");
+        let kinds: Vec<&Value> =
+            report["findings"].as_array().unwrap().iter().map(|finding| &finding["kind"]).collect();
+        assert_eq!(kinds.contains(&&json!("acl-drift")), wanted, "{kinds:?}");
+        let notes = report["notes"].to_string();
+        assert_eq!(notes.contains("less than 60 s ago"), !wanted, "{notes}");
+    }
+    refuser.finish();
 }
 
 #[test]

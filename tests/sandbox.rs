@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -149,6 +150,10 @@ fn confined(case: &str) {
         "packet socket",
         pcap::Capture::from_device("lo").and_then(pcap::Capture::open).map(drop).map_err(std::io::Error::other),
     );
+    if mode != Sandbox::Off {
+        // Where it works there is nobody left to say so.
+        say("another program", Err(Command::new("/bin/true").exec()));
+    }
     stop.send(()).unwrap();
     other.join().unwrap().unwrap();
     println!("end");
@@ -309,6 +314,10 @@ fn what_is_left_is_what_live_needs() {
         "send a packet",
     ] {
         assert_ne!(tried[fails], "ok", "{fails}");
+    }
+    // Each of these is refused by the filter of system calls already, not only by what else stands in its way.
+    for filtered in ["udp socket", "tcp connection", "unix socket", "program", "another program"] {
+        assert!(tried[filtered].ends_with("(os error 38)"), "{filtered}: {}", tried[filtered]);
     }
     assert_eq!(fs::read_to_string(folder.path().join("report")).unwrap(), "rows");
     // Without a sandbox the same program does all of it, so that each failure above is the sandbox's.

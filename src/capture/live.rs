@@ -240,10 +240,13 @@ impl Handle {
             let data = &mut block.data;
             let taken = self.capture.dispatch(Some(AT_ONCE), |packet| {
                 let header = packet.header;
-                for number in [header.ts.tv_sec as u32, header.ts.tv_usec as u32, packet.data.len() as u32, header.len]
-                {
-                    data.extend_from_slice(&number.to_le_bytes());
-                }
+                let numbers = [header.ts.tv_sec as u32, header.ts.tv_usec as u32, packet.data.len() as u32, header.len];
+                let mut record = [0; 16];
+                record.chunks_exact_mut(4).zip(numbers).for_each(|(part, number)| {
+                    part.copy_from_slice(&number.to_le_bytes());
+                });
+                data.reserve(record.len() + packet.data.len());
+                data.extend_from_slice(&record);
                 data.extend_from_slice(packet.data);
             });
             match taken {

@@ -36,6 +36,7 @@ use session::Session;
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,6 +89,7 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let listener = config.live.metrics.map(listen).transpose()?;
     let board = decided::watched(config).then(|| Arc::new(Board::default()));
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
+    let interfaces = live::interfaces_by_index();
     let sandbox = confine(&plan(config, &expectations, &handles), config.live.sandbox)?;
     let mut output = if per_interval { None } else { Some(output::prepare(config, &identities)?) };
     let mut packets = PacketFiles::prepare(config, &identities)?;
@@ -111,7 +113,7 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let ours = servers.iter().map(|server| server.address).chain(local.iter().copied());
     let legs = StreamLegs::new(ours.collect(), declared);
     let inputs: Vec<String> = names.iter().map(|name| escape_text(name)).collect();
-    let decided = Arc::new(Mutex::new(Decided::new(config, &expectations.now(), inputs, stream, legs)));
+    let decided = Arc::new(Mutex::new(Decided::new(config, &expectations.now(), inputs, interfaces, stream, legs)));
     if let Some(packets) = &mut packets {
         packets.begin(&handles)?;
     }
@@ -139,16 +141,25 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
         sandbox.to_string(),
     );
     let writer = packets.as_mut().map(|packets| packets as &mut dyn pipeline::live::PacketWriter);
+    // A fault beside the capture spoils no report, but it is one.
+    let faulty = AtomicBool::new(false);
     let mut beside: Vec<Beside<'_>> = Vec::new();
     if let (Some(listener), Some(board)) = (&listener, board.clone()) {
         // Without anybody who asks the capture goes on all the same.
-        beside.push(Box::new(move |stop: &AtomicBool| drop(metrics::serve(listener, &board, stop))));
+        let faulty = &faulty;
+        beside.push(Box::new(move |stop: &AtomicBool| {
+            let served = catch_unwind(AssertUnwindSafe(|| drop(metrics::serve(listener, &board, stop))));
+            faulty.fetch_or(served.is_err(), Ordering::Relaxed);
+        }));
     }
     if let (Some(borrowed), Some(board)) = (screen, board) {
         let color = config.color != Color::Never && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let look = Look::of(color, |name| std::env::var(name).ok());
+        let faulty = &faulty;
         beside.push(Box::new(move |stop: &AtomicBool| {
-            if screen::run(borrowed, &board, stop, look) != Left::Stopped {
+            let left = catch_unwind(AssertUnwindSafe(|| screen::run(borrowed, &board, stop, look)));
+            faulty.fetch_or(left.is_err(), Ordering::Relaxed);
+            if !matches!(left, Ok(Left::Stopped)) {
                 stop.store(true, Ordering::Relaxed);
             }
         }));
@@ -158,7 +169,8 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let _watchdog = Watchdog::start(STOP_HARD);
     session.show();
     let written = packets.map_or(Ok(()), PacketFiles::finish);
-    session.conclude(finished, written)
+    let code = session.conclude(finished, written)?;
+    Ok(if faulty.into_inner() { 7 } else { code })
 }
 
 /// Opens the address where metrics are served.

@@ -85,12 +85,13 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
 /// Where and when this run captured, and what was lost.
 fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Clock) -> io::Result<()> {
     let servers: Vec<String> = live.servers.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
+    let host = report.node.as_deref().map(|node| format!(", {}", escape_text(node))).unwrap_or_default();
     let servers = match live.servers.len() {
-        0 => String::new(),
+        0 => report.node.as_deref().map(|node| format!("{}, ", escape_text(node))).unwrap_or_default(),
         count if count > SERVERS_NAMED => {
-            format!("{} and {} more (this host), ", servers.join(", "), count - SERVERS_NAMED)
+            format!("{} and {} more (this host{host}), ", servers.join(", "), count - SERVERS_NAMED)
         }
-        _ => format!("{} (this host), ", servers.join(", ")),
+        _ => format!("{} (this host{host}), ", servers.join(", ")),
     };
     let loss = match report.ledgers.capture.map(|capture| (capture.lost(), capture)) {
         None => "loss unavailable".to_owned(),

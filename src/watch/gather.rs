@@ -104,18 +104,28 @@ struct Sums {
     name_of: Vec<usize>,
     sources: u64,
     joined: u64,
-    candidates: Vec<(SourceKey, SourceRow)>,
+    candidates: Vec<Candidate>,
+}
+
+/// A source that was turned away: of its row what is shown.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    key: SourceKey,
+    outcomes: [u64; 7],
+    refused: Option<(Timestamp, Timestamp)>,
+    seen: Option<(Timestamp, Timestamp)>,
 }
 
 impl Sums {
-    /// Nothing summed up yet; lines of the same name are one.
+    /// Nothing summed up yet; lines of the same name that expect the same are one.
     fn of(inventory: &Inventory) -> Self {
-        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut places: HashMap<(String, &str), usize> = HashMap::new();
         let mut names = Vec::new();
         let name_of = inventory.rows().iter().map(|row| {
             let name = if row.name.is_empty() { show_prefix(row.prefix) } else { row.name.clone() };
-            *places.entry(name.clone()).or_insert_with(|| {
-                names.push(NamedCounts { name, outcomes: [0; 7], last: None });
+            let expect = row.expect.name();
+            *places.entry((name.clone(), expect)).or_insert_with(|| {
+                names.push(NamedCounts { name, expect, outcomes: [0; 7], last: None });
                 names.len() - 1
             })
         });
@@ -151,10 +161,13 @@ impl Sums {
         }
         let turned_away = [Outcome::Refused, Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
         if turned_away.iter().any(|outcome| row.count(*outcome) > 0) {
-            // Frame numbers are of no use here.
-            let mut copy = SourceRow::default();
-            copy.add(row, 0);
-            self.candidates.push((*key, copy));
+            let rare = row.rare();
+            self.candidates.push(Candidate {
+                key: *key,
+                outcomes,
+                refused: rare.refused_first.zip(rare.refused_last),
+                seen: row.first().zip(row.last()),
+            });
         }
     }
 
@@ -196,33 +209,57 @@ fn outcomes(row: &SourceRow) -> [u64; 7] {
     Outcome::ALL.map(|(_, outcome)| row.count(outcome))
 }
 
+impl Candidate {
+    /// Adds another row of the source.
+    fn add(&mut self, other: &Candidate) {
+        self.outcomes.iter_mut().zip(other.outcomes).for_each(|(sum, count)| *sum += count);
+        self.refused = span(self.refused, other.refused);
+        self.seen = span(self.seen, other.seen);
+    }
+
+    /// The order in which sources are shown: turned away lately, then often.
+    fn rank(&self, now: Timestamp) -> (bool, Reverse<u64>, SourceKey) {
+        let last = self.refused.or(self.seen).map(|(_, last)| last);
+        let lately = last.is_some_and(|last| last.0 > now.0.saturating_sub(LATELY));
+        let times = [Outcome::Refused, Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
+        (!lately, Reverse(times.iter().map(|outcome| self.outcomes[*outcome as usize]).sum()), self.key)
+    }
+}
+
+/// From the earlier beginning to the later end.
+fn span(one: Option<(Timestamp, Timestamp)>, two: Option<(Timestamp, Timestamp)>) -> Option<(Timestamp, Timestamp)> {
+    match (one, two) {
+        (Some((first, last)), Some((other_first, other_last))) => Some((first.min(other_first), last.max(other_last))),
+        (one, two) => one.or(two),
+    }
+}
+
 /// The sources to show, and how many are left out.
-fn turned_away(facts: &Facts<'_>, mut rows: Vec<(SourceKey, SourceRow)>, most: usize) -> (Vec<TurnedAway>, u64) {
-    // Two rows of one source differ only in how they were budgeted.
-    rows.sort_unstable_by_key(|(key, _)| *key);
-    rows.dedup_by(|(key, row), (before, sum)| {
-        let same = (key.source, key.server) == (before.source, before.server);
-        if same {
-            sum.add(row, 0);
-        }
-        same
-    });
-    let recent = |row: &SourceRow| {
-        let last = row.rare().refused_last.or(row.last());
-        last.is_some_and(|last| last.0 > facts.now.0.saturating_sub(LATELY))
-    };
-    let times = |row: &SourceRow| {
-        let rare = row.rare();
-        rare.refused + rare.denied + rare.silent + rare.tcp_rejected
-    };
-    rows.sort_by_cached_key(|(key, row)| (!recent(row), Reverse(times(row)), *key));
+fn turned_away(facts: &Facts<'_>, mut rows: Vec<Candidate>, most: usize) -> (Vec<TurnedAway>, u64) {
+    // Two rows of one source differ only in how they were budgeted, and only if one of them never heard anything.
+    if rows.iter().any(|row| !row.key.kept) {
+        rows.sort_unstable_by_key(|row| row.key);
+        rows.dedup_by(|row, sum| {
+            let same = (row.key.source, row.key.server) == (sum.key.source, sum.key.server);
+            if same {
+                sum.add(row);
+            }
+            same
+        });
+    }
     let not_shown = rows.len().saturating_sub(most) as u64;
-    rows.truncate(most);
-    (rows.into_iter().map(|(key, row)| show(facts, key, &row)).collect(), not_shown)
+    if not_shown > 0 {
+        // There may be hundreds of thousands: only those that are shown are put in order.
+        rows.select_nth_unstable_by_key(most, |row| row.rank(facts.now));
+        rows.truncate(most);
+    }
+    rows.sort_unstable_by_key(|row| row.rank(facts.now));
+    (rows.iter().map(|row| show(facts, row)).collect(), not_shown)
 }
 
 /// A source with all that is said of it.
-fn show(facts: &Facts<'_>, key: SourceKey, row: &SourceRow) -> TurnedAway {
+fn show(facts: &Facts<'_>, row: &Candidate) -> TurnedAway {
+    let key = row.key;
     let whole = key.source.prefix_len() == key.source.max_prefix_len();
     let noted = facts.noted.of(key.source.addr(), key.server).filter(|_| whole);
     let asked = noted.map_or_else(Vec::new, |noted| {
@@ -237,11 +274,11 @@ fn show(facts: &Facts<'_>, key: SourceKey, row: &SourceRow) -> TurnedAway {
     TurnedAway {
         source: key.source,
         server: key.server,
-        outcomes: outcomes(row),
-        first_refused: row.rare().refused_first,
-        last_refused: row.rare().refused_last,
-        first: row.first(),
-        last: row.last(),
+        outcomes: row.outcomes,
+        first_refused: row.refused.map(|(first, _)| first),
+        last_refused: row.refused.map(|(_, last)| last),
+        first: row.seen.map(|(first, _)| first),
+        last: row.seen.map(|(_, last)| last),
         per_second: if whole { facts.noted.per_second(key.source.addr(), key.server, facts.now) } else { None },
         asked,
         expected: expectation.as_ref().map_or("", |expectation| expectation.expected),
@@ -326,20 +363,27 @@ mod tests {
             (SERVER, "198.51.100.1", row(70, 5, 199)),
             ("10.20.1.7", "203.0.113.9", row(1, 1, 199)),
         ];
-        let inventory = "prefix,name,kind,expect\n10.20.1.0/24,office,,\n10.21.0.0/16,vpn,,\n10.20.1.8,office,,\n";
+        let inventory = "prefix,name,kind,expect\n10.20.1.0/24,office,,\n10.21.0.0/16,vpn,,\n10.20.1.8,office,,\n10.20.1.7,office,,refuse\n";
         let snapshot = snapshot(&rows, inventory, &Limits::default());
         assert_eq!((snapshot.outcomes, snapshot.upstream), ([530, 189, 0, 0, 0, 0, 0], [70, 5, 0, 0, 0, 0, 0]));
         assert_eq!((snapshot.servers.len(), snapshot.servers[0].outcomes), (1, snapshot.outcomes));
         assert_eq!((snapshot.sources, snapshot.transactions()), (3, 719));
-        let named: Vec<_> =
-            snapshot.names.iter().map(|named| (named.name.as_str(), named.outcomes, named.last)).collect();
+        let named: Vec<_> = snapshot
+            .names
+            .iter()
+            .map(|named| (named.name.as_str(), named.expect, named.outcomes, named.last))
+            .collect();
         assert_eq!(
             named,
-            [("office", [530, 2, 0, 0, 0, 0, 0], Some(at(190))), ("vpn", [0; 7], None)],
-            "lines of one name are one, and the most specific decides"
+            [
+                ("office", "allow", [30, 0, 0, 0, 0, 0, 0], Some(at(190))),
+                ("vpn", "allow", [0; 7], None),
+                ("office", "refuse", [500, 2, 0, 0, 0, 0, 0], Some(at(150))),
+            ],
+            "lines of one name are one unless they expect different things, and the most specific decides"
         );
         let shown: Vec<_> = snapshot.rows.iter().map(|row| (row.source.addr().to_string(), row.expected)).collect();
-        assert_eq!(shown, [("192.0.2.45".to_owned(), "unlisted"), ("10.20.1.7".to_owned(), "allow")]);
+        assert_eq!(shown, [("192.0.2.45".to_owned(), "unlisted"), ("10.20.1.7".to_owned(), "refuse")]);
         assert_eq!((snapshot.rows[1].name.as_str(), snapshot.rows[1].verdict), ("office", ""));
     }
 
@@ -358,5 +402,45 @@ mod tests {
         };
         assert_eq!(shown(&Limits::default()), (vec![3, 2, 1], 0, false));
         assert_eq!(shown(&Limits { watch_rows: 2, ..Limits::default() }), (vec![3, 2], 1, false));
+    }
+
+    #[test]
+    fn rows_of_one_source_are_one_line_however_they_were_budgeted() {
+        // Turned away while joined with others that never heard anything, and heard later.
+        let sources = Sources::new(1000, 0, 4);
+        let server = SERVER.parse().unwrap();
+        let mut silent = SourceRow::default();
+        silent.add_outcome(Outcome::Silent, 3);
+        silent.seen(at(150));
+        sources.fold("192.0.2.1".parse().unwrap(), server, silent, false);
+        sources.fold("192.0.2.1".parse().unwrap(), server, row(1, 2, 199), false);
+        let mut kept = Vec::new();
+        sources.each(|key, _| kept.push(key.kept));
+        kept.sort_unstable();
+        assert_eq!(kept, [false, true]);
+        let own = OwnServer { address: server, length: None };
+        let legs = Legs::of(&Config { servers: vec![own], ..Config::default() }, &[], &sources);
+        let mut sums = Sums::of(&Inventory::default());
+        let facts = Facts {
+            node: "",
+            interfaces: &[],
+            started: at(0),
+            now: at(200),
+            loss: Loss::default(),
+            ring_bytes: 0,
+            sandbox: "",
+            findings: &[],
+            sources: &sources,
+            legs: &legs,
+            inventory: &Inventory::default(),
+            verdicts: None,
+            noted: &Noted::new(8),
+        };
+        sources.each(|key, row| sums.add(&facts, key, row));
+        // The silent one is a prefix by now; given the same key they are one.
+        sums.candidates.iter_mut().for_each(|row| row.key.source = "192.0.2.1/32".parse().unwrap());
+        let (rows, not_shown) = turned_away(&facts, sums.candidates, 10);
+        assert_eq!((rows.len(), not_shown, rows[0].outcomes), (1, 0, [1, 2, 0, 3, 0, 0, 0]));
+        assert_eq!((rows[0].first, rows[0].last, rows[0].last_refused), (Some(at(150)), Some(at(199)), Some(at(199))));
     }
 }

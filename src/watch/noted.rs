@@ -35,7 +35,7 @@ pub struct Noted {
 /// What a source was refused by a server.
 #[derive(Debug, Clone)]
 pub struct Refusals {
-    /// Name in wire form and type, the latest first; at most [`NAMES`].
+    /// Name in wire form and type, the latest first; at most four.
     pub asked: Vec<(Box<[u8]>, u16)>,
     /// Until when (seconds) it may have been refused and let go.
     forgotten: i64,

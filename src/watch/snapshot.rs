@@ -185,11 +185,13 @@ impl TurnedAway {
     }
 }
 
-/// What sources of one inventory name did.
+/// What sources of one inventory name did. Lines of a name that expect different things are counted apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedCounts {
     /// The lines' name, as the file has it; the prefix of a line without one.
     pub name: String,
+    /// What the lines say shall happen: `allow` or `refuse`.
+    pub expect: &'static str,
     /// Transactions by outcome, as in [`Snapshot::outcomes`].
     pub outcomes: [u64; 7],
     /// Last packet of a message from or to one of them.
@@ -246,8 +248,13 @@ pub(super) mod samples {
 
     /// A snapshot in which everything has a value of its own.
     pub fn snapshot() -> Snapshot {
-        let office = NamedCounts { name: "office".to_owned(), outcomes: [500, 2, 0, 0, 0, 1, 0], last: Some(at(38)) };
-        let vpn = NamedCounts { name: "vpn \"north\"\n".to_owned(), outcomes: [0; 7], last: None };
+        let office = NamedCounts {
+            name: "office".to_owned(),
+            expect: "allow",
+            outcomes: [500, 2, 0, 0, 0, 1, 0],
+            last: Some(at(38)),
+        };
+        let vpn = NamedCounts { name: "vpn \"north\"\n".to_owned(), expect: "allow", outcomes: [0; 7], last: None };
         let mut round_trips = RoundTrips::default();
         for time in [50_000, 300_000, 300_000, 70_000_000, 6_000_000_000] {
             round_trips.note(time);

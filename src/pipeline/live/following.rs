@@ -1,13 +1,13 @@
 //! A group's thread: decoded blocks to its tracker, in order of time ([`Follower`]).
 
-use super::{Captured, Memory, PacketWriter, Request, STANDING, Shared, Standing, lock};
+use super::{Captured, PacketWriter, Request, STANDING, Shared, Standing, lock};
 use crate::capture::live::KernelCounts;
 use crate::capture::{Block, Context, Direction, Frame, Timestamp};
 use crate::decode::{Decoded, Tally};
 use crate::error::Error;
 use crate::pipeline::{LaneResult, MAX_FAULTS};
 use crate::transact::Tracker;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, select};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 /// How long packets of several interfaces are held back so that those of the others can be put before them; the ring
 /// hands a packet over within 0.2 s.
 const HOLD_BACK: Duration = Duration::from_millis(300);
+/// How long nothing has to come before what was written is sent on its way.
+const IDLE: Duration = Duration::from_millis(100);
 /// Blocks held back at most.
 const HELD_BLOCKS: usize = 256;
 
@@ -61,7 +63,6 @@ pub struct Follower<'a, 't, 'w> {
     pending: Vec<VecDeque<Arrived>>,
     contexts: Vec<Arc<Context>>,
     writer: Option<&'w mut dyn PacketWriter>,
-    back: Sender<Memory>,
 }
 
 impl<'a, 't, 'w> Follower<'a, 't, 'w> {
@@ -72,7 +73,6 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         tracker: Tracker<'t>,
         contexts: Vec<Arc<Context>>,
         writer: Option<&'w mut dyn PacketWriter>,
-        back: Sender<Memory>,
     ) -> Self {
         let lanes = contexts.len();
         Self {
@@ -86,7 +86,6 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             pending: (0..lanes).map(|_| VecDeque::new()).collect(),
             contexts,
             writer,
-            back,
         }
     }
 
@@ -94,11 +93,21 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
     pub fn follow(&mut self, receiver: &Receiver<Captured>, requests: &Receiver<Request>) -> Vec<Option<Error>> {
         let mut errors: Vec<Option<Error>> = self.lanes.iter().map(|_| None).collect();
         loop {
-            while let Ok(request) = requests.try_recv() {
-                self.answer(&request);
-            }
-            match receiver.recv_timeout(Duration::from_millis(20)) {
-                Ok(Captured::Block { lane, at, kernel, memory }) => {
+            let captured = select! {
+                recv(receiver) -> captured => match captured {
+                    Ok(captured) => Some(captured),
+                    Err(_) => break,
+                },
+                recv(requests) -> request => {
+                    if let Ok(request) = request {
+                        self.answer(&request);
+                    }
+                    continue;
+                }
+                default(IDLE) => None,
+            };
+            match captured {
+                Some(Captured::Block { lane, at, kernel, memory }) => {
                     let (block, decoded) = *memory;
                     if self.shared.abandon.load(Ordering::Relaxed) {
                         self.shared.own_dropped.fetch_add(u64::from(decoded.frames), Ordering::Relaxed);
@@ -109,16 +118,15 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
                         self.pending[lane].push_back(arrived);
                     }
                 }
-                Ok(Captured::End { lane, damage, error }) => {
+                Some(Captured::End { lane, damage, error }) => {
                     self.lanes[lane].damage = damage;
                     errors[lane] = error;
                 }
-                Err(RecvTimeoutError::Timeout) => {
+                None => {
                     if let Some(writer) = &mut self.writer {
                         writer.pause();
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => break,
             }
             self.release(false);
         }
@@ -144,7 +152,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         let room = MAX_FAULTS.saturating_sub(result.faults.len());
         result.faults.extend(decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
         self.tally.add(&decoded.tally);
-        let _ = self.back.try_send((block, decoded));
+        self.shared.give_back((block, decoded));
     }
 
     /// Feeds what need not be held back any longer.

@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 
 /// Decoded blocks that may wait for a group's tracker.
 const QUEUE: usize = 64;
-/// After this long a stop gives up what has not been read, and after that long the run ends whatever it waits for.
+/// After this long a stop gives up what has not been read.
 const STOP_SOFT: Duration = Duration::from_millis(3500);
-/// See [`STOP_SOFT`]; the same again for writing a report to a terminal or pipe.
+/// After this long a stop ends the process whatever it waits for; the same again for writing a report to a terminal or pipe.
 pub const STOP_HARD: Duration = Duration::from_secs(5);
 /// How long the line may take that says so.
 const LAST_WORD: Duration = Duration::from_millis(200);
@@ -158,6 +158,8 @@ struct Shared<'a> {
     links: Mutex<Vec<LinkState>>,
     stalls: Mutex<Vec<(Timestamp, Duration)>>,
     failed: Mutex<Option<Error>>,
+    /// Memory to use again, the latest first: it is still in the processor's cache.
+    pool: Mutex<Vec<Memory>>,
 }
 
 impl Shared<'_> {
@@ -165,6 +167,16 @@ impl Shared<'_> {
         lock(&self.failed).get_or_insert(error);
         self.stop.store(true, Ordering::Relaxed);
         self.abandon.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared<'_> {
+    /// Gives memory back.
+    fn give_back(&self, memory: Memory) {
+        let mut pool = lock(&self.pool);
+        if pool.len() < QUEUE {
+            pool.push(memory);
+        }
     }
 }
 
@@ -223,6 +235,7 @@ pub fn run(
         links: Mutex::new(vec![LinkState::default(); handles]),
         stalls: Mutex::default(),
         failed: Mutex::new(None),
+        pool: Mutex::default(),
     };
     let shared = &shared;
     let began = live::now();
@@ -240,15 +253,14 @@ pub fn run(
         let mut requests = Vec::new();
         for (number, group) in groups.into_iter().enumerate() {
             let (sender, receiver) = bounded(QUEUE);
-            let (back, pool) = bounded(QUEUE + 8);
             let (ask, asked) = bounded::<Request>(1);
             requests.push(ask);
             let contexts: Vec<_> = group.handles.iter().map(Handle::context).collect();
             for (lane, mut handle) in group.handles.into_iter().enumerate() {
-                let (sender, pool, input) = (sender.clone(), pool.clone(), group.first_input as usize + lane);
+                let (sender, input) = (sender.clone(), group.first_input as usize + lane);
                 let run = move || {
                     let worked = catch_unwind(AssertUnwindSafe(|| {
-                        capture(shared, lane, input, &mut handle, &sender, &pool);
+                        capture(shared, lane, input, &mut handle, &sender);
                     }));
                     if worked.is_err() {
                         shared.fail(internal("a fault in a capture thread was caught"));
@@ -261,7 +273,7 @@ pub fn run(
             }
             drop(sender);
             let writer = writer.take();
-            let mut follower = Follower::new(shared, group.first_input, group.tracker, contexts, writer, back);
+            let mut follower = Follower::new(shared, group.first_input, group.tracker, contexts, writer);
             let done = done.clone();
             let run = move || {
                 let worked = catch_unwind(AssertUnwindSafe(|| follower.follow(&receiver, &asked)));

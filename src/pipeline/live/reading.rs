@@ -7,13 +7,13 @@ use crate::capture::{Block, Context, Frame, Walk};
 use crate::decode::{Bucket, Decoded};
 use crate::error::Error;
 use crate::pipeline::Damage;
-use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
+use crossbeam_channel::{SendTimeoutError, Sender};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long a handle waits for packets before it looks at the clock.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How often the kernel is asked for its counts.
 const ASK_KERNEL: Duration = Duration::from_millis(100);
 /// With a filter that lets nothing through, a ring from which nothing came for this long is empty.
@@ -24,20 +24,13 @@ const STALL: Duration = Duration::from_secs(1);
 const STALLS: usize = 32;
 
 /// A handle's thread: reads and decodes until it is told to stop and the ring is empty.
-pub fn capture(
-    shared: &Shared<'_>,
-    lane: usize,
-    input: usize,
-    handle: &mut Handle,
-    sender: &Sender<Captured>,
-    pool: &Receiver<Memory>,
-) {
+pub fn capture(shared: &Shared<'_>, lane: usize, input: usize, handle: &mut Handle, sender: &Sender<Captured>) {
     let mut filter = handle.chosen_here.then(|| Filter::new(&handle.expression));
     let mut context = handle.context();
     let mut damage = None;
-    let result = handle.start().and_then(|()| {
-        read_until_stopped(shared, lane, input, handle, &mut filter, &mut context, sender, pool, &mut damage)
-    });
+    let result = handle
+        .start()
+        .and_then(|()| read_until_stopped(shared, lane, input, handle, &mut filter, &mut context, sender, &mut damage));
     lock(&shared.kernel)[input] = handle.counts;
     let error = result.err();
     let _ = sender.send(Captured::End { lane, damage, error });
@@ -52,12 +45,12 @@ fn read_until_stopped(
     filter: &mut Option<Filter>,
     context: &mut Arc<Context>,
     sender: &Sender<Captured>,
-    pool: &Receiver<Memory>,
     damage: &mut Option<Damage>,
 ) -> Result<(), Error> {
     let mut asked = Instant::now();
     let mut stopping = false;
     let mut quiet_since = Instant::now();
+    let mut spare: Option<Memory> = None;
     let mut ran = Instant::now();
     loop {
         let since = std::mem::replace(&mut ran, Instant::now()).elapsed();
@@ -79,7 +72,7 @@ fn read_until_stopped(
             stopping = true;
             quiet_since = Instant::now();
         }
-        let (mut block, mut decoded) = pool.try_recv().unwrap_or_default();
+        let (mut block, mut decoded) = spare.take().or_else(|| lock(&shared.pool).pop()).unwrap_or_default();
         block.data.clear();
         (block.limit, block.at_end) = (shared.block_bytes, true);
         let packets = handle.fill(&mut block, if stopping { Duration::from_millis(5) } else { PATIENCE })?;
@@ -89,6 +82,8 @@ fn read_until_stopped(
             handle.add_statistics()?;
             let (at, kernel) = (Instant::now(), handle.counts);
             send(shared, sender, Captured::Block { lane, at, kernel, memory: Box::new((block, decoded)) }, packets);
+        } else {
+            spare = Some((block, decoded));
         }
         if stopping || asked.elapsed() >= ASK_KERNEL {
             handle.add_statistics()?;

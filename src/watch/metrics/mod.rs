@@ -179,7 +179,7 @@ fn inventory(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Resul
     family(out, Counter, ("inventory_transactions", None), "Transactions by name in the inventory", |to| {
         for (name, named) in names.iter().zip(&snapshot.names) {
             for outcome in OUTCOMES {
-                let labels = [("name", name.as_str()), ("outcome", outcome.name())];
+                let labels = [("name", name.as_str()), ("expect", named.expect), ("outcome", outcome.name())];
                 count(to, labels, named.outcomes[outcome as usize])?;
             }
         }
@@ -187,9 +187,10 @@ fn inventory(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Resul
     })?;
     let last_seen = ("inventory_last_seen_timestamp", Some(Unit::Seconds));
     family(out, Gauge, last_seen, "When one of the name's sources was last seen", |to| {
-        for (name, last) in names.iter().zip(snapshot.names.iter().map(|named| named.last)) {
-            if let Some(last) = last {
-                to.encode_family(&[("name", name.as_str())])?.encode_gauge(&seconds(last))?;
+        for (name, named) in names.iter().zip(&snapshot.names) {
+            if let Some(last) = named.last {
+                let labels = [("name", name.as_str()), ("expect", named.expect)];
+                to.encode_family(&labels)?.encode_gauge(&seconds(last))?;
             }
         }
         Ok(())
@@ -269,10 +270,10 @@ for family in text_string_to_metric_families(sys.stdin.read()):
             "counter dnsrefused_server_transactions_total [('outcome', 'answered'), ('server', '10.20.30.40')] 20166.0",
             "counter dnsrefused_server_verdict_transactions_total \
              [('outcome', 'refused'), ('server', '10.20.30.40'), ('verdict', 'allow')] 2.0",
-            "counter dnsrefused_inventory_transactions_total [('name', 'office'), ('outcome', 'refused')] 2.0",
+            "counter dnsrefused_inventory_transactions_total [('expect', 'allow'), ('name', 'office'), ('outcome', 'refused')] 2.0",
             "counter dnsrefused_inventory_transactions_total \
-             [('name', 'vpn \"north\"\\\\u{a}'), ('outcome', 'answered')] 0.0",
-            "gauge dnsrefused_inventory_last_seen_timestamp_seconds [('name', 'office')] 1767171638.0",
+             [('expect', 'allow'), ('name', 'vpn \"north\"\\\\u{a}'), ('outcome', 'answered')] 0.0",
+            "gauge dnsrefused_inventory_last_seen_timestamp_seconds [('expect', 'allow'), ('name', 'office')] 1767171638.0",
             "gauge dnsrefused_findings [('severity', 'critical')] 1.0",
             "gauge dnsrefused_findings [('severity', 'warning')] 0.0",
         ] {

@@ -3,8 +3,8 @@
 //!
 //! To be called while there is one thread, when interfaces, sockets and terminal are open and before outputs are: they
 //! then belong to the user who writes them, and what that user may not do is noticed before the first packet.
-//! Threads started later are confined alike. What every step does is in a file of its own: [`identity`], [`files`],
-//! [`calls`].
+//! Threads started later are confined alike. What every step does is in a file of its own: `identity`, `files`,
+//! `calls`.
 
 mod calls;
 mod files;

@@ -68,8 +68,13 @@ impl Keys {
                     self.held.clear();
                 }
                 (b'[' | b'O', Some(_)) if self.held.len() < SEQUENCE => {}
-                // Alt and a character, or nonsense.
-                _ => self.held.clear(),
+                (b'[' | b'O', Some(_)) => self.held.clear(),
+                // Alt and a key are sent like escape and that key.
+                _ => {
+                    self.held.clear();
+                    keys.push(Key::Escape);
+                    keys.extend(plain(*byte));
+                }
             }
         }
         keys
@@ -174,7 +179,7 @@ mod tests {
         let mut keys = Keys::default();
         assert_eq!((keys.push(b"\x1b"), keys.flush(), keys.flush()), (vec![], Some(Key::Escape), None));
         assert_eq!(keys.push(b"\x1b\x1b[B"), [Key::Escape, Key::Down]);
-        assert_eq!(keys.push(b"\x1bxq"), [Key::Char('q')], "alt and x means nothing");
+        assert_eq!(keys.push(b"\x1bxq"), [Key::Escape, Key::Char('x'), Key::Char('q')], "alt and x is both");
         let endless = [&b"\x1b["[..], &[b'1'; 100], b"q"].concat();
         assert!(keys.push(&endless).len() > 80 && keys.held.is_empty(), "bounded");
         assert_eq!(keys.push(&[0, 0x80, 0xff, 0x1a]), []);

@@ -1,7 +1,7 @@
 //! The operator's terminal, borrowed ([`Screen`](super::Screen) draws on it) and given back as it was: when it is let
-//! go, when anything panics, and also when it no longer takes what is written.
+//! go, also by a panic that unwinds, and when it no longer takes what is written.
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, fault_line};
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::{cursor, execute, terminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -42,7 +42,7 @@ impl Borrowed {
         let keyboard = File::from(input.as_fd().try_clone_to_owned().map_err(failed)?);
         let writer = Patient::open(true).map_err(failed)?;
         let mut terminal = ratatui::Terminal::new(CrosstermBackend::new(writer)).map_err(failed)?;
-        restore_on_panic();
+        hold_fault_lines();
         *BORROWED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Patient::open(false).map_err(failed)?);
         let taken = terminal::enable_raw_mode()
             .and_then(|()| execute!(terminal.backend_mut(), terminal::EnterAlternateScreen, cursor::Hide))
@@ -69,12 +69,21 @@ impl Drop for Borrowed {
     }
 }
 
+/// What was said of faults while the terminal was in our hands; it is said when it is not any more.
+static FAULTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Most such lines; one bad packet may come a million times.
+const FAULT_LINES: usize = 20;
+
 /// Leaves the other screen and raw mode, once.
 fn give_back() {
     let writer = BORROWED.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(mut writer) = writer {
         let _ = execute!(writer, terminal::LeaveAlternateScreen, cursor::Show);
         let _ = terminal::disable_raw_mode();
+        for line in std::mem::take(&mut *FAULTS.lock().unwrap_or_else(PoisonError::into_inner)) {
+            let _ = writeln!(writer, "{line}");
+        }
+        let _ = writer.flush();
     }
 }
 
@@ -83,14 +92,19 @@ pub fn is_borrowed() -> bool {
     BORROWED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
-/// A panic, on whatever thread, is told on the operator's own screen.
-fn restore_on_panic() {
+/// Keeps what is said of faults off the picture: most of them cost one packet, and the screen goes on.
+fn hold_fault_lines() {
     static SET: std::sync::Once = std::sync::Once::new();
     SET.call_once(|| {
         let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            give_back();
-            before(panic);
+        std::panic::set_hook(Box::new(move |fault| {
+            if !is_borrowed() {
+                return before(fault);
+            }
+            let mut lines = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+            if lines.len() < FAULT_LINES {
+                lines.push(fault_line(fault));
+            }
         }));
     });
 }
