@@ -6,11 +6,19 @@ use dnsrefused::run::{self, Console, StandardError};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Faults of this program that are shown one by one.
+const SHOWN_FAULTS: usize = 8;
 
 fn main() -> ExitCode {
     // A fault of ours is one line like every other error; the pipeline turns it into exit code 7.
-    std::panic::set_hook(Box::new(|fault| {
+    let faults = AtomicUsize::new(0);
+    std::panic::set_hook(Box::new(move |fault| {
+        // One bad packet may come a million times.
+        if faults.fetch_add(1, Ordering::Relaxed) >= SHOWN_FAULTS {
+            return;
+        }
         let place = fault.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
         let text = fault.payload().downcast_ref::<String>().map(String::as_str);
         let what = text.or(fault.payload().downcast_ref::<&str>().copied()).unwrap_or("no message");

@@ -64,6 +64,8 @@ pub struct LaneResult {
     pub interfaces: Vec<Option<Arc<str>>>,
     /// It changed while it was read.
     pub changed: bool,
+    /// The first frames that a fault of this program kept from being decoded.
+    pub faults: Vec<u64>,
 }
 
 /// Why an input was not read to its end.
@@ -722,6 +724,8 @@ impl<'a, 't> Consumer<'a, 't> {
         lane.expected = done.block.offset + done.walk.end as u64;
         let first_frame = lane.result.frames + 1;
         lane.result.frames += u64::from(done.decoded.frames);
+        let room = MAX_FAULTS.saturating_sub(lane.result.faults.len());
+        lane.result.faults.extend(done.decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
         lane.result.bytes.add(&done.walk.bytes);
         lane.result.oddities.add(&done.walk.oddities);
         for link_type in &done.decoded.link_types {
@@ -815,6 +819,8 @@ impl<'a, 't> Consumer<'a, 't> {
     }
 }
 
+/// Frames with a fault of this program that are named per input.
+const MAX_FAULTS: usize = 8;
 /// Interface names kept per input.
 const MAX_INTERFACE_NAMES: usize = 4096;
 

@@ -389,6 +389,16 @@ fn conclude(
     if let Err(error) = &written {
         console.line(&error.to_string());
     }
+    let faulty = ledgers.packets.get("internal_fault") > 0;
+    for input in &report.inputs {
+        for frame in &input.faults {
+            let what = format!(
+                "frame {frame} could not be decoded because of a fault in this program; it is counted as internal_fault, \
+                 and everything else was read"
+            );
+            console.line(&Error::new(ErrorKind::Internal, "E-FAULT", &input.name, what).to_string());
+        }
+    }
     let frames = report.totals.frames;
     let unreadable_links = frames > 0
         && ledgers.packets.get("not_opened") == frames
@@ -407,7 +417,7 @@ fn conclude(
     }
     let severe = config.check.is_some_and(|least| report.findings.iter().any(|finding| finding.severity >= least));
     match () {
-        () if unclosed => 7,
+        () if unclosed || faulty => 7,
         () if written.is_err() => written.err().map_or(5, |error| error.exit_code()),
         () if unreadable_links => 1,
         () if damaged => 3,
@@ -429,4 +439,52 @@ pub fn on_signals(interrupted: &Arc<AtomicBool>) -> std::io::Result<()> {
     signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     interrupted.store(false, Ordering::Relaxed);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::FAULTY_FRAME;
+    use std::ffi::OsString;
+
+    #[derive(Default)]
+    struct Lines(Vec<String>);
+
+    impl Console for Lines {
+        fn line(&mut self, text: &str) {
+            self.0.push(text.to_string());
+        }
+    }
+
+    #[test]
+    fn a_fault_in_one_frame_costs_that_frame_and_the_exit_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, output) = (folder.path().join("faulty.pcap"), folder.path().join("report.json"));
+        let mut bytes = [0xa1b2_c3d4u32, 0x0002_0004, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
+        let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+        let mut query = Vec::new();
+        builder.udp(4000, 53).write(&mut query, b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01").unwrap();
+        for frame in [&query, FAULTY_FRAME, &query, FAULTY_FRAME] {
+            bytes.extend([1_700_000_000, 0, frame.len() as u32, frame.len() as u32].map(u32::to_le_bytes).concat());
+            bytes.extend(frame);
+        }
+        std::fs::write(&input, bytes).unwrap();
+        let arguments = ["dnsrefused", "read", "--format", "json", "--threads", "1", "-o"].map(OsString::from);
+        let arguments = arguments.into_iter().chain([output.clone().into(), input.into()]);
+        let crate::cli::Parsed::Run(config) = crate::cli::parse(arguments).unwrap() else { panic!("not a run") };
+        let mut lines = Lines::default();
+        let code = read(&config, &mut lines, &Arc::new(AtomicBool::new(false))).unwrap();
+        assert_eq!(code, 7, "{:?}", lines.0);
+        for (line, frame) in lines.0.iter().zip([2, 4]) {
+            assert!(
+                line.contains("E-FAULT") && line.contains(&format!("frame {frame} could not be decoded")),
+                "{line}"
+            );
+        }
+        assert_eq!(lines.0.len(), 2);
+        let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+        let packets = &report["ledgers"]["packets"];
+        let counts = ["frames", "udp_dns", "internal_fault", "closed"].map(|bucket| packets[bucket].to_string());
+        assert_eq!(counts, ["4", "2", "2", "true"]);
+    }
 }

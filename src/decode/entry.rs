@@ -113,8 +113,8 @@ pub struct Decoded {
     pub times: Option<(Timestamp, Timestamp)>,
     /// Link types met.
     pub link_types: Vec<u16>,
-    /// Datagrams on DNS ports that were cut by the snapshot length.
-    pub cut_messages: u64,
+    /// Indexes of the first frames that a fault of this program kept from being decoded.
+    pub faults: Vec<u32>,
 }
 
 impl Decoded {

@@ -32,6 +32,7 @@ use link::Next;
 use message::{Key, Transport};
 pub use point::{Interface, Point};
 use quote::Quote;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tally::add_named;
 pub use tally::{Bucket, Tally};
 
@@ -67,6 +68,13 @@ struct Left {
 /// Layers without an IP header (beside VLAN tags) that are opened in one frame.
 const MAX_LAYERS: usize = 24;
 
+/// Frames with a fault that are noted per block.
+const MAX_FAULTS: usize = 8;
+
+/// A frame that makes the decoder fail, for tests of what happens then.
+#[cfg(test)]
+pub(crate) const FAULTY_FRAME: &[u8] = b"a frame on which the decoder fails";
+
 /// Decodes frames; shared by all workers.
 #[derive(Debug, Clone)]
 pub struct Decoder {
@@ -90,11 +98,26 @@ const TCP: u8 = 6;
 const ICMP: [u8; 2] = [1, 58];
 
 impl Decoder {
-    /// Decodes one frame into `out`: an entry, or a count.
+    /// Decodes one frame into `out`: an entry, or a count. A fault of this program in one frame is no reason to lose the
+    /// others: it is caught, counted and noted.
     #[inline]
     pub fn frame(&self, frame: &Frame<'_>, out: &mut Decoded) {
         let index = out.frames;
         out.frames += 1;
+        let entries = out.entries.len();
+        if catch_unwind(AssertUnwindSafe(|| self.frame_unguarded(frame, index, out))).is_err() {
+            out.entries.truncate(entries);
+            out.tally.count(Bucket::InternalFault);
+            if out.faults.len() < MAX_FAULTS {
+                out.faults.push(index);
+            }
+        }
+    }
+
+    #[inline]
+    fn frame_unguarded(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) {
+        #[cfg(test)]
+        assert_ne!(frame.data, FAULTY_FRAME, "a fault made on purpose");
         if self.plain(frame, index, out).is_some() {
             return;
         }

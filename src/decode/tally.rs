@@ -76,6 +76,8 @@ buckets! {
     UndeclaredInterface "undeclared_interface",
     /// A packet block that contradicts itself.
     DamagedRecord "damaged_record",
+    /// A fault of this program ended its decoding.
+    InternalFault "internal_fault",
 }
 
 /// Frames per bucket, and per wrapping that was not opened.

@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// Ledger buckets of frames that may hold DNS nobody looked at.
-const NOT_LOOKED_INTO: [&str; 17] = [
+const NOT_LOOKED_INTO: [&str; 18] = [
     "tcp_conflict",
     "tcp_out_of_window",
     "tcp_behind_hole",
@@ -34,6 +34,7 @@ const NOT_LOOKED_INTO: [&str; 17] = [
     "not_opened",
     "undeclared_interface",
     "damaged_record",
+    "internal_fault",
 ];
 
 /// A report's facts beside an inventory.

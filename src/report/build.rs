@@ -262,6 +262,7 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
         last: lane.times.map(|(_, last)| last),
         bytes: lane.size,
         damage,
+        faults: lane.faults,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::expect::acl::text::Cited;
 use crate::expect::inventory::show_prefix;
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
@@ -222,7 +223,7 @@ struct TotalsJson {
 
 impl TotalsJson {
     fn of(totals: &Totals, digits: usize) -> Self {
-        let rcodes = totals.rcodes.iter().map(|(code, count)| (rcode_name(*code), *count)).collect();
+        let rcodes = totals.rcodes.iter().map(|(code, count)| (rcode_name(*code).into_owned(), *count)).collect();
         let outcomes = Outcome::ALL
             .iter()
             .map(|(name, outcome)| ((*name).to_owned(), totals.outcomes[*outcome as usize]))
@@ -255,8 +256,8 @@ impl Serialize for Pairs {
 }
 
 /// Names of response codes (IANA registry "DNS RCODEs"); others as `RCODE12`.
-pub fn rcode_name(code: u16) -> String {
-    match code {
+pub fn rcode_name(code: u16) -> Cow<'static, str> {
+    let name = match code {
         0 => "NOERROR",
         1 => "FORMERR",
         2 => "SERVFAIL",
@@ -277,9 +278,9 @@ pub fn rcode_name(code: u16) -> String {
         21 => "BADALG",
         22 => "BADTRUNC",
         23 => "BADCOOKIE",
-        _ => return format!("RCODE{code}"),
-    }
-    .to_owned()
+        _ => return format!("RCODE{code}").into(),
+    };
+    name.into()
 }
 
 #[derive(Serialize)]

@@ -156,6 +156,8 @@ pub struct InputReport {
     pub bytes: u64,
     /// What is wrong with the input, one sentence each; not empty means exit code 3.
     pub damage: Vec<String>,
+    /// The first frames that a fault of this program kept from being decoded; not empty means exit code 7.
+    pub faults: Vec<u64>,
 }
 
 /// The six ledgers. Buckets are listed in the order they are printed.

@@ -109,6 +109,7 @@ pub fn frame(data: &[u8]) {
     }
     let mut decoded = Decoded::default();
     DECODER.with(|decoder| decoder.frame(&frame, &mut decoded));
+    assert!(decoded.faults.is_empty(), "the decoder failed");
     let counted: u64 = decoded.tally.buckets.iter().sum();
     assert_eq!(counted + decoded.entries.len() as u64, 1, "a frame ends once");
     for entry in &decoded.entries {
@@ -297,6 +298,7 @@ pub fn matcher(data: &[u8]) {
             original_len: body.len() as u32,
         };
         decoder.frame(&frame, &mut decoded);
+        assert!(decoded.faults.is_empty(), "the decoder failed");
         bytes.extend_from_slice(body);
     }
     tracker.take(0, 1, &bytes, &decoded.entries);

@@ -428,6 +428,7 @@ const PACKET_BUCKETS: &[&str] = &[
     "not_selected",
     "undeclared_interface",
     "damaged_record",
+    "internal_fault",
 ];
 
 /// What is wrong with a report in JSON.
