@@ -186,6 +186,11 @@ fn a_signal_gives_the_terminal_back_and_no_colour_is_no_colour() {
         return;
     }
     let terminal = Terminal::open(&lab, "signal", "LANG=C NO_COLOR=1");
+    terminal.enter(&screen_line(&lab, "--every 1h"));
+    assert!(
+        terminal.wait_for("ended with 2").contains("error[E-USAGE]: --screen: with --every the reports need a file")
+    );
+    terminal.enter("clear");
     terminal.enter(&screen_line(&lab, ""));
     terminal.wait_for("No client query so far");
     ask(&lab, "10.20.30.3", 1, "a.test", "REFUSED");

@@ -268,7 +268,11 @@ fn show(facts: &Facts<'_>, row: &Candidate) -> TurnedAway {
     let expectation =
         (!facts.inventory.is_empty()).then(|| Expectation::from(facts.inventory.decide_prefix(key.source)));
     let (verdict, rule) = match facts.verdicts {
-        Some(verdicts) => verdicts.words(key.source, key.server).unwrap_or(("unknown", String::new())),
+        Some(verdicts) => verdicts.words(key.source, key.server).unwrap_or_else(|| {
+            // Of a server that a file speaks for, nothing was decided since verdicts were last reported.
+            let unbound = verdicts.acls.iter().all(|acl| !acl.speaks_for(key.server));
+            (if unbound { "unknown" } else { "" }, String::new())
+        }),
         None => ("", String::new()),
     };
     TurnedAway {
