@@ -3,6 +3,8 @@
 
 use dnsrefused::expect::acl::compare::Question;
 use dnsrefused::expect::acl::{Acl, AclArgument};
+use dnsrefused::expect::ranges::Ranges;
+use ipnet::IpNet;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -105,6 +107,12 @@ fn main() {
         let allowed =
             sources.iter().filter(|source| acl.decide(&question.ask(**source, server)).word.name() == "allow").count();
         let each = start.elapsed().as_secs_f64() * 1e9 / sources.len() as f64;
+        let prefixes: Vec<(IpNet, u32)> = acl.policy().prefixes().into_iter().zip(0..).collect();
+        let ranges = Ranges::new(&prefixes);
+        let start = Instant::now();
+        let inside = sources.iter().filter(|source| ranges.find(**source).is_some()).count();
+        let bare = start.elapsed().as_secs_f64() * 1e9 / sources.len() as f64;
+        println!("{dialect}, 50,000 prefixes: {bare:.0} ns for the bare lookup ({inside} inside)");
         println!(
             "{dialect}, 50,000 prefixes: read in {read:.0} ms, {each:.0} ns for a whole decision ({allowed} allowed)"
         );

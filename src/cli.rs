@@ -138,6 +138,12 @@ struct Diff {
     /// Inventory of what the change is meant to do
     #[arg(long, value_name = "FILE")]
     intended: Vec<PathBuf>,
+    /// Judge every transaction of these captures under both versions, too
+    #[arg(long, value_name = "CAPTURE")]
+    traffic: Vec<PathBuf>,
+    /// Ports that carry DNS in those captures [default: 53]
+    #[arg(long, value_name = "N", requires = "traffic", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Vec<u16>,
     /// End with exit code 10 on any change that is not intended
     #[arg(long)]
     check: bool,
@@ -468,6 +474,11 @@ impl Common {
     }
 }
 
+/// Threads that decode unless told otherwise.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get().min(8))
+}
+
 impl AclCommand {
     fn into_config(self) -> AclConfig {
         let mut config = AclConfig {
@@ -479,6 +490,7 @@ impl AclCommand {
             question: Question::default(),
             expect: Vec::new(),
             intended: Vec::new(),
+            traffic: None,
             check: false,
             json: false,
         };
@@ -505,6 +517,16 @@ impl AclCommand {
                 config.action = AclAction::Diff;
                 config.acls = vec![diff.old, diff.new];
                 config.intended = diff.intended;
+                if !diff.traffic.is_empty() {
+                    let default = Config::default();
+                    config.traffic = Some(Box::new(Config {
+                        inputs: diff.traffic,
+                        servers: diff.around.server.clone(),
+                        ports: if diff.port.is_empty() { default.ports.clone() } else { diff.port },
+                        threads: processors(),
+                        ..default
+                    }));
+                }
                 config.check = diff.check;
                 diff.around
             }
@@ -527,6 +549,9 @@ impl Asked {
             rd: !self.no_rd,
             transport: if tcp { Transport::Tcp } else { Transport::Udp },
             key: self.key.map(|key| key.0),
+            // An incremental transfer tells the version it has (RFC 1995).
+            sections: [0, u16::from(self.record_type == 251), 0],
+            ..Question::default()
         }
     }
 }

@@ -467,6 +467,8 @@ pub struct AclConfig {
     pub expect: Vec<PathBuf>,
     /// Inventories of changes that are meant.
     pub intended: Vec<PathBuf>,
+    /// Captures whose transactions are judged under both versions, with how they are read.
+    pub traffic: Option<Box<Config>>,
     /// End with exit code 10 when a change is not meant.
     pub check: bool,
     /// Print JSON.

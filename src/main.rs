@@ -29,10 +29,16 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
             Ok(0)
         }
-        Parsed::Acl(config) => acl_command::run(&config).map(|printed| {
-            printed.notes.iter().for_each(|note| StandardError.line(&format!("warning: {note}")));
-            acl_command::write(&printed, &mut std::io::stdout().lock())
-        }),
+        Parsed::Acl(config) => {
+            if config.traffic.is_some() {
+                // Without a handler a signal ends the process as usual.
+                let _ = run::on_signals(&interrupted);
+            }
+            acl_command::run(&config, &mut StandardError, &interrupted).map(|printed| {
+                printed.notes.iter().for_each(|note| StandardError.line(&format!("warning: {note}")));
+                acl_command::write(&printed, &mut std::io::stdout().lock())
+            })
+        }
         Parsed::Live(config) => {
             // Without handlers signals end the process as usual.
             let signals = live::Signals { stop: Arc::clone(&interrupted), ..live::Signals::default() };

@@ -124,11 +124,12 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     if rows.without_detail > 0 {
         anomalies.insert("messages_without_detail", rows.without_detail);
     }
-    let verdicts = judgements.finish();
+    let mut verdicts = judgements.finish();
     if verdicts.not_kept > 0 {
         anomalies.insert("transactions_not_judged", verdicts.not_kept);
     }
     let legs = Legs::of(config, &own_servers(&acls), &sources);
+    verdicts.keep(|source, server| legs.leg(source, server) == Leg::Client);
     let names: Vec<Vec<Option<Arc<str>>>> = finished.lanes.iter().map(|lane| lane.interfaces.clone()).collect();
     let counted = Counted {
         inputs: opened.into_iter().zip(finished.lanes).collect(),
@@ -162,11 +163,11 @@ pub(crate) fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged 
 }
 
 /// Inputs in the order of their first packets, the position of each in the arguments, and those that failed.
-type Opened = (Vec<Input>, Vec<usize>, Vec<(String, Error)>);
+pub type Opened = (Vec<Input>, Vec<usize>, Vec<(String, Error)>);
 
 /// Opens every input and puts them in order. An input that cannot be used is reported and left out; a directory is a
 /// usage error.
-fn open_inputs(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<Opened, Error> {
+pub fn open_inputs(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<Opened, Error> {
     raise_file_limit(config.inputs.len());
     let mut opened: Vec<(usize, Input)> = Vec::new();
     let mut failed = Vec::new();
@@ -230,7 +231,8 @@ fn row_input(input: &Input) -> RowInput {
     RowInput { name: escape_text(&input.name), time_digits: time_digits(&input.hint) }
 }
 
-fn opened_input(input: &Input) -> OpenedInput {
+/// What is known of an input before it is read.
+pub fn opened_input(input: &Input) -> OpenedInput {
     OpenedInput { name: input.name.clone(), format: input.reader.format.name(), compression: input.compression }
 }
 

@@ -13,7 +13,7 @@ mod grammar;
 mod lab;
 
 use dnsrefused::config::OwnServer;
-use dnsrefused::expect::acl::{Acl, Request, Word, name};
+use dnsrefused::expect::acl::{Acl, Cookie, Request, Word, name};
 use dnsrefused::transact::flights::Transport;
 use grammar::{Dialect, Question};
 use std::fmt::Write as _;
@@ -41,6 +41,8 @@ fn predicted(acl: &Acl, question: &Question) -> (Word, String) {
         qclass: 1,
         rd: question.rd,
         key: key.as_deref(),
+        cookie: Cookie::Absent,
+        sections: [0, u16::from(question.qtype == 251), 0],
     };
     let (decision, steps) = acl.explain(&request);
     assert_eq!(decision, acl.decide(&request), "a trace changes nothing");

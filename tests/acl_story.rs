@@ -154,3 +154,132 @@ fn commands_without_a_capture_answer_with_exit_codes() {
     assert_eq!(run(&["acl", "diff", "named.conf", "../seed-bind-allowed/named.conf", "--check"]).0, Some(10));
     assert_eq!(run(&["acl", "explain", "--acl", "named.conf", "nobody"]).0, Some(2));
 }
+
+/// A capture of queries for www.example.com to 10.20.30.40, each refused or answered.
+fn capture(sources: &[(&str, bool)]) -> Vec<u8> {
+    let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 262_144, 101].map(u32::to_le_bytes).concat();
+    let server = [10, 20, 30, 40];
+    for (number, (source, refused)) in sources.iter().enumerate() {
+        let client = source.parse::<std::net::Ipv4Addr>().unwrap().octets();
+        for response in [false, true] {
+            let flags: [u8; 2] = if response { [0x81, if *refused { 5 } else { 0x80 }] } else { [1, 0] };
+            let id = (number as u16).to_be_bytes();
+            let message = [&id[..], &flags, b"\0\x01\0\0\0\0\0\0\x03www\x07example\x03com\0\0\x01\0\x01"].concat();
+            let ports = if response { [53u16, 4000] } else { [4000, 53] };
+            let length = 8 + message.len() as u16;
+            let udp = [ports[0], ports[1], length, 0].map(u16::to_be_bytes).concat();
+            let ends = if response { [server, client] } else { [client, server] };
+            let head = [&[0x45, 0][..], &(20 + length).to_be_bytes(), &id, &[0, 0, 64, 17, 0, 0]].concat();
+            let packet = [&head[..], &ends.concat(), &udp, &message].concat();
+            let record =
+                [1_700_000_000u32, number as u32 * 10 + u32::from(response), packet.len() as u32, packet.len() as u32];
+            bytes.extend(record.map(u32::to_le_bytes).concat());
+            bytes.extend(packet);
+        }
+    }
+    bytes
+}
+
+/// Runs a command in a folder with a capture, a configuration and an inventory.
+fn run_in(files: &[(&str, &[u8])], arguments: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let output = Command::cargo_bin("dnsrefused").unwrap().current_dir(folder.path()).args(arguments).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn many_sources_are_joined_where_that_admits_nobody_who_is_seen_or_to_be_refused() {
+    let unbound =
+        b"server:\n interface: 10.20.30.40\n access-control: 10.20.0.0/16 allow\n access-control: 0.0.0.0/0 refuse\n";
+    let inventory =
+        b"prefix,name,kind,expect,outside\n10.21.0.0/16,vpn,vpn,allow,192.0.2.45\n10.21.9.0/24,guests,client,refuse,\n";
+    let near: Vec<String> = (1..=9).map(|host| format!("10.21.5.{host}")).collect();
+    let mut sources: Vec<(&str, bool)> = near.iter().map(|source| (source.as_str(), true)).collect();
+    sources.extend([("10.21.8.1", true), ("10.21.9.7", true), ("10.20.1.1", false), ("192.0.2.45", true)]);
+    let advice = |bytes: &[u8], prefix: &str| -> String {
+        let files = [("a.pcap", bytes), ("unbound.conf", &unbound[..]), ("expect.csv", &inventory[..])];
+        let (_, text) =
+            run_in(&files, &["read", "a.pcap", "--expect", "expect.csv", "--acl", "unbound.conf", "--format", "json"]);
+        let report: Value = serde_json::from_str(&text).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let of =
+            |finding: &&Value| finding["kind"] == "acl-refuses-expected" && finding["subject"]["prefixes"][0] == prefix;
+        findings.iter().find(of).unwrap()["advice"].as_str().unwrap().to_owned()
+    };
+    let said = advice(&capture(&sources), "10.21.0.0/16");
+    // .1 to .9 as two prefixes at most; 10.21.8.1 cannot join them without the guests of 10.21.9.0/24.
+    assert!(
+        said.contains("access-control: 10.21.5.0/28 allow") || said.contains("access-control: 10.21.5.0/29 allow"),
+        "{said}"
+    );
+    assert!(said.contains("access-control: 10.21.8.1/32 allow") && !said.contains("10.21.9."), "{said}");
+    assert!(said.contains("No other source seen here would be treated differently"), "{said}");
+    assert!(said.contains("addresses, of which") && said.contains("10.21.0.0/16 (vpn, expect.csv:2)"), "{said}");
+    // A source that is answered already, in the midst of them, keeps them apart.
+    sources.push(("10.21.5.6", true));
+    sources.retain(|(source, _)| *source != "10.21.5.4");
+    sources.push(("10.21.5.4", false));
+    let said = advice(&capture(&sources), "10.21.0.0/16");
+    for wide in ["10.21.5.0/28", "10.21.5.0/29", "10.21.5.4"] {
+        assert!(!said.contains(wide), "{wide}: {said}");
+    }
+}
+
+#[test]
+fn a_change_is_judged_by_the_traffic_of_a_capture() {
+    let old =
+        b"server:\n interface: 10.20.30.40\n access-control: 10.20.0.0/16 allow\n access-control: 0.0.0.0/0 refuse\n";
+    let new = b"server:\n interface: 10.20.30.40\n access-control: 10.20.0.0/17 allow\n access-control: 192.0.2.45 allow\n access-control: 0.0.0.0/0 refuse\n";
+    let bytes = capture(&[
+        ("10.20.1.1", false),
+        ("192.0.2.45", true),
+        ("192.0.2.45", true),
+        ("10.20.200.1", false),
+        ("198.51.100.1", true),
+        // A query of another server of ours is nobody's verdict.
+        ("10.99.0.1", false),
+    ]);
+    let files: [(&str, &[u8]); 4] =
+        [("a.pcap", &bytes), ("old.conf", old), ("new.conf", new), ("intended.csv", b"prefix\n192.0.2.45\n")];
+    let command = ["acl", "diff", "old.conf", "new.conf", "--traffic", "a.pcap", "--intended", "intended.csv"];
+    let ours = ["--server", "10.20.30.40", "--server", "10.99.0.1"];
+    let (code, text) = run_in(&files, &[&command[..], &ours, &["--format", "json"]].concat());
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let traffic = &report["traffic"];
+    assert_eq!(code, Some(0));
+    let number = |name: &str| traffic[name].as_u64().unwrap();
+    assert_eq!(["judged", "same", "changed", "unchanged_sources", "apart"].map(number), [5, 2, 3, 2, 1], "{traffic}");
+    let changes: Vec<(&str, &str, u64, bool)> = traffic["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| {
+            let text = |name: &str| change[name].as_str().unwrap();
+            (
+                text("source"),
+                text("after"),
+                change["transactions"].as_u64().unwrap(),
+                change["intended"].as_bool().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(changes, [("10.20.200.1", "refuse", 1, false), ("192.0.2.45", "allow", 2, true)]);
+    assert_eq!(traffic["changes"][0]["before_rule"]["line"], 3);
+    assert_eq!(traffic["changes"][0]["outcomes"]["answered"], 1);
+    assert_eq!(traffic["changes"][1]["frames"][0]["frames"], serde_json::json!([3, 5]));
+    assert!(report["old"][0]["sha256"].as_str().is_some_and(|digest| digest.len() == 64));
+    let (code, text) = run_in(&files, &[&command[..], &["--check"]].concat());
+    assert_eq!(code, Some(10), "{text}");
+    assert!(text.contains(
+        "CLOSES  allow -> refuse  10.20.200.1 at 10.20.30.40: 1 of its 1 transactions, such as A www.example.com"
+    ));
+    // All that changes is meant: nothing to stop a pipeline for.
+    let mut meant = files;
+    let only = b"server:\n interface: 10.20.30.40\n access-control: 10.20.0.0/16 allow\n access-control: 192.0.2.45 allow\n access-control: 0.0.0.0/0 refuse\n";
+    meant[2] = ("new.conf", only);
+    assert_eq!(run_in(&meant, &[&command[..], &["--check"]].concat()).0, Some(0));
+}

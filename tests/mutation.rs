@@ -148,6 +148,12 @@ fn seeds(target: &Target) -> Vec<Vec<u8>> {
             fragment[6] = 0x20;
             vec![[plain.clone(), plain.clone()].concat(), [step(&[1, 2], &fragment), plain].concat()]
         }
+        "configuration" => vec![
+            b"\0acl a { 10/8; !{ key k; ::1; }; };\noptions { recursion no; allow-query { a; localnets; }; };\nkey k { algorithm hmac-sha256; secret \"eA==\"; };\nview v { match-clients { !192.0.2.0/24; any; };\n zone \"z.test\" { type primary; file \"z\"; allow-transfer port 53 { none; }; update-policy { grant k zonesub ANY; }; };\n};\n"
+                .to_vec(),
+            b"\x01server:\n define-tag: \"a b\"\n access-control: 10.0.0.0/8 allow_snoop\n access-control-view: ::1 v\n access-control-tag: 192.0.2.0/24 \"a\"\n interface: 10.0.0.1\n interface-action: 10.0.0.1 deny\n local-zone: z.test refuse\n local-zone-tag: z.test \"b\"\n local-data: \"a.z.test. 60 IN A 192.0.2.1\"\nview:\n name: v\n local-zone: w.test static\n"
+                .to_vec(),
+        ],
         _ => MESSAGES.iter().map(|message| message.to_vec()).collect(),
     }
 }
@@ -228,6 +234,22 @@ fn what_once_failed_does_not_fail_again() {
     for (name, input) in REGRESSIONS {
         let target = TARGETS.iter().find(|target| target.name == *name).expect("the target is there");
         run(target, input);
+    }
+}
+
+/// With `DNSREFUSED_FUZZ_CORPUS=DIR` the seeds are written there, a folder for each target, for cargo-fuzz to begin with.
+#[test]
+fn seeds_are_a_corpus_to_begin_with() {
+    let Some(corpus) = std::env::var_os("DNSREFUSED_FUZZ_CORPUS").map(std::path::PathBuf::from) else {
+        println!("skipped: DNSREFUSED_FUZZ_CORPUS is not set");
+        return;
+    };
+    for target in TARGETS {
+        let folder = corpus.join(target.name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for (number, seed) in seeds(target).into_iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{number}")), seed).expect("a seed");
+        }
     }
 }
 

@@ -13,19 +13,19 @@ pub const KIND: &str = "acl-exposure";
 pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     let answered = [Outcome::Answered];
     groups(scene, |_, tally| {
-        matches!(tally.judged.decision.word, Word::Refuse | Word::Drop | Word::NotAuth)
-            && tally.count(Outcome::Answered) > 0
+        matches!(tally.judged.decision.word, Word::Refuse | Word::Drop | Word::NotAuth) && tally.served() > 0
     })
     .iter()
     .map(|group| {
         let mut finding = finding(scene, KIND, Severity::Critical, group, &answered, true);
+        finding.count = group.members.iter().map(|(_, tally)| tally.served()).sum();
         let word = group.members.first().map_or("", |(_, tally)| tally.judged.decision.word.name());
         finding.says = format!(
             "{} says {word} for {}, but {} answered {}.",
             group.describe(),
             who(&group.sources(&answered)),
             group.server,
-            times(group.count(&answered))
+            times(finding.count)
         );
         finding.advice =
             Some(format!("Does {} run this file? Until it does, it is more open than the file says.", group.server));

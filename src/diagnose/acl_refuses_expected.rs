@@ -1,7 +1,8 @@
 //! The file refuses what the inventory expects to be allowed, seen on the wire or not.
 
+use super::admitting::admitting;
 use super::scene::Scene;
-use super::verdicts::{admitting, describe, usual_question, who};
+use super::verdicts::{describe, usual_question, who};
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
 use crate::expect::Expect;

@@ -3,6 +3,7 @@
 pub mod acl_drift;
 mod acl_exposure;
 mod acl_refuses_expected;
+mod admitting;
 mod covered_only_by_any;
 mod expected_never_seen;
 mod listed_source_refused;

@@ -1,24 +1,18 @@
-//! What servers' configurations say, as diagnoses use it: groups of sources by the rule that decides for them, and the
-//! advice that follows.
+//! What servers' configurations say, as diagnoses use it: groups of sources by the rule that decides for them.
 
+use super::admitting::admitting;
 use super::scene::{Scene, some, times};
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
-use crate::expect::acl::advice::{self, Advice, NoAdvice, Observed};
 use crate::expect::acl::compare::Question;
 use crate::expect::acl::judge::{Tally, Verdicts};
 use crate::expect::acl::{Acl, RuleId, Word};
-use crate::expect::inventory::{Expect, show_prefix};
+use crate::expect::inventory::show_prefix;
 use ipnet::IpNet;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
-
-/// Sources named one by one in advice.
-const ADMITTED: usize = 4;
-/// Side effects named one by one.
-const EFFECTS: usize = 5;
 
 /// Sources of one server for which one rule decides.
 #[derive(Debug)]
@@ -151,65 +145,6 @@ pub fn usual_question(verdicts: &Verdicts, server: IpAddr) -> Question {
         (served, tally.outcomes.iter().sum::<u64>())
     });
     usual.and_then(|tally| tally.question.clone()).unwrap_or_default()
-}
-
-/// What to change so that sources are served, what that does to everybody else seen here, and what it means.
-pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr], question: &Question) -> String {
-    let Some(verdicts) = scene.verdicts else { return String::new() };
-    let mut sentences: Vec<String> = Vec::new();
-    let mut changed: Option<Advice> = None;
-    let mut admitted: Vec<IpNet> = Vec::new();
-    for source in sources.iter().take(ADMITTED) {
-        let prefix = IpNet::from(*source);
-        if scene.inventory.decide(*source).row().is_some_and(|row| row.expect == Expect::Refuse) {
-            continue;
-        }
-        let current = changed.as_ref().map_or(acl, |advice| &advice.acl);
-        match advice::admit(current, prefix, question, server, scene.advise_public) {
-            Ok(advice) => {
-                let edits: Vec<String> = advice.edits.iter().map(|edit| edit.says.clone()).collect();
-                sentences.push(format!("To admit {source}: {}.", edits.join("; ")));
-                admitted.push(prefix);
-                changed = Some(advice);
-            }
-            Err(NoAdvice::Public) => sentences.push(format!(
-                "{source} is reachable from the public internet: admitting it is not advised here (--advise-public)."
-            )),
-            Err(NoAdvice::NoPlace) => sentences.push(format!(
-                "No list was found in which adding {source} would be enough: recursion is off, or a zone is missing."
-            )),
-            Err(NoAdvice::Admitted | NoAdvice::Everybody) => {}
-        }
-    }
-    if sources.len() > ADMITTED {
-        sentences.push(format!("Likewise for {} more.", sources.len() - ADMITTED));
-    }
-    if let Some(advice) = changed {
-        let observed: Vec<Observed<'_>> = verdicts
-            .pairs
-            .iter()
-            .filter(|((_, at), _)| acl.speaks_for(*at))
-            .flat_map(|((source, at), tallies)| {
-                tallies.iter().filter_map(move |tally| {
-                    let question = tally.question.as_ref()?;
-                    Some(Observed { source: *source, server: *at, question, before: tally.judged.decision })
-                })
-            })
-            .collect();
-        let effects = advice::side_effects(&advice, &admitted, &observed);
-        sentences.push("That admits everyone behind such an address.".to_owned());
-        sentences.push(match effects.as_slice() {
-            [] => "No other source seen here would be treated differently.".to_owned(),
-            effects => {
-                let shown: Vec<String> = effects
-                    .iter()
-                    .map(|(source, before, after)| format!("{source} {} -> {}", before.name(), after.name()))
-                    .collect();
-                format!("It also changes: {}.", some(&shown, EFFECTS))
-            }
-        });
-    }
-    sentences.join(" ")
 }
 
 /// What the server's file says of refused sources, and of the prefix that may be behind them.

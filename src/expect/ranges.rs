@@ -1,7 +1,7 @@
 //! Prefixes with a number each, to the number of the most specific prefix around an address ([`Ranges`]).
 //!
 //! Prefixes either nest or do not touch, so they flatten to disjoint ranges; an address is then found by one binary
-//! search, however many prefixes there are.
+//! search, however many prefixes there are. In long tables an address's first bits say where to begin.
 
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -32,8 +32,8 @@ impl Ranges {
         let v4 = flatten(family(true), u128::from(u32::MAX));
         let v6 = flatten(family(false), u128::MAX);
         Self {
-            v4: Table { starts: v4.iter().map(|(start, _)| *start as u32).collect(), numbers: numbers(&v4) },
-            v6: Table { starts: v6.iter().map(|(start, _)| *start).collect(), numbers: numbers(&v6) },
+            v4: Table::new(v4.iter().map(|(start, _)| *start as u32).collect(), numbers(&v4)),
+            v6: Table::new(v6.iter().map(|(start, _)| *start).collect(), numbers(&v6)),
         }
     }
 
@@ -73,18 +73,60 @@ pub fn bounds(prefix: IpNet) -> (u128, u128) {
 struct Table<T> {
     starts: Vec<T>,
     numbers: Vec<u32>,
+    /// For each value of an address's first bits, how many starts are below it; empty for a short table.
+    below: Vec<u32>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { starts: Vec::new(), numbers: Vec::new() }
+        Self { starts: Vec::new(), numbers: Vec::new(), below: Vec::new() }
     }
 }
 
-impl<T: Copy + Ord> Table<T> {
+/// Bits of an address that index a long table: 16 KiB of counts, which stay in the innermost cache.
+const FIRST_BITS: u32 = 12;
+/// From so many starts on a table is long.
+const LONG: usize = 512;
+
+/// An address as a number.
+trait Address: Copy + Ord {
+    /// Its first [`FIRST_BITS`] bits.
+    fn first_bits(self) -> usize;
+}
+
+impl Address for u32 {
+    fn first_bits(self) -> usize {
+        (self >> (u32::BITS - FIRST_BITS)) as usize
+    }
+}
+
+impl Address for u128 {
+    fn first_bits(self) -> usize {
+        (self >> (u128::BITS - FIRST_BITS)) as usize
+    }
+}
+
+impl<T: Address> Table<T> {
+    fn new(starts: Vec<T>, numbers: Vec<u32>) -> Self {
+        let mut below = Vec::new();
+        if starts.len() >= LONG {
+            below.reserve_exact((1 << FIRST_BITS) + 1);
+            below.extend(
+                (0..=1 << FIRST_BITS).map(|bits| starts.partition_point(|start| start.first_bits() < bits) as u32),
+            );
+        }
+        Self { starts, numbers, below }
+    }
+
     /// The number that applies at `at`.
+    #[inline]
     fn find(&self, at: T) -> u32 {
-        let after = self.starts.partition_point(|start| *start <= at);
+        let bits = at.first_bits();
+        let (from, to) = match (self.below.get(bits), self.below.get(bits + 1)) {
+            (Some(from), Some(to)) => (*from as usize, *to as usize),
+            _ => (0, self.starts.len()),
+        };
+        let after = from + self.starts[from..to].partition_point(|start| *start <= at);
         if after == 0 { OUTSIDE } else { self.numbers[after - 1] }
     }
 
@@ -210,6 +252,26 @@ mod tests {
                 list.dedup();
             }
             prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn long_tables_are_found_in_as_short_ones() {
+        let entries: Vec<(IpNet, u32)> = (0u32..2000)
+            .map(|at| {
+                let bits = at.wrapping_mul(2_654_435_761);
+                let length = 8 + (at % 25) as u8;
+                (IpNet::new(IpAddr::from(bits.to_be_bytes()), length).unwrap().trunc(), at)
+            })
+            .collect();
+        let ranges = Ranges::new(&entries);
+        assert!(!ranges.v4.below.is_empty() && ranges.v6.below.is_empty());
+        for (prefix, _) in &entries {
+            let (first, last) = bounds(*prefix);
+            for at in [first, last, first.wrapping_sub(1), last + 1] {
+                let address = IpAddr::from((at as u32).to_be_bytes());
+                assert_eq!(ranges.find(address), scan(&entries, address), "{address}");
+            }
         }
     }
 

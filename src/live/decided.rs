@@ -1,7 +1,6 @@
 //! Transactions as they are decided ([`Decided`]): rows written at once, and what the servers' files say of each.
 
 use super::expectations::Expected;
-use crate::capture::live::interfaces_by_index;
 use crate::config::{Config, Outcomes};
 use crate::decode::Interface;
 use crate::decode::detail::DetailLimits;
@@ -101,11 +100,12 @@ pub struct Decided {
 }
 
 impl Decided {
-    /// Nothing decided yet; `inputs` are the names of the inputs.
+    /// Nothing decided yet; `inputs` are the names of the inputs, `interfaces` this host's by index.
     pub fn new(
         config: &Config,
         expected: &Expected,
         inputs: Vec<String>,
+        interfaces: HashMap<u32, String>,
         stream: Option<Stream>,
         legs: StreamLegs,
     ) -> Self {
@@ -116,7 +116,7 @@ impl Decided {
         Self {
             rows: rows(config, expected, &inputs),
             inputs,
-            interfaces: interfaces_by_index(),
+            interfaces,
             chosen: config.rows,
             upstream: config.upstream,
             every_leg: config.every_leg,

@@ -92,6 +92,7 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let listener = config.live.metrics.map(listen).transpose()?;
     let board = decided::watched(config).then(|| Arc::new(Board::default()));
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
+    let interfaces = live::interfaces_by_index();
     let sandbox = confine(&plan(config, &expectations, &handles), config.live.sandbox)?;
     let mut output = if per_interval { None } else { Some(output::prepare(config, &identities)?) };
     let mut packets = PacketFiles::prepare(config, &identities)?;
@@ -115,7 +116,7 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let ours = servers.iter().map(|server| server.address).chain(local.iter().copied());
     let legs = StreamLegs::new(ours.collect(), declared);
     let inputs: Vec<String> = names.iter().map(|name| escape_text(name)).collect();
-    let decided = Arc::new(Mutex::new(Decided::new(config, &expectations.now(), inputs, stream, legs)));
+    let decided = Arc::new(Mutex::new(Decided::new(config, &expectations.now(), inputs, interfaces, stream, legs)));
     if let Some(packets) = &mut packets {
         packets.begin(&handles)?;
     }

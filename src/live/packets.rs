@@ -263,8 +263,11 @@ mod tests {
         }
     }
 
-    /// Times, interfaces and bytes of every packet of a file, and the names of its interfaces.
-    fn read(path: &Path) -> (Vec<(i64, u32, Vec<u8>)>, Vec<String>) {
+    /// Time, interface and bytes of a packet.
+    type Packet = (i64, u32, Vec<u8>);
+
+    /// Every packet of a file, and the names of its interfaces.
+    fn read(path: &Path) -> (Vec<Packet>, Vec<String>) {
         let data = std::fs::read(path).unwrap();
         let block = Block { offset: 0, limit: data.len(), data, at_end: true };
         let reader = Reader { format: Format::Pcapng, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };

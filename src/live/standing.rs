@@ -133,7 +133,7 @@ mod tests {
     fn standing(seen: u64, dropped: u64, read: u64) -> Standing {
         let kernel = vec![KernelCounts { seen, dropped, bursts: 0, read, interface_dropped: Some(0) }];
         let lanes = vec![LaneResult { frames: read, ..Default::default() }];
-        Standing { kernel, lanes, ..Standing::default() }
+        Standing { lanes, kernel, ..Standing::default() }
     }
 
     fn moment() -> Moment {

@@ -9,35 +9,33 @@ pub fn header(out: &mut Vec<u8>) {
 
 /// Appends a row.
 pub fn row(row: &RowText, out: &mut Vec<u8>) {
-    let mut guarded = Vec::new();
-    // Cells that need a guard are rare; only then is the row copied.
-    if (0..COLUMNS.len()).all(|index| !needs_guard(index, row.column(index))) {
-        return record((0..COLUMNS.len()).map(|index| row.column(index)), out);
+    let needs_guard = |index: usize| needs_guard(index, row.column(index));
+    // Most rows need neither quotes nor guards, and a writer per record costs more than the record.
+    let plain = !row.text().iter().fold(false, |found, byte| found | is_quoted(*byte));
+    if plain && !(0..COLUMNS.len()).any(needs_guard) {
+        for index in 0..COLUMNS.len() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(row.column(index));
+        }
+        return out.push(b'\n');
     }
-    for index in 0..COLUMNS.len() {
-        let cell = row.column(index);
-        let guard: &[u8] = if needs_guard(index, cell) { b"'" } else { b"" };
-        guarded.push([guard, cell].concat());
-    }
-    record(guarded.iter().map(Vec::as_slice), out);
+    let guarded = (0..COLUMNS.len()).map(|index| {
+        let guard: &[u8] = if needs_guard(index) { b"'" } else { b"" };
+        [guard, row.column(index)].concat()
+    });
+    record(guarded, out);
 }
 
-/// Appends one record, quoted where necessary, with the line end of RFC 4180.
-fn record<'a>(cells: impl Iterator<Item = &'a [u8]> + Clone, out: &mut Vec<u8>) {
-    // Most records need no quotes, and a writer per record costs more than the record.
-    let start = out.len();
-    let plain = cells.clone().enumerate().all(|(index, cell)| {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(cell);
-        !cell.iter().any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n'))
-    });
-    if plain {
-        out.extend_from_slice(b"\n");
-        return;
-    }
-    out.truncate(start);
+/// True for bytes that make a cell need quotes.
+#[inline]
+fn is_quoted(byte: u8) -> bool {
+    matches!(byte, b',' | b'"' | b'\r' | b'\n')
+}
+
+/// Appends one record, quoted where necessary.
+fn record<C: AsRef<[u8]>>(cells: impl Iterator<Item = C>, out: &mut Vec<u8>) {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(&mut *out);
     // Writing to memory cannot fail, and one record cannot have a different number of cells than the others.
     let written = writer.write_record(cells).and_then(|()| Ok(writer.flush()?));

@@ -2,15 +2,17 @@
 //!
 //! Entries on lines of their own keep large reports greppable and two reports comparable line by line.
 
-use super::{Format, InputReport, Layout, Ledger, Ledgers, Report, SourceLine, Totals, Writer};
+use super::{FileReport, Format, InputReport, Layout, Ledger, Ledgers, Report, SourceLine, Totals, Writer};
 use crate::capture::Timestamp;
 use crate::config::Outcome;
 use crate::decode::proxy;
 use crate::diagnose::{Finding, Subject};
 use crate::error::escape_text;
+use crate::expect::acl::text::Cited;
 use crate::expect::inventory::show_prefix;
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
@@ -42,6 +44,9 @@ pub fn write(report: &Report, _: &Layout, out: &mut dyn Write) -> io::Result<()>
     list("sources", report.sources.iter().map(|line| SourceJson::of(line, report, digits)), out)?;
     list("findings", report.findings.iter().map(|finding| FindingJson::of(finding, &report.inputs)), out)?;
     list("mappings", std::iter::empty::<()>(), out)?;
+    if !report.files.is_empty() {
+        list("acls", report.files.iter().map(AclJson::of), out)?;
+    }
     out.write_all(b",\n\"anomalies\": ")?;
     value(&Counts(&report.ledgers.anomalies.iter().map(|(name, count)| (*name, *count)).collect::<Vec<_>>()), out)?;
     list("notes", report.notes.iter().map(|note| escape_text(note)), out)?;
@@ -149,6 +154,43 @@ fn ledgers(ledgers: &Ledgers) -> [(&'static str, LedgerJson<'_>); 6] {
     ]
 }
 
+/// A server's configuration: which bytes were evaluated, and how far the wire agrees.
+#[derive(Serialize)]
+struct AclJson {
+    dialect: &'static str,
+    servers: Vec<String>,
+    files: Vec<CitedJson>,
+    agreeing: u64,
+    differing: u64,
+}
+
+impl AclJson {
+    fn of(file: &FileReport) -> Self {
+        Self {
+            dialect: file.dialect,
+            servers: file.servers.iter().map(ToString::to_string).collect(),
+            files: file.read.iter().map(CitedJson::of).collect(),
+            agreeing: file.agreeing,
+            differing: file.differing,
+        }
+    }
+}
+
+/// A configuration file as it was read.
+#[derive(Debug, Serialize)]
+pub struct CitedJson {
+    name: String,
+    modified: Option<String>,
+    sha256: String,
+}
+
+impl CitedJson {
+    /// Of a file.
+    pub fn of(cited: &Cited) -> Self {
+        Self { name: cited.name.clone(), modified: time(cited.modified, 0), sha256: cited.sha256.clone() }
+    }
+}
+
 #[derive(Serialize)]
 struct InputJson<'a> {
     name: String,
@@ -197,7 +239,7 @@ struct TotalsJson {
 
 impl TotalsJson {
     fn of(totals: &Totals, digits: usize) -> Self {
-        let rcodes = totals.rcodes.iter().map(|(code, count)| (rcode_name(*code), *count)).collect();
+        let rcodes = totals.rcodes.iter().map(|(code, count)| (rcode_name(*code).into_owned(), *count)).collect();
         let outcomes = Outcome::ALL
             .iter()
             .map(|(name, outcome)| ((*name).to_owned(), totals.outcomes[*outcome as usize]))
@@ -230,8 +272,8 @@ impl Serialize for Pairs {
 }
 
 /// Names of response codes (IANA registry "DNS RCODEs"); others as `RCODE12`.
-pub fn rcode_name(code: u16) -> String {
-    match code {
+pub fn rcode_name(code: u16) -> Cow<'static, str> {
+    let name = match code {
         0 => "NOERROR",
         1 => "FORMERR",
         2 => "SERVFAIL",
@@ -252,9 +294,9 @@ pub fn rcode_name(code: u16) -> String {
         21 => "BADALG",
         22 => "BADTRUNC",
         23 => "BADCOOKIE",
-        _ => return format!("RCODE{code}"),
-    }
-    .to_owned()
+        _ => return format!("RCODE{code}").into(),
+    };
+    name.into()
 }
 
 #[derive(Serialize)]

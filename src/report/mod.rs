@@ -19,6 +19,7 @@ use crate::config::{Color, Config, Outcome};
 use crate::diagnose::Finding;
 use crate::expect::Expected;
 use crate::expect::acl::judge::Verdicts;
+use crate::expect::acl::text::Cited;
 use crate::expect::acl::{Rule, Word};
 use crate::sources::{Leg, SourceRow};
 use crate::transact::proxied::{ProxiedKey, ProxiedPair};
@@ -318,10 +319,12 @@ pub struct SourceVerdict {
 /// How far a configuration file and the wire agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileReport {
-    /// The file's name, escaped.
-    pub name: String,
-    /// When it was last changed, when that is known.
-    pub modified: Option<Timestamp>,
+    /// Its dialect.
+    pub dialect: &'static str,
+    /// Servers it speaks for; empty when it speaks for every one.
+    pub servers: Vec<IpAddr>,
+    /// The files that were read, the main one first.
+    pub read: Vec<Cited>,
     /// Rules that refused or dropped, with the transactions they are said to be for; most first.
     pub rules: Vec<(Rule, u64)>,
     /// Transactions whose outcome is as the file says.
@@ -368,7 +371,7 @@ impl Report {
         }
         for line in &mut self.sources {
             let words = verdicts.words(line.source, line.server);
-            let unbound = || verdicts.acls.iter().all(|acl| !acl.speaks_for(line.server));
+            let unbound = || line.leg != Leg::Client || verdicts.acls.iter().all(|acl| !acl.speaks_for(line.server));
             line.verdict = match words {
                 Some((verdict, rule)) => Some(SourceVerdict { verdict, rule }),
                 None if unbound() => Some(SourceVerdict { verdict: "unknown", rule: String::new() }),
@@ -392,10 +395,9 @@ impl Report {
             }
             rules.sort_by(|(one, more), (two, less)| less.cmp(more).then(one.line.cmp(&two.line)));
             self.files.push(FileReport {
-                name: crate::error::escape_text(&acl.name),
-                modified: acl
-                    .modified
-                    .map(|seconds| Timestamp(i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000))),
+                dialect: acl.dialect,
+                servers: acl.bound(),
+                read: acl.files().cited(),
                 rules,
                 agreeing,
                 differing,

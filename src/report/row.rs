@@ -75,25 +75,82 @@ impl RowText {
 }
 
 impl RowText {
-    /// Appends every column as its length and bytes, for [`RowText::read_bytes`].
+    /// Appends the length of every column and then the bytes of all, for [`RowText::read_bytes`].
     pub fn to_bytes(&self, out: &mut Vec<u8>) {
+        let lengths = out.len();
+        let mut start = 0;
+        let mut whole = true;
+        for end in &self.ends {
+            let length = u16::try_from(end - start);
+            whole &= length.is_ok();
+            out.extend_from_slice(&length.unwrap_or(u16::MAX).to_le_bytes());
+            start = *end;
+        }
+        out.resize(lengths + 2 * COLUMNS.len(), 0);
+        if whole {
+            return out.extend_from_slice(&self.text);
+        }
         for index in 0..COLUMNS.len() {
             let column = self.column(index);
-            let column = &column[..column.len().min(usize::from(u16::MAX))];
-            out.extend_from_slice(&(column.len() as u16).to_le_bytes());
-            out.extend_from_slice(column);
+            out.extend_from_slice(&column[..column.len().min(usize::from(u16::MAX))]);
         }
     }
 
     /// Reads what [`RowText::to_bytes`] wrote; `change` may replace a column's bytes.
-    pub fn read_bytes<'a>(&mut self, mut bytes: &'a [u8], change: impl Fn(usize, &'a [u8]) -> &'a [u8]) {
+    pub fn read_bytes<'a>(&mut self, bytes: &'a [u8], change: impl Fn(usize, &'a [u8]) -> &'a [u8]) {
         self.clear();
-        for index in 0..COLUMNS.len() {
-            let Some((len, rest)) = bytes.split_first_chunk::<2>() else { return };
-            let len = usize::from(u16::from_le_bytes(*len)).min(rest.len());
-            let column = change(index, &rest[..len]);
-            self.push(|out| out.extend_from_slice(column));
-            bytes = &rest[len..];
+        let Some((lengths, text)) = bytes.split_at_checked(2 * COLUMNS.len()) else { return };
+        let (lengths, _) = lengths.as_chunks::<2>();
+        // What is not changed is copied together: from `copied` up to `at`.
+        let (mut at, mut copied) = (0, 0);
+        for (index, length) in lengths.iter().enumerate() {
+            let end = (at + usize::from(u16::from_le_bytes(*length))).min(text.len());
+            let column = &text[at..end];
+            let changed = change(index, column);
+            if !std::ptr::eq(changed, column) {
+                self.text.extend_from_slice(&text[copied..at]);
+                self.text.extend_from_slice(changed);
+                copied = end;
+            }
+            at = end;
+            self.ends.push((self.text.len() + at - copied) as u32);
+        }
+        self.text.extend_from_slice(&text[copied..at]);
+    }
+
+    /// The bytes of all columns together.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn columns_survive_with_those_changed_that_should_be(
+            columns in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..4), COLUMNS.len()),
+            changed in proptest::collection::vec(proptest::option::of("[a-c]{0,3}"), COLUMNS.len()),
+            long in proptest::option::of(0..COLUMNS.len()),
+        ) {
+            let mut columns = columns;
+            if let Some(long) = long {
+                columns[long] = vec![b'x'; 70_000];
+            }
+            let mut row = RowText::default();
+            for column in &columns {
+                row.push(|out| out.extend_from_slice(column));
+            }
+            let (mut bytes, mut read) = (Vec::new(), RowText::default());
+            row.to_bytes(&mut bytes);
+            read.read_bytes(&bytes, |index, column| changed[index].as_ref().map_or(column, |text| text.as_bytes()));
+            for (index, column) in columns.iter().enumerate() {
+                let kept = &column[..column.len().min(usize::from(u16::MAX))];
+                prop_assert_eq!(read.column(index), changed[index].as_ref().map_or(kept, |text| text.as_bytes()));
+            }
         }
     }
 }

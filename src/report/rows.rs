@@ -127,6 +127,7 @@ impl Rows {
             return Err(error);
         }
         let (leg_at, interface_at) = (position("leg"), position("interface"));
+        let (verdict_at, rule_at, judged) = (position("verdict"), position("rule"), self.judge.is_some());
         let mut sorted = self.spool.into_sorted()?;
         let mut text = RowText::default();
         let mut made = 0;
@@ -144,6 +145,11 @@ impl Rows {
             text.read_bytes(columns, |column, bytes| {
                 if column == leg_at {
                     leg.name().as_bytes()
+                } else if judged && leg != Leg::Client && column == verdict_at {
+                    // A file speaks for its own server's clients only.
+                    b"unknown"
+                } else if judged && leg != Leg::Client && column == rule_at {
+                    b""
                 } else if column == interface_at {
                     name.map_or(bytes, str::as_bytes)
                 } else {

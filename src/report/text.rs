@@ -85,12 +85,13 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
 /// Where and when this run captured, and what was lost.
 fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Clock) -> io::Result<()> {
     let servers: Vec<String> = live.servers.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
+    let host = report.node.as_deref().map(|node| format!(", {}", escape_text(node))).unwrap_or_default();
     let servers = match live.servers.len() {
-        0 => String::new(),
+        0 => report.node.as_deref().map(|node| format!("{}, ", escape_text(node))).unwrap_or_default(),
         count if count > SERVERS_NAMED => {
-            format!("{} and {} more (this host), ", servers.join(", "), count - SERVERS_NAMED)
+            format!("{} and {} more (this host{host}), ", servers.join(", "), count - SERVERS_NAMED)
         }
-        _ => format!("{} (this host), ", servers.join(", ")),
+        _ => format!("{} (this host{host}), ", servers.join(", ")),
     };
     let loss = match report.ledgers.capture.map(|capture| (capture.lost(), capture)) {
         None => "loss unavailable".to_owned(),
@@ -396,14 +397,25 @@ fn file_says(page: &mut Page<'_>, row: &str, line: &SourceLine) -> io::Result<()
 fn files(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     /// Rules named per file.
     const RULES: usize = 5;
+    /// Included files named per file.
+    const INCLUDED: usize = 3;
     for file in &report.files {
         page.gap()?;
         for (rule, count) in file.rules.iter().take(RULES) {
             let text = format!("{}  ({})", rule.text, counted(*count, "request", "requests"));
             page.wrapped(&format!("{rule}  "), &text, 2)?;
         }
-        let modified = file.modified.map(|time| format!(", modified {}", time.to_rfc3339(0))).unwrap_or_default();
-        page.wrapped("  ", &format!("File {}{modified}. What the server runs is not known.", file.name), 2)?;
+        let (main, included) = file.read.split_first().unzip();
+        if let Some(main) = main {
+            page.wrapped("  ", &format!("File {main}. What the server runs is not known."), 2)?;
+        }
+        let included = included.unwrap_or_default();
+        for one in included.iter().take(INCLUDED) {
+            page.wrapped("  ", &format!("Included: {one}"), 2)?;
+        }
+        if included.len() > INCLUDED {
+            page.line(&format!("  Included: {} more files (json names them)", included.len() - INCLUDED))?;
+        }
         let decided = file.agreeing + file.differing;
         let text = match decided {
             0 => "File and wire: no request could be compared.".to_owned(),

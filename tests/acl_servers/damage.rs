@@ -103,6 +103,40 @@ fn damaged_configurations_are_errors_with_their_place_or_decide() {
     assert!(errors > 400 && loaded > 50, "{errors} errors, {loaded} loaded");
 }
 
+/// What the servers' own checkers refuse, and this tool reads over: mistakes in statements that say nothing of access.
+#[test]
+fn the_servers_own_checkers_refuse_little_more() {
+    if std::env::var_os("DNSREFUSED_LAB").is_none() {
+        println!("skipped: DNSREFUSED_LAB is not set");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    for dialect in Dialect::ALL {
+        let checker = if dialect == Dialect::Bind { "named-checkconf" } else { "unbound-checkconf" };
+        let path = folder.path().join("checked.conf");
+        let mut random = Random::new(20_251_231);
+        let mut more = Vec::new();
+        for _ in 0..600 {
+            let text = damage(&grammar::configuration(dialect, &mut random), &mut random);
+            if Acl::from_text(dialect.argument(), &text, &servers()).is_err() {
+                continue;
+            }
+            std::fs::write(&path, &text).expect("a file");
+            let Ok(output) = std::process::Command::new(checker).arg(&path).current_dir(folder.path()).output() else {
+                println!("skipped: {checker} is not installed");
+                return;
+            };
+            if !output.status.success() {
+                let said = [output.stdout, output.stderr].concat();
+                more.push(String::from_utf8_lossy(&said).lines().take(2).collect::<Vec<_>>().join(" | "));
+            }
+        }
+        println!("{checker} refuses {} more:\n{}", more.len(), more.join("\n"));
+        // Users, interfaces and modules that the machine does not have are among them.
+        assert!(more.len() <= 20, "{checker}: {}", more.len());
+    }
+}
+
 #[test]
 fn what_is_undamaged_decides_everything() {
     for dialect in Dialect::ALL {

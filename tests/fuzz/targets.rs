@@ -11,6 +11,8 @@ use dnsrefused::decode::message::{self, HEADER, Key};
 use dnsrefused::decode::name::{read_name, skip_name, write_name};
 use dnsrefused::decode::stream::{Place, StreamLimits, Streams};
 use dnsrefused::decode::{Decoded, Decoder, Ends, Segment, Tally};
+use dnsrefused::expect::acl::compare::Question;
+use dnsrefused::expect::acl::{Acl, Word};
 use dnsrefused::sources::Sources;
 use dnsrefused::transact::pairs::{Judged, Pairs};
 use dnsrefused::transact::{Settings, Tracker};
@@ -34,8 +36,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "stream", run: stream, share: 700 },
     Target { name: "message", run: message, share: 2500 },
     Target { name: "options", run: options, share: 400 },
-    Target { name: "names", run: names, share: 2500 },
+    Target { name: "names", run: names, share: 2480 },
     Target { name: "matcher", run: matcher, share: 100 },
+    Target { name: "configuration", run: configuration, share: 20 },
 ];
 
 /// Chops bytes into steps of at most `most` bytes: each begins with the length of the rest.
@@ -312,4 +315,39 @@ pub fn matcher(data: &[u8]) {
     let outcomes: u64 = counts.outcomes.iter().sum();
     drop(tracker);
     assert_eq!(handed_out, outcomes, "a row for each outcome");
+}
+
+/// A server's configuration: an error with its place, or decisions that a trace does not change; what is not decided has
+/// a reason. The first byte chooses the dialect.
+pub fn configuration(data: &[u8]) {
+    let Some((dialect, text)) = data.split_first() else { return };
+    let text = String::from_utf8_lossy(text);
+    // Fuzzing does not read the disk of the machine it runs on.
+    if text.to_ascii_lowercase().contains("include") {
+        return;
+    }
+    let argument = if dialect & 1 == 0 { "bind-9.18:named.conf" } else { "unbound:unbound.conf" };
+    let acl = match Acl::from_text(argument, &text, &[]) {
+        Ok(acl) => acl,
+        Err(error) => {
+            let line = error.to_string();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.shown.is_some() && is_plain(line.as_bytes()), "{line}");
+            return;
+        }
+    };
+    let questions = Question::all(&acl.policy().names().into_iter().take(2).collect(), true);
+    let edges = acl.policy().prefixes().into_iter().take(8).flat_map(|prefix| [prefix.network(), prefix.broadcast()]);
+    for source in edges.chain(["192.0.2.45".parse().expect("an address"), "2001:db8::1".parse().expect("an address")]) {
+        for question in &questions {
+            let request = question.ask(source, source);
+            let (decision, steps) = acl.explain(&request);
+            assert_eq!(decision, acl.decide(&request), "a trace changes nothing");
+            assert_eq!(decision.word == Word::Unknown, decision.reason.is_some());
+            for rule in steps.iter().filter_map(|step| step.rule).chain(decision.rule) {
+                assert!(is_plain(acl.rule(rule).text.as_bytes()) || !text.is_ascii());
+            }
+        }
+    }
+    assert!(acl.policy().entries().len() <= 2 * text.len() + 200);
 }

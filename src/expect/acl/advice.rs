@@ -3,9 +3,8 @@
 use super::compare::Question;
 use super::network::is_public;
 use super::{Acl, Decision, Spot, Step, Word};
-use crate::expect::inventory::show_prefix;
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -45,15 +44,22 @@ pub enum NoAdvice {
     NoPlace,
 }
 
-/// Finds the narrowest change that serves a prefix.
-pub fn admit(acl: &Acl, prefix: IpNet, question: &Question, server: IpAddr, public: bool) -> Result<Advice, NoAdvice> {
+/// Finds the narrowest change that serves a prefix, so that each of these sources inside it is served.
+pub fn admit(
+    acl: &Acl,
+    prefix: IpNet,
+    sources: &[IpAddr],
+    question: &Question,
+    server: IpAddr,
+    public: bool,
+) -> Result<Advice, NoAdvice> {
     if prefix.prefix_len() == 0 {
         return Err(NoAdvice::Everybody);
     }
     if is_public(prefix) && !public {
         return Err(NoAdvice::Public);
     }
-    let mut trial = Trial { prefix, question, server, texts: BTreeMap::new(), edits: Vec::new() };
+    let mut trial = Trial { prefix, sources, question, server, texts: BTreeMap::new(), edits: Vec::new() };
     if matches!(progress(acl, &trial), Progress::Served) {
         return Err(NoAdvice::Admitted);
     }
@@ -86,7 +92,12 @@ enum Progress {
 
 /// Where the source has to be added next.
 fn progress(acl: &Acl, trial: &Trial<'_>) -> Progress {
-    let (decision, steps) = acl.explain(&trial.question.ask(trial.prefix.addr(), trial.server));
+    let each = trial.sources.iter().map(|source| progress_of(acl, trial, *source));
+    each.into_iter().find(|progress| !matches!(progress, Progress::Served)).unwrap_or(Progress::Served)
+}
+
+fn progress_of(acl: &Acl, trial: &Trial<'_>, source: IpAddr) -> Progress {
+    let (decision, steps) = acl.explain(&trial.question.ask(source, trial.server));
     // A miss of allow-recursion alone is answered, but not with what was asked for.
     let recursion = |step: &&Step| step.says.starts_with("allow-recursion:");
     let last =
@@ -99,6 +110,8 @@ fn progress(acl: &Acl, trial: &Trial<'_>) -> Progress {
 
 struct Trial<'a> {
     prefix: IpNet,
+    /// Sources in it that are to be served.
+    sources: &'a [IpAddr],
     question: &'a Question,
     server: IpAddr,
     /// Files that were changed.
@@ -180,22 +193,21 @@ pub struct Observed<'a> {
     pub before: Decision,
 }
 
-/// The observed sources that a change treats in another way, the admitted ones left out.
-pub fn side_effects(advice: &Advice, admitted: &[IpNet], observed: &[Observed<'_>]) -> Vec<(IpAddr, Word, Word)> {
+/// The observed sources that a change treats in another way, those that were to be admitted left out.
+pub fn side_effects(
+    advice: &Advice,
+    admitted: &BTreeSet<IpAddr>,
+    observed: &[Observed<'_>],
+) -> Vec<(IpAddr, Word, Word)> {
     let mut changed: Vec<(IpAddr, Word, Word)> = observed
         .iter()
-        .filter(|one| !admitted.iter().any(|prefix| prefix.contains(&one.source)))
+        .filter(|one| !admitted.contains(&one.source))
         .map(|one| (one.source, one.before.word, advice.acl.decide(&one.question.ask(one.source, one.server)).word))
         .filter(|(_, before, after)| before != after)
         .collect();
     changed.sort_unstable();
     changed.dedup();
     changed
-}
-
-/// A prefix in words for a sentence.
-pub fn show(prefix: IpNet) -> String {
-    show_prefix(prefix)
 }
 
 #[cfg(test)]
@@ -205,10 +217,10 @@ mod tests {
     fn advise(argument: &str, text: &str, prefix: &str) -> Result<Vec<String>, NoAdvice> {
         let acl = Acl::from_text(argument, text, &[]).unwrap();
         let server = "10.20.30.40".parse().unwrap();
-        let advice = admit(&acl, prefix.parse().unwrap(), &Question::default(), server, false)?;
+        let prefix: IpNet = prefix.parse().unwrap();
+        let advice = admit(&acl, prefix, &[prefix.addr()], &Question::default(), server, false)?;
         let request = Question::default();
-        let source = prefix.parse::<IpNet>().unwrap().addr();
-        assert_eq!(advice.acl.decide(&request.ask(source, server)).word, Word::Allow);
+        assert_eq!(advice.acl.decide(&request.ask(prefix.addr(), server)).word, Word::Allow);
         Ok(advice.edits.into_iter().map(|edit| edit.says).collect())
     }
 
@@ -256,7 +268,8 @@ view \"external\" {
         let acl = Acl::from_text("bind:named.conf", negated, &[]).unwrap();
         let question = Question { qname: super::super::name::parse_name("z").unwrap(), ..Question::default() };
         let server = "10.20.30.40".parse().unwrap();
-        let advice = admit(&acl, "192.0.2.45/32".parse().unwrap(), &question, server, false).unwrap();
+        let source = "192.0.2.45".parse().unwrap();
+        let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false).unwrap();
         assert!(advice.edits[0].says.contains("before what follows"), "{:?}", advice.edits);
         let other = "192.0.2.46".parse().unwrap();
         assert_eq!(advice.acl.decide(&question.ask(other, server)).word, Word::Refuse);

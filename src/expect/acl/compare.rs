@@ -1,7 +1,7 @@
 //! One or two configurations over the whole address space: ranges within which every source is treated alike, and where
 //! they differ from each other or from an inventory.
 
-use super::{Acl, Decision, Entry, Request, Word, name};
+use super::{Acl, Cookie, Decision, Entry, Request, Word, name};
 use crate::expect::Inventory;
 use crate::expect::inventory::{Expect, Expected, show_prefix};
 use crate::expect::ranges::bounds;
@@ -103,6 +103,10 @@ pub struct Question {
     pub transport: Transport,
     /// The key that signs it.
     pub key: Option<Vec<u8>>,
+    /// Its COOKIE option.
+    pub cookie: Cookie,
+    /// Records in its answer, authority and additional sections.
+    pub sections: [u16; 3],
 }
 
 /// A name that no server is likely to hold.
@@ -118,6 +122,8 @@ impl Default for Question {
             rd: true,
             transport: Transport::Udp,
             key: None,
+            cookie: Cookie::NotKnown,
+            sections: [0; 3],
         }
     }
 }
@@ -135,6 +141,8 @@ impl Question {
             qclass: 1,
             rd: self.rd,
             key: self.key.as_deref(),
+            cookie: self.cookie,
+            sections: self.sections,
         }
     }
 

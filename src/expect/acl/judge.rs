@@ -1,11 +1,12 @@
 //! Transactions beside what the servers' files say: [`Judgements`] decides each one and keeps, per source and server,
 //! how often which decision met which outcome.
 
-use super::{Acl, Decision, Request, Word};
+use super::{Acl, Cookie, Decision, Request, Word};
 use crate::config::{Outcome, OwnServer};
 use crate::decode::detail::{self, DetailLimits};
 use crate::decode::message::HEADER;
 use crate::decode::name::{read_name, skip_name};
+use crate::decode::proxy;
 use crate::sources::FrameRef;
 use crate::transact::Transaction;
 use crate::transact::flights::Transport;
@@ -18,6 +19,8 @@ use super::compare::Question;
 
 /// Decisions kept apart per source and server; more say nothing that these do not.
 const DECISIONS: usize = 12;
+/// The response code of a server that failed.
+const SERVFAIL: u16 = 2;
 
 /// A transaction's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,70 +60,102 @@ impl Judge {
         found
     }
 
-    /// What is asked in a transaction, as far as its messages tell.
-    fn question(&self, transaction: &Transaction<'_>) -> Option<Question> {
-        let bytes =
-            if transaction.query_bytes.len() > HEADER { transaction.query_bytes } else { transaction.response_bytes };
-        let header = bytes.get(..HEADER)?;
+    /// What is asked in a transaction, as far as its messages tell; an error says why nothing can be said of it.
+    fn question(&self, transaction: &Transaction<'_>) -> Result<(Question, u16), &'static str> {
+        const NOT_CAPTURED: &str = "the question was not captured";
+        let (header, query) = proxy::split(transaction.query_bytes);
+        if header.is_some_and(|header| header.client.is_some()) {
+            return Err("a proxy's header names the client, and whether the server believes it is not evaluated");
+        }
+        let captured = query.len() > HEADER;
+        let bytes = if captured { query } else { transaction.response_bytes };
+        let header = bytes.get(..HEADER).ok_or(NOT_CAPTURED)?;
         let (opcode, rd) = (header[2] >> 3 & 15, header[2] & 1 == 1);
-        let (name, end) = if header[4..6] == [0, 0] { return None } else { read_name(bytes, HEADER).ok()? };
-        let fixed = bytes.get(end..end + 4)?;
-        Some(Question {
+        if header[4..6] == [0, 0] {
+            return Err(NOT_CAPTURED);
+        }
+        let (name, end) = read_name(bytes, HEADER).map_err(|_| NOT_CAPTURED)?;
+        let Some([t0, t1, c0, c1]) = bytes.get(end..end + 4) else { return Err(NOT_CAPTURED) };
+        let beside = self.beside(bytes, end + 4).ok_or("the query was not kept whole")?;
+        let question = Question {
             label: String::new(),
             qname: name.as_bytes().to_ascii_lowercase(),
-            qtype: u16::from_be_bytes([fixed[0], fixed[1]]),
+            qtype: u16::from_be_bytes([*t0, *t1]),
             opcode,
             rd,
             transport: transaction.transport,
-            key: self.key(bytes, end + 4),
-        })
+            key: beside.key,
+            // A response has its server's.
+            cookie: if captured { beside.cookie } else { Cookie::NotKnown },
+            sections: if captured {
+                [6, 8, 10].map(|at| u16::from_be_bytes([header[at], header[at + 1]]))
+            } else {
+                [0; 3]
+            },
+        };
+        Ok((question, u16::from_be_bytes([*c0, *c1])))
     }
 
-    /// The name of the key that signed a message. Only a message whose last record is a signature is decoded.
-    fn key(&self, bytes: &[u8], mut at: usize) -> Option<Vec<u8>> {
-        /// TSIG.
+    /// What stands beside the question of a message; nothing when its records cannot be passed. Only a message whose last
+    /// record is a signature is decoded.
+    fn beside(&self, bytes: &[u8], mut at: usize) -> Option<Beside> {
+        /// EDNS and TSIG.
+        const OPT: [u8; 2] = [0, 41];
         const TSIG: [u8; 2] = [0, 250];
         let count = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
         let (questions, records) = (count(4), count(6) + count(8) + count(10));
+        let mut beside = Beside { key: None, cookie: Cookie::Absent };
         if count(10) == 0 || questions != 1 || records > self.limits.records {
-            return None;
+            return Some(beside);
         }
         let mut last = [0; 2];
         for _ in 0..records {
             let end = skip_name(bytes, at)?;
             let fixed = bytes.get(end..end + 10)?;
             last = [fixed[0], fixed[1]];
-            at = end + 10 + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+            let data = end + 10;
+            at = data + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+            if last == OPT {
+                beside.cookie = cookie(bytes.get(data..at)?);
+            }
         }
-        if last != TSIG {
-            return None;
+        if last == TSIG {
+            let detail = detail::read(bytes, self.limits)?;
+            beside.key = detail.key_name.and_then(|name| super::name::parse_name(&String::from_utf8_lossy(&name)));
         }
-        let detail = detail::read(bytes, self.limits)?;
-        super::name::parse_name(&String::from_utf8_lossy(&detail.key_name?))
+        Some(beside)
     }
 
     /// Decides a transaction, with the question it asks.
-    fn decide(&mut self, transaction: &Transaction<'_>) -> (Judged, Option<Question>) {
+    pub fn decide(&mut self, transaction: &Transaction<'_>) -> (Judged, Option<Question>) {
         let (source, server) = (transaction.ends.source(), transaction.ends.destination());
         let Some(number) = self.speaks_for(server) else {
             return (Judged { acl: None, decision: Decision::unknown("server not bound", None) }, None);
         };
-        let question = self.question(transaction);
-        let decision = match &question {
-            Some(question) => {
-                let class = question_class(transaction).unwrap_or(1);
-                self.acls[number].decide(&Request { qclass: class, ..question.ask(source, server) })
+        match self.question(transaction) {
+            Ok((question, qclass)) => {
+                let decision = self.acls[number].decide(&Request { qclass, ..question.ask(source, server) });
+                (Judged { acl: Some(number), decision }, Some(question))
             }
-            None => self.without_question(number, source, server, transaction.transport),
-        };
-        (Judged { acl: Some(number), decision }, question)
+            Err(reason) => {
+                let decision = self.without_question(number, source, server, transaction.transport, reason);
+                (Judged { acl: Some(number), decision }, None)
+            }
+        }
     }
 
     /// Without a question only what holds for every question is known: that nothing is answered.
-    fn without_question(&self, number: usize, source: IpAddr, server: IpAddr, transport: Transport) -> Decision {
+    fn without_question(
+        &self,
+        number: usize,
+        source: IpAddr,
+        server: IpAddr,
+        transport: Transport,
+        reason: &'static str,
+    ) -> Decision {
         let question = Question { transport, ..Question::default() };
         let decision = self.acls[number].decide(&question.ask(source, server));
-        if decision.word == Word::Drop { decision } else { Decision::unknown("the question was not captured", None) }
+        if decision.word == Word::Drop { decision } else { Decision::unknown(reason, None) }
     }
 
     /// Verdict and rule as rows print them.
@@ -131,13 +166,25 @@ impl Judge {
     }
 }
 
-/// The class in the question.
-fn question_class(transaction: &Transaction<'_>) -> Option<u16> {
-    let bytes =
-        if transaction.query_bytes.len() > HEADER { transaction.query_bytes } else { transaction.response_bytes };
-    let end = skip_name(bytes, HEADER)?;
-    let fixed = bytes.get(end..end + 4)?;
-    Some(u16::from_be_bytes([fixed[2], fixed[3]]))
+/// What stands beside the question.
+struct Beside {
+    /// The key that signed the message.
+    key: Option<Vec<u8>>,
+    cookie: Cookie,
+}
+
+/// The cookie among EDNS options; the first counts.
+fn cookie(mut options: &[u8]) -> Cookie {
+    /// RFC 7873.
+    const COOKIE: [u8; 2] = [0, 10];
+    while let Some((fixed, rest)) = options.split_first_chunk::<4>() {
+        let length = u16::from_be_bytes([fixed[2], fixed[3]]);
+        if fixed[..2] == COOKIE {
+            return Cookie::Present(length);
+        }
+        options = rest.get(usize::from(length)..).unwrap_or_default();
+    }
+    Cookie::Absent
 }
 
 /// How often a decision met which outcome.
@@ -149,6 +196,9 @@ pub struct Tally {
     pub question: Option<Question>,
     /// Transactions by outcome, indexed by `Outcome as usize`.
     pub outcomes: [u64; 7],
+    /// Answered transactions whose answer says that the server failed (SERVFAIL): a zone that never loaded and a failure
+    /// that is remembered are told before access is looked at.
+    pub failed: u64,
     /// The first frames of outcomes that agree with the decision, and of those that do not.
     pub frames: [Vec<FrameRef>; 2],
 }
@@ -157,7 +207,9 @@ impl Tally {
     /// Transactions whose outcome agrees with the decision, and those whose outcome does not.
     pub fn agreement(&self) -> (u64, u64) {
         Outcome::ALL.iter().fold((0, 0), |(yes, no), (_, outcome)| {
-            let count = self.outcomes[*outcome as usize];
+            let failed =
+                if *outcome == Outcome::Answered && turns_away(self.judged.decision.word) { self.failed } else { 0 };
+            let count = self.outcomes[*outcome as usize] - failed;
             match agrees(self.judged.decision.word, *outcome) {
                 Some(true) => (yes + count, no),
                 Some(false) => (yes, no + count),
@@ -166,10 +218,20 @@ impl Tally {
         })
     }
 
+    /// Transactions that got an answer other than that the server failed.
+    pub fn served(&self) -> u64 {
+        self.count(Outcome::Answered) - self.failed
+    }
+
     /// Transactions of an outcome.
     pub fn count(&self, outcome: Outcome) -> u64 {
         self.outcomes[outcome as usize]
     }
+}
+
+/// The verdict does not let the request be served.
+fn turns_away(word: Word) -> bool {
+    matches!(word, Word::Refuse | Word::Drop | Word::NotAuth)
 }
 
 /// Whether an outcome is what a verdict says; `None` when it says neither.
@@ -219,7 +281,7 @@ impl Judgements {
         let at = match tallies.iter().position(|tally| tally.judged == judged) {
             Some(at) => at,
             None if tallies.len() < DECISIONS => {
-                tallies.push(Tally { judged, question, outcomes: [0; 7], frames: Default::default() });
+                tallies.push(Tally { judged, question, outcomes: [0; 7], failed: 0, frames: Default::default() });
                 tallies.len() - 1
             }
             None => {
@@ -229,8 +291,13 @@ impl Judgements {
         };
         let tally = &mut tallies[at];
         tally.outcomes[transaction.outcome as usize] += 1;
+        let failed = transaction.outcome == Outcome::Answered
+            && transaction.message.as_ref().is_some_and(|message| message.rcode == SERVFAIL);
+        tally.failed += u64::from(failed);
         let frame = transaction.response.or(transaction.query).map(|seen| seen.frame);
-        if let (Some(agrees), Some(frame)) = (agrees(judged.decision.word, transaction.outcome), frame) {
+        let agrees =
+            agrees(judged.decision.word, transaction.outcome).filter(|_| !failed || !turns_away(judged.decision.word));
+        if let (Some(agrees), Some(frame)) = (agrees, frame) {
             let frames = &mut tally.frames[usize::from(!agrees)];
             if frames.len() < self.frames {
                 frames.push(frame);
@@ -264,6 +331,12 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
+    /// Keeps what was decided for these sources and servers. A file that names no address speaks for every server, but not
+    /// for those that its own server asks.
+    pub fn keep(&mut self, wanted: impl Fn(IpAddr, IpAddr) -> bool) {
+        self.pairs.retain(|((source, server), _)| wanted(*source, *server));
+    }
+
     /// The tallies of a source, or of all sources in a joined prefix, at a server.
     pub fn of(&self, source: IpNet, server: IpAddr) -> impl Iterator<Item = (IpAddr, &Tally)> {
         let start = self.pairs.partition_point(|((address, at), _)| (*at, *address) < (server, source.network()));

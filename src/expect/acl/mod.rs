@@ -4,8 +4,11 @@
 //! all: rules with their places, verdicts with a trace, and the servers a file speaks for.
 
 pub mod advice;
+#[cfg(test)]
+mod asked;
 pub mod bind;
 pub mod compare;
+pub mod cover;
 pub mod judge;
 pub mod name;
 pub mod network;
@@ -79,6 +82,21 @@ pub struct Request<'a> {
     pub rd: bool,
     /// The TSIG key that signed it, in the form of `qname`.
     pub key: Option<&'a [u8]>,
+    /// Its COOKIE option.
+    pub cookie: Cookie,
+    /// Records in its answer, authority and additional sections.
+    pub sections: [u16; 3],
+}
+
+/// The COOKIE option (RFC 7873) of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cookie {
+    /// The request as it was sent is not known.
+    NotKnown,
+    /// It has none.
+    Absent,
+    /// It has one of so many bytes: 8 of the client, then those of the server.
+    Present(u16),
 }
 
 /// What a server would do with a request.
@@ -358,8 +376,6 @@ pub struct Acl {
     pub dialect: &'static str,
     /// The main file's name.
     pub name: String,
-    /// When the main file was last changed, in seconds since 1970; nothing when that is not known.
-    pub modified: Option<u64>,
     argument: AclArgument,
     root: Option<PathBuf>,
     servers: Vec<OwnServer>,
@@ -373,11 +389,7 @@ pub struct Acl {
 impl Acl {
     /// Reads a configuration; what is wrong with it is an error with its place, and nothing is evaluated.
     pub fn load(argument: &AclArgument, root: Option<&Path>, servers: &[OwnServer]) -> Result<Acl, Error> {
-        let mut acl = Self::load_with(argument, root, servers, BTreeMap::new())?;
-        let modified = std::fs::metadata(&argument.path).and_then(|metadata| metadata.modified()).ok();
-        acl.modified =
-            modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).map(|since| since.as_secs());
-        Ok(acl)
+        Self::load_with(argument, root, servers, BTreeMap::new())
     }
 
     /// Reads every configuration given.
@@ -448,7 +460,6 @@ impl Acl {
         Ok(Acl {
             dialect: dialect.name,
             name,
-            modified: None,
             argument: argument.clone(),
             root: root.map(Path::to_path_buf),
             servers: servers.to_vec(),
@@ -466,7 +477,6 @@ impl Acl {
         texts.extend(instead);
         let mut acl = Self::load_with(&self.argument, self.root.as_deref(), &self.servers, texts)?;
         acl.among_others = self.among_others;
-        acl.modified = self.modified;
         Ok(acl)
     }
 

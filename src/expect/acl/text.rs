@@ -1,10 +1,13 @@
 //! Configuration files to text with places: [`Files`] reads them (below `--root` when given), knows the line and column
 //! of every [`Span`], and turns one into an error that shows it.
 
+use crate::capture::Timestamp;
 use crate::config::{ACL_FILE_BYTES, ACL_FILES, ACL_TOTAL_BYTES};
 use crate::error::{Error, ErrorKind, escape_text};
 use ariadne::{CharSet, Config, IndexType, Label, Report, ReportKind, Source};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -37,7 +40,57 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// What it says; bytes that are no UTF-8 are replaced.
     pub text: String,
+    /// When it was last changed, when that is known.
+    pub modified: Option<Timestamp>,
+    /// SHA-256 of its bytes as they were read.
+    pub sha256: [u8; 32],
     lines: Vec<u32>,
+}
+
+/// A file as reports cite it: which bytes were evaluated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cited {
+    /// Its name, escaped.
+    pub name: String,
+    /// When it was last changed, when that is known.
+    pub modified: Option<Timestamp>,
+    /// SHA-256 of its bytes in hexadecimal digits, as `sha256sum` prints it.
+    pub sha256: String,
+}
+
+impl Cited {
+    fn of(file: &SourceFile) -> Self {
+        let sha256 = file.sha256.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        Self {
+            name: escape_text(&file.name),
+            modified: file.modified,
+            sha256: sha256.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Cited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(time) = self.modified {
+            write!(f, ", modified {}", time.to_rfc3339(0))?;
+        }
+        write!(f, ", SHA-256 {}", self.sha256)
+    }
+}
+
+/// What was read of a file.
+struct Content {
+    text: String,
+    modified: Option<Timestamp>,
+    sha256: [u8; 32],
+}
+
+impl Content {
+    fn of_text(text: String) -> Self {
+        let sha256 = Sha256::digest(text.as_bytes()).into();
+        Self { text, modified: None, sha256 }
+    }
 }
 
 /// How many files and bytes were read, and what they say.
@@ -72,14 +125,14 @@ impl Files {
     pub fn open(&mut self, path: &Path) -> Result<u32, Error> {
         let name = path.to_string_lossy().into_owned();
         let failed = |detail: String| Error::new(ErrorKind::Usage, "E-ACL", name.clone(), detail);
-        let text =
+        let content =
             self.read(path).map_err(|error| failed(format!("cannot be read: {error}; nothing was evaluated")))?;
-        self.add(name.clone(), path.to_path_buf(), text).map_err(failed)
+        self.add(name.clone(), path.to_path_buf(), content).map_err(failed)
     }
 
     /// Takes text that is in no file.
     pub fn open_text(&mut self, name: &str, text: &str) -> Result<u32, Error> {
-        self.add(name.to_owned(), PathBuf::from(name), text.to_owned())
+        self.add(name.to_owned(), PathBuf::from(name), Content::of_text(text.to_owned()))
             .map_err(|detail| Error::new(ErrorKind::Usage, "E-ACL", name, detail))
     }
 
@@ -97,9 +150,9 @@ impl Files {
     /// Reads an included file whose place is known. A file that may not be read is missing for us.
     pub fn include_found(&mut self, path: PathBuf) -> Result<Option<u32>, String> {
         match self.read(&path) {
-            Ok(text) => {
+            Ok(content) => {
                 let name = path.to_string_lossy().into_owned();
-                self.add(name, path, text).map(Some)
+                self.add(name, path, content).map(Some)
             }
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(error.to_string()),
             Err(_) => Ok(None),
@@ -129,9 +182,14 @@ impl Files {
         root.join(inside)
     }
 
-    fn read(&self, path: &Path) -> std::io::Result<String> {
+    /// The files read so far, as they are cited; the main one first.
+    pub fn cited(&self) -> Vec<Cited> {
+        self.list.iter().map(Cited::of).collect()
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<Content> {
         if let Some(text) = self.instead.get(path) {
-            return Ok(text.clone());
+            return Ok(Content::of_text(text.clone()));
         }
         let too_large = |most: u64| {
             let text = format!("more than {most} bytes of configuration");
@@ -142,27 +200,35 @@ impl Files {
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
         }
         let mut bytes = Vec::new();
-        File::open(path)?.take(ACL_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        let file = File::open(path)?;
+        let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
+        let since = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        file.take(ACL_FILE_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > ACL_FILE_BYTES {
             return Err(too_large(ACL_FILE_BYTES));
         }
         if self.bytes + bytes.len() as u64 > ACL_TOTAL_BYTES {
             return Err(too_large(ACL_TOTAL_BYTES));
         }
-        Ok(match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        Ok(Content {
+            sha256: Sha256::digest(&bytes).into(),
+            modified: since.map(|since| Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))),
+            text: match String::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+            },
         })
     }
 
-    fn add(&mut self, name: String, path: PathBuf, text: String) -> Result<u32, String> {
+    fn add(&mut self, name: String, path: PathBuf, content: Content) -> Result<u32, String> {
+        let Content { text, modified, sha256 } = content;
         if text.len() as u64 > ACL_TOTAL_BYTES {
             return Err(format!("more than {ACL_TOTAL_BYTES} bytes"));
         }
         self.bytes += text.len() as u64;
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1);
         let lines = std::iter::once(0).chain(starts).collect();
-        self.list.push(SourceFile { name, path, text, lines });
+        self.list.push(SourceFile { name, path, text, modified, sha256, lines });
         Ok(self.list.len() as u32 - 1)
     }
 
@@ -274,6 +340,25 @@ mod tests {
         let shown = error.shown.as_deref().unwrap();
         assert!(shown.contains("named.conf:2:17") && shown.contains("10.0.0.0/33; };"), "{shown}");
         assert_eq!(files.show_line(span), "\u{e9} allow-query { 10.0.0.0/33; };");
+    }
+
+    #[test]
+    fn a_file_is_cited_with_the_digest_of_its_bytes() {
+        let mut files = Files::new(None);
+        files.open_text("a\n.conf", "abc").unwrap();
+        // FIPS 180-4, the example of one block.
+        assert_eq!(
+            files.cited()[0].to_string(),
+            "a\\u{a}.conf, SHA-256 ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.conf");
+        // No UTF-8: the digest is of the bytes, not of what was made of them.
+        std::fs::write(&path, b"\xff").unwrap();
+        files.open(&path).unwrap();
+        let cited = &files.cited()[1];
+        assert_eq!(cited.sha256, "a8100ae6aa1940d0b663bb31cd466142ebbdbd5187131b92d93818987832eb89");
+        assert!(cited.modified.is_some());
     }
 
     #[test]

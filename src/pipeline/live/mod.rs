@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 
 /// Decoded blocks that may wait for a group's tracker.
 const QUEUE: usize = 64;
-/// After this long a stop gives up what has not been read, and after that long the run ends whatever it waits for.
+/// After this long a stop gives up what has not been read.
 const STOP_SOFT: Duration = Duration::from_millis(3500);
-/// See [`STOP_SOFT`]; the same again for writing a report to a terminal or pipe.
+/// After this long a stop ends the process whatever it waits for; the same again for writing a report to a terminal or pipe.
 pub const STOP_HARD: Duration = Duration::from_secs(5);
 /// How long the line may take that says so.
 const LAST_WORD: Duration = Duration::from_millis(200);

@@ -37,6 +37,10 @@ pub struct List {
     ranges: Ranges,
     /// What each numbered prefix means.
     prefixes: Vec<Prefix>,
+    /// The same without the prefix, close together in memory, for many prefixes are asked in no order.
+    meanings: Vec<Meaning>,
+    /// What it says of every address whatsoever, when it does.
+    always: Option<Match>,
     /// Elements that are no prefixes, in order of their numbers.
     others: Vec<Other>,
     /// Numbers given so far.
@@ -51,6 +55,25 @@ struct Prefix {
     number: u32,
     positive: bool,
     rule: RuleId,
+}
+
+/// What a prefix says.
+#[derive(Debug, Clone, Copy)]
+struct Meaning {
+    number: u32,
+    /// The rule, and a bit for a positive one.
+    rule: u32,
+}
+
+impl Meaning {
+    fn of(prefix: &Prefix) -> Self {
+        Self { number: prefix.number, rule: prefix.rule.0 << 1 | u32::from(prefix.positive) }
+    }
+
+    fn says(self) -> Match {
+        let rule = RuleId(self.rule >> 1);
+        if self.rule & 1 == 1 { Match::Positive(rule) } else { Match::Negative(rule) }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -82,17 +105,28 @@ pub struct Subject<'a> {
 
 impl List {
     /// The first matching element.
+    #[inline]
     pub fn find(&self, subject: Subject<'_>, own: &OwnAddresses) -> Match {
-        let found = self.ranges.find(subject.address).map(|index| &self.prefixes[index as usize]);
-        let fallback = match found {
-            Some(prefix) if prefix.positive => Match::Positive(prefix.rule),
-            Some(prefix) => Match::Negative(prefix.rule),
-            None => Match::None,
-        };
+        if let Some(always) = self.always {
+            return always;
+        }
+        let found = self.ranges.find(subject.address).map(|index| self.meanings[index as usize]);
+        let fallback = found.map_or(Match::None, Meaning::says);
+        if self.others.is_empty() { fallback } else { self.find_among_others(subject, own, found, fallback) }
+    }
+
+    /// The same in a list with elements that are no prefixes.
+    fn find_among_others(
+        &self,
+        subject: Subject<'_>,
+        own: &OwnAddresses,
+        found: Option<Meaning>,
+        fallback: Match,
+    ) -> Match {
         let mut unknown: Option<(&'static str, &Other)> = None;
         let mut result = fallback;
         for other in &self.others {
-            if found.is_some_and(|prefix| prefix.number < other.number) {
+            if found.is_some_and(|meaning| meaning.number < other.number) {
                 break;
             }
             match other.matches(subject, own) {
@@ -194,6 +228,20 @@ impl List {
             self.prefixes.iter().enumerate().map(|(at, prefix)| (prefix.net, at as u32)).collect()
         };
         self.ranges = first_decides(&numbered);
+        self.meanings = self.prefixes.iter().map(Meaning::of).collect();
+        // Both families with one number before everything else: `any` or `none`.
+        self.always = match (self.prefixes.as_slice(), self.meanings.as_slice()) {
+            ([one, other, ..], [first, second, ..])
+                if one.net.prefix_len() == 0
+                    && other.net.prefix_len() == 0
+                    && one.net.addr().is_ipv4() != other.net.addr().is_ipv4()
+                    && first.rule == second.rule
+                    && self.others.iter().all(|element| element.number > second.number) =>
+            {
+                Some(first.says())
+            }
+            _ => None,
+        };
         self
     }
 }

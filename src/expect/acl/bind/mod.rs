@@ -31,6 +31,9 @@ mod code {
     pub const UPDATE: u8 = 5;
     pub const IN: u16 = 1;
     pub const CH: u16 = 3;
+    pub const HS: u16 = 4;
+    pub const NONE: u16 = 254;
+    pub const ANY: u16 = 255;
 }
 
 /// How much a text looks like named.conf.
@@ -107,7 +110,14 @@ impl Policy for Bind {
         match request.qclass {
             code::IN => {}
             code::CH => return self.chaos(request),
-            _ => return Decision::unknown("only class IN is evaluated", None),
+            code::HS if model.views.iter().all(|view| view.internet) => {
+                return Decision::of(Word::Refuse, model.built_in.no_view);
+            }
+            code::HS => return Decision::unknown("views of class HS are not evaluated", None),
+            // A signature's key is agreed upon in class ANY.
+            code::ANY if request.qtype == code::TKEY => {}
+            code::NONE | code::ANY => return Decision::of(Word::Allow, model.built_in.malformed),
+            _ => return Decision::of(Word::Allow, model.built_in.not_implemented),
         }
         for view in model.views.iter().filter(|view| view.internet) {
             let known_key = request.key.filter(|key| view.keys.contains(*key));
@@ -317,7 +327,11 @@ impl Bind {
             (code::NOTIFY, _) => self.notify(view, request, subject, trace),
             (code::UPDATE, _) => self.update(view, request, subject, trace),
             (code::QUERY, code::AXFR | code::IXFR) => self.transfer(view, request, subject, trace),
-            (code::QUERY, code::TKEY) => Decision::unknown("TKEY is not evaluated", None),
+            // Without the record that the name is about there is nothing to agree upon (measured).
+            (code::QUERY, code::TKEY) if request.sections[0] == 0 && request.sections[2] <= 1 => {
+                Decision::of(Word::Allow, self.model.built_in.malformed)
+            }
+            (code::QUERY, code::TKEY) => Decision::unknown("what TKEY agrees upon is not evaluated", None),
             (code::QUERY, 41 | 128..=254) => Decision::of(Word::Allow, self.model.built_in.malformed),
             _ => self.query(view, request, subject, trace),
         }
@@ -341,13 +355,14 @@ impl Bind {
         let known = trace.is_on().then(|| self.recursive(view, request, subject, at, trace));
         let recursive = || known.unwrap_or_else(|| self.recursive(view, request, subject, at, &mut Trace::off()));
         let mut decision = match find_zone(view, start) {
-            Some(zone) => self.zone_query(view, zone, recursive, subject, at, trace),
-            None => self.cached(view, known, subject, at, trace),
+            Some(zone) if zone.kind != ZoneKind::Mirror => self.zone_query(view, zone, recursive, subject, at, trace),
+            // A mirror stands in the place of the cache, and whoever may ask the cache may ask it (measured).
+            _ => self.cached(view, known, subject, at, trace),
         };
         // Without recursion, the zone itself is asked for its own DS record when there is none above, or it denies.
         if is_ds
             && decision.word != Word::Allow
-            && let Some(zone) = view.zones.get(request.qname)
+            && let Some(zone) = view.zones.get(request.qname).filter(|zone| zone.kind != ZoneKind::Mirror)
             && recursive() != Ok(true)
         {
             let own = self.zone_query(view, zone, recursive, subject, at, trace);
@@ -400,16 +415,12 @@ impl Bind {
         trace: &mut Trace,
     ) -> Decision {
         trace.step(Some(zone.rule), None, || "the name is in this zone".to_owned());
-        match zone.kind {
-            ZoneKind::Mirror => {
-                return Decision::unknown("queries to a mirror zone are not evaluated", Some(zone.rule));
-            }
-            ZoneKind::StaticStub => match recursive() {
+        if zone.kind == ZoneKind::StaticStub {
+            match recursive() {
                 Ok(true) => {}
                 Ok(false) => return Decision::of(Word::Refuse, zone.rule),
                 Err((reason, rule)) => return Decision::unknown(reason, Some(rule)),
-            },
-            _ => {}
+            }
         }
         let by_source = match self.pass(zone.query.as_ref().unwrap_or(&view.query), subject, trace) {
             Ok(rule) => rule,
@@ -554,10 +565,8 @@ fn passes_on(view: &View, request: &Request<'_>) -> bool {
 
 /// The closest zone around a name.
 fn find_zone<'a>(view: &'a View, qname: &[u8]) -> Option<&'a Zone> {
-    if view.zones.is_empty() {
-        return None;
-    }
-    name::and_above(qname).find_map(|above| view.zones.get(above)).map(|zone| &**zone)
+    let possible = |name: &&[u8]| view.zone_lengths[name.len() / 64 % 4] >> (name.len() % 64) & 1 == 1;
+    name::and_above(qname).filter(possible).find_map(|above| view.zones.get(above)).map(|zone| &**zone)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod syntax;
 mod zones;
 
 use super::text::{Files, Span};
-use super::{Decision, Entry, Place, Policy, Request, RuleId, Rules, Spot, Surroundings, Trace, Word, name};
+use super::{Cookie, Decision, Entry, Place, Policy, Request, RuleId, Rules, Spot, Surroundings, Trace, Word, name};
 use crate::error::Error;
 use crate::expect::inventory::show_prefix;
 use crate::transact::flights::Transport;
@@ -60,6 +60,7 @@ mod code {
     pub const IXFR: u16 = 251;
     pub const AXFR: u16 = 252;
     pub const ANY: u16 = 255;
+    pub const TXT: u16 = 16;
     pub const QUERY: u8 = 0;
     pub const NOTIFY: u8 = 4;
     pub const IN: u16 = 1;
@@ -80,16 +81,22 @@ impl Policy for Unbound {
         match action {
             Action::Deny => return Decision::of(Word::Drop, rule),
             Action::Refuse => return Decision::of(Word::Refuse, rule),
-            Action::AllowCookie if request.transport == Transport::Udp => {
-                return Decision::unknown("allow_cookie looks at the query's cookie", Some(rule));
-            }
             _ => {}
         }
+        if !matches!(request.opcode, code::QUERY | code::NOTIFY) {
+            return Decision::of(Word::Allow, model.built_in.not_implemented);
+        }
+        // Nothing but EDNS or a signature stands in a query, one answer in a NOTIFY.
+        let [answers, authority, additional] = request.sections;
+        if (answers > 0 && (answers > 1 || request.opcode != code::NOTIFY)) || authority > 0 || additional > 1 {
+            return Decision::of(Word::Allow, model.built_in.malformed);
+        }
         match request.opcode {
-            code::QUERY => {}
-            code::NOTIFY if model.auth_zones.is_empty() => return Decision::of(Word::Refuse, model.built_in.notify),
+            code::NOTIFY if !model.notified.contains(request.qname) => {
+                return Decision::of(Word::Refuse, model.built_in.notify);
+            }
             code::NOTIFY => return Decision::unknown("NOTIFY for an auth-zone is not evaluated", Some(rule)),
-            _ => return Decision::of(Word::Allow, model.built_in.not_implemented),
+            _ => {}
         }
         match request.qtype {
             code::AXFR | code::IXFR => {
@@ -101,46 +108,30 @@ impl Policy for Unbound {
             41 | 128..=254 => return Decision::of(Word::Allow, model.built_in.malformed),
             _ => {}
         }
-        match request.qclass {
-            code::IN => {}
-            code::CH => return self.chaos(request, rule),
-            _ => return Decision::unknown("only class IN is evaluated", None),
+        if action != Action::AllowCookie || request.transport != Transport::Udp {
+            return self.served(request, access, trace);
         }
-        let ties = access.ties();
-        let view = ties.and_then(|ties| ties.view).map(|index| &model.views[index]);
-        let client = Client {
-            address: request.source,
-            tags: ties.map_or(&[], |ties| &ties.tags),
-            tag_actions: ties.map_or(&[], |ties| &ties.tag_actions),
-            tag_data: ties.map_or(&[], |ties| &ties.tag_data),
+        let decision = match request.cookie {
+            Cookie::NotKnown => return Decision::unknown("allow_cookie looks at the query's cookie", Some(rule)),
+            Cookie::Present(length) if model.answers_cookies => match length {
+                // Its own part may have run out, which is told with BADCOOKIE.
+                16..=40 => self.served(request, access, trace),
+                8 => {
+                    trace.step(Some(rule), None, || "a cookie is sent with BADCOOKIE, to be sent back".to_owned());
+                    return Decision::of(Word::Allow, rule);
+                }
+                _ => return Decision::of(Word::Allow, model.built_in.malformed),
+            },
+            Cookie::Absent | Cookie::Present(_) => {
+                let says = if model.answers_cookies { "the query has no cookie" } else { "answer-cookie is off" };
+                trace.step(Some(rule), None, || format!("{says}: over UDP the client is sent to TCP (TC)"));
+                return Decision::of(Word::Refuse, rule);
+            }
         };
-        let own = view.and_then(|view| view.zones.as_ref().map(|zones| ViewZones { zones, first: view.first }));
-        match zones::answer(own, &model.zones, request.qname, request.qtype, &client) {
-            Local::Answered(zone) => {
-                trace.step(Some(zone), None, || "answered from local data".to_owned());
-                return Decision::of(Word::Allow, rule);
-            }
-            Local::Refused(zone) => {
-                trace.step(Some(zone), None, || "the local zone refuses the name".to_owned());
-                return Decision::of(Word::Refuse, zone);
-            }
-            Local::Dropped(zone) => {
-                trace.step(Some(zone), None, || "the local zone drops the name".to_owned());
-                return Decision::of(Word::Drop, zone);
-            }
-            Local::No => {}
+        if decision.word == Word::Allow {
+            return decision;
         }
-        let decision = self.beyond_local(request, access, trace);
-        if let Some((origin_rule, _)) = model.auth_zone(request.qname)
-            && decision.word != Word::Allow
-        {
-            // An auth-zone that is loaded answers before these conditions are looked at.
-            return Decision::unknown("the name is in an auth-zone, whose contents are data", Some(origin_rule));
-        }
-        match model.data_decides {
-            Some((reason, rule)) if decision.word == Word::Allow => Decision::unknown(reason, Some(rule)),
-            _ => decision,
-        }
+        Decision::unknown("whether the server still takes the cookie is not in the configuration", Some(rule))
     }
 
     fn prefixes(&self) -> Vec<IpNet> {
@@ -150,7 +141,6 @@ impl Policy for Unbound {
         prefixes.dedup();
         prefixes
     }
-
     fn entries(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = self
             .model
@@ -219,6 +209,59 @@ fn show_with_length(prefix: IpNet) -> String {
 }
 
 impl Unbound {
+    /// What happens once the source is admitted: the server's own names, local zones, and then the conditions of the action.
+    fn served(&self, request: &Request<'_>, access: &Access, trace: &mut Trace) -> Decision {
+        let (model, rule) = (&self.model, access.rule);
+        if let Some(which) = Self::own_name(request).filter(|_| request.qclass == code::CH) {
+            return match model.hidden[which] {
+                Some(hidden) => Decision::of(Word::Refuse, hidden),
+                None => Decision::of(Word::Allow, rule),
+            };
+        }
+        match request.qclass {
+            code::IN => {}
+            // Neither local zones nor root servers are known for other classes (measured).
+            code::ANY => return self.beyond_local(request, access, trace),
+            _ if access.action == Action::DenyNonLocal => return Decision::of(Word::Drop, rule),
+            _ => return Decision::of(Word::Refuse, model.built_in.other_class),
+        }
+        let ties = access.ties();
+        let view = ties.and_then(|ties| ties.view).map(|index| &model.views[index]);
+        let client = Client {
+            address: request.source,
+            tags: ties.map_or(&[], |ties| &ties.tags),
+            tag_actions: ties.map_or(&[], |ties| &ties.tag_actions),
+            tag_data: ties.map_or(&[], |ties| &ties.tag_data),
+        };
+        let own = view.and_then(|view| view.zones.as_ref().map(|zones| ViewZones { zones, first: view.first }));
+        match zones::answer(own, &model.zones, request.qname, request.qtype, &client) {
+            Local::Answered(zone) => {
+                trace.step(Some(zone), None, || "answered from local data".to_owned());
+                return Decision::of(Word::Allow, rule);
+            }
+            Local::Refused(zone) => {
+                trace.step(Some(zone), None, || "the local zone refuses the name".to_owned());
+                return Decision::of(Word::Refuse, zone);
+            }
+            Local::Dropped(zone) => {
+                trace.step(Some(zone), None, || "the local zone drops the name".to_owned());
+                return Decision::of(Word::Drop, zone);
+            }
+            Local::No => {}
+        }
+        let decision = self.beyond_local(request, access, trace);
+        if let Some((origin_rule, _)) = model.auth_zone(request.qname)
+            && decision.word != Word::Allow
+        {
+            // An auth-zone that is loaded answers before these conditions are looked at.
+            return Decision::unknown("the name is in an auth-zone, whose contents are data", Some(origin_rule));
+        }
+        match model.data_decides {
+            Some((reason, rule)) if decision.word == Word::Allow => Decision::unknown(reason, Some(rule)),
+            _ => decision,
+        }
+    }
+
     /// The access rule of a request: of its source, else of the interface it came to.
     fn access(&self, request: &Request<'_>, trace: &mut Trace) -> Result<&Access, Decision> {
         let model = &self.model;
@@ -278,22 +321,15 @@ impl Unbound {
         }
     }
 
-    /// Names of the server itself.
-    fn chaos(&self, request: &Request<'_>, rule: RuleId) -> Decision {
-        let is = |names: &[&str]| names.iter().any(|own| name::parse_name(own).is_some_and(|own| own == request.qname));
-        let hidden = if is(&["id.server", "hostname.bind"]) {
-            self.model.hidden[0]
-        } else if is(&["version.server", "version.bind"]) {
-            self.model.hidden[1]
-        } else if is(&["trustanchor.unbound"]) {
-            self.model.hidden[2]
-        } else {
-            return Decision::unknown("only class IN is evaluated", None);
-        };
-        match hidden {
-            Some(hidden) => Decision::of(Word::Refuse, hidden),
-            None => Decision::of(Word::Allow, rule),
+    /// Which of its own names the server is asked for, as a place in `Model::hidden`.
+    fn own_name(request: &Request<'_>) -> Option<usize> {
+        const NAMES: [&[&str]; 3] =
+            [&["id.server", "hostname.bind"], &["version.server", "version.bind"], &["trustanchor.unbound"]];
+        if !matches!(request.qtype, code::TXT | code::ANY) {
+            return None;
         }
+        let is = |own: &&str| name::parse_name(own).is_some_and(|own| own == request.qname);
+        NAMES.iter().position(|names| names.iter().any(is))
     }
 }
 

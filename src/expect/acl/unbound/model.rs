@@ -9,7 +9,7 @@ use crate::expect::acl::text::{Files, Span};
 use crate::expect::acl::{RuleId, Rules, Surroundings, name};
 use crate::expect::ranges::Ranges;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a configuration amounts to.
@@ -29,12 +29,18 @@ pub struct Model {
     pub zones: Zones,
     /// Zones the server holds as data, by name.
     pub auth_zones: BTreeMap<Vec<u8>, RuleId>,
+    /// Every zone it may be notified of: `auth-zone` and `rpz`, whatever they are for.
+    pub notified: BTreeSet<Vec<u8>>,
     /// Something that is no configuration decides about requests that are allowed.
     pub data_decides: Option<(&'static str, RuleId)>,
     /// Statements that hide the server's name, version and trust anchors.
     pub hidden: [Option<RuleId>; 3],
     /// Addresses it listens on.
     pub listens: Vec<IpAddr>,
+    /// Interfaces it listens on that are given by their names.
+    listens_by_name: Vec<String>,
+    /// Cookies are looked at (`answer-cookie`).
+    pub answers_cookies: bool,
     /// An include statement whose file is not here.
     pub missing: Option<RuleId>,
     /// Rules of the server itself.
@@ -60,6 +66,8 @@ pub struct BuiltIn {
     pub not_implemented: RuleId,
     /// FORMERR.
     pub malformed: RuleId,
+    /// Classes other than IN are refused.
+    pub other_class: RuleId,
 }
 
 /// What happens to requests of a prefix.
@@ -173,9 +181,15 @@ impl Model {
         if let Some(interface) = self.interfaces.iter().find(|interface| interface.address == Some(address)) {
             return Ok(&interface.access);
         }
-        match self.interfaces.iter().find(|interface| interface.address.is_none()) {
-            Some(named) => Err(named.access.rule),
-            None => Ok(&self.default),
+        let by_name = |interface: &&Interface| interface.address.is_none();
+        let Some(first) = self.interfaces.iter().find(by_name) else { return Ok(&self.default) };
+        // What came to none of the written addresses came to an interface given by its name.
+        match self.listens_by_name.as_slice() {
+            [only] if !listed(address) => {
+                let own = self.interfaces.iter().filter(by_name).find(|interface| interface.name == *only);
+                Ok(own.map_or(&self.default, |interface| &interface.access))
+            }
+            _ => Err(first.access.rule),
         }
     }
 
@@ -194,9 +208,10 @@ impl Model {
 pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut Rules) -> Result<Model, Error> {
     let built_in = BuiltIn {
         transfer: rules.built_in("zone transfers are refused"),
-        notify: rules.built_in("NOTIFY is refused, as there is no auth-zone"),
+        notify: rules.built_in("NOTIFY is refused, as there is no such auth-zone"),
         not_implemented: rules.built_in("requests of this kind are not implemented (NOTIMP)"),
         malformed: rules.built_in("such a question is malformed (FORMERR)"),
+        other_class: rules.built_in("classes other than IN are refused"),
     };
     let default = Access::new(Action::Refuse, rules.built_in("access-control: everybody else refuse"));
     let mut builder = Builder { files, rules, tags: HashMap::new(), views: Vec::new(), view_numbers: HashMap::new() };
@@ -205,6 +220,7 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
         parsed.statements.iter().filter(move |statement| parsed.clauses[statement.clause] == clause)
     };
     let server: Vec<&Statement> = in_clause("server").collect();
+    builder.zones_have_names(parsed)?;
     builder.define_tags(&server)?;
     builder.views(parsed)?;
     let mut entries = builder.entries(&server)?;
@@ -222,9 +238,18 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
     let numbered: Vec<(IpNet, u32)> =
         entries.iter().enumerate().map(|(at, (prefix, _))| (*prefix, at as u32)).collect();
     let (listens, interfaces) = builder.interfaces(&server)?;
+    let written = server.iter().filter(|statement| LISTENS.contains(&statement.name));
+    let mut listens_by_name: Vec<String> = written
+        .map(|statement| files.text(statement.values[0]))
+        .filter(|text| interface_address(text).is_none())
+        .map(|text| text.split_once('@').map_or(text, |(name, _)| name).to_owned())
+        .collect();
+    listens_by_name.sort();
+    listens_by_name.dedup();
+    let answers_cookies = builder.last_switch(&server, "answer-cookie")?.is_some_and(|(on, _)| on);
     let mut written_names = Vec::new();
     let zones = builder.zones(&server, true, &mut written_names)?;
-    let auth_zones = builder.auth_zones(parsed)?;
+    let (auth_zones, notified) = builder.auth_zones(parsed)?;
     let data_decides = builder.data_decides(parsed, &server);
     let mut hidden = [None; 3];
     for (slot, name) in hidden.iter_mut().zip(["hide-identity", "hide-version", "hide-trustanchor"]) {
@@ -251,9 +276,12 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
         views: builder.views,
         zones,
         auth_zones,
+        notified,
         data_decides,
         hidden,
         listens,
+        listens_by_name,
+        answers_cookies,
         missing,
         built_in,
         last_access: last("access-control").map(|span| line_of(files, span)),
@@ -261,6 +289,28 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
         written_names,
         notes,
     })
+}
+
+/// Zones that answer clients with their statements, and all that the server may be notified of.
+type AuthZones = (BTreeMap<Vec<u8>, RuleId>, BTreeSet<Vec<u8>>);
+
+/// Statements that say where the server listens.
+const LISTENS: [&str; 2] = ["interface", "ip-address"];
+
+/// The address of `interface: ADDRESS[@PORT]`; nothing when it is a name.
+fn interface_address(text: &str) -> Option<IpAddr> {
+    text.split_once('@').map_or(text, |(address, _)| address).parse().ok()
+}
+
+/// A text that may be the name of an interface: not a broken address, and no longer than the kernel takes
+/// (`IFNAMSIZ`).
+fn may_be_interface(text: &str) -> bool {
+    let name = text.split_once('@').map_or(text, |(name, _)| name);
+    let broken_address = name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(['.', ':']);
+    (1..16).contains(&name.len())
+        && name.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && !name.contains(|c: char| c.is_whitespace() || c == '/' || c == '{')
+        && !broken_address
 }
 
 struct Builder<'a> {
@@ -388,12 +438,16 @@ impl Builder<'_> {
 
     /// Addresses that are listened on, and access by interface.
     fn interfaces(&mut self, server: &[&Statement]) -> Result<(Vec<IpAddr>, Vec<Interface>), Error> {
-        let address = |text: &str| text.split_once('@').map_or(text, |(address, _)| address).parse::<IpAddr>().ok();
         let mut listens = Vec::new();
-        for statement in server.iter().filter(|statement| ["interface", "ip-address"].contains(&statement.name)) {
-            listens.extend(address(self.text(statement.values[0])));
+        for statement in server.iter().filter(|statement| LISTENS.contains(&statement.name)) {
+            let text = self.text(statement.values[0]);
+            match interface_address(text) {
+                Some(address) => listens.push(address),
+                None if may_be_interface(text) => {}
+                None => return Err(self.files.error(statement.values[0], "this is no address and no interface")),
+            }
         }
-        let written = server.iter().any(|statement| ["interface", "ip-address"].contains(&statement.name));
+        let written = server.iter().any(|statement| LISTENS.contains(&statement.name));
         if !written {
             listens.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
         }
@@ -407,7 +461,7 @@ impl Builder<'_> {
             let rule = self.rules.text(statement.span);
             let at = interfaces.iter().position(|interface| interface.name == name).unwrap_or_else(|| {
                 let access = Access::new(Action::Refuse, rule);
-                interfaces.push(Interface { address: address(&name), name: name.clone(), access });
+                interfaces.push(Interface { address: interface_address(&name), name: name.clone(), access });
                 interfaces.len() - 1
             });
             let mut access = interfaces[at].access.clone();
@@ -420,11 +474,32 @@ impl Builder<'_> {
         Ok((listens, interfaces))
     }
 
+    /// A zone of any kind has one name.
+    fn zones_have_names(&self, parsed: &Parsed) -> Result<(), Error> {
+        for (number, clause) in parsed.clauses.iter().enumerate().filter(|(_, clause)| clause.ends_with("-zone")) {
+            let own = parsed.statements.iter().filter(|statement| statement.clause == number);
+            let mut names = own.clone().filter(|statement| statement.name == "name");
+            match (names.next(), names.next(), own.clone().next()) {
+                (Some(_), Some(second), _) => {
+                    return Err(self.files.error(second.span, &format!("this {clause} has a name already")));
+                }
+                (None, _, Some(first)) => {
+                    return Err(self.files.error(first.span, &format!("this {clause} has no name")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn views(&mut self, parsed: &Parsed) -> Result<(), Error> {
-        for (number, clause) in parsed.clauses.iter().enumerate().filter(|(_, clause)| **clause == "view") {
+        for (number, _) in parsed.clauses.iter().enumerate().filter(|(_, clause)| **clause == "view") {
             let statements: Vec<&Statement> =
                 parsed.statements.iter().filter(|statement| statement.clause == number).collect();
-            let _ = clause;
+            let mut names = statements.iter().filter(|statement| statement.name == "name");
+            if let Some(second) = names.nth(1) {
+                return Err(self.files.error(second.span, "this view has a name already"));
+            }
             let Some(named) = statements.iter().rev().find(|statement| statement.name == "name") else {
                 let place = statements.first().map_or(Span { file: 0, start: 0, end: 0 }, |statement| statement.span);
                 return Err(self.files.error(place, "this view has no name"));
@@ -575,19 +650,23 @@ impl Builder<'_> {
         name::parse_name(&text).ok_or_else(|| self.files.error(value, "this is no address"))
     }
 
-    fn auth_zones(&mut self, parsed: &Parsed) -> Result<BTreeMap<Vec<u8>, RuleId>, Error> {
-        let mut zones = BTreeMap::new();
-        for (number, _) in parsed.clauses.iter().enumerate().filter(|(_, clause)| **clause == "auth-zone") {
+    /// Zones that answer clients, and all that the server may be notified of.
+    fn auth_zones(&mut self, parsed: &Parsed) -> Result<AuthZones, Error> {
+        let (mut zones, mut notified) = (BTreeMap::new(), BTreeSet::new());
+        let clauses = parsed.clauses.iter().enumerate();
+        for (number, clause) in clauses.filter(|(_, clause)| ["auth-zone", "rpz"].contains(clause)) {
             let statements: Vec<&Statement> =
                 parsed.statements.iter().filter(|statement| statement.clause == number).collect();
-            if self.last_switch(&statements, "for-downstream")?.is_some_and(|(on, _)| !on) {
-                continue;
-            }
+            let answers = self.last_switch(&statements, "for-downstream")?.is_none_or(|(on, _)| on);
             for statement in statements.iter().filter(|statement| statement.name == "name") {
-                zones.insert(self.domain(statement.values[0])?, self.rules.text(statement.span));
+                let origin = self.domain(statement.values[0])?;
+                if answers && *clause == "auth-zone" {
+                    zones.insert(origin.clone(), self.rules.text(statement.span));
+                }
+                notified.insert(origin);
             }
         }
-        Ok(zones)
+        Ok((zones, notified))
     }
 
     /// What decides about allowed requests although it is no configuration.

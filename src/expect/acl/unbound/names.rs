@@ -19,6 +19,65 @@ pub const CLAUSES: &[&str] = &[
     "view",
 ];
 
+/// Statements of clauses other than `server`, by their whole name or, with a hyphen at the end, by how it begins.
+const ELSEWHERE: &[(&str, &[&str])] = &[
+    (
+        "auth-zone",
+        &[
+            "name",
+            "primary",
+            "master",
+            "url",
+            "allow-notify",
+            "zonefile",
+            "for-downstream",
+            "for-upstream",
+            "fallback-enabled",
+            "zonemd-check",
+            "zonemd-reject-absence",
+        ],
+    ),
+    ("cachedb", &["backend", "secret-seed", "redis-", "cachedb-"]),
+    ("dnscrypt", &["dnscrypt-"]),
+    ("dnstap", &["dnstap-"]),
+    ("dynlib", &["dynlib-"]),
+    ("forward-zone", &["name", "forward-"]),
+    ("ipset", &["name-v4", "name-v6"]),
+    ("python", &["python-"]),
+    ("remote-control", &["control-", "server-key-file", "server-cert-file"]),
+    (
+        "rpz",
+        &[
+            "name",
+            "primary",
+            "master",
+            "url",
+            "allow-notify",
+            "zonefile",
+            "for-downstream",
+            "for-upstream",
+            "fallback-enabled",
+            "tags",
+            "rpz-",
+        ],
+    ),
+    ("stub-zone", &["name", "stub-"]),
+    ("view", &["name", "local-zone", "local-data", "local-data-ptr", "view-first", "response-ip", "response-ip-data"]),
+];
+
+/// Whether a statement may stand in a clause. What no other clause has is left to `server`.
+pub fn belongs(clause: &str, name: &str) -> bool {
+    const BOTH: [&str; 5] = ["local-zone", "local-data", "local-data-ptr", "response-ip", "response-ip-data"];
+    let fits = |pattern: &&str| if pattern.ends_with('-') { name.starts_with(*pattern) } else { name == *pattern };
+    match ELSEWHERE.iter().find(|(known, _)| *known == clause) {
+        Some((_, patterns)) => patterns.iter().any(fits),
+        None => {
+            let elsewhere = ELSEWHERE.iter().flat_map(|(_, patterns)| patterns.iter());
+            BOTH.contains(&name) || !elsewhere.filter(|pattern| !pattern.ends_with('-')).any(fits)
+        }
+    }
+}
+
 /// Statements with one value.
 pub const ONE: &[&str] = &[
     "add-holddown",

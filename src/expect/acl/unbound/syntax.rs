@@ -134,6 +134,10 @@ impl Reader<'_> {
         let Some(clause) = self.open else {
             return Err(self.files.error(span, "a statement stands in a clause such as server:"));
         };
+        if !names::belongs(self.parsed.clauses[clause], name) {
+            let what = format!("{name} does not stand in {}:", self.parsed.clauses[clause]);
+            return Err(self.files.error(span, &what));
+        }
         let mut values = Vec::with_capacity(count);
         for _ in 0..count {
             values.push(self.value(name, span, cursor)?);
@@ -305,6 +309,12 @@ mod tests {
             ("server:\n access-control 10.0.0.0/8 allow", "unbound.conf:2:2", "followed by a colon"),
             ("server:\n local-data: \"a. A 1.2.3.4\n", "unbound.conf:2:14", "does not end"),
             ("server:\n verbosity: 1 2", "unbound.conf:2:15", "followed by a colon"),
+            (
+                "server:\n verbosity: 1\nview:\n access-control: 10.0.0.0/8 allow",
+                "unbound.conf:4:2",
+                "not stand in view:",
+            ),
+            ("server:\n for-downstream: yes", "unbound.conf:2:2", "not stand in server:"),
             ("server:\n }", "unbound.conf:2:2", "followed by a colon"),
         ] {
             let error = parsed(text).map(|_| ()).unwrap_err().to_string();

@@ -1,39 +1,9 @@
-use crate::expect::acl::{Acl, Request, name};
-use crate::transact::flights::Transport;
+use crate::expect::acl::{Acl, asked};
 
-/// Evaluates `SOURCE [to ADDR] [tcp] [nord] [TYPE] NAME` and says the verdict and its line.
+/// Evaluates a question, as [`asked::verdict`] reads it.
 fn says(text: &str, asked: &str) -> String {
     let acl = Acl::from_text("unbound:unbound.conf", text, &[]).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let mut words = asked.split(' ');
-    let mut qname = name::parse_name("other.example").unwrap();
-    let mut request = Request {
-        source: words.next().unwrap().parse().unwrap(),
-        destination: "10.53.0.1".parse().unwrap(),
-        transport: Transport::Udp,
-        opcode: 0,
-        qname: &[],
-        qtype: 1,
-        qclass: 1,
-        rd: true,
-        key: None,
-    };
-    while let Some(word) = words.next() {
-        match word {
-            "to" => request.destination = words.next().unwrap().parse().unwrap(),
-            "tcp" => request.transport = Transport::Tcp,
-            "nord" => request.rd = false,
-            "chaos" => request.qclass = 3,
-            word => match name::parse_type(word) {
-                Some(qtype) => request.qtype = qtype,
-                None => qname = name::parse_name(word).unwrap(),
-            },
-        }
-    }
-    let request = Request { qname: &qname, ..request };
-    let decision = acl.decide(&request);
-    assert_eq!(decision, acl.explain(&request).0, "a trace changes nothing");
-    let line = decision.rule.map_or(0, |rule| acl.rule(rule).line);
-    format!("{} {line}", decision.word.name())
+    asked::verdict(&acl, asked)
 }
 
 fn each(text: &str, cases: &[(&str, &str)]) {
@@ -99,11 +69,11 @@ fn actions_look_at_recursion_and_local_data() {
             ("10.6.1.1", "unknown 8"),
             ("10.6.1.1 tcp", "allow 8"),
             ("10.1.1.1 AXFR www.corp.example", "refuse 0"),
-            ("10.1.1.1 chaos version.bind", "allow 3"),
+            ("10.1.1.1 class 3 TXT version.bind", "allow 3"),
         ],
     );
     assert_eq!(
-        says("server:\n access-control: 0.0.0.0/0 allow\n hide-version: yes", "10.1.1.1 chaos version.bind"),
+        says("server:\n access-control: 0.0.0.0/0 allow\n hide-version: yes", "10.1.1.1 class 3 TXT version.bind"),
         "refuse 3"
     );
 }
@@ -217,4 +187,75 @@ fn mistakes_are_located() {
         );
         assert!(error.shown.is_some());
     }
+}
+
+#[test]
+fn cookies_decide_over_udp_only() {
+    let text = "server:
+ answer-cookie: yes
+ access-control: 10.0.0.0/8 allow_cookie
+";
+    let off = text.replace("yes", "no");
+    each(
+        text,
+        &[
+            ("10.1.1.1 cookie none", "refuse 3"),
+            ("10.1.1.1 cookie none tcp", "allow 3"),
+            ("10.1.1.1 cookie 8", "allow 3"),
+            ("10.1.1.1 cookie 24", "allow 3"),
+            ("10.1.1.1 cookie 9", "allow 0"),
+            // Refused without RD, or told BADCOOKIE: the server's part of the cookie may have run out.
+            ("10.1.1.1 cookie 24 nord", "unknown 3"),
+            ("10.1.1.1", "unknown 3"),
+            ("10.1.1.1 cookie none AXFR", "refuse 0"),
+        ],
+    );
+    assert_eq!(says(&off, "10.1.1.1 cookie 24"), "refuse 3");
+}
+
+#[test]
+fn interfaces_are_known_by_name_when_nothing_else_is_listened_on() {
+    let text = "server:
+ interface: 10.53.0.2
+ interface: eth0@53
+ interface-action: eth0 allow
+ interface-action: 10.53.0.2 deny
+";
+    each(text, &[("192.0.2.1", "allow 4"), ("192.0.2.1 to 10.53.0.2", "drop 5")]);
+    let two = text.replace("eth0@53", "eth0\n interface: eth1");
+    assert_eq!(says(&two, "192.0.2.1"), "unknown 5", "either of two");
+    let bare = text.replace(" interface-action: 10.53.0.2 deny\n", "");
+    assert_eq!(says(&bare, "192.0.2.1 to 10.53.0.2"), "unknown 4", "the address may be of that interface, too");
+}
+
+#[test]
+fn classes_and_sections_are_looked_at_as_measured() {
+    let text = "server:
+ hide-identity: yes
+ access-control: 10.1.0.0/16 allow
+ access-control: 10.3.0.0/16 deny_non_local
+ local-zone: z.test static
+auth-zone:
+ name: a.test
+ for-downstream: no
+";
+    each(
+        text,
+        &[
+            ("10.1.1.1 class 3 TXT version.bind", "allow 3"),
+            ("10.1.1.1 class 3 A version.bind", "refuse 0"),
+            ("10.1.1.1 class 3 TXT id.server", "refuse 2"),
+            ("10.1.1.1 class 4 z.test", "refuse 0"),
+            ("10.3.1.1 class 4 z.test", "drop 4"),
+            ("10.3.1.1 class 3 TXT version.bind", "allow 4"),
+            ("10.1.1.1 class 255 z.test", "allow 3"),
+            ("10.1.1.1 class 255 nord z.test", "refuse 3"),
+            ("10.1.1.1 IXFR z.test", "refuse 0"),
+            ("10.1.1.1 sections 0 1 0 IXFR z.test", "allow 0"),
+            ("10.1.1.1 sections 0 0 2 z.test", "allow 0"),
+            ("10.1.1.1 notify z.test", "refuse 0"),
+            ("10.1.1.1 notify sections 1 0 0 a.test", "unknown 3"),
+            ("10.1.1.1 sections 1 0 0 a.test", "allow 0"),
+        ],
+    );
 }

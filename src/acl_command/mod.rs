@@ -1,0 +1,125 @@
+//! The `acl` commands from arguments to exit code: explain a verdict, list a table, check an inventory, compare versions.
+
+mod check;
+mod diff;
+mod explain;
+mod list;
+mod traffic;
+
+use crate::config::{AclAction, AclConfig};
+use crate::error::{Error, escape_text};
+use crate::expect::acl::{Acl, Decision, Rule};
+use crate::report::json::CitedJson;
+use crate::run::Console;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What an `acl` command prints, and its exit code.
+#[derive(Debug)]
+pub struct Printed {
+    /// For standard output.
+    pub text: String,
+    /// Sentences for standard error.
+    pub notes: Vec<String>,
+    /// The exit code.
+    pub code: u8,
+}
+
+/// Runs an `acl` command. Set `interrupted` from a signal handler to end the reading of a capture.
+pub fn run(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<Printed, Error> {
+    match config.action {
+        AclAction::Explain => explain::explain(config),
+        AclAction::List => list::list(config),
+        AclAction::Check => check::check(config),
+        AclAction::Diff => diff::diff(config, console, interrupted),
+    }
+}
+
+/// Writes what was printed; nobody reading it is no reason to fail.
+pub fn write(printed: &Printed, out: &mut dyn Write) -> u8 {
+    match out.write_all(printed.text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => 5,
+        _ => printed.code,
+    }
+}
+
+/// Every configuration that was named.
+fn load(config: &AclConfig) -> Result<(Vec<Acl>, Vec<String>), Error> {
+    let acls = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?;
+    let notes = notes(&acls);
+    Ok((acls, notes))
+}
+
+/// What the reader of verdicts should know.
+fn notes<'a>(acls: impl IntoIterator<Item = &'a Acl>) -> Vec<String> {
+    let of = |acl: &Acl| -> Vec<String> {
+        acl.policy().notes().into_iter().map(|note| format!("{}: {note}", escape_text(&acl.name))).collect()
+    };
+    acls.into_iter().flat_map(of).collect()
+}
+
+/// The files of a configuration as they were read.
+fn files_json(acl: &Acl) -> Vec<CitedJson> {
+    acl.files().cited().iter().map(CitedJson::of).collect()
+}
+
+/// The same, a line each.
+fn files_text(acl: &Acl, before: &str, text: &mut String) {
+    for cited in acl.files().cited() {
+        let _ = writeln!(text, "{before}{cited}");
+    }
+}
+
+/// The server that is asked about, when one was named.
+fn asked(config: &AclConfig) -> Option<IpAddr> {
+    config.servers.first().map(|server| server.address)
+}
+
+/// A rule in JSON.
+#[derive(Debug, Serialize)]
+pub struct RuleJson {
+    file: String,
+    line: Option<u64>,
+    text: String,
+}
+
+impl From<Rule> for RuleJson {
+    fn from(rule: Rule) -> Self {
+        let line = (rule.line > 0).then_some(rule.line);
+        Self { file: rule.file, line, text: rule.text }
+    }
+}
+
+/// A rule of a decision in JSON.
+fn rule_json(acl: &Acl, decision: &Decision) -> Option<RuleJson> {
+    decision.rule.map(|rule| acl.rule(rule).into())
+}
+
+fn json(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// `refuse  unbound.conf:42  access-control: 0.0.0.0/0 refuse`.
+fn describe(acl: &Acl, decision: &Decision) -> String {
+    let mut text = decision.word.name().to_owned();
+    if let Some(rule) = decision.rule.map(|rule| acl.rule(rule)) {
+        let _ = write!(text, "  {rule}  {}", rule.text);
+    }
+    if let Some(reason) = decision.reason {
+        let _ = write!(text, "  ({reason})");
+    }
+    text
+}
+
+/// What a writer of printable bytes writes.
+fn lossy(write: impl Fn(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}

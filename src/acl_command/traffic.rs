@@ -1,0 +1,411 @@
+//! `acl diff --traffic`: captures to the transactions whose verdict changes between two versions of a configuration.
+
+use super::diff::{direction, is_meant};
+use super::{RuleJson, describe, rule_json};
+use crate::config::{Config, Outcome, Outcomes};
+use crate::decode::Decoder;
+use crate::decode::detail::{self, DetailLimits};
+use crate::decode::message::Key;
+use crate::error::{Error, ErrorKind, escape_text};
+use crate::expect::Inventory;
+use crate::expect::acl::judge::{Judge, own_servers};
+use crate::expect::acl::{Acl, Decision, Word, name};
+use crate::pipeline::{self, Selection};
+use crate::report::build::{Counted, Legs, OpenedInput, build};
+use crate::run::{self, Console};
+use crate::sources::{FrameRef, Leg, Sources};
+use crate::transact::pairs::{Judged, Pairs};
+use crate::transact::{Settings, Tracker, Transaction};
+use ipnet::IpNet;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Changes named one by one in text.
+const SHOWN: usize = 20;
+/// Pairs of verdicts kept apart per source and server.
+const VERDICTS: usize = 12;
+
+/// A source at a server whose requests get another verdict.
+struct Change {
+    source: IpAddr,
+    server: IpAddr,
+    before: Decision,
+    after: Decision,
+    /// Transactions by outcome, indexed by `Outcome as usize`.
+    outcomes: [u64; 7],
+    /// Of so many transactions of this source with this server.
+    of: u64,
+    /// What one of them asked for, such as `A www.example.com`.
+    example: String,
+    frames: Vec<FrameRef>,
+    meant: bool,
+}
+
+/// Every transaction of captures under two versions of a configuration.
+pub struct Traffic {
+    inputs: Vec<String>,
+    /// Transactions of clients with servers that the files speak for.
+    judged: u64,
+    /// Of them, those with the same verdict under both.
+    same: u64,
+    /// Of those, the ones that neither file decides.
+    undecided: u64,
+    /// Sources without any change.
+    unchanged_sources: u64,
+    /// Transactions with other servers, or of the servers themselves.
+    apart: u64,
+    /// Transactions that were not kept apart because there were too many sources.
+    not_kept: u64,
+    changes: Vec<Change>,
+    /// The exit code of the reading itself; 0 when all of it was read.
+    pub code: u8,
+}
+
+/// What is counted for one source and server.
+#[derive(Default)]
+struct Pair {
+    same: u64,
+    undecided: u64,
+    changes: Vec<Moved>,
+}
+
+/// Transactions of a pair that have one verdict before and another after.
+struct Moved {
+    before: Decision,
+    after: Decision,
+    outcomes: [u64; 7],
+    example: String,
+    frames: Vec<FrameRef>,
+}
+
+/// Every pair of source and server, while the captures are read.
+struct Replay {
+    old: Judge,
+    new: Judge,
+    pairs: HashMap<(IpAddr, IpAddr), Pair>,
+    most: usize,
+    frames: usize,
+    elsewhere: u64,
+    not_kept: u64,
+}
+
+impl Replay {
+    fn push(&mut self, transaction: &Transaction<'_>) {
+        if transaction.outcome == Outcome::Unsolicited {
+            return;
+        }
+        let (source, server) = (transaction.ends.source(), transaction.ends.destination());
+        if self.old.speaks_for(server).is_none() && self.new.speaks_for(server).is_none() {
+            self.elsewhere += 1;
+            return;
+        }
+        if self.pairs.len() >= self.most && !self.pairs.contains_key(&(source, server)) {
+            self.not_kept += 1;
+            return;
+        }
+        let (before, question) = self.old.decide(transaction);
+        let (after, _) = self.new.decide(transaction);
+        let (before, after) = (before.decision, after.decision);
+        let pair = self.pairs.entry((source, server)).or_default();
+        if before.word == after.word {
+            pair.same += 1;
+            pair.undecided += u64::from(before.word == Word::Unknown);
+            return;
+        }
+        let at = match pair.changes.iter().position(|moved| (moved.before, moved.after) == (before, after)) {
+            Some(at) => at,
+            None if pair.changes.len() < VERDICTS => {
+                let example = question.map_or_else(
+                    || "a question that was not captured".to_owned(),
+                    |question| {
+                        let opcode = super::lossy(|out| detail::write_opcode(question.opcode, out));
+                        let opcode = if question.opcode == 0 { String::new() } else { format!("{opcode} ") };
+                        let qtype = super::lossy(|out| detail::write_type(question.qtype, out));
+                        format!("{opcode}{qtype} {}", name::show_name(&question.qname))
+                    },
+                );
+                pair.changes.push(Moved { before, after, outcomes: [0; 7], example, frames: Vec::new() });
+                pair.changes.len() - 1
+            }
+            None => {
+                self.not_kept += 1;
+                return;
+            }
+        };
+        let Moved { outcomes, frames, .. } = &mut pair.changes[at];
+        outcomes[transaction.outcome as usize] += 1;
+        let frame = transaction.query.or(transaction.response).map(|seen| seen.frame);
+        if let Some(frame) = frame.filter(|_| frames.len() < self.frames) {
+            frames.push(frame);
+        }
+    }
+}
+
+/// Reads captures and judges every transaction under both versions.
+pub fn replay(
+    config: &Config,
+    old: &Arc<[Acl]>,
+    new: &Arc<[Acl]>,
+    intended: &Inventory,
+    console: &mut dyn Console,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<Traffic, Error> {
+    let limits = &config.limits;
+    let (inputs, ranks, failed) = run::open_inputs(config, console, interrupted)?;
+    let opened: Vec<OpenedInput> = inputs.iter().map(run::opened_input).collect();
+    let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
+    let decoder = Decoder {
+        key: Key::random(),
+        ports: config.ports.clone(),
+        vlan_tags: limits.vlan_tags,
+        extension_headers: limits.extension_headers,
+        nested_headers: limits.nested_headers,
+    };
+    let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
+    let mut replay = Replay {
+        old: Judge::new(Arc::clone(old), detail),
+        new: Judge::new(Arc::clone(new), detail),
+        pairs: HashMap::new(),
+        most: limits.answered_rows,
+        frames: limits.finding_frames,
+        elsewhere: 0,
+        not_kept: 0,
+    };
+    let timeout = i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4);
+    let settings = Settings { timeout, at_server: false, rows: Outcomes::ALL, limits };
+    let pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
+    let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|transaction| replay.push(transaction)));
+    let finished = pipeline::run(
+        inputs,
+        &ranks,
+        &decoder,
+        &Selection::default(),
+        &mut tracker,
+        config.threads,
+        limits.block_bytes,
+        interrupted,
+        Box::new(|_| {}),
+    )?;
+    let last = finished.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
+    tracker.finish(last);
+    let (counts, lost) = (tracker.counts.clone(), tracker.lost_state());
+    let mut tally = finished.tally;
+    tally.add(&tracker.tally);
+    let anomalies = tracker.anomalies();
+    drop(tracker);
+    let mut configured = own_servers(old);
+    configured.extend(own_servers(new));
+    let legs = Legs::of(config, &configured, &sources);
+    let counted = Counted {
+        inputs: opened.into_iter().zip(finished.lanes).collect(),
+        failed: failed.iter().map(|(name, error)| (name.clone(), error.detail.clone(), 0)).collect(),
+        tally,
+        counts: &counts,
+        anomalies,
+        interrupted: finished.interrupted,
+        undecided: Default::default(),
+    };
+    let report = build(config, counted, &sources.joined(), Vec::new(), &legs, &Inventory::default());
+    let ledgers = [&report.ledgers.packets, &report.ledgers.messages, &report.ledgers.matches, &report.ledgers.bytes];
+    let damage = report.inputs.iter().filter(|input| !input.format.is_empty()).flat_map(|input| {
+        input.damage.iter().map(|what| Error::new(ErrorKind::Input, "E-IN-DAMAGED", &input.name, what))
+    });
+    let damage: Vec<Error> = damage.collect();
+    for error in &damage {
+        console.line(&error.to_string());
+    }
+    let code = match () {
+        () if ledgers.iter().any(|ledger| !ledger.closed) && failed.is_empty() => 7,
+        () if !damage.is_empty() || !failed.is_empty() || finished.interrupted => 3,
+        () if lost > 0 || replay.not_kept > 0 => 4,
+        () => 0,
+    };
+    let inputs = report.inputs.iter().map(|input| escape_text(&input.name)).collect();
+    let mut traffic = fold(replay, &legs, intended);
+    traffic.inputs = inputs;
+    traffic.code = code;
+    Ok(traffic)
+}
+
+/// What was counted, of clients of the servers only.
+fn fold(replay: Replay, legs: &Legs, intended: &Inventory) -> Traffic {
+    let mut traffic = Traffic {
+        inputs: Vec::new(),
+        judged: 0,
+        same: 0,
+        undecided: 0,
+        unchanged_sources: 0,
+        apart: replay.elsewhere,
+        not_kept: replay.not_kept,
+        changes: Vec::new(),
+        code: 0,
+    };
+    for ((source, server), pair) in replay.pairs {
+        let changed: u64 = pair.changes.iter().flat_map(|moved| moved.outcomes).sum();
+        let of = pair.same + changed;
+        if legs.leg(source, server) != Leg::Client {
+            traffic.apart += of;
+            continue;
+        }
+        traffic.judged += of;
+        traffic.same += pair.same;
+        traffic.undecided += pair.undecided;
+        traffic.unchanged_sources += u64::from(changed == 0);
+        for Moved { before, after, outcomes, example, frames } in pair.changes {
+            let meant = is_meant(intended, IpNet::from(source), after.word);
+            traffic.changes.push(Change { source, server, before, after, outcomes, of, example, frames, meant });
+        }
+    }
+    traffic.changes.sort_by_key(|change| {
+        let count: u64 = change.outcomes.iter().sum();
+        (change.meant, std::cmp::Reverse(count), change.server, change.source, change.before.word, change.after.word)
+    });
+    traffic
+}
+
+impl Change {
+    fn count(&self) -> u64 {
+        self.outcomes.iter().sum()
+    }
+
+    /// Outcomes with a count, in the order of the contract.
+    fn seen(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counted = Outcome::ALL.iter().map(|(name, outcome)| (*name, self.outcomes[*outcome as usize]));
+        counted.filter(|(_, count)| *count > 0)
+    }
+
+    /// Frames by input.
+    fn frames_by_input(&self, inputs: &[String]) -> Vec<FramesJson> {
+        let mut by_input: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for frame in &self.frames {
+            by_input.entry(frame.input).or_default().push(frame.frame);
+        }
+        let named = |input: u32| inputs.get(input as usize).cloned().unwrap_or_default();
+        by_input.into_iter().map(|(input, frames)| FramesJson { input: named(input), frames }).collect()
+    }
+}
+
+impl Traffic {
+    /// Changes of observed sources that are not meant.
+    pub fn unintended(&self) -> u64 {
+        self.changes.iter().filter(|change| !change.meant).count() as u64
+    }
+
+    /// For people.
+    pub fn describe(&self, old: &Acl, new: &Acl, text: &mut String) {
+        let _ =
+            writeln!(text, "TRAFFIC {}: {} client transactions judged under both", self.inputs.join(", "), self.judged);
+        for change in self.changes.iter().take(SHOWN) {
+            let seen: Vec<String> = change.seen().map(|(name, count)| format!("{name} {count}")).collect();
+            let _ = writeln!(
+                text,
+                "{}  {} -> {}  {} at {}: {} of its {} transactions, such as {}; on the wire {}{}",
+                direction(change.before.word, change.after.word),
+                change.before.word.name(),
+                change.after.word.name(),
+                change.source,
+                change.server,
+                change.count(),
+                change.of,
+                change.example,
+                seen.join(", "),
+                if change.meant { "  (intended)" } else { "" }
+            );
+            let _ = writeln!(text, "    was {}", describe(old, &change.before));
+            let _ = writeln!(text, "    now {}", describe(new, &change.after));
+            for frames in change.frames_by_input(&self.inputs) {
+                let numbers: Vec<String> = frames.frames.iter().map(ToString::to_string).collect();
+                let _ = writeln!(text, "    {}: frame.number in {{{}}}", frames.input, numbers.join(", "));
+            }
+        }
+        if self.changes.len() > SHOWN {
+            let _ = writeln!(text, "{} more changes (json lists them)", self.changes.len() - SHOWN);
+        }
+        let changed = self.judged - self.same;
+        let _ = writeln!(
+            text,
+            "{changed} of {} transactions change their verdict; {} sources keep every one; {} are decided by neither file; {} \
+             are not of clients of these servers",
+            self.judged, self.unchanged_sources, self.undecided, self.apart
+        );
+        if self.not_kept > 0 {
+            let _ = writeln!(text, "{} transactions were not judged: too many sources", self.not_kept);
+        }
+    }
+
+    /// For programs.
+    pub fn json(&self, old: &Acl, new: &Acl) -> TrafficJson {
+        TrafficJson {
+            inputs: self.inputs.clone(),
+            judged: self.judged,
+            same: self.same,
+            changed: self.judged - self.same,
+            undecided: self.undecided,
+            unchanged_sources: self.unchanged_sources,
+            apart: self.apart,
+            not_kept: self.not_kept,
+            changes: self
+                .changes
+                .iter()
+                .map(|change| MovedJson {
+                    source: change.source.to_string(),
+                    server: change.server.to_string(),
+                    transactions: change.count(),
+                    of: change.of,
+                    before: change.before.word.name(),
+                    before_rule: rule_json(old, &change.before),
+                    before_reason: change.before.reason,
+                    after: change.after.word.name(),
+                    after_rule: rule_json(new, &change.after),
+                    after_reason: change.after.reason,
+                    outcomes: change.seen().collect(),
+                    example: change.example.clone(),
+                    frames: change.frames_by_input(&self.inputs),
+                    intended: change.meant,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The traffic of a comparison in JSON.
+#[derive(Debug, Serialize)]
+pub struct TrafficJson {
+    inputs: Vec<String>,
+    judged: u64,
+    same: u64,
+    changed: u64,
+    undecided: u64,
+    unchanged_sources: u64,
+    apart: u64,
+    not_kept: u64,
+    changes: Vec<MovedJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct MovedJson {
+    source: String,
+    server: String,
+    transactions: u64,
+    of: u64,
+    before: &'static str,
+    before_rule: Option<RuleJson>,
+    before_reason: Option<&'static str>,
+    after: &'static str,
+    after_rule: Option<RuleJson>,
+    after_reason: Option<&'static str>,
+    outcomes: BTreeMap<&'static str, u64>,
+    example: String,
+    frames: Vec<FramesJson>,
+    intended: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct FramesJson {
+    input: String,
+    frames: Vec<u64>,
+}

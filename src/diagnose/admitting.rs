@@ -1,0 +1,158 @@
+//! Refused sources to the narrowest change of their server's file that serves them, and what else that change does.
+
+use super::scene::{Scene, some};
+use crate::expect::acl::Acl;
+use crate::expect::acl::advice::{self, Advice, NoAdvice, Observed};
+use crate::expect::acl::compare::{Question, Range};
+use crate::expect::acl::cover::{self, Cover};
+use crate::expect::acl::network::is_public;
+use crate::expect::inventory::{Expect, Row, show_prefix};
+use ipnet::IpNet;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+/// Prefixes admitted one by one; more sources than that are joined where that is safe.
+const ADMITTED: usize = 4;
+/// Sources that are joined at all; the advice names the first when there are more.
+const JOINED: usize = 4096;
+/// Side effects named one by one.
+const EFFECTS: usize = 5;
+/// Sources in no inventory line are joined no wider than this, which is one network of theirs: /24 and /64.
+const UNLISTED_BITS: [u8; 2] = [8, 64];
+
+/// What to change so that sources are served, what that does to everybody else seen here, and what it means.
+pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr], question: &Question) -> String {
+    let wanted: Vec<IpAddr> = sources.iter().copied().filter(|source| !is_to_be_refused(scene, *source)).collect();
+    let covers = covers(scene, server, &wanted);
+    let mut sentences: Vec<String> = Vec::new();
+    let mut changed: Option<Advice> = None;
+    let mut admitted: Vec<&Cover> = Vec::new();
+    for cover in covers.iter().take(ADMITTED) {
+        let current = changed.as_ref().map_or(acl, |advice| &advice.acl);
+        let shown = show_prefix(cover.prefix);
+        let public = scene.advise_public;
+        match advice::admit(current, cover.prefix, &cover.members, question, server, public) {
+            Ok(advice) => {
+                let edits: Vec<String> = advice.edits.iter().map(|edit| edit.says.clone()).collect();
+                sentences.push(format!("To admit {shown}: {}.", edits.join("; ")));
+                admitted.push(cover);
+                changed = Some(advice);
+            }
+            Err(NoAdvice::Public) => sentences.push(format!(
+                "{shown} is reachable from the public internet: admitting it is not advised here (--advise-public)."
+            )),
+            Err(NoAdvice::NoPlace) => sentences.push(format!(
+                "No list was found in which adding {shown} would be enough: recursion is off, or a zone is missing."
+            )),
+            Err(NoAdvice::Admitted | NoAdvice::Everybody) => {}
+        }
+    }
+    if covers.len() > ADMITTED {
+        let left: usize = covers.iter().skip(ADMITTED).map(|cover| cover.members.len()).sum();
+        let left = left + wanted.len().saturating_sub(JOINED);
+        sentences.push(format!("Likewise for {left} more, which no safe prefix joins with these."));
+    }
+    if let Some(advice) = changed {
+        sentences.extend(what_that_admits(scene, &admitted));
+        sentences.push(side_effects(scene, acl, &advice, &admitted));
+    }
+    sentences.join(" ")
+}
+
+/// The inventory expects this source to be refused.
+fn is_to_be_refused(scene: &Scene<'_>, source: IpAddr) -> bool {
+    scene.inventory.decide(source).row().is_some_and(|row| row.expect == Expect::Refuse)
+}
+
+/// The sources as prefixes: one by one while they are few, else joined. A joined prefix holds no other source seen at this
+/// server, nothing that is to be refused, no public address (unless that was asked for), and stays inside the inventory
+/// line of its sources, or inside one network when there is none.
+fn covers(scene: &Scene<'_>, server: IpAddr, sources: &[IpAddr]) -> Vec<Cover> {
+    let all: BTreeSet<IpAddr> = sources.iter().copied().collect();
+    let members: Vec<IpAddr> = sources.iter().take(JOINED).copied().collect();
+    let mut others: BTreeSet<IpAddr> = BTreeSet::new();
+    for ((source, at), _) in scene.verdicts.map_or(&[][..], |verdicts| &verdicts.pairs) {
+        if *at == server && !all.contains(source) {
+            others.insert(*source);
+        }
+    }
+    let refused: Vec<Range> =
+        scene.inventory.rows().iter().filter(|row| row.expect == Expect::Refuse).flat_map(around_row).collect();
+    let may = |prefix: IpNet| {
+        let range = Range::of(prefix);
+        let free = others.range(prefix.network()..=prefix.broadcast()).next().is_none();
+        let bits = prefix.max_prefix_len() - prefix.prefix_len();
+        // The line of the first address speaks for the prefix when it is around all of it.
+        let near = match scene.inventory.decide(prefix.network()).row() {
+            Some(row) => around_row(row).any(|line| line.holds(range)),
+            None => bits <= UNLISTED_BITS[usize::from(prefix.addr().is_ipv6())],
+        };
+        free && near && (scene.advise_public || !is_public(prefix)) && !refused.iter().any(|line| line.touches(range))
+    };
+    cover::join(&members, ADMITTED, may)
+}
+
+/// The ranges of an inventory line: its prefix and its outside.
+fn around_row(row: &Row) -> impl Iterator<Item = Range> + '_ {
+    std::iter::once(row.prefix).chain(row.outside.iter().copied()).map(Range::of)
+}
+
+/// Whom a change admits besides the sources that were seen: the address of a translation stands for everyone behind it.
+fn what_that_admits(scene: &Scene<'_>, admitted: &[&Cover]) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let wide = admitted.iter().filter(|cover| cover.members.len() > 1);
+    for cover in wide {
+        sentences.push(format!(
+            "{} has {} addresses, of which {} were seen here.",
+            show_prefix(cover.prefix),
+            cover::size(cover.prefix),
+            cover.members.len()
+        ));
+    }
+    let mut behind: HashMap<usize, &Row> = HashMap::new();
+    for member in admitted.iter().flat_map(|cover| &cover.members) {
+        let row = scene.inventory.decide(*member).row();
+        if let Some(row) = row.filter(|row| row.outside.iter().any(|outside| outside.contains(member))) {
+            behind.insert(row.index, row);
+        }
+    }
+    let mut rows: Vec<&Row> = behind.into_values().collect();
+    rows.sort_by_key(|row| row.index);
+    sentences.push(match rows.as_slice() {
+        [] => "That admits everyone behind such an address.".to_owned(),
+        rows => {
+            let names: Vec<String> = rows.iter().map(|row| row.describe()).collect();
+            format!(
+                "That admits everyone behind such an address: {}, and whoever else is translated to it.",
+                some(&names, EFFECTS)
+            )
+        }
+    });
+    sentences
+}
+
+/// Every source seen here, asked again under the changed file.
+fn side_effects(scene: &Scene<'_>, acl: &Acl, advice: &Advice, admitted: &[&Cover]) -> String {
+    let pairs = scene.verdicts.map_or(&[][..], |verdicts| &verdicts.pairs);
+    let observed: Vec<Observed<'_>> = pairs
+        .iter()
+        .filter(|((_, at), _)| acl.speaks_for(*at))
+        .flat_map(|((source, at), tallies)| {
+            tallies.iter().filter_map(move |tally| {
+                let question = tally.question.as_ref()?;
+                Some(Observed { source: *source, server: *at, question, before: tally.judged.decision })
+            })
+        })
+        .collect();
+    let members: BTreeSet<IpAddr> = admitted.iter().flat_map(|cover| cover.members.iter().copied()).collect();
+    match advice::side_effects(advice, &members, &observed).as_slice() {
+        [] => "No other source seen here would be treated differently.".to_owned(),
+        effects => {
+            let shown: Vec<String> = effects
+                .iter()
+                .map(|(source, before, after)| format!("{source} {} -> {}", before.name(), after.name()))
+                .collect();
+            format!("It also changes: {}.", some(&shown, EFFECTS))
+        }
+    }
+}

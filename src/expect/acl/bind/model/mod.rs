@@ -1,0 +1,259 @@
+//! Statements of named.conf to a [`Model`]: views with their lists, defaults and inheritance filled in, and zones.
+
+mod keys;
+mod lists;
+mod statements;
+mod views;
+mod zones;
+
+use super::list::{List, Named};
+use super::names;
+use super::syntax::Parsed;
+use crate::error::Error;
+use crate::expect::acl::network::OwnAddresses;
+use crate::expect::acl::text::{Files, Span};
+use crate::expect::acl::{RuleId, Rules, Surroundings};
+use lists::Builder;
+use statements::{Map, block_of, head};
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What a configuration amounts to.
+#[derive(Debug)]
+pub struct Model {
+    /// Views in the order they are tried; without `view` statements there is one.
+    pub views: Vec<View>,
+    /// Views were written out.
+    pub with_views: bool,
+    /// Whoever matches is not answered at all.
+    pub blackhole: Option<Clause>,
+    /// The server's own addresses.
+    pub own: OwnAddresses,
+    /// IPv4 addresses inside IPv6 ones are matched as IPv4.
+    pub match_mapped: bool,
+    /// Addresses it listens on.
+    pub listens: Vec<IpAddr>,
+    /// An include statement whose file is not here.
+    pub missing: Option<RuleId>,
+    /// Rules of the server itself.
+    pub built_in: BuiltIn,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+}
+
+/// A list with its statement.
+#[derive(Debug, Clone)]
+pub struct Clause {
+    /// The statement's name.
+    pub name: &'static str,
+    /// The statement, or the default.
+    pub rule: RuleId,
+    /// The list.
+    pub list: Arc<List>,
+    /// Its braces; nothing when it is a default.
+    pub braces: Option<Span>,
+    /// The statement says more than the list does, so that the text does not decide.
+    pub unknown: Option<&'static str>,
+    /// Only over this transport (`tls`, `http`), which plain DNS is not.
+    pub elsewhere: bool,
+}
+
+/// A yes or no with its statement.
+#[derive(Debug, Clone, Copy)]
+pub struct Switch {
+    /// Yes.
+    pub on: bool,
+    /// The statement, or the default.
+    pub rule: RuleId,
+}
+
+/// A view.
+#[derive(Debug)]
+pub struct View {
+    /// Its name; `_default` when none was written.
+    pub name: String,
+    /// Its statement.
+    pub rule: RuleId,
+    /// It is of class IN.
+    pub internet: bool,
+    /// Whom it serves.
+    pub match_clients: Clause,
+    /// At which of the server's addresses.
+    pub match_destinations: Clause,
+    /// Only requests that desire recursion.
+    pub match_recursive_only: Option<RuleId>,
+    /// Recursion at all.
+    pub recursion: Switch,
+    /// Lists by their meaning.
+    pub query: Clause,
+    /// By destination.
+    pub query_on: Clause,
+    /// A zone of the view has no such list of its own.
+    pub query_on_inherited: bool,
+    /// Answers from the cache.
+    pub cache: Clause,
+    /// By destination.
+    pub cache_on: Clause,
+    /// Recursion by source.
+    pub recursion_acl: Clause,
+    /// By destination.
+    pub recursion_on: Clause,
+    /// Zones by name.
+    pub zones: HashMap<Vec<u8>, Arc<Zone>, foldhash::fast::FixedState>,
+    /// Lengths of their names, a bit each: most names above a question are as long as no zone's.
+    pub zone_lengths: [u64; 4],
+    /// Response policy zones are in use; and not only for recursive requests.
+    pub policy_zones: Option<(RuleId, bool)>,
+    /// Zones may come from elsewhere: catalogs, a database, rndc.
+    pub more_zones: Option<(RuleId, &'static str)>,
+    /// Keys that are known here.
+    pub keys: HashSet<Vec<u8>>,
+}
+
+/// What a zone is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZoneKind {
+    /// Primary.
+    Primary,
+    /// Secondary.
+    Secondary,
+    /// Mirror of a zone in the cache's place.
+    Mirror,
+    /// Stub.
+    Stub,
+    /// Static stub.
+    StaticStub,
+    /// One of the server's own empty zones.
+    Empty,
+}
+
+/// A zone that the server looks for a name in.
+#[derive(Debug)]
+pub struct Zone {
+    /// What it is.
+    pub kind: ZoneKind,
+    /// Its statement.
+    pub rule: RuleId,
+    /// Its own list, else the view's.
+    pub query: Option<Clause>,
+    /// Its own list, else the view's.
+    pub query_on: Option<Clause>,
+    /// Who may have the whole zone; nothing when the default decides and the version is not known.
+    pub transfer: Option<Clause>,
+    /// Who may change it.
+    pub update: Clause,
+    /// What may be changed by whom.
+    pub update_policy: Option<UpdatePolicy>,
+    /// Whose changes a secondary passes on.
+    pub forwarding: Clause,
+    /// Who may notify it besides its primaries.
+    pub notify: Clause,
+    /// Its primaries; `None` in it for one that the text does not tell.
+    pub primaries: Vec<Option<IpAddr>>,
+}
+
+/// `update-policy`.
+#[derive(Debug)]
+pub struct UpdatePolicy {
+    /// The statement.
+    pub rule: RuleId,
+    /// Its rules in order.
+    pub grants: Vec<Grant>,
+}
+
+/// A rule of `update-policy`.
+#[derive(Debug)]
+pub struct Grant {
+    /// The rule.
+    pub rule: RuleId,
+    /// `grant` rather than `deny`.
+    pub allows: bool,
+    /// The identity as text in lower case.
+    pub identity: String,
+    /// It is about every record of the zone.
+    pub everything: bool,
+    /// It can match a request without a key.
+    pub unsigned: bool,
+    /// Its identity is the name of a key, so that it can only match that key.
+    pub by_key_name: bool,
+}
+
+/// Rules of the server itself.
+#[derive(Debug, Clone, Copy)]
+pub struct BuiltIn {
+    /// No view matches.
+    pub no_view: RuleId,
+    /// A request of this kind is not implemented.
+    pub not_implemented: RuleId,
+    /// The zone is not served here.
+    pub not_authoritative: RuleId,
+    /// A key nobody configured.
+    pub bad_key: RuleId,
+    /// Names of the server itself in class CH.
+    pub chaos: RuleId,
+    /// A primary zone takes any notification.
+    pub primary_notify: RuleId,
+    /// A notification from a primary.
+    pub from_primary: RuleId,
+    /// A question that is none.
+    pub malformed: RuleId,
+}
+
+/// Builds the model.
+pub fn build(
+    parsed: &Parsed,
+    files: &Files,
+    surroundings: &Surroundings<'_>,
+    rules: &mut Rules,
+) -> Result<Model, Error> {
+    let mut named = Named::of(files, &parsed.statements)?;
+    named.compile_all(files, rules)?;
+    let mut top = Map::new();
+    for statement in &parsed.statements {
+        let name = head(files, statement, names::TOP, "outside every block")?;
+        top.entry(name).or_default().push(statement);
+    }
+    let mut builder =
+        Builder { files, rules, named, version: surroundings.version, lists: HashMap::new(), servers: HashMap::new() };
+    let options = match top.get("options").map(Vec::as_slice) {
+        None | Some([]) => Map::new(),
+        Some([only]) => builder.map(block_of(files, only)?, names::OPTIONS, "in options")?,
+        Some([first, second, ..]) => {
+            let line = files.line(first.span);
+            return Err(files.error(second.span, &format!("options are given already at line {line}")));
+        }
+    };
+    builder.remote_servers(&top)?;
+    let listens = builder.listens(&options)?;
+    let missing = parsed.missing.first().map(|span| builder.rules.text(*span));
+    let built_in = BuiltIn {
+        no_view: builder.rules.built_in("no view matches"),
+        not_implemented: builder.rules.built_in("requests of this kind are not implemented (NOTIMP)"),
+        not_authoritative: builder.rules.built_in("no such zone is served here (NOTAUTH)"),
+        bad_key: builder.rules.built_in("the key is not configured (NOTAUTH)"),
+        chaos: builder.rules.built_in("the server's own names in class CH"),
+        primary_notify: builder.rules.built_in("a primary zone accepts any NOTIFY"),
+        from_primary: builder.rules.built_in("NOTIFY from one of the zone's primaries"),
+        malformed: builder.rules.built_in("such a question is malformed (FORMERR)"),
+    };
+    let blackhole = builder.clause("blackhole", &[&options])?;
+    let match_mapped = builder.switch("match-mapped-addresses", &[&options], false)?.on;
+    let (views, with_views) = builder.views(&top, &options)?;
+    let mut notes = Vec::new();
+    if let Some(span) = parsed.missing.first() {
+        notes.push(format!(
+            "{}:{}: the included file is not here (--root DIR says where absolute names are), so that nothing is decided",
+            crate::error::escape_text(files.name(*span)),
+            files.line(*span)
+        ));
+    }
+    if views.iter().any(|view| view.policy_zones.is_some()) {
+        notes.push(
+            "response-policy is in use: its zones are data and may leave requests unanswered that are allowed"
+                .to_owned(),
+        );
+    }
+    let own = OwnAddresses::of(surroundings.servers, &listens);
+    Ok(Model { views, with_views, blackhole, own, match_mapped, listens, missing, built_in, notes })
+}
