@@ -169,7 +169,7 @@ fn it_says_what_a_capture_taken_beside_it_says() {
 /// Bursts under one kind of trouble; the number sent and answered is what the kernel must have seen.
 fn trouble(lab: &Lab, random: &mut Random, quota: Option<&str>) -> (u64, u64) {
     let ring = ["64K", "300K", "1M", "4M", "64M"][random.below(5) as usize];
-    let stopped = random.below(3) == 0;
+    let stopped = random.below(2) == 0;
     let count = if is_lab() { 20_000 + random.below(180_000) } else { 8_000 + random.below(30_000) } as u32;
     println!("ring {ring}, stopped {stopped}, {count} queries, quota {quota:?}");
     let mut refuser = Refuser::start(lab, "host", SERVER);
@@ -179,8 +179,13 @@ fn trouble(lab: &Lab, random: &mut Random, quota: Option<&str>) -> (u64, u64) {
     if let Some(group) = quota {
         std::fs::write(format!("{group}/cgroup.procs"), live.child.id().to_string()).expect("the group takes it");
     }
+    // Whether the end comes while everything is still in the ring.
+    let backlog = stopped && random.below(2) == 0;
+    if backlog {
+        live.signal(libc::SIGSTOP);
+    }
     let sending = burst(lab, "host", SERVER, count);
-    if stopped {
+    if stopped && !backlog {
         std::thread::sleep(Duration::from_millis(random.below(60)));
         live.signal(libc::SIGSTOP);
         std::thread::sleep(Duration::from_millis(100 + random.below(300)));
@@ -189,7 +194,11 @@ fn trouble(lab: &Lab, random: &mut Random, quota: Option<&str>) -> (u64, u64) {
     // The socket stays open, so that no ICMP error answers what comes back to it.
     let (sent, _socket) = sending.join().expect("the sender ends");
     let answered = refuser.finish();
-    let (code, took) = live.stop();
+    if backlog {
+        live.signal(libc::SIGINT);
+        live.signal(libc::SIGCONT);
+    }
+    let (code, took) = if backlog { live.wait() } else { live.stop() };
     let report = lab.json("live.json");
     let (seen, dropped, read, own) = capture(&report);
     assert_eq!(seen, sent + answered, "{sent} queries and {answered} responses were on the wire");
@@ -314,6 +323,9 @@ fn recordings_played_to_an_interface_give_what_their_files_give() {
             for name in ["messages_udp", "messages_tcp", "queries", "responses", "rcodes"] {
                 assert_eq!(report["totals"][name], whole["totals"][name], "{name} of {recording} on {interface}");
             }
+            // As on a mirror port no address is this host's: every one that answers is a server.
+            let legs: Vec<&Value> = report["sources"].as_array().unwrap().iter().map(|line| &line["leg"]).collect();
+            assert!(legs.contains(&&json!("client")), "{legs:?}");
         }
     }
 }
@@ -501,6 +513,34 @@ fn several_interfaces_are_one_time_line() {
     assert_eq!(report["totals"]["queries"], json!(sent));
     let names: Vec<&Value> = report["inputs"].as_array().unwrap().iter().map(|input| &input["name"]).collect();
     assert_eq!(names, ["eth0", "eth1"]);
+}
+
+#[test]
+fn what_this_host_asks_others_is_upstream() {
+    let Some(lab) = Lab::of(&["client", "host"]) else { return };
+    lab.ip("host", "link add eth0 type veth peer name c0 netns @client");
+    lab.ip("host", "addr add 10.20.30.40/24 dev eth0");
+    lab.ip("client", "addr add 10.20.30.7/24 dev c0");
+    lab.ip("client", "link set c0 up");
+    lab.ip("host", "link set eth0 up");
+    let other = Ipv4Addr::new(10, 20, 30, 7);
+    let mut refuser = Refuser::start(&lab, "client", other);
+    let arguments = ["--format", "jsonl", "--upstream", "--count", "4"];
+    let mut live = lab.live("host", &arguments, "live");
+    let (sent, _socket) = burst(&lab, "host", other, 2).join().expect("it ends");
+    assert_eq!((sent, refuser.finish()), (2, 2));
+    assert_eq!(live.wait().0, Some(0), "it ends after four packets");
+    let text = lab.read("live.out");
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    assert_eq!(rows.len(), 2, "{text}");
+    for row in &rows {
+        assert_eq!(
+            (&row["leg"], &row["interface"], &row["input"]),
+            (&json!("upstream"), &json!("eth0"), &json!("any"))
+        );
+    }
+    let said = lab.read("live.err");
+    assert!(said.contains("NO CLIENT QUERIES") && said.contains("2 queries of our own servers to others"), "{said}");
 }
 
 #[test]
