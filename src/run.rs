@@ -470,17 +470,27 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_fault_in_one_frame_costs_that_frame_and_the_exit_code() {
+    /// An Ethernet frame of an IPv4 packet.
+    fn frame(client: [u8; 4], server: [u8; 4], tcp: bool, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+        let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(client, server, 64);
+        let mut bytes = Vec::new();
+        let written = if tcp {
+            builder.tcp(ports.0, ports.1, 1, 100).syn().write(&mut bytes, payload)
+        } else {
+            builder.udp(ports.0, ports.1).write(&mut bytes, payload)
+        };
+        written.unwrap();
+        bytes
+    }
+
+    /// Reads a capture of these frames: exit code, lines on standard error, and the report.
+    fn run(frames: &[&[u8]]) -> (u8, Vec<String>, serde_json::Value) {
         let folder = tempfile::tempdir().unwrap();
-        let (input, output) = (folder.path().join("faulty.pcap"), folder.path().join("report.json"));
-        let mut bytes = [0xa1b2_c3d4u32, 0x0002_0004, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
-        let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
-        let mut query = Vec::new();
-        builder.udp(4000, 53).write(&mut query, b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01").unwrap();
-        for frame in [&query, FAULTY_FRAME, &query, FAULTY_FRAME] {
+        let (input, output) = (folder.path().join("in.pcap"), folder.path().join("report.json"));
+        let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
+        for frame in frames {
             bytes.extend([1_700_000_000, 0, frame.len() as u32, frame.len() as u32].map(u32::to_le_bytes).concat());
-            bytes.extend(frame);
+            bytes.extend(*frame);
         }
         std::fs::write(&input, bytes).unwrap();
         let arguments = ["dnsrefused", "read", "--format", "json", "--threads", "1", "-o"].map(OsString::from);
@@ -488,15 +498,39 @@ mod tests {
         let crate::cli::Parsed::Run(config) = crate::cli::parse(arguments).unwrap() else { panic!("not a run") };
         let mut lines = Lines::default();
         let code = read(&config, &mut lines, &Arc::new(AtomicBool::new(false))).unwrap();
-        assert_eq!(code, 7, "{:?}", lines.0);
-        for (line, frame) in lines.0.iter().zip([2, 4]) {
+        (code, lines.0, serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap())
+    }
+
+    const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+    const ANSWER: &[u8] = b"\x12\x34\x81\x80\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+
+    #[test]
+    fn encrypted_connections_do_not_go_unsaid() {
+        let (client, server, other) = ([10, 0, 0, 1], [10, 0, 0, 53], [192, 0, 2, 80]);
+        let query = frame(client, server, false, (4000, 53), QUERY);
+        let answer = frame(server, client, false, (53, 4000), ANSWER);
+        let connections = [(server, 853), (server, 853), (server, 443), (other, 443), (server, 80)]
+            .map(|(server, port)| frame(client, server, true, (4000, port), b""));
+        let frames: Vec<&[u8]> = [&query, &answer].into_iter().chain(&connections).map(Vec::as_slice).collect();
+        let (code, _, report) = run(&frames);
+        assert_eq!(code, 0);
+        let note = "Encrypted, so not read: 1 connection to port 443 of 10.0.0.53 (perhaps DNS over HTTPS), 2 connections \
+                    to port 853 of 10.0.0.53 (DNS over TLS or QUIC). Who was turned away there is not known.";
+        assert_eq!(report["notes"], serde_json::json!([note]));
+    }
+
+    #[test]
+    fn a_fault_in_one_frame_costs_that_frame_and_the_exit_code() {
+        let query = frame([10, 0, 0, 1], [10, 0, 0, 2], false, (4000, 53), QUERY);
+        let (code, lines, report) = run(&[&query, FAULTY_FRAME, &query, FAULTY_FRAME]);
+        assert_eq!(code, 7, "{lines:?}");
+        for (line, frame) in lines.iter().zip([2, 4]) {
             assert!(
                 line.contains("E-FAULT") && line.contains(&format!("frame {frame} could not be decoded")),
                 "{line}"
             );
         }
-        assert_eq!(lines.0.len(), 2);
-        let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+        assert_eq!(lines.len(), 2);
         let packets = &report["ledgers"]["packets"];
         let counts = ["frames", "udp_dns", "internal_fault", "closed"].map(|bucket| packets[bucket].to_string());
         assert_eq!(counts, ["4", "2", "2", "true"]);

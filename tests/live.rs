@@ -75,7 +75,9 @@ fn servers(lab: &Lab) -> Vec<Running> {
 fn totals(report: &Value) -> Value {
     let mut totals = report["totals"].clone();
     let object = totals.as_object_mut().expect("totals");
-    ["frames", "first", "last"].iter().for_each(|name| drop(object.remove(*name)));
+    for name in ["frames", "first", "last"] {
+        object.remove(name);
+    }
     totals
 }
 
@@ -84,7 +86,9 @@ fn sources(report: &Value) -> Vec<Value> {
     let mut sources = report["sources"].as_array().expect("sources").clone();
     for source in &mut sources {
         let object = source.as_object_mut().expect("a source");
-        ["first", "last"].iter().for_each(|name| drop(object.remove(*name)));
+        for name in ["first", "last"] {
+            object.remove(name);
+        }
     }
     sources
 }

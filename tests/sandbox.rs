@@ -89,7 +89,8 @@ fn confined(case: &str) {
             std::process::exit(i32::from(error.exit_code()));
         }
     };
-    println!("{state}{}", state.notes.iter().map(|note| format!("; {note}")).collect::<String>());
+    let said: Vec<String> = std::iter::once(state.to_string()).chain(state.notes.iter().cloned()).collect();
+    println!("{}", said.join("; "));
     println!("port: {}", listener.local_addr().unwrap().port());
     let (stop, waits) = std::sync::mpsc::channel::<()>();
     let other = std::thread::spawn(move || waits.recv());

@@ -31,10 +31,7 @@ impl Ranges {
         };
         let v4 = flatten(family(true), u128::from(u32::MAX));
         let v6 = flatten(family(false), u128::MAX);
-        Self {
-            v4: Table::new(v4.iter().map(|(start, _)| *start as u32).collect(), numbers(&v4)),
-            v6: Table::new(v6.iter().map(|(start, _)| *start).collect(), numbers(&v6)),
-        }
+        Self { v4: Table::new(v4.iter().map(|(start, number)| (*start as u32, *number)).collect()), v6: Table::new(v6) }
     }
 
     /// The number of the most specific prefix that holds `address`.
@@ -56,7 +53,7 @@ impl Ranges {
         if numbers.is_empty() {
             return vec![None];
         }
-        numbers.iter().map(|number| (*number != OUTSIDE).then_some(*number)).collect()
+        numbers.into_iter().map(|number| (number != OUTSIDE).then_some(number)).collect()
     }
 }
 
@@ -71,15 +68,15 @@ pub fn bounds(prefix: IpNet) -> (u128, u128) {
 /// Where a number begins to apply, up to the next start.
 #[derive(Debug, Clone)]
 struct Table<T> {
-    starts: Vec<T>,
-    numbers: Vec<u32>,
+    /// Starts with their numbers: beside each other, so that what is found needs no other memory.
+    starts: Vec<(T, u32)>,
     /// For each value of an address's first bits, how many starts are below it; empty for a short table.
     below: Vec<u32>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { starts: Vec::new(), numbers: Vec::new(), below: Vec::new() }
+        Self { starts: Vec::new(), below: Vec::new() }
     }
 }
 
@@ -107,15 +104,15 @@ impl Address for u128 {
 }
 
 impl<T: Address> Table<T> {
-    fn new(starts: Vec<T>, numbers: Vec<u32>) -> Self {
+    fn new(starts: Vec<(T, u32)>) -> Self {
         let mut below = Vec::new();
         if starts.len() >= LONG {
             below.reserve_exact((1 << FIRST_BITS) + 1);
             below.extend(
-                (0..=1 << FIRST_BITS).map(|bits| starts.partition_point(|start| start.first_bits() < bits) as u32),
+                (0..=1 << FIRST_BITS).map(|bits| starts.partition_point(|(start, _)| start.first_bits() < bits) as u32),
             );
         }
-        Self { starts, numbers, below }
+        Self { starts, below }
     }
 
     /// The number that applies at `at`.
@@ -126,15 +123,15 @@ impl<T: Address> Table<T> {
             (Some(from), Some(to)) => (*from as usize, *to as usize),
             _ => (0, self.starts.len()),
         };
-        let after = from + self.starts[from..to].partition_point(|start| *start <= at);
-        if after == 0 { OUTSIDE } else { self.numbers[after - 1] }
+        let after = from + self.starts[from..to].partition_point(|(start, _)| *start <= at);
+        if after == 0 { OUTSIDE } else { self.starts[after - 1].1 }
     }
 
     /// The numbers that apply between `first` and `last`, both included; empty when there is no range at all.
-    fn within(&self, first: T, last: T) -> &[u32] {
-        let from = self.starts.partition_point(|start| *start <= first).saturating_sub(1);
-        let to = self.starts.partition_point(|start| *start <= last);
-        &self.numbers[from..to]
+    fn within(&self, first: T, last: T) -> Vec<u32> {
+        let from = self.starts.partition_point(|(start, _)| *start <= first).saturating_sub(1);
+        let to = self.starts.partition_point(|(start, _)| *start <= last);
+        self.starts[from..to].iter().map(|(_, number)| *number).collect()
     }
 }
 
@@ -143,11 +140,6 @@ struct Entry {
     first: u128,
     last: u128,
     number: u32,
-}
-
-/// The second halves of flattened ranges.
-fn numbers(ranges: &[(u128, u32)]) -> Vec<u32> {
-    ranges.iter().map(|(_, number)| *number).collect()
 }
 
 /// Turns prefixes into starts of ranges, beginning at 0; `maximum` is the family's last address.

@@ -2,6 +2,7 @@
 
 use super::{Expectation, InputReport, Ledger, Ledgers, Report, SourceLine, Totals};
 use crate::config::{Config, Outcome, OwnServer};
+use crate::decode::encrypted::DNS_OVER_TLS;
 use crate::decode::name::NameFault;
 use crate::decode::{Bucket, Tally, link};
 use crate::expect::Inventory;
@@ -11,6 +12,9 @@ use crate::transact::Counts;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Servers named in the note about encrypted connections.
+const MOST_ENCRYPTED: usize = 8;
 
 /// Which addresses are servers of ours, and so on which leg a transaction is.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +47,11 @@ impl Legs {
         }
         ours.extend(config.servers.iter().chain(configured).map(|server| server.address));
         Self { ours }
+    }
+
+    /// The address is a server of ours.
+    pub fn is_ours(&self, address: IpAddr) -> bool {
+        self.ours.contains(&address)
     }
 
     /// The leg from `source` to `server`.
@@ -175,6 +184,7 @@ pub fn build(
         damage: vec![why],
         ..InputReport::default()
     }));
+    report.notes.extend(encrypted_note(&tally, legs));
     for (kept, v6, length) in joined.iter().copied() {
         let (who, family) =
             (if kept { "sources" } else { "sources that never got a response" }, if v6 { "IPv6" } else { "IPv4" });
@@ -183,6 +193,23 @@ pub fn build(
             .push(format!("More {family} {who} than there is room for: their rows are joined by /{length} prefixes."));
     }
     report
+}
+
+/// What is said of connections whose messages cannot be read. To port 853 of anybody, because nothing but DNS is there; to
+/// port 443 of our servers.
+fn encrypted_note(tally: &Tally, legs: &Legs) -> Option<String> {
+    let seen = tally.encrypted.iter().filter(|(server, port, _)| *port == DNS_OVER_TLS || legs.is_ours(*server));
+    let texts: Vec<String> = seen
+        .map(|(server, port, count)| {
+            let what = if port == DNS_OVER_TLS { "DNS over TLS or QUIC" } else { "perhaps DNS over HTTPS" };
+            let connections = if count == 1 { "connection" } else { "connections" };
+            format!("{count} {connections} to port {port} of {server} ({what})")
+        })
+        .collect();
+    let (shown, more) = texts.split_at(texts.len().min(MOST_ENCRYPTED));
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more servers", more.len()) };
+    (!texts.is_empty())
+        .then(|| format!("Encrypted, so not read: {}{more}. Who was turned away there is not known.", shown.join(", ")))
 }
 
 /// Names and counts that are not zero.
