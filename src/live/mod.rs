@@ -70,6 +70,9 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
         config.format = "jsonl";
     }
     let config = &config;
+    if config.live.screen && config.live.every.is_some() && config.output.is_none() {
+        return Err(Error::usage("--screen", "with --every the reports need a file, -o FILE; nothing was opened"));
+    }
     let expectations = Arc::new(Expectations::load(config)?);
     if !config.quiet {
         let now = expectations.now();

@@ -18,7 +18,7 @@ use crate::report::{self, CaptureLedger, Layout, Ledger, LiveReport, Report, Wri
 use crate::run::{self, Console};
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use crate::watch::Board;
-use crate::watch::gather::{Facts, gather};
+use crate::watch::gather::{ByVerdict, Facts, add_verdicts, gather};
 use crate::watch::snapshot::Loss;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -90,6 +90,8 @@ pub struct Session<'a> {
     board: Option<Arc<Board>>,
     /// Rows of the parts of the time that were reported already, for whoever watches.
     past: Sources,
+    /// What servers' files said in them.
+    past_verdicts: ByVerdict,
     /// The capture's account since it began.
     whole_capture: Option<CaptureLedger>,
     /// How far the process is confined.
@@ -138,6 +140,7 @@ impl<'a> Session<'a> {
             next_look: LOOK_EVERY,
             looked_at: None,
             notes: Vec::new(),
+            past_verdicts: ByVerdict::default(),
             past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
             board,
             whole_capture: None,
@@ -167,6 +170,9 @@ impl<'a> Session<'a> {
             Covers::SoFar => self.sources.copy_sorted(),
         };
         let verdicts = lock(&self.decided).verdicts(self.config, &expected, covers == Covers::Part);
+        if self.board.is_some() && covers == Covers::Part {
+            add_verdicts(&mut self.past_verdicts, &verdicts, &legs);
+        }
         Taken { standing: add_up(groups), legs, joined, rows, verdicts, expected }
     }
 
@@ -313,6 +319,7 @@ impl<'a> Session<'a> {
             legs,
             inventory: &expected.inventory,
             verdicts: (!verdicts.acls.is_empty()).then_some(verdicts),
+            past_verdicts: &self.past_verdicts,
             noted,
         };
         board.publish(gather(&facts, &self.config.limits));
