@@ -277,6 +277,7 @@ fn only_refused_responses_are_let_through_when_asked() {
     let _servers = servers(&lab);
     let arguments = ["-i", "eth0", "--refused-only", "--format", "json", "-o", "live.json"];
     let mut live = lab.live("server", &arguments, "live");
+    let mut rows = lab.live("server", &["-i", "eth0", "--refused-only", "--format", "jsonl"], "rows");
     for _ in 0..3 {
         assert_eq!(lab.dig("client", "-b 10.21.5.18 @10.20.30.40 x.test").as_deref(), Some("REFUSED"));
         assert_eq!(lab.dig("client", "-b 10.21.5.18 +tcp @10.20.30.41 x.test").as_deref(), Some("REFUSED"));
@@ -290,6 +291,13 @@ fn only_refused_responses_are_let_through_when_asked() {
     assert_eq!(totals["rcodes"], json!({"REFUSED": 6}));
     let sources: Vec<&Value> = report["sources"].as_array().unwrap().iter().map(|line| &line["source"]).collect();
     assert_eq!(sources, [&json!("192.0.2.45"); 2], "one row per server");
+    assert_eq!(rows.stop().0, Some(0), "{}", lab.read("rows.err"));
+    assert_eq!(lab.read("rows.out").matches("\"rcode\":\"REFUSED\"").count(), 6, "every refusal has a row");
+    let said = lab.read("rows.err");
+    assert!(
+        said.contains("only REFUSED responses were captured") && said.contains("192.0.2.45                   3"),
+        "{said}"
+    );
 }
 
 #[test]

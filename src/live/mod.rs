@@ -2,13 +2,15 @@
 //!
 //! [`session`] decides several times a second how the run goes on and makes the reports, [`decided`] takes transactions as
 //! they are decided, [`expectations`] re-reads inventories and servers' files when they change, [`packets`] writes the
-//! packets themselves.
+//! packets themselves; [`standing`] adds up what the trackers counted, [`scroll`] and [`surroundings`] say what is new.
 
 pub mod decided;
 pub mod expectations;
 pub mod packets;
+pub mod scroll;
 pub mod session;
 pub mod standing;
+pub mod surroundings;
 
 use crate::capture::live::{self, Handle, Options};
 use crate::config::{Color, Config, Sandbox, Vantage};
