@@ -3,8 +3,10 @@
 // The documentation of fields is the help text, where brackets mean what may be left out.
 #![allow(rustdoc::broken_intra_doc_links)]
 
-use crate::capture::Timestamp;
-use crate::config::{AclAction, AclConfig, Color, Config, Outcome, Outcomes, OwnServer, Severity, Vantage};
+use crate::capture::{Timestamp, kernel_filter};
+use crate::config::{
+    AclAction, AclConfig, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage,
+};
 use crate::error::Error;
 use crate::expect::acl::compare::{Question, UNHOSTED};
 use crate::expect::acl::{AclArgument, name};
@@ -29,6 +31,10 @@ struct Cli {
 enum Command {
     /// Read capture files: pcap and pcapng, also inside gzip, zstd or lz4; - is standard input
     Read(Box<Read>),
+    /// Capture on this host: who is turned away right now
+    Live(Box<Live>),
+    /// Print a packet filter (pcap-filter(7)) that really catches DNS: fragments, VLAN tags, plain tunnels
+    Filter(FilterArguments),
     /// Evaluate a server's own configuration; no capture is needed
     #[command(subcommand)]
     Acl(AclCommand),
@@ -152,6 +158,24 @@ struct Read {
     /// Capture files, read as one time line
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+    /// Only frames from this time on: RFC 3339, or seconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    from: Option<Timestamp>,
+    /// Only frames up to this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    to: Option<Timestamp>,
+    /// Threads that decode [default: one per processor, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// A file that ends inside a record is not damaged (it is still being written)
+    #[arg(long)]
+    allow_cut_tail: bool,
+}
+
+#[derive(Debug, Args)]
+struct Common {
     /// Inventory of expected prefixes: CSV with a header (prefix,name,kind,expect,outside) or one prefix per line
     #[arg(long, value_name = "FILE")]
     expect: Vec<PathBuf>,
@@ -180,24 +204,15 @@ struct Read {
     /// Only frames that pass this BPF expression (pcap-filter(7))
     #[arg(long, value_name = "BPF")]
     filter: Option<String>,
-    /// Only frames from this time on: RFC 3339, or seconds since 1970
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    from: Option<Timestamp>,
-    /// Only frames up to this time
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    to: Option<Timestamp>,
     /// A query without a response for this long is unanswered
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     timeout: Duration,
-    /// Threads that decode [default: one per processor, at most 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: Option<u16>,
     /// Bytes of one block of input; changes speed, never results
     #[arg(long, value_name = "BYTES", hide = true, value_parser = clap::value_parser!(u32).range(4096..=16_777_216))]
     block_size: Option<u32>,
-    /// How the report is written
-    #[arg(long, value_parser = PossibleValuesParser::new(FORMATS.iter().map(|format| format.name)), default_value = FORMATS[0].name)]
-    format: String,
+    /// How the report is written [default: text; live without a terminal: jsonl]
+    #[arg(long, value_parser = PossibleValuesParser::new(FORMATS.iter().map(|format| format.name)))]
+    format: Option<String>,
     /// Write the report to this new file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -224,9 +239,6 @@ struct Read {
     /// Packets or state that may be lost before the exit code is 4
     #[arg(long, value_name = "N", default_value_t = 0)]
     max_loss: u64,
-    /// A file that ends inside a record is not damaged (it is still being written)
-    #[arg(long)]
-    allow_cut_tail: bool,
     /// When text is coloured
     #[arg(long, value_parser = ["auto", "always", "never"], default_value = "auto")]
     color: String,
@@ -241,11 +253,75 @@ struct Read {
     verbose: bool,
 }
 
+#[derive(Debug, Args)]
+struct Live {
+    /// Interface to capture on; several are merged by time [default: any, every interface]
+    #[arg(short, long, value_name = "IF")]
+    interface: Vec<String>,
+    #[command(flatten)]
+    common: Common,
+    /// End after this long
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_long_duration)]
+    duration: Option<Duration>,
+    /// End when at least so many packets were read
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Write a report of each such interval, not only at the end; with -o into a file of its own
+    #[arg(long, value_name = "DURATION", value_parser = parse_long_duration)]
+    every: Option<Duration>,
+    /// The kernel passes only responses that say REFUSED: next to no cost, but no queries are seen
+    #[arg(long, conflicts_with = "filter")]
+    refused_only: bool,
+    /// Memory for packets that wait to be read, per handle
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_size)]
+    ring: u64,
+    /// Show a screen: refused per second, who is turned away right now, findings, loss
+    #[arg(long, conflicts_with = "format")]
+    screen: bool,
+    /// Serve metrics as `OpenMetrics` text at this address, such as 127.0.0.1:9353
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<std::net::SocketAddr>,
+    /// Give up user, capabilities, files and system calls once the capture is open
+    #[arg(long, value_parser = PossibleValuesParser::new(Sandbox::ALL.iter().map(|(name, _)| *name)), default_value = "best-effort")]
+    sandbox: String,
+    /// Promiscuous mode, for a mirror port
+    #[arg(long)]
+    promisc: bool,
+    /// Handles that share one interface by flow, for links one processor cannot carry
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    fanout: u16,
+    /// Write the packets to this new file (pcapng)
+    #[arg(long, value_name = "FILE", conflicts_with = "fanout")]
+    write: Option<PathBuf>,
+    /// Begin a new file when one has so many bytes
+    #[arg(long, value_name = "BYTES", requires = "write", value_parser = parse_size)]
+    rotate_size: Option<u64>,
+    /// Begin a new file after this long
+    #[arg(long, value_name = "DURATION", requires = "write", value_parser = parse_long_duration)]
+    rotate_after: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+struct FilterArguments {
+    /// Ports that carry DNS [default: 53]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Vec<u16>,
+    /// Only responses that say REFUSED
+    #[arg(long)]
+    refused_only: bool,
+    /// Link type the filter is for; on the interface any it is a cooked one
+    #[arg(long, value_name = "NAME", value_parser = ["ETHERNET", "EN10MB", "LINUX_SLL", "LINUX_SLL2", "RAW"], default_value = "ETHERNET",
+        ignore_case = true)]
+    link_type: String,
+}
+
 /// What the arguments asked for.
 #[derive(Debug)]
 pub enum Parsed {
-    /// Run with this configuration.
+    /// Read files with this configuration.
     Run(Box<Config>),
+    /// Capture with this configuration.
+    Live(Box<Config>),
     /// Evaluate configurations.
     Acl(Box<AclConfig>),
     /// Print this (help, version) and end well.
@@ -256,6 +332,8 @@ pub enum Parsed {
 pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Parsed, Error> {
     match Cli::try_parse_from(arguments) {
         Ok(Cli { command: Command::Read(read) }) => Ok(Parsed::Run(Box::new(read.into_config()))),
+        Ok(Cli { command: Command::Live(live) }) => live.into_config().map(|config| Parsed::Live(Box::new(config))),
+        Ok(Cli { command: Command::Filter(filter) }) => Ok(Parsed::Print(filter.text())),
         Ok(Cli { command: Command::Acl(command) }) => Ok(Parsed::Acl(Box::new(command.into_config()))),
         Err(error) if !error.use_stderr() => Ok(Parsed::Print(error.render().to_string())),
         Err(error) => {
@@ -269,6 +347,80 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
 
 impl Read {
     fn into_config(self) -> Config {
+        let threads = self
+            .threads
+            .map_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get().min(8)), usize::from);
+        Config {
+            inputs: self.files,
+            from: self.from,
+            to: self.to,
+            threads,
+            allow_cut_tail: self.allow_cut_tail,
+            ..self.common.into_config()
+        }
+    }
+}
+
+impl Live {
+    fn into_config(self) -> Result<Config, Error> {
+        let default = LiveConfig::default();
+        let interfaces = if self.interface.is_empty() { default.interfaces.clone() } else { self.interface };
+        if let Some(twice) = interfaces.iter().enumerate().find(|(at, name)| interfaces[..*at].contains(name)) {
+            return Err(Error::usage("-i", format!("{} is given twice; nothing was opened", twice.1)));
+        }
+        if interfaces.len() > 1 && self.fanout > 1 {
+            return Err(Error::usage("--fanout", "shares one interface; give one -i; nothing was opened"));
+        }
+        if self.rotate_size.is_some_and(|bytes| bytes < 1 << 20) {
+            return Err(Error::usage("--rotate-size", "at least 1M; nothing was opened"));
+        }
+        Ok(Config {
+            live: LiveConfig {
+                format_given: self.common.format.is_some(),
+                interfaces,
+                ring: usize::try_from(self.ring).unwrap_or(usize::MAX),
+                promiscuous: self.promisc,
+                fanout: usize::from(self.fanout),
+                refused_only: self.refused_only,
+                duration: self.duration,
+                count: self.count,
+                every: self.every,
+                write: self.write,
+                rotate_bytes: self.rotate_size,
+                rotate_after: self.rotate_after,
+                screen: self.screen,
+                metrics: self.metrics,
+                sandbox: Sandbox::ALL
+                    .iter()
+                    .find(|(name, _)| *name == self.sandbox)
+                    .map_or(default.sandbox, |(_, sandbox)| *sandbox),
+            },
+            ..self.common.into_config()
+        })
+    }
+}
+
+impl FilterArguments {
+    /// The expression, on one line.
+    fn text(self) -> String {
+        let ports = if self.port.is_empty() { vec![53] } else { self.port };
+        let link_type = match self.link_type.to_ascii_uppercase().as_str() {
+            "LINUX_SLL" => kernel_filter::LINUX_SLL,
+            "LINUX_SLL2" => kernel_filter::LINUX_SLL2,
+            "RAW" => 101,
+            _ => kernel_filter::ETHERNET,
+        };
+        let expression = if self.refused_only {
+            kernel_filter::refused(&ports, link_type)
+        } else {
+            kernel_filter::dns(&ports, link_type)
+        };
+        expression + "\n"
+    }
+}
+
+impl Common {
+    fn into_config(self) -> Config {
         let default = Config::default();
         let named = |name: &String| Outcome::ALL.iter().find(|(known, _)| known == name).map(|(_, outcome)| *outcome);
         let rows = match (self.all, self.rows.is_empty()) {
@@ -276,11 +428,9 @@ impl Read {
             (false, true) => Outcomes::default(),
             (false, false) => Outcomes::of(&self.rows.iter().filter_map(named).collect::<Vec<_>>()),
         };
-        let threads = self.threads.map_or_else(processors, usize::from);
-        let mut limits = default.limits;
+        let mut limits = default.limits.clone();
         limits.block_bytes = self.block_size.map_or(limits.block_bytes, |bytes| bytes as usize);
         Config {
-            inputs: self.files,
             expect: self.expect,
             acls: self.acl,
             root: self.root,
@@ -292,16 +442,13 @@ impl Read {
                 _ => Vantage::Path,
             }),
             clients: self.client,
-            ports: if self.port.is_empty() { default.ports } else { self.port },
+            ports: if self.port.is_empty() { default.ports.clone() } else { self.port },
             filter: self.filter,
-            from: self.from,
-            to: self.to,
             timeout: self.timeout,
-            threads,
             format: FORMATS
                 .iter()
                 .map(|format| format.name)
-                .find(|name| *name == self.format)
+                .find(|name| Some(*name) == self.format.as_deref())
                 .unwrap_or(default.format),
             output: self.output,
             force: self.force,
@@ -313,7 +460,6 @@ impl Read {
                 .check
                 .and_then(|name| Severity::ALL.iter().find(|(known, _)| *known == name).map(|(_, severity)| *severity)),
             max_loss: self.max_loss,
-            allow_cut_tail: self.allow_cut_tail,
             color: match self.color.as_str() {
                 "always" => Color::Always,
                 "never" => Color::Never,
@@ -323,6 +469,7 @@ impl Read {
             verbose: self.verbose,
             node: self.node,
             limits,
+            ..default
         }
     }
 }
@@ -449,6 +596,15 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
 
 /// A number with a unit: `500ms`, `5s`, `10m`, `1h`; without one, seconds.
 fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration_up_to(text, Duration::from_secs(86_400), "a duration from 1ms to 24h")
+}
+
+/// The same for how long a run takes.
+fn parse_long_duration(text: &str) -> Result<Duration, String> {
+    duration_up_to(text, Duration::from_secs(366 * 86_400), "a duration from 1ms to 366d")
+}
+
+fn duration_up_to(text: &str, most: Duration, range: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {
@@ -456,15 +612,30 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
+        "d" => 86_400.0,
         _ => return Err("not a duration such as 500ms, 5s or 10m".to_string()),
     };
     let number: f64 = number.parse().map_err(|_| "not a duration such as 500ms, 5s or 10m".to_string())?;
     let total = number * seconds;
-    if (0.001..=86_400.0).contains(&total) {
+    if (0.001..=most.as_secs_f64()).contains(&total) {
         Ok(Duration::from_secs_f64(total))
     } else {
-        Err("a duration from 1ms to 24h".to_string())
+        Err(range.to_string())
     }
+}
+
+/// A number of bytes with a unit of 1024: `512K`, `64M`, `1G`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || "not a size such as 512K, 64M or 1G, up to 2G".to_string();
+    let (number, shift) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    // What libpcap takes is a signed 32-bit number.
+    number.checked_mul(1 << shift).filter(|bytes| (4096..1 << 31).contains(bytes)).ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -476,7 +647,7 @@ mod tests {
         let arguments = ["dnsrefused", "read", "a.pcap"].iter().chain(arguments).map(std::ffi::OsString::from);
         match parse(arguments)? {
             Parsed::Run(config) => Ok(*config),
-            Parsed::Acl(_) => panic!("another command"),
+            Parsed::Acl(_) | Parsed::Live(_) => panic!("another command"),
             Parsed::Print(text) => panic!("printed {text}"),
         }
     }

@@ -65,6 +65,16 @@ pub struct Limits {
     pub finding_frames: usize,
     /// Sources, names or prefixes listed per finding.
     pub finding_members: usize,
+    /// Sources that were turned away which a snapshot of a running capture holds; nobody scrolls further.
+    pub watch_rows: usize,
+    /// Servers of our own with counts of their own in a snapshot, and so with series of their own in the metrics.
+    pub watch_servers: usize,
+    /// Names of inventory lines likewise.
+    pub watch_names: usize,
+    /// Findings in a snapshot.
+    pub watch_findings: usize,
+    /// Pairs of source and server whose refused names and rate are remembered while a capture runs.
+    pub watch_pairs: usize,
 }
 
 impl Default for Limits {
@@ -96,6 +106,11 @@ impl Default for Limits {
             detail_records: 256,
             finding_frames: 20,
             finding_members: 200,
+            watch_rows: 1000,
+            watch_servers: 64,
+            watch_names: 1000,
+            watch_findings: 200,
+            watch_pairs: 8192,
         }
     }
 }
@@ -225,6 +240,29 @@ impl Severity {
     }
 }
 
+/// How much confinement of a live capture is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sandbox {
+    /// As much as the system offers; what is missing is named.
+    #[default]
+    BestEffort,
+    /// All of it, or the run does not begin.
+    Require,
+    /// None.
+    Off,
+}
+
+impl Sandbox {
+    /// Every mode with its name on the command line.
+    pub const ALL: [(&'static str, Sandbox); 3] =
+        [("best-effort", Sandbox::BestEffort), ("require", Sandbox::Require), ("off", Sandbox::Off)];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+}
+
 /// When text is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Color {
@@ -296,6 +334,8 @@ pub struct Config {
     pub verbose: bool,
     /// Name of this node in reports; null in reports when not given (a file does not say where it was taken).
     pub node: Option<String>,
+    /// What a live run does.
+    pub live: LiveConfig,
     /// Caps of tables and buffers.
     pub limits: Limits,
 }
@@ -331,7 +371,66 @@ impl Default for Config {
             quiet: false,
             verbose: false,
             node: None,
+            live: LiveConfig::default(),
             limits: Limits::default(),
+        }
+    }
+}
+
+/// What a live run was asked to do beyond what it shares with a read.
+#[derive(Debug, Clone)]
+pub struct LiveConfig {
+    /// The operator chose an output format.
+    pub format_given: bool,
+    /// Interfaces; `any` is all of them.
+    pub interfaces: Vec<String>,
+    /// Bytes of each handle's ring.
+    pub ring: usize,
+    /// Put interfaces into promiscuous mode.
+    pub promiscuous: bool,
+    /// Handles that share the interface by flow.
+    pub fanout: usize,
+    /// Let only REFUSED responses through the kernel's filter.
+    pub refused_only: bool,
+    /// End after this long.
+    pub duration: Option<Duration>,
+    /// End when so many packets were read.
+    pub count: Option<u64>,
+    /// Write a report of each such interval.
+    pub every: Option<Duration>,
+    /// Write the packets to this new file.
+    pub write: Option<PathBuf>,
+    /// Begin a new file when one has so many bytes.
+    pub rotate_bytes: Option<u64>,
+    /// Begin a new file after this long.
+    pub rotate_after: Option<Duration>,
+    /// Show a screen.
+    pub screen: bool,
+    /// Serve metrics at this address.
+    pub metrics: Option<std::net::SocketAddr>,
+    /// Privileges.
+    pub sandbox: Sandbox,
+}
+
+impl Default for LiveConfig {
+    fn default() -> Self {
+        Self {
+            format_given: false,
+            interfaces: vec!["any".to_string()],
+            // The usual 2 MiB are 15 ms of a million packets per second; this is half a second.
+            ring: 64 << 20,
+            promiscuous: false,
+            fanout: 1,
+            refused_only: false,
+            duration: None,
+            count: None,
+            every: None,
+            write: None,
+            rotate_bytes: None,
+            rotate_after: None,
+            screen: false,
+            metrics: None,
+            sandbox: Sandbox::default(),
         }
     }
 }

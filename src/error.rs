@@ -89,6 +89,14 @@ pub fn escape_text(text: &str) -> String {
     text.chars().flat_map(|c| if is_plain(c) { vec![c] } else { c.escape_unicode().collect() }).collect()
 }
 
+/// A fault of ours (a panic) on one escaped line.
+pub fn fault_line(fault: &std::panic::PanicHookInfo<'_>) -> String {
+    let place = fault.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+    let text = fault.payload().downcast_ref::<String>().map(String::as_str);
+    let what = text.or(fault.payload().downcast_ref::<&str>().copied()).unwrap_or("no message");
+    escape_text(&format!("fault{place}: {what}"))
+}
+
 /// True for characters that can neither control a terminal nor reorder or hide the text around them.
 fn is_plain(c: char) -> bool {
     !c.is_control()

@@ -11,9 +11,10 @@
 //! | [`expect`] | configuration text | a decision for an address |
 //! | [`diagnose`] | source rows and expectations | [`diagnose::Finding`] |
 //! | [`report`] | all of it | text, csv, jsonl, json |
+//! | [`watch`] | the same while it grows | [`watch::snapshot::Snapshot`] |
 //!
-//! Beside the path stand [`cli`] (arguments to [`config::Config`]), [`run`] and [`acl_command`] (the commands from
-//! configuration to exit code), [`pipeline`] (the only file with threads and channels) and [`error`] (what an operator is told). A stage is
+//! Beside the path stand [`cli`] (arguments to [`config::Config`]), [`run`], [`live`] and [`acl_command`] (the commands
+//! from configuration to exit code), [`pipeline`] (the only file with threads and channels) and [`error`] (what an operator is told). A stage is
 //! plain functions and structs: bytes and timestamps in, values out; no clock, no thread, no I/O outside `capture` and
 //! `report`.
 
@@ -25,8 +26,10 @@ pub mod decode;
 pub mod diagnose;
 pub mod error;
 pub mod expect;
+pub mod live;
 pub mod pipeline;
 pub mod report;
 pub mod run;
 pub mod sources;
 pub mod transact;
+pub mod watch;

@@ -2,6 +2,7 @@
 
 use dnsrefused::acl_command;
 use dnsrefused::cli::{self, Parsed};
+use dnsrefused::live;
 use dnsrefused::run::{self, Console, StandardError};
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,10 +20,7 @@ fn main() -> ExitCode {
         if faults.fetch_add(1, Ordering::Relaxed) >= SHOWN_FAULTS {
             return;
         }
-        let place = fault.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        let text = fault.payload().downcast_ref::<String>().map(String::as_str);
-        let what = text.or(fault.payload().downcast_ref::<&str>().copied()).unwrap_or("no message");
-        StandardError.line(&dnsrefused::error::escape_text(&format!("fault{place}: {what}")));
+        StandardError.line(&dnsrefused::error::fault_line(fault));
     }));
     let interrupted = Arc::new(AtomicBool::new(false));
     let result = cli::parse(std::env::args_os()).and_then(|parsed| match parsed {
@@ -40,6 +38,12 @@ fn main() -> ExitCode {
                 printed.notes.iter().for_each(|note| StandardError.line(&format!("warning: {note}")));
                 acl_command::write(&printed, &mut std::io::stdout().lock())
             })
+        }
+        Parsed::Live(config) => {
+            // Without handlers signals end the process as usual.
+            let signals = live::Signals { stop: Arc::clone(&interrupted), ..live::Signals::default() };
+            let signals = signals.clone().on().unwrap_or(signals);
+            live::run(&config, &mut StandardError, &signals)
         }
         Parsed::Run(config) => {
             // Without a handler a signal ends the process as usual.

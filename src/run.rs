@@ -31,6 +31,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub trait Console {
     /// One line for the operator.
     fn line(&mut self, text: &str);
+
+    /// Shows lines that were held back, where any are.
+    fn show(&mut self) {}
 }
 
 /// Standard error; nobody reading it is no reason to stop.
@@ -44,10 +47,10 @@ impl Console for StandardError {
 
 /// Runs `read` and returns the exit code. Set `interrupted` from a signal handler to end with what was read so far.
 pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
-    let inventory = Inventory::load(&config.expect)?;
-    let acls = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?;
+    let inventory = Arc::new(Inventory::load(&config.expect)?);
+    let acls: Arc<[Acl]> = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?.into();
     if !config.quiet {
-        for acl in &acls {
+        for acl in acls.iter() {
             acl.policy().notes().iter().for_each(|note| console.line(&format!("warning: {note}")));
         }
     }
@@ -76,10 +79,10 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         nested_headers: limits.nested_headers,
     };
     let row_inputs = inputs.iter().map(row_input).collect();
-    let listed = (!inventory.is_empty()).then_some(&inventory);
+    let listed = (!inventory.is_empty()).then(|| Arc::clone(&inventory));
     let mut rows = Rows::new(row_inputs, listed, &acls, limits);
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
-    let mut judgements = Judgements::new(&acls, detail, limits.answered_rows, limits.finding_frames);
+    let mut judgements = Judgements::new(Arc::clone(&acls), detail, limits.answered_rows, limits.finding_frames);
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
 
     let settings = Settings {
@@ -135,9 +138,10 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         counts: &counts,
         anomalies,
         interrupted: finished.interrupted,
-        with_sources,
+        undecided: Default::default(),
     };
-    let mut report = build(config, counted, &sources, &legs, &inventory);
+    let rows_of_sources = if with_sources { sources.drain_sorted() } else { Vec::new() };
+    let mut report = build(config, counted, &sources.joined(), rows_of_sources, &legs, &inventory);
     report.time_digits = rows.time_digits();
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
@@ -150,7 +154,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 }
 
 /// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.
-fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
+pub(crate) fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
     match inventory.decide(address) {
         _ if inventory.is_empty() => Judged::default(),
         Expected::Listed(row) => Judged { listed: true, answers_wanted: row.expect == Expect::Refuse },
@@ -303,7 +307,7 @@ fn write(
     config: &Config,
     writer: Writer,
     report: &mut Report,
-    rows: Rows<'_>,
+    rows: Rows,
     legs: &Legs,
     names: &[Vec<Option<Arc<str>>>],
     mut output: Output,
@@ -353,7 +357,7 @@ fn write(
 }
 
 /// Says what is wrong, and makes the exit code: the most serious reason wins.
-fn conclude(
+pub(crate) fn conclude(
     config: &Config,
     report: &Report,
     failed: &[(String, Error)],
@@ -370,6 +374,7 @@ fn conclude(
         }
     }
     let ledgers = &report.ledgers;
+    let capture_open = ledgers.capture.filter(|capture| !capture.is_closed()).map(|_| "capture");
     let open: Vec<&str> = [
         ("packets", &ledgers.packets),
         ("messages", &ledgers.messages),
@@ -380,6 +385,7 @@ fn conclude(
     .into_iter()
     .filter(|(_, ledger)| !ledger.closed)
     .map(|(name, _)| name)
+    .chain(capture_open)
     .collect();
     let unclosed = !open.is_empty() && written.is_ok();
     if unclosed {
@@ -409,6 +415,14 @@ fn conclude(
         let what = format!("{} is not supported; none of {frames} packets was opened", kinds.join(", "));
         console.line(&Error::new(ErrorKind::CouldNotRun, "E-IN-LINK", name, what).to_string());
     }
+    let dropped = ledgers.capture.map_or(0, |capture| capture.lost());
+    if let Some(capture) = ledgers.capture.filter(|_| dropped > config.max_loss && !config.quiet) {
+        console.line(&format!(
+            "warning: {dropped} packets were lost: {} by the kernel, whose ring was full, {} by us; counts are too low",
+            capture.dropped,
+            capture.own_lost()
+        ));
+    }
     if lost > config.max_loss && !config.quiet {
         console.line(&format!(
             "warning: {lost} transactions or connections were given up because a table was full; counts of responses \
@@ -421,7 +435,7 @@ fn conclude(
         () if written.is_err() => written.err().map_or(5, |error| error.exit_code()),
         () if unreadable_links => 1,
         () if damaged => 3,
-        () if lost > config.max_loss => 4,
+        () if lost + dropped > config.max_loss => 4,
         () if severe => 10,
         () => 0,
     }
@@ -456,17 +470,27 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_fault_in_one_frame_costs_that_frame_and_the_exit_code() {
+    /// An Ethernet frame of an IPv4 packet.
+    fn frame(client: [u8; 4], server: [u8; 4], tcp: bool, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+        let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(client, server, 64);
+        let mut bytes = Vec::new();
+        let written = if tcp {
+            builder.tcp(ports.0, ports.1, 1, 100).syn().write(&mut bytes, payload)
+        } else {
+            builder.udp(ports.0, ports.1).write(&mut bytes, payload)
+        };
+        written.unwrap();
+        bytes
+    }
+
+    /// Reads a capture of these frames: exit code, lines on standard error, and the report.
+    fn run(frames: &[&[u8]]) -> (u8, Vec<String>, serde_json::Value) {
         let folder = tempfile::tempdir().unwrap();
-        let (input, output) = (folder.path().join("faulty.pcap"), folder.path().join("report.json"));
-        let mut bytes = [0xa1b2_c3d4u32, 0x0002_0004, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
-        let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
-        let mut query = Vec::new();
-        builder.udp(4000, 53).write(&mut query, b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01").unwrap();
-        for frame in [&query, FAULTY_FRAME, &query, FAULTY_FRAME] {
+        let (input, output) = (folder.path().join("in.pcap"), folder.path().join("report.json"));
+        let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
+        for frame in frames {
             bytes.extend([1_700_000_000, 0, frame.len() as u32, frame.len() as u32].map(u32::to_le_bytes).concat());
-            bytes.extend(frame);
+            bytes.extend(*frame);
         }
         std::fs::write(&input, bytes).unwrap();
         let arguments = ["dnsrefused", "read", "--format", "json", "--threads", "1", "-o"].map(OsString::from);
@@ -474,15 +498,39 @@ mod tests {
         let crate::cli::Parsed::Run(config) = crate::cli::parse(arguments).unwrap() else { panic!("not a run") };
         let mut lines = Lines::default();
         let code = read(&config, &mut lines, &Arc::new(AtomicBool::new(false))).unwrap();
-        assert_eq!(code, 7, "{:?}", lines.0);
-        for (line, frame) in lines.0.iter().zip([2, 4]) {
+        (code, lines.0, serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap())
+    }
+
+    const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+    const ANSWER: &[u8] = b"\x12\x34\x81\x80\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+
+    #[test]
+    fn encrypted_connections_do_not_go_unsaid() {
+        let (client, server, other) = ([10, 0, 0, 1], [10, 0, 0, 53], [192, 0, 2, 80]);
+        let query = frame(client, server, false, (4000, 53), QUERY);
+        let answer = frame(server, client, false, (53, 4000), ANSWER);
+        let connections = [(server, 853), (server, 853), (server, 443), (other, 443), (server, 80)]
+            .map(|(server, port)| frame(client, server, true, (4000, port), b""));
+        let frames: Vec<&[u8]> = [&query, &answer].into_iter().chain(&connections).map(Vec::as_slice).collect();
+        let (code, _, report) = run(&frames);
+        assert_eq!(code, 0);
+        let note = "Encrypted, so not read: 1 connection to port 443 of 10.0.0.53 (perhaps DNS over HTTPS), 2 connections \
+                    to port 853 of 10.0.0.53 (DNS over TLS or QUIC). Who was turned away there is not known.";
+        assert_eq!(report["notes"], serde_json::json!([note]));
+    }
+
+    #[test]
+    fn a_fault_in_one_frame_costs_that_frame_and_the_exit_code() {
+        let query = frame([10, 0, 0, 1], [10, 0, 0, 2], false, (4000, 53), QUERY);
+        let (code, lines, report) = run(&[&query, FAULTY_FRAME, &query, FAULTY_FRAME]);
+        assert_eq!(code, 7, "{lines:?}");
+        for (line, frame) in lines.iter().zip([2, 4]) {
             assert!(
                 line.contains("E-FAULT") && line.contains(&format!("frame {frame} could not be decoded")),
                 "{line}"
             );
         }
-        assert_eq!(lines.0.len(), 2);
-        let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+        assert_eq!(lines.len(), 2);
         let packets = &report["ledgers"]["packets"];
         let counts = ["frames", "udp_dns", "internal_fault", "closed"].map(|bucket| packets[bucket].to_string());
         assert_eq!(counts, ["4", "2", "2", "true"]);

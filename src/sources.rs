@@ -316,7 +316,11 @@ impl Sources {
             delta.add(&before, self.frames);
         }
         self.insert(if kept { kept_key } else { silent_key }, delta);
-        let class = usize::from(kept);
+        self.keep_budget(usize::from(kept), family);
+    }
+
+    /// Joins rows of a class and family until they are no more than allowed.
+    fn keep_budget(&self, class: usize, family: usize) {
         while self.held[class][family].load(Ordering::Relaxed) > self.budgets[class]
             && self.lengths[class][family].load(Ordering::Relaxed) > 0
         {
@@ -359,6 +363,44 @@ impl Sources {
         self.rows.shrink_to_fit();
         rows.sort_unstable_by_key(|(key, _)| *key);
         rows
+    }
+
+    /// Takes every row out, in order of its key, and begins anew with whole addresses.
+    pub fn take_sorted(&self) -> Vec<(SourceKey, SourceRow)> {
+        let rows = self.drain_sorted();
+        for class in 0..2 {
+            for (family, whole) in [(0, 32), (1, 128)] {
+                self.held[class][family].store(0, Ordering::Relaxed);
+                self.lengths[class][family].store(whole, Ordering::Relaxed);
+            }
+        }
+        rows
+    }
+
+    /// A copy of every row, in order of its key.
+    pub fn copy_sorted(&self) -> Vec<(SourceKey, SourceRow)> {
+        let mut rows: Vec<(SourceKey, SourceRow)> =
+            self.rows.iter().map(|row| (*row.key(), row.value().clone())).collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        rows
+    }
+
+    /// True when some source (its first address, when joined) and server satisfy `holds`.
+    pub fn any(&self, holds: impl Fn(IpAddr, IpAddr) -> bool) -> bool {
+        self.rows.iter().any(|row| holds(row.key().source.addr(), row.key().server))
+    }
+
+    /// Adds rows taken out earlier, within the same budgets.
+    pub fn absorb(&self, rows: impl IntoIterator<Item = (SourceKey, SourceRow)>) {
+        for (key, row) in rows {
+            self.insert(key, row);
+            self.keep_budget(usize::from(key.kept), usize::from(key.source.addr().is_ipv6()));
+        }
+    }
+
+    /// Calls back for every row, in no order; a source may have two rows at a server, one of them kept.
+    pub fn each(&self, mut on_row: impl FnMut(&SourceKey, &SourceRow)) {
+        self.rows.iter().for_each(|row| on_row(row.key(), row.value()));
     }
 
     /// Calls back for every server that sent something to a source.

@@ -51,18 +51,25 @@ fn only_in(words: &[&str], homes: &[&str]) {
 
 #[test]
 fn the_clock_is_read_only_where_captures_are_made() {
-    only_in(&["SystemTime", "Instant"], &["src/capture/", "src/watch/", "src/pipeline.rs"]);
+    only_in(&["SystemTime", "Instant"], &["src/capture/", "src/watch/", "src/pipeline/"]);
 }
 
 #[test]
 fn threads_and_channels_live_in_the_pipeline() {
-    only_in(&["thread::scope", "thread::spawn", "crossbeam_channel", "Condvar", "mpsc"], &["src/pipeline.rs"]);
+    only_in(&["thread::scope", "thread::spawn", "crossbeam_channel", "Condvar", "mpsc"], &["src/pipeline/"]);
 }
 
 #[test]
 fn dashmap_lives_in_sources_and_clap_in_cli() {
     only_in(&["dashmap"], &["src/sources.rs"]);
     only_in(&["clap"], &["src/cli.rs"]);
+}
+
+#[test]
+fn what_a_running_capture_is_shown_and_confined_with_stays_beside_it() {
+    only_in(&["ratatui"], &["src/watch/screen/"]);
+    only_in(&["prometheus_client", "TcpListener"], &["src/watch/metrics/", "src/live/", "src/pipeline/"]);
+    only_in(&["landlock::", "seccompiler"], &["src/watch/sandbox/"]);
 }
 
 #[test]
@@ -73,7 +80,7 @@ fn standard_output_is_written_through_checked_writers() {
 #[test]
 fn arrows_point_backwards_along_the_path() {
     // Each stage may use itself and those before it.
-    let stages = ["capture", "decode", "transact", "expect", "diagnose", "report"];
+    let stages = ["capture", "decode", "transact", "expect", "diagnose", "report", "watch"];
     let beside = ["config", "error", "sources"];
     // The filter names link types for the operator; rows, source lines and the like are values of later stages' input.
     let known = [("capture", "decode")];

@@ -55,7 +55,8 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
     };
     // Two versions of one server's file, so that neither takes a server from the other.
     let load = |argument: &AclArgument| Acl::load(argument, config.root.as_deref(), &config.servers);
-    let (old, new) = (&load(old)?, &load(new)?);
+    let (olds, news): (Arc<[Acl]>, Arc<[Acl]>) = (Arc::new([load(old)?]), Arc::new([load(new)?]));
+    let (old, new) = (&olds[0], &news[0]);
     let notes = notes([old, new]);
     let intended = Inventory::load(&config.intended)?;
     let servers: Vec<IpAddr> = config.servers.iter().map(|server| server.address).collect();
@@ -66,7 +67,7 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
     };
     let unintended = found.changes.iter().filter(|change| !meant(change)).count();
     let traffic = match &config.traffic {
-        Some(capture) => Some(traffic::replay(capture, old, new, &intended, console, interrupted)?),
+        Some(capture) => Some(traffic::replay(capture, &olds, &news, &intended, console, interrupted)?),
         None => None,
     };
     let code = match &traffic {

@@ -83,9 +83,9 @@ struct Moved {
 }
 
 /// Every pair of source and server, while the captures are read.
-struct Replay<'a> {
-    old: Judge<'a>,
-    new: Judge<'a>,
+struct Replay {
+    old: Judge,
+    new: Judge,
     pairs: HashMap<(IpAddr, IpAddr), Pair>,
     most: usize,
     frames: usize,
@@ -93,7 +93,7 @@ struct Replay<'a> {
     not_kept: u64,
 }
 
-impl Replay<'_> {
+impl Replay {
     fn push(&mut self, transaction: &Transaction<'_>) {
         if transaction.outcome == Outcome::Unsolicited {
             return;
@@ -148,8 +148,8 @@ impl Replay<'_> {
 /// Reads captures and judges every transaction under both versions.
 pub fn replay(
     config: &Config,
-    old: &Acl,
-    new: &Acl,
+    old: &Arc<[Acl]>,
+    new: &Arc<[Acl]>,
     intended: &Inventory,
     console: &mut dyn Console,
     interrupted: &Arc<AtomicBool>,
@@ -167,8 +167,8 @@ pub fn replay(
     };
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
     let mut replay = Replay {
-        old: Judge::new(std::slice::from_ref(old), detail),
-        new: Judge::new(std::slice::from_ref(new), detail),
+        old: Judge::new(Arc::clone(old), detail),
+        new: Judge::new(Arc::clone(new), detail),
         pairs: HashMap::new(),
         most: limits.answered_rows,
         frames: limits.finding_frames,
@@ -197,8 +197,8 @@ pub fn replay(
     tally.add(&tracker.tally);
     let anomalies = tracker.anomalies();
     drop(tracker);
-    let mut configured = own_servers(std::slice::from_ref(old));
-    configured.extend(own_servers(std::slice::from_ref(new)));
+    let mut configured = own_servers(old);
+    configured.extend(own_servers(new));
     let legs = Legs::of(config, &configured, &sources);
     let counted = Counted {
         inputs: opened.into_iter().zip(finished.lanes).collect(),
@@ -207,9 +207,9 @@ pub fn replay(
         counts: &counts,
         anomalies,
         interrupted: finished.interrupted,
-        with_sources: false,
+        undecided: Default::default(),
     };
-    let report = build(config, counted, &sources, &legs, &Inventory::default());
+    let report = build(config, counted, &sources.joined(), Vec::new(), &legs, &Inventory::default());
     let ledgers = [&report.ledgers.packets, &report.ledgers.messages, &report.ledgers.matches, &report.ledgers.bytes];
     let damage = report.inputs.iter().filter(|input| !input.format.is_empty()).flat_map(|input| {
         input.damage.iter().map(|what| Error::new(ErrorKind::Input, "E-IN-DAMAGED", &input.name, what))
@@ -232,7 +232,7 @@ pub fn replay(
 }
 
 /// What was counted, of clients of the servers only.
-fn fold(replay: Replay<'_>, legs: &Legs, intended: &Inventory) -> Traffic {
+fn fold(replay: Replay, legs: &Legs, intended: &Inventory) -> Traffic {
     let mut traffic = Traffic {
         inputs: Vec::new(),
         judged: 0,

@@ -3,6 +3,15 @@
 use crate::error::Error;
 use pcap::{BpfProgram, Capture, Linktype};
 
+/// libpcap's own number for a LINKTYPE_ value; on Linux they differ for raw IP and classical IP over ATM.
+pub fn data_link_type(link_type: u16) -> Linktype {
+    Linktype(match link_type {
+        101 => 12,
+        100 => 11,
+        other => i32::from(other),
+    })
+}
+
 /// A filter expression; compiled once for each link type it meets.
 pub struct Filter {
     expression: String,
@@ -34,7 +43,7 @@ impl Filter {
                     let link = crate::decode::link::name(link_type);
                     Error::usage("--filter", format!("{error} (for link type {link}); no report was written"))
                 };
-                let dead = Capture::dead(Linktype(i32::from(link_type))).map_err(refused)?;
+                let dead = Capture::dead(data_link_type(link_type)).map_err(refused)?;
                 let program = dead.compile(&self.expression, true).map_err(refused)?;
                 self.programs.push((link_type, program));
                 self.programs.len() - 1
@@ -62,6 +71,16 @@ mod tests {
         let error = Filter::new("udp prot 53").check(1).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.detail.contains("syntax error"), "{}", error.detail);
+    }
+
+    #[test]
+    fn raw_ip_has_two_numbers() {
+        let mut filter = Filter::new("udp port 53");
+        filter.check(101).unwrap();
+        // 20 bytes of IPv4 for UDP, ports 53 and 4660.
+        let mut packet = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2].to_vec();
+        packet.extend([0, 53, 0x12, 0x34, 0, 8, 0, 0]);
+        assert_eq!(filter.passes(101, &packet), Ok(true));
     }
 
     #[test]

@@ -6,7 +6,10 @@
 //! checks that each walk started where the one before ended, and walks again if not.
 
 pub mod filter;
+pub mod kernel_filter;
+pub mod live;
 pub mod open;
+pub mod packet_socket;
 pub mod pcap_file;
 pub mod pcapng;
 pub mod time;

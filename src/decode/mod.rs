@@ -6,6 +6,7 @@
 //! [`detail`] everything else of the few that are reported.
 
 pub mod detail;
+pub mod encrypted;
 mod ends;
 mod entry;
 pub mod fragment;
@@ -275,8 +276,12 @@ impl Decoder {
         tally: &mut Tally,
     ) -> Result<Behind, Bucket> {
         match packet.protocol {
-            TCP => Err(bucket),
+            TCP => {
+                tally.encrypted.note(packet.ends, TCP, payload);
+                Err(bucket)
+            }
             UDP => {
+                tally.encrypted.note(packet.ends, UDP, payload);
                 let ports = [link::number(payload, 2)?, link::number(payload, 0)?];
                 let rows = ports.into_iter().filter_map(|port| wrapping::find(wrapping::PORTS, port));
                 for row in rows {

@@ -65,7 +65,7 @@ impl Decoder {
                 let header = payload.first_chunk::<UDP_HEADER>()?;
                 let (source_port, destination_port) = (number(header, 0), number(header, 2));
                 if !self.is_dns(source_port, destination_port) {
-                    return other_port([source_port, destination_port], out);
+                    return other_port([source_port, destination_port], ends, payload, out);
                 }
                 let claimed = usize::from(number(header, 4));
                 let message = payload.get(UDP_HEADER..claimed.min(payload.len()))?;
@@ -88,6 +88,7 @@ impl Decoder {
                     return None;
                 }
                 out.note_link_type(ETHERNET);
+                out.tally.encrypted.note(ends, TCP, payload);
                 out.tally.count(Bucket::OtherPort);
             }
             _ => return None,
@@ -98,11 +99,12 @@ impl Decoder {
 
 /// Counts a datagram on other ports, unless a wrapping may be behind one of them.
 #[inline]
-fn other_port(ports: [u16; 2], out: &mut Decoded) -> Option<()> {
+fn other_port(ports: [u16; 2], ends: Ends, payload: &[u8], out: &mut Decoded) -> Option<()> {
     if wrapping::PORT_NUMBERS.iter().any(|number| *number == ports[0] || *number == ports[1]) {
         return None;
     }
     out.note_link_type(ETHERNET);
+    out.tally.encrypted.note(ends, UDP, payload);
     out.tally.count(Bucket::OtherPort);
     Some(())
 }
@@ -152,7 +154,7 @@ mod tests {
         };
         let mut bytes = Vec::new();
         if tcp {
-            builder.tcp(ports.0, ports.1, 1, 100).write(&mut bytes, payload).unwrap();
+            builder.tcp(ports.0, ports.1, 1, 100).syn().write(&mut bytes, payload).unwrap();
         } else {
             builder.udp(ports.0, ports.1).write(&mut bytes, payload).unwrap();
         }
@@ -165,7 +167,13 @@ mod tests {
     fn plain_frames_take_the_short_way() {
         let decoder = decoder();
         for (v6, vlan) in [(false, false), (false, true), (true, false), (true, true)] {
-            for (tcp, ports) in [(false, (4000, 53)), (false, (53, 4000)), (false, (443, 4000)), (true, (443, 4000))] {
+            for (tcp, ports) in [
+                (false, (4000, 53)),
+                (false, (53, 4000)),
+                (false, (443, 4000)),
+                (true, (443, 4000)),
+                (true, (4000, 853)),
+            ] {
                 let (short, general) = both(&decoder, &frame(v6, vlan, tcp, ports, QUERY), 0);
                 assert_eq!(short, None, "a frame that was cut");
                 let bytes = frame(v6, vlan, tcp, ports, QUERY);
@@ -183,7 +191,7 @@ mod tests {
         #[test]
         fn the_short_way_never_says_anything_else_than_the_general_way(
             (v6, vlan, tcp) in any::<(bool, bool, bool)>(),
-            ports in prop_oneof![Just((4000, 53)), Just((53, 4000)), Just((53, 53)), Just((4000, 443)), Just((4789, 53)), Just((9, 4789))],
+            ports in prop_oneof![Just((4000, 53)), Just((53, 4000)), Just((53, 53)), Just((4000, 443)), Just((4000, 853)), Just((4789, 53)), Just((9, 4789))],
             payload in proptest::collection::vec(any::<u8>(), 0..60),
             changes in proptest::collection::vec((0usize..90, any::<u8>()), 0..4),
             (less, missing) in (0usize..80, 0usize..3),

@@ -1,5 +1,7 @@
 //! Frames to counts: the one [`Bucket`] that each frame ends in, and their [`Tally`].
 
+use super::encrypted::Encrypted;
+
 /// Declares [`Bucket`] together with the names of its values.
 macro_rules! buckets {
     ($($(#[$doc:meta])* $name:ident $text:literal,)*) => {
@@ -89,11 +91,18 @@ pub struct Tally {
     pub not_opened: Vec<(&'static str, u64)>,
     /// Frames of link types that are not opened, by LINKTYPE_ value.
     pub unknown_links: Vec<(u16, u64)>,
+    /// Connections to ports where DNS is encrypted.
+    pub encrypted: Encrypted,
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { buckets: [0; Bucket::ALL.len()], not_opened: Vec::new(), unknown_links: Vec::new() }
+        Self {
+            buckets: [0; Bucket::ALL.len()],
+            not_opened: Vec::new(),
+            unknown_links: Vec::new(),
+            encrypted: Encrypted::default(),
+        }
     }
 }
 
@@ -111,11 +120,27 @@ impl Tally {
         self.count(to);
     }
 
+    /// What was counted since this was `before`. A frame recounted meanwhile makes no bucket negative.
+    #[must_use]
+    pub fn since(&self, before: &Tally) -> Tally {
+        fn rest<N: Copy + PartialEq>(now: &[(N, u64)], before: &[(N, u64)]) -> Vec<(N, u64)> {
+            let then = |name: N| before.iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| *count);
+            now.iter().map(|(name, count)| (*name, count - then(*name))).filter(|(_, count)| *count > 0).collect()
+        }
+        let mut tally = self.clone();
+        tally.buckets.iter_mut().zip(before.buckets).for_each(|(now, then)| *now = now.saturating_sub(then));
+        tally.not_opened = rest(&self.not_opened, &before.not_opened);
+        tally.unknown_links = rest(&self.unknown_links, &before.unknown_links);
+        tally.encrypted = self.encrypted.since(&before.encrypted);
+        tally
+    }
+
     /// Adds another tally to this one.
     pub fn add(&mut self, other: &Tally) {
         self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum += count);
         other.not_opened.iter().for_each(|(kind, count)| add_named(&mut self.not_opened, *kind, *count));
         other.unknown_links.iter().for_each(|(link, count)| add_named(&mut self.unknown_links, *link, *count));
+        self.encrypted.add(&other.encrypted);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Source rows to [`Finding`]s: graded statements with their frames, one file per diagnosis, listed in [`DIAGNOSES`].
 
-mod acl_drift;
+pub mod acl_drift;
 mod acl_exposure;
 mod acl_refuses_expected;
 mod admitting;
@@ -66,7 +66,7 @@ pub fn diagnose(report: &Report, inventory: &Inventory, limits: &Limits) -> Vec<
 pub fn diagnose_with_files(
     report: &Report,
     inventory: &Inventory,
-    verdicts: &Verdicts<'_>,
+    verdicts: &Verdicts,
     config: &Config,
 ) -> Vec<Finding> {
     let mut scene = Scene::of(report, inventory, &config.limits);

@@ -49,7 +49,7 @@ pub struct Scene<'a> {
     /// Sources on the client leg, with what is expected of each.
     pub clients: Vec<Client<'a>>,
     /// What the servers' own files say; nothing without one.
-    pub verdicts: Option<&'a Verdicts<'a>>,
+    pub verdicts: Option<&'a Verdicts>,
     /// Advice may admit addresses of the public internet.
     pub advise_public: bool,
     /// Presence of each inventory line.
@@ -199,7 +199,11 @@ impl<'a> Scene<'a> {
         let packets = &self.report.ledgers.packets;
         let hidden: u64 = NOT_LOOKED_INTO.iter().map(|bucket| packets.get(bucket)).sum();
         let left_out = packets.get("not_selected");
-        let mut text = "This is about this capture only; whether it lost packets is not recorded.".to_owned();
+        let mut text = match self.report.ledgers.capture.map(|capture| capture.lost()) {
+            None => "This is about this capture only; whether it lost packets is not recorded.".to_owned(),
+            Some(0) => "This is about this capture only, which lost no packets.".to_owned(),
+            Some(lost) => format!("This is about this capture only, which lost {lost} packets."),
+        };
         if hidden > 0 {
             let _ = write!(text, " {hidden} of its frames could not be looked into.");
         }

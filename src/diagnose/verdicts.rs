@@ -138,7 +138,7 @@ pub fn outcomes(group: &Group<'_>, of: &[Outcome]) -> String {
 
 /// The question that stands for what a server is asked: the most frequent one that it is to answer, else the most
 /// frequent one.
-pub fn usual_question(verdicts: &Verdicts<'_>, server: IpAddr) -> Question {
+pub fn usual_question(verdicts: &Verdicts, server: IpAddr) -> Question {
     let tallies = verdicts.pairs.iter().filter(|((_, at), _)| *at == server).flat_map(|(_, tallies)| tallies);
     let usual = tallies.filter(|tally| tally.question.is_some()).max_by_key(|tally| {
         let served = tally.judged.decision.word == Word::Allow;

@@ -1,8 +1,9 @@
 //! Ledgers to the last lines of a page: where every frame, message, query, response and byte went.
 
-use super::page::{Ink, Page, grouped};
-use super::{Ledger, Ledgers};
+use super::page::{Ink, Page, counted, grouped};
+use super::{CaptureLedger, Ledger, Ledgers};
 use crate::error::escape_text;
+use std::fmt::Write as _;
 use std::io;
 
 /// Every ledger on a line or two, buckets of 0 left out.
@@ -17,19 +18,40 @@ pub fn write(page: &mut Page<'_>, ledgers: &Ledgers) -> io::Result<()> {
     page.gap()?;
     let open: Vec<&str> =
         all.iter().filter(|(_, ledger)| !ledger.closed && !ledger.buckets.is_empty()).map(|(name, _)| *name).collect();
+    let open: Vec<&str> =
+        ledgers.capture.filter(|capture| !capture.is_closed()).map(|_| "capture").into_iter().chain(open).collect();
     if open.is_empty() {
-        page.line("Ledgers closed; what the kernel dropped is unavailable")?;
+        page.line(match ledgers.capture {
+            Some(_) => "Ledgers closed",
+            None => "Ledgers closed; what the kernel dropped is unavailable",
+        })?;
     } else {
         let text = format!("{}. This is a fault of dnsrefused; its counts cannot be relied on", open.join(", "));
         page.inked(Some(Ink::Red), "LEDGERS NOT CLOSED ", &text, 2)?;
     }
-    equation(page, "", &ledgers.packets, &["frames"], &[])?;
+    if let Some(capture) = &ledgers.capture {
+        kernel(page, capture)?;
+    }
+    equation(page, "", &ledgers.packets, &["frames", "carried_in"], &[])?;
     equation(page, "messages ", &ledgers.messages, &["udp", "tcp"], &[])?;
-    let from_responses = ["responses", "continued", "late", "duplicate", "response_copies", "unsolicited", "mismatch"];
-    let from_queries = ["queries", "retransmitted", "query_copies", "timed_out", "evicted", "open_at_end"];
-    equation(page, "", &ledgers.matches, &["queries"], &from_responses)?;
-    equation(page, "", &ledgers.matches, &["responses"], &from_queries)?;
-    equation(page, "bytes ", &ledgers.bytes, &["total"], &[])?;
+    let from_responses = [
+        "responses",
+        "responses_carried_in",
+        "continued",
+        "late",
+        "duplicate",
+        "response_copies",
+        "unsolicited",
+        "mismatch",
+        "undecided",
+    ];
+    let from_queries =
+        ["queries", "queries_carried_in", "retransmitted", "query_copies", "timed_out", "evicted", "open_at_end"];
+    equation(page, "", &ledgers.matches, &["queries", "queries_carried_in"], &from_responses)?;
+    equation(page, "", &ledgers.matches, &["responses", "responses_carried_in"], &from_queries)?;
+    if ledgers.capture.is_none() {
+        equation(page, "bytes ", &ledgers.bytes, &["total"], &[])?;
+    }
     if ledgers.outputs.get("rows_made") > 0 {
         equation(page, "", &ledgers.outputs, &["rows_made"], &[])?;
     }
@@ -55,6 +77,30 @@ pub fn write(page: &mut Page<'_>, ledgers: &Ledgers) -> io::Result<()> {
     Ok(())
 }
 
+/// What the kernel saw, where it went, and what is known of losses before and after it.
+fn kernel(page: &mut Page<'_>, capture: &CaptureLedger) -> io::Result<()> {
+    let waiting = if capture.waiting > 0 { format!(" + waiting {}", grouped(capture.waiting)) } else { String::new() };
+    page.wrapped(
+        "  ",
+        &format!(
+            "kernel {} = read {} + dropped {}{waiting}",
+            grouped(capture.seen),
+            grouped(capture.read),
+            grouped(capture.dropped)
+        ),
+        4,
+    )?;
+    let interface = capture.interface_dropped.map_or_else(|| "unavailable".to_owned(), grouped);
+    let mut beside = format!("lost by the interface {interface}, by us {}", grouped(capture.own_lost()));
+    if capture.bursts > 0 {
+        let _ = write!(beside, "; the ring was full {}", counted(capture.bursts, "time", "times"));
+    }
+    if capture.waits > 0 {
+        let _ = write!(beside, "; reading waited for us {}", counted(capture.waits, "time", "times"));
+    }
+    page.wrapped("  ", &beside, 4)
+}
+
 /// One account of `what`: the units on the left, on the right where they went. `elsewhere` are buckets of another
 /// equation.
 fn equation(page: &mut Page<'_>, what: &str, ledger: &Ledger, left: &[&str], elsewhere: &[&str]) -> io::Result<()> {
@@ -62,7 +108,8 @@ fn equation(page: &mut Page<'_>, what: &str, ledger: &Ledger, left: &[&str], els
         return Ok(());
     }
     let term = |name: &str, count: u64| format!("{name} {}", grouped(count));
-    let units: Vec<String> = left.iter().map(|name| term(name, ledger.get(name))).collect();
+    let carried = |name: &&&str| !name.ends_with("carried_in") || ledger.get(name) > 0;
+    let units: Vec<String> = left.iter().filter(carried).map(|name| term(name, ledger.get(name))).collect();
     let parts: Vec<String> = ledger
         .buckets
         .iter()

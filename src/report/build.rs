@@ -2,15 +2,19 @@
 
 use super::{Expectation, InputReport, Ledger, Ledgers, Report, SourceLine, Totals};
 use crate::config::{Config, Outcome, OwnServer};
+use crate::decode::encrypted::DNS_OVER_TLS;
 use crate::decode::name::NameFault;
 use crate::decode::{Bucket, Tally, link};
 use crate::expect::Inventory;
 use crate::pipeline::LaneResult;
-use crate::sources::{Leg, Sources};
+use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use crate::transact::Counts;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Servers named in the note about encrypted connections.
+const MOST_ENCRYPTED: usize = 8;
 
 /// Which addresses are servers of ours, and so on which leg a transaction is.
 #[derive(Debug, Clone, Default)]
@@ -31,9 +35,29 @@ impl Legs {
         Self { ours }
     }
 
+    /// When live, this host's addresses are servers of ours as well. Where none of them was seen asking or answering, and
+    /// nothing was declared, the capture is of others' servers (a mirror port), and every address that answered is one.
+    pub fn live(config: &Config, configured: &[OwnServer], local: &[IpAddr], sources: &Sources) -> Self {
+        let mut ours: HashSet<IpAddr> = local.iter().copied().collect();
+        if config.servers.is_empty()
+            && configured.is_empty()
+            && !sources.any(|source, server| ours.contains(&source) || ours.contains(&server))
+        {
+            return Self::of(config, configured, sources);
+        }
+        ours.extend(config.servers.iter().chain(configured).map(|server| server.address));
+        Self { ours }
+    }
+
+    /// The address is a server of ours.
+    pub fn is_ours(&self, address: IpAddr) -> bool {
+        self.ours.contains(&address)
+    }
+
     /// The leg from `source` to `server`.
     pub fn leg(&self, source: IpAddr, server: IpAddr) -> Leg {
-        if self.ours.contains(&source) {
+        // A server that asks itself is its own client, as when somebody tries it out on its host.
+        if self.ours.contains(&source) && source != server {
             Leg::Upstream
         } else if self.ours.contains(&server) {
             Leg::Client
@@ -68,13 +92,32 @@ pub struct Counted<'a> {
     pub anomalies: BTreeMap<&'static str, u64>,
     /// The run was interrupted.
     pub interrupted: bool,
-    /// Somebody wants to see a line of every source.
-    pub with_sources: bool,
+    /// What was undecided when the report's time began, and when it ended; a whole run begins and ends with nothing.
+    pub undecided: [Undecided; 2],
 }
 
-/// Builds the report, all but its findings and the output ledger.
-pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Legs, inventory: &Inventory) -> Report {
-    let Counted { inputs, failed, tally, counts, mut anomalies, interrupted, with_sources } = counted;
+/// What is counted and not yet in any bucket, because the time line goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Undecided {
+    /// Frames held for reassembly.
+    pub frames: u64,
+    /// Queries without a response.
+    pub queries: u64,
+    /// Responses whose query may still come.
+    pub responses: u64,
+}
+
+/// Builds the report, all but its findings and the output ledger. `rows` may be left empty where nobody wants to see a line
+/// of every source; `joined` says to which lengths they were joined.
+pub fn build(
+    config: &Config,
+    counted: Counted<'_>,
+    joined: &[(bool, bool, u8)],
+    rows: Vec<(SourceKey, SourceRow)>,
+    legs: &Legs,
+    inventory: &Inventory,
+) -> Report {
+    let Counted { inputs, failed, tally, counts, mut anomalies, interrupted, undecided } = counted;
     let frames: u64 = inputs.iter().map(|(_, lane)| lane.frames).sum();
     let times = inputs.iter().filter_map(|(_, lane)| lane.times);
     let (first, last) = (times.clone().map(|(first, _)| first).min(), times.map(|(_, last)| last).max());
@@ -96,14 +139,13 @@ pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Le
     }
     let unusable = failed.iter().map(|(_, _, size)| size).sum();
     let bytes = bytes_ledger(inputs.iter().map(|(_, lane)| lane), unusable, interrupted);
-    let joined = sources.joined();
     let mut report = Report {
         node: config.node.clone(),
         partial: interrupted.then(|| "interrupted".to_string()),
         ledgers: Ledgers {
-            packets: packets_ledger(&tally, frames),
+            packets: packets_ledger(&tally, frames, undecided),
             messages: messages_ledger(counts),
-            matches: matches_ledger(counts),
+            matches: matches_ledger(counts, undecided),
             bytes,
             not_opened: not_opened(&tally),
             undecodable: nonzero([("header_incomplete", counts.header_incomplete)]),
@@ -125,7 +167,7 @@ pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Le
             first,
             last,
         },
-        sources: if with_sources { source_lines(sources, legs, inventory) } else { Vec::new() },
+        sources: source_lines(rows, legs, inventory),
         focus: config.clients.clone(),
         focus_expectations: if inventory.is_empty() {
             Vec::new()
@@ -142,7 +184,8 @@ pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Le
         damage: vec![why],
         ..InputReport::default()
     }));
-    for (kept, v6, length) in joined {
+    report.notes.extend(encrypted_note(&tally, legs));
+    for (kept, v6, length) in joined.iter().copied() {
         let (who, family) =
             (if kept { "sources" } else { "sources that never got a response" }, if v6 { "IPv6" } else { "IPv4" });
         report
@@ -152,15 +195,34 @@ pub fn build(config: &Config, counted: Counted<'_>, sources: &Sources, legs: &Le
     report
 }
 
+/// What is said of connections whose messages cannot be read. To port 853 of anybody, because nothing but DNS is there; to
+/// port 443 of our servers.
+fn encrypted_note(tally: &Tally, legs: &Legs) -> Option<String> {
+    let seen = tally.encrypted.iter().filter(|(server, port, _)| *port == DNS_OVER_TLS || legs.is_ours(*server));
+    let texts: Vec<String> = seen
+        .map(|(server, port, count)| {
+            let what = if port == DNS_OVER_TLS { "DNS over TLS or QUIC" } else { "perhaps DNS over HTTPS" };
+            let connections = if count == 1 { "connection" } else { "connections" };
+            format!("{count} {connections} to port {port} of {server} ({what})")
+        })
+        .collect();
+    let (shown, more) = texts.split_at(texts.len().min(MOST_ENCRYPTED));
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more servers", more.len()) };
+    (!texts.is_empty())
+        .then(|| format!("Encrypted, so not read: {}{more}. Who was turned away there is not known.", shown.join(", ")))
+}
+
 /// Names and counts that are not zero.
 fn nonzero<const N: usize>(counts: [(&'static str, u64); N]) -> BTreeMap<&'static str, u64> {
     counts.into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
-fn packets_ledger(tally: &Tally, frames: u64) -> Ledger {
+fn packets_ledger(tally: &Tally, frames: u64, [before, after]: [Undecided; 2]) -> Ledger {
     let mut buckets = vec![("frames", frames)];
     buckets.extend(Bucket::ALL.iter().map(|(name, bucket)| (*name, tally.buckets[*bucket as usize])));
-    Ledger { buckets, closed: tally.buckets.iter().sum::<u64>() == frames }
+    let closed = tally.buckets.iter().sum::<u64>() + after.frames == frames + before.frames;
+    buckets.extend([("carried_in", before.frames), ("held", after.frames)].into_iter().filter(|(_, count)| *count > 0));
+    Ledger { buckets, closed }
 }
 
 fn not_opened(tally: &Tally) -> BTreeMap<String, u64> {
@@ -186,7 +248,7 @@ fn messages_ledger(counts: &Counts) -> Ledger {
     }
 }
 
-fn matches_ledger(counts: &Counts) -> Ledger {
+fn matches_ledger(counts: &Counts, [before, after]: [Undecided; 2]) -> Ledger {
     let [queries, responses] = counts.queries_responses;
     let c = counts;
     let query_buckets = [
@@ -195,7 +257,7 @@ fn matches_ledger(counts: &Counts) -> Ledger {
         ("query_copies", c.query_copies),
         ("timed_out", c.timed_out),
         ("evicted", c.evicted),
-        ("open_at_end", c.open_at_end),
+        ("open_at_end", c.open_at_end + after.queries),
     ];
     let response_buckets = [
         ("continued", c.continued),
@@ -206,11 +268,16 @@ fn matches_ledger(counts: &Counts) -> Ledger {
         ("mismatch", c.mismatch),
     ];
     let sum = |buckets: &[(&str, u64)]| buckets.iter().map(|(_, count)| count).sum::<u64>();
-    let closed = queries == sum(&query_buckets) && responses == c.matched + sum(&response_buckets);
+    let closed = queries + before.queries == sum(&query_buckets)
+        && responses + before.responses == c.matched + sum(&response_buckets) + after.responses;
     let mut buckets = vec![("queries", queries)];
+    let nonzero = |name, count| Some((name, count)).filter(|(_, count)| *count > 0);
+    buckets.extend(nonzero("queries_carried_in", before.queries));
     buckets.extend(query_buckets);
     buckets.push(("responses", responses));
+    buckets.extend(nonzero("responses_carried_in", before.responses));
     buckets.extend(response_buckets);
+    buckets.extend(nonzero("undecided", after.responses));
     Ledger { buckets, closed }
 }
 
@@ -268,7 +335,7 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
 
 /// Rows with leg and expectation, in report order. Rows of one source that differ only in how they were budgeted are
 /// one line.
-fn source_lines(sources: &Sources, legs: &Legs, inventory: &Inventory) -> Vec<SourceLine> {
+fn source_lines(rows: Vec<(SourceKey, SourceRow)>, legs: &Legs, inventory: &Inventory) -> Vec<SourceLine> {
     // Hundreds of thousands of sources share a few inventory lines.
     let mut known: HashMap<(&'static str, Option<usize>), Arc<Expectation>> = HashMap::new();
     let mut expectation = |source| {
@@ -276,7 +343,6 @@ fn source_lines(sources: &Sources, legs: &Legs, inventory: &Inventory) -> Vec<So
         let line = (expected.word(), expected.row().map(|row| row.index));
         Arc::clone(known.entry(line).or_insert_with(|| Arc::new(Expectation::from(expected))))
     };
-    let rows = sources.drain_sorted();
     let mut lines: Vec<SourceLine> = Vec::with_capacity(rows.len());
     for (key, row) in rows {
         match lines.last_mut() {

@@ -118,11 +118,27 @@ fn ledgers(ledgers: &Ledgers) -> [(&'static str, LedgerJson<'_>); 6] {
         LedgerJson { closed: ledger.closed, unavailable: &[], buckets: ledger.buckets.clone(), beside }
     }
     // A file does not say what its capture lost. What is known of that ledger adds up: all that was read was handed on.
-    let capture = LedgerJson {
-        closed: true,
-        unavailable: &["kernel_seen", "kernel_dropped"],
-        buckets: vec![("read", ledgers.packets.get("frames"))],
-        beside: Vec::new(),
+    let capture = match &ledgers.capture {
+        None => LedgerJson {
+            closed: true,
+            unavailable: &["kernel_seen", "kernel_dropped"],
+            buckets: vec![("read", ledgers.packets.get("frames"))],
+            beside: Vec::new(),
+        },
+        Some(capture) => {
+            let mut buckets = vec![
+                ("kernel_seen", capture.seen),
+                ("kernel_dropped", capture.dropped),
+                ("read", capture.read),
+                ("waiting", capture.waiting),
+                ("own_dropped", capture.own_lost()),
+                ("loss_bursts", capture.bursts),
+                ("waits", capture.waits),
+            ];
+            buckets.extend(capture.interface_dropped.map(|count| ("interface_dropped", count)));
+            let unavailable: &[&str] = if capture.interface_dropped.is_none() { &["interface_dropped"] } else { &[] };
+            LedgerJson { closed: capture.is_closed(), unavailable, buckets, beside: Vec::new() }
+        }
     };
     let reasons = vec![
         ("undecodable_reasons", counts(&ledgers.undecodable)),

@@ -109,6 +109,8 @@ pub struct Report {
     pub partial: Option<String>,
     /// A packet filter chose what was looked at, so that what is not there may have been left out.
     pub filtered: bool,
+    /// The capture was made by this run.
+    pub live: Option<LiveReport>,
     /// One entry per input, in the order they were read.
     pub inputs: Vec<InputReport>,
     /// Where every unit went.
@@ -160,9 +162,69 @@ pub struct InputReport {
     pub faults: Vec<u64>,
 }
 
+/// What is known of a capture made by this run itself.
+#[derive(Debug, Clone, Default)]
+pub struct LiveReport {
+    /// Interfaces captured on.
+    pub interfaces: Vec<String>,
+    /// This host's addresses that were asked.
+    pub servers: Vec<IpAddr>,
+    /// When the report's time begins and ends, by the wall clock.
+    pub window: (Timestamp, Timestamp),
+    /// Only REFUSED responses were captured.
+    pub refused_only: bool,
+    /// The file that holds the packets, when its frames have the numbers given here.
+    pub packets: Option<String>,
+}
+
+/// The account of a live capture: `seen = dropped + read + waiting` and `read = followed + own_dropped`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CaptureLedger {
+    /// Packets that passed the kernel's filter.
+    pub seen: u64,
+    /// Of these, dropped by the kernel because the ring was full.
+    pub dropped: u64,
+    /// Times the ring became full.
+    pub bursts: u64,
+    /// Packets read from the ring.
+    pub read: u64,
+    /// Packets in the ring when the last of these was read; once the run is over, given up there.
+    pub waiting: u64,
+    /// Packets read that reached a tracker.
+    pub followed: u64,
+    /// Packets read that this program gave up.
+    pub own_dropped: u64,
+    /// The run is over.
+    pub finished: bool,
+    /// Packets the interfaces say they lost; `None` when they do not say. Not part of the account: the kernel did not see
+    /// them.
+    pub interface_dropped: Option<u64>,
+    /// How often a handle had to wait for its tracker.
+    pub waits: u64,
+}
+
+impl CaptureLedger {
+    /// Every packet is in one place.
+    pub fn is_closed(&self) -> bool {
+        self.seen == self.dropped + self.read + self.waiting && self.read == self.followed + self.own_dropped
+    }
+
+    /// Packets that this program gave up, in the ring or later.
+    pub fn own_lost(&self) -> u64 {
+        self.own_dropped + if self.finished { self.waiting } else { 0 }
+    }
+
+    /// Packets lost on the way from the kernel to here.
+    pub fn lost(&self) -> u64 {
+        self.dropped + self.own_lost()
+    }
+}
+
 /// The six ledgers. Buckets are listed in the order they are printed.
 #[derive(Debug, Clone, Default)]
 pub struct Ledgers {
+    /// What the kernel saw, dropped and handed over; `None` for files, which do not say.
+    pub capture: Option<CaptureLedger>,
     /// Frames by the one bucket each ended in.
     pub packets: Ledger,
     /// Messages: udp + tcp = queries + responses + undecodable.
@@ -303,7 +365,7 @@ pub struct Expectation {
 
 impl Report {
     /// Puts what the servers' configurations say beside every source.
-    pub fn judge(&mut self, verdicts: &Verdicts<'_>) {
+    pub fn judge(&mut self, verdicts: &Verdicts) {
         if verdicts.acls.is_empty() {
             return;
         }
@@ -343,7 +405,7 @@ impl Report {
         }
         for prefix in &self.focus {
             let mut said: Vec<String> = Vec::new();
-            for acl in verdicts.acls {
+            for acl in verdicts.acls.iter() {
                 let question = crate::expect::acl::compare::Question::default();
                 let server = crate::expect::acl::compare::destination(acl, None, prefix.addr());
                 let decision = acl.decide(&question.ask(prefix.addr(), server));

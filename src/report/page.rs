@@ -80,13 +80,13 @@ fn paint(ink: Ink, text: &str) -> String {
 }
 
 /// Breaks text at blanks; a word longer than a line gets a line of its own. There is always one line at least.
-fn wrap(text: &str, first_width: usize, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, first_width: usize, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
         let length = word.chars().count();
         let limit = if lines.len() == 1 { first_width } else { width };
-        let line = lines.last_mut().expect("there is a line");
+        let Some(line) = lines.last_mut() else { break };
         if used > 0 && used + 1 + length > limit {
             lines.push(word.to_owned());
             used = length;

@@ -20,6 +20,7 @@ use crate::transact::Transaction;
 use crate::transact::flights::Sighting;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// What a row needs to know of an input.
 #[derive(Debug, Clone)]
@@ -31,12 +32,12 @@ pub struct RowInput {
 }
 
 /// Makes and holds rows.
-pub struct Rows<'a> {
+pub struct Rows {
     spool: Spool,
     inputs: Vec<RowInput>,
-    inventory: Option<&'a Inventory>,
+    inventory: Option<Arc<Inventory>>,
     /// What servers' configurations say; nothing without one.
-    judge: Option<Judge<'a>>,
+    judge: Option<Judge>,
     /// `file:line` of each inventory line, made once.
     rules: Vec<String>,
     limits: DetailLimits,
@@ -52,16 +53,16 @@ fn position(name: &str) -> usize {
     COLUMNS.iter().position(|(column, _)| *column == name).unwrap_or(COLUMNS.len())
 }
 
-impl<'a> Rows<'a> {
+impl Rows {
     /// No rows yet.
-    pub fn new(inputs: Vec<RowInput>, inventory: Option<&'a Inventory>, acls: &'a [Acl], limits: &Limits) -> Self {
+    pub fn new(inputs: Vec<RowInput>, inventory: Option<Arc<Inventory>>, acls: &Arc<[Acl]>, limits: &Limits) -> Self {
         let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
         Self {
             spool: Spool::new(limits.spool_bytes),
             inputs,
+            judge: (!acls.is_empty()).then(|| Judge::new(Arc::clone(acls), detail)),
+            rules: inventory.iter().flat_map(|inventory| inventory.rows()).map(Row::rule).collect(),
             inventory,
-            judge: (!acls.is_empty()).then(|| Judge::new(acls, detail)),
-            rules: inventory.map_or_else(Vec::new, |inventory| inventory.rows().iter().map(Row::rule).collect()),
             limits: detail,
             text: RowText::default(),
             record: Vec::new(),
@@ -99,13 +100,27 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// The row of a transaction whose leg and interface are known already, to be written at once.
+    pub fn one(&mut self, transaction: &Transaction<'_>, leg: Leg, interface: Option<&str>) -> &RowText {
+        self.fill(transaction);
+        self.record.clear();
+        self.text.to_bytes(&mut self.record);
+        let (leg_at, interface_at) = (position("leg"), position("interface"));
+        self.text.read_bytes(&self.record, |column, bytes| match column {
+            _ if column == leg_at => leg.name().as_bytes(),
+            _ if column == interface_at => interface.map_or(bytes, str::as_bytes),
+            _ => bytes,
+        });
+        &self.text
+    }
+
     /// Hands out the rows of wanted legs in input order. `leg` decides from client and server, `interface` names an
     /// interface of an input. Returns the number of rows made.
-    pub fn write(
+    pub fn write<'n>(
         self,
         leg: impl Fn(IpAddr, IpAddr) -> Leg,
         wanted: impl Fn(Leg) -> bool,
-        interface: impl Fn(u32, u32) -> Option<&'a str>,
+        interface: impl Fn(u32, u32) -> Option<&'n str>,
         mut write: impl FnMut(&RowText),
     ) -> Result<u64, Error> {
         if let Some(error) = self.failed {
@@ -156,7 +171,7 @@ impl<'a> Rows<'a> {
         let point = sighting.map_or_else(Point::default, |seen| seen.point);
         let query_detail = self.detail(query_bytes);
         let response_detail = self.detail(response_bytes);
-        let expected = self.inventory.map(|inventory| inventory.decide(ends.source()));
+        let expected = self.inventory.as_ref().map(|inventory| inventory.decide(ends.source()));
         let proxied = header.is_some();
         let (verdict, rule) = self.judge.as_mut().map(|judge| judge.words(transaction)).unwrap_or_default();
         let header = if response_bytes.len() >= HEADER { response_bytes } else { query_bytes };

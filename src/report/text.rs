@@ -2,7 +2,7 @@
 
 use super::accounts;
 use super::page::{Clock, Ink, Page, WIDTH, counted, grouped, percent};
-use super::{Expectation, Format, InputReport, Layout, Report, SourceLine, Writer};
+use super::{Expectation, Format, InputReport, Layout, LiveReport, Report, SourceLine, Writer};
 use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;
 use crate::error::escape_text;
@@ -23,6 +23,8 @@ pub const FORMAT: Format = Format {
 
 /// Inputs named at the top; damaged ones always are.
 const INPUTS_NAMED: usize = 8;
+/// Servers of this host named at the top.
+const SERVERS_NAMED: usize = 4;
 /// Width of a source's column, that of its heading.
 const SOURCE_WIDTH: usize = 21;
 /// Sources of a finding named in text.
@@ -31,7 +33,10 @@ const MEMBERS_NAMED: usize = 5;
 /// Writes the report as a page of text.
 pub fn write(report: &Report, layout: &Layout, out: &mut dyn Write) -> io::Result<()> {
     let mut page = Page::new(out, layout.color);
-    let clock = Clock::of(report.totals.first, report.totals.last);
+    let window = report.live.as_ref().map(|live| live.window);
+    let (first, last) =
+        window.map_or((report.totals.first, report.totals.last), |(first, last)| (Some(first), Some(last)));
+    let clock = Clock::of(first, last);
     let clients: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == Leg::Client).collect();
     inputs(&mut page, report, clock)?;
     headline(&mut page, report, &clients)?;
@@ -52,7 +57,9 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
     }
     let mut unnamed = 0;
     for (index, input) in report.inputs.iter().enumerate() {
-        if index < INPUTS_NAMED || !input.damage.is_empty() {
+        if report.live.is_some() {
+            // Named below, with the time and the loss.
+        } else if index < INPUTS_NAMED || !input.damage.is_empty() {
             page.wrapped("", &describe_input(input), 2)?;
         } else {
             unnamed += 1;
@@ -64,12 +71,45 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
     if unnamed > 0 {
         page.line(&format!("and {}", counted(unnamed, "more input", "more inputs")))?;
     }
+    if let Some(live) = &report.live {
+        return captured(page, report, live, clock);
+    }
     let loss =
         if report.inputs.len() == 1 { "this file does not record drops" } else { "these files do not record drops" };
     match (report.totals.first, report.totals.last) {
         (Some(first), Some(last)) => page.wrapped("", &format!("{}; {loss}", clock.span(first, last)), 2),
         _ => Ok(()),
     }
+}
+
+/// Where and when this run captured, and what was lost.
+fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Clock) -> io::Result<()> {
+    let servers: Vec<String> = live.servers.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
+    let host = report.node.as_deref().map(|node| format!(", {}", escape_text(node))).unwrap_or_default();
+    let servers = match live.servers.len() {
+        0 => report.node.as_deref().map(|node| format!("{}, ", escape_text(node))).unwrap_or_default(),
+        count if count > SERVERS_NAMED => {
+            format!("{} and {} more (this host{host}), ", servers.join(", "), count - SERVERS_NAMED)
+        }
+        _ => format!("{} (this host{host}), ", servers.join(", ")),
+    };
+    let loss = match report.ledgers.capture.map(|capture| (capture.lost(), capture)) {
+        None => "loss unavailable".to_owned(),
+        Some((0, _)) => "no loss".to_owned(),
+        Some((lost, capture)) => {
+            let share = percent(lost, capture.seen);
+            format!("LOST {} of {} packets ({share})", grouped(lost), grouped(capture.seen))
+        }
+    };
+    let (began, ended) = live.window;
+    let interfaces: Vec<String> = live.interfaces.iter().map(|name| escape_text(name)).collect();
+    page.wrapped("", &format!("{servers}{}, {}, {loss}", interfaces.join(" "), clock.span(began, ended)), 2)?;
+    if live.refused_only {
+        let text = "only REFUSED responses were captured: no queries, so nothing is known of answers, silence, response \
+                    times, and of names that the response does not repeat";
+        page.wrapped("", text, 2)?;
+    }
+    Ok(())
 }
 
 /// `server.pcap: pcap, EN10MB, 900 frames`.
@@ -415,7 +455,12 @@ fn all_frames(page: &mut Page<'_>, report: &Report, lines: &[&SourceLine]) -> io
 
 /// Frames as a display filter that can be pasted into Wireshark, as many as fit on the line.
 fn wireshark(page: &mut Page<'_>, report: &Report, input: usize, frames: impl Iterator<Item = u64>) -> io::Result<()> {
-    let name = report.inputs.get(input).map_or(String::new(), |input| escape_text(&input.name));
+    let name = match &report.live {
+        Some(LiveReport { packets: Some(name), .. }) => escape_text(name),
+        // Nobody has these frames.
+        Some(_) => return Ok(()),
+        None => report.inputs.get(input).map_or(String::new(), |input| escape_text(&input.name)),
+    };
     let mut line = format!("  {name}: ");
     if line.chars().count() > WIDTH / 2 {
         page.line(&line)?;

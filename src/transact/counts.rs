@@ -51,6 +51,52 @@ pub struct Counts {
     pub cut: u64,
 }
 
+impl Counts {
+    /// Every count as a number of its own, in one order.
+    fn each<'a>(&'a mut self) -> Vec<&'a mut u64> {
+        let mut all: Vec<&'a mut u64> = Vec::new();
+        all.extend(&mut self.messages);
+        all.extend(&mut self.queries_responses);
+        all.extend(&mut self.unreadable);
+        all.extend(&mut self.rcodes);
+        all.extend(&mut self.outcomes);
+        all.extend([
+            &mut self.header_incomplete,
+            &mut self.refused_restored,
+            &mut self.refused_unsolicited,
+            &mut self.matched,
+            &mut self.retransmitted,
+            &mut self.query_copies,
+            &mut self.timed_out,
+            &mut self.evicted,
+            &mut self.open_at_end,
+            &mut self.continued,
+            &mut self.late,
+            &mut self.duplicate,
+            &mut self.response_copies,
+            &mut self.unsolicited,
+            &mut self.mismatch,
+            &mut self.trailing,
+            &mut self.cut,
+        ]);
+        all
+    }
+
+    /// Adds the counts of another time line.
+    pub fn add(&mut self, other: &Counts) {
+        let mut other = other.clone();
+        self.each().into_iter().zip(other.each()).for_each(|(sum, more)| *sum += *more);
+    }
+
+    /// What was counted since these were `before`.
+    #[must_use]
+    pub fn since(&self, before: &Counts) -> Counts {
+        let (mut counts, mut before) = (self.clone(), before.clone());
+        counts.each().into_iter().zip(before.each()).for_each(|(now, then)| *now = now.saturating_sub(*then));
+        counts
+    }
+}
+
 impl Default for Counts {
     fn default() -> Self {
         Self {
@@ -77,5 +123,24 @@ impl Default for Counts {
             trailing: 0,
             cut: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_and_differences_cover_every_count() {
+        let mut one = Counts::default();
+        let numbers = one.each().len() as u64;
+        // A count that is not listed would make the structure larger than what is listed.
+        let listed = size_of::<Counts>() - size_of::<Vec<u64>>() + 4096 * 8;
+        assert_eq!(numbers, listed as u64 / 8);
+        one.each().into_iter().enumerate().for_each(|(at, count)| *count = at as u64);
+        let mut two = one.clone();
+        two.add(&one);
+        assert_eq!((two.cut, two.messages[1]), (one.cut * 2, 2));
+        assert_eq!(two.since(&one).cut, one.cut);
     }
 }

@@ -559,6 +559,17 @@ impl<'a> Tracker<'a> {
         self.scratch = bytes;
     }
 
+    /// Folds what happened so far into the per-source rows, so that they can be read while the time line goes on.
+    pub fn fold(&mut self) {
+        let open = self.flights.pairs().chain(self.early.iter().map(|early| early.flow.pair));
+        self.pairs.fold(open);
+    }
+
+    /// Queries without a response so far, and responses whose query may still come: counted, and in no bucket yet.
+    pub fn undecided(&self) -> (u64, u64) {
+        (self.flights.pending() as u64, self.early.len() as u64)
+    }
+
     /// Odd things counted on the way, by name.
     pub fn anomalies(&self) -> BTreeMap<&'static str, u64> {
         [

@@ -13,6 +13,7 @@ use crate::transact::flights::Transport;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::compare::Question;
 
@@ -32,22 +33,17 @@ pub struct Judged {
 
 /// What the files say, one decision after the other.
 #[derive(Debug)]
-pub struct Judge<'a> {
-    acls: &'a [Acl],
+pub struct Judge {
+    acls: Arc<[Acl]>,
     limits: DetailLimits,
     /// Which file speaks for a server.
     speaks: HashMap<IpAddr, Option<usize>>,
 }
 
-impl<'a> Judge<'a> {
+impl Judge {
     /// For these files; `limits` bound the messages that are read for their signature.
-    pub fn new(acls: &'a [Acl], limits: DetailLimits) -> Self {
+    pub fn new(acls: Arc<[Acl]>, limits: DetailLimits) -> Self {
         Self { acls, limits, speaks: HashMap::new() }
-    }
-
-    /// The files.
-    pub fn acls(&self) -> &'a [Acl] {
-        self.acls
     }
 
     /// The file that speaks for a server.
@@ -257,8 +253,8 @@ pub fn agrees(word: Word, outcome: Outcome) -> Option<bool> {
 
 /// Every decision, per source and server.
 #[derive(Debug)]
-pub struct Judgements<'a> {
-    judge: Judge<'a>,
+pub struct Judgements {
+    judge: Judge,
     pairs: HashMap<(IpAddr, IpAddr), Vec<Tally>>,
     /// Most pairs kept.
     most: usize,
@@ -267,15 +263,10 @@ pub struct Judgements<'a> {
     pub not_kept: u64,
 }
 
-impl<'a> Judgements<'a> {
+impl Judgements {
     /// Nothing decided yet; `most` pairs of source and server are kept, and `frames` frames for each decision.
-    pub fn new(acls: &'a [Acl], limits: DetailLimits, most: usize, frames: usize) -> Self {
+    pub fn new(acls: Arc<[Acl]>, limits: DetailLimits, most: usize, frames: usize) -> Self {
         Self { judge: Judge::new(acls, limits), pairs: HashMap::new(), most, frames, not_kept: 0 }
-    }
-
-    /// The files.
-    pub fn acls(&self) -> &'a [Acl] {
-        self.judge.acls()
     }
 
     /// Takes a transaction.
@@ -314,8 +305,14 @@ impl<'a> Judgements<'a> {
         }
     }
 
+    /// What was decided so far, to be asked while more is decided.
+    pub fn so_far(&self) -> Verdicts {
+        let pairs = self.pairs.iter().map(|(pair, tallies)| (*pair, tallies.clone())).collect();
+        Self { judge: Judge::new(Arc::clone(&self.judge.acls), self.judge.limits), pairs, ..*self }.finish()
+    }
+
     /// What was decided, ready to be asked.
-    pub fn finish(self) -> Verdicts<'a> {
+    pub fn finish(self) -> Verdicts {
         let mut pairs: Vec<((IpAddr, IpAddr), Vec<Tally>)> = self.pairs.into_iter().collect();
         pairs.sort_unstable_by_key(|((source, server), _)| (*server, *source));
         Verdicts { acls: self.judge.acls, pairs, not_kept: self.not_kept }
@@ -323,17 +320,17 @@ impl<'a> Judgements<'a> {
 }
 
 /// Every decision of a run.
-#[derive(Debug, Default)]
-pub struct Verdicts<'a> {
+#[derive(Debug, Clone, Default)]
+pub struct Verdicts {
     /// The files.
-    pub acls: &'a [Acl],
+    pub acls: Arc<[Acl]>,
     /// Tallies by source and server, in order of server and source.
     pub pairs: Vec<((IpAddr, IpAddr), Vec<Tally>)>,
     /// Transactions that were not kept apart.
     pub not_kept: u64,
 }
 
-impl Verdicts<'_> {
+impl Verdicts {
     /// Keeps what was decided for these sources and servers. A file that names no address speaks for every server, but not
     /// for those that its own server asks.
     pub fn keep(&mut self, wanted: impl Fn(IpAddr, IpAddr) -> bool) {

@@ -9,6 +9,8 @@
 //!
 //! Each input is a lane. Lanes are put in order by their first packet; lanes that overlap are merged by time.
 
+pub mod live;
+
 use crate::capture::filter::Filter;
 use crate::capture::open::{Input, Source, StreamBlocks, read_at_most};
 use crate::capture::{Block, ByteTally, Context, Frame, Oddities, Reader, Stop, Timestamp, Walk};
@@ -42,7 +44,7 @@ pub struct Selection {
 }
 
 /// What became of one input.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LaneResult {
     /// Frames read.
     pub frames: u64,

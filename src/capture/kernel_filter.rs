@@ -1,0 +1,228 @@
+//! What the kernel lets through: generated expressions (pcap-filter(7)) that really catch DNS ([`dns`]) or only REFUSED
+//! responses ([`refused`]), and compiled programs made fit for a packet socket ([`for_socket`]).
+
+use super::filter::data_link_type;
+use super::packet_socket::Instruction;
+use crate::error::Error;
+use pcap::{BpfProgram, Capture};
+
+/// `LINKTYPE_ETHERNET`.
+pub const ETHERNET: u16 = 1;
+/// `LINKTYPE_LINUX_SLL`.
+pub const LINUX_SLL: u16 = 113;
+/// `LINKTYPE_LINUX_SLL2`.
+pub const LINUX_SLL2: u16 = 276;
+
+/// Where the protocol stands in a cooked header, and the header's length.
+fn cooked(link_type: u16) -> Option<(usize, usize)> {
+    match link_type {
+        LINUX_SLL => Some((14, 16)),
+        LINUX_SLL2 => Some((0, 20)),
+        _ => None,
+    }
+}
+
+/// An expression that catches DNS on these ports: UDP and TCP over IPv4 and IPv6, fragments (which have no ports), IPv6
+/// extension headers, ICMP errors (which may quote DNS), VLAN tags, and the plainest form of the tunnels whose inner
+/// ports stand at a fixed place.
+pub fn dns(ports: &[u16], link_type: u16) -> String {
+    let plain = any_of(ports.iter().map(|port| format!("port {port}")));
+    let inner = |at: usize, of: &str| {
+        let ports =
+            ports.iter().flat_map(|port| [format!("{of}[{at}:2]={port}"), format!("{of}[{}:2]={port}", at + 2)]);
+        any_of(ports)
+    };
+    let parts = [
+        plain,
+        // Later fragments, and errors.
+        "ip[6:2]&0x1fff!=0".into(),
+        "(icmp and (icmp[0]=3 or icmp[0]=4 or icmp[0]=11 or icmp[0]=12))".into(),
+        // Hop-by-hop, routing, fragment, authentication and destination options; errors.
+        "(ip6 and (ip6[6]=0 or ip6[6]=43 or ip6[6]=44 or ip6[6]=51 or ip6[6]=60 or (ip6[6]=58 and ip6[40]<5)))".into(),
+        // IPv4 and IPv6 in IPv4, GRE without options.
+        format!("(ip[9]=4 and {})", inner(40, "ip")),
+        format!("(ip[9]=41 and {})", inner(60, "ip")),
+        format!("(ip[9]=47 and ip[20:2]=0 and ip[22:2]=0x800 and {})", inner(44, "ip")),
+        format!("(ip[9]=47 and ip[20:2]=0 and ip[22:2]=0x86dd and {})", inner(64, "ip")),
+        // VXLAN, Geneve without options, GTP-U.
+        format!("((udp dst port 4789 or udp dst port 6081) and udp[28:2]=0x800 and {})", inner(50, "udp")),
+        format!("((udp dst port 4789 or udp dst port 6081) and udp[28:2]=0x86dd and {})", inner(70, "udp")),
+        format!("(udp dst port 2152 and {})", inner(36, "udp")),
+    ];
+    let untagged = parts.join(" or ");
+    match cooked(link_type) {
+        Some((protocol, header)) => {
+            let tagged = |ethertype: u16, ports_at: usize| {
+                format!(
+                    "(link[{protocol}:2]=0x8100 and link[{}:2]={ethertype:#x} and {})",
+                    header + 2,
+                    inner(ports_at, "link")
+                )
+            };
+            format!("{untagged} or {} or {}", tagged(0x0800, header + 24), tagged(0x86dd, header + 44))
+        }
+        None if link_type == ETHERNET => format!("{untagged} or (vlan and ({untagged} or (vlan and ({untagged}))))"),
+        None => untagged,
+    }
+}
+
+/// An expression that catches only responses whose header says REFUSED (RFC 1035 section 4.1.1: QR 1, RCODE 5) from these
+/// ports: IPv4 and IPv6, UDP and TCP, VLAN tags. IPv6 extension headers, later fragments and TCP responses whose first
+/// segment holds fewer than 6 bytes are missed; response codes of which only the lower four bits are 5 are caught too.
+pub fn refused(ports: &[u16], link_type: u16) -> String {
+    let one = |port: &u16| {
+        let tcp4 = "((tcp[12]&0xf0)>>2)";
+        let tcp6 = "((ip6[52]&0xf0)>>2)";
+        format!(
+            "(udp src port {port} and udp[10]&0x80!=0 and udp[11]&0xf=5) or \
+             (ip6 and ip6[6]=17 and ip6[40:2]={port} and ip6[50]&0x80!=0 and ip6[51]&0xf=5) or \
+             (tcp src port {port} and tcp[{tcp4}+4]&0x80!=0 and tcp[{tcp4}+5]&0xf=5) or \
+             (ip6 and ip6[6]=6 and ip6[40:2]={port} and ip6[{tcp6}+44]&0x80!=0 and ip6[{tcp6}+45]&0xf=5)"
+        )
+    };
+    let untagged = ports.iter().map(one).collect::<Vec<_>>().join(" or ");
+    match cooked(link_type) {
+        Some((protocol, header)) => {
+            // One tag inside the packet, IPv4 headers of 20 bytes.
+            let tagged = ports.iter().map(|port| {
+                let (v4, v6) = (header + 4, header + 4);
+                let at = |base: usize, offset: usize| base + offset;
+                format!(
+                    "(link[{protocol}:2]=0x8100 and link[{}:2]=0x800 and link[{}]=17 and link[{}:2]={port} and \
+                     link[{}]&0x80!=0 and link[{}]&0xf=5) or \
+                     (link[{protocol}:2]=0x8100 and link[{}:2]=0x86dd and link[{}]=17 and link[{}:2]={port} and \
+                     link[{}]&0x80!=0 and link[{}]&0xf=5)",
+                    header + 2,
+                    at(v4, 9),
+                    at(v4, 20),
+                    at(v4, 30),
+                    at(v4, 31),
+                    header + 2,
+                    at(v6, 6),
+                    at(v6, 40),
+                    at(v6, 50),
+                    at(v6, 51),
+                )
+            });
+            format!("{untagged} or {}", tagged.collect::<Vec<_>>().join(" or "))
+        }
+        None if link_type == ETHERNET => format!("{untagged} or (vlan and ({untagged}))"),
+        None => untagged,
+    }
+}
+
+/// Joins alternatives; several stand in brackets.
+fn any_of(parts: impl Iterator<Item = String>) -> String {
+    let parts: Vec<String> = parts.collect();
+    if parts.len() == 1 { parts.concat() } else { format!("({})", parts.join(" or ")) }
+}
+
+/// Compiles an expression for files of a link type, to see whether it is one.
+pub fn check(expression: &str, link_type: u16) -> Result<usize, Error> {
+    let refused = |error: pcap::Error| {
+        let link = crate::decode::link::name(link_type);
+        Error::usage("--filter", format!("{error} (for link type {link}); nothing was captured"))
+    };
+    let dead = Capture::dead(data_link_type(link_type)).map_err(refused)?;
+    dead.compile(expression, true).map_err(refused).map(|program| program.get_instructions().len())
+}
+
+/// The instructions of a compiled program.
+pub fn instructions(program: &BpfProgram) -> Vec<Instruction> {
+    let read = |one: &pcap::BpfInstruction| {
+        let text = one.to_string();
+        let mut numbers = text.split(' ').map(|number| number.parse::<u32>().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        Instruction { code: next() as u16, jump_true: next() as u8, jump_false: next() as u8, k: next() }
+    };
+    program.get_instructions().iter().map(read).collect()
+}
+
+// Classic BPF (linux/bpf_common.h): classes, modes and whole instructions.
+const CLASS: u16 = 0x07;
+const LD: u16 = 0x00;
+const LDX: u16 = 0x01;
+const MODE: u16 = 0xe0;
+const ABS: u16 = 0x20;
+const IND: u16 = 0x40;
+const MSH: u16 = 0xa0;
+const LOAD_WORD: u16 = 0x20;
+const JUMP_EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
+/// Loads from here on are of what the kernel knows about the packet (linux/filter.h).
+const ABOUT: u32 = 0xffff_f000;
+const ABOUT_PROTOCOL: u32 = ABOUT;
+const ABOUT_PACKET_TYPE: u32 = ABOUT + 4;
+const ABOUT_INTERFACE: u32 = ABOUT + 8;
+/// Packets that leave the host (`linux/if_packet.h`).
+const OUTGOING: u32 = 4;
+
+/// A program that lets nothing through.
+pub const NOTHING: [Instruction; 1] = [Instruction { code: RETURN, jump_true: 0, jump_false: 0, k: 0 }];
+
+/// The program a packet socket is to run. On cooked devices the kernel sees packets from the network header on, so loads
+/// from the cooked header are turned into what the kernel knows; `None` when that is not possible. Packets that leave
+/// through the loopback interface `loopback` are left out: they come again as arriving, and libpcap would drop them
+/// without counting.
+pub fn for_socket(program: &[Instruction], link_type: u16, loopback: Option<u32>) -> Option<Vec<Instruction>> {
+    let mut made = Vec::with_capacity(program.len() + 5);
+    if let Some(index) = loopback {
+        let load = |k| Instruction { code: LOAD_WORD, jump_true: 0, jump_false: 0, k };
+        let unless = |k, skip| Instruction { code: JUMP_EQUAL, jump_true: 0, jump_false: skip, k };
+        made.extend([load(ABOUT_PACKET_TYPE), unless(OUTGOING, 3), load(ABOUT_INTERFACE), unless(index, 1)]);
+        made.extend(NOTHING);
+    }
+    for one in program {
+        let mut one = *one;
+        let loads = matches!(one.code & CLASS, LD | LDX) && matches!(one.code & MODE, ABS | IND | MSH);
+        if let Some((protocol, header)) = cooked(link_type).filter(|_| loads && one.k < ABOUT) {
+            one.k = match one.k as usize {
+                at if at >= header => (at - header) as u32,
+                at if at == protocol => ABOUT_PROTOCOL,
+                4 if link_type == LINUX_SLL2 => ABOUT_INTERFACE,
+                10 if link_type == LINUX_SLL2 => ABOUT_PACKET_TYPE,
+                0 if link_type == LINUX_SLL => ABOUT_PACKET_TYPE,
+                _ => return None,
+            };
+        }
+        made.push(one);
+    }
+    Some(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_expressions_compile_for_every_link_type_they_are_for() {
+        for link_type in [ETHERNET, LINUX_SLL, LINUX_SLL2, 101] {
+            for ports in [&[53][..], &[53, 5353, 1053]] {
+                for expression in [dns(ports, link_type), refused(ports, link_type)] {
+                    let length = check(&expression, link_type).unwrap();
+                    assert!(length < 4096, "{length} instructions");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn programs_for_cooked_devices_can_run_in_the_kernel() {
+        for link_type in [LINUX_SLL, LINUX_SLL2] {
+            let dead = Capture::dead(data_link_type(link_type)).unwrap();
+            for expression in [dns(&[53], link_type), refused(&[53], link_type)] {
+                let program = instructions(&dead.compile(&expression, true).unwrap());
+                let made = for_socket(&program, link_type, Some(1)).unwrap();
+                assert_eq!(made.len(), program.len() + 5);
+                assert!(
+                    made.iter()
+                        .all(|one| one.code & CLASS != LD || one.code & MODE != ABS || one.k < 4096 || one.k >= ABOUT)
+                );
+            }
+        }
+        // The length of the link-layer address is nothing the kernel tells.
+        let dead = Capture::dead(data_link_type(LINUX_SLL2)).unwrap();
+        let program = instructions(&dead.compile("link[11] = 6", true).unwrap());
+        assert_eq!(for_socket(&program, LINUX_SLL2, None), None);
+    }
+}

@@ -1,0 +1,492 @@
+//! Interfaces to blocks: a [`Handle`] captures from one interface through libpcap and fills [`Block`]s with records as in
+//! pcap files of nanosecond times, and keeps an exact account of what the kernel saw, dropped and handed over.
+//!
+//! The account closes because nothing enters or leaves the ring uncounted: filters are attached to the socket itself
+//! (libpcap would discard what is in the ring), packets that leave through loopback are kept out by the filter (libpcap
+//! would drop them in silence), intake begins after the ring was emptied and ends with a filter that lets nothing
+//! through before the last packet is read. The statistics of the socket are cleared by reading and are added up here.
+
+use super::kernel_filter::{self, LINUX_SLL2};
+use super::packet_socket::{self, Instruction};
+use super::{Block, Context, Format, Interface, Reader, Timestamp, time::Resolution};
+use crate::config::Limits;
+use crate::error::{Error, ErrorKind, escape_text};
+use pcap::{Active, Capture, Device, Linktype, Precision};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// After this long (milliseconds) the kernel hands over a block of the ring that is not full yet. The timer starts anew
+/// with each block, so what a packet waits is at most about twice this.
+const RETIRE: i32 = 100;
+/// A ring is empty when nothing came for this long with a filter that lets nothing through.
+const SETTLED: Duration = Duration::from_millis(3 * RETIRE as u64);
+/// Packets taken from libpcap in one call; bounds by how much a block may grow past its limit.
+const AT_ONCE: usize = 128;
+/// Every interface.
+pub const ANY: &str = "any";
+
+/// What a handle is opened for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes of the ring.
+    pub ring: usize,
+    /// Put the interface into promiscuous mode.
+    pub promiscuous: bool,
+    /// Ports that carry DNS.
+    pub ports: Vec<u16>,
+    /// An expression instead of the generated one.
+    pub filter: Option<String>,
+    /// Let only REFUSED responses through.
+    pub refused_only: bool,
+}
+
+/// What the kernel counted for one handle. `seen = dropped + read + waiting`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KernelCounts {
+    /// Packets that passed the filter.
+    pub seen: u64,
+    /// Of these, dropped because the ring was full.
+    pub dropped: u64,
+    /// Times the ring became full.
+    pub bursts: u64,
+    /// Packets read from the ring.
+    pub read: u64,
+    /// Packets the interface itself says it lost meanwhile; `None` when it does not say.
+    pub interface_dropped: Option<u64>,
+}
+
+impl KernelCounts {
+    /// Packets that passed the filter, were not dropped and have not been read.
+    pub fn waiting(&self) -> i64 {
+        self.seen as i64 - self.dropped as i64 - self.read as i64
+    }
+}
+
+/// Why a handle gives nothing more, or nothing at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Packets were read, or may come.
+    Up,
+    /// The interface is down; it may come back.
+    Down,
+    /// The interface is gone.
+    Gone,
+}
+
+/// One interface being captured.
+pub struct Handle {
+    /// The interface's name, or `any`.
+    pub name: String,
+    /// LINKTYPE_ value of its packets.
+    pub link_type: u16,
+    /// The expression that chooses packets.
+    pub expression: String,
+    /// The kernel cannot run the expression on this kind of device: every packet is read and chosen here.
+    pub chosen_here: bool,
+    /// What was counted.
+    pub counts: KernelCounts,
+    capture: Capture<Active>,
+    program: Vec<Instruction>,
+    drops: Option<InterfaceDrops>,
+    /// The interface's flags; `None` for all interfaces, and where they cannot be read.
+    flags: Option<File>,
+    /// The name the interface has now, when it is another one.
+    renamed: Option<String>,
+    state: State,
+}
+
+impl Handle {
+    /// Opens an interface. Nothing is read until [`Handle::start`].
+    pub fn open(name: &str, options: &Options) -> Result<Self, Error> {
+        let failed = |error: &pcap::Error| cannot_open(name, error);
+        let ring = i32::try_from(options.ring).unwrap_or(i32::MAX);
+        let inactive = Capture::from_device(name).map_err(|error| failed(&error))?;
+        let mut capture = inactive
+            .buffer_size(ring)
+            .snaplen(Limits::default().packet_bytes as i32)
+            .promisc(options.promiscuous)
+            .precision(Precision::Nano)
+            .timeout(RETIRE)
+            .open()
+            .map_err(|error| failed(&error))?;
+        let socket_failed = |what: &str, error: std::io::Error| {
+            let detail = format!("{what}: {error}; nothing was captured");
+            Error::new(ErrorKind::CouldNotRun, "E-LIVE-SOCKET", name, detail)
+        };
+        packet_socket::attach(capture.as_fd(), &kernel_filter::NOTHING)
+            .map_err(|error| socket_failed("no filter can be attached", error))?;
+        let cooked = capture.list_datalinks().is_ok_and(|types| types.contains(&Linktype(i32::from(LINUX_SLL2))));
+        if name == ANY && cooked {
+            capture.set_datalink(Linktype(i32::from(LINUX_SLL2))).map_err(|error| failed(&error))?;
+        }
+        // Values of DLT_ and LINKTYPE_ agree but for raw IP.
+        let link_type = match capture.get_datalink().0 {
+            12 | 14 => 101,
+            number => u16::try_from(number).unwrap_or(u16::MAX),
+        };
+        let expression = match &options.filter {
+            Some(expression) => expression.clone(),
+            None if options.refused_only => kernel_filter::refused(&options.ports, link_type),
+            None => kernel_filter::dns(&options.ports, link_type),
+        };
+        let program = capture.compile(&expression, true).map_err(|error| {
+            let link = crate::decode::link::name(link_type);
+            Error::usage("--filter", format!("{error} (for {name}, link type {link}); nothing was captured"))
+        })?;
+        let program = kernel_filter::instructions(&program);
+        let loopback = matches!(name, ANY | "lo").then(loopback_index).flatten();
+        let made = kernel_filter::for_socket(&program, link_type, loopback);
+        let chosen_here = made.is_none();
+        let everything = [Instruction { code: 0x06, jump_true: 0, jump_false: 0, k: u32::MAX }];
+        let program = made
+            .or_else(|| kernel_filter::for_socket(&everything, link_type, loopback))
+            .unwrap_or_else(|| everything.to_vec());
+        Ok(Self {
+            name: name.to_string(),
+            link_type,
+            expression,
+            chosen_here,
+            counts: KernelCounts::default(),
+            capture: capture.setnonblock().map_err(|error| failed(&error))?,
+            program,
+            drops: InterfaceDrops::open(name),
+            flags: File::open(format!("/sys/class/net/{name}/flags")).ok(),
+            renamed: None,
+            state: State::Up,
+        })
+    }
+
+    /// Its packet socket.
+    pub fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.capture.as_fd()
+    }
+
+    /// Puts this handle into a fan-out group: a new one, or that of another handle. Call before [`Handle::start`].
+    pub fn fan_out(&mut self, group: Option<u16>) -> Result<u16, Error> {
+        let joined = match group {
+            None => packet_socket::begin_fanout(self.capture.as_fd()),
+            Some(group) => packet_socket::join_fanout(self.capture.as_fd(), group).map(|()| group),
+        };
+        joined.map_err(|error| {
+            let detail = format!("--fanout is not possible: {error}; nothing was captured");
+            Error::new(ErrorKind::CouldNotRun, "E-LIVE-FANOUT", &self.name, detail)
+        })
+    }
+
+    /// Empties the ring of what came before the filter. Afterwards nothing is in it and nothing enters.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        // What another processor is just taking in is in the ring a moment later.
+        std::thread::sleep(Duration::from_millis(2));
+        self.add_statistics()?;
+        if self.counts.seen > 0 {
+            let mut quiet_since = Instant::now();
+            while quiet_since.elapsed() < SETTLED {
+                let taken = self.capture.dispatch(Some(AT_ONCE), |_| {}).unwrap_or(0);
+                if taken > 0 {
+                    quiet_since = Instant::now();
+                } else {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        }
+        self.add_statistics()?;
+        self.counts = KernelCounts::default();
+        Ok(())
+    }
+
+    /// Begins to take packets in.
+    pub fn start(&mut self) -> Result<(), Error> {
+        if let Some(drops) = &mut self.drops {
+            drops.begin();
+        }
+        packet_socket::attach(self.capture.as_fd(), &self.program).map_err(|error| {
+            let detail = format!("the filter cannot be attached: {error}; nothing was captured");
+            Error::new(ErrorKind::CouldNotRun, "E-LIVE-FILTER", &self.name, detail)
+        })
+    }
+
+    /// Lets nothing more into the ring. What is in it can still be read.
+    pub fn stop(&mut self) -> Result<(), Error> {
+        packet_socket::attach(self.capture.as_fd(), &kernel_filter::NOTHING).map_err(|error| self.lost_socket(&error))
+    }
+
+    /// Adds what the kernel counted since the last call.
+    pub fn add_statistics(&mut self) -> Result<(), Error> {
+        let more = packet_socket::statistics(self.capture.as_fd()).map_err(|error| self.lost_socket(&error))?;
+        self.counts.seen += u64::from(more.packets);
+        self.counts.dropped += u64::from(more.drops);
+        self.counts.bursts += u64::from(more.freezes);
+        self.counts.interface_dropped = self.drops.as_ref().and_then(InterfaceDrops::since_begin);
+        Ok(())
+    }
+
+    /// Waits at most `patience` for packets and appends them to `block` as records of a pcap file, until it holds its limit
+    /// or the ring is empty. Returns the number of packets.
+    pub fn fill(&mut self, block: &mut Block, patience: Duration) -> Result<usize, Error> {
+        if self.state == State::Gone {
+            // What is in the ring can still be read.
+            std::thread::sleep(Duration::from_millis(5));
+        } else if !self.wait(patience)? {
+            return Ok(0);
+        }
+        let mut packets = 0;
+        while block.data.len() < block.limit {
+            let data = &mut block.data;
+            let taken = self.capture.dispatch(Some(AT_ONCE), |packet| {
+                let header = packet.header;
+                let numbers = [header.ts.tv_sec as u32, header.ts.tv_usec as u32, packet.data.len() as u32, header.len];
+                let mut record = [0; 16];
+                record.chunks_exact_mut(4).zip(numbers).for_each(|(part, number)| {
+                    part.copy_from_slice(&number.to_le_bytes());
+                });
+                data.reserve(record.len() + packet.data.len());
+                data.extend_from_slice(&record);
+                data.extend_from_slice(packet.data);
+            });
+            match taken {
+                Ok(0) => break,
+                Ok(taken) => packets += taken,
+                Err(_) if self.state == State::Gone => break,
+                // libpcap met the interface's end before we did.
+                Err(error) => {
+                    self.look_after_error(patience)?;
+                    if self.state == State::Up {
+                        let detail = format!("{error}; the report holds what was captured until then");
+                        return Err(Error::new(ErrorKind::Input, "E-LIVE-READ", &self.name, detail));
+                    }
+                    break;
+                }
+            }
+        }
+        self.counts.read += packets as u64;
+        Ok(packets)
+    }
+
+    /// Waits at most `patience` for packets or an error; false when there was neither.
+    fn wait(&mut self, patience: Duration) -> Result<bool, Error> {
+        let wait = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
+        let mut waiting = [PollFd::new(&self.capture, PollFlags::IN)];
+        match rustix::event::poll(&mut waiting, Some(&wait)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(false),
+            Ok(_) => {}
+            Err(error) => return Err(self.lost_socket(&error.into())),
+        }
+        if waiting[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+            self.look_after_error(patience)?;
+        }
+        Ok(true)
+    }
+
+    /// Finds out why the socket has an error: the interface is down, or gone.
+    fn look_after_error(&mut self, patience: Duration) -> Result<(), Error> {
+        let socket = self.capture.as_fd();
+        let number = packet_socket::pending_error(socket).map_err(|error| self.lost_socket(&error))?;
+        let index = packet_socket::interface_index(socket).map_err(|error| self.lost_socket(&error))?;
+        if index < 0 {
+            self.state = State::Gone;
+        } else if matches!(number, libc::ENETDOWN | libc::ENODEV) {
+            self.state = State::Down;
+        }
+        if self.state != State::Up {
+            std::thread::sleep(patience.min(Duration::from_millis(20)));
+        }
+        Ok(())
+    }
+
+    /// Whether packets can come. libpcap may have taken the error of the socket for itself, so the interface is asked.
+    pub fn look_at_interface(&mut self) -> State {
+        let index = packet_socket::interface_index(self.capture.as_fd()).unwrap_or(0);
+        if index < 0 {
+            self.state = State::Gone;
+            return self.state;
+        }
+        let index_of = |name: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok();
+        let is_ours = |name: &str| index_of(name).is_some_and(|text| text.trim().parse() == Ok(index));
+        if index > 0 && !is_ours(self.renamed.as_ref().unwrap_or(&self.name)) {
+            // Nothing is found where the names may not be read; then nothing is said.
+            self.renamed = interfaces().into_iter().find(|name| is_ours(name)).or(self.renamed.take());
+        }
+        if let Some(up) = self.flags.as_ref().and_then(is_up) {
+            self.state = if up { State::Up } else { State::Down };
+        }
+        self.state
+    }
+
+    /// The name the interface has now, when it was renamed.
+    pub fn new_name(&self) -> Option<&str> {
+        self.renamed.as_deref().filter(|name| *name != self.name)
+    }
+
+    /// Whether packets could come when it was last looked.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The context in which the records of this handle's blocks are read.
+    pub fn context(&self) -> Arc<Context> {
+        let interface = Interface {
+            link_type: self.link_type,
+            resolution: Resolution::Multiply(1),
+            offset_seconds: 0,
+            snap_len: 0,
+            name: Some(Arc::from(self.name.as_str())),
+        };
+        Arc::new(Context { big_endian: false, interfaces: vec![interface], record_header: 16, version: 0 })
+    }
+
+    fn lost_socket(&self, error: &std::io::Error) -> Error {
+        let detail = format!("the packet socket failed: {error}; the report holds what was captured until then");
+        Error::new(ErrorKind::CouldNotRun, "E-LIVE-SOCKET", &self.name, detail)
+    }
+}
+
+/// How blocks of handles are read: as pcap files.
+pub fn reader(limits: &Limits) -> Reader {
+    Reader {
+        format: Format::Pcap,
+        packet_bytes: limits.packet_bytes,
+        block_bytes: limits.pcapng_block_bytes,
+        interfaces: limits.interfaces,
+    }
+}
+
+/// Why an interface could not be opened, and what to do about it.
+fn cannot_open(name: &str, error: &pcap::Error) -> Error {
+    let text = error.to_string();
+    let text = text.strip_prefix("libpcap error: ").unwrap_or(&text);
+    let lower = text.to_ascii_lowercase();
+    let detail = if lower.contains("permission") || lower.contains("not permitted") {
+        format!(
+            "{text}; capturing needs CAP_NET_RAW: run as root, or once: setcap cap_net_raw=ep on this program; nothing \
+             was captured"
+        )
+    } else if lower.contains("no such device") || lower.contains("doesn't exist") {
+        let known: Vec<String> = interfaces().into_iter().take(12).collect();
+        format!("no such interface; there are: {}; nothing was captured", known.join(", "))
+    } else {
+        format!("{text}; nothing was captured")
+    };
+    Error::new(ErrorKind::CouldNotRun, "E-LIVE-OPEN", name, detail)
+}
+
+/// Names of the interfaces there are, as the kernel lists them.
+pub fn interfaces() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir("/sys/class/net")
+        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    names.sort();
+    names
+}
+
+/// Interfaces by their index, escaped; those that come later are not among them.
+pub fn interfaces_by_index() -> HashMap<u32, String> {
+    let index_of = |name: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok();
+    let numbered = |name: String| Some((index_of(&name)?.trim().parse().ok()?, escape_text(&name)));
+    interfaces().into_iter().filter_map(numbered).collect()
+}
+
+/// This host's addresses.
+pub fn local_addresses() -> Vec<IpAddr> {
+    let devices = Device::list().unwrap_or_default();
+    let mut addresses: Vec<IpAddr> =
+        devices.iter().flat_map(|device| device.addresses.iter().map(|address| address.addr)).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// The name of this host.
+pub fn host_name() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    (!name.is_empty() && name != "(none)").then_some(name)
+}
+
+/// The wall clock.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Index of the loopback interface.
+fn loopback_index() -> Option<u32> {
+    let read = || std::fs::read_to_string("/sys/class/net/lo/ifindex").ok()?.trim().parse().ok();
+    // It is the first interface of every network namespace.
+    read().or(Some(1))
+}
+
+/// True when an interface's flags say that it is up (`IFF_UP` of linux/if.h); `None` when they cannot be read any more.
+fn is_up(flags: &File) -> Option<bool> {
+    let text = read_small(flags)?;
+    u32::from_str_radix(text.strip_prefix("0x")?, 16).ok().map(|flags| flags & 1 == 1)
+}
+
+/// A short text from the beginning of a file.
+fn read_small(file: &File) -> Option<String> {
+    let mut text = [0; 64];
+    let len = file.read_at(&mut text, 0).ok()?;
+    Some(std::str::from_utf8(&text[..len]).ok()?.trim().to_string())
+}
+
+/// Receive counters of interfaces that mean packets lost before the kernel saw them (Documentation/networking/statistics:
+/// `rx_missed_errors`, `rx_fifo_errors`). Opened once, so that they can be read after privileges were given up.
+struct InterfaceDrops {
+    files: Vec<File>,
+    begin: Option<u64>,
+}
+
+impl InterfaceDrops {
+    /// Of one interface, or of all but loopback. `None` when there are none.
+    fn open(name: &str) -> Option<Self> {
+        let names = if name == ANY { interfaces() } else { vec![name.to_string()] };
+        let files: Vec<File> = names
+            .iter()
+            .filter(|name| *name != "lo")
+            .flat_map(|name| {
+                ["rx_missed_errors", "rx_fifo_errors"]
+                    .map(|counter| format!("/sys/class/net/{name}/statistics/{counter}"))
+            })
+            .filter_map(|path| File::open(path).ok())
+            .collect();
+        (!files.is_empty()).then_some(Self { files, begin: None })
+    }
+
+    fn sum(&self) -> Option<u64> {
+        let read = |file: &File| read_small(file)?.parse::<u64>().ok();
+        // The counters of an interface that is gone cannot be read.
+        self.files.iter().map(read).sum()
+    }
+
+    fn begin(&mut self) {
+        self.begin = self.sum();
+    }
+
+    fn since_begin(&self) -> Option<u64> {
+        self.sum()?.checked_sub(self.begin?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_that_is_not_there_is_named_with_those_that_are() {
+        let options = Options { ring: 1 << 20, promiscuous: false, ports: vec![53], filter: None, refused_only: false };
+        let Err(error) = Handle::open("no-such-if0", &options) else { panic!("it opened") };
+        assert_eq!(error.exit_code(), 1);
+        // Without the privilege the kernel does not even look for it.
+        assert!(error.detail.contains("no such interface") || error.detail.contains("CAP_NET_RAW"), "{error}");
+    }
+
+    #[test]
+    fn this_host_has_addresses_and_a_clock() {
+        assert!(local_addresses().iter().any(IpAddr::is_loopback));
+        assert!(now() > Timestamp::parse("2026-01-01T00:00:00Z").unwrap());
+    }
+}

@@ -1,0 +1,105 @@
+//! Connections to ports where DNS is encrypted ([`Encrypted`]): what they carry cannot be read, but that somebody asks
+//! there must not go unsaid.
+//!
+//! Only beginnings are noted (a SYN, or a QUIC packet that opens a connection), so that other traffic costs nothing.
+
+use super::{Ends, TCP, UDP};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// DNS over TLS (RFC 7858) and over QUIC (RFC 9250).
+pub const DNS_OVER_TLS: u16 = 853;
+/// HTTPS; perhaps DNS over HTTPS (RFC 8484).
+pub const HTTPS: u16 = 443;
+/// Servers and ports noted; further ones are not, as only those of our servers are ever shown.
+const MOST: usize = 4096;
+/// Least bytes of a datagram that opens a QUIC connection (RFC 9000 section 14.1).
+const QUIC_INITIAL: usize = 1200;
+
+/// Connections begun, by server and port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encrypted(BTreeMap<(IpAddr, u16), u64>);
+
+impl Encrypted {
+    /// Notes a UDP datagram or TCP segment on other ports than those of DNS when it begins such a connection. `payload` is
+    /// its transport header and what follows.
+    #[inline]
+    pub(super) fn note(&mut self, ends: Ends, protocol: u8, payload: &[u8]) {
+        let Some([_, _, high, low]) = payload.first_chunk::<4>() else { return };
+        let port = u16::from_be_bytes([*high, *low]);
+        if port == DNS_OVER_TLS || port == HTTPS {
+            self.note_beginning(ends, protocol, port, payload);
+        }
+    }
+
+    fn note_beginning(&mut self, ends: Ends, protocol: u8, port: u16, payload: &[u8]) {
+        let begins = match protocol {
+            // SYN without ACK.
+            TCP => payload.get(13).is_some_and(|flags| flags & 0x12 == 0x02),
+            // A long header (RFC 9000 section 17.2) in a datagram of the size that opens a connection.
+            UDP => payload.get(8).is_some_and(|first| first & 0xc0 == 0xc0) && payload.len() >= 8 + QUIC_INITIAL,
+            _ => false,
+        };
+        if begins {
+            self.add_one((ends.destination(), port), 1);
+        }
+    }
+
+    fn add_one(&mut self, key: (IpAddr, u16), count: u64) {
+        if self.0.len() < MOST || self.0.contains_key(&key) {
+            *self.0.entry(key).or_default() += count;
+        }
+    }
+
+    /// Adds what was noted elsewhere.
+    pub(super) fn add(&mut self, other: &Encrypted) {
+        other.0.iter().for_each(|(key, count)| self.add_one(*key, *count));
+    }
+
+    /// What was noted since this was `before`.
+    pub(super) fn since(&self, before: &Encrypted) -> Encrypted {
+        let rest = |(key, count): (&(IpAddr, u16), &u64)| (*key, count - before.0.get(key).copied().unwrap_or(0));
+        Encrypted(self.0.iter().map(rest).filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// Server, port and connections begun, in that order.
+    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, u16, u64)> + '_ {
+        self.0.iter().map(|((server, port), count)| (*server, *port, *count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_beginnings_to_those_ports_are_noted_and_within_bounds() {
+        let ends = |last| Ends::v4([10, 1, 1, 1], [10, 0, 0, last]);
+        let mut noted = Encrypted::default();
+        let tcp = |port: u16, flags: u8| {
+            let mut segment = [0; 20];
+            segment[2..4].copy_from_slice(&port.to_be_bytes());
+            segment[13] = flags;
+            segment
+        };
+        for (port, flags) in [(853, 0x02), (853, 0x12), (853, 0x10), (443, 0x02), (80, 0x02)] {
+            noted.note(ends(53), TCP, &tcp(port, flags));
+        }
+        let mut datagram = [0; 1208];
+        datagram[2..4].copy_from_slice(&DNS_OVER_TLS.to_be_bytes());
+        noted.note(ends(54), UDP, &datagram);
+        datagram[8] = 0xc3;
+        noted.note(ends(54), UDP, &datagram);
+        noted.note(ends(54), UDP, &datagram[..1207]);
+        let before = noted.clone();
+        noted.add(&before);
+        let server = |last| IpAddr::from([10, 0, 0, last]);
+        let expected = [(server(53), 443, 1), (server(53), 853, 1), (server(54), 853, 1)];
+        assert_eq!(noted.since(&before).iter().collect::<Vec<_>>(), expected);
+        for host in 0..5000u32 {
+            let [_, _, high, low] = host.to_be_bytes();
+            noted.note(Ends::v4([10, 1, 1, 1], [11, 0, high, low]), TCP, &tcp(443, 0x02));
+        }
+        assert_eq!(noted.iter().count(), MOST);
+    }
+}

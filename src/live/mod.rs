@@ -1,0 +1,318 @@
+//! The `live` command from configuration to exit code: open, confine, follow, report.
+//!
+//! [`session`] decides several times a second how the run goes on and makes the reports, [`decided`] takes transactions as
+//! they are decided, [`expectations`] re-reads inventories and servers' files when they change, [`packets`] writes the
+//! packets themselves.
+
+pub mod decided;
+pub mod expectations;
+pub mod packets;
+pub mod session;
+pub mod standing;
+
+use crate::capture::live::{self, Handle, Options};
+use crate::config::{Color, Config, Sandbox, Vantage};
+use crate::decode::Decoder;
+use crate::decode::message::Key;
+use crate::error::{Error, ErrorKind, escape_text};
+use crate::expect::acl::judge::own_servers;
+use crate::pipeline::live::{Beside, Group, STOP_HARD, Watchdog};
+use crate::pipeline::{self};
+use crate::report::output::{self, FileIdentity};
+use crate::report::{self, Writer};
+use crate::run::{Console, judge};
+use crate::sources::Sources;
+use crate::transact::pairs::Pairs;
+use crate::transact::{Settings, Tracker};
+use crate::watch::Board;
+use crate::watch::metrics::http as metrics;
+use crate::watch::sandbox::{Plan, confine};
+use crate::watch::screen::terminal::Borrowed;
+use crate::watch::screen::{self, Left, Look};
+use decided::{Decided, Stream, StreamLegs};
+use expectations::Expectations;
+use packets::PacketFiles;
+use session::Session;
+use std::io::IsTerminal as _;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Flags that signals set.
+#[derive(Debug, Clone, Default)]
+pub struct Signals {
+    /// End with a report.
+    pub stop: Arc<AtomicBool>,
+    /// Print a report and go on.
+    pub snapshot: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Sets the flags on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1.
+    pub fn on(self) -> std::io::Result<Self> {
+        crate::run::on_signals(&self.stop)?;
+        signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&self.snapshot))?;
+        Ok(self)
+    }
+}
+
+/// Runs `live` and returns the exit code.
+pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Result<u8, Error> {
+    let mut config = config.clone();
+    config.node = config.node.or_else(live::host_name);
+    if config.output.is_none() && !config.live.format_given && !std::io::stdout().is_terminal() {
+        // Nobody is there to read a page.
+        config.format = "jsonl";
+    }
+    let config = &config;
+    let expectations = Arc::new(Expectations::load(config)?);
+    if !config.quiet {
+        let now = expectations.now();
+        now.acls.iter().flat_map(|acl| acl.policy().notes()).for_each(|note| console.line(&format!("warning: {note}")));
+        if config.filter.as_deref().is_some_and(crate::capture::filter::Filter::names_a_host) {
+            console.line(
+                "warning: --filter names a host or network: packets whose address was translated are hidden by it",
+            );
+        }
+    }
+    let read = config.expect.iter().chain(config.acls.iter().map(|acl| &acl.path));
+    let identities = FileIdentity::of_paths(read.map(PathBuf::as_path));
+    let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
+    let streams = matches!(format.writer, Writer::Rows { .. });
+    let per_interval = config.live.every.is_some() && config.output.is_some() && !streams;
+    let handles = open(config)?;
+    // Asked for here, because a confined process may not.
+    let local: Vec<_> = live::local_addresses().into_iter().filter(|address| !address.is_unspecified()).collect();
+    let listener = config.live.metrics.map(listen).transpose()?;
+    let board = decided::watched(config).then(|| Arc::new(Board::default()));
+    let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
+    let interfaces = live::interfaces_by_index();
+    let sandbox = confine(&plan(config, &expectations, &handles), config.live.sandbox)?;
+    let mut output = if per_interval { None } else { Some(output::prepare(config, &identities)?) };
+    let mut packets = PacketFiles::prepare(config, &identities)?;
+    let names: Vec<String> = handles.iter().map(|handle| handle.name.clone()).collect();
+    let limits = &config.limits;
+    let decoder = Decoder {
+        key: Key::random(),
+        ports: config.ports.clone(),
+        vlan_tags: limits.vlan_tags,
+        extension_headers: limits.extension_headers,
+        nested_headers: limits.nested_headers,
+    };
+    let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
+    let stream = match format.writer {
+        Writer::Rows { header, row } => output.take().map(|output| Stream::new(output, header, row)),
+        Writer::Report(_) => None,
+    };
+    let mut servers = config.servers.clone();
+    servers.extend(own_servers(&expectations.now().acls));
+    let declared = !servers.is_empty();
+    let ours = servers.iter().map(|server| server.address).chain(local.iter().copied());
+    let legs = StreamLegs::new(ours.collect(), declared);
+    let inputs: Vec<String> = names.iter().map(|name| escape_text(name)).collect();
+    let decided = Arc::new(Mutex::new(Decided::new(config, &expectations.now(), inputs, interfaces, stream, legs)));
+    if let Some(packets) = &mut packets {
+        packets.begin(&handles)?;
+    }
+    let mut held = HeldBack::new(console, screen.is_some());
+    if !config.quiet {
+        held.line(&opening(config, &handles));
+        if config.live.sandbox != Sandbox::Off {
+            held.line(&sandbox.to_string());
+        }
+        sandbox.notes.iter().for_each(|note| held.line(&format!("note: {note}")));
+    }
+
+    let groups = groups(config, handles, &decoder, &sources, &expectations, &decided);
+    let mut session = Session::new(
+        config,
+        &mut held,
+        signals,
+        &sources,
+        Arc::clone(&expectations),
+        Arc::clone(&decided),
+        names,
+        local,
+        output,
+        board.clone(),
+        sandbox.to_string(),
+    );
+    let writer = packets.as_mut().map(|packets| packets as &mut dyn pipeline::live::PacketWriter);
+    // A fault beside the capture spoils no report, but it is one.
+    let faulty = AtomicBool::new(false);
+    let mut beside: Vec<Beside<'_>> = Vec::new();
+    if let (Some(listener), Some(board)) = (&listener, board.clone()) {
+        // Without anybody who asks the capture goes on all the same.
+        let faulty = &faulty;
+        beside.push(Box::new(move |stop: &AtomicBool| {
+            let served = catch_unwind(AssertUnwindSafe(|| drop(metrics::serve(listener, &board, stop))));
+            faulty.fetch_or(served.is_err(), Ordering::Relaxed);
+        }));
+    }
+    if let (Some(borrowed), Some(board)) = (screen, board) {
+        let color = config.color != Color::Never && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let look = Look::of(color, |name| std::env::var(name).ok());
+        let faulty = &faulty;
+        beside.push(Box::new(move |stop: &AtomicBool| {
+            let left = catch_unwind(AssertUnwindSafe(|| screen::run(borrowed, &board, stop, look)));
+            faulty.fetch_or(left.is_err(), Ordering::Relaxed);
+            if !matches!(left, Ok(Left::Stopped)) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }));
+    }
+    let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session)?;
+    // What is written to may still take nothing.
+    let _watchdog = Watchdog::start(STOP_HARD);
+    session.show();
+    let written = packets.map_or(Ok(()), PacketFiles::finish);
+    let code = session.conclude(finished, written)?;
+    Ok(if faulty.into_inner() { 7 } else { code })
+}
+
+/// Opens the address where metrics are served.
+fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).map_err(|error| {
+        let detail = format!("cannot listen for --metrics: {error}; nothing was captured");
+        Error::new(ErrorKind::CouldNotRun, "E-METRICS", address.to_string(), detail)
+    })
+}
+
+/// What the process still has to do when it is confined.
+fn plan(config: &Config, expectations: &Expectations, handles: &[Handle]) -> Plan {
+    let folder = |path: &PathBuf| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    Plan {
+        write: config
+            .output
+            .iter()
+            .chain(&config.live.write)
+            .filter(|path| path.as_os_str() != "-")
+            .map(folder)
+            .collect(),
+        read: config.expect.iter().cloned().chain(expectations::acl_paths(config, &expectations.now())).collect(),
+        interfaces: handles.iter().map(|handle| handle.name.clone()).collect(),
+        captures: handles.iter().map(|handle| handle.socket().as_raw_fd()).collect(),
+        listens: config.live.metrics.is_some(),
+    }
+}
+
+/// A console whose lines wait while a screen is shown.
+struct HeldBack<'a> {
+    console: &'a mut dyn Console,
+    holds: bool,
+    lines: Vec<String>,
+}
+
+/// Lines held back at most; the last ones count.
+const HELD_LINES: usize = 200;
+
+impl<'a> HeldBack<'a> {
+    fn new(console: &'a mut dyn Console, holds: bool) -> Self {
+        Self { console, holds, lines: Vec::new() }
+    }
+}
+
+impl Console for HeldBack<'_> {
+    fn line(&mut self, text: &str) {
+        if self.holds {
+            if self.lines.len() >= HELD_LINES {
+                self.lines.remove(0);
+            }
+            self.lines.push(text.to_owned());
+        } else {
+            self.console.line(text);
+        }
+    }
+
+    fn show(&mut self) {
+        self.holds = false;
+        for line in std::mem::take(&mut self.lines) {
+            self.console.line(&line);
+        }
+    }
+}
+
+/// Opens every handle; nothing is captured yet.
+fn open(config: &Config) -> Result<Vec<Handle>, Error> {
+    let options = Options {
+        ring: config.live.ring,
+        promiscuous: config.live.promiscuous,
+        ports: config.ports.clone(),
+        filter: config.filter.clone(),
+        refused_only: config.live.refused_only,
+    };
+    let mut handles = Vec::new();
+    let mut group = None;
+    for name in &config.live.interfaces {
+        for _ in 0..config.live.fanout {
+            let mut handle = Handle::open(name, &options)?;
+            if config.live.fanout > 1 {
+                group = Some(handle.fan_out(group)?);
+            }
+            handles.push(handle);
+        }
+    }
+    // What came before the last handle joined its group is no part of anything.
+    handles.iter_mut().try_for_each(Handle::settle)?;
+    Ok(handles)
+}
+
+/// What is captured, for the operator.
+fn opening(config: &Config, handles: &[Handle]) -> String {
+    let names: Vec<String> = config.live.interfaces.iter().map(|name| escape_text(name)).collect();
+    let link = handles.first().map_or_else(String::new, |handle| crate::decode::link::name(handle.link_type));
+    let node = config.node.as_deref().map(|node| format!(" at {}", escape_text(node))).unwrap_or_default();
+    let fanout = if config.live.fanout > 1 { format!(", {} handles", config.live.fanout) } else { String::new() };
+    let filter = match (&config.filter, config.live.refused_only) {
+        (Some(_), _) => "your filter",
+        (None, true) => "only REFUSED responses",
+        (None, false) => "DNS",
+    };
+    let chosen =
+        if handles.iter().any(|handle| handle.chosen_here) { ", chosen here and not by the kernel" } else { "" };
+    format!(
+        "capturing {filter}{chosen} on {} ({link}){node}, ring {} KiB{fanout}; SIGUSR1 prints a report, SIGINT ends with one",
+        names.join(" "),
+        report::page::grouped(config.live.ring as u64 >> 10)
+    )
+}
+
+/// A time line for all interfaces, or for each handle that shares one.
+fn groups<'a>(
+    config: &'a Config,
+    handles: Vec<Handle>,
+    decoder: &'a Decoder,
+    sources: &'a Sources,
+    expectations: &Arc<Expectations>,
+    decided: &Arc<Mutex<Decided>>,
+) -> Vec<Group<'a>> {
+    let tracker = || {
+        let inventory = Arc::clone(expectations);
+        let pairs = Pairs::new(sources, Box::new(move |address| judge(&inventory.now().inventory, address)));
+        let settings = Settings {
+            timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
+            at_server: config.vantage == Some(Vantage::Server),
+            rows: decided.lock().unwrap_or_else(PoisonError::into_inner).wanted(),
+            limits: &config.limits,
+        };
+        let decided = Arc::clone(decided);
+        let push = move |transaction: &crate::transact::Transaction<'_>| {
+            decided.lock().unwrap_or_else(PoisonError::into_inner).push(transaction);
+        };
+        Tracker::new(decoder, settings, pairs, Box::new(push))
+    };
+    if config.live.fanout == 1 {
+        return vec![Group { handles, first_input: 0, tracker: tracker() }];
+    }
+    handles
+        .into_iter()
+        .enumerate()
+        .map(|(number, handle)| Group { handles: vec![handle], first_input: number as u32, tracker: tracker() })
+        .collect()
+}

@@ -1,0 +1,318 @@
+//! The packets of a live run to pcapng files (draft-ietf-opsawg-pcapng), as they were captured: [`PacketFiles`].
+//!
+//! Every write is checked. A file stands under a temporary name ending in `.partial` until it is complete, is brought to
+//! disk and then renamed; a run that is killed leaves it absent or complete under its own name.
+
+use crate::capture::live::Handle;
+use crate::capture::{Frame, Timestamp};
+use crate::config::Config;
+use crate::error::Error;
+use crate::pipeline::live::PacketWriter;
+use crate::report::output::{self, FileIdentity, Output};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const INTERFACE_DESCRIPTION: u32 = 1;
+const ENHANCED_PACKET: u32 = 6;
+const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+const OPTION_END: u16 = 0;
+const OPTION_INTERFACE_NAME: u16 = 2;
+const OPTION_TIME_RESOLUTION: u16 = 9;
+const OPTION_APPLICATION: u16 = 4;
+
+/// Writes packets into one file, or one after the other.
+pub struct PacketFiles {
+    path: PathBuf,
+    force: bool,
+    rotate_bytes: u64,
+    rotate_after: i64,
+    /// The section and interface blocks every file begins with.
+    beginning: Vec<u8>,
+    output: Option<Output>,
+    /// Files begun.
+    number: u64,
+    bytes: u64,
+    /// Time of the first packet in the present file.
+    first: Option<Timestamp>,
+    block: Vec<u8>,
+    failed: Option<Error>,
+    /// Packets that could not be written.
+    lost: u64,
+}
+
+impl PacketFiles {
+    /// Checks the target and opens the first file; nothing when no packets are to be written.
+    pub fn prepare(config: &Config, inputs: &[FileIdentity]) -> Result<Option<Self>, Error> {
+        let live = &config.live;
+        let Some(path) = &live.write else { return Ok(None) };
+        if config.output.as_ref() == Some(path) {
+            return Err(Error::usage("--write", "is the same file as -o; nothing was opened"));
+        }
+        let mut files = Self {
+            path: path.clone(),
+            force: config.force,
+            rotate_bytes: live.rotate_bytes.unwrap_or(u64::MAX),
+            rotate_after: live.rotate_after.map_or(i64::MAX, |after| after.as_nanos() as i64),
+            beginning: Vec::new(),
+            output: None,
+            number: 0,
+            bytes: 0,
+            first: None,
+            block: Vec::new(),
+            failed: None,
+            lost: 0,
+        };
+        files.output = Some(files.open(inputs)?);
+        Ok(Some(files))
+    }
+
+    /// Begins the first file; the handles are its interfaces.
+    pub fn begin(&mut self, handles: &[Handle]) -> Result<(), Error> {
+        self.describe(handles.iter().map(|handle| (handle.link_type, handle.name.as_str())));
+        self.begin_file();
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Makes what every file begins with; interfaces by link type and name.
+    fn describe<'n>(&mut self, interfaces: impl Iterator<Item = (u16, &'n str)>) {
+        let mut section = Vec::new();
+        section.extend(BYTE_ORDER_MAGIC.to_le_bytes());
+        section.extend(1u16.to_le_bytes());
+        section.extend(0u16.to_le_bytes());
+        // The section's length is not known beforehand.
+        section.extend(u64::MAX.to_le_bytes());
+        option(&mut section, OPTION_APPLICATION, concat!("dnsrefused ", env!("CARGO_PKG_VERSION")).as_bytes());
+        option(&mut section, OPTION_END, &[]);
+        block(SECTION_HEADER, &section, &mut self.beginning);
+        for (link_type, name) in interfaces {
+            let mut interface = Vec::new();
+            interface.extend(link_type.to_le_bytes());
+            interface.extend(0u16.to_le_bytes());
+            // No snapshot length: packets are whole.
+            interface.extend(0u32.to_le_bytes());
+            option(&mut interface, OPTION_INTERFACE_NAME, name.as_bytes());
+            // Nanoseconds.
+            option(&mut interface, OPTION_TIME_RESOLUTION, &[9]);
+            option(&mut interface, OPTION_END, &[]);
+            block(INTERFACE_DESCRIPTION, &interface, &mut self.beginning);
+        }
+    }
+
+    /// Writes what every file begins with.
+    fn begin_file(&mut self) {
+        let beginning = std::mem::take(&mut self.beginning);
+        self.write(&beginning);
+        self.beginning = beginning;
+    }
+
+    /// Opens the next file.
+    fn open(&mut self, inputs: &[FileIdentity]) -> Result<Output, Error> {
+        let path = if self.rotates() { numbered(&self.path, self.number) } else { self.path.clone() };
+        self.number += 1;
+        let config = Config { output: Some(path), force: self.force, ..Config::default() };
+        output::prepare(&config, inputs)
+    }
+
+    fn rotates(&self) -> bool {
+        self.rotate_bytes != u64::MAX || self.rotate_after != i64::MAX
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(output) = &mut self.output {
+            // The output remembers its first error, which its end reports.
+            if output.write_all(bytes).is_err() {
+                self.end_file();
+            }
+            self.bytes += bytes.len() as u64;
+        }
+    }
+
+    /// Completes the present file.
+    fn end_file(&mut self) {
+        if let Some(Err(error)) = self.output.take().map(Output::finish) {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    /// Completes the last file; an error when one is not complete.
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.end_file();
+        match self.failed {
+            Some(mut error) => {
+                if self.lost > 0 {
+                    let _ = write!(error.detail, "; {} packets after that were not written", self.lost);
+                }
+                Err(error)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Begins a new file when the present one is large or old enough.
+    fn rotate(&mut self, next: usize, time: Timestamp) {
+        let first = *self.first.get_or_insert(time);
+        let full = self.bytes.saturating_add(next as u64) > self.rotate_bytes;
+        if (full && self.bytes > self.beginning.len() as u64) || time.0.saturating_sub(first.0) >= self.rotate_after {
+            self.end_file();
+            (self.bytes, self.first) = (0, Some(time));
+            if self.failed.is_none() {
+                match self.open(&[]) {
+                    Ok(output) => self.output = Some(output),
+                    Err(error) => self.failed = Some(error),
+                }
+                self.begin_file();
+            }
+        }
+    }
+}
+
+impl PacketWriter for PacketFiles {
+    fn packet(&mut self, input: u32, frame: &Frame<'_>) {
+        let mut bytes = std::mem::take(&mut self.block);
+        bytes.clear();
+        let padding = frame.data.len().wrapping_neg() & 3;
+        let length = (32 + frame.data.len() + padding) as u32;
+        let time = frame.time.0 as u64;
+        for number in [
+            ENHANCED_PACKET,
+            length,
+            input,
+            (time >> 32) as u32,
+            time as u32,
+            frame.data.len() as u32,
+            frame.original_len,
+        ] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(frame.data);
+        bytes.extend(&[0; 3][..padding]);
+        bytes.extend(length.to_le_bytes());
+        if self.rotates() {
+            self.rotate(bytes.len(), frame.time);
+        }
+        self.lost += u64::from(self.output.is_none());
+        self.write(&bytes);
+        self.block = bytes;
+    }
+
+    fn pause(&mut self) {
+        if let Some(output) = &mut self.output
+            && output.flush().is_err()
+        {
+            self.end_file();
+        }
+    }
+}
+
+/// Appends a block: type, length, body, length.
+fn block(kind: u32, body: &[u8], out: &mut Vec<u8>) {
+    let length = (12 + body.len()) as u32;
+    out.extend(kind.to_le_bytes());
+    out.extend(length.to_le_bytes());
+    out.extend(body);
+    out.extend(length.to_le_bytes());
+}
+
+/// Appends an option, padded to 32 bits.
+fn option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
+    let value = &value[..value.len().min(usize::from(u16::MAX) - 3)];
+    out.extend(code.to_le_bytes());
+    out.extend((value.len() as u16).to_le_bytes());
+    out.extend(value);
+    out.extend(&[0; 3][..value.len().wrapping_neg() & 3]);
+}
+
+/// `packets.pcapng` with a number: `packets-00001.pcapng`.
+fn numbered(path: &Path, number: u64) -> PathBuf {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{number:05}{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{Block, Direction, Format, Reader, Walk};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn files(folder: &Path, rotate_bytes: Option<u64>, rotate_after: Option<Duration>) -> PacketFiles {
+        let mut config = Config::default();
+        config.live.write = Some(folder.join("packets.pcapng"));
+        (config.live.rotate_bytes, config.live.rotate_after) = (rotate_bytes, rotate_after);
+        let mut files = PacketFiles::prepare(&config, &[]).unwrap().unwrap();
+        files.describe([(1, "eth0"), (276, "any")].into_iter());
+        files.begin_file();
+        files
+    }
+
+    fn write(files: &mut PacketFiles, packets: &[Vec<u8>]) {
+        for (number, data) in packets.iter().enumerate() {
+            let frame = Frame {
+                time: Timestamp(1_700_000_000_123_456_789 + number as i64 * 10_000_000),
+                link_type: 1,
+                interface: 0,
+                direction: Direction::Unknown,
+                data,
+                offset: 0,
+                original_len: data.len() as u32 + 1,
+            };
+            files.packet(number as u32 % 2, &frame);
+        }
+    }
+
+    /// Time, interface and bytes of a packet.
+    type Packet = (i64, u32, Vec<u8>);
+
+    /// Every packet of a file, and the names of its interfaces.
+    fn read(path: &Path) -> (Vec<Packet>, Vec<String>) {
+        let data = std::fs::read(path).unwrap();
+        let block = Block { offset: 0, limit: data.len(), data, at_end: true };
+        let reader = Reader { format: Format::Pcapng, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };
+        let (mut context, mut walk, mut packets) = (Arc::default(), Walk::default(), Vec::new());
+        reader.walk(&block, 0, &mut context, &mut walk, &mut |frame| {
+            assert_eq!(frame.original_len as usize, frame.data.len() + 1);
+            packets.push((frame.time.0, frame.interface, frame.data.to_vec()));
+        });
+        assert_eq!((walk.stop, walk.end, walk.oddities.damage().len()), (None, block.data.len(), 0));
+        let names = context.interfaces.iter().filter_map(|interface| interface.name.as_deref().map(str::to_owned));
+        (packets, names.collect())
+    }
+
+    #[test]
+    fn every_length_is_read_back_to_the_nanosecond() {
+        let folder = tempfile::tempdir().unwrap();
+        let packets: Vec<Vec<u8>> = (0..70).map(|length| vec![length as u8; length]).collect();
+        let mut files = files(folder.path(), None, None);
+        write(&mut files, &packets);
+        assert!(!folder.path().join("packets.pcapng").exists(), "it is not complete");
+        files.finish().unwrap();
+        let (found, names) = read(&folder.path().join("packets.pcapng"));
+        assert_eq!(names, ["eth0", "any"]);
+        assert_eq!(found.len(), 70);
+        for (number, (time, interface, data)) in found.iter().enumerate() {
+            assert_eq!(*time, 1_700_000_000_123_456_789 + number as i64 * 10_000_000);
+            assert_eq!((*interface, data), (number as u32 % 2, &packets[number]));
+        }
+    }
+
+    #[test]
+    fn files_are_changed_by_size_and_by_time_and_no_packet_is_lost() {
+        for (bytes, after, least) in [(Some(1000), None, 5), (None, Some(Duration::from_millis(95)), 7)] {
+            let folder = tempfile::tempdir().unwrap();
+            let packets = vec![vec![7; 60]; 70];
+            let mut files = files(folder.path(), bytes, after);
+            write(&mut files, &packets);
+            files.finish().unwrap();
+            let mut paths: Vec<PathBuf> =
+                std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+            paths.sort();
+            assert!(paths.len() >= least && paths[0].ends_with("packets-00000.pcapng"), "{paths:?}");
+            let found: Vec<i64> = paths.iter().flat_map(|path| read(path).0).map(|(time, ..)| time).collect();
+            assert!(found.len() == 70 && found.is_sorted());
+            assert!(bytes.is_none_or(|bytes| paths.iter().all(|path| path.metadata().unwrap().len() <= bytes)));
+        }
+    }
+}

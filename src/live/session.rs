@@ -1,0 +1,631 @@
+//! A live run from the operator's side ([`Session`]): when it ends, what scrolls meanwhile, and its reports.
+
+use super::Signals;
+use super::decided::Decided;
+use super::expectations::{Expectations, Expected, Watcher};
+use super::standing::{add_up, capture_ledger, since, undecided};
+use crate::capture::Timestamp;
+use crate::config::{Config, Outcome, Severity};
+use crate::diagnose::{self, Finding};
+use crate::error::{Error, escape_text};
+use crate::expect::acl::judge::{Verdicts, own_servers};
+use crate::pipeline::live::{Control, Finished, Look, Moment, Standing, Wish};
+use crate::report::build::{Counted, Legs, OpenedInput, Undecided, build};
+use crate::report::output::{self, Output};
+use crate::report::{self, CaptureLedger, Layout, Ledger, LiveReport, Report, Writer, page, text};
+use crate::run::{self, Console};
+use crate::sources::{Leg, SourceKey, SourceRow, Sources};
+use crate::watch::Board;
+use crate::watch::gather::{Facts, gather};
+use crate::watch::snapshot::Loss;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How often changed files are looked for and new findings are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a summary scrolls, when there is anything new to sum up.
+const SUM_UP_EVERY: Duration = Duration::from_secs(10);
+/// A look may take this part of the time.
+const LOOK_SHARE: u32 = 20;
+/// Lines about new sources and findings in one look.
+const LINES_AT_ONCE: usize = 10;
+/// Sources and findings remembered as said; beyond that only the summary tells.
+const SAID: usize = 65_536;
+/// The clock was set when it is further off (nanoseconds) than slewing explains.
+const STEP: i64 = 200_000_000;
+/// Notes kept for one report.
+const NOTES: usize = 100;
+/// After a server's file changed (nanoseconds), what differs from it may be the server that has not read it yet.
+const SETTLES: i64 = 60_000_000_000;
+
+/// What a report covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Covers {
+    /// What happened since the last one, and the next begins where it ends.
+    Part,
+    /// The same, while the time goes on.
+    SoFar,
+}
+
+/// Everything of a moment that a report is made of.
+struct Taken {
+    standing: Standing,
+    legs: Legs,
+    joined: Vec<(bool, bool, u8)>,
+    rows: Vec<(SourceKey, SourceRow)>,
+    verdicts: Verdicts,
+    expected: Expected,
+}
+
+/// Where the present report's time began.
+struct Begin {
+    time: Timestamp,
+    before: Option<(Standing, Moment, Undecided)>,
+}
+
+/// Decides how a run goes on, and reports.
+pub struct Session<'a> {
+    config: &'a Config,
+    console: &'a mut dyn Console,
+    signals: &'a Signals,
+    sources: &'a Sources,
+    expectations: Arc<Expectations>,
+    watcher: Watcher,
+    decided: Arc<Mutex<Decided>>,
+    names: Vec<String>,
+    local: Vec<IpAddr>,
+    /// Where reports go that are not rows.
+    output: Option<Output>,
+    written: Result<(), Error>,
+    begin: Option<Begin>,
+    /// When the capture began.
+    began: Timestamp,
+    next_interval: Duration,
+    next_look: Duration,
+    looked_at: Option<Duration>,
+    next_summary: Duration,
+    said: HashMap<String, Severity>,
+    said_refused: u64,
+    down: Vec<Option<Timestamp>>,
+    renamed: Vec<Option<String>>,
+    stalls: usize,
+    stepped: i64,
+    notes: Vec<String>,
+    /// Until when what differs from a server's file is not reported.
+    settles: Option<Timestamp>,
+    /// Where snapshots are published, when somebody watches.
+    board: Option<Arc<Board>>,
+    /// Rows of the parts of the time that were reported already, for whoever watches.
+    past: Sources,
+    /// The capture's account since it began.
+    whole_capture: Option<CaptureLedger>,
+    /// How far the process is confined.
+    sandbox: String,
+}
+
+fn lock(decided: &Mutex<Decided>) -> MutexGuard<'_, Decided> {
+    decided.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> Session<'a> {
+    /// A session that has not begun.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        config: &'a Config,
+        console: &'a mut dyn Console,
+        signals: &'a Signals,
+        sources: &'a Sources,
+        expectations: Arc<Expectations>,
+        decided: Arc<Mutex<Decided>>,
+        names: Vec<String>,
+        local: Vec<IpAddr>,
+        output: Option<Output>,
+        board: Option<Arc<Board>>,
+        sandbox: String,
+    ) -> Self {
+        let watcher = Watcher::new(config, &expectations.now());
+        Self {
+            next_interval: config.live.every.unwrap_or(Duration::MAX),
+            settles: watcher.acl_changed().map(|changed| Timestamp(changed.0.saturating_add(SETTLES))),
+            config,
+            console,
+            signals,
+            sources,
+            expectations,
+            watcher,
+            decided,
+            down: vec![None; names.len()],
+            renamed: vec![None; names.len()],
+            stalls: 0,
+            stepped: 0,
+            names,
+            local,
+            output,
+            written: Ok(()),
+            begin: None,
+            began: Timestamp(0),
+            next_look: LOOK_EVERY,
+            looked_at: None,
+            next_summary: SUM_UP_EVERY,
+            said: HashMap::new(),
+            said_refused: 0,
+            notes: Vec::new(),
+            past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
+            board,
+            whole_capture: None,
+            sandbox,
+        }
+    }
+
+    /// True when the operator reads what happens line by line.
+    fn scrolls(&self) -> bool {
+        self.config.format == "text" && !self.config.quiet && !self.config.live.screen
+    }
+
+    /// Takes everything a report is made of, while the trackers hold still.
+    fn take(&mut self, groups: Vec<Standing>, covers: Covers) -> Taken {
+        let expected = self.expectations.now();
+        let configured = own_servers(&expected.acls);
+        let legs = Legs::live(self.config, &configured, &self.local, self.sources);
+        let joined = self.sources.joined();
+        let rows = match covers {
+            Covers::Part => {
+                let rows = self.sources.take_sorted();
+                if self.board.is_some() {
+                    self.past.absorb(rows.iter().cloned());
+                }
+                rows
+            }
+            Covers::SoFar => self.sources.copy_sorted(),
+        };
+        let verdicts = lock(&self.decided).verdicts(self.config, &expected, covers == Covers::Part);
+        Taken { standing: add_up(groups), legs, joined, rows, verdicts, expected }
+    }
+
+    /// Builds a report of what was taken at a moment.
+    fn report(&mut self, taken: Taken, moment: &Moment, covers: Covers, finished: bool) -> Report {
+        let Taken { standing, legs, joined, rows, verdicts, expected } = taken;
+        let begin = self.begin.take().unwrap_or(Begin { time: moment.now, before: None });
+        let part = begin.before.as_ref().map_or_else(|| standing.clone(), |(before, _, _)| since(&standing, before));
+        let after = if finished { Undecided::default() } else { undecided(&standing) };
+        let before = begin.before.as_ref().map_or_else(Undecided::default, |(_, _, undecided)| *undecided);
+        let mut anomalies = part.anomalies;
+        let without_detail = lock(&self.decided).without_detail();
+        for (name, count) in
+            [("messages_without_detail", without_detail), ("transactions_not_judged", verdicts.not_kept)]
+        {
+            if count > 0 {
+                anomalies.insert(name, count);
+            }
+        }
+        let opened =
+            self.names.iter().map(|name| OpenedInput { name: name.clone(), format: "live", compression: None });
+        let counted = Counted {
+            inputs: opened.zip(part.lanes).collect(),
+            failed: Vec::new(),
+            tally: part.tally,
+            counts: &part.counts,
+            anomalies,
+            interrupted: false,
+            undecided: [before, after],
+        };
+        let inventory = &expected.inventory;
+        let mut report = build(self.config, counted, &joined, rows, &legs, inventory);
+        report.ledgers.bytes = Ledger { buckets: Vec::new(), closed: true };
+        let earlier = begin.before.as_ref().map(|(standing, moment, _)| (standing, moment));
+        report.ledgers.capture = Some(capture_ledger((&standing, moment), earlier, finished));
+        self.whole_capture = Some(capture_ledger((&standing, moment), None, finished));
+        report.time_digits = 9;
+        report.notes.extend(inventory.notes().iter().cloned());
+        report.notes.extend(standing.quoted.iter().cloned());
+        report.notes.append(&mut self.notes.clone());
+        report.proxied = standing.proxied.clone();
+        let servers: BTreeSet<IpAddr> = report
+            .sources
+            .iter()
+            .filter(|line| line.leg == Leg::Client && self.local.contains(&line.server))
+            .map(|line| line.server)
+            .collect();
+        report.live = Some(LiveReport {
+            interfaces: self.config.live.interfaces.clone(),
+            servers: servers.into_iter().collect(),
+            window: (begin.time, moment.now),
+            refused_only: self.config.live.refused_only,
+            packets: self.packets_name(),
+        });
+        report.judge(&verdicts);
+        report.findings = diagnose::diagnose_with_files(&report, inventory, &verdicts, self.config);
+        self.hold_back_drift(&mut report, moment.now);
+        match covers {
+            Covers::Part => {
+                self.begin = Some(Begin { time: moment.now, before: Some((standing, moment.clone(), after)) });
+                self.notes.clear();
+            }
+            Covers::SoFar => {
+                self.begin = Some(begin);
+                report.partial = Some("the capture goes on".to_owned());
+            }
+        }
+        report
+    }
+
+    /// The file whose frames have the numbers of this report: packets of one handle in one file.
+    fn packets_name(&self) -> Option<String> {
+        let live = &self.config.live;
+        let one = self.names.len() == 1 && live.rotate_bytes.is_none() && live.rotate_after.is_none();
+        live.write.as_ref().filter(|_| one).map(|path| path.to_string_lossy().into_owned())
+    }
+
+    /// Right after a server's file changed, the server may not have read it yet.
+    fn hold_back_drift(&self, report: &mut Report, now: Timestamp) {
+        let Some(until) = self.settles.filter(|until| now < *until) else { return };
+        let held = report.findings.iter().filter(|finding| finding.kind == diagnose::acl_drift::KIND).count();
+        if held > 0 {
+            report.findings.retain(|finding| finding.kind != diagnose::acl_drift::KIND);
+            report.notes.push(format!(
+                "A server's file changed less than 60 s ago: what differs from it is not reported before {}.",
+                until.to_rfc3339(0)
+            ));
+        }
+    }
+
+    /// Reads changed files again.
+    fn reread(&mut self, now: Timestamp) {
+        let reread = self.watcher.look(self.config, &self.expectations);
+        for line in &reread.says {
+            self.note(now, line);
+        }
+        if reread.anything {
+            lock(&self.decided).expect(self.config, &self.expectations.now());
+            self.settles = self.watcher.acl_changed().map(|changed| Timestamp(changed.0.saturating_add(SETTLES)));
+        } else if self.settles.is_some_and(|until| now >= until) {
+            // What was compared while the server may not have read its file says nothing about drift.
+            self.settles = None;
+            if lock(&self.decided).differs() {
+                lock(&self.decided).expect(self.config, &self.expectations.now());
+            }
+        }
+    }
+
+    /// A line for the operator, with its time.
+    fn say(&mut self, now: Timestamp, line: &str) {
+        if !self.config.quiet {
+            let clock = now.to_rfc3339(0);
+            self.console.line(&format!("{}Z {line}", &clock[11..19]));
+        }
+    }
+
+    /// Publishes a snapshot for whoever watches.
+    fn publish(&self, report: &Report, legs: &Legs, verdicts: &Verdicts, moment: &Moment) {
+        let noted = lock(&self.decided).noted().cloned();
+        let (Some(board), Some(noted)) = (&self.board, &noted) else { return };
+        let capture = self.whole_capture.unwrap_or_default();
+        let expected = self.expectations.now();
+        let whole = self.config.live.every.is_some().then(|| {
+            let whole = Sources::new(self.config.limits.answered_rows, self.config.limits.silent_rows, 0);
+            whole.absorb(self.past.copy_sorted());
+            whole.absorb(self.sources.copy_sorted());
+            whole
+        });
+        let facts = Facts {
+            node: self.config.node.as_deref().unwrap_or_default(),
+            interfaces: &self.config.live.interfaces,
+            started: self.began,
+            now: moment.now,
+            loss: Loss {
+                kernel_seen: Some(capture.seen),
+                kernel_dropped: Some(capture.dropped),
+                interface_dropped: capture.interface_dropped,
+                own_dropped: Some(capture.own_lost()),
+            },
+            ring_bytes: (self.config.live.ring * self.names.len()) as u64,
+            sandbox: &self.sandbox,
+            findings: &report.findings,
+            sources: whole.as_ref().unwrap_or(self.sources),
+            legs,
+            inventory: &expected.inventory,
+            verdicts: (!verdicts.acls.is_empty()).then_some(verdicts),
+            noted,
+        };
+        board.publish(gather(&facts, &self.config.limits));
+    }
+
+    /// Scrolls what is new.
+    fn scroll(&mut self, report: &Report, now: Timestamp, elapsed: Duration) {
+        let mut lines = Vec::new();
+        for line in report.sources.iter().filter(|line| line.leg == Leg::Client && line.turned_away() > 0) {
+            let source = crate::expect::inventory::show_prefix(line.source);
+            let key = format!("{source} {}", line.server);
+            if self.said.len() < SAID && self.said.insert(key, Severity::Info).is_none() {
+                let expected = line.expectation.as_ref().map_or_else(String::new, |expectation| {
+                    let name = if expectation.name.is_empty() { "" } else { " " };
+                    format!(", {}{name}{}", expectation.expected, escape_text(&expectation.name))
+                });
+                lines.push(format!("REFUSED {source} by {}{expected}", line.server));
+            }
+        }
+        for finding in report.findings.iter().filter(|finding| finding.severity > Severity::Info) {
+            let key = key_of(finding);
+            if self.said.len() < SAID && self.said.insert(key, finding.severity) != Some(finding.severity) {
+                let level = finding.severity.name().to_uppercase();
+                // The rest is in the report.
+                let says = finding.says.split_once(". ").map_or(finding.says.as_str(), |(first, _)| first);
+                let says = escape_text(says.trim_end_matches('.'));
+                lines.push(format!("{level} {} ({}): {says}", finding.kind, finding.grade.name()));
+            }
+        }
+        let more = lines.len().saturating_sub(LINES_AT_ONCE);
+        for line in lines.into_iter().take(LINES_AT_ONCE) {
+            self.say(now, &line);
+        }
+        if more > 0 {
+            self.say(now, &format!("and {more} more like these"));
+        }
+        let clients = || report.sources.iter().filter(|line| line.leg == Leg::Client);
+        let refused: u64 = clients().map(report::SourceLine::turned_away).sum();
+        if elapsed >= self.next_summary && refused != self.said_refused {
+            self.next_summary = elapsed + SUM_UP_EVERY;
+            self.said_refused = refused;
+            let asked: u64 = clients().map(report::SourceLine::transactions).sum();
+            let away = clients().filter(|line| line.turned_away() > 0).count() as u64;
+            let lost = report.ledgers.capture.map_or(0, |capture| capture.lost());
+            let lost = if lost == 0 { "no loss".to_owned() } else { format!("LOST {} packets", page::grouped(lost)) };
+            let share = page::percent(clients().map(|line| line.count(Outcome::Refused)).sum(), asked);
+            self.say(
+                now,
+                &format!(
+                    "refused {} of {} client queries ({share}), {}, {lost}",
+                    page::grouped(refused),
+                    page::grouped(asked),
+                    page::counted(away, "source", "sources")
+                ),
+            );
+        }
+    }
+
+    /// Prints a report as text beside the output.
+    fn print_beside(&mut self, report: &Report) {
+        let layout = Layout { top: self.config.top, color: false, verbose: self.config.verbose };
+        let mut out = Vec::new();
+        if text::write(report, &layout, &mut out).is_ok() {
+            for line in String::from_utf8_lossy(&out).lines() {
+                self.console.line(line);
+            }
+        }
+    }
+
+    /// Writes the report of a part of the time, where reports are asked for.
+    fn write_report(&mut self, report: &mut Report, last: bool) {
+        let Some(Writer::Report(write)) = report::format(self.config.format).map(|format| format.writer) else {
+            report.ledgers.outputs = lock(&self.decided).ledger();
+            if !self.config.quiet {
+                self.print_beside(report);
+            }
+            return;
+        };
+        report.ledgers.outputs = Ledger { buckets: vec![("rows_made", 0), ("rows_written", 0)], closed: true };
+        let output = match self.output.take() {
+            Some(output) => Ok(output),
+            None => self.output_of_interval(report),
+        };
+        let written = output.and_then(|mut output| {
+            let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            let layout = Layout::of(self.config, output.is_terminal(), no_color);
+            // The output remembers its first error, which its end reports.
+            let _ = write(report, &layout, &mut output);
+            if last || self.config.output.is_some() {
+                return output.finish().map(|_| ());
+            }
+            let _ = std::io::Write::flush(&mut output);
+            self.output = Some(output);
+            Ok(())
+        });
+        if let Err(error) = written {
+            if !last {
+                self.console.line(&error.to_string());
+            }
+            if self.written.is_ok() {
+                self.written = Err(error);
+            }
+        }
+    }
+
+    /// A file for the report of one interval: the name asked for with the time the interval began.
+    fn output_of_interval(&self, report: &Report) -> Result<Output, Error> {
+        let began = report.live.as_ref().map_or(Timestamp(0), |live| live.window.0);
+        let path = self.config.output.as_deref().map(|path| with_time(path, began));
+        output::prepare(&Config { output: path, ..self.config.clone() }, &[])
+    }
+
+    /// Writes the report of an interval that has ended, and begins the next.
+    fn end_interval(&mut self, moment: &Moment, look: &mut Look<'_>) {
+        let mut taken = None;
+        look(&mut |groups| taken = Some(self.take(groups, Covers::Part)));
+        match taken {
+            Some(taken) => {
+                let mut report = self.report(taken, moment, Covers::Part, false);
+                self.write_report(&mut report, false);
+            }
+            None => {
+                self.say(moment.now, "warning: no report of this interval: the trackers did not answer; it goes on");
+            }
+        }
+    }
+
+    /// Says when interfaces go down and come back.
+    fn look_after_interfaces(&mut self, moment: &Moment) {
+        for (input, link) in moment.links.iter().enumerate() {
+            if link.renamed != self.renamed[input] {
+                self.renamed[input].clone_from(&link.renamed);
+                let name = link.renamed.as_deref().unwrap_or(&self.names[input]);
+                let line = format!("{} is now called {}", escape_text(&self.names[input]), escape_text(name));
+                self.note(moment.now, &line);
+            }
+            let line = match (self.down[input], link.down) {
+                (None, true) => {
+                    self.down[input] = Some(moment.now);
+                    "is down; waiting for it to come back".to_owned()
+                }
+                (Some(since), false) => {
+                    self.down[input] = None;
+                    let seconds = (moment.now.0 - since.0).max(0) as f64 / 1e9;
+                    format!("is up again after {seconds:.1} s")
+                }
+                _ => continue,
+            };
+            let line = format!("{} {line}", escape_text(&self.names[input]));
+            self.note(moment.now, &line);
+        }
+    }
+
+    /// Says when this program did not run, and when the clock was set.
+    fn look_after_time(&mut self, moment: &Moment) {
+        for (ended, length) in moment.stalls.iter().skip(self.stalls) {
+            let line = format!("this program did not run for {:.1} s: stopped or starved", length.as_secs_f64());
+            self.note(*ended, &line);
+        }
+        self.stalls = moment.stalls.len();
+        let step = moment.stepped - self.stepped;
+        if step.abs() > STEP {
+            self.stepped = moment.stepped;
+            self.note(moment.now, &format!("the clock was set by {:+.3} s", step as f64 / 1e9));
+        }
+    }
+
+    /// A line for the operator that also stands in the report.
+    fn note(&mut self, at: Timestamp, line: &str) {
+        self.say(at, line);
+        if self.notes.len() < NOTES {
+            self.notes.push(format!("{}: {line}.", at.to_rfc3339(3)));
+        }
+    }
+
+    /// Nothing covers the console any more.
+    pub fn show(&mut self) {
+        self.console.show();
+    }
+
+    /// The run is over: the last report, and the exit code.
+    pub fn conclude(mut self, finished: Finished, packets: Result<(), Error>) -> Result<u8, Error> {
+        let Finished { groups, moment, began, cut_short, ended } = finished;
+        self.begin.get_or_insert(Begin { time: began, before: None });
+        if cut_short {
+            self.notes.push("The stop took too long: packets that were not read in time were given up.".to_owned());
+        }
+        let failed: Vec<(String, Error)> =
+            self.names.iter().zip(ended).filter_map(|(name, error)| error.map(|error| (name.clone(), error))).collect();
+        for (_, error) in &failed {
+            self.console.line(&error.to_string());
+        }
+        let taken = self.take(groups, Covers::Part);
+        let lost = taken.standing.lost_state;
+        let mut report = self.report(taken, &moment, Covers::Part, true);
+        let rows = lock(&self.decided).finish();
+        self.write_report(&mut report, true);
+        let pipe_closed = matches!(rows, Ok(true));
+        report.ledgers.outputs.closed |= pipe_closed;
+        let mut written = std::mem::replace(&mut self.written, Ok(()));
+        for result in [rows.map(|_| ()), packets] {
+            match (&written, result) {
+                (Ok(()), result) => written = result,
+                (Err(_), Err(error)) => self.console.line(&error.to_string()),
+                (Err(_), Ok(())) => {}
+            }
+        }
+        // The exit code is about the whole run, also where reports were of its parts.
+        report.ledgers.capture = self.whole_capture;
+        Ok(run::conclude(self.config, &report, &failed, lost, written, self.console))
+    }
+}
+
+impl Control for Session<'_> {
+    fn tick(&mut self, moment: &Moment, look: &mut Look<'_>) -> Wish {
+        if self.begin.is_none() {
+            self.begin = Some(Begin { time: moment.now, before: None });
+            self.began = moment.now;
+        }
+        if let Ok(mut decided) = self.decided.try_lock() {
+            decided.flush();
+            if decided.is_broken() {
+                return Wish::Stop;
+            }
+        }
+        self.look_after_interfaces(moment);
+        self.look_after_time(moment);
+        let read: u64 = moment.kernel.iter().map(|counts| counts.read).sum();
+        let live = &self.config.live;
+        if live.duration.is_some_and(|duration| moment.elapsed >= duration)
+            || live.count.is_some_and(|count| read >= count)
+        {
+            return Wish::Stop;
+        }
+        if self.signals.snapshot.swap(false, Ordering::Relaxed) {
+            let mut taken = None;
+            look(&mut |groups| taken = Some(self.take(groups, Covers::SoFar)));
+            if let Some(taken) = taken {
+                let report = self.report(taken, moment, Covers::SoFar, false);
+                self.print_beside(&report);
+            }
+        }
+        if let Some(every) = live.every
+            && moment.elapsed >= self.next_interval
+        {
+            self.next_interval += every;
+            self.end_interval(moment, look);
+        }
+        if let Some(looked_at) = self.looked_at.take() {
+            let took = moment.elapsed.saturating_sub(looked_at);
+            self.next_look = moment.elapsed + LOOK_EVERY.max(took * LOOK_SHARE);
+        }
+        if moment.elapsed >= self.next_look {
+            self.looked_at = Some(moment.elapsed);
+            self.reread(moment.now);
+            if self.scrolls() || self.board.is_some() {
+                let mut taken = None;
+                look(&mut |groups| taken = Some(self.take(groups, Covers::SoFar)));
+                if let Some(taken) = taken {
+                    let watched = self.board.is_some().then(|| (taken.legs.clone(), taken.verdicts.clone()));
+                    let report = self.report(taken, moment, Covers::SoFar, false);
+                    if let Some((legs, verdicts)) = watched {
+                        self.publish(&report, &legs, &verdicts, moment);
+                    }
+                    if self.scrolls() {
+                        self.scroll(&report, moment.now, moment.elapsed);
+                    }
+                }
+            }
+        }
+        Wish::GoOn
+    }
+}
+
+/// What makes a finding the same one as before.
+fn key_of(finding: &Finding) -> String {
+    let subject = &finding.subject;
+    let server = subject.server.map(|server| server.to_string()).unwrap_or_default();
+    format!("{} {server} {}", finding.kind, subject.prefixes.join(" "))
+}
+
+/// `report.json` with a time: `report-20251231T090410Z.json`.
+fn with_time(path: &Path, time: Timestamp) -> PathBuf {
+    let stamp: String = time.to_rfc3339(0).chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{stamp}{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interval_reports_are_named_by_their_beginning() {
+        let time = Timestamp::parse("2025-12-31T09:04:10Z").unwrap();
+        assert_eq!(with_time(Path::new("/a/report.json"), time), Path::new("/a/report-20251231T090410Z.json"));
+        assert_eq!(with_time(Path::new("report"), time), Path::new("report-20251231T090410Z"));
+    }
+}

@@ -1,0 +1,172 @@
+//! Where the trackers of a run stand, added up and taken apart by time: [`Standing`]s to what a report is built from.
+
+use crate::capture::live::KernelCounts;
+use crate::pipeline::LaneResult;
+use crate::pipeline::live::{Moment, Standing};
+use crate::report::CaptureLedger;
+use crate::report::build::Undecided;
+
+/// One standing of all groups.
+pub fn add_up(groups: Vec<Standing>) -> Standing {
+    let mut sum = Standing::default();
+    for group in groups {
+        sum.counts.add(&group.counts);
+        sum.tally.add(&group.tally);
+        for (name, count) in group.anomalies {
+            *sum.anomalies.entry(name).or_default() += count;
+        }
+        sum.quoted.extend(group.quoted);
+        for (key, pair) in group.proxied {
+            let known = sum.proxied.entry(key).or_default();
+            known.asked += pair.asked;
+            known.understood += pair.understood;
+            known.mistaken += pair.mistaken;
+            known.unanswered += pair.unanswered;
+            known.more_clients |= pair.more_clients;
+            for client in pair.clients {
+                if !known.clients.iter().any(|other| other.ip() == client.ip()) {
+                    known.clients.push(client);
+                }
+            }
+            known.frames.extend(pair.frames);
+        }
+        sum.lanes.extend(group.lanes);
+        sum.kernel.extend(group.kernel);
+        sum.lost_state += group.lost_state;
+        sum.open.0 += group.open.0;
+        sum.open.1 += group.open.1;
+    }
+    sum
+}
+
+/// What is counted and in no bucket yet.
+pub fn undecided(standing: &Standing) -> Undecided {
+    let frames = followed(standing);
+    let placed: u64 = standing.tally.buckets.iter().sum();
+    Undecided { frames: frames.saturating_sub(placed), queries: standing.open.0, responses: standing.open.1 }
+}
+
+/// What happened between two standings of the same run.
+pub fn since(now: &Standing, before: &Standing) -> Standing {
+    let mut part = now.clone();
+    part.counts = now.counts.since(&before.counts);
+    part.tally = now.tally.since(&before.tally);
+    for (name, count) in &before.anomalies {
+        if let Some(now) = part.anomalies.get_mut(name) {
+            *now = now.saturating_sub(*count);
+        }
+    }
+    part.anomalies.retain(|_, count| *count > 0);
+    for (lane, earlier) in part.lanes.iter_mut().zip(&before.lanes) {
+        part_of(lane, earlier);
+    }
+    part.lost_state = now.lost_state.saturating_sub(before.lost_state);
+    part
+}
+
+/// The later part of a lane.
+fn part_of(lane: &mut LaneResult, earlier: &LaneResult) {
+    lane.frames -= earlier.frames;
+    lane.times = match (lane.times, earlier.times) {
+        _ if lane.frames == 0 => None,
+        // A frame of the part may be older than the newest of the part before by as much as packets are reordered.
+        (Some((_, last)), Some((_, earlier))) => Some((earlier.min(last), last)),
+        (times, _) => times,
+    };
+}
+
+/// Kernel counts of all inputs.
+fn kernel(standing: &Standing) -> KernelCounts {
+    let mut sum = KernelCounts { interface_dropped: Some(0), ..KernelCounts::default() };
+    for counts in &standing.kernel {
+        sum.seen += counts.seen;
+        sum.dropped += counts.dropped;
+        sum.bursts += counts.bursts;
+        sum.read += counts.read;
+        // Handles that share an interface read the same counters.
+        sum.interface_dropped = match (sum.interface_dropped, counts.interface_dropped) {
+            (Some(one), Some(two)) => Some(one.max(two)),
+            _ => None,
+        };
+    }
+    sum
+}
+
+/// Frames that reached a tracker.
+fn followed(standing: &Standing) -> u64 {
+    standing.lanes.iter().map(|lane| lane.frames).sum()
+}
+
+/// The capture's account up to a standing, or since another one. Packets that were in the ring when the time began are
+/// read in it.
+pub fn capture_ledger(
+    now: (&Standing, &Moment),
+    before: Option<(&Standing, &Moment)>,
+    finished: bool,
+) -> CaptureLedger {
+    let (standing, moment) = now;
+    let sum = kernel(standing);
+    let then = before.map(|(standing, _)| kernel(standing)).unwrap_or_default();
+    CaptureLedger {
+        seen: (sum.seen - then.seen).saturating_add_signed(then.waiting()),
+        dropped: sum.dropped - then.dropped,
+        bursts: sum.bursts - then.bursts,
+        read: sum.read - then.read,
+        waiting: u64::try_from(sum.waiting()).unwrap_or(0),
+        followed: followed(standing) - before.map_or(0, |(standing, _)| followed(standing)),
+        own_dropped: moment.own_dropped - before.map_or(0, |(_, before)| before.own_dropped),
+        finished,
+        interface_dropped: match (sum.interface_dropped, before) {
+            (Some(now), Some(_)) => then.interface_dropped.map(|then| now.saturating_sub(then)),
+            (now, _) => now,
+        },
+        waits: moment.waits - before.map_or(0, |(_, before)| before.waits),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Timestamp;
+    use std::time::Duration;
+
+    fn standing(seen: u64, dropped: u64, read: u64) -> Standing {
+        let kernel = vec![KernelCounts { seen, dropped, bursts: 0, read, interface_dropped: Some(0) }];
+        let lanes = vec![LaneResult { frames: read, ..Default::default() }];
+        Standing { lanes, kernel, ..Standing::default() }
+    }
+
+    fn moment() -> Moment {
+        let kernel = vec![KernelCounts::default()];
+        Moment {
+            now: Timestamp(0),
+            elapsed: Duration::ZERO,
+            kernel,
+            own_dropped: 0,
+            waits: 0,
+            links: Vec::new(),
+            stepped: 0,
+            stalls: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn parts_of_a_capture_close_like_the_whole() {
+        let (first, second) = (standing(100, 5, 90), standing(250, 25, 225));
+        let one = capture_ledger((&first, &moment()), None, false);
+        assert!(one.is_closed() && (one.seen, one.waiting) == (100, 5), "{one:?}");
+        let two = capture_ledger((&second, &moment()), Some((&first, &moment())), false);
+        assert!(two.is_closed() && (two.seen, two.dropped, two.read, two.waiting) == (155, 20, 135, 0), "{two:?}");
+        let wrong = capture_ledger((&standing(100, 0, 101), &moment()), None, true);
+        assert!(!wrong.is_closed(), "more was read than was seen");
+    }
+
+    #[test]
+    fn handles_that_share_an_interface_do_not_add_its_losses() {
+        let mut shared = standing(1, 0, 1);
+        shared.kernel = vec![KernelCounts { interface_dropped: Some(3), ..shared.kernel[0] }; 2];
+        assert_eq!(capture_ledger((&shared, &moment()), None, true).interface_dropped, Some(3));
+        shared.kernel[1].interface_dropped = None;
+        assert_eq!(capture_ledger((&shared, &moment()), None, true).interface_dropped, None, "unknown is not zero");
+    }
+}

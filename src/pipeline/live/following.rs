@@ -1,0 +1,268 @@
+//! A group's thread: decoded blocks to its tracker, in order of time ([`Follower`]).
+
+use super::{Captured, PacketWriter, Request, STANDING, Shared, Standing, lock};
+use crate::capture::live::KernelCounts;
+use crate::capture::{Block, Context, Direction, Frame, Timestamp};
+use crate::decode::{Decoded, Tally};
+use crate::error::Error;
+use crate::pipeline::{LaneResult, MAX_FAULTS};
+use crate::transact::Tracker;
+use crossbeam_channel::{Receiver, select};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long packets of several interfaces are held back so that those of the others can be put before them; the ring
+/// hands a packet over within 0.2 s.
+const HOLD_BACK: Duration = Duration::from_millis(300);
+/// How long nothing has to come before what was written is sent on its way.
+const IDLE: Duration = Duration::from_millis(100);
+/// Blocks held back at most.
+const HELD_BLOCKS: usize = 256;
+
+/// A block on its way to the tracker.
+struct Arrived {
+    block: Block,
+    decoded: Decoded,
+    at: Instant,
+    kernel: KernelCounts,
+    first_frame: u64,
+    /// Next entry.
+    cursor: usize,
+    /// Where the next record begins, for a writer.
+    record: usize,
+}
+
+impl Arrived {
+    fn head(&self) -> Option<Timestamp> {
+        self.decoded.entries.get(self.cursor).map(|entry| entry.time)
+    }
+
+    /// Time of the next record.
+    fn record_time(&self) -> Option<Timestamp> {
+        let number = |at: usize| -> Option<i64> {
+            let bytes = self.block.data.get(at..at + 4)?;
+            Some(i64::from(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])))
+        };
+        Some(Timestamp(number(self.record)? * 1_000_000_000 + number(self.record + 4)?))
+    }
+}
+
+/// A group's thread.
+pub struct Follower<'a, 't, 'w> {
+    shared: &'a Shared<'a>,
+    first_input: u32,
+    tracker: Tracker<'t>,
+    tally: Tally,
+    lanes: Vec<LaneResult>,
+    kernel: Vec<KernelCounts>,
+    /// Frames received so far, by lane.
+    numbered: Vec<u64>,
+    /// Blocks held back, by lane.
+    pending: Vec<VecDeque<Arrived>>,
+    contexts: Vec<Arc<Context>>,
+    writer: Option<&'w mut dyn PacketWriter>,
+}
+
+impl<'a, 't, 'w> Follower<'a, 't, 'w> {
+    /// Nothing followed yet; `contexts` are those of its handles' records.
+    pub fn new(
+        shared: &'a Shared<'a>,
+        first_input: u32,
+        tracker: Tracker<'t>,
+        contexts: Vec<Arc<Context>>,
+        writer: Option<&'w mut dyn PacketWriter>,
+    ) -> Self {
+        let lanes = contexts.len();
+        Self {
+            shared,
+            first_input,
+            tracker,
+            tally: Tally::default(),
+            lanes: (0..lanes).map(|_| LaneResult::default()).collect(),
+            kernel: vec![KernelCounts::default(); lanes],
+            numbered: vec![0; lanes],
+            pending: (0..lanes).map(|_| VecDeque::new()).collect(),
+            contexts,
+            writer,
+        }
+    }
+
+    /// Follows until every handle has ended; returns why each ended early.
+    pub fn follow(&mut self, receiver: &Receiver<Captured>, requests: &Receiver<Request>) -> Vec<Option<Error>> {
+        let mut errors: Vec<Option<Error>> = self.lanes.iter().map(|_| None).collect();
+        loop {
+            let captured = select! {
+                recv(receiver) -> captured => match captured {
+                    Ok(captured) => Some(captured),
+                    Err(_) => break,
+                },
+                recv(requests) -> request => {
+                    if let Ok(request) = request {
+                        self.answer(&request);
+                    }
+                    continue;
+                }
+                default(IDLE) => None,
+            };
+            match captured {
+                Some(Captured::Block { lane, at, kernel, memory }) => {
+                    let (block, decoded) = *memory;
+                    if self.shared.abandon.load(Ordering::Relaxed) {
+                        self.shared.own_dropped.fetch_add(u64::from(decoded.frames), Ordering::Relaxed);
+                    } else {
+                        let first_frame = self.numbered[lane] + 1;
+                        self.numbered[lane] += u64::from(decoded.frames);
+                        let arrived = Arrived { block, decoded, at, kernel, first_frame, cursor: 0, record: 0 };
+                        self.pending[lane].push_back(arrived);
+                    }
+                }
+                Some(Captured::End { lane, damage, error }) => {
+                    self.lanes[lane].damage = damage;
+                    errors[lane] = error;
+                }
+                None => {
+                    if let Some(writer) = &mut self.writer {
+                        writer.pause();
+                    }
+                }
+            }
+            self.release(false);
+        }
+        self.release(true);
+        errors
+    }
+
+    /// Counts a block whose entries were all followed, and gives its memory back.
+    fn retire(&mut self, lane: usize, arrived: Arrived) {
+        let Arrived { block, decoded, kernel, first_frame, .. } = arrived;
+        self.kernel[lane] = kernel;
+        let result = &mut self.lanes[lane];
+        result.frames += u64::from(decoded.frames);
+        result.times = match (result.times, decoded.times) {
+            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
+            (one, two) => one.or(two),
+        };
+        for link_type in &decoded.link_types {
+            if !result.link_types.contains(link_type) {
+                result.link_types.push(*link_type);
+            }
+        }
+        let room = MAX_FAULTS.saturating_sub(result.faults.len());
+        result.faults.extend(decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
+        self.tally.add(&decoded.tally);
+        self.shared.give_back((block, decoded));
+    }
+
+    /// Feeds what need not be held back any longer.
+    fn release(&mut self, all: bool) {
+        if self.lanes.len() == 1 {
+            self.release_only();
+            return;
+        }
+        let held: usize = self.pending.iter().map(VecDeque::len).sum();
+        // What came long enough ago, and so everything as old from the other interfaces as well.
+        let blocks = || self.pending.iter().flatten();
+        let until = if all {
+            Some(Timestamp(i64::MAX))
+        } else if held > HELD_BLOCKS {
+            blocks().min_by_key(|arrived| arrived.at).and_then(|arrived| arrived.decoded.times).map(|(_, last)| last)
+        } else {
+            let ripe = blocks().filter(|arrived| arrived.at.elapsed() >= HOLD_BACK);
+            ripe.filter_map(|arrived| arrived.decoded.times.map(|(_, last)| last)).max()
+        };
+        let Some(until) = until else { return };
+        self.write(until);
+        loop {
+            let due = self.pending.iter().enumerate().filter_map(|(lane, queue)| {
+                let arrived = queue.iter().find(|arrived| arrived.head().is_some())?;
+                arrived.head().filter(|head| *head <= until).map(|head| (head, lane))
+            });
+            let Some((_, lane)) = due.min() else { break };
+            let Some(arrived) = self.pending[lane].iter_mut().find(|arrived| arrived.head().is_some()) else { break };
+            let entry = arrived.decoded.entries[arrived.cursor];
+            arrived.cursor += 1;
+            self.tracker.take(self.first_input + lane as u32, arrived.first_frame, &arrived.block.data, &[entry]);
+        }
+        let writes = self.writer.is_some();
+        let used = |arrived: &Arrived| arrived.head().is_none() && !(writes && arrived.record_time().is_some());
+        for lane in 0..self.pending.len() {
+            while self.pending[lane].front().is_some_and(used) {
+                let Some(arrived) = self.pending[lane].pop_front() else { break };
+                self.retire(lane, arrived);
+            }
+        }
+    }
+
+    /// Feeds the blocks of the only handle.
+    fn release_only(&mut self) {
+        self.write(Timestamp(i64::MAX));
+        while let Some(arrived) = self.pending[0].pop_front() {
+            self.tracker.take(self.first_input, arrived.first_frame, &arrived.block.data, &arrived.decoded.entries);
+            self.retire(0, arrived);
+        }
+    }
+
+    /// Hands the packets up to a time to the writer, oldest first.
+    fn write(&mut self, until: Timestamp) {
+        let Some(writer) = &mut self.writer else { return };
+        loop {
+            let due = self.pending.iter().enumerate().filter_map(|(lane, queue)| {
+                let (at, arrived) = queue.iter().enumerate().find(|(_, arrived)| arrived.record_time().is_some())?;
+                arrived.record_time().filter(|time| *time <= until).map(|time| (time, lane, at))
+            });
+            let Some((time, lane, at)) = due.min() else { return };
+            let arrived = &mut self.pending[lane][at];
+            let data = &arrived.block.data;
+            let number = |at: usize| u32::from_le_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
+            let start = arrived.record + 16;
+            let end = start + number(arrived.record + 8) as usize;
+            let frame = Frame {
+                time,
+                link_type: self.contexts[lane].interfaces[0].link_type,
+                interface: lane as u32,
+                direction: Direction::Unknown,
+                data: &data[start..end],
+                offset: start,
+                original_len: number(arrived.record + 12),
+            };
+            writer.packet(self.first_input + lane as u32, &frame);
+            arrived.record = end;
+        }
+    }
+
+    fn answer(&mut self, request: &Request) {
+        self.tracker.fold();
+        if request.reply.send(self.standing()).is_ok() {
+            // Nobody sends: the other end is dropped when everybody has answered.
+            let _ = request.resume.recv_timeout(STANDING);
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        let mut tally = self.tally.clone();
+        tally.add(&self.tracker.tally);
+        Standing {
+            counts: self.tracker.counts.clone(),
+            tally,
+            anomalies: self.tracker.anomalies(),
+            quoted: self.tracker.quotes.sentences(),
+            proxied: self.tracker.proxied.pairs().clone(),
+            lanes: self.lanes.clone(),
+            kernel: self.kernel.clone(),
+            lost_state: self.tracker.lost_state(),
+            open: self.tracker.undecided(),
+        }
+    }
+
+    /// The time line has ended.
+    pub fn finish(&mut self) -> Standing {
+        let last = self.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
+        self.tracker.finish(last);
+        // Its handles have ended: these counts are the last.
+        let first = self.first_input as usize;
+        self.kernel.copy_from_slice(&lock(&self.shared.kernel)[first..first + self.lanes.len()]);
+        self.standing()
+    }
+}

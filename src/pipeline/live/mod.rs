@@ -1,0 +1,411 @@
+//! Captures to tracked time lines while they happen: a thread per handle that reads and decodes, a thread per group that
+//! follows transactions, and the caller's thread, which keeps the time.
+//!
+//! A group is one time line: one handle, several interfaces merged by time, or one of the handles that share an interface
+//! by fan-out. Nothing is dropped between the threads: when a tracker is slow its handles wait, and the kernel, which
+//! goes on filling the ring, counts what it drops. Only a stop that takes too long gives packets up, and counts them.
+
+mod following;
+mod reading;
+
+use super::{Damage, LaneResult, internal};
+use crate::capture::live::{self, Handle, KernelCounts};
+use crate::capture::{Block, Frame, Reader, Timestamp};
+use crate::decode::{Decoded, Decoder, Tally};
+use crate::error::{Error, ErrorKind};
+use crate::transact::proxied::{ProxiedKey, ProxiedPair};
+use crate::transact::{Counts, Tracker};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use following::Follower;
+use reading::capture;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Decoded blocks that may wait for a group's tracker.
+const QUEUE: usize = 64;
+/// After this long a stop gives up what has not been read.
+const STOP_SOFT: Duration = Duration::from_millis(3500);
+/// After this long a stop ends the process whatever it waits for; the same again for writing a report to a terminal or pipe.
+pub const STOP_HARD: Duration = Duration::from_secs(5);
+/// How long the line may take that says so.
+const LAST_WORD: Duration = Duration::from_millis(200);
+/// How often the caller is asked.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a tracker may take to say where it stands.
+const STANDING: Duration = Duration::from_secs(2);
+
+/// One time line to follow.
+pub struct Group<'a> {
+    /// Its handles; each is an input, numbered from `first_input`.
+    pub handles: Vec<Handle>,
+    /// The number of its first handle's input.
+    pub first_input: u32,
+    /// Follows its transactions.
+    pub tracker: Tracker<'a>,
+}
+
+/// What a group has counted so far. The per-source rows are folded up to the same packet.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Messages and transactions.
+    pub counts: Counts,
+    /// Frames by bucket.
+    pub tally: Tally,
+    /// Odd things by name.
+    pub anomalies: BTreeMap<&'static str, u64>,
+    /// What ICMP errors said.
+    pub quoted: Vec<String>,
+    /// Queries behind a proxy's header.
+    pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
+    /// Its handles' inputs, in order.
+    pub lanes: Vec<LaneResult>,
+    /// What the kernel had counted when the last of their packets was read, likewise.
+    pub kernel: Vec<KernelCounts>,
+    /// State given up because a table was full.
+    pub lost_state: u64,
+    /// Queries without a response so far, and responses whose query may still come.
+    pub open: (u64, u64),
+}
+
+/// What is known of the captures at a moment.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// The wall clock.
+    pub now: Timestamp,
+    /// Time since the captures began, by a clock that does not step.
+    pub elapsed: Duration,
+    /// What the kernel counted, by input.
+    pub kernel: Vec<KernelCounts>,
+    /// Packets read and given up.
+    pub own_dropped: u64,
+    /// How often a handle had to wait for its tracker.
+    pub waits: u64,
+    /// How the interfaces are, by input.
+    pub links: Vec<LinkState>,
+    /// Nanoseconds that the wall clock is ahead of where it would be without steps.
+    pub stepped: i64,
+    /// When this program did not run, and for how long; the first few times.
+    pub stalls: Vec<(Timestamp, Duration)>,
+}
+
+/// How an interface is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// It is down.
+    pub down: bool,
+    /// Its name, when it was renamed.
+    pub renamed: Option<String>,
+}
+
+/// What the caller wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Go on.
+    GoOn,
+    /// Stop, read what is left and finish.
+    Stop,
+}
+
+/// Gives where every group stands while all of them hold still for the closure; nothing when one does not answer.
+pub type Look<'l> = dyn FnMut(&mut dyn FnMut(Vec<Standing>)) + 'l;
+
+/// Decides, several times a second, how the run goes on.
+pub trait Control {
+    /// Called with the state of the captures.
+    fn tick(&mut self, moment: &Moment, look: &mut Look<'_>) -> Wish;
+}
+
+/// Takes the packets of a group as they were captured, in order of their times.
+pub trait PacketWriter: Send {
+    /// A packet of an input.
+    fn packet(&mut self, input: u32, frame: &Frame<'_>);
+    /// Nothing more comes for the moment.
+    fn pause(&mut self);
+}
+
+/// Something that runs beside the capture until the flag is set; it may set the flag.
+pub type Beside<'a> = Box<dyn FnOnce(&AtomicBool) + Send + 'a>;
+
+/// What a run leaves.
+pub struct Finished {
+    /// Every group at its end.
+    pub groups: Vec<Standing>,
+    /// The captures at their end.
+    pub moment: Moment,
+    /// When they began.
+    pub began: Timestamp,
+    /// The stop gave packets up.
+    pub cut_short: bool,
+    /// Why a handle ended early, by input.
+    pub ended: Vec<Option<Error>>,
+}
+
+/// What all threads see.
+struct Shared<'a> {
+    decoder: &'a Decoder,
+    reader: Reader,
+    /// An expression to choose packets by, for handles whose kernel filter cannot.
+    block_bytes: usize,
+    stop: &'a AtomicBool,
+    abandon: AtomicBool,
+    own_dropped: AtomicU64,
+    waits: AtomicU64,
+    kernel: Mutex<Vec<KernelCounts>>,
+    links: Mutex<Vec<LinkState>>,
+    stalls: Mutex<Vec<(Timestamp, Duration)>>,
+    failed: Mutex<Option<Error>>,
+    /// Memory to use again, the latest first: it is still in the processor's cache.
+    pool: Mutex<Vec<Memory>>,
+}
+
+impl Shared<'_> {
+    fn fail(&self, error: Error) {
+        lock(&self.failed).get_or_insert(error);
+        self.stop.store(true, Ordering::Relaxed);
+        self.abandon.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared<'_> {
+    /// Gives memory back.
+    fn give_back(&self, memory: Memory) {
+        let mut pool = lock(&self.pool);
+        if pool.len() < QUEUE {
+            pool.push(memory);
+        }
+    }
+}
+
+/// Memory that goes round between a handle and its tracker.
+type Memory = (Block, Decoded);
+
+/// What a handle's thread says.
+enum Captured {
+    Block {
+        lane: usize,
+        at: Instant,
+        kernel: KernelCounts,
+        memory: Box<Memory>,
+    },
+    /// Nothing more comes from the handle.
+    End {
+        lane: usize,
+        damage: Option<Damage>,
+        error: Option<Error>,
+    },
+}
+
+/// A group at its end, and why each of its handles ended early.
+type Ended = (Standing, Vec<Option<Error>>);
+
+/// Asks a tracker to say where it stands and to hold still until `resume` says so.
+struct Request {
+    reply: Sender<Standing>,
+    resume: Receiver<()>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Follows the captures until `stop` is set (by a signal, `control` or something beside) or every interface is gone.
+pub fn run(
+    groups: Vec<Group<'_>>,
+    decoder: &Decoder,
+    limits: &crate::config::Limits,
+    writer: Option<&mut dyn PacketWriter>,
+    beside: Vec<Beside<'_>>,
+    stop: &AtomicBool,
+    control: &mut dyn Control,
+) -> Result<Finished, Error> {
+    let handles: usize = groups.iter().map(|group| group.handles.len()).sum();
+    let shared = Shared {
+        decoder,
+        reader: live::reader(limits),
+        block_bytes: limits.block_bytes,
+        stop,
+        abandon: AtomicBool::new(false),
+        own_dropped: AtomicU64::new(0),
+        waits: AtomicU64::new(0),
+        kernel: Mutex::new(vec![KernelCounts::default(); handles]),
+        links: Mutex::new(vec![LinkState::default(); handles]),
+        stalls: Mutex::default(),
+        failed: Mutex::new(None),
+        pool: Mutex::default(),
+    };
+    let shared = &shared;
+    let began = live::now();
+    let clock = (began, Instant::now());
+    let mut writer = writer;
+    let (done, ended) = bounded::<(usize, Ended)>(groups.len());
+    let mut standings: Vec<Option<Ended>> = groups.iter().map(|_| None).collect();
+    let finished_beside = AtomicBool::new(false);
+    let spawned = std::thread::scope(|scope| -> Result<(), Error> {
+        let no_thread = |error: std::io::Error| {
+            shared.stop.store(true, Ordering::Relaxed);
+            let what = format!("no thread to capture with: {error}; no report was written");
+            Error::new(ErrorKind::CouldNotRun, "E-THREADS", "dnsrefused", what)
+        };
+        let mut requests = Vec::new();
+        for (number, group) in groups.into_iter().enumerate() {
+            let (sender, receiver) = bounded(QUEUE);
+            let (ask, asked) = bounded::<Request>(1);
+            requests.push(ask);
+            let contexts: Vec<_> = group.handles.iter().map(Handle::context).collect();
+            for (lane, mut handle) in group.handles.into_iter().enumerate() {
+                let (sender, input) = (sender.clone(), group.first_input as usize + lane);
+                let run = move || {
+                    let worked = catch_unwind(AssertUnwindSafe(|| {
+                        capture(shared, lane, input, &mut handle, &sender);
+                    }));
+                    if worked.is_err() {
+                        shared.fail(internal("a fault in a capture thread was caught"));
+                    }
+                };
+                std::thread::Builder::new()
+                    .name(format!("capture-{input}"))
+                    .spawn_scoped(scope, run)
+                    .map_err(no_thread)?;
+            }
+            drop(sender);
+            let writer = writer.take();
+            let mut follower = Follower::new(shared, group.first_input, group.tracker, contexts, writer);
+            let done = done.clone();
+            let run = move || {
+                let worked = catch_unwind(AssertUnwindSafe(|| follower.follow(&receiver, &asked)));
+                match worked {
+                    Ok(errors) => {
+                        let standing = follower.finish();
+                        let _ = done.send((number, (standing, errors)));
+                    }
+                    Err(_) => shared.fail(internal("a fault in the decoder was caught")),
+                }
+            };
+            std::thread::Builder::new()
+                .name(format!("tracker-{number}"))
+                .spawn_scoped(scope, run)
+                .map_err(no_thread)?;
+        }
+        drop(done);
+        let finished_beside = &finished_beside;
+        for work in beside {
+            std::thread::Builder::new().spawn_scoped(scope, move || work(finished_beside)).map_err(no_thread)?;
+        }
+        keep_time(shared, clock, &requests, &ended, &mut standings, finished_beside, control);
+        finished_beside.store(true, Ordering::Relaxed);
+        Ok(())
+    });
+    spawned?;
+    if let Some(error) = lock(&shared.failed).take() {
+        return Err(error);
+    }
+    let (mut finished, mut errors) = (Vec::new(), Vec::new());
+    for standing in standings {
+        let Some((standing, mut early)) = standing else { return Err(internal("a tracker was lost")) };
+        finished.push(standing);
+        errors.append(&mut early);
+    }
+    let cut_short = shared.abandon.load(Ordering::Relaxed);
+    Ok(Finished { groups: finished, moment: moment(shared, clock), began, cut_short, ended: errors })
+}
+
+/// What is known now.
+fn moment(shared: &Shared<'_>, (began, clock): (Timestamp, Instant)) -> Moment {
+    let (now, elapsed) = (live::now(), clock.elapsed());
+    Moment {
+        now,
+        elapsed,
+        kernel: lock(&shared.kernel).clone(),
+        own_dropped: shared.own_dropped.load(Ordering::Relaxed),
+        waits: shared.waits.load(Ordering::Relaxed),
+        links: lock(&shared.links).clone(),
+        stepped: now.0.saturating_sub(began.0).saturating_sub(elapsed.as_nanos() as i64),
+        stalls: lock(&shared.stalls).clone(),
+    }
+}
+
+/// The caller's thread: asks `control` until every tracker has finished.
+fn keep_time(
+    shared: &Shared<'_>,
+    clock: (Timestamp, Instant),
+    requests: &[Sender<Request>],
+    ended: &Receiver<(usize, Ended)>,
+    standings: &mut [Option<Ended>],
+    finished_beside: &AtomicBool,
+    control: &mut dyn Control,
+) {
+    let mut stopping: Option<(Instant, Watchdog)> = None;
+    loop {
+        match ended.recv_timeout(TICK) {
+            Ok((number, ended)) => {
+                standings[number] = Some(ended);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if let Some((since, _)) = &stopping {
+            if since.elapsed() > STOP_SOFT {
+                shared.abandon.store(true, Ordering::Relaxed);
+            }
+        } else {
+            let mut look = |take: &mut dyn FnMut(Vec<Standing>)| look(requests, take);
+            if control.tick(&moment(shared, clock), &mut look) == Wish::Stop || finished_beside.load(Ordering::Relaxed)
+            {
+                shared.stop.store(true, Ordering::Relaxed);
+            }
+            if shared.stop.load(Ordering::Relaxed) {
+                stopping = Some((Instant::now(), Watchdog::start(STOP_HARD)));
+            }
+        }
+    }
+}
+
+/// Ends the process when something takes longer than it may: whoever reads standard output takes nothing.
+pub struct Watchdog {
+    /// Dropped with the watchdog, which lets its thread end.
+    _alive: Sender<()>,
+}
+
+impl Watchdog {
+    /// Ends the process with exit code 5 (an output is not complete) after `limit`, unless it is dropped before.
+    pub fn start(limit: Duration) -> Self {
+        let (alive, watched) = bounded(0);
+        // Without the thread the run only waits longer.
+        let _ = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
+            if watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                let what = "takes nothing; the report is not complete, files are left as .partial";
+                let error = Error::new(ErrorKind::Output, "E-OUT-STALLED", "standard output", what);
+                let code = i32::from(error.exit_code());
+                // Standard error may be the same terminal; then nobody can be told.
+                let told = std::thread::Builder::new().spawn(move || writeln!(std::io::stderr(), "{error}"));
+                std::thread::sleep(LAST_WORD);
+                drop(told);
+                std::process::exit(code);
+            }
+        });
+        Self { _alive: alive }
+    }
+}
+
+/// Asks every tracker where it stands; they hold still while `take` has the answers.
+fn look(requests: &[Sender<Request>], take: &mut dyn FnMut(Vec<Standing>)) {
+    let mut resumes = Vec::new();
+    let mut standings = Vec::new();
+    let deadline = Instant::now() + STANDING;
+    for request in requests {
+        let ((reply, answer), (resume, resumed)) = (bounded(1), bounded(1));
+        resumes.push(resume);
+        if request.send_timeout(Request { reply, resume: resumed }, STANDING).is_err() {
+            return;
+        }
+        let Ok(standing) = answer.recv_deadline(deadline) else { return };
+        standings.push(standing);
+    }
+    take(standings);
+    // Dropping the senders lets everybody go on.
+}

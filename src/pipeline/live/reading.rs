@@ -1,0 +1,161 @@
+//! A handle's thread: packets from the ring, decoded, to its group ([`capture`]).
+
+use super::{Captured, LinkState, Memory, Shared, lock};
+use crate::capture::filter::Filter;
+use crate::capture::live::{self, Handle, State};
+use crate::capture::{Block, Context, Frame, Walk};
+use crate::decode::{Bucket, Decoded};
+use crate::error::Error;
+use crate::pipeline::Damage;
+use crossbeam_channel::{SendTimeoutError, Sender};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a handle waits for packets before it looks at the clock.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How often the kernel is asked for its counts.
+const ASK_KERNEL: Duration = Duration::from_millis(100);
+/// With a filter that lets nothing through, a ring from which nothing came for this long is empty.
+const SETTLED: Duration = Duration::from_millis(300);
+/// A reader that did not run for this long was stopped or starved.
+const STALL: Duration = Duration::from_secs(1);
+/// Such times remembered.
+const STALLS: usize = 32;
+
+/// A handle's thread: reads and decodes until it is told to stop and the ring is empty.
+pub fn capture(shared: &Shared<'_>, lane: usize, input: usize, handle: &mut Handle, sender: &Sender<Captured>) {
+    let mut filter = handle.chosen_here.then(|| Filter::new(&handle.expression));
+    let mut context = handle.context();
+    let mut damage = None;
+    let result = handle
+        .start()
+        .and_then(|()| read_until_stopped(shared, lane, input, handle, &mut filter, &mut context, sender, &mut damage));
+    lock(&shared.kernel)[input] = handle.counts;
+    let error = result.err();
+    let _ = sender.send(Captured::End { lane, damage, error });
+}
+
+#[allow(clippy::too_many_arguments)]
+fn read_until_stopped(
+    shared: &Shared<'_>,
+    lane: usize,
+    input: usize,
+    handle: &mut Handle,
+    filter: &mut Option<Filter>,
+    context: &mut Arc<Context>,
+    sender: &Sender<Captured>,
+    damage: &mut Option<Damage>,
+) -> Result<(), Error> {
+    let mut asked = Instant::now();
+    let mut stopping = false;
+    let mut quiet_since = Instant::now();
+    let mut spare: Option<Memory> = None;
+    let mut ran = Instant::now();
+    loop {
+        let since = std::mem::replace(&mut ran, Instant::now()).elapsed();
+        let mut stalls = lock(&shared.stalls);
+        if since > STALL && stalls.len() < STALLS {
+            stalls.push((live::now(), since));
+        }
+        drop(stalls);
+        if !stopping && (shared.stop.load(Ordering::Relaxed) || handle.state() == State::Gone) {
+            if handle.state() == State::Gone {
+                let what = format!(
+                    "the interface disappeared at {}; {} packets used",
+                    live::now().to_rfc3339(3),
+                    handle.counts.read
+                );
+                *damage = Some(Damage { cut: false, what });
+            }
+            handle.stop()?;
+            stopping = true;
+            quiet_since = Instant::now();
+        }
+        let (mut block, mut decoded) = spare.take().or_else(|| lock(&shared.pool).pop()).unwrap_or_default();
+        block.data.clear();
+        (block.limit, block.at_end) = (shared.block_bytes, true);
+        let packets = handle.fill(&mut block, if stopping { Duration::from_millis(5) } else { PATIENCE })?;
+        if packets > 0 {
+            quiet_since = Instant::now();
+            decode(shared, input, &mut block, filter, context, &mut decoded)?;
+            handle.add_statistics()?;
+            let (at, kernel) = (Instant::now(), handle.counts);
+            send(shared, sender, Captured::Block { lane, at, kernel, memory: Box::new((block, decoded)) }, packets);
+        } else {
+            spare = Some((block, decoded));
+        }
+        if stopping || asked.elapsed() >= ASK_KERNEL {
+            handle.add_statistics()?;
+            lock(&shared.kernel)[input] = handle.counts;
+            let down = handle.look_at_interface() == State::Down;
+            lock(&shared.links)[input] = LinkState { down, renamed: handle.new_name().map(str::to_owned) };
+            asked = Instant::now();
+        }
+        if stopping && packets == 0 {
+            if handle.counts.waiting() <= 0 {
+                // What another processor was just taking in arrives within a moment.
+                std::thread::sleep(Duration::from_millis(2));
+                handle.add_statistics()?;
+            }
+            if handle.counts.waiting() <= 0 || quiet_since.elapsed() > SETTLED || shared.abandon.load(Ordering::Relaxed)
+            {
+                handle.add_statistics()?;
+                return Ok(());
+            }
+        }
+        if stopping && shared.abandon.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+    }
+}
+
+/// Decodes a block of a handle.
+fn decode(
+    shared: &Shared<'_>,
+    input: usize,
+    block: &mut Block,
+    filter: &mut Option<Filter>,
+    context: &mut Arc<Context>,
+    decoded: &mut Decoded,
+) -> Result<(), Error> {
+    block.limit = block.data.len();
+    decoded.clear();
+    let mut walk = Walk::default();
+    let mut refused = None;
+    shared.reader.walk(block, 0, context, &mut walk, &mut |frame: Frame<'_>| {
+        let (first, last) = decoded.times.unwrap_or((frame.time, frame.time));
+        decoded.times = Some((first.min(frame.time), last.max(frame.time)));
+        let passes = filter.as_mut().map_or(Ok(true), |filter| filter.passes(frame.link_type, frame.data));
+        match passes {
+            Ok(true) => shared.decoder.frame(&Frame { interface: input as u32, ..frame }, decoded),
+            Ok(false) => {
+                decoded.frames += 1;
+                decoded.tally.count(Bucket::NotSelected);
+            }
+            Err(error) => refused = Some(error),
+        }
+    });
+    refused.map_or(Ok(()), Err)
+}
+
+/// Hands a block on; waits while the queue is full.
+fn send(shared: &Shared<'_>, sender: &Sender<Captured>, mut captured: Captured, packets: usize) {
+    let mut waited = false;
+    loop {
+        match sender.send_timeout(captured, Duration::from_millis(100)) {
+            Ok(()) => return,
+            Err(SendTimeoutError::Timeout(back)) if !shared.abandon.load(Ordering::Relaxed) => {
+                if !waited {
+                    shared.waits.fetch_add(1, Ordering::Relaxed);
+                }
+                waited = true;
+                captured = back;
+            }
+            Err(_) => {
+                shared.own_dropped.fetch_add(packets as u64, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! A running capture, watched: what the live loop publishes once per second ([`snapshot::Snapshot`] on a [`Board`]) to
+//! whoever shows it.
+//!
+//! [`noted::Noted`] stands beside each tracker and keeps what rows do not hold (round trips, refusals by second, names);
+//! [`gather::gather`] makes a snapshot of that and of the shared rows. Whoever reads a board never touches the trackers.
+
+pub mod gather;
+pub mod metrics;
+pub mod noted;
+pub mod sandbox;
+pub mod screen;
+pub mod snapshot;
+
+use snapshot::Snapshot;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where the latest snapshot hangs. Publishing and reading exchange a reference: neither waits for the other's work.
+#[derive(Debug, Default)]
+pub struct Board {
+    latest: Mutex<Arc<Snapshot>>,
+}
+
+impl Board {
+    /// Hangs up a snapshot in place of the one before.
+    pub fn publish(&self, snapshot: Snapshot) {
+        let new = Arc::new(snapshot);
+        // The old one is let go only when the lock is free again.
+        let _old = std::mem::replace(&mut *self.latest.lock().unwrap_or_else(PoisonError::into_inner), new);
+    }
+
+    /// The snapshot that hangs there; before the first one, an empty one.
+    pub fn latest(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

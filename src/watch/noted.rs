@@ -1,0 +1,291 @@
+//! Transactions to what rows per source do not hold ([`Noted`]): round trips, refusals by second, and the names that
+//! were refused. One stands beside each tracker; they are added up for a snapshot.
+
+use super::snapshot::RoundTrips;
+use crate::capture::Timestamp;
+use crate::config::Outcome;
+use crate::decode::message::HEADER;
+use crate::decode::name::read_name;
+use crate::transact::Transaction;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Seconds of refusals remembered: ten minutes, more than a screen is wide.
+pub const HISTORY: usize = 600;
+/// Seconds over which a source's rate is taken.
+pub const RATE_SECONDS: i64 = 10;
+/// Names remembered per source and server.
+const NAMES: usize = 4;
+const SECOND: i64 = 1_000_000_000;
+
+/// What was noted of the transactions of one tracker.
+#[derive(Debug, Clone)]
+pub struct Noted {
+    /// Time from query to response.
+    pub round_trips: RoundTrips,
+    /// Refusals by second: the second and the count, at the place of the second modulo the length.
+    seconds: Vec<(i64, u32)>,
+    pairs: HashMap<(IpAddr, IpAddr), Refusals>,
+    /// Most pairs kept.
+    most: usize,
+    /// Until when (seconds) a pair that was let go may have been refused.
+    let_go: i64,
+}
+
+/// What a source was refused by a server.
+#[derive(Debug, Clone)]
+pub struct Refusals {
+    /// Name in wire form and type, the latest first; at most four.
+    pub asked: Vec<(Box<[u8]>, u16)>,
+    /// Until when (seconds) it may have been refused and let go.
+    forgotten: i64,
+    /// Second of the last one.
+    last: i64,
+    /// Counts of the seconds up to `last`, at the place of the second modulo the length.
+    recent: [u32; RATE_SECONDS as usize],
+}
+
+impl Refusals {
+    fn new(second: i64, forgotten: i64) -> Self {
+        Self { asked: Vec::new(), forgotten, last: second, recent: [0; RATE_SECONDS as usize] }
+    }
+
+    fn note(&mut self, second: i64) {
+        if second > self.last {
+            // Seconds without a refusal, and those that are too long ago.
+            (self.last + 1..=second).rev().take(self.recent.len()).for_each(|gone| *self.at(gone) = 0);
+            self.last = second;
+        }
+        if second > self.last - RATE_SECONDS {
+            let count = self.at(second);
+            *count = count.saturating_add(1);
+        }
+    }
+
+    fn at(&mut self, second: i64) -> &mut u32 {
+        &mut self.recent[second.rem_euclid(RATE_SECONDS) as usize]
+    }
+
+    /// Refusals in the seconds before `now`.
+    fn within(&self, now: i64) -> u64 {
+        (now - RATE_SECONDS..now)
+            .filter(|second| *second <= self.last && *second > self.last - RATE_SECONDS)
+            .map(|second| u64::from(self.recent[second.rem_euclid(RATE_SECONDS) as usize]))
+            .sum()
+    }
+
+    fn add(&mut self, other: &Refusals) {
+        let later = self.last.max(other.last);
+        let mut recent = [0u32; RATE_SECONDS as usize];
+        for second in later - RATE_SECONDS + 1..=later {
+            let of = |one: &Refusals| {
+                let held = second <= one.last && second > one.last - RATE_SECONDS;
+                if held { one.recent[second.rem_euclid(RATE_SECONDS) as usize] } else { 0 }
+            };
+            recent[second.rem_euclid(RATE_SECONDS) as usize] = of(self).saturating_add(of(other));
+        }
+        let mut asked = if other.last > self.last { other.asked.clone() } else { self.asked.clone() };
+        let more = if other.last > self.last { &self.asked } else { &other.asked };
+        asked.extend(more.iter().filter(|one| !asked.contains(one)).cloned().collect::<Vec<_>>());
+        asked.truncate(NAMES);
+        *self = Self { asked, forgotten: self.forgotten.max(other.forgotten), last: later, recent };
+    }
+}
+
+impl Noted {
+    /// Nothing noted yet; names of at most `pairs` pairs of source and server are kept.
+    pub fn new(pairs: usize) -> Self {
+        Self {
+            round_trips: RoundTrips::default(),
+            seconds: vec![(i64::MIN, 0); HISTORY],
+            pairs: HashMap::new(),
+            most: pairs.max(2),
+            let_go: i64::MIN,
+        }
+    }
+
+    /// Takes a transaction of the client leg; those that were refused or denied, and for the round trips all others.
+    pub fn push(&mut self, transaction: &Transaction<'_>) {
+        let (query, response) = (transaction.query.map(|seen| seen.time), transaction.response.map(|seen| seen.time));
+        let turned_away = matches!(transaction.outcome, Outcome::Refused | Outcome::Denied);
+        if let (Some(query), Some(response)) = (query, response)
+            && (turned_away || transaction.outcome == Outcome::Answered)
+        {
+            self.round_trips.note(response.0.saturating_sub(query.0));
+        }
+        if let Some(time) = response.or(query).filter(|_| turned_away) {
+            let bytes = match transaction.query_bytes {
+                bytes if bytes.len() > HEADER => bytes,
+                _ => transaction.response_bytes,
+            };
+            let ends = (transaction.ends.source(), transaction.ends.destination());
+            self.refused(ends, time, bytes);
+        }
+    }
+
+    /// Notes a refusal and what was asked.
+    fn refused(&mut self, ends: (IpAddr, IpAddr), time: Timestamp, message: &[u8]) {
+        let second = time.0.div_euclid(SECOND);
+        self.count(second, 1);
+        if self.pairs.len() >= self.most && !self.pairs.contains_key(&ends) {
+            self.make_room();
+        }
+        let refusals = self.pairs.entry(ends).or_insert_with(|| Refusals::new(second, self.let_go));
+        refusals.note(second);
+        let Ok((name, end)) = read_name(message, HEADER) else { return };
+        let Some(kind) = message.get(end..end + 2) else { return };
+        let asked = (name.as_bytes(), u16::from_be_bytes([kind[0], kind[1]]));
+        match refusals.asked.iter().position(|(known, kind)| (&**known, *kind) == asked) {
+            Some(at) => refusals.asked[..=at].rotate_right(1),
+            None => {
+                refusals.asked.truncate(NAMES - 1);
+                refusals.asked.insert(0, (asked.0.into(), asked.1));
+            }
+        }
+    }
+
+    /// Lets the half of the pairs go that were not refused for the longest time.
+    fn make_room(&mut self) {
+        let mut lasts: Vec<i64> = self.pairs.values().map(|refusals| refusals.last).collect();
+        let middle = lasts.len() / 2;
+        let (_, median, _) = lasts.select_nth_unstable(middle);
+        let median = *median;
+        self.pairs.retain(|_, refusals| refusals.last > median);
+        self.let_go = self.let_go.max(median);
+    }
+
+    fn count(&mut self, second: i64, more: u32) {
+        let (held, count) = &mut self.seconds[second.rem_euclid(HISTORY as i64) as usize];
+        match second.cmp(held) {
+            std::cmp::Ordering::Greater => (*held, *count) = (second, more),
+            std::cmp::Ordering::Equal => *count = count.saturating_add(more),
+            // So long ago that its place is taken.
+            std::cmp::Ordering::Less => {}
+        }
+    }
+
+    /// Adds what another tracker's transactions were noted as.
+    pub fn add(&mut self, other: &Noted) {
+        self.round_trips.add(&other.round_trips);
+        other.seconds.iter().filter(|(_, count)| *count > 0).for_each(|(second, count)| self.count(*second, *count));
+        for (ends, refusals) in &other.pairs {
+            match self.pairs.get_mut(ends) {
+                Some(held) => held.add(refusals),
+                None => {
+                    self.pairs.insert(*ends, refusals.clone());
+                }
+            }
+        }
+        self.let_go = self.let_go.max(other.let_go);
+    }
+
+    /// Refusals of each whole second before `now`, oldest first, but not from before `started`.
+    pub fn history(&self, started: Timestamp, now: Timestamp) -> Vec<u32> {
+        let (first, now) = (started.0.div_euclid(SECOND), now.0.div_euclid(SECOND));
+        let first = first.max(now.saturating_sub(HISTORY as i64 - 1));
+        (first..now)
+            .map(|second| {
+                let (held, count) = self.seconds[second.rem_euclid(HISTORY as i64) as usize];
+                if held == second { count } else { 0 }
+            })
+            .collect()
+    }
+
+    /// What a source was refused by a server, as far as it is remembered.
+    pub fn of(&self, source: IpAddr, server: IpAddr) -> Option<&Refusals> {
+        self.pairs.get(&(source, server))
+    }
+
+    /// Refusals of a source per second over the whole seconds before `now`; `None` when some may be forgotten.
+    pub fn per_second(&self, source: IpAddr, server: IpAddr, now: Timestamp) -> Option<f64> {
+        let now = now.0.div_euclid(SECOND);
+        let refusals = self.of(source, server);
+        let forgotten = refusals.map_or(self.let_go, |known| known.forgotten);
+        (forgotten < now - RATE_SECONDS)
+            .then(|| refusals.map_or(0, |known| known.within(now)) as f64 / RATE_SECONDS as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn ends(number: u32) -> (IpAddr, IpAddr) {
+        (IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number)), IpAddr::V4(Ipv4Addr::new(10, 9, 9, 53)))
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp(second * SECOND + 5)
+    }
+
+    /// A header and a question for `a` or another one-letter name.
+    fn asks(letter: u8) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER];
+        bytes.extend([1, letter, 0, 0, 28, 0, 1]);
+        bytes
+    }
+
+    #[test]
+    fn refusals_are_counted_by_second_and_old_ones_leave() {
+        let mut noted = Noted::new(8);
+        for second in [1000, 1000, 1003, 1001] {
+            noted.refused(ends(1), at(second), &asks(b'a'));
+        }
+        assert_eq!(noted.history(at(1000), at(1004)), [2, 1, 0, 1]);
+        assert_eq!(noted.history(at(1001), at(1003)), [1, 0]);
+        let late = 1000 + HISTORY as i64;
+        noted.refused(ends(1), at(late), &asks(b'a'));
+        noted.refused(ends(1), at(1000), &asks(b'a'));
+        let history = noted.history(at(0), at(late + 1));
+        assert_eq!((history.len(), history[0], history[HISTORY - 2]), (HISTORY - 1, 0, 1));
+    }
+
+    #[test]
+    fn a_rate_is_of_the_last_ten_seconds() {
+        let mut noted = Noted::new(8);
+        let (source, server) = ends(1);
+        (0..30).for_each(|_| noted.refused((source, server), at(100), &[]));
+        noted.refused((source, server), at(95), &[]);
+        noted.refused((source, server), at(80), &[]);
+        assert_eq!(noted.per_second(source, server, at(101)), Some(3.1));
+        assert_eq!(noted.per_second(source, server, at(106)), Some(3.0));
+        assert_eq!(noted.per_second(source, server, at(111)), Some(0.0));
+        noted.refused((source, server), at(200), &[]);
+        assert_eq!(noted.per_second(source, server, at(201)), Some(0.1));
+        assert_eq!(noted.per_second(ends(2).0, server, at(201)), Some(0.0));
+    }
+
+    #[test]
+    fn the_latest_names_are_kept_and_none_twice() {
+        let mut noted = Noted::new(8);
+        for letter in *b"abcadea" {
+            noted.refused(ends(1), at(1), &asks(letter));
+        }
+        let names = |noted: &Noted| {
+            let held = noted.of(ends(1).0, ends(1).1).unwrap();
+            held.asked.iter().map(|(name, kind)| (name[1], *kind)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&noted), [(b'a', 28), (b'e', 28), (b'd', 28), (b'c', 28)]);
+        let mut other = Noted::new(8);
+        other.refused(ends(1), at(2), &asks(b'x'));
+        noted.add(&other);
+        assert_eq!(names(&noted), [(b'x', 28), (b'a', 28), (b'e', 28), (b'd', 28)]);
+        assert_eq!(noted.history(at(0), at(3)), [0, 7, 1]);
+        assert_eq!(noted.per_second(ends(1).0, ends(1).1, at(3)), Some(0.8));
+    }
+
+    #[test]
+    fn many_sources_are_bounded_and_what_is_forgotten_is_not_called_zero() {
+        let mut noted = Noted::new(100);
+        (0..1000).for_each(|number| noted.refused(ends(number), at(i64::from(number)), &asks(b'a')));
+        assert!(noted.pairs.len() <= 100 && noted.of(ends(999).0, ends(999).1).is_some());
+        let server = ends(0).1;
+        assert_eq!(noted.per_second(ends(999).0, server, at(1000)), Some(0.1));
+        // All in one second: the forgotten ones may well have been refused in it.
+        let mut noted = Noted::new(100);
+        (0..150).for_each(|number| noted.refused(ends(number), at(7), &asks(b'a')));
+        assert_eq!(noted.per_second(ends(3).0, server, at(8)), None);
+        assert_eq!(noted.history(at(7), at(8)), [150]);
+    }
+}

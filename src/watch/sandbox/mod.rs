@@ -1,0 +1,91 @@
+//! A process that has opened what it captures to one that can do little else: [`confine`] gives up identity,
+//! capabilities, files and system calls, and reads back from the kernel what is left ([`State`]).
+//!
+//! To be called while there is one thread, when interfaces, sockets and terminal are open and before outputs are: they
+//! then belong to the user who writes them, and what that user may not do is noticed before the first packet.
+//! Threads started later are confined alike. What every step does is in a file of its own: `identity`, `files`,
+//! `calls`.
+
+mod calls;
+mod files;
+mod identity;
+mod state;
+
+pub use state::State;
+
+use crate::config::Sandbox;
+use crate::error::{Error, ErrorKind};
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+/// What a confined process still has to do.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Folders in which outputs are made, renamed and removed.
+    pub write: Vec<PathBuf>,
+    /// Files that are read again when they change. Their whole folders stay readable, since a new version is often
+    /// another file of that name.
+    pub read: Vec<PathBuf>,
+    /// Interfaces whose state, name and own counts of dropped packets are read.
+    pub interfaces: Vec<String>,
+    /// Packet sockets; nothing can be written to them any more.
+    pub captures: Vec<RawFd>,
+    /// There is a listening socket whose connections are accepted.
+    pub listens: bool,
+}
+
+/// Confines the process as far as asked for. With [`Sandbox::Require`] anything missing is an error (exit code 6).
+pub fn confine(plan: &Plan, mode: Sandbox) -> Result<State, Error> {
+    if mode == Sandbox::Off {
+        return Ok(State::read(mode));
+    }
+    let mut missing = Vec::new();
+    let mut notes = Vec::new();
+    let listable = std::fs::read_dir("/").is_ok();
+    identity::no_new_privileges(&mut missing);
+    let may_empty_bounding_set = identity::drop_bounding_and_ambient();
+    identity::change_user(plan, &mut missing, &mut notes);
+    identity::drop_capabilities(&mut missing);
+    identity::no_core_dumps(&mut missing);
+    let landlock = files::restrict(plan, &mut missing);
+    // Landlock cannot be read back; its effect can.
+    if landlock.is_some() && listable && !plan.opens_root() && std::fs::read_dir("/").is_ok() {
+        missing.push("Landlock: the root folder can still be listed".to_owned());
+    }
+    calls::restrict(plan, &mut missing);
+    if std::net::UdpSocket::bind(("127.0.0.1", 0)).is_ok() {
+        missing.push("seccomp: sockets can still be opened".to_owned());
+    }
+    let mut state = State::read(mode);
+    state.landlock = landlock;
+    state.notes = notes;
+    state.check(&mut missing, may_empty_bounding_set);
+    state.missing = missing;
+    if mode == Sandbox::Require && !state.missing.is_empty() {
+        let detail = format!("not reached: {}; no packet was read", state.missing.join("; "));
+        return Err(Error::new(ErrorKind::Sandbox, "E-SANDBOX", "--sandbox require", detail));
+    }
+    Ok(state)
+}
+
+impl Plan {
+    /// Folders whose files may be read.
+    fn read_folders(&self) -> impl Iterator<Item = &Path> {
+        self.read.iter().map(|file| folder(file))
+    }
+
+    /// The root folder itself has to stay open.
+    fn opens_root(&self) -> bool {
+        let is_root = |folder: &Path| std::fs::canonicalize(folder).is_ok_and(|path| path == Path::new("/"));
+        self.read_folders().chain(self.write.iter().map(PathBuf::as_path)).any(is_root)
+    }
+}
+
+/// The folder of a file; the current one for a bare name.
+fn folder(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => file,
+    }
+}

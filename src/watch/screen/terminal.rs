@@ -1,0 +1,209 @@
+//! The operator's terminal, borrowed ([`Screen`](super::Screen) draws on it) and given back as it was: when it is let
+//! go, also by a panic that unwinds, and when it no longer takes what is written.
+
+use crate::error::{Error, ErrorKind, fault_line};
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::{cursor, execute, terminal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longest time one picture may take to be written; then it is left, and painted anew when the terminal takes it.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// While the terminal is in our hands, where to say that it is not any more. Opened with it, because a confined process
+/// opens no terminal.
+static BORROWED: Mutex<Option<Patient>> = Mutex::new(None);
+
+/// A terminal in raw mode with another screen in front. To be opened before the process is confined.
+pub struct Borrowed {
+    /// Where pictures are painted.
+    pub terminal: ratatui::Terminal<CrosstermBackend<Patient>>,
+    /// Where keys come from.
+    pub keyboard: File,
+}
+
+impl Borrowed {
+    /// Takes the terminal that standard input and output are.
+    pub fn open() -> Result<Self, Error> {
+        let (input, output) = (io::stdin(), io::stdout());
+        if !input.is_terminal() || !output.is_terminal() {
+            let detail =
+                "standard input and output must be a terminal; without --screen everything is written as lines";
+            return Err(Error::usage("--screen", detail));
+        }
+        let failed = |error: io::Error| {
+            Error::new(ErrorKind::CouldNotRun, "E-SCREEN", "terminal", format!("{error}; no packet was read"))
+        };
+        let keyboard = File::from(input.as_fd().try_clone_to_owned().map_err(failed)?);
+        let writer = Patient::open(true).map_err(failed)?;
+        let mut terminal = ratatui::Terminal::new(CrosstermBackend::new(writer)).map_err(failed)?;
+        hold_fault_lines();
+        *BORROWED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Patient::open(false).map_err(failed)?);
+        let taken = terminal::enable_raw_mode()
+            .and_then(|()| execute!(terminal.backend_mut(), terminal::EnterAlternateScreen, cursor::Hide))
+            .and_then(|()| clear(&mut terminal));
+        match taken {
+            Ok(()) => Ok(Self { terminal, keyboard }),
+            Err(error) => {
+                give_back();
+                Err(failed(error))
+            }
+        }
+    }
+}
+
+/// Makes the next picture a whole one. (The terminal's own way asks where the cursor is, and waits for an answer.)
+pub fn clear<B: ratatui::backend::Backend>(terminal: &mut ratatui::Terminal<B>) -> Result<(), B::Error> {
+    let size = terminal.size()?;
+    terminal.resize(size.into())
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// What was said of faults while the terminal was in our hands; it is said when it is not any more.
+static FAULTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Most such lines; one bad packet may come a million times.
+const FAULT_LINES: usize = 20;
+
+/// Leaves the other screen and raw mode, once.
+fn give_back() {
+    let writer = BORROWED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(mut writer) = writer {
+        let _ = execute!(writer, terminal::LeaveAlternateScreen, cursor::Show);
+        let _ = terminal::disable_raw_mode();
+        for line in std::mem::take(&mut *FAULTS.lock().unwrap_or_else(PoisonError::into_inner)) {
+            let _ = writeln!(writer, "{line}");
+        }
+        let _ = writer.flush();
+    }
+}
+
+/// True while nobody has given the terminal back.
+pub fn is_borrowed() -> bool {
+    BORROWED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
+/// Keeps what is said of faults off the picture: most of them cost one packet, and the screen goes on.
+fn hold_fault_lines() {
+    static SET: std::sync::Once = std::sync::Once::new();
+    SET.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |fault| {
+            if !is_borrowed() {
+                return before(fault);
+            }
+            let mut lines = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+            if lines.len() < FAULT_LINES {
+                lines.push(fault_line(fault));
+            }
+        }));
+    });
+}
+
+/// Most bytes of one picture; a window of a thousand by five hundred cells takes less.
+const PICTURE: usize = 4 << 20;
+
+/// Gathers a picture and writes it as long as the terminal takes something. A terminal that is stopped (Ctrl-S, a dead
+/// connection) would hold up whoever writes to it, and with it the end of the capture.
+#[derive(Debug)]
+pub struct Patient {
+    file: File,
+    picture: Vec<u8>,
+    /// Writes only while the terminal is in our hands: the library's last word about the cursor, and what a picture
+    /// would paint over a panic's message, are not written.
+    borrowing: bool,
+}
+
+impl Patient {
+    /// On a description of its own, so that not waiting is not a property of the shell's terminal too.
+    fn open(borrowing: bool) -> io::Result<Self> {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let paths = ["/proc/self/fd/1", "/dev/tty"];
+        let file = match paths.iter().find_map(|path| rustix::fs::open(*path, flags, Mode::empty()).ok()) {
+            Some(own) => own,
+            None => io::stdout().as_fd().try_clone_to_owned()?,
+        };
+        Ok(Self { file: File::from(file), picture: Vec::new(), borrowing })
+    }
+
+    /// Writes what was gathered, within [`PATIENCE`].
+    fn paint(&mut self) -> io::Result<()> {
+        let begun = Instant::now();
+        let mut rest = &self.picture[..];
+        while !rest.is_empty() {
+            match self.file.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let left = PATIENCE.saturating_sub(begun.elapsed());
+                    if left.is_zero() {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos()) };
+                    let _ = poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&timeout));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.picture.len() + bytes.len() > PICTURE {
+            self.flush()?;
+        }
+        self.picture.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let painted = if self.borrowing && !is_borrowed() { Ok(()) } else { self.paint() };
+        self.picture.clear();
+        painted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_stopped_terminal_costs_a_moment_and_no_more() {
+        // A pipe that nobody reads stands for it.
+        let (mut reader, writer) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let mut patient =
+            Patient { file: File::from(std::os::fd::OwnedFd::from(writer)), picture: Vec::new(), borrowing: false };
+        patient.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        let begun = Instant::now();
+        assert_eq!(patient.flush().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() < PATIENCE * 4, "{:?}", begun.elapsed());
+        // When it takes something again, the next picture is whole.
+        let mut taken = vec![0; 1 << 20];
+        let held = reader.read(&mut taken).unwrap();
+        assert!(held > 0 && held < 1 << 20);
+        while held_more(&mut reader, &mut taken) {}
+        patient.write_all(b"anew").unwrap();
+        patient.flush().unwrap();
+        let read = reader.read(&mut taken).unwrap();
+        assert_eq!(&taken[..read], b"anew");
+    }
+
+    /// Empties a pipe; false when there was nothing.
+    fn held_more(reader: &mut io::PipeReader, into: &mut [u8]) -> bool {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(reader, PollFlags::IN)], Some(&timeout)).unwrap() > 0 && reader.read(into).unwrap() > 0
+    }
+}

@@ -1,0 +1,332 @@
+//! What is known of a running capture at one moment ([`Snapshot`]): immutable and bounded, read by screen and metrics.
+
+use crate::capture::Timestamp;
+use crate::config::{Outcome, Severity};
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// A running capture at one moment. Everything about transactions is of the client leg unless it says otherwise.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Name of the node.
+    pub node: String,
+    /// Interfaces that are read, as the system names them; may hold any character.
+    pub interfaces: Vec<String>,
+    /// When the capture began.
+    pub started: Timestamp,
+    /// When this was true.
+    pub now: Timestamp,
+    /// Transactions by outcome, indexed by `Outcome as usize`; for `unsolicited`, responses.
+    pub outcomes: [u64; 7],
+    /// The same on the upstream leg: our servers' own queries.
+    pub upstream: [u64; 7],
+    /// Our servers, the most asked first; bounded by `Limits::watch_servers`.
+    pub servers: Vec<ServerCounts>,
+    /// Servers beyond that, counted in `outcomes` only.
+    pub servers_not_shown: usize,
+    /// Packets that were not looked at.
+    pub loss: Loss,
+    /// Bytes of all rings that packets wait in.
+    pub ring_bytes: u64,
+    /// Time from query to response.
+    pub round_trips: RoundTrips,
+    /// Rows of client-leg sources, each a source at a server.
+    pub sources: u64,
+    /// Of these, rows that stand for a prefix because there were more sources than room.
+    pub joined: u64,
+    /// Sources that were turned away, those of the last minute first, then the most often turned away; bounded by
+    /// `Limits::watch_rows`.
+    pub rows: Vec<TurnedAway>,
+    /// Sources turned away beyond that.
+    pub rows_not_shown: u64,
+    /// An inventory was given.
+    pub listed: bool,
+    /// A server's own configuration was given.
+    pub judged: bool,
+    /// By name of inventory lines, in the order of the files; bounded by `Limits::watch_names`.
+    pub names: Vec<NamedCounts>,
+    /// Names beyond that.
+    pub names_not_shown: usize,
+    /// What follows so far, most severe first.
+    pub findings: Vec<FindingLine>,
+    /// Transactions refused or denied per second of capture time, oldest first; the last one is the last whole second.
+    pub refused_per_second: Vec<u32>,
+    /// How far the process is confined, in one line.
+    pub sandbox: String,
+}
+
+impl Snapshot {
+    /// Transactions, whatever their outcome.
+    pub fn transactions(&self) -> u64 {
+        transactions(&self.outcomes)
+    }
+}
+
+/// Transactions in counts by outcome: all but responses without a query.
+pub fn transactions(outcomes: &[u64; 7]) -> u64 {
+    outcomes.iter().sum::<u64>() - outcomes[Outcome::Unsolicited as usize]
+}
+
+/// What one of our servers did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerCounts {
+    /// Its address.
+    pub server: IpAddr,
+    /// Transactions by outcome, as in [`Snapshot::outcomes`].
+    pub outcomes: [u64; 7],
+    /// The same by what the server's own configuration says (`allow`, `refuse`, ...); empty without one.
+    pub verdicts: Vec<(&'static str, [u64; 7])>,
+}
+
+/// Packets lost on the way, each `None` when nobody can tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Packets that passed the kernel's filter, dropped ones included.
+    pub kernel_seen: Option<u64>,
+    /// Of these, packets that found the ring full.
+    pub kernel_dropped: Option<u64>,
+    /// Packets the network interfaces dropped before the kernel saw them.
+    pub interface_dropped: Option<u64>,
+    /// Packets this program read and could not keep up with.
+    pub own_dropped: Option<u64>,
+}
+
+impl Loss {
+    /// Packets known to be lost.
+    pub fn known(&self) -> u64 {
+        [self.kernel_dropped, self.interface_dropped, self.own_dropped].iter().flatten().sum()
+    }
+
+    /// True when each of the three numbers is known.
+    pub fn complete(&self) -> bool {
+        self.kernel_dropped.is_some() && self.interface_dropped.is_some() && self.own_dropped.is_some()
+    }
+}
+
+/// A histogram of round-trip times.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoundTrips {
+    /// Transactions by the first of [`RoundTrips::BOUNDS`] that is not below their time; the last count is for more.
+    pub counts: [u64; RoundTrips::BOUNDS.len() + 1],
+    /// Nanoseconds altogether.
+    pub sum: u64,
+}
+
+impl RoundTrips {
+    /// Upper bounds of the buckets in microseconds: from an answer of the cache to the timeout of a stub resolver.
+    pub const BOUNDS: [u64; 15] = [
+        100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+        5_000_000,
+    ];
+
+    /// Notes a round trip in nanoseconds; a response captured before its query counts as no time.
+    #[inline]
+    pub fn note(&mut self, nanoseconds: i64) {
+        let nanoseconds = u64::try_from(nanoseconds).unwrap_or(0);
+        let bucket = Self::BOUNDS.iter().position(|bound| nanoseconds <= bound * 1000);
+        self.counts[bucket.unwrap_or(Self::BOUNDS.len())] += 1;
+        self.sum = self.sum.saturating_add(nanoseconds);
+    }
+
+    /// Adds another histogram.
+    pub fn add(&mut self, other: &RoundTrips) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    /// Round trips noted.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+/// A source that a server turned away.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnedAway {
+    /// The source: a whole address, or a prefix where many had to be joined.
+    pub source: IpNet,
+    /// The server.
+    pub server: IpAddr,
+    /// Transactions by outcome, as in [`Snapshot::outcomes`].
+    pub outcomes: [u64; 7],
+    /// First query that was refused or denied.
+    pub first_refused: Option<Timestamp>,
+    /// Last query that was refused or denied.
+    pub last_refused: Option<Timestamp>,
+    /// First packet of a message from or to the source.
+    pub first: Option<Timestamp>,
+    /// Last packet of a message from or to the source.
+    pub last: Option<Timestamp>,
+    /// Refused or denied per second over the last ten seconds; `None` when that is not known.
+    pub per_second: Option<f64>,
+    /// Names and types it was refused last, the latest first, escaped; not all of them.
+    pub asked: Vec<(String, String)>,
+    /// What the inventory says of it: `allow`, `refuse`, `unlisted` or `mixed`; empty without one.
+    pub expected: &'static str,
+    /// The inventory line that decides, as `file:line`, and its name, escaped; empty when there is none.
+    pub expected_rule: String,
+    /// The name of that line, escaped; empty when it has none.
+    pub name: String,
+    /// What the server's configuration says of it; empty without one.
+    pub verdict: &'static str,
+    /// The rule that decides, as `file:line`; empty when there is none.
+    pub rule: String,
+}
+
+impl TurnedAway {
+    /// Transactions of an outcome.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize]
+    }
+
+    /// Turned away with a response.
+    pub fn refused(&self) -> u64 {
+        self.count(Outcome::Refused) + self.count(Outcome::Denied)
+    }
+}
+
+/// What sources of one inventory name did. Lines of a name that expect different things are counted apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedCounts {
+    /// The lines' name, as the file has it; the prefix of a line without one.
+    pub name: String,
+    /// What the lines say shall happen: `allow` or `refuse`.
+    pub expect: &'static str,
+    /// Transactions by outcome, as in [`Snapshot::outcomes`].
+    pub outcomes: [u64; 7],
+    /// Last packet of a message from or to one of them.
+    pub last: Option<Timestamp>,
+}
+
+/// A finding, short enough for a screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingLine {
+    /// Stable as long as the same findings stand before it.
+    pub id: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Name of its grade.
+    pub grade: &'static str,
+    /// How serious it is.
+    pub severity: Severity,
+    /// The statement, on one line, escaped.
+    pub says: String,
+    /// The next step, when there is one.
+    pub advice: Option<String>,
+}
+
+#[cfg(test)]
+pub(super) mod samples {
+    //! The story of a VPN whose translated addresses no list knows, as a running capture shows it.
+
+    use super::*;
+
+    /// Nine o'clock on the last day of 2025, and so many seconds.
+    pub fn at(seconds: i64) -> Timestamp {
+        Timestamp((1_767_171_600 + seconds) * 1_000_000_000)
+    }
+
+    /// Counts by outcome: answered, refused, denied, silent, rejected, unanswered, unsolicited.
+    fn source(address: &str, outcomes: [u64; 7], per_second: Option<f64>, name: &str) -> TurnedAway {
+        TurnedAway {
+            source: format!("{address}/32").parse().unwrap(),
+            server: "10.20.30.40".parse().unwrap(),
+            outcomes,
+            first_refused: Some(at(20)),
+            last_refused: Some(at(39)),
+            first: Some(at(20)),
+            last: Some(at(39)),
+            per_second,
+            asked: vec![(name.to_owned(), "A".to_owned()), ("mail.corp.example".to_owned(), "MX".to_owned())],
+            expected: "unlisted",
+            expected_rule: String::new(),
+            name: String::new(),
+            verdict: "refuse",
+            rule: "unbound.conf:42".to_owned(),
+        }
+    }
+
+    /// A snapshot in which everything has a value of its own.
+    pub fn snapshot() -> Snapshot {
+        let office = NamedCounts {
+            name: "office".to_owned(),
+            expect: "allow",
+            outcomes: [500, 2, 0, 0, 0, 1, 0],
+            last: Some(at(38)),
+        };
+        let vpn = NamedCounts { name: "vpn \"north\"\n".to_owned(), expect: "allow", outcomes: [0; 7], last: None };
+        let mut round_trips = RoundTrips::default();
+        for time in [50_000, 300_000, 300_000, 70_000_000, 6_000_000_000] {
+            round_trips.note(time);
+        }
+        Snapshot {
+            node: "ns1".to_owned(),
+            interfaces: vec!["any".to_owned()],
+            started: at(0),
+            now: at(40),
+            outcomes: [20_166, 1_312, 4, 3, 2, 1, 9],
+            upstream: [5_865, 41, 0, 0, 0, 0, 0],
+            servers: vec![ServerCounts {
+                server: "10.20.30.40".parse().unwrap(),
+                outcomes: [20_166, 1_312, 4, 3, 2, 1, 9],
+                verdicts: vec![("allow", [20_166, 2, 0, 0, 0, 0, 0]), ("refuse", [0, 1_310, 4, 0, 0, 0, 0])],
+            }],
+            servers_not_shown: 0,
+            loss: Loss {
+                kernel_seen: Some(83_412),
+                kernel_dropped: Some(7),
+                interface_dropped: None,
+                own_dropped: Some(0),
+            },
+            ring_bytes: 64 << 20,
+            round_trips,
+            sources: 71,
+            joined: 1,
+            rows: vec![
+                source("192.0.2.45", [0, 1_187, 4, 0, 0, 0, 0], Some(31.4), "intranet.corp.example"),
+                source("192.0.2.46", [0, 118, 0, 0, 0, 0, 0], Some(2.0), "files.corp.example"),
+                source("198.51.100.7", [3, 7, 0, 3, 2, 1, 0], None, "a\\.b.example"),
+            ],
+            rows_not_shown: 0,
+            listed: true,
+            judged: true,
+            names: vec![office, vpn],
+            names_not_shown: 0,
+            findings: vec![FindingLine {
+                id: "unlisted-source-refused-1".to_owned(),
+                kind: "unlisted-source-refused",
+                grade: "inferred",
+                severity: Severity::Critical,
+                says: "Observed: 192.0.2.45 was refused 1,187 times by 10.20.30.40 and is in no inventory line."
+                    .to_owned(),
+                advice: Some("Ask who owns 192.0.2.45.".to_owned()),
+            }],
+            refused_per_second: (0..40).map(|second| if second < 20 { 0 } else { second * 2 }).collect(),
+            sandbox: "sandbox: uid 65534, capabilities none, no new privileges, Landlock ABI 7, seccomp, no core dumps"
+                .to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_fall_into_the_bucket_that_holds_them() {
+        let mut trips = RoundTrips::default();
+        for nanoseconds in [-5, 0, 100_000, 100_001, 5_000_000_000, 5_000_000_001] {
+            trips.note(nanoseconds);
+        }
+        let mut wanted = [0; 16];
+        (wanted[0], wanted[1], wanted[14], wanted[15]) = (3, 1, 1, 1);
+        assert_eq!((trips.counts, trips.total(), trips.sum), (wanted, 6, 10_000_200_002));
+    }
+
+    #[test]
+    fn unknown_loss_is_not_no_loss() {
+        let loss = Loss { kernel_seen: Some(9), kernel_dropped: Some(2), own_dropped: Some(0), ..Loss::default() };
+        assert_eq!((loss.known(), loss.complete()), (2, false));
+        assert!(Loss { interface_dropped: Some(0), ..loss }.complete());
+    }
+}
