@@ -374,9 +374,16 @@ impl Live {
         if self.rotate_size.is_some_and(|bytes| bytes < 1 << 20) {
             return Err(Error::usage("--rotate-size", "at least 1M; nothing was opened"));
         }
+        let format_given = self.common.format.is_some();
+        let chosen = self.common.all || !self.common.rows.is_empty();
+        let mut config = self.common.into_config();
+        if self.refused_only && !chosen {
+            // Without queries every REFUSED response is one that nobody is seen to have asked for.
+            config.rows = Outcomes::of(&[Outcome::Refused, Outcome::Denied, Outcome::Unsolicited]);
+        }
         Ok(Config {
             live: LiveConfig {
-                format_given: self.common.format.is_some(),
+                format_given,
                 interfaces,
                 ring: usize::try_from(self.ring).unwrap_or(usize::MAX),
                 promiscuous: self.promisc,
@@ -395,7 +402,7 @@ impl Live {
                     .find(|(name, _)| *name == self.sandbox)
                     .map_or(default.sandbox, |(_, sandbox)| *sandbox),
             },
-            ..self.common.into_config()
+            ..config
         })
     }
 }

@@ -75,7 +75,9 @@ fn servers(lab: &Lab) -> Vec<Running> {
 fn totals(report: &Value) -> Value {
     let mut totals = report["totals"].clone();
     let object = totals.as_object_mut().expect("totals");
-    ["frames", "first", "last"].iter().for_each(|name| drop(object.remove(*name)));
+    for name in ["frames", "first", "last"] {
+        object.remove(name);
+    }
     totals
 }
 
@@ -84,7 +86,9 @@ fn sources(report: &Value) -> Vec<Value> {
     let mut sources = report["sources"].as_array().expect("sources").clone();
     for source in &mut sources {
         let object = source.as_object_mut().expect("a source");
-        ["first", "last"].iter().for_each(|name| drop(object.remove(*name)));
+        for name in ["first", "last"] {
+            object.remove(name);
+        }
     }
     sources
 }
@@ -165,7 +169,7 @@ fn it_says_what_a_capture_taken_beside_it_says() {
 /// Bursts under one kind of trouble; the number sent and answered is what the kernel must have seen.
 fn trouble(lab: &Lab, random: &mut Random, quota: Option<&str>) -> (u64, u64) {
     let ring = ["64K", "300K", "1M", "4M", "64M"][random.below(5) as usize];
-    let stopped = random.below(3) == 0;
+    let stopped = random.below(2) == 0;
     let count = if is_lab() { 20_000 + random.below(180_000) } else { 8_000 + random.below(30_000) } as u32;
     println!("ring {ring}, stopped {stopped}, {count} queries, quota {quota:?}");
     let mut refuser = Refuser::start(lab, "host", SERVER);
@@ -175,8 +179,13 @@ fn trouble(lab: &Lab, random: &mut Random, quota: Option<&str>) -> (u64, u64) {
     if let Some(group) = quota {
         std::fs::write(format!("{group}/cgroup.procs"), live.child.id().to_string()).expect("the group takes it");
     }
+    // Whether the end comes while everything is still in the ring.
+    let backlog = stopped && random.below(2) == 0;
+    if backlog {
+        live.signal(libc::SIGSTOP);
+    }
     let sending = burst(lab, "host", SERVER, count);
-    if stopped {
+    if stopped && !backlog {
         std::thread::sleep(Duration::from_millis(random.below(60)));
         live.signal(libc::SIGSTOP);
         std::thread::sleep(Duration::from_millis(100 + random.below(300)));
@@ -185,7 +194,11 @@ fn trouble(lab: &Lab, random: &mut Random, quota: Option<&str>) -> (u64, u64) {
     // The socket stays open, so that no ICMP error answers what comes back to it.
     let (sent, _socket) = sending.join().expect("the sender ends");
     let answered = refuser.finish();
-    let (code, took) = live.stop();
+    if backlog {
+        live.signal(libc::SIGINT);
+        live.signal(libc::SIGCONT);
+    }
+    let (code, took) = if backlog { live.wait() } else { live.stop() };
     let report = lab.json("live.json");
     let (seen, dropped, read, own) = capture(&report);
     assert_eq!(seen, sent + answered, "{sent} queries and {answered} responses were on the wire");
@@ -264,6 +277,7 @@ fn only_refused_responses_are_let_through_when_asked() {
     let _servers = servers(&lab);
     let arguments = ["-i", "eth0", "--refused-only", "--format", "json", "-o", "live.json"];
     let mut live = lab.live("server", &arguments, "live");
+    let mut rows = lab.live("server", &["-i", "eth0", "--refused-only", "--format", "jsonl"], "rows");
     for _ in 0..3 {
         assert_eq!(lab.dig("client", "-b 10.21.5.18 @10.20.30.40 x.test").as_deref(), Some("REFUSED"));
         assert_eq!(lab.dig("client", "-b 10.21.5.18 +tcp @10.20.30.41 x.test").as_deref(), Some("REFUSED"));
@@ -277,6 +291,13 @@ fn only_refused_responses_are_let_through_when_asked() {
     assert_eq!(totals["rcodes"], json!({"REFUSED": 6}));
     let sources: Vec<&Value> = report["sources"].as_array().unwrap().iter().map(|line| &line["source"]).collect();
     assert_eq!(sources, [&json!("192.0.2.45"); 2], "one row per server");
+    assert_eq!(rows.stop().0, Some(0), "{}", lab.read("rows.err"));
+    assert_eq!(lab.read("rows.out").matches("\"rcode\":\"REFUSED\"").count(), 6, "every refusal has a row");
+    let said = lab.read("rows.err");
+    assert!(
+        said.contains("only REFUSED responses were captured") && said.contains("192.0.2.45                   3"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -310,6 +331,9 @@ fn recordings_played_to_an_interface_give_what_their_files_give() {
             for name in ["messages_udp", "messages_tcp", "queries", "responses", "rcodes"] {
                 assert_eq!(report["totals"][name], whole["totals"][name], "{name} of {recording} on {interface}");
             }
+            // As on a mirror port no address is this host's: every one that answers is a server.
+            let legs: Vec<&Value> = report["sources"].as_array().unwrap().iter().map(|line| &line["leg"]).collect();
+            assert!(legs.contains(&&json!("client")), "{legs:?}");
         }
     }
 }
@@ -497,6 +521,34 @@ fn several_interfaces_are_one_time_line() {
     assert_eq!(report["totals"]["queries"], json!(sent));
     let names: Vec<&Value> = report["inputs"].as_array().unwrap().iter().map(|input| &input["name"]).collect();
     assert_eq!(names, ["eth0", "eth1"]);
+}
+
+#[test]
+fn what_this_host_asks_others_is_upstream() {
+    let Some(lab) = Lab::of(&["client", "host"]) else { return };
+    lab.ip("host", "link add eth0 type veth peer name c0 netns @client");
+    lab.ip("host", "addr add 10.20.30.40/24 dev eth0");
+    lab.ip("client", "addr add 10.20.30.7/24 dev c0");
+    lab.ip("client", "link set c0 up");
+    lab.ip("host", "link set eth0 up");
+    let other = Ipv4Addr::new(10, 20, 30, 7);
+    let mut refuser = Refuser::start(&lab, "client", other);
+    let arguments = ["--format", "jsonl", "--upstream", "--count", "4"];
+    let mut live = lab.live("host", &arguments, "live");
+    let (sent, _socket) = burst(&lab, "host", other, 2).join().expect("it ends");
+    assert_eq!((sent, refuser.finish()), (2, 2));
+    assert_eq!(live.wait().0, Some(0), "it ends after four packets");
+    let text = lab.read("live.out");
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    assert_eq!(rows.len(), 2, "{text}");
+    for row in &rows {
+        assert_eq!(
+            (&row["leg"], &row["interface"], &row["input"]),
+            (&json!("upstream"), &json!("eth0"), &json!("any"))
+        );
+    }
+    let said = lab.read("live.err");
+    assert!(said.contains("NO CLIENT QUERIES") && said.contains("2 queries of our own servers to others"), "{said}");
 }
 
 #[test]

@@ -186,6 +186,11 @@ fn a_signal_gives_the_terminal_back_and_no_colour_is_no_colour() {
         return;
     }
     let terminal = Terminal::open(&lab, "signal", "LANG=C NO_COLOR=1");
+    terminal.enter(&screen_line(&lab, "--every 1h"));
+    assert!(
+        terminal.wait_for("ended with 2").contains("error[E-USAGE]: --screen: with --every the reports need a file")
+    );
+    terminal.enter("clear");
     terminal.enter(&screen_line(&lab, ""));
     terminal.wait_for("No client query so far");
     ask(&lab, "10.20.30.3", 1, "a.test", "REFUSED");
@@ -251,10 +256,27 @@ fn a_collector_gets_what_was_asked() {
     let (true, Some(python)) = (is_installed("curl"), python) else {
         return println!("skipped: curl, or prometheus_client for python3, is not installed");
     };
-    let arguments = ["-i", "eth0", "--metrics", "127.0.0.1:9353", "--acl", "unbound.conf", "--expect", "clients.csv"];
+    // Reports of parts of the time begin anew; metrics never do.
+    let arguments = [
+        "-i",
+        "eth0",
+        "--metrics",
+        "127.0.0.1:9353",
+        "--acl",
+        "unbound.conf",
+        "--expect",
+        "clients.csv",
+        "--every",
+        "1s",
+        "--format",
+        "json",
+        "-o",
+        "part.json",
+    ];
     let mut live = lab.live("server", &arguments, "live");
     ask(&lab, "10.20.30.2", 4, "a.test", "NOERROR");
     ask(&lab, "10.20.30.3", 3, "b.test", "REFUSED");
+    std::thread::sleep(Duration::from_millis(1100));
     ask(&lab, "10.20.30.4", 2, "c.test", "REFUSED");
     let began = Instant::now();
     let text = loop {

@@ -13,6 +13,9 @@ pub const LINUX_SLL: u16 = 113;
 /// `LINKTYPE_LINUX_SLL2`.
 pub const LINUX_SLL2: u16 = 276;
 
+/// With more ports than this tunnels are not looked into, because the kernel takes no more than 4096 instructions.
+const TUNNEL_PORTS: usize = 2;
+
 /// Where the protocol stands in a cooked header, and the header's length.
 fn cooked(link_type: u16) -> Option<(usize, usize)> {
     match link_type {
@@ -23,32 +26,23 @@ fn cooked(link_type: u16) -> Option<(usize, usize)> {
 }
 
 /// An expression that catches DNS on these ports: UDP and TCP over IPv4 and IPv6, fragments (which have no ports), IPv6
-/// extension headers, ICMP errors (which may quote DNS), VLAN tags, and the plainest form of the tunnels whose inner
-/// ports stand at a fixed place.
+/// extension headers, ICMP errors (which may quote DNS), VLAN tags, and the tunnels whose inner ports stand at a place
+/// that can be computed ([`tunnels`]; for no more than [`TUNNEL_PORTS`]).
 pub fn dns(ports: &[u16], link_type: u16) -> String {
-    let plain = any_of(ports.iter().map(|port| format!("port {port}")));
-    let inner = |at: usize, of: &str| {
-        let ports =
-            ports.iter().flat_map(|port| [format!("{of}[{at}:2]={port}"), format!("{of}[{}:2]={port}", at + 2)]);
-        any_of(ports)
-    };
-    let parts = [
-        plain,
+    let inner = |at: usize, of: &str| inner_ports(ports, of, &at.to_string(), "");
+    let plain = [
+        any_of(ports.iter().map(|port| format!("port {port}"))),
         // Later fragments, and errors.
         "ip[6:2]&0x1fff!=0".into(),
         "(icmp and (icmp[0]=3 or icmp[0]=4 or icmp[0]=11 or icmp[0]=12))".into(),
         // Hop-by-hop, routing, fragment, authentication and destination options; errors.
         "(ip6 and (ip6[6]=0 or ip6[6]=43 or ip6[6]=44 or ip6[6]=51 or ip6[6]=60 or (ip6[6]=58 and ip6[40]<5)))".into(),
-        // IPv4 and IPv6 in IPv4, GRE without options.
-        format!("(ip[9]=4 and {})", inner(40, "ip")),
-        format!("(ip[9]=41 and {})", inner(60, "ip")),
-        format!("(ip[9]=47 and ip[20:2]=0 and ip[22:2]=0x800 and {})", inner(44, "ip")),
-        format!("(ip[9]=47 and ip[20:2]=0 and ip[22:2]=0x86dd and {})", inner(64, "ip")),
-        // VXLAN, Geneve without options, GTP-U.
-        format!("((udp dst port 4789 or udp dst port 6081) and udp[28:2]=0x800 and {})", inner(50, "udp")),
-        format!("((udp dst port 4789 or udp dst port 6081) and udp[28:2]=0x86dd and {})", inner(70, "udp")),
-        format!("(udp dst port 2152 and {})", inner(36, "udp")),
-    ];
+    ]
+    .join(" or ");
+    let mut parts = vec![plain.clone()];
+    if ports.len() <= TUNNEL_PORTS {
+        parts.extend(tunnels(ports));
+    }
     let untagged = parts.join(" or ");
     match cooked(link_type) {
         Some((protocol, header)) => {
@@ -61,9 +55,76 @@ pub fn dns(ports: &[u16], link_type: u16) -> String {
             };
             format!("{untagged} or {} or {}", tagged(0x0800, header + 24), tagged(0x86dd, header + 44))
         }
-        None if link_type == ETHERNET => format!("{untagged} or (vlan and ({untagged} or (vlan and ({untagged}))))"),
+        None if link_type == ETHERNET => {
+            // PPPoE and one or two MPLS labels in Ethernet. Everything behind `vlan` is moved by a tag, so that stands last;
+            // tunnels are not looked for behind tags, because the kernel takes no more than 4096 instructions.
+            let pppoe =
+                format!("(ether[12:2]=0x8864 and {})", any_of([inner(42, "ether"), inner(62, "ether")].into_iter()));
+            let labels = any_of([38, 42, 58, 62].into_iter().map(|at| inner(at, "ether")));
+            let mpls = format!("(ether[12:2]=0x8847 and {labels})");
+            format!("{untagged} or {pppoe} or {mpls} or (vlan and ({plain} or (vlan and ({plain}))))")
+        }
         None => untagged,
     }
+}
+
+/// Expressions for packets on these ports inside the tunnels that are opened, as far as the headers between have lengths
+/// that can be computed. The outer IPv4 header has no options; UDP tunnels are looked for in IPv4 only.
+fn tunnels(ports: &[u16]) -> Vec<String> {
+    // Ports of a packet whose IP header, of 20 bytes in IPv4, begins at `at` (and `more`, computed) of `of`.
+    let packet = |of: &str, at: usize, more: &str| {
+        let [v4, v6] = [at + 20, at + 40].map(|at| inner_ports(ports, of, &at.to_string(), more));
+        any_of([v4, v6].into_iter())
+    };
+    // The same in an Ethernet frame.
+    let frame = |of: &str, at: usize, more: &str| {
+        let [v4, v6] = [at + 34, at + 54].map(|at| inner_ports(ports, of, &at.to_string(), more));
+        let kind = format!("{of}[{}{more}:2]", at + 12);
+        format!("(({kind}=0x800 and {v4}) or ({kind}=0x86dd and {v6}))")
+    };
+    // Checksum, key and sequence number in a GRE header take 4 bytes each (RFC 2784, RFC 2890).
+    let gre = |of: &str, at: usize| {
+        let more = format!("+(({of}[{at}]&0x80)>>5)+(({of}[{at}]&0x20)>>3)+(({of}[{at}]&0x10)>>2)");
+        let kind = format!("{of}[{}:2]", at + 2);
+        format!(
+            "((({kind}=0x800 or {kind}=0x86dd) and {}) or ({kind}=0x6558 and {}) or ({kind}=0x88be and {}))",
+            packet(of, at + 4, &more),
+            frame(of, at + 4, &more),
+            // Type II has a header of 8 bytes.
+            frame(of, at + 12, &more),
+        )
+    };
+    // Options of Geneve, in words of 4 bytes (RFC 8926).
+    let options = "+((udp[8]&0x3f)<<2)";
+    vec![
+        format!("((ip[9]=4 or ip[9]=41) and {})", packet("ip", 20, "")),
+        format!("((ip6[6]=4 or ip6[6]=41) and {})", packet("ip6", 40, "")),
+        format!("(ip[9]=47 and {})", gre("ip", 20)),
+        // EtherIP (RFC 3378).
+        format!("(ip[9]=97 and {})", frame("ip", 22, "")),
+        // VXLAN (RFC 7348), and its port before one was assigned.
+        format!("((udp dst port 4789 or udp dst port 8472) and {})", frame("udp", 16, "")),
+        format!(
+            "(udp dst port 6081 and ((udp[10:2]=0x6558 and {}) or (udp[10:2]!=0x6558 and {})))",
+            frame("udp", 16, options),
+            packet("udp", 16, options)
+        ),
+        // GTP-U without options, with the four bytes of a sequence number, and with one extension header besides.
+        format!("(udp dst port 2152 and {})", any_of([16, 20, 24].into_iter().map(|at| packet("udp", at, "")))),
+        format!("(udp dst port 4754 and {})", gre("udp", 8)),
+        // One or two MPLS labels (RFC 7510).
+        format!("(udp dst port 6635 and {})", any_of([12, 16].into_iter().map(|at| packet("udp", at, "")))),
+        // Teredo (RFC 4380) without indications.
+        format!("(udp port 3544 and {})", inner_ports(ports, "udp", "48", "")),
+        // Data in L2TP; its header has many forms.
+        "(udp dst port 1701 and udp[8]&0x80=0)".into(),
+    ]
+}
+
+/// True for one of the ports as source or destination of a transport header that begins at `at` (and `more`) of `of`.
+fn inner_ports(ports: &[u16], of: &str, at: &str, more: &str) -> String {
+    let one = |port: &u16| [format!("{of}[{at}{more}:2]={port}"), format!("{of}[{at}{more}+2:2]={port}")];
+    any_of(ports.iter().flat_map(one))
 }
 
 /// An expression that catches only responses whose header says REFUSED (RFC 1035 section 4.1.1: QR 1, RCODE 5) from these

@@ -2,13 +2,15 @@
 //!
 //! [`session`] decides several times a second how the run goes on and makes the reports, [`decided`] takes transactions as
 //! they are decided, [`expectations`] re-reads inventories and servers' files when they change, [`packets`] writes the
-//! packets themselves.
+//! packets themselves; [`standing`] adds up what the trackers counted, [`scroll`] and [`surroundings`] say what is new.
 
 pub mod decided;
 pub mod expectations;
 pub mod packets;
+pub mod scroll;
 pub mod session;
 pub mod standing;
+pub mod surroundings;
 
 use crate::capture::live::{self, Handle, Options};
 use crate::config::{Color, Config, Sandbox, Vantage};
@@ -68,6 +70,9 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
         config.format = "jsonl";
     }
     let config = &config;
+    if config.live.screen && config.live.every.is_some() && config.output.is_none() {
+        return Err(Error::usage("--screen", "with --every the reports need a file, -o FILE; nothing was opened"));
+    }
     let expectations = Arc::new(Expectations::load(config)?);
     if !config.quiet {
         let now = expectations.now();

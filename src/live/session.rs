@@ -3,22 +3,24 @@
 use super::Signals;
 use super::decided::Decided;
 use super::expectations::{Expectations, Expected, Watcher};
+use super::scroll::Scroll;
 use super::standing::{add_up, capture_ledger, since, undecided};
+use super::surroundings::Surroundings;
 use crate::capture::Timestamp;
-use crate::config::{Config, Outcome, Severity};
-use crate::diagnose::{self, Finding};
-use crate::error::{Error, escape_text};
+use crate::config::Config;
+use crate::diagnose;
+use crate::error::Error;
 use crate::expect::acl::judge::{Verdicts, names_server, own_servers};
 use crate::pipeline::live::{Control, Finished, Look, Moment, Standing, Wish};
 use crate::report::build::{Counted, Legs, OpenedInput, Undecided, build};
 use crate::report::output::{self, Output};
-use crate::report::{self, CaptureLedger, Layout, Ledger, LiveReport, Report, Writer, page, text};
+use crate::report::{self, CaptureLedger, Layout, Ledger, LiveReport, Report, Writer, text};
 use crate::run::{self, Console};
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use crate::watch::Board;
-use crate::watch::gather::{Facts, gather};
+use crate::watch::gather::{ByVerdict, Facts, add_verdicts, gather};
 use crate::watch::snapshot::Loss;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -27,16 +29,8 @@ use std::time::Duration;
 
 /// How often changed files are looked for and new findings are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often a summary scrolls, when there is anything new to sum up.
-const SUM_UP_EVERY: Duration = Duration::from_secs(10);
 /// A look may take this part of the time.
 const LOOK_SHARE: u32 = 20;
-/// Lines about new sources and findings in one look.
-const LINES_AT_ONCE: usize = 10;
-/// Sources and findings remembered as said; beyond that only the summary tells.
-const SAID: usize = 65_536;
-/// The clock was set when it is further off (nanoseconds) than slewing explains.
-const STEP: i64 = 200_000_000;
 /// Notes kept for one report.
 const NOTES: usize = 100;
 /// After a server's file changed (nanoseconds), what differs from it may be the server that has not read it yet.
@@ -87,13 +81,8 @@ pub struct Session<'a> {
     next_interval: Duration,
     next_look: Duration,
     looked_at: Option<Duration>,
-    next_summary: Duration,
-    said: HashMap<String, Severity>,
-    said_refused: u64,
-    down: Vec<Option<Timestamp>>,
-    renamed: Vec<Option<String>>,
-    stalls: usize,
-    stepped: i64,
+    scroll: Scroll,
+    surroundings: Surroundings,
     notes: Vec<String>,
     /// Until when what differs from a server's file is not reported.
     settles: Option<Timestamp>,
@@ -101,6 +90,8 @@ pub struct Session<'a> {
     board: Option<Arc<Board>>,
     /// Rows of the parts of the time that were reported already, for whoever watches.
     past: Sources,
+    /// What servers' files said in them.
+    past_verdicts: ByVerdict,
     /// The capture's account since it began.
     whole_capture: Option<CaptureLedger>,
     /// How far the process is confined.
@@ -138,10 +129,8 @@ impl<'a> Session<'a> {
             expectations,
             watcher,
             decided,
-            down: vec![None; names.len()],
-            renamed: vec![None; names.len()],
-            stalls: 0,
-            stepped: 0,
+            scroll: Scroll::default(),
+            surroundings: Surroundings::of(&names),
             names,
             local,
             output,
@@ -150,10 +139,8 @@ impl<'a> Session<'a> {
             began: Timestamp(0),
             next_look: LOOK_EVERY,
             looked_at: None,
-            next_summary: SUM_UP_EVERY,
-            said: HashMap::new(),
-            said_refused: 0,
             notes: Vec::new(),
+            past_verdicts: ByVerdict::default(),
             past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
             board,
             whole_capture: None,
@@ -183,6 +170,9 @@ impl<'a> Session<'a> {
             Covers::SoFar => self.sources.copy_sorted(),
         };
         let verdicts = lock(&self.decided).verdicts(self.config, &expected, covers == Covers::Part);
+        if self.board.is_some() && covers == Covers::Part {
+            add_verdicts(&mut self.past_verdicts, &verdicts, &legs);
+        }
         Taken { standing: add_up(groups), legs, joined, rows, verdicts, expected }
     }
 
@@ -331,6 +321,7 @@ impl<'a> Session<'a> {
             legs,
             inventory: &expected.inventory,
             verdicts: (!verdicts.acls.is_empty()).then_some(verdicts),
+            past_verdicts: &self.past_verdicts,
             noted,
         };
         board.publish(gather(&facts, &self.config.limits));
@@ -338,54 +329,8 @@ impl<'a> Session<'a> {
 
     /// Scrolls what is new.
     fn scroll(&mut self, report: &Report, now: Timestamp, elapsed: Duration) {
-        let mut lines = Vec::new();
-        for line in report.sources.iter().filter(|line| line.leg == Leg::Client && line.turned_away() > 0) {
-            let source = crate::expect::inventory::show_prefix(line.source);
-            let key = format!("{source} {}", line.server);
-            if self.said.len() < SAID && self.said.insert(key, Severity::Info).is_none() {
-                let expected = line.expectation.as_ref().map_or_else(String::new, |expectation| {
-                    let name = if expectation.name.is_empty() { "" } else { " " };
-                    format!(", {}{name}{}", expectation.expected, escape_text(&expectation.name))
-                });
-                lines.push(format!("REFUSED {source} by {}{expected}", line.server));
-            }
-        }
-        for finding in report.findings.iter().filter(|finding| finding.severity > Severity::Info) {
-            let key = key_of(finding);
-            if self.said.len() < SAID && self.said.insert(key, finding.severity) != Some(finding.severity) {
-                let level = finding.severity.name().to_uppercase();
-                // The rest is in the report.
-                let says = finding.says.split_once(". ").map_or(finding.says.as_str(), |(first, _)| first);
-                let says = escape_text(says.trim_end_matches('.'));
-                lines.push(format!("{level} {} ({}): {says}", finding.kind, finding.grade.name()));
-            }
-        }
-        let more = lines.len().saturating_sub(LINES_AT_ONCE);
-        for line in lines.into_iter().take(LINES_AT_ONCE) {
+        for line in self.scroll.lines(report, elapsed) {
             self.say(now, &line);
-        }
-        if more > 0 {
-            self.say(now, &format!("and {more} more like these"));
-        }
-        let clients = || report.sources.iter().filter(|line| line.leg == Leg::Client);
-        let refused: u64 = clients().map(report::SourceLine::turned_away).sum();
-        if elapsed >= self.next_summary && refused != self.said_refused {
-            self.next_summary = elapsed + SUM_UP_EVERY;
-            self.said_refused = refused;
-            let asked: u64 = clients().map(report::SourceLine::transactions).sum();
-            let away = clients().filter(|line| line.turned_away() > 0).count() as u64;
-            let lost = report.ledgers.capture.map_or(0, |capture| capture.lost());
-            let lost = if lost == 0 { "no loss".to_owned() } else { format!("LOST {} packets", page::grouped(lost)) };
-            let share = page::percent(clients().map(|line| line.count(Outcome::Refused)).sum(), asked);
-            self.say(
-                now,
-                &format!(
-                    "refused {} of {} client queries ({share}), {}, {lost}",
-                    page::grouped(refused),
-                    page::grouped(asked),
-                    page::counted(away, "source", "sources")
-                ),
-            );
         }
     }
 
@@ -458,46 +403,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Says when interfaces go down and come back.
-    fn look_after_interfaces(&mut self, moment: &Moment) {
-        for (input, link) in moment.links.iter().enumerate() {
-            if link.renamed != self.renamed[input] {
-                self.renamed[input].clone_from(&link.renamed);
-                let name = link.renamed.as_deref().unwrap_or(&self.names[input]);
-                let line = format!("{} is now called {}", escape_text(&self.names[input]), escape_text(name));
-                self.note(moment.now, &line);
-            }
-            let line = match (self.down[input], link.down) {
-                (None, true) => {
-                    self.down[input] = Some(moment.now);
-                    "is down; waiting for it to come back".to_owned()
-                }
-                (Some(since), false) => {
-                    self.down[input] = None;
-                    let seconds = (moment.now.0 - since.0).max(0) as f64 / 1e9;
-                    format!("is up again after {seconds:.1} s")
-                }
-                _ => continue,
-            };
-            let line = format!("{} {line}", escape_text(&self.names[input]));
-            self.note(moment.now, &line);
-        }
-    }
-
-    /// Says when this program did not run, and when the clock was set.
-    fn look_after_time(&mut self, moment: &Moment) {
-        for (ended, length) in moment.stalls.iter().skip(self.stalls) {
-            let line = format!("this program did not run for {:.1} s: stopped or starved", length.as_secs_f64());
-            self.note(*ended, &line);
-        }
-        self.stalls = moment.stalls.len();
-        let step = moment.stepped - self.stepped;
-        if step.abs() > STEP {
-            self.stepped = moment.stepped;
-            self.note(moment.now, &format!("the clock was set by {:+.3} s", step as f64 / 1e9));
-        }
-    }
-
     /// A line for the operator that also stands in the report.
     fn note(&mut self, at: Timestamp, line: &str) {
         self.say(at, line);
@@ -556,8 +461,9 @@ impl Control for Session<'_> {
                 return Wish::Stop;
             }
         }
-        self.look_after_interfaces(moment);
-        self.look_after_time(moment);
+        for (at, line) in self.surroundings.look(moment) {
+            self.note(at, &line);
+        }
         let read: u64 = moment.kernel.iter().map(|counts| counts.read).sum();
         let live = &self.config.live;
         if live.duration.is_some_and(|duration| moment.elapsed >= duration)
@@ -603,13 +509,6 @@ impl Control for Session<'_> {
         }
         Wish::GoOn
     }
-}
-
-/// What makes a finding the same one as before.
-fn key_of(finding: &Finding) -> String {
-    let subject = &finding.subject;
-    let server = subject.server.map(|server| server.to_string()).unwrap_or_default();
-    format!("{} {server} {}", finding.kind, subject.prefixes.join(" "))
 }
 
 /// `report.json` with a time: `report-20251231T090410Z.json`.

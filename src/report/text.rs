@@ -326,7 +326,11 @@ fn tables(
 fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, rows: &[&SourceLine]) -> io::Result<()> {
     let expected = rows.iter().any(|line| line.expectation.is_some());
     let judged = rows.iter().any(|line| line.verdict.is_some());
-    let refused: Vec<String> = rows.iter().map(|line| grouped(line.count(Outcome::Refused))).collect();
+    // Without any queries every refusal is one whose query is not known, and nothing besides.
+    let without_queries = report.live.as_ref().is_some_and(|live| live.refused_only);
+    let times_refused =
+        |line: &&SourceLine| if without_queries { line.turned_away() } else { line.count(Outcome::Refused) };
+    let refused: Vec<String> = rows.iter().map(|line| grouped(times_refused(line))).collect();
     let answered: Vec<String> = rows.iter().map(|line| grouped(line.count(Outcome::Answered))).collect();
     let times: Vec<String> =
         rows.iter().map(|line| clock.range(line.row.rare().refused_first, line.row.rare().refused_last)).collect();
@@ -371,7 +375,7 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
         if let (true, Some(verdict)) = (expected, &line.verdict) {
             page.wrapped("  file says ", &format!("{}  {}", verdict.verdict, verdict.rule), 4)?;
         }
-        if let Some(text) = also(line) {
+        if let Some(text) = also(line).filter(|_| !without_queries) {
             page.wrapped("  ", &text, 4)?;
         }
     }

@@ -15,7 +15,7 @@ use crate::report::Expectation;
 use crate::report::build::Legs;
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 /// Sources turned away within this long (nanoseconds) come first.
@@ -48,8 +48,27 @@ pub struct Facts<'a> {
     pub inventory: &'a Inventory,
     /// What the servers' own configurations say, when there are any.
     pub verdicts: Option<&'a Verdicts>,
+    /// What they said in the parts of the time that were reported already.
+    pub past_verdicts: &'a ByVerdict,
     /// What was noted beside the trackers, added up.
     pub noted: &'a Noted,
+}
+
+/// Transactions of clients by server, verdict and outcome.
+pub type ByVerdict = HashMap<IpAddr, BTreeMap<&'static str, [u64; 7]>>;
+
+/// Adds what was decided.
+pub fn add_verdicts(sums: &mut ByVerdict, verdicts: &Verdicts, legs: &Legs) {
+    for ((source, server), tallies) in &verdicts.pairs {
+        if legs.leg(*source, *server) != Leg::Client {
+            continue;
+        }
+        let of_server = sums.entry(*server).or_default();
+        for tally in tallies {
+            let counts = of_server.entry(tally.judged.decision.word.name()).or_default();
+            counts.iter_mut().zip(tally.outcomes).for_each(|(sum, count)| *sum += count);
+        }
+    }
 }
 
 /// Makes a snapshot.
@@ -173,27 +192,15 @@ impl Sums {
 
     /// Servers with the most transactions, and how many are left out.
     fn servers(&self, facts: &Facts<'_>, most: usize) -> (Vec<ServerCounts>, usize) {
-        let mut by_verdict: HashMap<IpAddr, Vec<(&'static str, [u64; 7])>> = HashMap::new();
-        for ((source, server), tallies) in facts.verdicts.iter().flat_map(|verdicts| &verdicts.pairs) {
-            if facts.legs.leg(*source, *server) != Leg::Client {
-                continue;
-            }
-            let verdicts = by_verdict.entry(*server).or_default();
-            for tally in tallies {
-                let word = tally.judged.decision.word.name();
-                let at = verdicts.iter().position(|(known, _)| *known == word).unwrap_or_else(|| {
-                    verdicts.push((word, [0; 7]));
-                    verdicts.len() - 1
-                });
-                verdicts[at].1.iter_mut().zip(tally.outcomes).for_each(|(sum, count)| *sum += count);
-            }
+        let mut by_verdict = facts.past_verdicts.clone();
+        if let Some(verdicts) = facts.verdicts {
+            add_verdicts(&mut by_verdict, verdicts, facts.legs);
         }
         let mut servers: Vec<ServerCounts> = self
             .by_server
             .iter()
             .map(|(server, outcomes)| {
-                let mut verdicts = by_verdict.remove(server).unwrap_or_default();
-                verdicts.sort_unstable_by_key(|(word, _)| *word);
+                let verdicts = by_verdict.remove(server).unwrap_or_default().into_iter().collect();
                 ServerCounts { server: *server, outcomes: *outcomes, verdicts }
             })
             .collect();
@@ -268,7 +275,11 @@ fn show(facts: &Facts<'_>, row: &Candidate) -> TurnedAway {
     let expectation =
         (!facts.inventory.is_empty()).then(|| Expectation::from(facts.inventory.decide_prefix(key.source)));
     let (verdict, rule) = match facts.verdicts {
-        Some(verdicts) => verdicts.words(key.source, key.server).unwrap_or(("unknown", String::new())),
+        Some(verdicts) => verdicts.words(key.source, key.server).unwrap_or_else(|| {
+            // Of a server that a file speaks for, nothing was decided since verdicts were last reported.
+            let unbound = verdicts.acls.iter().all(|acl| !acl.speaks_for(key.server));
+            (if unbound { "unknown" } else { "" }, String::new())
+        }),
         None => ("", String::new()),
     };
     TurnedAway {
@@ -349,6 +360,7 @@ mod tests {
             legs: &legs,
             inventory: &inventory,
             verdicts: None,
+            past_verdicts: &ByVerdict::default(),
             noted: &Noted::new(8),
         };
         gather(&facts, limits)
@@ -434,6 +446,7 @@ mod tests {
             legs: &legs,
             inventory: &Inventory::default(),
             verdicts: None,
+            past_verdicts: &ByVerdict::default(),
             noted: &Noted::new(8),
         };
         sources.each(|key, row| sums.add(&facts, key, row));

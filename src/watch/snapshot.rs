@@ -167,7 +167,7 @@ pub struct TurnedAway {
     pub expected_rule: String,
     /// The name of that line, escaped; empty when it has none.
     pub name: String,
-    /// What the server's configuration says of it; empty without one.
+    /// What the server's configuration says of it; empty without one, or when nothing was decided since the last report.
     pub verdict: &'static str,
     /// The rule that decides, as `file:line`; empty when there is none.
     pub rule: String,

@@ -410,7 +410,8 @@ fn source(screen: &Screen, shown: &Snapshot) -> Vec<String> {
         lines.push(format!("  Inventory: {} {}{name}", row.expected, row.expected_rule));
     }
     if shown.judged {
-        lines.push(format!("  The server's file says: {} {}", row.verdict, row.rule));
+        let verdict = if row.verdict.is_empty() { "nothing decided since the last report" } else { row.verdict };
+        lines.push(format!("  The server's file says: {verdict} {}", row.rule));
     }
     lines.extend([String::new(), "Refused last".to_owned()]);
     lines.extend(row.asked.iter().map(|(name, kind)| format!("  {name} {kind}")));

@@ -1,0 +1,119 @@
+//! Reports of a capture that goes on to the few lines that are new in each ([`Scroll`]).
+
+use crate::config::{Outcome, Severity};
+use crate::diagnose::Finding;
+use crate::error::escape_text;
+use crate::expect::inventory::show_prefix;
+use crate::report::page::{counted, grouped, percent};
+use crate::report::{Report, SourceLine};
+use crate::sources::Leg;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How often there is a summary, when there is anything new to sum up.
+const SUM_UP_EVERY: Duration = Duration::from_secs(10);
+/// Lines about new sources and findings at once.
+const LINES_AT_ONCE: usize = 10;
+/// Sources and findings remembered as said; beyond that only the summary tells.
+const SAID: usize = 65_536;
+
+/// What was said so far.
+#[derive(Debug, Default)]
+pub struct Scroll {
+    said: HashMap<String, Severity>,
+    refused: u64,
+    summed_up: Duration,
+}
+
+impl Scroll {
+    /// What is new in a report, made so long after the capture began.
+    pub fn lines(&mut self, report: &Report, elapsed: Duration) -> Vec<String> {
+        let clients = || report.sources.iter().filter(|line| line.leg == Leg::Client);
+        let mut lines = Vec::new();
+        for line in clients().filter(|line| line.turned_away() > 0) {
+            let source = show_prefix(line.source);
+            if self.is_new(format!("{source} {}", line.server), Severity::Info) {
+                let expected = line.expectation.as_ref().map_or_else(String::new, |expectation| {
+                    let name = if expectation.name.is_empty() { "" } else { " " };
+                    format!(", {}{name}{}", expectation.expected, escape_text(&expectation.name))
+                });
+                lines.push(format!("REFUSED {source} by {}{expected}", line.server));
+            }
+        }
+        for finding in report.findings.iter().filter(|finding| finding.severity > Severity::Info) {
+            if self.is_new(key_of(finding), finding.severity) {
+                let level = finding.severity.name().to_uppercase();
+                // The rest is in the report.
+                let says = finding.says.split_once(". ").map_or(finding.says.as_str(), |(first, _)| first);
+                let says = escape_text(says.trim_end_matches('.'));
+                lines.push(format!("{level} {} ({}): {says}", finding.kind, finding.grade.name()));
+            }
+        }
+        let more = lines.len().saturating_sub(LINES_AT_ONCE);
+        lines.truncate(LINES_AT_ONCE);
+        if more > 0 {
+            lines.push(format!("and {more} more like these"));
+        }
+        let refused: u64 = clients().map(SourceLine::turned_away).sum();
+        if elapsed.saturating_sub(self.summed_up) >= SUM_UP_EVERY && refused != self.refused {
+            (self.summed_up, self.refused) = (elapsed, refused);
+            let asked: u64 = clients().map(SourceLine::transactions).sum();
+            let away = clients().filter(|line| line.turned_away() > 0).count() as u64;
+            let lost = report.ledgers.capture.map_or(0, |capture| capture.lost());
+            let lost = if lost == 0 { "no loss".to_owned() } else { format!("LOST {} packets", grouped(lost)) };
+            let share = percent(clients().map(|line| line.count(Outcome::Refused)).sum(), asked);
+            lines.push(format!(
+                "refused {} of {} client queries ({share}), {}, {lost}",
+                grouped(refused),
+                grouped(asked),
+                counted(away, "source", "sources")
+            ));
+        }
+        lines
+    }
+
+    /// True when something was not said yet, or not as this serious.
+    fn is_new(&mut self, key: String, severity: Severity) -> bool {
+        self.said.len() < SAID && self.said.insert(key, severity) != Some(severity)
+    }
+}
+
+/// What makes a finding the same one as before.
+fn key_of(finding: &Finding) -> String {
+    let subject = &finding.subject;
+    let server = subject.server.map(|server| server.to_string()).unwrap_or_default();
+    format!("{} {server} {}", finding.kind, subject.prefixes.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::diagnose::diagnose;
+    use crate::diagnose::samples::{With, inventory, report, source};
+
+    fn lines(scroll: &mut Scroll, refused: u32, times: u64, seconds: u64) -> Vec<String> {
+        let inventory = inventory("10.20.0.0/16\n");
+        let sources = (0..refused)
+            .map(|number| source(&format!("192.0.2.{}", number + 1), "10.20.30.40").with(Outcome::Refused, times))
+            .collect();
+        let mut report = report(sources, &inventory);
+        report.findings = diagnose(&report, &inventory, &Limits::default());
+        scroll.lines(&report, Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn everything_is_said_once_and_many_lines_are_one() {
+        let mut scroll = Scroll::default();
+        let first = lines(&mut scroll, 1, 3, 1);
+        assert_eq!(first[0], "REFUSED 192.0.2.1 by 10.20.30.40, unlisted");
+        assert!(first.iter().any(|line| line.contains("unlisted-source-refused")), "{first:?}");
+        assert!(lines(&mut scroll, 1, 4, 2).is_empty(), "nothing new");
+        let many = lines(&mut scroll, 30, 4, 3);
+        assert_eq!((many.len(), many[10].as_str()), (11, "and 19 more like these"), "{many:?}");
+        let summary = lines(&mut scroll, 30, 5, 13);
+        assert_eq!(summary, ["refused 150 of 150 client queries (100 %), 30 sources, no loss"]);
+        assert!(lines(&mut scroll, 30, 6, 14).is_empty(), "not again so soon");
+        assert!(lines(&mut scroll, 30, 5, 60).is_empty(), "nothing new to sum up");
+    }
+}

@@ -1,0 +1,107 @@
+//! What happens around a capture to lines about it ([`Surroundings`]): interfaces, the clock, and times at which this
+//! program did not run.
+
+use crate::capture::Timestamp;
+use crate::error::escape_text;
+use crate::pipeline::live::Moment;
+
+/// The clock was set when it is further off (nanoseconds) than slewing explains.
+const STEP: i64 = 200_000_000;
+
+/// What was said so far.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// Names of the inputs, escaped.
+    names: Vec<String>,
+    down: Vec<Option<Timestamp>>,
+    renamed: Vec<Option<String>>,
+    stalls: usize,
+    stepped: i64,
+}
+
+impl Surroundings {
+    /// Nothing said about these inputs yet.
+    pub fn of(names: &[String]) -> Self {
+        Self {
+            names: names.iter().map(|name| escape_text(name)).collect(),
+            down: vec![None; names.len()],
+            renamed: vec![None; names.len()],
+            stalls: 0,
+            stepped: 0,
+        }
+    }
+
+    /// What is new at a moment, each with its time.
+    pub fn look(&mut self, moment: &Moment) -> Vec<(Timestamp, String)> {
+        let mut lines = Vec::new();
+        for (input, link) in moment.links.iter().enumerate() {
+            let name = &self.names[input];
+            if link.renamed != self.renamed[input] {
+                self.renamed[input].clone_from(&link.renamed);
+                let now = link.renamed.as_deref().map_or_else(|| name.clone(), escape_text);
+                lines.push((moment.now, format!("{name} is now called {now}")));
+            }
+            match (self.down[input], link.down) {
+                (None, true) => {
+                    self.down[input] = Some(moment.now);
+                    lines.push((moment.now, format!("{name} is down; waiting for it to come back")));
+                }
+                (Some(since), false) => {
+                    self.down[input] = None;
+                    let seconds = (moment.now.0 - since.0).max(0) as f64 / 1e9;
+                    lines.push((moment.now, format!("{name} is up again after {seconds:.1} s")));
+                }
+                _ => {}
+            }
+        }
+        for (ended, length) in moment.stalls.iter().skip(self.stalls) {
+            let seconds = length.as_secs_f64();
+            lines.push((*ended, format!("this program did not run for {seconds:.1} s: stopped or starved")));
+        }
+        self.stalls = moment.stalls.len();
+        let step = moment.stepped - self.stepped;
+        if step.abs() > STEP {
+            self.stepped = moment.stepped;
+            lines.push((moment.now, format!("the clock was set by {:+.3} s", step as f64 / 1e9)));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::live::LinkState;
+    use std::time::Duration;
+
+    #[test]
+    fn each_change_is_said_once() {
+        let mut surroundings = Surroundings::of(&["eth0".to_owned()]);
+        let mut moment = Moment {
+            now: Timestamp(1_000_000_000),
+            elapsed: Duration::ZERO,
+            kernel: Vec::new(),
+            own_dropped: 0,
+            waits: 0,
+            links: vec![LinkState::default()],
+            stepped: 0,
+            stalls: Vec::new(),
+        };
+        let mut says =
+            |moment: &Moment| surroundings.look(moment).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
+        assert!(says(&moment).is_empty());
+        moment.links[0].down = true;
+        assert_eq!(says(&moment), ["eth0 is down; waiting for it to come back"]);
+        assert!(says(&moment).is_empty());
+        (moment.links[0].down, moment.now) = (false, Timestamp(3_500_000_000));
+        moment.links[0].renamed = Some("lan\u{1b}0".to_owned());
+        assert_eq!(says(&moment), ["eth0 is now called lan\\u{1b}0", "eth0 is up again after 2.5 s"]);
+        moment.stepped = 100_000_000;
+        assert!(says(&moment).is_empty(), "slewed");
+        moment.stepped = -3_000_000_000;
+        moment.stalls.push((Timestamp(7), Duration::from_millis(2500)));
+        let wanted = ["this program did not run for 2.5 s: stopped or starved", "the clock was set by -3.000 s"];
+        assert_eq!(says(&moment), wanted);
+        assert!(says(&moment).is_empty());
+    }
+}
