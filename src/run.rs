@@ -12,7 +12,7 @@ use crate::diagnose;
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
-use crate::expect::acl::judge::{Judgements, own_servers};
+use crate::expect::acl::judge::{Judgements, names_server, own_servers};
 use crate::expect::inventory::{Expect, Expected};
 use crate::pipeline::{self, Finished, Selection};
 use crate::report::build::{Counted, Legs, OpenedInput, build};
@@ -129,7 +129,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         anomalies.insert("transactions_not_judged", verdicts.not_kept);
     }
     let legs = Legs::of(config, &own_servers(&acls), &sources);
-    verdicts.keep(|source, server| legs.leg(source, server) == Leg::Client);
+    verdicts.keep(|source, server| legs.leg(source, server) == Leg::Client || names_server(&acls, server));
     let names: Vec<Vec<Option<Arc<str>>>> = finished.lanes.iter().map(|lane| lane.interfaces.clone()).collect();
     let counted = Counted {
         inputs: opened.into_iter().zip(finished.lanes).collect(),

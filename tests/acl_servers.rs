@@ -95,6 +95,48 @@ fn recorded_answers_of_the_servers_are_predicted() {
     }
 }
 
+/// Configurations written by hand and recorded with tcpdump (`captures/acl-vectors/*/`): every decided verdict of `read` is what
+/// the wire did.
+#[test]
+fn recorded_conversations_are_what_the_files_say() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("captures/acl-vectors");
+    let mut rows = 0;
+    for entry in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if !entry.is_dir() {
+            continue;
+        }
+        let bind = entry.join("named.conf").exists();
+        let acl = if bind { "bind-9.18:named.conf" } else { "unbound-1.17:unbound.conf" };
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let own = ["10.53.0.1/24", "10.53.0.2/24", "10.77.0.1/24", "2001:db8:53::1/64"];
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_dnsrefused"))
+            .args(["read", "server.pcap.zst", "--acl", acl, "--all", "--format", "jsonl"])
+            .args(own.iter().flat_map(|server| ["--server", server]))
+            .current_dir(&entry)
+            .output()
+            .expect("the program runs");
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let row: serde_json::Value = serde_json::from_str(line).expect("a row");
+            // The server asks others, too.
+            if !own.iter().any(|server| server.split('/').next() == row["server"].as_str()) {
+                continue;
+            }
+            let seen = match (row["outcome"].as_str(), row["rcode"].as_str()) {
+                (Some("refused"), _) => "refuse",
+                (Some("denied"), Some("NOTAUTH")) => "notauth",
+                // A zone that never loaded says so before anybody is turned away.
+                (Some("answered"), Some("SERVFAIL")) if row["verdict"] != "allow" => continue,
+                (Some("answered"), _) => "allow",
+                _ => "drop",
+            };
+            assert_eq!(row["verdict"], seen, "{name}: {line}");
+            rows += 1;
+        }
+    }
+    assert!(rows > 5000, "{rows} rows");
+}
+
 #[test]
 fn the_servers_do_what_is_predicted() {
     if std::env::var_os("DNSREFUSED_LAB").is_none() {

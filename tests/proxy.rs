@@ -79,3 +79,36 @@ fn on_the_balancer_both_legs_are_told_apart() {
         assert_eq!(claims, source["leg"] == "upstream", "{source}");
     }
 }
+
+/// An IPv4 packet with a datagram from one port to another, as a pcap record.
+fn record(source: [u8; 4], target: [u8; 4], ports: [u16; 2], payload: &[u8]) -> Vec<u8> {
+    let length = 8 + payload.len() as u16;
+    let udp = [&[ports[0], ports[1], length, 0].map(u16::to_be_bytes).concat()[..], payload].concat();
+    let head = [&[0x45, 0][..], &(20 + length).to_be_bytes(), &[0, 0, 0, 0, 64, 17, 0, 0], &source, &target].concat();
+    let size = (head.len() + udp.len()) as u32;
+    [&[1_700_000_000u32, 0, size, size].map(u32::to_le_bytes).concat()[..], &head, &udp].concat()
+}
+
+#[test]
+fn the_text_header_is_read_through_and_a_server_that_answers_it_is_named() {
+    let (proxy, server) = ([10, 70, 0, 5], [10, 71, 0, 13]);
+    let line = b"PROXY TCP4 10.72.1.10 10.71.0.13 4000 53\r\n";
+    let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\0\0\x01\0\x01";
+    // What a server makes of it: identifier and operation code are the first letters of the line.
+    let answer = b"PR\xcf\x04\0\0\0\0\0\0\0\0";
+    let bytes = [
+        [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 262_144, 101].map(u32::to_le_bytes).concat(),
+        record(proxy, server, [5000, 53], &[&line[..], query].concat()),
+        record(server, proxy, [53, 5000], answer),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("text.pcap");
+    std::fs::write(&path, bytes.concat()).unwrap();
+    let path = path.to_str().unwrap();
+    let row: Value = serde_json::from_slice(&run(path, "jsonl")).unwrap();
+    assert_eq!((row["qname"].as_str(), row["rcode"].as_str()), (Some("www.example"), Some("NOTIMP")), "{row}");
+    assert_eq!(row["identity"], "proxy=10.72.1.10:4000");
+    let report: Value = serde_json::from_slice(&run(path, "json")).unwrap();
+    assert_eq!(report["findings"][0]["kind"], "proxy-header-unexpected");
+    assert_eq!(report["findings"][0]["grade"], "observed");
+}

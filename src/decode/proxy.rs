@@ -1,5 +1,5 @@
 //! The header that a proxy puts before a message or at the beginning of a connection to say who asked it (PROXY protocol,
-//! version 2): bytes to [`Header`].
+//! version 2, and the line of text of version 1): bytes to [`Header`].
 //!
 //! What it says is a claim of the proxy, no address on the wire.
 
@@ -8,9 +8,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// What the header begins with. Read as a DNS header it is the identifier 0x0D0A and operation code 1.
 pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// The identifier that a server which does not know the header answers with.
-pub const SIGNATURE_ID: u16 = 0x0d0a;
+const SIGNATURE_ID: u16 = 0x0d0a;
 /// The operation code that such a server sees.
-pub const SIGNATURE_OPCODE: u8 = 1;
+const SIGNATURE_OPCODE: u8 = 1;
+/// What the line of version 1 begins with. Read as a DNS header it is the identifier 0x5052 and operation code 9.
+const TEXT: [u8; 6] = *b"PROXY ";
+const TEXT_ID: u16 = 0x5052;
+const TEXT_OPCODE: u8 = 9;
+/// Longest line of version 1, as its specification says.
+const MAX_TEXT: usize = 107;
 /// Bytes before the addresses.
 const FIXED: usize = 16;
 /// Longest header believed; the specification wants room for 536 bytes, extensions included.
@@ -38,6 +44,9 @@ pub enum Look {
 
 /// Looks at the first bytes of a datagram or connection.
 pub fn look(data: &[u8]) -> Look {
+    if data.first() == Some(&TEXT[0]) {
+        return look_at_text(data);
+    }
     let known = data.len().min(SIGNATURE.len());
     if data[..known] != SIGNATURE[..known] {
         return Look::No;
@@ -65,11 +74,43 @@ pub fn look(data: &[u8]) -> Look {
     Look::Whole(Header { len, client })
 }
 
+/// Looks at a line of version 1: `PROXY TCP4 192.0.2.7 10.0.0.53 12345 53`.
+fn look_at_text(data: &[u8]) -> Look {
+    let known = data.len().min(TEXT.len());
+    if data[..known] != TEXT[..known] {
+        return Look::No;
+    }
+    let Some(end) = data.iter().take(MAX_TEXT).position(|byte| *byte == b'\n') else {
+        return if data.len() < MAX_TEXT { Look::More } else { Look::No };
+    };
+    let Some(line) = data[..end].strip_suffix(b"\r").and_then(|line| std::str::from_utf8(line).ok()) else {
+        return Look::No;
+    };
+    let words: Vec<&str> = line.split(' ').collect();
+    let client = match words.as_slice() {
+        [_, "UNKNOWN", ..] => None,
+        [_, family @ ("TCP4" | "TCP6"), source, _, port, _] => match (source.parse::<IpAddr>(), port.parse()) {
+            (Ok(address), Ok(port)) if address.is_ipv6() == (*family == "TCP6") => Some(SocketAddr::new(address, port)),
+            _ => return Look::No,
+        },
+        _ => return Look::No,
+    };
+    Look::Whole(Header { len: end + 1, client })
+}
+
+/// A response from a server that took a header for the message.
+pub fn is_answer(id: u16, opcode: u8) -> bool {
+    (id, opcode) == (SIGNATURE_ID, SIGNATURE_OPCODE) || (id, opcode) == (TEXT_ID, TEXT_OPCODE)
+}
+
+/// Beginnings of headers: a kept query that begins so stands behind one.
+pub const BEGINNINGS: [&[u8]; 2] = [&SIGNATURE, &TEXT];
+
 /// Bytes of the header at the beginning of a datagram, 0 when there is none.
 #[inline]
 pub fn len(datagram: &[u8]) -> usize {
     match datagram.first_chunk::<12>() {
-        Some(first) if *first == SIGNATURE => match look(datagram) {
+        Some(first) if *first == SIGNATURE || first.starts_with(&TEXT) => match look(datagram) {
             Look::Whole(header) => header.len,
             _ => 0,
         },
@@ -111,6 +152,32 @@ mod tests {
         let Look::Whole(Header { client: Some(client), .. }) = look(&header(0x21, 0x21, &v6)) else { panic!() };
         assert_eq!(identity(client), "proxy=[2001::7]:99");
         assert_eq!(look(&header(0x20, 0, &[])), Look::Whole(Header { len: 16, client: None }));
+    }
+
+    #[test]
+    fn lines_of_text_are_headers_too() {
+        let line = b"PROXY TCP4 192.0.2.7 10.0.0.53 12345 53\r\n";
+        let whole = Look::Whole(Header { len: line.len(), client: Some("192.0.2.7:12345".parse().unwrap()) });
+        assert_eq!(look(line), whole);
+        assert_eq!(look(&[&line[..], b"more"].concat()), whole);
+        assert_eq!((len(line), len(&line[..12])), (line.len(), 0));
+        for cut in 1..line.len() {
+            assert_eq!(look(&line[..cut]), Look::More, "{cut} bytes");
+        }
+        let v6 = look(b"PROXY TCP6 2001:db8::7 2001:db8::53 1 53\r\n");
+        assert!(matches!(v6, Look::Whole(Header { client: Some(client), .. }) if client.is_ipv6()), "{v6:?}");
+        assert_eq!(look(b"PROXY UNKNOWN\r\n"), Look::Whole(Header { len: 15, client: None }));
+        for wrong in [
+            &b"PROXY TCP4 2001:db8::7 10.0.0.53 1 53\r\n"[..],
+            b"PROXY TCP4 192.0.2.7 10.0.0.53 70000 53\r\n",
+            b"PROXY TCP4 192.0.2.7\r\n",
+            b"PROXY TCP4 192.0.2.7 10.0.0.53 1 53\n",
+            b"PROXY \xff\r\n",
+            b"POST / HTTP/1.1\r\n",
+            &[b"PROXY ", &[b'x'; 200][..]].concat(),
+        ] {
+            assert_eq!(look(wrong), Look::No, "{wrong:?}");
+        }
     }
 
     #[test]

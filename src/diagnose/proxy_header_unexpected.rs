@@ -3,7 +3,6 @@
 use super::scene::{Scene, some, times};
 use super::{Finding, Grade, Subject};
 use crate::config::Severity;
-use crate::decode::proxy;
 use crate::sources::FrameRef;
 use crate::transact::proxied::ProxiedPair;
 use std::collections::BTreeMap;
@@ -51,11 +50,9 @@ fn finding(scene: &Scene<'_>, server: IpAddr, mistaken: bool, group: &[(IpAddr, 
     };
     let says = if mistaken {
         format!(
-            "{begin}. {server} answered {} as if the header were the message (identifier {}, operation code {}): it does \
-             not expect one.{besides}",
-            times(count),
-            proxy::SIGNATURE_ID,
-            proxy::SIGNATURE_OPCODE
+            "{begin}. {server} answered {} as if the header were the message (the answer's identifier is the header's \
+             first two bytes): it does not expect one.{besides}",
+            times(count)
         )
     } else {
         format!("{begin} and got no answer. Inferred: {server} does not expect the header; it may also be down.")
@@ -129,8 +126,8 @@ mod tests {
         assert_eq!(
             observed[0].says,
             "10.0.0.5 asked 10.0.0.53 4 times with a PROXY header before the message on behalf of 192.0.2.7 (claimed). \
-             10.0.0.53 answered 3 times as if the header were the message (identifier 3338, operation code 1): it does \
-             not expect one."
+             10.0.0.53 answered 3 times as if the header were the message (the answer's \
+             identifier is the header's first two bytes): it does not expect one."
         );
         assert_eq!(observed[0].frames, [(0, vec![7])]);
         let inferred = found(pair(0, 0, 2));

@@ -10,7 +10,7 @@ use crate::capture::Timestamp;
 use crate::config::Config;
 use crate::diagnose;
 use crate::error::Error;
-use crate::expect::acl::judge::{Verdicts, own_servers};
+use crate::expect::acl::judge::{Verdicts, names_server, own_servers};
 use crate::pipeline::live::{Control, Finished, Look, Moment, Standing, Wish};
 use crate::report::build::{Counted, Legs, OpenedInput, Undecided, build};
 use crate::report::output::{self, Output};
@@ -178,7 +178,9 @@ impl<'a> Session<'a> {
 
     /// Builds a report of what was taken at a moment.
     fn report(&mut self, taken: Taken, moment: &Moment, covers: Covers, finished: bool) -> Report {
-        let Taken { standing, legs, joined, rows, verdicts, expected } = taken;
+        let Taken { standing, legs, joined, rows, mut verdicts, expected } = taken;
+        let acls = Arc::clone(&verdicts.acls);
+        verdicts.keep(|source, server| legs.leg(source, server) == Leg::Client || names_server(&acls, server));
         let begin = self.begin.take().unwrap_or(Begin { time: moment.now, before: None });
         let part = begin.before.as_ref().map_or_else(|| standing.clone(), |(before, _, _)| since(&standing, before));
         let after = if finished { Undecided::default() } else { undecided(&standing) };

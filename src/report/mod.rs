@@ -18,9 +18,9 @@ use crate::capture::Timestamp;
 use crate::config::{Color, Config, Outcome};
 use crate::diagnose::Finding;
 use crate::expect::Expected;
-use crate::expect::acl::judge::Verdicts;
+use crate::expect::acl::judge::{self, Verdicts};
 use crate::expect::acl::text::Cited;
-use crate::expect::acl::{Rule, Word};
+use crate::expect::acl::{Acl, Rule, Word};
 use crate::sources::{Leg, SourceRow};
 use crate::transact::proxied::{ProxiedKey, ProxiedPair};
 use ipnet::IpNet;
@@ -371,7 +371,9 @@ impl Report {
         }
         for line in &mut self.sources {
             let words = verdicts.words(line.source, line.server);
-            let unbound = || line.leg != Leg::Client || verdicts.acls.iter().all(|acl| !acl.speaks_for(line.server));
+            let speaks = |acl: &Acl| acl.speaks_for(line.server);
+            let apart = line.leg != Leg::Client && !judge::names_server(&verdicts.acls, line.server);
+            let unbound = || apart || !verdicts.acls.iter().any(speaks);
             line.verdict = match words {
                 Some((verdict, rule)) => Some(SourceVerdict { verdict, rule }),
                 None if unbound() => Some(SourceVerdict { verdict: "unknown", rule: String::new() }),

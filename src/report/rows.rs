@@ -127,7 +127,8 @@ impl Rows {
             return Err(error);
         }
         let (leg_at, interface_at) = (position("leg"), position("interface"));
-        let (verdict_at, rule_at, judged) = (position("verdict"), position("rule"), self.judge.is_some());
+        let (verdict_at, rule_at) = (position("verdict"), position("rule"));
+        let acls = self.judge.as_ref().map(|judge| Arc::clone(judge.acls()));
         let mut sorted = self.spool.into_sorted()?;
         let mut text = RowText::default();
         let mut made = 0;
@@ -142,13 +143,15 @@ impl Rows {
             let number =
                 |at: usize| u32::from_le_bytes([numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]]);
             let name = interface(number(0), number(4));
+            // A file that names no server speaks for those its own server's clients ask only.
+            let apart = leg != Leg::Client
+                && acls.as_ref().is_some_and(|acls| !crate::expect::acl::judge::names_server(acls, server));
             text.read_bytes(columns, |column, bytes| {
                 if column == leg_at {
                     leg.name().as_bytes()
-                } else if judged && leg != Leg::Client && column == verdict_at {
-                    // A file speaks for its own server's clients only.
+                } else if apart && column == verdict_at {
                     b"unknown"
-                } else if judged && leg != Leg::Client && column == rule_at {
+                } else if apart && column == rule_at {
                     b""
                 } else if column == interface_at {
                     name.map_or(bytes, str::as_bytes)

@@ -490,7 +490,7 @@ impl<'a> Tracker<'a> {
     /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.
     fn is_answer_to_header(&mut self, flow: &Flow, seen: &Seen<'_>) -> bool {
         let message = &seen.message;
-        if self.proxied.is_empty() || message.id != proxy::SIGNATURE_ID || message.opcode() != proxy::SIGNATURE_OPCODE {
+        if self.proxied.is_empty() || !proxy::is_answer(message.id, message.opcode()) {
             return false;
         }
         let flights = &self.flights;
@@ -507,7 +507,7 @@ impl<'a> Tracker<'a> {
     /// Notes how a transaction ended when its query stands behind a proxy's header.
     fn ended_behind_header(&mut self, slot: u32, how: ProxiedEnd, frame: FrameRef) {
         let slot = self.flights.slot(slot);
-        if self.flights.kept.begins_with(slot.kept, &proxy::SIGNATURE) {
+        if proxy::BEGINNINGS.iter().any(|beginning| self.flights.kept.begins_with(slot.kept, beginning)) {
             let ends = self.pairs.ends(slot.flow.pair);
             self.proxied.ended(ends, how, frame, self.settings.limits.finding_frames);
         }

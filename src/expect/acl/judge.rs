@@ -46,6 +46,11 @@ impl Judge {
         Self { acls, limits, speaks: HashMap::new() }
     }
 
+    /// The files.
+    pub fn acls(&self) -> &Arc<[Acl]> {
+        &self.acls
+    }
+
     /// The file that speaks for a server.
     pub fn speaks_for(&mut self, server: IpAddr) -> Option<usize> {
         /// Servers remembered; a capture of a resolver's own queries holds very many.
@@ -375,6 +380,11 @@ impl Verdicts {
         let tallies = self.pairs.iter().flat_map(|(_, tallies)| tallies).filter(|tally| tally.judged.acl == Some(acl));
         tallies.map(Tally::agreement).fold((0, 0), |(yes, no), (more_yes, more_no)| (yes + more_yes, no + more_no))
     }
+}
+
+/// A file names this server, rather than speaking for every one. What such a server's own host asks it is decided, too.
+pub fn names_server(acls: &[Acl], server: IpAddr) -> bool {
+    acls.iter().any(|acl| acl.bound().contains(&server))
 }
 
 /// The addresses of the servers that the files speak for.

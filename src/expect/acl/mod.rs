@@ -12,6 +12,8 @@ pub mod cover;
 pub mod judge;
 pub mod name;
 pub mod network;
+mod served;
+mod spelling;
 pub mod text;
 pub mod unbound;
 

@@ -6,8 +6,6 @@
 mod empty;
 mod list;
 mod model;
-pub(super) use names::alike;
-
 mod names;
 mod syntax;
 

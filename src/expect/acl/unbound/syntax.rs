@@ -4,7 +4,7 @@
 use super::names;
 use crate::config::ACL_DEPTH;
 use crate::error::Error;
-use crate::expect::acl::bind::alike;
+use crate::expect::acl::spelling::alike;
 use crate::expect::acl::text::{Files, Span};
 use std::path::{Path, PathBuf};
 
@@ -126,8 +126,7 @@ impl Reader<'_> {
         let Some((count, name)) =
             arity.iter().enumerate().find_map(|(index, list)| known(list).map(|name| (index + 1, name)))
         else {
-            let all = [names::ONE, names::TWO, names::THREE, names::CLAUSES];
-            let hint = all.iter().find_map(|list| alike(list, name));
+            let hint = alike(&[names::ONE, names::TWO, names::THREE, names::CLAUSES], name);
             let hint = hint.map(|name| format!("; perhaps {name} is meant")).unwrap_or_default();
             return Err(self.files.error(span, &format!("no statement has this name{hint}")));
         };

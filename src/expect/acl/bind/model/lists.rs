@@ -24,7 +24,7 @@ pub struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub fn map(&self, block: &'a Block, known: &[&'static str], place: &str) -> Result<Map<'a>, Error> {
+    pub fn map(&self, block: &'a Block, known: &[&'static [&'static str]], place: &str) -> Result<Map<'a>, Error> {
         let mut map = Map::new();
         for statement in &block.statements {
             let name = head(self.files, statement, known, place)?;

@@ -3,6 +3,7 @@
 use super::super::names;
 use super::super::syntax::{Block, Item, Statement};
 use crate::error::Error;
+use crate::expect::acl::spelling::alike;
 use crate::expect::acl::text::{Files, Span};
 use std::collections::BTreeMap;
 
@@ -10,7 +11,12 @@ use std::collections::BTreeMap;
 pub type Map<'a> = BTreeMap<String, Vec<&'a Statement>>;
 
 /// The name of a statement, which must be one of those that may stand here.
-pub fn head(files: &Files, statement: &Statement, known: &[&'static str], place: &str) -> Result<String, Error> {
+pub fn head(
+    files: &Files,
+    statement: &Statement,
+    known: &[&'static [&'static str]],
+    place: &str,
+) -> Result<String, Error> {
     let Some(Item::Word(word)) = statement.items.first() else {
         return Err(files.error(statement.span, "a statement begins with its name"));
     };
@@ -21,7 +27,7 @@ pub fn head(files: &Files, statement: &Statement, known: &[&'static str], place:
         }
         return Ok(text.to_ascii_lowercase());
     }
-    let hint = names::alike(known, text).map(|name| format!("; perhaps {name} is meant")).unwrap_or_default();
+    let hint = alike(known, text).map(|name| format!("; perhaps {name} is meant")).unwrap_or_default();
     Err(files.error(*word, &format!("no statement of this name stands {place}{hint}")))
 }
 
