@@ -13,6 +13,9 @@ pub const LINUX_SLL: u16 = 113;
 /// `LINKTYPE_LINUX_SLL2`.
 pub const LINUX_SLL2: u16 = 276;
 
+/// With more ports than this tunnels are not looked into, because the kernel takes no more than 4096 instructions.
+const TUNNEL_PORTS: usize = 2;
+
 /// Where the protocol stands in a cooked header, and the header's length.
 fn cooked(link_type: u16) -> Option<(usize, usize)> {
     match link_type {
@@ -24,7 +27,7 @@ fn cooked(link_type: u16) -> Option<(usize, usize)> {
 
 /// An expression that catches DNS on these ports: UDP and TCP over IPv4 and IPv6, fragments (which have no ports), IPv6
 /// extension headers, ICMP errors (which may quote DNS), VLAN tags, and the tunnels whose inner ports stand at a place
-/// that can be computed ([`tunnels`]).
+/// that can be computed ([`tunnels`]; for no more than [`TUNNEL_PORTS`]).
 pub fn dns(ports: &[u16], link_type: u16) -> String {
     let inner = |at: usize, of: &str| inner_ports(ports, of, &at.to_string(), "");
     let plain = [
@@ -37,7 +40,9 @@ pub fn dns(ports: &[u16], link_type: u16) -> String {
     ]
     .join(" or ");
     let mut parts = vec![plain.clone()];
-    parts.extend(tunnels(ports));
+    if ports.len() <= TUNNEL_PORTS {
+        parts.extend(tunnels(ports));
+    }
     let untagged = parts.join(" or ");
     match cooked(link_type) {
         Some((protocol, header)) => {
@@ -51,12 +56,13 @@ pub fn dns(ports: &[u16], link_type: u16) -> String {
             format!("{untagged} or {} or {}", tagged(0x0800, header + 24), tagged(0x86dd, header + 44))
         }
         None if link_type == ETHERNET => {
-            // PPPoE and one or two MPLS labels in Ethernet. Everything behind `vlan` is moved by a tag, so that stands last.
+            // PPPoE and one or two MPLS labels in Ethernet. Everything behind `vlan` is moved by a tag, so that stands last;
+            // tunnels are not looked for behind tags, because the kernel takes no more than 4096 instructions.
             let pppoe =
                 format!("(ether[12:2]=0x8864 and {})", any_of([inner(42, "ether"), inner(62, "ether")].into_iter()));
             let labels = any_of([38, 42, 58, 62].into_iter().map(|at| inner(at, "ether")));
             let mpls = format!("(ether[12:2]=0x8847 and {labels})");
-            format!("{untagged} or {pppoe} or {mpls} or (vlan and ({untagged} or (vlan and ({plain}))))")
+            format!("{untagged} or {pppoe} or {mpls} or (vlan and ({plain} or (vlan and ({plain}))))")
         }
         None => untagged,
     }
