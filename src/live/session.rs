@@ -461,7 +461,9 @@ impl Control for Session<'_> {
             self.began = moment.now;
         }
         if moment.capturing {
-            std::mem::take(&mut self.opening).iter().for_each(|line| self.console.line(line));
+            for line in std::mem::take(&mut self.opening) {
+                self.console.line(&line);
+            }
         }
         if let Ok(mut decided) = self.decided.try_lock() {
             decided.flush();
