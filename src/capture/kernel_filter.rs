@@ -27,7 +27,7 @@ fn cooked(link_type: u16) -> Option<(usize, usize)> {
 
 /// An expression that catches DNS on these ports: UDP and TCP over IPv4 and IPv6, fragments (which have no ports), IPv6
 /// extension headers, ICMP errors (which may quote DNS), VLAN tags, and the tunnels whose inner ports stand at a place
-/// that can be computed ([`tunnels`]; for no more than [`TUNNEL_PORTS`]).
+/// that can be computed (`tunnels`; for no more than `TUNNEL_PORTS`).
 pub fn dns(ports: &[u16], link_type: u16) -> String {
     let inner = |at: usize, of: &str| inner_ports(ports, of, &at.to_string(), "");
     let plain = [
