@@ -27,7 +27,7 @@ fn cooked(link_type: u16) -> Option<(usize, usize)> {
 
 /// An expression that catches DNS on these ports: UDP and TCP over IPv4 and IPv6, fragments (which have no ports), IPv6
 /// extension headers, ICMP errors (which may quote DNS), VLAN tags, and the tunnels whose inner ports stand at a place
-/// that can be computed ([`tunnels`]; for no more than [`TUNNEL_PORTS`]).
+/// that can be computed (`tunnels`; for no more than `TUNNEL_PORTS`).
 pub fn dns(ports: &[u16], link_type: u16) -> String {
     let inner = |at: usize, of: &str| inner_ports(ports, of, &at.to_string(), "");
     let plain = [
@@ -183,6 +183,13 @@ pub fn check(expression: &str, link_type: u16) -> Result<usize, Error> {
     dead.compile(expression, true).map_err(refused).map(|program| program.get_instructions().len())
 }
 
+/// Compiles a generated expression for a socket. As for a file: the kernel has taken the outer tag off, so what is tagged
+/// once looks untagged, and `vlan` finds a tag within. (For a handle libpcap would make it look at both, and keeps
+/// offsets for that in registers that computed loads before it overwrite.)
+pub fn compile(expression: &str, link_type: u16) -> Result<Vec<Instruction>, pcap::Error> {
+    Capture::dead(data_link_type(link_type))?.compile(expression, true).map(|program| instructions(&program))
+}
+
 /// The instructions of a compiled program.
 pub fn instructions(program: &BpfProgram) -> Vec<Instruction> {
     let read = |one: &pcap::BpfInstruction| {
@@ -213,6 +220,9 @@ const ABOUT_INTERFACE: u32 = ABOUT + 8;
 /// Packets that leave the host (`linux/if_packet.h`).
 const OUTGOING: u32 = 4;
 
+/// Bytes kept of a packet that passes.
+const WHOLE: u32 = 0x4_0000;
+
 /// A program that lets nothing through.
 pub const NOTHING: [Instruction; 1] = [Instruction { code: RETURN, jump_true: 0, jump_false: 0, k: 0 }];
 
@@ -240,6 +250,10 @@ pub fn for_socket(program: &[Instruction], link_type: u16, loopback: Option<u32>
                 0 if link_type == LINUX_SLL => ABOUT_PACKET_TYPE,
                 _ => return None,
             };
+        }
+        if one.code == RETURN && one.k != 0 {
+            // The whole packet, however long.
+            one.k = WHOLE;
         }
         made.push(one);
     }

@@ -135,11 +135,14 @@ impl Handle {
             None if options.refused_only => kernel_filter::refused(&options.ports, link_type),
             None => kernel_filter::dns(&options.ports, link_type),
         };
-        let program = capture.compile(&expression, true).map_err(|error| {
+        let program = match &options.filter {
+            Some(_) => capture.compile(&expression, true).map(|program| kernel_filter::instructions(&program)),
+            None => kernel_filter::compile(&expression, link_type),
+        };
+        let program = program.map_err(|error| {
             let link = crate::decode::link::name(link_type);
             Error::usage("--filter", format!("{error} (for {name}, link type {link}); nothing was captured"))
         })?;
-        let program = kernel_filter::instructions(&program);
         let loopback = matches!(name, ANY | "lo").then(loopback_index).flatten();
         let made = kernel_filter::for_socket(&program, link_type, loopback);
         let chosen_here = made.is_none();

@@ -123,12 +123,11 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
         packets.begin(&handles)?;
     }
     let mut held = HeldBack::new(console, screen.is_some());
+    let mut opening = Vec::new();
     if !config.quiet {
-        held.line(&opening(config, &handles));
-        if config.live.sandbox != Sandbox::Off {
-            held.line(&sandbox.to_string());
-        }
-        sandbox.notes.iter().for_each(|note| held.line(&format!("note: {note}")));
+        opening.push(describe(config, &handles));
+        opening.extend((config.live.sandbox != Sandbox::Off).then(|| sandbox.to_string()));
+        opening.extend(sandbox.notes.iter().map(|note| format!("note: {note}")));
     }
 
     let groups = groups(config, handles, &decoder, &sources, &expectations, &decided);
@@ -145,6 +144,7 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
         board.clone(),
         sandbox.to_string(),
     );
+    session.open_with(opening);
     let writer = packets.as_mut().map(|packets| packets as &mut dyn pipeline::live::PacketWriter);
     // A fault beside the capture spoils no report, but it is one.
     let faulty = AtomicBool::new(false);
@@ -269,7 +269,7 @@ fn open(config: &Config) -> Result<Vec<Handle>, Error> {
 }
 
 /// What is captured, for the operator.
-fn opening(config: &Config, handles: &[Handle]) -> String {
+fn describe(config: &Config, handles: &[Handle]) -> String {
     let names: Vec<String> = config.live.interfaces.iter().map(|name| escape_text(name)).collect();
     let link = handles.first().map_or_else(String::new, |handle| crate::decode::link::name(handle.link_type));
     let node = config.node.as_deref().map(|node| format!(" at {}", escape_text(node))).unwrap_or_default();

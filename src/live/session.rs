@@ -81,6 +81,7 @@ pub struct Session<'a> {
     next_interval: Duration,
     next_look: Duration,
     looked_at: Option<Duration>,
+    opening: Vec<String>,
     scroll: Scroll,
     surroundings: Surroundings,
     notes: Vec<String>,
@@ -129,6 +130,7 @@ impl<'a> Session<'a> {
             expectations,
             watcher,
             decided,
+            opening: Vec::new(),
             scroll: Scroll::default(),
             surroundings: Surroundings::of(&names),
             names,
@@ -411,6 +413,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Lines to be said when packets are taken in.
+    pub fn open_with(&mut self, lines: Vec<String>) {
+        self.opening = lines;
+    }
+
     /// Nothing covers the console any more.
     pub fn show(&mut self) {
         self.console.show();
@@ -454,6 +461,11 @@ impl Control for Session<'_> {
         if self.begin.is_none() {
             self.begin = Some(Begin { time: moment.now, before: None });
             self.began = moment.now;
+        }
+        if moment.capturing {
+            for line in std::mem::take(&mut self.opening) {
+                self.console.line(&line);
+            }
         }
         if let Ok(mut decided) = self.decided.try_lock() {
             decided.flush();

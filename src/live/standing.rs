@@ -146,6 +146,7 @@ mod tests {
             waits: 0,
             links: Vec::new(),
             stepped: 0,
+            capturing: true,
             stalls: Vec::new(),
         }
     }

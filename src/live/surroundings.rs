@@ -85,6 +85,7 @@ mod tests {
             waits: 0,
             links: vec![LinkState::default()],
             stepped: 0,
+            capturing: true,
             stalls: Vec::new(),
         };
         let mut says =

@@ -144,8 +144,6 @@ impl Lab {
     pub fn live(&self, name: &str, arguments: &[&str], log: &str) -> Running {
         let running = self.start(name, PROGRAM, &[&["live"], arguments].concat(), log);
         self.wait_for(&format!("{log}.err"), "capturing ");
-        // The line is written a moment before the filter that lets packets in is attached.
-        std::thread::sleep(Duration::from_millis(100));
         running
     }
 

@@ -21,7 +21,7 @@ use reading::capture;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -88,6 +88,8 @@ pub struct Moment {
     pub links: Vec<LinkState>,
     /// Nanoseconds that the wall clock is ahead of where it would be without steps.
     pub stepped: i64,
+    /// Every handle takes packets in, or has ended.
+    pub capturing: bool,
     /// When this program did not run, and for how long; the first few times.
     pub stalls: Vec<(Timestamp, Duration)>,
 }
@@ -154,6 +156,9 @@ struct Shared<'a> {
     abandon: AtomicBool,
     own_dropped: AtomicU64,
     waits: AtomicU64,
+    /// Handles, and those that take packets in or have ended.
+    handles: usize,
+    started: AtomicUsize,
     kernel: Mutex<Vec<KernelCounts>>,
     links: Mutex<Vec<LinkState>>,
     stalls: Mutex<Vec<(Timestamp, Duration)>>,
@@ -231,6 +236,8 @@ pub fn run(
         abandon: AtomicBool::new(false),
         own_dropped: AtomicU64::new(0),
         waits: AtomicU64::new(0),
+        handles,
+        started: AtomicUsize::new(0),
         kernel: Mutex::new(vec![KernelCounts::default(); handles]),
         links: Mutex::new(vec![LinkState::default(); handles]),
         stalls: Mutex::default(),
@@ -325,6 +332,7 @@ fn moment(shared: &Shared<'_>, (began, clock): (Timestamp, Instant)) -> Moment {
         links: lock(&shared.links).clone(),
         stepped: now.0.saturating_sub(began.0).saturating_sub(elapsed.as_nanos() as i64),
         stalls: lock(&shared.stalls).clone(),
+        capturing: shared.started.load(Ordering::Relaxed) == shared.handles,
     }
 }
 

@@ -28,8 +28,9 @@ pub fn capture(shared: &Shared<'_>, lane: usize, input: usize, handle: &mut Hand
     let mut filter = handle.chosen_here.then(|| Filter::new(&handle.expression));
     let mut context = handle.context();
     let mut damage = None;
-    let result = handle
-        .start()
+    let started = handle.start();
+    shared.started.fetch_add(1, Ordering::Relaxed);
+    let result = started
         .and_then(|()| read_until_stopped(shared, lane, input, handle, &mut filter, &mut context, sender, &mut damage));
     lock(&shared.kernel)[input] = handle.counts;
     let error = result.err();
