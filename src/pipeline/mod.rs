@@ -9,6 +9,7 @@
 //!
 //! Each input is a lane. Lanes are put in order by their first packet; lanes that overlap are merged by time.
 
+mod consume;
 pub mod live;
 
 use crate::capture::filter::Filter;
@@ -17,6 +18,7 @@ use crate::capture::{Block, ByteTally, Context, Frame, Oddities, Reader, Stop, T
 use crate::decode::{Bucket, Decoded, Decoder, Tally};
 use crate::error::{Error, ErrorKind};
 use crate::transact::Tracker;
+use consume::{Consumer, Lane};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -31,6 +33,9 @@ const OVERLAP: usize = 8 << 10;
 const BLOCKS_PER_WORKER: usize = 4;
 /// Blocks a stream's reader may be ahead.
 const STREAM_AHEAD: usize = 4;
+
+/// Frames with a fault of this program that are named per input.
+const MAX_FAULTS: usize = 8;
 
 /// What frames are let through.
 #[derive(Debug, Clone, Default)]
@@ -571,279 +576,4 @@ fn read_stream(lane: usize, mut stream: StreamBlocks, sender: &Sender<StreamBloc
     let trailing = stream.facts.trailing_bytes.load(Ordering::Relaxed);
     let _ = sender.send(StreamBlock::End(StreamEnd { unread, trailing, failure: stream.failure() }));
     wake();
-}
-
-/// One input on its way through the tracker.
-struct Lane {
-    rank: usize,
-    first_time: Option<Timestamp>,
-    /// Offset at which the next record begins.
-    expected: u64,
-    /// State there.
-    context: Arc<Context>,
-    /// The block being consumed.
-    current: Option<Current>,
-    active: bool,
-    ended: bool,
-    result: LaneResult,
-}
-
-/// A block being consumed.
-struct Current {
-    done: DecodedBlock,
-    /// Next entry.
-    cursor: usize,
-    first_frame: u64,
-    /// Reading ends with this block.
-    last: bool,
-}
-
-impl Lane {
-    fn new(input: &Input, rank: usize) -> Self {
-        let size = match &input.source {
-            Source::Plain { size, .. } => *size,
-            Source::Stream(_) => 0,
-        };
-        let bytes = ByteTally { headers: input.start, ..ByteTally::default() };
-        Self {
-            rank,
-            first_time: input.first_time,
-            expected: input.start,
-            context: Arc::clone(&input.context),
-            current: None,
-            active: false,
-            ended: false,
-            result: LaneResult { bytes, size, ..LaneResult::default() },
-        }
-    }
-
-    /// Time of the next entry of the current block.
-    fn head(&self) -> Option<Timestamp> {
-        let current = self.current.as_ref()?;
-        current.done.decoded.entries.get(current.cursor).map(|entry| entry.time)
-    }
-}
-
-/// The order-dependent half: feeds the tracker.
-struct Consumer<'a, 't> {
-    tracker: &'a mut Tracker<'t>,
-    lanes: Vec<Lane>,
-    /// Next lane to become active.
-    next: usize,
-    tally: Tally,
-    on_progress: OnProgress<'a>,
-    consumed: u64,
-}
-
-impl<'a, 't> Consumer<'a, 't> {
-    /// Takes the blocks and feeds the tracker until it needs another block; true when everything is consumed.
-    fn consume(
-        &mut self,
-        inbox: Vec<(usize, Option<DecodedBlock>)>,
-        shared: &Shared<'a, 't>,
-        filter: &mut Option<Filter>,
-        used: &mut Vec<(Block, Decoded)>,
-    ) -> Result<bool, Error> {
-        for (lane, block) in inbox {
-            match block {
-                Some(block) => self.receive(lane, block, shared, filter, used)?,
-                None => self.lanes[lane].ended = true,
-            }
-        }
-        loop {
-            self.activate();
-            let waiting = self.lanes.iter().any(|lane| lane.active && !lane.ended && lane.current.is_none());
-            if waiting {
-                return Ok(false);
-            }
-            if !self.lanes.iter().any(|lane| lane.active && !lane.ended) && self.next == self.lanes.len() {
-                return Ok(true);
-            }
-            self.merge(used);
-        }
-    }
-
-    /// Makes lanes active whose first packet is due.
-    fn activate(&mut self) {
-        while let Some(lane) = self.lanes.get(self.next) {
-            let heads = || self.lanes.iter().filter(|lane| lane.active && !lane.ended);
-            let due = match heads().filter_map(Lane::head).min() {
-                Some(head) => lane.first_time.is_some_and(|first| first <= head),
-                None => heads().all(|lane| lane.current.is_none()) && heads().next().is_none(),
-            };
-            if !due {
-                return;
-            }
-            self.lanes[self.next].active = true;
-            self.next += 1;
-        }
-    }
-
-    /// Checks a block and makes it the current one of its lane.
-    fn receive(
-        &mut self,
-        index: usize,
-        mut done: DecodedBlock,
-        shared: &Shared<'a, 't>,
-        filter: &mut Option<Filter>,
-        used: &mut Vec<(Block, Decoded)>,
-    ) -> Result<(), Error> {
-        let lane = &mut self.lanes[index];
-        if let Some(StreamEnd { unread, trailing, failure }) = done.end.take() {
-            lane.result.trailing = trailing;
-            lane.result.bytes.unread_tail += unread;
-            lane.result.size = lane.expected + unread;
-            if let Some(failure) = failure {
-                let what = format!(
-                    "{failure} after byte {}; {} packets used, what follows is not known",
-                    lane.expected + unread,
-                    lane.result.frames
-                );
-                lane.result.damage.get_or_insert(Damage { cut: false, what });
-            }
-            lane.ended = true;
-            used.push((done.block, done.decoded));
-            return Ok(());
-        }
-        let from_file = shared.sources[index].file.is_some();
-        if from_file {
-            let start = (lane.expected - done.block.offset) as usize;
-            if start >= done.block.limit && !(done.block.at_end && start < done.block.data.len()) {
-                // A record that began earlier reaches past this block.
-                lane.ended |= done.block.at_end && start >= done.block.data.len();
-                used.push((done.block, done.decoded));
-                return Ok(());
-            }
-            let same_interfaces =
-                done.before.version == lane.context.version || Arc::ptr_eq(&done.before, &lane.context);
-            if start != done.start || !same_interfaces {
-                done.start = start;
-                done.before = Arc::clone(&lane.context);
-                shared.decode(index, &mut done, filter)?;
-            }
-        }
-        lane.context = Arc::clone(&done.after);
-        lane.expected = done.block.offset + done.walk.end as u64;
-        let first_frame = lane.result.frames + 1;
-        lane.result.frames += u64::from(done.decoded.frames);
-        let room = MAX_FAULTS.saturating_sub(lane.result.faults.len());
-        lane.result.faults.extend(done.decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
-        lane.result.bytes.add(&done.walk.bytes);
-        lane.result.oddities.add(&done.walk.oddities);
-        for link_type in &done.decoded.link_types {
-            if !lane.result.link_types.contains(link_type) {
-                lane.result.link_types.push(*link_type);
-            }
-        }
-        lane.result.times = match (lane.result.times, done.decoded.times) {
-            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
-            (one, two) => one.or(two),
-        };
-        if lane.result.interfaces.len() < lane.context.interfaces.len().min(MAX_INTERFACE_NAMES) {
-            let names = lane.context.interfaces.iter().take(MAX_INTERFACE_NAMES);
-            lane.result.interfaces = names.map(|interface| interface.name.clone()).collect();
-        }
-        self.tally.add(&done.decoded.tally);
-        self.consumed += done.walk.bytes.total();
-        (self.on_progress)(self.consumed);
-        let mut last = false;
-        if let Some(stop) = &done.walk.stop {
-            last = true;
-            lane.result.damage = Some(damage(stop, lane.expected, lane.result.frames, lane.result.size));
-            if from_file {
-                let tail = lane.result.size.saturating_sub(lane.expected);
-                lane.result.bytes.unread_tail += tail;
-            } else {
-                // The reader thread counts what follows this block; the rest of the block is unread as well.
-                lane.result.bytes.unread_tail += (done.block.data.len() - done.walk.end) as u64;
-                lane.expected = done.block.offset + done.block.data.len() as u64;
-                last = false;
-            }
-        } else if from_file && done.block.at_end && lane.expected >= done.block.offset + done.block.data.len() as u64 {
-            last = true;
-            // A file that shrank ends early.
-            lane.result.bytes.unread_tail += lane.result.size.saturating_sub(lane.expected);
-        }
-        lane.current = Some(Current { done, cursor: 0, first_frame, last });
-        Ok(())
-    }
-
-    /// Feeds entries of the active lanes, oldest first, until a block is used up or another lane becomes due.
-    fn merge(&mut self, used: &mut Vec<(Block, Decoded)>) {
-        let next_first = self.lanes.get(self.next).and_then(|lane| lane.first_time);
-        let mut active: Vec<usize> = (0..self.lanes.len())
-            .filter(|index| self.lanes[*index].active && self.lanes[*index].current.is_some())
-            .collect();
-        if let [only] = active[..] {
-            self.feed(only, next_first, used);
-            return;
-        }
-        active.sort_by_key(|index| self.lanes[*index].rank);
-        while let Some(index) = active.iter().copied().min_by_key(|index| self.lanes[*index].head()) {
-            let head = self.lanes[index].head();
-            if head.is_some() && next_first.is_some_and(|first| head >= Some(first)) {
-                return;
-            }
-            if let Some(current) = &mut self.lanes[index].current
-                && let Some(entry) = current.done.decoded.entries.get(current.cursor)
-            {
-                current.cursor += 1;
-                let entry = *entry;
-                self.tracker.take(index as u32, current.first_frame, &current.done.block.data, &[entry]);
-            } else {
-                self.retire(index, used);
-                return;
-            }
-        }
-    }
-
-    /// Feeds the only active lane up to the time at which another one becomes due.
-    fn feed(&mut self, index: usize, until: Option<Timestamp>, used: &mut Vec<(Block, Decoded)>) {
-        let Some(current) = &mut self.lanes[index].current else { return };
-        let entries = &current.done.decoded.entries[current.cursor..];
-        let count = match until {
-            Some(until) => entries.iter().position(|entry| entry.time >= until).unwrap_or(entries.len()),
-            None => entries.len(),
-        };
-        self.tracker.take(index as u32, current.first_frame, &current.done.block.data, &entries[..count]);
-        current.cursor += count;
-        if current.cursor == current.done.decoded.entries.len() {
-            self.retire(index, used);
-        }
-    }
-
-    /// Ends the current block of a lane.
-    fn retire(&mut self, index: usize, used: &mut Vec<(Block, Decoded)>) {
-        if let Some(current) = self.lanes[index].current.take() {
-            self.lanes[index].ended |= current.last;
-            used.push((current.done.block, current.done.decoded));
-        }
-    }
-}
-
-/// Frames with a fault of this program that are named per input.
-const MAX_FAULTS: usize = 8;
-/// Interface names kept per input.
-const MAX_INTERFACE_NAMES: usize = 4096;
-
-/// Describes why a walk stopped.
-fn damage(stop: &Stop, offset: u64, frames: u64, size: u64) -> Damage {
-    let record = frames + 1;
-    let unread = size.saturating_sub(offset);
-    match stop {
-        Stop::Cut { wanted, has, .. } => Damage {
-            cut: true,
-            what: format!(
-                "record {record} at byte {offset}: wanted {wanted} bytes, the file has {has}; {frames} packets used, {has} bytes unread"
-            ),
-        },
-        Stop::Bad { what, .. } => {
-            let rest = if size > 0 { format!("{unread} bytes unread") } else { "the rest unread".to_string() };
-            Damage {
-                cut: false,
-                what: format!("record {record} at byte {offset}: {what}; {frames} packets used, {rest}"),
-            }
-        }
-        Stop::Need { .. } => Damage { cut: false, what: format!("record {record} at byte {offset} was not completed") },
-    }
 }

@@ -1,0 +1,385 @@
+//! A report to text for the person who holds the pager: the answer first, then who, then why, then the accounts.
+
+mod tables;
+
+use super::accounts;
+use super::page::{Clock, Ink, Page, counted, grouped, percent};
+use super::{Expectation, Format, InputReport, Layout, LiveReport, Report, SourceLine, Writer};
+use crate::config::{Outcome, Severity};
+use crate::diagnose::Finding;
+use crate::error::escape_text;
+use crate::expect::inventory::show_prefix;
+use crate::sources::Leg;
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use tables::{all_frames, files, tables, wireshark};
+
+/// The format's entry in the table.
+pub const FORMAT: Format = Format {
+    name: "text",
+    about: "a page for a person: who was refused, and what follows",
+    writer: Writer::Report(write),
+};
+
+/// Inputs named at the top; damaged ones always are.
+const INPUTS_NAMED: usize = 8;
+/// Servers of this host named at the top.
+const SERVERS_NAMED: usize = 4;
+/// Width of a source's column, that of its heading.
+const SOURCE_WIDTH: usize = 21;
+/// Sources of a finding named in text.
+const MEMBERS_NAMED: usize = 5;
+
+/// Writes the report as a page of text.
+pub fn write(report: &Report, layout: &Layout, out: &mut dyn Write) -> io::Result<()> {
+    let mut page = Page::new(out, layout.color);
+    let window = report.live.as_ref().map(|live| live.window);
+    let (first, last) =
+        window.map_or((report.totals.first, report.totals.last), |(first, last)| (Some(first), Some(last)));
+    let clock = Clock::of(first, last);
+    let clients: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == Leg::Client).collect();
+    inputs(&mut page, report, clock)?;
+    headline(&mut page, report, &clients)?;
+    focus(&mut page, report)?;
+    tables(&mut page, report, layout, clock, &clients)?;
+    files(&mut page, report)?;
+    findings(&mut page, report, layout)?;
+    apart(&mut page, report)?;
+    accounts::write(&mut page, &report.ledgers)
+}
+
+//------------ What was read -------------------------------------------------
+
+/// The inputs, their time range and what is known of loss.
+fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> {
+    if let Some(partial) = &report.partial {
+        page.inked(Some(Ink::Yellow), "PARTIAL ", &escape_text(partial), 2)?;
+    }
+    let mut unnamed = 0;
+    for (index, input) in report.inputs.iter().enumerate() {
+        if report.live.is_some() {
+            // Named below, with the time and the loss.
+        } else if index < INPUTS_NAMED || !input.damage.is_empty() {
+            page.wrapped("", &describe_input(input), 2)?;
+        } else {
+            unnamed += 1;
+        }
+        for damage in &input.damage {
+            page.inked(Some(Ink::Yellow), "  DAMAGED ", &escape_text(damage), 4)?;
+        }
+    }
+    if unnamed > 0 {
+        page.line(&format!("and {}", counted(unnamed, "more input", "more inputs")))?;
+    }
+    if let Some(live) = &report.live {
+        return captured(page, report, live, clock);
+    }
+    let loss =
+        if report.inputs.len() == 1 { "this file does not record drops" } else { "these files do not record drops" };
+    match (report.totals.first, report.totals.last) {
+        (Some(first), Some(last)) => page.wrapped("", &format!("{}; {loss}", clock.span(first, last)), 2),
+        _ => Ok(()),
+    }
+}
+
+/// Where and when this run captured, and what was lost.
+fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Clock) -> io::Result<()> {
+    let servers: Vec<String> = live.servers.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
+    let host = report.node.as_deref().map(|node| format!(", {}", escape_text(node))).unwrap_or_default();
+    let servers = match live.servers.len() {
+        0 => report.node.as_deref().map(|node| format!("{}, ", escape_text(node))).unwrap_or_default(),
+        count if count > SERVERS_NAMED => {
+            format!("{} and {} more (this host{host}), ", servers.join(", "), count - SERVERS_NAMED)
+        }
+        _ => format!("{} (this host{host}), ", servers.join(", ")),
+    };
+    let loss = match report.ledgers.capture.map(|capture| (capture.lost(), capture)) {
+        None => "loss unavailable".to_owned(),
+        Some((0, _)) => "no loss".to_owned(),
+        Some((lost, capture)) => {
+            let share = percent(lost, capture.seen);
+            format!("LOST {} of {} packets ({share})", grouped(lost), grouped(capture.seen))
+        }
+    };
+    let (began, ended) = live.window;
+    let interfaces: Vec<String> = live.interfaces.iter().map(|name| escape_text(name)).collect();
+    page.wrapped("", &format!("{servers}{}, {}, {loss}", interfaces.join(" "), clock.span(began, ended)), 2)?;
+    if live.refused_only {
+        let text = "only REFUSED responses were captured: no queries, so nothing is known of answers, silence, response \
+                    times, and of names that the response does not repeat";
+        page.wrapped("", text, 2)?;
+    }
+    Ok(())
+}
+
+/// `server.pcap: pcap, EN10MB, 900 frames`.
+fn describe_input(input: &InputReport) -> String {
+    let mut parts = Vec::new();
+    match (input.format, input.compression) {
+        ("", _) => {}
+        (format, Some(compression)) => parts.push(format!("{format} in {compression}")),
+        (format, None) => parts.push(format.to_owned()),
+    }
+    parts.extend(input.link_types.iter().cloned());
+    parts.push(counted(input.frames, "frame", "frames"));
+    format!("{}: {}", escape_text(&input.name), parts.join(", "))
+}
+
+//------------ The answer ----------------------------------------------------
+
+/// How much was refused; or plainly that nothing was, or that there was nothing to look at.
+fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::Result<()> {
+    let totals = &report.totals;
+    if totals.messages_udp + totals.messages_tcp == 0 && report.sources.is_empty() {
+        return no_dns(page, report);
+    }
+    let sum = |outcome: Outcome| -> u64 { clients.iter().map(|line| line.count(outcome)).sum() };
+    let asked: u64 = clients.iter().map(|line| line.transactions()).sum();
+    let what = match (asked, sum(Outcome::TcpRejected)) {
+        (1, 0) => "client query",
+        (_, 0) => "client queries",
+        (_, _) => "client queries and rejected connections",
+    };
+    let refused = sum(Outcome::Refused);
+    let without_query: u64 = clients.iter().map(|line| line.row.rare().refused_unsolicited).sum();
+    let others = |skip: &[Outcome]| -> String {
+        let parts: Vec<String> = Outcome::ALL
+            .iter()
+            .filter(|(_, outcome)| !skip.contains(outcome) && *outcome != Outcome::Unsolicited && sum(*outcome) > 0)
+            .map(|(name, outcome)| format!("{name} {}", grouped(sum(*outcome))))
+            .collect();
+        parts.join(", ")
+    };
+    let others = others(&[Outcome::Refused]);
+    let of_asked = match asked {
+        0 => "no client query is in the capture".to_owned(),
+        asked if others.is_empty() => format!("{} {what}", grouped(asked)),
+        asked => format!("{} {what}: {others}", grouped(asked)),
+    };
+    let away: BTreeSet<IpNet> = clients
+        .iter()
+        .filter(|line| line.count(Outcome::Refused) + line.row.rare().refused_unsolicited > 0)
+        .map(|line| line.source)
+        .collect();
+    let sources = counted(away.len() as u64, "source", "sources");
+    if refused > 0 {
+        let tail = if others.is_empty() { String::new() } else { format!("; {others}") };
+        let share = percent(refused, asked);
+        let text = format!("{} of {} {what} ({share}), {sources}{tail}", grouped(refused), grouped(asked));
+        page.inked(Some(Ink::Red), "REFUSED ", &text, 2)?;
+        if without_query > 0 {
+            let responses = counted(without_query, "more REFUSED response", "more REFUSED responses");
+            page.wrapped("  ", &format!("{responses} whose query is not in the capture"), 2)?;
+        }
+        return Ok(());
+    }
+    if without_query > 0 {
+        let responses = counted(without_query, "response", "responses");
+        let text = format!("{responses} to {sources}, without their queries in the capture; {of_asked}");
+        return page.inked(Some(Ink::Red), "REFUSED ", &text, 2);
+    }
+    if asked == 0 {
+        let responses: u64 = clients.iter().map(|line| line.count(Outcome::Unsolicited)).sum();
+        let text = match responses {
+            0 => "are in the capture".to_owned(),
+            responses => {
+                format!("are in the capture, only {} without a query", counted(responses, "response", "responses"))
+            }
+        };
+        return page.inked(Some(Ink::Bold), "NO CLIENT QUERIES ", &text, 2);
+    }
+    let silent_ways = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
+    let ink = if silent_ways.iter().any(|outcome| sum(*outcome) > 0) { Ink::Yellow } else { Ink::Green };
+    page.inked(Some(ink), "NOTHING REFUSED ", &format!("of {of_asked}"), 2)
+}
+
+/// Says what was in the capture instead of DNS.
+fn no_dns(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    if report.totals.frames == 0 {
+        return page.inked(Some(Ink::Bold), "NO FRAMES ", "were read, so nothing is known", 2);
+    }
+    let mut parts: Vec<String> = report
+        .ledgers
+        .not_opened
+        .iter()
+        .map(|(wrapped, count)| {
+            format!("{} in {}, not opened", counted(*count, "packet", "packets"), escape_text(wrapped))
+        })
+        .collect();
+    for (bucket, count) in report.ledgers.packets.buckets.iter().skip(1) {
+        if *count > 0 && *bucket != "not_opened" {
+            parts.push(format!("{bucket} {}", grouped(*count)));
+        }
+    }
+    let frames = counted(report.totals.frames, "frame", "frames");
+    page.inked(Some(Ink::Bold), "NO DNS SEEN ", &format!("in {frames}: {}", parts.join("; ")), 2)
+}
+
+//------------ The clients asked about ---------------------------------------
+
+/// One paragraph per `--client`: seen or not, outcomes, rule.
+fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    if report.focus.is_empty() {
+        return Ok(());
+    }
+    page.gap()?;
+    for (index, prefix) in report.focus.iter().enumerate() {
+        let name = show_prefix(*prefix);
+        let lines: Vec<&SourceLine> = report.sources.iter().filter(|line| prefix.contains(&line.source)).collect();
+        if lines.is_empty() {
+            let joined = report.sources.iter().any(|line| line.source.contains(prefix));
+            let text = if joined {
+                "NOT KNOWN. It may be among sources that were joined to prefixes."
+            } else {
+                "NOT SEEN. No DNS traffic from it or to it is in this capture; it arrives as another address, or not here."
+            };
+            page.inked(Some(Ink::Bold), &format!("{name}: "), text, 2)?;
+        } else {
+            let (clients, others): (Vec<&SourceLine>, Vec<&SourceLine>) =
+                lines.iter().partition(|line| line.leg == Leg::Client);
+            let mut text = format!("SEEN: {}", outcomes(&clients));
+            let elsewhere: u64 = others.iter().map(|line| line.transactions()).sum();
+            if elsewhere > 0 {
+                let _ = write!(text, "; {} on other legs", counted(elsewhere, "transaction", "transactions"));
+            }
+            page.inked(Some(Ink::Bold), &format!("{name}: "), &text, 2)?;
+            all_frames(page, report, &clients)?;
+        }
+        if let Some(expectation) = report.focus_expectations.get(index) {
+            page.wrapped("  Inventory: ", &describe_expectation(expectation), 4)?;
+        }
+        if let Some(said) = report.focus_verdicts.get(index) {
+            page.wrapped("  File says: ", said, 4)?;
+        }
+    }
+    Ok(())
+}
+
+/// What happened to sources: `2 sources, refused 7, answered 3`.
+fn outcomes(lines: &[&SourceLine]) -> String {
+    let sources: BTreeSet<IpNet> = lines.iter().map(|line| line.source).collect();
+    let mut parts = vec![counted(sources.len() as u64, "source", "sources")];
+    for (name, outcome) in Outcome::ALL {
+        let count: u64 = lines.iter().map(|line| line.count(outcome)).sum();
+        if count > 0 {
+            parts.push(format!("{name} {}", grouped(count)));
+        }
+    }
+    parts.join(", ")
+}
+
+/// `unlisted`, or `allow by expect.csv:3 (vpn)`.
+fn describe_expectation(expectation: &Expectation) -> String {
+    let name = match expectation.name.as_str() {
+        "" => String::new(),
+        name => format!(" ({})", escape_text(name)),
+    };
+    match expectation.rule.as_str() {
+        "" => expectation.expected.to_owned(),
+        rule => format!("{} by {}{name}", expectation.expected, escape_text(rule)),
+    }
+}
+
+//------------ Who was turned away -------------------------------------------
+
+/// The findings, the most severe first.
+fn findings(page: &mut Page<'_>, report: &Report, layout: &Layout) -> io::Result<()> {
+    let shown = report.findings.len().min(layout.top);
+    for finding in &report.findings[..shown] {
+        page.gap()?;
+        let ink = match finding.severity {
+            Severity::Critical => Ink::Red,
+            Severity::Warning => Ink::Yellow,
+            Severity::Info => Ink::Green,
+        };
+        let lead = finding.severity.name().to_uppercase();
+        page.inked(Some(ink), &format!("{lead} "), &format!("{} ({})", finding.id, finding.grade.name()), 2)?;
+        for sentence in statements(&escape_text(&finding.says)) {
+            page.wrapped("  ", sentence, 4)?;
+        }
+        members(page, finding)?;
+        for (input, frames) in &finding.frames {
+            wireshark(page, report, *input, frames.iter().copied())?;
+        }
+        if let Some(advice) = &finding.advice {
+            page.wrapped("  NEXT ", &escape_text(advice), 4)?;
+        }
+    }
+    match (report.findings.len() - shown) as u64 {
+        0 => Ok(()),
+        more => {
+            page.gap()?;
+            page.line(&format!("and {} (--top, --format json)", counted(more, "more finding", "more findings")))
+        }
+    }
+}
+
+/// A finding's text in pieces, each of which says by itself how surely it is known.
+fn statements(says: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for (at, _) in says.match_indices(". ") {
+        let next = at + 2;
+        if says[next..].starts_with("Observed: ") || says[next..].starts_with("Inferred: ") {
+            pieces.push(&says[start..=at]);
+            start = next;
+        }
+    }
+    pieces.push(&says[start..]);
+    pieces
+}
+
+/// The sources of a finding about several.
+fn members(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
+    let sources = &finding.subject.sources;
+    if sources.len() < 2 {
+        return Ok(());
+    }
+    let shown = sources.len().min(MEMBERS_NAMED);
+    let mut text = sources[..shown].join(", ");
+    if sources.len() > shown {
+        text.push_str(", ... (--format json)");
+    }
+    page.wrapped("  Sources: ", &text, 4)
+}
+
+//------------ Beside the client leg -----------------------------------------
+
+/// What is not about our clients: other legs, restored names, notes.
+fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    for (leg, who) in [
+        (Leg::Upstream, "queries of our own servers to others"),
+        (Leg::Other, "queries between others, to none of our servers"),
+    ] {
+        let of_leg: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == leg).collect();
+        if of_leg.is_empty() {
+            continue;
+        }
+        let asked: u64 = of_leg.iter().map(|line| line.transactions()).sum();
+        let refused: u64 = of_leg.iter().map(|line| line.count(Outcome::Refused)).sum();
+        let option = if leg == Leg::Upstream { " (--upstream)" } else { " (--all)" };
+        lines.push(("Apart: ", format!("{} {who}; {} of them refused{option}", grouped(asked), grouped(refused))));
+    }
+    if report.totals.refused_restored > 0 {
+        let refused = report.totals.outcomes[Outcome::Refused as usize];
+        lines.push((
+            "Names: ",
+            format!(
+                "in {} of {} refused transactions the response has no question; name and type are the query's",
+                grouped(report.totals.refused_restored),
+                grouped(refused)
+            ),
+        ));
+    }
+    lines.extend(report.notes.iter().map(|note| ("Note: ", escape_text(note))));
+    if !lines.is_empty() {
+        page.gap()?;
+    }
+    lines.iter().try_for_each(|(lead, text)| page.wrapped(lead, text, 2))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! The tables of sources, one per server, with what stands beside their rows, and what the servers' files are.
+
+use super::super::page::{Clock, Ink, Page, WIDTH, counted, grouped};
+use super::super::{Layout, LiveReport, Report, SourceLine};
+use super::{SOURCE_WIDTH, outcomes};
+use crate::config::Outcome;
+use crate::error::escape_text;
+use crate::expect::inventory::show_prefix;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+
+/// One table per server with the sources it turned away, `top` of them in all.
+pub(super) fn tables(
+    page: &mut Page<'_>,
+    report: &Report,
+    layout: &Layout,
+    clock: Clock,
+    clients: &[&SourceLine],
+) -> io::Result<()> {
+    let turned_away =
+        |line: &SourceLine| line.turned_away() + line.count(Outcome::Silent) + line.count(Outcome::TcpRejected) > 0;
+    let (shown, kept_out): (Vec<&SourceLine>, Vec<&SourceLine>) = clients.iter().partition(|line| turned_away(line));
+    let (listed, more) = shown.split_at(shown.len().min(layout.top));
+    let mut servers: Vec<IpAddr> = Vec::new();
+    for line in listed {
+        if !servers.contains(&line.server) {
+            servers.push(line.server);
+        }
+    }
+    if servers.is_empty() && !more.is_empty() {
+        page.gap()?;
+    }
+    for server in &servers {
+        let rows: Vec<&SourceLine> = listed.iter().filter(|line| line.server == *server).copied().collect();
+        page.gap()?;
+        table(page, report, clock, *server, &rows)?;
+    }
+    if !more.is_empty() {
+        let refused: u64 = more.iter().map(|line| line.count(Outcome::Refused)).sum();
+        page.line(&format!(
+            "and {}, refused {} (--top)",
+            counted(more.len() as u64, "more source", "more sources"),
+            grouped(refused)
+        ))?;
+    }
+    if !kept_out.is_empty() && !shown.is_empty() {
+        page.wrapped("Not turned away: ", &outcomes(&kept_out), 2)?;
+    }
+    Ok(())
+}
+
+/// The sources that one server turned away.
+fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, rows: &[&SourceLine]) -> io::Result<()> {
+    let expected = rows.iter().any(|line| line.expectation.is_some());
+    let judged = rows.iter().any(|line| line.verdict.is_some());
+    // Without any queries every refusal is one whose query is not known, and nothing besides.
+    let without_queries = report.live.as_ref().is_some_and(|live| live.refused_only);
+    let times_refused =
+        |line: &&SourceLine| if without_queries { line.turned_away() } else { line.count(Outcome::Refused) };
+    let refused: Vec<String> = rows.iter().map(|line| grouped(times_refused(line))).collect();
+    let answered: Vec<String> = rows.iter().map(|line| grouped(line.count(Outcome::Answered))).collect();
+    let times: Vec<String> =
+        rows.iter().map(|line| clock.range(line.row.rare().refused_first, line.row.rare().refused_last)).collect();
+    let widest = |heading: &str, cells: &[String]| cells.iter().map(String::len).max().unwrap_or(0).max(heading.len());
+    let widths = [widest("REFUSED", &refused), widest("ANSWERED", &answered), widest("TURNED AWAY (UTC)", &times)];
+    let numbers = |refused: &str, answered: &str, times: &str| {
+        format!("{refused:>0$}  {answered:>1$}  {times:<2$}", widths[0], widths[1], widths[2])
+    };
+    page.inked(Some(Ink::Bold), &format!("AT {server}"), "", 0)?;
+    page.line(&format!(
+        "{:<SOURCE_WIDTH$}  {}  {}",
+        "SOURCE THE SERVER SAW",
+        numbers("REFUSED", "ANSWERED", "TURNED AWAY (UTC)"),
+        if expected {
+            "EXPECTED"
+        } else if judged {
+            "FILE SAYS"
+        } else {
+            ""
+        }
+    ))?;
+    for (index, line) in rows.iter().enumerate() {
+        let mut source = show_prefix(line.source);
+        if source.len() > SOURCE_WIDTH {
+            page.line(&source)?;
+            source.clear();
+        }
+        let row = format!("{source:<SOURCE_WIDTH$}  {}", numbers(&refused[index], &answered[index], &times[index]));
+        match &line.expectation {
+            None => file_says(page, &row, line)?,
+            Some(expectation) => {
+                let rule = escape_text(&expectation.rule);
+                let short = format!("{row}  {} {rule}", expectation.expected);
+                if short.trim_end().chars().count() <= WIDTH {
+                    page.line(&short)?;
+                } else {
+                    page.line(&format!("{row}  {}", expectation.expected))?;
+                    page.wrapped("  expected by ", &rule, 4)?;
+                }
+            }
+        }
+        if let (true, Some(verdict)) = (expected, &line.verdict) {
+            page.wrapped("  file says ", &format!("{}  {}", verdict.verdict, verdict.rule), 4)?;
+        }
+        if let Some(text) = also(line).filter(|_| !without_queries) {
+            page.wrapped("  ", &text, 4)?;
+        }
+    }
+    // With findings the frames stand beside what they show.
+    if report.findings.is_empty() {
+        all_frames(page, report, rows)?;
+    }
+    Ok(())
+}
+
+/// A row with what the server's file says at its end, or below it where that is too long.
+fn file_says(page: &mut Page<'_>, row: &str, line: &SourceLine) -> io::Result<()> {
+    let Some(verdict) = &line.verdict else { return page.line(row) };
+    let short = format!("{row}  {}  {}", verdict.verdict, verdict.rule);
+    if short.trim_end().chars().count() <= WIDTH {
+        return page.line(&short);
+    }
+    page.line(&format!("{row}  {}", verdict.verdict))?;
+    page.wrapped("  file says ", &verdict.rule, 4)
+}
+
+/// What the servers' files refuse, and how far they and the wire agree.
+pub(super) fn files(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    /// Rules named per file.
+    const RULES: usize = 5;
+    /// Included files named per file.
+    const INCLUDED: usize = 3;
+    for file in &report.files {
+        page.gap()?;
+        for (rule, count) in file.rules.iter().take(RULES) {
+            let text = format!("{}  ({})", rule.text, counted(*count, "request", "requests"));
+            page.wrapped(&format!("{rule}  "), &text, 2)?;
+        }
+        let (main, included) = file.read.split_first().unzip();
+        if let Some(main) = main {
+            page.wrapped("  ", &format!("File {main}. What the server runs is not known."), 2)?;
+        }
+        let included = included.unwrap_or_default();
+        for one in included.iter().take(INCLUDED) {
+            page.wrapped("  ", &format!("Included: {one}"), 2)?;
+        }
+        if included.len() > INCLUDED {
+            page.line(&format!("  Included: {} more files (json names them)", included.len() - INCLUDED))?;
+        }
+        let decided = file.agreeing + file.differing;
+        let text = match decided {
+            0 => "File and wire: no request could be compared.".to_owned(),
+            _ => format!(
+                "File and wire agree on {} of {}.",
+                grouped(file.agreeing),
+                counted(decided, "decided request", "decided requests")
+            ),
+        };
+        page.wrapped("  ", &text, 2)?;
+    }
+    Ok(())
+}
+
+/// Every other outcome of a source that was turned away.
+fn also(line: &SourceLine) -> Option<String> {
+    let beside = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected, Outcome::Unanswered];
+    let mut parts: Vec<String> = beside
+        .iter()
+        .filter(|outcome| line.count(**outcome) > 0)
+        .map(|outcome| format!("{} {}", outcome.name(), grouped(line.count(*outcome))))
+        .collect();
+    if line.row.rare().refused_unsolicited > 0 {
+        parts.push(format!("REFUSED without its query {}", grouped(line.row.rare().refused_unsolicited)));
+    }
+    (!parts.is_empty()).then(|| format!("also {}", parts.join(", ")))
+}
+
+/// The frames of refusals of several sources, input by input.
+pub(super) fn all_frames(page: &mut Page<'_>, report: &Report, lines: &[&SourceLine]) -> io::Result<()> {
+    let mut by_input: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
+    for frame in lines.iter().flat_map(|line| &line.row.rare().refused_frames) {
+        by_input.entry(frame.input as usize).or_default().insert(frame.frame);
+    }
+    by_input.into_iter().try_for_each(|(input, frames)| wireshark(page, report, input, frames.into_iter()))
+}
+
+/// Frames as a display filter that can be pasted into Wireshark, as many as fit on the line.
+pub(super) fn wireshark(
+    page: &mut Page<'_>,
+    report: &Report,
+    input: usize,
+    frames: impl Iterator<Item = u64>,
+) -> io::Result<()> {
+    let name = match &report.live {
+        Some(LiveReport { packets: Some(name), .. }) => escape_text(name),
+        // Nobody has these frames.
+        Some(_) => return Ok(()),
+        None => report.inputs.get(input).map_or(String::new(), |input| escape_text(&input.name)),
+    };
+    let mut line = format!("  {name}: ");
+    if line.chars().count() > WIDTH / 2 {
+        page.line(&line)?;
+        "    ".clone_into(&mut line);
+    }
+    line.push_str("frame.number in {");
+    for (index, frame) in frames.enumerate() {
+        let next = if index == 0 { frame.to_string() } else { format!(", {frame}") };
+        if index > 0 && line.chars().count() + next.len() + 1 > WIDTH {
+            break;
+        }
+        line.push_str(&next);
+    }
+    page.line(&(line + "}"))
+}
+
+//------------ What follows --------------------------------------------------

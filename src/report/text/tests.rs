@@ -1,0 +1,207 @@
+use super::*;
+use crate::config::Limits;
+use crate::diagnose::diagnose;
+use crate::diagnose::samples::{With, inventory, report, source};
+use crate::expect::Inventory;
+use crate::report::Ledger;
+use crate::report::page::WIDTH;
+
+/// The page of a report, without colour unless asked for.
+fn page(report: &Report, top: usize, color: bool) -> String {
+    let mut out = Vec::new();
+    write(report, &Layout { top, color, verbose: false }, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// The seed story with an inventory.
+fn story() -> Report {
+    let inventory = inventory("prefix,name,kind\n10.20.0.0/16,office,\n10.21.0.0/16,vpn,vpn\n");
+    let mut upstream = source("10.20.30.40", "203.0.113.53").with(Outcome::Answered, 5906).with(Outcome::Refused, 41);
+    upstream.leg = Leg::Upstream;
+    let mut report = report(
+        vec![
+            source("192.0.2.45", "10.20.30.40").with(Outcome::Refused, 1187).with(Outcome::Unanswered, 3),
+            source("2001:db8:1234:5678:9abc:def0:1234:5678", "10.20.30.40").with(Outcome::Refused, 118),
+            source("198.51.100.7", "10.20.30.40").with(Outcome::Refused, 7).with(Outcome::Denied, 2),
+            source("10.20.7.7", "10.20.30.40").with(Outcome::Refused, 1).with(Outcome::Answered, 9),
+            source("10.20.1.7", "10.20.30.40").with(Outcome::Answered, 20166),
+            upstream,
+        ],
+        &inventory,
+    );
+    report.totals.messages_udp = 54_000;
+    report.totals.refused_restored = 1312;
+    report.focus = vec!["10.21.5.18/32".parse().unwrap(), "192.0.2.0/24".parse().unwrap()];
+    report.focus_expectations =
+        report.focus.iter().map(|prefix| Expectation::from(inventory.decide_prefix(*prefix))).collect();
+    report.ledgers.packets =
+        Ledger { buckets: vec![("frames", 54_100), ("udp_dns", 54_000), ("icmp", 0), ("non_ip", 100)], closed: true };
+    report.ledgers.messages =
+        Ledger { buckets: vec![("udp", 54_000), ("tcp", 0), ("queries", 27_010), ("responses", 26_990)], closed: true };
+    report.ledgers.matches = Ledger {
+        buckets: vec![("queries", 27_010), ("matched", 26_990), ("timed_out", 20), ("responses", 26_990), ("late", 0)],
+        closed: true,
+    };
+    report.ledgers.bytes = Ledger { buckets: vec![("total", 100), ("headers", 24), ("packets", 76)], closed: true };
+    report.ledgers.anomalies.insert("trailing_bytes", 3);
+    report.findings = diagnose(&report, &inventory, &Limits::default());
+    report
+}
+
+/// A report of sources without an inventory.
+fn plain(sources: Vec<SourceLine>) -> Report {
+    let mut report = report(sources, &Inventory::default());
+    report.totals.messages_udp = 1;
+    report
+}
+
+/// The lines of a page that start with `start`, joined.
+fn line(report: &Report, start: &str) -> String {
+    page(report, 20, false).lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>().join("|")
+}
+
+#[test]
+fn the_answer_comes_first_and_then_who() {
+    let text = page(&story(), 20, false);
+    let start = "\
+server.pcap: pcap, EN10MB, 900 frames
+2025-12-31 09:04:10Z to 09:04:40Z; this file does not record drops
+REFUSED 1,313 of 21,493 client queries (6.1 %), 4 sources; answered 20,175,
+  denied 2, unanswered 3
+
+10.21.5.18: NOT SEEN. No DNS traffic from it or to it is in this capture; it
+  arrives as another address, or not here.
+  Inventory: allow by expect.csv:3 (vpn)
+192.0.2.0/24: SEEN: 1 source, refused 1,187, unanswered 3
+  server.pcap: frame.number in {2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26}
+  Inventory: unlisted
+
+AT 10.20.30.40
+SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)   EXPECTED
+192.0.2.45               1,187         0  09:04:11..09:04:39  unlisted
+  also unanswered 3
+2001:db8:1234:5678:9abc:def0:1234:5678
+                           118         0  09:04:11..09:04:39  unlisted
+198.51.100.7                 7         0  09:04:11..09:04:39  unlisted
+  also denied 2
+10.20.7.7                    1         9  09:04:11..09:04:39  allow expect.csv:2
+Not turned away: 1 source, answered 20,166
+
+CRITICAL unlisted-source-refused-1 (inferred)
+  Observed: 3 sources in no inventory line were turned away 1314 times by
+";
+    assert!(text.starts_with(start), "{text}");
+    let end = "
+Apart: 5,947 queries of our own servers to others; 41 of them refused
+  (--upstream)
+Names: in 1,312 of 1,354 refused transactions the response has no question; name
+  and type are the query's
+
+Ledgers closed; what the kernel dropped is unavailable
+  frames 54,100 = udp_dns 54,000 + non_ip 100
+  messages udp 54,000 + tcp 0 = queries 27,010 + responses 26,990
+  queries 27,010 = matched 26,990 + timed_out 20
+  responses 26,990 = matched 26,990
+  bytes total 100 = headers 24 + packets 76
+  odd but used: trailing_bytes 3
+";
+    assert!(text.ends_with(end), "{text}");
+}
+
+#[test]
+fn no_line_is_wider_than_a_terminal_and_no_byte_drives_it() {
+    let mut report = story();
+    report.inputs[0].name = format!("/captures/{}\u{1b}[2J\n.pcap", "long/".repeat(6));
+    report.inputs[0].damage.push("cut at\tbyte 7".to_owned());
+    report.notes.push("x\u{202e}y ".repeat(30));
+    report.partial = Some("interrupted\r".to_owned());
+    for line in &mut report.sources {
+        for (_, outcome) in Outcome::ALL {
+            line.row.add_outcome(outcome, line.row.count(outcome) * 999);
+        }
+        if let Some(expectation) = &mut line.expectation {
+            "a/long/path/expectations.csv:10234\u{7}".clone_into(&mut std::sync::Arc::make_mut(expectation).rule);
+        }
+    }
+    for top in [0, 1, 20] {
+        let text = page(&report, top, false);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{text}");
+    }
+    let plain: String = page(&report, 20, true).replace("\u{1b}[0m", "");
+    let plain =
+        ["1;31", "1;33", "32", "1"].iter().fold(plain, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
+    assert_eq!(plain, page(&report, 20, false), "colour adds nothing but colour");
+}
+
+#[test]
+fn frames_stand_in_the_table_when_no_finding_shows_them() {
+    let mut report = plain(vec![
+        source("192.0.2.45", "10.20.30.40").with(Outcome::Refused, 1_234),
+        source("192.0.2.46", "10.20.30.40").with(Outcome::Refused, 2),
+        source("192.0.2.47", "10.20.30.41").with(Outcome::Refused, 1),
+    ]);
+    report.sources[1].row.rare_mut().refused_frames[0].frame = 1_234_567;
+    assert_eq!(
+        line(&report, "SOURCE"),
+        "SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)|SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)"
+    );
+    let text = page(&report, 2, false);
+    assert!(text.contains("\n  server.pcap: frame.number in {2, 4, 6, 8,"), "{text}");
+    assert!(text.contains("\nand 1 more source, refused 1 (--top)\n"), "{text}");
+    report.sources.remove(0);
+    assert!(page(&report, 1, false).contains("  server.pcap: frame.number in {4, 1234567}\n"), "no separators");
+}
+
+#[test]
+fn nothing_refused_is_said_plainly() {
+    let one = |outcome| plain(vec![source("10.20.1.7", "10.20.30.40").with(outcome, 20_166)]);
+    let headline = |report: &Report| page(report, 20, false).lines().nth(2).unwrap().to_owned();
+    assert_eq!(headline(&one(Outcome::Answered)), "NOTHING REFUSED of 20,166 client queries: answered 20,166");
+    assert_eq!(headline(&one(Outcome::Denied)), "NOTHING REFUSED of 20,166 client queries: denied 20,166");
+    assert_eq!(
+        headline(&one(Outcome::TcpRejected)),
+        "NOTHING REFUSED of 20,166 client queries and rejected connections: tcp-rejected"
+    );
+    assert_eq!(
+        headline(&one(Outcome::Unsolicited)),
+        "NO CLIENT QUERIES are in the capture, only 20,166 responses without a query"
+    );
+    let mut responses = one(Outcome::Unsolicited);
+    responses.sources[0].row.rare_mut().refused_unsolicited = 20_000;
+    assert_eq!(headline(&responses), "REFUSED 20,000 responses to 1 source, without their queries in the capture; no");
+    let mut other = one(Outcome::Refused);
+    other.sources[0].leg = Leg::Other;
+    assert_eq!(headline(&other), "NO CLIENT QUERIES are in the capture");
+    assert_eq!(line(&other, "Apart"), "Apart: 20,166 queries between others, to none of our servers; 20,166 of them");
+}
+
+#[test]
+fn without_dns_the_page_says_what_was_there_instead() {
+    let mut report = report(Vec::new(), &Inventory::default());
+    report.ledgers.not_opened.insert("GTP-U".to_owned(), 12);
+    report.ledgers.packets.buckets = vec![("frames", 900), ("other_port", 888), ("not_opened", 12), ("non_ip", 0)];
+    assert_eq!(line(&report, "NO DNS"), "NO DNS SEEN in 900 frames: 12 packets in GTP-U, not opened; other_port 888");
+    assert_eq!(
+        line(&report, "LEDGERS"),
+        "LEDGERS NOT CLOSED packets. This is a fault of dnsrefused; its counts cannot be"
+    );
+    report.totals.frames = 0;
+    assert_eq!(line(&report, "NO FRAMES"), "NO FRAMES were read, so nothing is known");
+}
+
+#[test]
+fn a_client_among_joined_sources_is_not_called_unseen() {
+    let mut report = plain(vec![source("10.0.0.0/8", "10.20.30.40").with(Outcome::Unanswered, 9)]);
+    report.focus = vec!["10.21.5.18/32".parse().unwrap()];
+    assert!(line(&report, "10.21.5.18").starts_with("10.21.5.18: NOT KNOWN. It may be among sources"));
+}
+
+#[test]
+fn statements_break_only_where_the_grade_changes() {
+    assert_eq!(
+        statements("Observed: a. b. Observed: c. Inferred: d. e."),
+        ["Observed: a. b.", "Observed: c.", "Inferred: d. e."]
+    );
+    assert_eq!(statements("Plain. Text."), ["Plain. Text."]);
+}
