@@ -6,7 +6,6 @@ use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
 use crate::config::{Config, Limits, Vantage};
 use crate::decode::detail::DetailLimits;
-use crate::decode::message::Key;
 use crate::decode::{Decoder, link};
 use crate::diagnose;
 use crate::error::{Error, ErrorKind, escape_text};
@@ -71,13 +70,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let finding_frames = if with_sources { config.limits.finding_frames } else { 0 };
     let limits = &Limits { finding_frames, ..config.limits.clone() };
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
-    let decoder = Decoder {
-        key: Key::random(),
-        ports: config.ports.clone(),
-        vlan_tags: limits.vlan_tags,
-        extension_headers: limits.extension_headers,
-        nested_headers: limits.nested_headers,
-    };
+    let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let row_inputs = inputs.iter().map(row_input).collect();
     let listed = (!inventory.is_empty()).then(|| Arc::clone(&inventory));
     let mut rows = Rows::new(row_inputs, listed, &acls, limits);

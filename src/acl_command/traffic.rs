@@ -5,7 +5,6 @@ use super::{RuleJson, describe, rule_json};
 use crate::config::{Config, Outcome, Outcomes};
 use crate::decode::Decoder;
 use crate::decode::detail::{self, DetailLimits};
-use crate::decode::message::Key;
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::Inventory;
 use crate::expect::acl::judge::{Judge, own_servers};
@@ -158,13 +157,7 @@ pub fn replay(
     let (inputs, ranks, failed) = run::open_inputs(config, console, interrupted)?;
     let opened: Vec<OpenedInput> = inputs.iter().map(run::opened_input).collect();
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
-    let decoder = Decoder {
-        key: Key::random(),
-        ports: config.ports.clone(),
-        vlan_tags: limits.vlan_tags,
-        extension_headers: limits.extension_headers,
-        nested_headers: limits.nested_headers,
-    };
+    let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
     let mut replay = Replay {
         old: Judge::new(Arc::clone(old), detail),

@@ -25,6 +25,7 @@ mod wireless;
 pub mod wrapping;
 
 use crate::capture::Frame;
+use crate::config::Limits;
 pub use ends::Ends;
 pub use entry::{Body, Datagram, Decoded, Entry, Segment};
 use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
@@ -99,6 +100,17 @@ const TCP: u8 = 6;
 const ICMP: [u8; 2] = [1, 58];
 
 impl Decoder {
+    /// A decoder for DNS on these ports, with a hash key of its own.
+    pub fn new(ports: Vec<u16>, limits: &Limits) -> Self {
+        Self {
+            key: Key::random(),
+            ports,
+            vlan_tags: limits.vlan_tags,
+            extension_headers: limits.extension_headers,
+            nested_headers: limits.nested_headers,
+        }
+    }
+
     /// Decodes one frame into `out`: an entry, or a count. A fault of this program in one frame is no reason to lose the
     /// others: it is caught, counted and noted.
     #[inline]

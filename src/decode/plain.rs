@@ -1,7 +1,7 @@
 //! The short way of most frames: whole UDP datagrams, and TCP segments on other ports, right behind Ethernet with at most
 //! one VLAN tag. A [`Frame`] to the same [`Entry`] or count that the general way gives it, or a refusal to say anything.
 //!
-//! Everything here is checked again in the general way, which stays the definition of what a frame is.
+//! The general way stays the definition of what a frame is; a test compares the two on any bytes.
 
 use super::{Body, Bucket, Decoded, Decoder, Ends, Entry, Interface, Point, TCP, UDP, wrapping};
 use crate::capture::Frame;

@@ -15,7 +15,6 @@ pub mod surroundings;
 use crate::capture::live::{self, Handle, Options};
 use crate::config::{Color, Config, Sandbox, Vantage};
 use crate::decode::Decoder;
-use crate::decode::message::Key;
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::acl::judge::own_servers;
 use crate::pipeline::live::{Beside, Group, STOP_HARD, Watchdog};
@@ -100,13 +99,7 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let mut packets = PacketFiles::prepare(config, &identities)?;
     let names: Vec<String> = handles.iter().map(|handle| handle.name.clone()).collect();
     let limits = &config.limits;
-    let decoder = Decoder {
-        key: Key::random(),
-        ports: config.ports.clone(),
-        vlan_tags: limits.vlan_tags,
-        extension_headers: limits.extension_headers,
-        nested_headers: limits.nested_headers,
-    };
+    let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
     let stream = match format.writer {
         Writer::Rows { header, row } => output.take().map(|output| Stream::new(output, header, row)),
