@@ -53,7 +53,7 @@ impl Tracker<'_> {
             });
         }
         self.flights.kept.release(early.bytes);
-        self.flights.remember_orphan(early.hash, &early.message, &early.seen);
+        self.flights.remember_orphan(early.hash, &early.message, early.print);
     }
 
     /// A pending transaction gets no response: decides whether that is silence, and closes it.
@@ -199,5 +199,5 @@ impl Tracker<'_> {
 
 /// A segment that ended or opened a connection, as a sighting.
 pub(super) fn ending(time: Timestamp, input: u32, frame: u64, point: Point) -> Sighting {
-    Sighting { time, frame: FrameRef { input, frame }, point, ip_id: 0, payload_hash: 0 }
+    Sighting { time, frame: FrameRef { input, frame }, point }
 }

@@ -12,7 +12,6 @@ pub mod kept;
 pub mod pairs;
 pub mod proxied;
 pub mod quotes;
-pub mod recent;
 mod silence;
 
 use crate::capture::Timestamp;
@@ -28,12 +27,11 @@ use crate::sources::FrameRef;
 use clock::Clock;
 pub use counts::Counts;
 use ending::ending;
-use flights::{Flights, Flow, QueryIs, ResponseIs, Sighting, Transport};
+use flights::{Flights, Flow, Node, Print, QueryIs, ResponseIs, Sighting, Transport};
 use kept::KeptMessage;
 use pairs::Pairs;
 use proxied::{Proxied, ProxiedEnd};
 use quotes::Quotes;
-use recent::Print;
 use silence::Answering;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -79,6 +77,8 @@ pub struct Settings<'a> {
 
 /// Entries whose memory is looked for together.
 const BATCH: usize = 32;
+/// No slot and no pair.
+const NOWHERE: u32 = u32::MAX;
 
 /// A response that came before any query it could belong to; its query may be captured up to [`SKEW`] later.
 struct Early {
@@ -86,6 +86,7 @@ struct Early {
     flow: Flow,
     message: Message,
     seen: Sighting,
+    print: Print,
     bytes: KeptMessage,
 }
 
@@ -93,6 +94,7 @@ struct Early {
 struct Seen<'a> {
     message: Message,
     sighting: Sighting,
+    print: Print,
     transport: Transport,
     /// Client to server.
     ends: Ends,
@@ -183,23 +185,20 @@ impl<'a> Tracker<'a> {
     /// all of it together: first where it is, then there.
     #[inline]
     fn glance(&self, batch: &[Entry]) {
-        let (mut pairs, mut slots) = ([None; BATCH], [None; BATCH]);
-        let mut looks = 0;
-        for ((entry, pair), slot) in batch.iter().zip(&mut pairs).zip(&mut slots) {
+        let mut looks = [(Node::END, NOWHERE); BATCH];
+        for (entry, look) in batch.iter().zip(&mut looks) {
             if let Body::Datagram(Datagram { message: Some(message), pair_hash, flow_hash, .. }) = &entry.body {
-                looks ^= self.flights.glance_at_closed(*flow_hash);
-                if message.is_response() {
-                    *slot = self.flights.glance(*flow_hash);
-                } else {
-                    *pair = self.pairs.glance(*pair_hash);
-                }
+                let pair = if message.is_response() { None } else { self.pairs.glance(*pair_hash) };
+                *look = (self.flights.glance(*flow_hash), pair.unwrap_or(NOWHERE));
             }
         }
-        for (pair, slot) in pairs.iter_mut().zip(&slots) {
-            *pair = slot.map(|slot| self.flights.glance_at(slot)).or(*pair);
+        for (slot, pair) in &mut looks {
+            let known = self.flights.glance_at(*slot);
+            if *pair == NOWHERE {
+                *pair = known.unwrap_or(NOWHERE);
+            }
         }
-        let pairs = pairs.into_iter().flatten().map(|pair| self.pairs.glance_at(pair));
-        std::hint::black_box(pairs.fold(looks, |all, one| all ^ one));
+        std::hint::black_box(looks.iter().fold(0, |all, (_, pair)| all ^ self.pairs.glance_at(*pair)));
     }
 
     fn take_batch(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
@@ -282,15 +281,11 @@ impl<'a> Tracker<'a> {
         } else {
             (entry.ends, (datagram.source_port, datagram.destination_port))
         };
+        let sighting = Sighting { time: entry.time, frame, point: entry.point };
         self.message(&Seen {
             message,
-            sighting: Sighting {
-                time: entry.time,
-                frame,
-                point: entry.point,
-                ip_id: datagram.ip_id,
-                payload_hash: datagram.payload_hash,
-            },
+            sighting,
+            print: Print::new(&sighting, datagram.payload_hash, datagram.ip_id),
             transport: Transport::Udp,
             ends,
             pair_hash: datagram.pair_hash,
@@ -338,16 +333,12 @@ impl<'a> Tracker<'a> {
             let (source, destination) = (segment.source_port, segment.destination_port);
             let ports = if response { (destination, source) } else { (source, destination) };
             let pair_hash = ends.hash(&decoder.key);
-            self.message(&Seen {
+            let sighting = Sighting { time: entry.time, frame, point: entry.point };
+            self.message_in_stream(&Seen {
                 message,
-                sighting: Sighting {
-                    time: entry.time,
-                    frame,
-                    point: entry.point,
-                    // Copies of segments are recognised by their sequence numbers.
-                    ip_id: 0,
-                    payload_hash: decoder.key.bytes(bytes) as u32,
-                },
+                sighting,
+                // Copies of segments are recognised by their sequence numbers.
+                print: Print::new(&sighting, decoder.key.bytes(bytes) as u32, 0),
                 transport: Transport::Tcp,
                 ends,
                 pair_hash,
@@ -371,7 +362,14 @@ impl<'a> Tracker<'a> {
         }
     }
 
+    /// A message in a TCP stream; its own copy of the code, so that datagrams have theirs in one piece.
+    #[inline(never)]
+    fn message_in_stream(&mut self, seen: &Seen<'_>) {
+        self.message(seen);
+    }
+
     /// Counts a message and finds what it belongs to.
+    #[inline(always)]
     fn message(&mut self, seen: &Seen<'_>) {
         let message = &seen.message;
         let response = message.is_response();
@@ -383,43 +381,37 @@ impl<'a> Tracker<'a> {
         }
         let now = self.clock.advance(seen.sighting.time);
         self.expire(now);
-        let hash = seen.flow_hash;
-        // The query of a response is likely to be known, and knows the pair.
-        let pair = match if response { self.flights.pair_of(hash) } else { None } {
-            Some(pair) if self.pairs.ends(pair) == seen.ends => pair,
-            _ => self.pairs.intern(seen.ends, seen.pair_hash),
-        };
-        let flow = Flow {
-            pair,
-            client_port: seen.ports.0,
-            server_port: seen.ports.1,
-            id: message.id,
-            transport: seen.transport,
-        };
-        self.pairs.message(pair, seen.sighting.time, response);
         if response {
             self.counts.rcodes[usize::from(message.rcode) & 0xfff] += 1;
-            self.response(hash, flow, seen);
+            self.response(seen);
         } else {
-            self.query(hash, flow, seen);
+            self.query(seen);
         }
         if self.pairs.due() {
-            let open = self.flights.pairs().chain(self.early.iter().map(|early| early.flow.pair));
-            self.pairs.fold(open);
+            self.fold();
         }
     }
 
+    /// The flow of a message between a pair.
     #[inline]
-    fn query(&mut self, hash: u64, flow: Flow, seen: &Seen<'_>) {
-        match self.flights.query(hash, &flow, &seen.message, &seen.sighting) {
+    fn flow(pair: u32, seen: &Seen<'_>) -> Flow {
+        let (client_port, server_port) = seen.ports;
+        Flow { pair, client_port, server_port, id: seen.message.id, transport: seen.transport }
+    }
+
+    #[inline]
+    fn query(&mut self, seen: &Seen<'_>) {
+        let pair = self.pairs.intern(seen.ends, seen.pair_hash);
+        self.pairs.message(pair, seen.sighting.time, false);
+        match self.flights.query(seen.flow_hash, &seen.message, &seen.print) {
             QueryIs::Copy => self.counts.query_copies += 1,
             QueryIs::Retransmission => self.counts.retransmitted += 1,
-            QueryIs::New => self.open(hash, flow, seen),
+            QueryIs::New => self.open(Self::flow(pair, seen), seen),
         }
     }
 
     #[inline]
-    fn open(&mut self, hash: u64, flow: Flow, seen: &Seen<'_>) {
+    fn open(&mut self, flow: Flow, seen: &Seen<'_>) {
         if let Some(crowded) = self.flights.crowded {
             self.evict(crowded);
         }
@@ -434,11 +426,13 @@ impl<'a> Tracker<'a> {
         } else {
             self.flights.kept.keep(&[seen.header, bytes].concat())
         };
+        let slot = self.flights.open(seen.flow_hash, flow, &seen.message, seen.sighting, seen.print, kept);
         if flow.transport == Transport::Tcp {
             self.pairs.tcp(flow.pair);
         }
-        let slot = self.flights.open(hash, flow, &seen.message, seen.sighting, kept);
-        if let Look::Whole(header) = proxy::look(seen.header) {
+        if !seen.header.is_empty()
+            && let Look::Whole(header) = proxy::look(seen.header)
+        {
             self.proxied.asked(seen.ends, flow, &header, self.flights.token(slot));
         }
         if let Some(connection) = seen.connection {
@@ -450,41 +444,55 @@ impl<'a> Tracker<'a> {
             }
         }
         if !self.early.is_empty() {
-            self.match_early(hash, slot);
+            self.match_early(seen.flow_hash, slot);
         }
     }
 
     #[inline]
-    fn response(&mut self, hash: u64, flow: Flow, seen: &Seen<'_>) {
-        match self.flights.response(hash, &flow, &seen.message, &seen.sighting) {
+    fn response(&mut self, seen: &Seen<'_>) {
+        let is = self.flights.response(seen.flow_hash, &seen.message, &seen.print);
+        let pair = match is {
+            ResponseIs::Match(slot) => self.flights.slot(slot).flow.pair,
+            _ => self.pairs.intern(seen.ends, seen.pair_hash),
+        };
+        self.pairs.message(pair, seen.sighting.time, true);
+        match is {
             ResponseIs::Match(slot) => {
                 if !self.proxied.is_empty() {
                     self.ended_behind_header(slot, ProxiedEnd::Understood, seen.sighting.frame);
                 }
-                self.matched(slot, &seen.message, seen.sighting, seen.bytes);
+                self.matched(slot, &seen.message, seen.sighting, seen.print, seen.bytes);
             }
             ResponseIs::Continued => self.counts.continued += 1,
             ResponseIs::Copy => self.counts.response_copies += 1,
             ResponseIs::Duplicate => self.counts.duplicate += 1,
             ResponseIs::Late => self.counts.late += 1,
             ResponseIs::Mismatch => self.counts.mismatch += 1,
-            ResponseIs::Unsolicited if self.is_answer_to_header(&flow, seen) => {}
-            ResponseIs::Unsolicited => {
-                let copy = self
-                    .early
-                    .iter()
-                    .any(|early| early.flow == flow && Print::from(&early.seen).is_copied_by(&seen.sighting));
-                if copy {
-                    self.counts.response_copies += 1;
-                    return;
-                }
-                let limit = self.settings.limits.kept_message_bytes;
-                let bytes = self.flights.kept.keep(&seen.bytes[..seen.bytes.len().min(limit)]);
-                let early = Early { hash, flow, message: seen.message, seen: seen.sighting, bytes };
-                self.early.push_back(early);
-            }
+            ResponseIs::Unsolicited => self.without_query(Self::flow(pair, seen), seen),
         }
-        self.note_answering(flow.pair, &seen.sighting);
+        self.note_answering(pair, &seen.sighting);
+    }
+
+    /// A response that belongs to no query so far: it waits for one that may have been captured after it.
+    fn without_query(&mut self, flow: Flow, seen: &Seen<'_>) {
+        if self.is_answer_to_header(&flow, seen) {
+            return;
+        }
+        if self.early.iter().any(|early| early.flow == flow && early.print.is_copied_by(&seen.print)) {
+            self.counts.response_copies += 1;
+            return;
+        }
+        let limit = self.settings.limits.kept_message_bytes;
+        let bytes = self.flights.kept.keep(&seen.bytes[..seen.bytes.len().min(limit)]);
+        let early = Early {
+            hash: seen.flow_hash,
+            flow,
+            message: seen.message,
+            seen: seen.sighting,
+            print: seen.print,
+            bytes,
+        };
+        self.early.push_back(early);
     }
 
     /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.
@@ -500,7 +508,7 @@ impl<'a> Tracker<'a> {
             return false;
         };
         self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.sighting.frame);
-        self.matched(slot, message, seen.sighting, seen.bytes);
+        self.matched(slot, message, seen.sighting, seen.print, seen.bytes);
         true
     }
 
@@ -514,7 +522,8 @@ impl<'a> Tracker<'a> {
     }
 
     /// A pending transaction has its response.
-    fn matched(&mut self, index: u32, message: &Message, seen: Sighting, bytes: &[u8]) {
+    #[inline]
+    fn matched(&mut self, index: u32, message: &Message, seen: Sighting, print: Print, bytes: &[u8]) {
         self.counts.matched += 1;
         let slot = self.flights.slot(index);
         let (pair, asked, named) = (slot.flow.pair, slot.query.time, slot.question != Question::ABSENT);
@@ -535,7 +544,7 @@ impl<'a> Tracker<'a> {
         if self.settings.rows.has(outcome) {
             self.report(index, outcome, Some((seen, *message, bytes)));
         }
-        self.flights.close(index, Some(&seen));
+        self.flights.close(index, Some(print));
     }
 
     /// Matches a query just opened with a response that was captured shortly before it.
@@ -555,11 +564,12 @@ impl<'a> Tracker<'a> {
         let mut bytes = std::mem::take(&mut self.scratch);
         self.flights.kept.read(early.bytes, &mut bytes);
         self.flights.kept.release(early.bytes);
-        self.matched(slot, &early.message, early.seen, &bytes);
+        self.matched(slot, &early.message, early.seen, early.print, &bytes);
         self.scratch = bytes;
     }
 
     /// Folds what happened so far into the per-source rows, so that they can be read while the time line goes on.
+    #[cold]
     pub fn fold(&mut self) {
         let open = self.flights.pairs().chain(self.early.iter().map(|early| early.flow.pair));
         self.pairs.fold(open);

@@ -104,7 +104,7 @@ impl<'a> Pairs<'a> {
     /// being optimised away.
     #[inline]
     pub fn glance_at(&self, index: u32) -> u32 {
-        self.hot[index as usize].queries
+        self.hot.get(index as usize).map_or(0, |pair| pair.queries)
     }
 
     fn add(&mut self, ends: Ends, hash: u64) -> u32 {

@@ -87,7 +87,7 @@ mod tests {
 
     fn seen(time: i64, direction: Direction) -> Sighting {
         let point = Point::new(Interface::Host(2), [0; 2], direction);
-        Sighting { time: Timestamp(time), frame: FrameRef { input: 0, frame: 1 }, point, payload_hash: 0, ip_id: 0 }
+        Sighting { time: Timestamp(time), frame: FrameRef { input: 0, frame: 1 }, point }
     }
 
     #[test]

@@ -1,80 +1,28 @@
-//! Messages to transactions: the table of queries in flight ([`Flights`]).
+//! Messages to transactions: the table of queries in flight and of those just closed ([`Flights`]).
 //!
-//! A slot is found by its flow (addresses, ports, transport) and id; the question decides among several. Slots stand in
-//! a list by age, so that time-outs and evictions take the oldest, and are used again last in, first out, so that those
-//! in use stay in the processor's cache. A closed transaction moves to one of two [`Recent`] rings.
+//! One look finds everything with the same flow and id: chains over their keyed hash hold first the [`Slot`]s of open
+//! transactions, then the closed ones, which are kept apart in [`Recent`] rings; the question decides among several. Slots
+//! stand in a list by age, so that time-outs and evictions take the oldest, and are used again last in, first out, so that
+//! those in use stay in the processor's cache.
+
+mod recent;
+mod slot;
 
 use super::kept::{Kept, KeptMessage};
-use super::recent::{Closed, Ended, MAX_SAME_FLOW, Print, Recent};
 use crate::capture::Timestamp;
-use crate::decode::Point;
+use crate::decode::message::Message;
 pub use crate::decode::message::Transport;
-use crate::decode::message::{Message, Question};
-use crate::sources::FrameRef;
-use hashbrown::HashTable;
+pub use recent::Node;
+use recent::{Closed, Ended, Heads, MAX_SAME_FLOW, Recent, ShortQuestion};
+pub use slot::{Flow, Print, Sighting, Slot};
 
 /// No slot.
 const NONE: u32 = u32::MAX;
-
-/// What identifies a transaction besides its question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Flow {
-    /// Index of the client and server pair.
-    pub pair: u32,
-    /// The client's port.
-    pub client_port: u16,
-    /// The server's port.
-    pub server_port: u16,
-    /// Message identifier.
-    pub id: u16,
-    /// UDP or TCP.
-    pub transport: Transport,
-}
-
-/// When, where and how a message was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sighting {
-    /// Time of the (completing) frame.
-    pub time: Timestamp,
-    /// The (completing) frame.
-    pub frame: FrameRef,
-    /// The point of the capture.
-    pub point: Point,
-    /// Keyed hash of the payload.
-    pub payload_hash: u32,
-    /// IPv4 identification, 0 otherwise.
-    pub ip_id: u16,
-}
-
-/// An open transaction; two cache lines.
-#[derive(Debug, Clone)]
-#[repr(align(64))]
-pub struct Slot {
-    hash: u64,
-    /// The question.
-    pub question: Question,
-    /// First query.
-    pub query: Sighting,
-    /// The query as last seen, to recognise copies of retransmissions.
-    repeated: Print,
-    /// Client, server, ports, id.
-    pub flow: Flow,
-    /// Bytes of the first query.
-    pub kept: KeptMessage,
-    newer: u32,
-    older: u32,
-    generation: u32,
-    /// Counts transactions: the order of opening.
-    opened: u64,
-    /// Operation code.
-    pub opcode: u8,
-    /// In use.
-    open: bool,
-    /// Asks for a zone transfer: several responses belong to it.
-    transfer: bool,
-    /// The server ended the TCP connection without a byte; when and where is in `rejections`.
-    rejected: bool,
-}
+/// Rejected transactions whose rejecting segment is remembered; they are closed soon.
+const MAX_REJECTIONS: usize = 4096;
+/// Chains per slot and per closed transaction, at least: most are empty, so that looking for what is not there takes one
+/// look.
+const CHAINS: usize = 4;
 
 /// What a query turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,16 +57,20 @@ pub enum ResponseIs {
 /// The table of transactions.
 #[derive(Debug)]
 pub struct Flights {
-    table: HashTable<u32>,
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Open transactions, then answered ones.
+    heads: Heads,
     oldest: u32,
     newest: u32,
+    /// The oldest open transaction is due after this time.
+    due_after: i64,
     pending: usize,
     opened: u64,
     timeout: i64,
     answered: Recent,
     timed_out: Recent,
+    timed_out_heads: Heads,
     rejections: Vec<(u64, Sighting)>,
     /// Timed-out transactions forgotten while a late response could still come, because the memory for them was full.
     pub forgotten_early: u64,
@@ -128,23 +80,22 @@ pub struct Flights {
     pub crowded: Option<u32>,
 }
 
-/// Rejected transactions whose rejecting segment is remembered; they are closed soon.
-const MAX_REJECTIONS: usize = 4096;
-
 impl Flights {
     /// An empty table; `timeout` in nanoseconds, `memory` closed transactions of each kind are remembered.
     pub fn new(timeout: i64, memory: usize) -> Self {
         Self {
-            table: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
+            heads: Heads::new(memory * CHAINS),
             oldest: NONE,
             newest: NONE,
+            due_after: i64::MAX,
             pending: 0,
             opened: 0,
             timeout,
             answered: Recent::new(memory),
             timed_out: Recent::new(memory),
+            timed_out_heads: Heads::new(memory * CHAINS),
             rejections: Vec::new(),
             forgotten_early: 0,
             kept: Kept::default(),
@@ -168,50 +119,34 @@ impl Flights {
         self.slots.iter().filter(|slot| slot.open).map(|slot| slot.flow.pair)
     }
 
-    /// The pair of an open transaction whose flow has this hash.
-    #[inline]
-    pub fn pair_of(&self, hash: u64) -> Option<u32> {
-        let index = self.table.find(hash, |index| self.slots[*index as usize].hash == hash)?;
-        Some(self.slots[*index as usize].flow.pair)
-    }
-
     /// Where an open transaction whose flow has this hash may stand; [`Flights::glance_at`] looks there.
     #[inline]
-    pub fn glance(&self, hash: u64) -> Option<u32> {
-        self.table.iter_hash(hash).next().copied()
-    }
-
-    /// Looks where a closed transaction whose flow has this hash would be noted, like [`Flights::glance_at`].
-    #[inline]
-    pub fn glance_at_closed(&self, hash: u64) -> u32 {
-        self.answered.glance(hash)
+    pub fn glance(&self, hash: u64) -> Node {
+        self.heads.first(hash)
     }
 
     /// The pair of the transaction in a slot, to have its memory at hand when it is used.
     #[inline]
-    pub fn glance_at(&self, index: u32) -> u32 {
-        self.slots[index as usize].flow.pair
+    pub fn glance_at(&self, node: Node) -> Option<u32> {
+        self.slots.get(node.slot()?).map(|slot| slot.flow.pair)
     }
 
     /// A token that finds the slot again as long as it is the same transaction.
     pub fn token(&self, index: u32) -> u64 {
-        u64::from(self.slots[index as usize].generation) << 32 | u64::from(index)
+        self.slots[index as usize].opened << 32 | u64::from(index)
     }
 
     /// The slot of a token, while the transaction is open.
     pub fn open_slot(&self, token: u64) -> Option<u32> {
         let index = token as u32;
         let slot = self.slots.get(index as usize)?;
-        (u64::from(slot.generation) == token >> 32 && slot.open).then_some(index)
+        (slot.open && self.token(index) == token).then_some(index)
     }
 
     /// Marks the transaction of a token as rejected by the segment `by`, when it is still pending.
     pub fn reject(&mut self, token: u64, by: Sighting) {
-        if let Some(slot) = self.slots.get_mut(token as u32 as usize)
-            && u64::from(slot.generation) == token >> 32
-            && slot.open
-        {
-            slot.rejected = true;
+        if let Some(index) = self.open_slot(token) {
+            self.slots[index as usize].rejected = true;
             if self.rejections.len() < MAX_REJECTIONS {
                 self.rejections.push((token, by));
             }
@@ -230,68 +165,81 @@ impl Flights {
 
     /// What a query is; a retransmission or copy is noted in its slot.
     #[inline]
-    pub fn query(&mut self, hash: u64, flow: &Flow, message: &Message, seen: &Sighting) -> QueryIs {
+    pub fn query(&mut self, hash: u64, message: &Message, print: &Print) -> QueryIs {
         let (opcode, question) = (message.opcode(), message.question);
         let mut same_flow = 0;
         let mut oldest = (u64::MAX, NONE);
         let mut newest = (0, NONE);
         self.crowded = None;
-        for index in self.table.iter_hash(hash) {
-            let slot = &self.slots[*index as usize];
-            if slot.flow != *flow {
+        let mut node = self.heads.first(hash);
+        while let Some(index) = node.slot() {
+            let slot = &self.slots[index];
+            node = slot.next;
+            if slot.hash != hash {
                 continue;
             }
             same_flow += 1;
-            oldest = oldest.min((slot.opened, *index));
+            oldest = oldest.min((slot.opened, index as u32));
             if slot.opcode == opcode && slot.question == question {
-                if slot.repeated.is_copied_by(seen) {
+                if slot.repeated.is_copied_by(print) {
                     return QueryIs::Copy;
                 }
-                if seen.time.0.saturating_sub(slot.query.time.0) <= self.timeout {
-                    newest = newest.max((slot.opened, *index));
+                if print.time.0.saturating_sub(slot.query.time.0) <= self.timeout {
+                    newest = newest.max((slot.opened, index as u32));
                 }
             }
         }
         if newest.1 != NONE {
-            self.slots[newest.1 as usize].repeated = seen.into();
+            self.slots[newest.1 as usize].repeated = *print;
             return QueryIs::Retransmission;
         }
         if same_flow >= MAX_SAME_FLOW {
             self.crowded = Some(oldest.1);
         }
-        let copied = self.answered.newest(hash, |closed| {
+        let copied = self.answered.newest(node, hash, |closed| {
             closed.ended == Ended::Answered
                 && closed.opcode == opcode
                 && closed.question == question.into()
-                && closed.query().is_copied_by(seen)
+                && closed.query().is_copied_by(print)
         });
         if copied.is_some() { QueryIs::Copy } else { QueryIs::New }
     }
 
     /// Opens a transaction; returns its slot.
     #[inline]
-    pub fn open(&mut self, hash: u64, flow: Flow, message: &Message, seen: Sighting, kept: KeptMessage) -> u32 {
+    pub fn open(
+        &mut self,
+        hash: u64,
+        flow: Flow,
+        message: &Message,
+        query: Sighting,
+        print: Print,
+        kept: KeptMessage,
+    ) -> u32 {
+        if self.slots.len() * CHAINS > self.heads.len() {
+            self.more_chains();
+        }
         self.opened += 1;
+        let first = self.heads.first_mut(hash);
         let slot = Slot {
             hash,
             question: message.question,
-            query: seen,
-            repeated: (&seen).into(),
+            opened: self.opened,
             flow,
-            kept,
+            next: *first,
             newer: NONE,
             older: self.newest,
-            generation: 0,
-            opened: self.opened,
+            kept,
             opcode: message.opcode(),
-            open: true,
-            transfer: message.transfer,
+            transfer: message.transfer && flow.transport == Transport::Tcp,
             rejected: false,
+            open: true,
+            query,
+            repeated: print,
         };
         let index = match self.free.pop() {
             Some(index) => {
-                let generation = self.slots[index as usize].generation.wrapping_add(1);
-                self.slots[index as usize] = Slot { generation, ..slot };
+                self.slots[index as usize] = slot;
                 index
             }
             None => {
@@ -299,9 +247,12 @@ impl Flights {
                 self.slots.len() as u32 - 1
             }
         };
-        self.table.insert_unique(hash, index, |index| self.slots[*index as usize].hash);
+        *first = Node::open(index);
         match self.newest {
-            NONE => self.oldest = index,
+            NONE => {
+                self.oldest = index;
+                self.due_after = query.time.0.saturating_add(self.timeout);
+            }
             newest => self.slots[newest as usize].newer = index,
         }
         self.newest = index;
@@ -311,44 +262,48 @@ impl Flights {
 
     /// What a response is; what it repeats or continues is noted.
     #[inline]
-    pub fn response(&mut self, hash: u64, flow: &Flow, message: &Message, seen: &Sighting) -> ResponseIs {
+    pub fn response(&mut self, hash: u64, message: &Message, print: &Print) -> ResponseIs {
         let (opcode, question, timeout) = (message.opcode(), message.question, self.timeout);
-        if self.answered.newest(hash, |closed| closed.response().is_copied_by(seen)).is_some() {
-            return ResponseIs::Copy;
-        }
         // Several may wait when the response has no question: the oldest is taken.
         let mut oldest = (Timestamp(i64::MAX), u64::MAX, NONE);
         let (mut other_question, mut late) = (false, false);
-        for index in self.table.iter_hash(hash) {
-            let slot = &self.slots[*index as usize];
-            if slot.flow != *flow {
+        let mut node = self.heads.first(hash);
+        while let Some(index) = node.slot() {
+            let slot = &self.slots[index];
+            node = slot.next;
+            if slot.hash != hash {
                 continue;
             }
-            let age = seen.time.0.saturating_sub(slot.query.time.0);
+            let age = print.time.0.saturating_sub(slot.query.time.0);
             if slot.opcode != opcode || !slot.question.fits(question) {
                 other_question |= age <= timeout;
             } else if age > timeout {
                 // Due, but not swept yet because the capture's packets are out of order.
                 late |= age <= 2 * timeout;
             } else {
-                oldest = oldest.min((slot.query.time, slot.opened, *index));
+                oldest = oldest.min((slot.query.time, slot.opened, index as u32));
             }
+        }
+        if self.answered.newest(node, hash, |closed| closed.response().is_copied_by(print)).is_some() {
+            return ResponseIs::Copy;
         }
         if oldest.2 != NONE {
             return ResponseIs::Match(oldest.2);
         }
-        let fits = |closed: &Closed| closed.opcode == opcode && closed.question.fits(question.into());
-        let recent = |closed: &Closed| seen.time.0.saturating_sub(closed.asked.0) <= 2 * timeout;
+        let question = ShortQuestion::from(question);
+        let fits = |closed: &Closed| closed.opcode == opcode && closed.question.fits(question);
+        let recent = |closed: &Closed| print.time.0.saturating_sub(closed.asked.0) <= 2 * timeout;
         let answered = |closed: &Closed| closed.ended == Ended::Answered && fits(closed);
-        if let Some(transfer) = self.answered.newest(hash, |closed| answered(closed) && closed.transfer) {
-            transfer.set_response(seen.into());
+        if let Some(transfer) = self.answered.newest(node, hash, |closed| answered(closed) && closed.transfer) {
+            transfer.set_response(*print);
             return ResponseIs::Continued;
         }
-        if let Some(duplicated) = self.answered.newest(hash, |closed| answered(closed) && recent(closed)) {
-            duplicated.set_response(seen.into());
+        if let Some(duplicated) = self.answered.newest(node, hash, |closed| answered(closed) && recent(closed)) {
+            duplicated.set_response(*print);
             return ResponseIs::Duplicate;
         }
-        if late || self.timed_out.newest(hash, |closed| fits(closed) && recent(closed)).is_some() {
+        let chain = self.timed_out_heads.first(hash);
+        if late || self.timed_out.newest(chain, hash, |closed| fits(closed) && recent(closed)).is_some() {
             ResponseIs::Late
         } else if other_question {
             ResponseIs::Mismatch
@@ -360,9 +315,7 @@ impl Flights {
     /// The oldest pending transaction, when it is due: older than the timeout at `now`.
     #[inline]
     pub fn due(&self, now: Timestamp) -> Option<u32> {
-        let oldest = self.oldest;
-        (oldest != NONE && now.0.saturating_sub(self.slots[oldest as usize].query.time.0) > self.timeout)
-            .then_some(oldest)
+        (now.0 > self.due_after).then_some(self.oldest)
     }
 
     /// The oldest pending transaction.
@@ -372,44 +325,49 @@ impl Flights {
 
     /// Closes a pending transaction with its response, or without one; its query's bytes go back to the pool.
     #[inline]
-    pub fn close(&mut self, index: u32, response: Option<&Sighting>) {
+    pub fn close(&mut self, index: u32, response: Option<Print>) {
         self.discard(index);
         let slot = &self.slots[index as usize];
         let ended = if response.is_some() { Ended::Answered } else { Ended::TimedOut };
-        let answer = response.map_or(slot.repeated, Print::from);
         let closed = Closed {
             question: slot.question.into(),
             opcode: slot.opcode,
-            transfer: slot.transfer && slot.flow.transport == Transport::Tcp,
-            ..Closed::new(slot.hash, slot.query.time, slot.repeated, answer, ended)
+            transfer: slot.transfer,
+            ..Closed::new(slot.hash, slot.query.time, slot.repeated, response.unwrap_or(slot.repeated), ended)
         };
-        match response {
-            Some(_) => {
-                self.answered.push(closed);
-            }
-            None => {
-                let asked = closed.asked;
-                let gone = self.timed_out.push(closed);
-                let missed = gone.is_some_and(|gone| asked.0.saturating_sub(gone.0) < self.timeout);
-                self.forgotten_early += u64::from(missed);
-            }
+        if response.is_some() {
+            return self.remember_answered(closed);
         }
+        let asked = closed.asked;
+        let gone = self.timed_out.push(self.timed_out_heads.first_mut(closed.hash), closed);
+        let missed = gone.is_some_and(|gone| asked.0.saturating_sub(gone.0) < self.timeout);
+        self.forgotten_early += u64::from(missed);
     }
 
     /// Remembers a response without its query.
-    pub fn remember_orphan(&mut self, hash: u64, message: &Message, seen: &Sighting) {
-        self.answered.push(Closed {
+    pub fn remember_orphan(&mut self, hash: u64, message: &Message, print: Print) {
+        self.remember_answered(Closed {
             question: message.question.into(),
             opcode: message.opcode(),
-            ..Closed::new(hash, seen.time, seen.into(), seen.into(), Ended::Orphan)
+            ..Closed::new(hash, print.time, print, print, Ended::Orphan)
         });
+    }
+
+    /// Puts a closed transaction into its chain behind the open ones.
+    #[inline]
+    fn remember_answered(&mut self, closed: Closed) {
+        let mut place = self.heads.first_mut(closed.hash);
+        while let Some(index) = place.slot() {
+            place = &mut self.slots[index].next;
+        }
+        self.answered.push(place, closed);
     }
 
     /// Takes a pending transaction out of the table; it is not remembered.
     #[inline]
     pub fn discard(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
-        let (hash, newer, older) = (slot.hash, slot.newer, slot.older);
+        let (hash, next, newer, older) = (slot.hash, slot.next, slot.newer, slot.older);
         slot.open = false;
         self.kept.release(std::mem::replace(&mut slot.kept, KeptMessage::NONE));
         match newer {
@@ -417,13 +375,32 @@ impl Flights {
             newer => self.slots[newer as usize].older = older,
         }
         match older {
-            NONE => self.oldest = newer,
+            NONE => {
+                self.oldest = newer;
+                let asked = self.slots.get(newer as usize).map(|slot| slot.query.time.0);
+                self.due_after = asked.map_or(i64::MAX, |asked| asked.saturating_add(self.timeout));
+            }
             older => self.slots[older as usize].newer = newer,
         }
-        if let Ok(entry) = self.table.find_entry(hash, |other| *other == index) {
-            entry.remove();
+        let mut place = self.heads.first_mut(hash);
+        while *place != Node::open(index)
+            && let Some(before) = place.slot()
+        {
+            place = &mut self.slots[before].next;
         }
+        *place = next;
         self.free.push(index);
         self.pending -= 1;
+    }
+
+    /// Doubles the chains.
+    #[cold]
+    fn more_chains(&mut self) {
+        let mut heads = Heads::new(self.heads.len() * 2);
+        self.answered.chain_again(&mut heads);
+        for (index, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.open) {
+            slot.next = std::mem::replace(heads.first_mut(slot.hash), Node::open(index as u32));
+        }
+        self.heads = heads;
     }
 }

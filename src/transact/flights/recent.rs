@@ -1,0 +1,318 @@
+//! Transactions just closed ([`Recent`]): what is needed to tell copies, duplicates and late responses from unsolicited
+//! ones, in a ring of fixed size that is written in order.
+//!
+//! They stand in chains with equal low bits of the hash, the newest first. A chain ends where it leaves the ring, so that
+//! nothing has to be taken out of it.
+
+use super::slot::Print;
+use crate::capture::Timestamp;
+use crate::decode::message::Question;
+
+/// Transactions looked through with one flow and id.
+pub const MAX_SAME_FLOW: usize = 64;
+
+/// A member of a chain: the index of an open transaction's slot, or the number of a closed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node(u32);
+
+impl Node {
+    /// Marks numbers of closed transactions. The numbers begin again after so many.
+    const CLOSED: u32 = 1 << 31;
+    /// The end of a chain: the number that is never given.
+    pub const END: Node = Node(Self::CLOSED);
+
+    /// An open transaction.
+    #[inline]
+    pub fn open(index: u32) -> Self {
+        Self(index)
+    }
+
+    /// The slot of an open transaction.
+    #[inline]
+    pub fn slot(self) -> Option<usize> {
+        (self.0 < Self::CLOSED).then_some(self.0 as usize)
+    }
+
+    /// How many numbers this one is older than a newer one.
+    #[inline]
+    fn age(self, newest: Node) -> u32 {
+        newest.0.wrapping_sub(self.0) & !Self::CLOSED
+    }
+}
+
+/// Where chains begin, by the low bits of the hash.
+#[derive(Debug)]
+pub struct Heads(Vec<Node>);
+
+impl Heads {
+    /// So many empty chains, rounded up to a power of two.
+    pub fn new(chains: usize) -> Self {
+        Self(vec![Node::END; chains.next_power_of_two()])
+    }
+
+    /// Chains.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The first member of the chain of a hash.
+    #[inline]
+    pub fn first(&self, hash: u64) -> Node {
+        self.0[hash as usize & (self.0.len() - 1)]
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub fn first_mut(&mut self, hash: u64) -> &mut Node {
+        let mask = self.0.len() - 1;
+        &mut self.0[hash as usize & mask]
+    }
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With its response.
+    Answered,
+    /// Without one in time.
+    TimedOut,
+    /// It is a response whose query was not captured.
+    Orphan,
+}
+
+/// A question by the half of its hash, which is enough beside an equal flow and id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortQuestion(u32);
+
+impl From<Question> for ShortQuestion {
+    #[inline]
+    fn from(question: Question) -> Self {
+        Self(if question.is_known() { question.low_half() | 1 } else { 0 })
+    }
+}
+
+impl ShortQuestion {
+    /// True when a query and a response with these questions can belong together.
+    #[inline]
+    pub fn fits(self, other: ShortQuestion) -> bool {
+        self == other || self.0 == 0 || other.0 == 0
+    }
+}
+
+/// A closed transaction; one cache line.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
+pub struct Closed {
+    /// Keyed hash of addresses, ports, transport and id: equal when the flow and id are.
+    pub hash: u64,
+    /// Time of the first query.
+    pub asked: Timestamp,
+    pub(super) query_time: Timestamp,
+    pub(super) response_time: Timestamp,
+    /// The question.
+    pub question: ShortQuestion,
+    pub(super) query_point: u32,
+    pub(super) query_payload: u32,
+    pub(super) response_point: u32,
+    pub(super) response_payload: u32,
+    pub(super) query_ip_id: u16,
+    pub(super) response_ip_id: u16,
+    /// Operation code.
+    pub opcode: u8,
+    /// How it ended.
+    pub ended: Ended,
+    /// A zone transfer over TCP: further responses belong to it.
+    pub transfer: bool,
+}
+
+impl Closed {
+    /// A transaction asked at `asked`, whose query was last seen as `query` and whose response (if it has one) as
+    /// `response`.
+    #[inline]
+    pub fn new(hash: u64, asked: Timestamp, query: Print, response: Print, ended: Ended) -> Self {
+        Self {
+            hash,
+            asked,
+            query_time: query.time,
+            response_time: response.time,
+            question: ShortQuestion(0),
+            query_point: query.point,
+            query_payload: query.payload_hash,
+            response_point: response.point,
+            response_payload: response.payload_hash,
+            query_ip_id: query.ip_id,
+            response_ip_id: response.ip_id,
+            opcode: 0,
+            ended,
+            transfer: false,
+        }
+    }
+
+    /// The query as last seen.
+    #[inline]
+    pub fn query(&self) -> Print {
+        Print {
+            time: self.query_time,
+            point: self.query_point,
+            payload_hash: self.query_payload,
+            ip_id: self.query_ip_id,
+        }
+    }
+
+    /// The response as last seen; of no meaning without one.
+    #[inline]
+    pub fn response(&self) -> Print {
+        Print {
+            time: self.response_time,
+            point: self.response_point,
+            payload_hash: self.response_payload,
+            ip_id: self.response_ip_id,
+        }
+    }
+
+    /// Notes the response seen again.
+    pub fn set_response(&mut self, seen: Print) {
+        self.response_time = seen.time;
+        self.response_point = seen.point;
+        self.response_payload = seen.payload_hash;
+        self.response_ip_id = seen.ip_id;
+    }
+}
+
+/// The last transactions of a kind.
+#[derive(Debug)]
+pub struct Recent {
+    ring: Vec<Closed>,
+    links: Vec<Link>,
+    /// The newest transaction; the first has number 1.
+    newest: Node,
+    capacity: usize,
+}
+
+/// A place in a chain.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    /// Upper half of the hash.
+    tag: u32,
+    /// The next older transaction of the chain.
+    older: Node,
+}
+
+impl Recent {
+    /// An empty ring for so many transactions, rounded up to a power of two.
+    pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.next_power_of_two().min(1 << 30);
+        Self { ring: Vec::new(), links: Vec::new(), newest: Node::END, capacity }
+    }
+
+    /// Adds a transaction before `chain`, the newest of its chain so far, and puts it in that place; returns the time of
+    /// the query of the one that had to go.
+    #[inline]
+    pub fn push(&mut self, chain: &mut Node, closed: Closed) -> Option<Timestamp> {
+        self.newest = Node(self.newest.0.wrapping_add(1) | Node::CLOSED);
+        let link = Link { tag: (closed.hash >> 32) as u32, older: std::mem::replace(chain, self.newest) };
+        let place = self.place(self.newest);
+        if self.ring.len() < self.capacity {
+            self.ring.push(closed);
+            self.links.push(link);
+            return None;
+        }
+        self.links[place] = link;
+        Some(std::mem::replace(&mut self.ring[place], closed).asked)
+    }
+
+    /// Where in the ring a transaction stands.
+    #[inline]
+    fn place(&self, node: Node) -> usize {
+        node.0.wrapping_sub(1) as usize & (self.capacity - 1)
+    }
+
+    /// The newest transaction of a chain with this flow and id that `fits`.
+    #[inline]
+    pub fn newest(&mut self, chain: Node, hash: u64, fits: impl Fn(&Closed) -> bool) -> Option<&mut Closed> {
+        let mut node = chain;
+        let (mut age, mut same) = (0, 0);
+        // Each is older than the one before, and the ring ends at an age. (What is left of the numbers' last time looks
+        // like a transaction with another hash.)
+        loop {
+            let next = node.age(self.newest);
+            if next < age || next as usize >= self.ring.len() || same == MAX_SAME_FLOW {
+                return None;
+            }
+            age = next + 1;
+            let place = self.place(node);
+            let link = self.links[place];
+            if link.tag == (hash >> 32) as u32 && self.ring[place].hash == hash {
+                same += 1;
+                if fits(&self.ring[place]) {
+                    return Some(&mut self.ring[place]);
+                }
+            }
+            node = link.older;
+        }
+    }
+
+    /// Puts every transaction into chains that are still empty.
+    pub fn chain_again(&mut self, heads: &mut Heads) {
+        for age in (0..self.ring.len() as u32).rev() {
+            let node = Node(self.newest.0.wrapping_sub(age) | Node::CLOSED);
+            let place = self.place(node);
+            self.links[place].older = std::mem::replace(heads.first_mut(self.ring[place].hash), node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINT: Print = Print { time: Timestamp(0), point: 0, payload_hash: 0, ip_id: 0 };
+
+    #[test]
+    fn a_closed_transaction_is_one_cache_line() {
+        assert_eq!(size_of::<Closed>(), 64);
+    }
+
+    #[test]
+    fn the_ring_forgets_the_oldest_and_finds_the_rest_also_in_other_chains() {
+        let closed = |n: u64| Closed::new(n * 0x1234_5678_9abc, Timestamp(n as i64), PRINT, PRINT, Ended::Answered);
+        let (mut recent, mut heads) = (Recent::new(8), Heads::new(4));
+        for n in 0..20 {
+            let gone = recent.push(heads.first_mut(closed(n).hash), closed(n));
+            assert_eq!(gone, (n >= 8).then(|| Timestamp(n as i64 - 8)));
+        }
+        let found = |recent: &mut Recent, heads: &Heads| -> Vec<i64> {
+            let of = |n: u64| (heads.first(closed(n).hash), closed(n).hash);
+            (0..20).filter_map(|n| recent.newest(of(n).0, of(n).1, |_| true).map(|closed| closed.asked.0)).collect()
+        };
+        assert_eq!(found(&mut recent, &heads), (12..20).collect::<Vec<_>>());
+        let mut more = Heads::new(64);
+        recent.chain_again(&mut more);
+        assert_eq!(found(&mut recent, &more), (12..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn of_one_flow_the_newest_counts_and_few_are_looked_through() {
+        let (mut recent, mut chain) = (Recent::new(1000), Node::END);
+        for n in 0..2500 {
+            recent.push(&mut chain, Closed::new(7, Timestamp(n), PRINT, PRINT, Ended::Answered));
+        }
+        assert_eq!(recent.newest(chain, 7, |_| true).map(|closed| closed.asked.0), Some(2499));
+        assert_eq!(recent.newest(chain, 7, |closed| closed.asked.0 < 2440).map(|closed| closed.asked.0), Some(2439));
+        assert!(recent.newest(chain, 7, |closed| closed.asked.0 < 2436).is_none());
+    }
+
+    #[test]
+    fn numbers_that_begin_again_do_no_harm() {
+        let (mut recent, mut heads) = (Recent::new(8), Heads::new(16));
+        recent.newest = Node(u32::MAX - 5);
+        let closed = |n: u64| Closed::new(n << 32 | n, Timestamp(n as i64), PRINT, PRINT, Ended::Answered);
+        for n in 0..20 {
+            recent.push(heads.first_mut(n), closed(n));
+        }
+        for n in 0..20 {
+            let found = recent.newest(heads.first(n), closed(n).hash, |_| true).map(|closed| closed.asked.0);
+            assert_eq!(found, (n >= 12).then_some(n as i64), "{n}");
+        }
+    }
+}

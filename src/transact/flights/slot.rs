@@ -1,0 +1,127 @@
+//! An open transaction ([`Slot`]): what identifies it and where it was seen.
+
+use crate::capture::Timestamp;
+use crate::config::COPY_WINDOW;
+use crate::decode::Point;
+use crate::decode::message::{Question, Transport};
+use crate::sources::FrameRef;
+use super::recent::Node;
+use crate::transact::kept::KeptMessage;
+
+/// What identifies a transaction besides its question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Index of the client and server pair.
+    pub pair: u32,
+    /// The client's port.
+    pub client_port: u16,
+    /// The server's port.
+    pub server_port: u16,
+    /// Message identifier.
+    pub id: u16,
+    /// UDP or TCP.
+    pub transport: Transport,
+}
+
+/// When and where a message was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting {
+    /// Time of the (completing) frame.
+    pub time: Timestamp,
+    /// The (completing) frame.
+    pub frame: FrameRef,
+    /// The point of the capture.
+    pub point: Point,
+}
+
+/// What is compared to recognise a packet seen again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Print {
+    /// Time of the frame.
+    pub time: Timestamp,
+    /// The point of the capture, folded to 32 bits.
+    pub(super) point: u32,
+    /// Keyed hash of the payload.
+    pub(super) payload_hash: u32,
+    /// IPv4 identification, 0 otherwise.
+    pub(super) ip_id: u16,
+}
+
+impl Print {
+    /// Of a message with this payload.
+    #[inline]
+    pub fn new(seen: &Sighting, payload_hash: u32, ip_id: u16) -> Self {
+        Self { time: seen.time, point: seen.point.folded(), payload_hash, ip_id }
+    }
+
+    /// True when `later` is the same packet seen again: equal payload within 10 ms, at another point or with an equal,
+    /// non-zero IPv4 identification. (The flow is equal already.)
+    #[inline]
+    pub fn is_copied_by(&self, later: &Print) -> bool {
+        self.payload_hash == later.payload_hash
+            && later.time.0.saturating_sub(self.time.0).unsigned_abs() <= COPY_WINDOW as u64
+            && (self.point != later.point || (self.ip_id != 0 && self.ip_id == later.ip_id))
+    }
+}
+
+/// An open transaction in two cache lines: the first finds it, the second tells what was seen.
+#[derive(Debug, Clone)]
+#[repr(C, align(64))]
+pub struct Slot {
+    /// Keyed hash of addresses, ports, transport and identifier. It has 64 bits and a key that nobody knows, so that it
+    /// stands for them.
+    pub(super) hash: u64,
+    /// The question.
+    pub question: Question,
+    /// Counts transactions: the order of opening.
+    pub(super) opened: u64,
+    /// Client, server, ports, identifier.
+    pub flow: Flow,
+    /// What follows in the chain.
+    pub(super) next: Node,
+    /// Neighbours in the list of open transactions.
+    pub(super) newer: u32,
+    pub(super) older: u32,
+    /// Bytes of the first query.
+    pub kept: KeptMessage,
+    /// Operation code.
+    pub opcode: u8,
+    /// Asks for a zone transfer over TCP: several responses belong to it.
+    pub(super) transfer: bool,
+    /// The server ended the TCP connection without a byte; when and where is in `rejections`.
+    pub(super) rejected: bool,
+    /// In use.
+    pub(super) open: bool,
+    /// First query.
+    pub query: Sighting,
+    /// The query as last seen, to recognise copies.
+    pub(super) repeated: Print,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Direction;
+    use crate::decode::Interface;
+
+    #[test]
+    fn a_transaction_is_two_cache_lines() {
+        assert_eq!(size_of::<Slot>(), 128);
+        assert_eq!(std::mem::offset_of!(Slot, query), 64);
+    }
+
+    #[test]
+    fn copies_are_the_same_packet_soon_elsewhere_or_with_its_identification() {
+        let at = |vlan: u16, time: i64| Sighting {
+            time: Timestamp(time),
+            frame: FrameRef { input: 0, frame: 1 },
+            point: Point::new(Interface::Section(0), [vlan, 0], Direction::Unknown),
+        };
+        let print = Print::new(&at(1, 0), 7, 0);
+        assert!(print.is_copied_by(&Print::new(&at(2, COPY_WINDOW), 7, 0)), "at another point");
+        assert!(!print.is_copied_by(&Print::new(&at(2, COPY_WINDOW + 1), 7, 0)), "too late");
+        assert!(!print.is_copied_by(&Print::new(&at(2, 0), 8, 0)), "other bytes");
+        assert!(!print.is_copied_by(&Print::new(&at(1, 5), 7, 0)), "the same point, and nothing tells it from a repetition");
+        assert!(Print::new(&at(1, 0), 7, 9).is_copied_by(&Print::new(&at(1, 5), 7, 9)), "the same identification");
+    }
+}
