@@ -26,6 +26,16 @@ impl Clock {
             return time;
         };
         let ahead = time.0.saturating_sub(now.0);
+        if (0..=CLOCK_JUMP).contains(&ahead) {
+            self.now = Some(time);
+            return time;
+        }
+        self.odd(time, now, ahead)
+    }
+
+    /// A time before the newest one, or far ahead of it.
+    #[cold]
+    fn odd(&mut self, time: Timestamp, now: Timestamp, ahead: i64) -> Timestamp {
         if ahead > CLOCK_JUMP {
             let agrees = self.leap.is_some_and(|leap| time.0.abs_diff(leap.0) <= CLOCK_JUMP as u64);
             self.steps += u64::from(!agrees);
@@ -33,12 +43,11 @@ impl Clock {
             if !agrees {
                 return now;
             }
-        } else if ahead < 0 {
-            self.steps += u64::from(ahead < -STEP);
-            return now;
+            self.now = Some(time);
+            return time;
         }
-        self.now = Some(time);
-        time
+        self.steps += u64::from(ahead < -STEP);
+        now
     }
 
     /// The capture's time; `None` before the first packet.

@@ -38,23 +38,29 @@ impl Kept {
     /// Copies `bytes` into the pool.
     #[inline]
     pub fn keep(&mut self, bytes: &[u8]) -> KeptMessage {
-        let mut message = KeptMessage { first: END, len: bytes.len() as u32 };
-        let mut previous = END;
-        for piece in bytes.chunks(CHUNK) {
-            let index = self.free.pop().unwrap_or_else(|| {
-                self.chunks.push(Chunk { bytes: [0; CHUNK], next: END });
-                self.chunks.len() as u32 - 1
-            });
-            let chunk = &mut self.chunks[index as usize];
-            chunk.bytes[..piece.len()].copy_from_slice(piece);
-            chunk.next = END;
-            match previous {
-                END => message.first = index,
-                previous => self.chunks[previous as usize].next = index,
-            }
-            previous = index;
+        let (first, mut rest) = bytes.split_at(bytes.len().min(CHUNK));
+        let message = KeptMessage { first: self.chunk(first), len: bytes.len() as u32 };
+        let mut previous = message.first;
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at(rest.len().min(CHUNK));
+            let index = self.chunk(piece);
+            self.chunks[previous as usize].next = index;
+            (previous, rest) = (index, more);
         }
         message
+    }
+
+    /// Copies a piece into a chunk that ends its chain.
+    #[inline]
+    fn chunk(&mut self, piece: &[u8]) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.chunks.push(Chunk { bytes: [0; CHUNK], next: END });
+            self.chunks.len() as u32 - 1
+        });
+        let chunk = &mut self.chunks[index as usize];
+        chunk.bytes[..piece.len()].copy_from_slice(piece);
+        chunk.next = END;
+        index
     }
 
     /// Puts a kept message together in `out`.
@@ -79,10 +85,17 @@ impl Kept {
     /// Gives the chunks of a message back.
     #[inline]
     pub fn release(&mut self, message: KeptMessage) {
+        if message.first == END {
+            return;
+        }
+        self.free.push(message.first);
+        // The chunk need not be looked at when there is no other.
+        let mut left = message.len as usize;
         let mut index = message.first;
-        while index != END {
-            self.free.push(index);
+        while left > CHUNK {
+            left -= CHUNK;
             index = self.chunks[index as usize].next;
+            self.free.push(index);
         }
     }
 }
@@ -108,6 +121,6 @@ mod tests {
             }
         }
         assert_eq!(kept.chunks.len(), kept.free.len());
-        assert_eq!(kept.chunks.len(), 1 + 1 + 1 + 2 + 2 + 5);
+        assert_eq!(kept.chunks.len(), 1 + 1 + 1 + 1 + 2 + 2 + 5);
     }
 }

@@ -91,6 +91,7 @@ struct Early {
 }
 
 /// One message and where it was seen.
+#[derive(Clone, Copy)]
 struct Seen<'a> {
     message: Message,
     sighting: Sighting,
@@ -282,7 +283,7 @@ impl<'a> Tracker<'a> {
             (entry.ends, (datagram.source_port, datagram.destination_port))
         };
         let sighting = Sighting { time: entry.time, frame, point: entry.point };
-        self.message(&Seen {
+        self.message(Seen {
             message,
             sighting,
             print: Print::new(&sighting, datagram.payload_hash, datagram.ip_id),
@@ -334,7 +335,7 @@ impl<'a> Tracker<'a> {
             let ports = if response { (destination, source) } else { (source, destination) };
             let pair_hash = ends.hash(&decoder.key);
             let sighting = Sighting { time: entry.time, frame, point: entry.point };
-            self.message_in_stream(&Seen {
+            self.message_in_stream(Seen {
                 message,
                 sighting,
                 // Copies of segments are recognised by their sequence numbers.
@@ -364,18 +365,20 @@ impl<'a> Tracker<'a> {
 
     /// A message in a TCP stream; its own copy of the code, so that datagrams have theirs in one piece.
     #[inline(never)]
-    fn message_in_stream(&mut self, seen: &Seen<'_>) {
+    fn message_in_stream(&mut self, seen: Seen<'_>) {
         self.message(seen);
     }
 
     /// Counts a message and finds what it belongs to.
     #[inline(always)]
-    fn message(&mut self, seen: &Seen<'_>) {
+    fn message(&mut self, seen: Seen<'_>) {
         let message = &seen.message;
         let response = message.is_response();
         self.counts.queries_responses[usize::from(response)] += 1;
-        self.counts.trailing += u64::from(message.trailing);
-        self.counts.cut += u64::from(message.cut);
+        if message.trailing | message.cut {
+            self.counts.trailing += u64::from(message.trailing);
+            self.counts.cut += u64::from(message.cut);
+        }
         if let Some(fault) = message.question.fault() {
             self.counts.unreadable[fault as usize] += 1;
         }
@@ -394,13 +397,13 @@ impl<'a> Tracker<'a> {
 
     /// The flow of a message between a pair.
     #[inline]
-    fn flow(pair: u32, seen: &Seen<'_>) -> Flow {
+    fn flow(pair: u32, seen: Seen<'_>) -> Flow {
         let (client_port, server_port) = seen.ports;
         Flow { pair, client_port, server_port, id: seen.message.id, transport: seen.transport }
     }
 
-    #[inline]
-    fn query(&mut self, seen: &Seen<'_>) {
+    #[inline(always)]
+    fn query(&mut self, seen: Seen<'_>) {
         let pair = self.pairs.intern(seen.ends, seen.pair_hash);
         self.pairs.message(pair, seen.sighting.time, false);
         match self.flights.query(seen.flow_hash, &seen.message, &seen.print) {
@@ -410,8 +413,8 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    #[inline]
-    fn open(&mut self, flow: Flow, seen: &Seen<'_>) {
+    #[inline(always)]
+    fn open(&mut self, flow: Flow, seen: Seen<'_>) {
         if let Some(crowded) = self.flights.crowded {
             self.evict(crowded);
         }
@@ -448,8 +451,8 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    #[inline]
-    fn response(&mut self, seen: &Seen<'_>) {
+    #[inline(always)]
+    fn response(&mut self, seen: Seen<'_>) {
         let is = self.flights.response(seen.flow_hash, &seen.message, &seen.print);
         let pair = match is {
             ResponseIs::Match(slot) => self.flights.slot(slot).flow.pair,
@@ -474,8 +477,9 @@ impl<'a> Tracker<'a> {
     }
 
     /// A response that belongs to no query so far: it waits for one that may have been captured after it.
-    fn without_query(&mut self, flow: Flow, seen: &Seen<'_>) {
-        if self.is_answer_to_header(&flow, seen) {
+    #[cold]
+    fn without_query(&mut self, flow: Flow, seen: Seen<'_>) {
+        if self.is_answer_to_header(flow, seen) {
             return;
         }
         if self.early.iter().any(|early| early.flow == flow && early.print.is_copied_by(&seen.print)) {
@@ -496,19 +500,19 @@ impl<'a> Tracker<'a> {
     }
 
     /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.
-    fn is_answer_to_header(&mut self, flow: &Flow, seen: &Seen<'_>) -> bool {
-        let message = &seen.message;
+    fn is_answer_to_header(&mut self, flow: Flow, seen: Seen<'_>) -> bool {
+        let message = seen.message;
         if self.proxied.is_empty() || !proxy::is_answer(message.id, message.opcode()) {
             return false;
         }
         let flights = &self.flights;
         // Pairs are renumbered after a while, so the slot is asked whether it is still of this flow.
-        let same_ports = |slot: &u32| Flow { id: flow.id, ..flights.slot(*slot).flow } == *flow;
-        let Some(slot) = self.proxied.oldest(*flow, |token| flights.open_slot(token).filter(same_ports)) else {
+        let same_ports = |slot: &u32| Flow { id: flow.id, ..flights.slot(*slot).flow } == flow;
+        let Some(slot) = self.proxied.oldest(flow, |token| flights.open_slot(token).filter(same_ports)) else {
             return false;
         };
         self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.sighting.frame);
-        self.matched(slot, message, seen.sighting, seen.print, seen.bytes);
+        self.matched(slot, &message, seen.sighting, seen.print, seen.bytes);
         true
     }
 

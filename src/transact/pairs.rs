@@ -97,7 +97,7 @@ impl<'a> Pairs<'a> {
     /// Where a pair of this hash may stand, to look there with [`Pairs::glance_at`] before it is used.
     #[inline]
     pub fn glance(&self, hash: u64) -> Option<u32> {
-        self.table.iter_hash(hash).next().copied()
+        self.table.find(hash, |_| true).copied()
     }
 
     /// Looks at a pair without using it: its memory is then at hand when it is used. The result only keeps the look from

@@ -42,30 +42,33 @@ impl Node {
 
 /// Where chains begin, by the low bits of the hash.
 #[derive(Debug)]
-pub struct Heads(Vec<Node>);
+pub struct Heads {
+    chains: Vec<Node>,
+    mask: usize,
+}
 
 impl Heads {
     /// So many empty chains, rounded up to a power of two.
     pub fn new(chains: usize) -> Self {
-        Self(vec![Node::END; chains.next_power_of_two()])
+        let chains = chains.next_power_of_two();
+        Self { chains: vec![Node::END; chains], mask: chains - 1 }
     }
 
     /// Chains.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.chains.len()
     }
 
     /// The first member of the chain of a hash.
     #[inline]
     pub fn first(&self, hash: u64) -> Node {
-        self.0[hash as usize & (self.0.len() - 1)]
+        self.chains[hash as usize & self.mask]
     }
 
     /// The same, to change it.
     #[inline]
     pub fn first_mut(&mut self, hash: u64) -> &mut Node {
-        let mask = self.0.len() - 1;
-        &mut self.0[hash as usize & mask]
+        &mut self.chains[hash as usize & self.mask]
     }
 }
 
@@ -186,7 +189,8 @@ pub struct Recent {
     links: Vec<Link>,
     /// The newest transaction; the first has number 1.
     newest: Node,
-    capacity: usize,
+    /// A power of two, less one.
+    last_place: usize,
 }
 
 /// A place in a chain.
@@ -201,8 +205,8 @@ struct Link {
 impl Recent {
     /// An empty ring for so many transactions, rounded up to a power of two.
     pub fn new(capacity: usize) -> Self {
-        let capacity = capacity.next_power_of_two().min(1 << 30);
-        Self { ring: Vec::new(), links: Vec::new(), newest: Node::END, capacity }
+        let last_place = capacity.next_power_of_two().min(1 << 30) - 1;
+        Self { ring: Vec::new(), links: Vec::new(), newest: Node::END, last_place }
     }
 
     /// Adds a transaction before `chain`, the newest of its chain so far, and puts it in that place; returns the time of
@@ -212,7 +216,7 @@ impl Recent {
         self.newest = Node(self.newest.0.wrapping_add(1) | Node::CLOSED);
         let link = Link { tag: (closed.hash >> 32) as u32, older: std::mem::replace(chain, self.newest) };
         let place = self.place(self.newest);
-        if self.ring.len() < self.capacity {
+        if self.ring.len() <= self.last_place {
             self.ring.push(closed);
             self.links.push(link);
             return None;
@@ -224,7 +228,7 @@ impl Recent {
     /// Where in the ring a transaction stands.
     #[inline]
     fn place(&self, node: Node) -> usize {
-        node.0.wrapping_sub(1) as usize & (self.capacity - 1)
+        node.0.wrapping_sub(1) as usize & self.last_place
     }
 
     /// The newest transaction of a chain with this flow and id that `fits`.
