@@ -14,7 +14,7 @@ mod generator;
 use dnsrefused::capture::open::{Source, open, read_at_most};
 use dnsrefused::capture::{Block, Walk};
 use dnsrefused::config::{Limits, Outcomes};
-use dnsrefused::decode::message::Key;
+use dnsrefused::decode::key::Key;
 use dnsrefused::decode::{Decoded, Decoder};
 use dnsrefused::expect::inventory::Inventory;
 use dnsrefused::sources::Sources;

@@ -260,7 +260,7 @@ fn seeds_are_read_as_what_they_are() {
     assert_eq!(frames.len(), 24);
     for (index, frame) in frames.iter().enumerate() {
         let decoder = dnsrefused::decode::Decoder {
-            key: dnsrefused::decode::message::Key::random(),
+            key: dnsrefused::decode::key::Key::random(),
             ports: vec![53],
             vlan_tags: 8,
             extension_headers: 16,

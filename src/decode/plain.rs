@@ -113,7 +113,7 @@ fn other_port(ports: [u16; 2], ends: Ends, payload: &[u8], out: &mut Decoded) ->
 mod tests {
     use super::*;
     use crate::capture::{Direction, Timestamp};
-    use crate::decode::message::Key;
+    use crate::decode::key::Key;
     use etherparse::PacketBuilder;
     use proptest::prelude::*;
 
