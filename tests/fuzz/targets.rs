@@ -11,7 +11,7 @@ use dnsrefused::decode::link::LINK_TYPES;
 use dnsrefused::decode::message::{self, HEADER};
 use dnsrefused::decode::name::{read_name, skip_name, write_name};
 use dnsrefused::decode::stream::{Place, StreamLimits, Streams};
-use dnsrefused::decode::{Decoded, Decoder, Ends, Segment, Tally};
+use dnsrefused::decode::{Decoded, Decoder, Ends, Ports, Segment, Tally};
 use dnsrefused::expect::acl::compare::Question;
 use dnsrefused::expect::acl::{Acl, Word};
 use dnsrefused::sources::Sources;
@@ -57,7 +57,7 @@ fn decoder() -> Decoder {
     let limits = Limits::default();
     Decoder {
         key: Key::random(),
-        ports: vec![53],
+        ports: Ports::new(vec![53]),
         vlan_tags: limits.vlan_tags,
         extension_headers: limits.extension_headers,
         nested_headers: limits.nested_headers,
@@ -110,7 +110,6 @@ pub fn frame(data: &[u8]) {
     }
     let mut decoded = Decoded::default();
     DECODER.with(|decoder| decoder.frame(&frame, &mut decoded));
-    assert!(decoded.faults.is_empty(), "the decoder failed");
     let counted: u64 = decoded.tally.buckets.iter().sum();
     assert_eq!(counted + decoded.entries.len() as u64, 1, "a frame ends once");
     for entry in &decoded.entries {
@@ -299,7 +298,6 @@ pub fn matcher(data: &[u8]) {
             original_len: body.len() as u32,
         };
         decoder.frame(&frame, &mut decoded);
-        assert!(decoded.faults.is_empty(), "the decoder failed");
         bytes.extend_from_slice(body);
     }
     tracker.take(0, 1, &bytes, &decoded.entries);
