@@ -127,8 +127,12 @@ impl Decoder {
         }
     }
 
-    /// Decodes one frame into `out`: an entry, or a count. A fault of this program is for the caller to catch, who then
-    /// decodes the block again with [`Decoder::guarded_frame`]: guarding every frame costs more than most of them.
+    /// Decodes one frame into `out`: an entry, or a count.
+    ///
+    /// # Panics
+    ///
+    /// When this program has a fault. The caller catches it and decodes the block again with
+    /// [`Decoder::guarded_frame`]: to guard every frame would cost more than to decode it.
     #[inline]
     pub fn frame(&self, frame: &Frame<'_>, out: &mut Decoded) {
         let index = out.frames;

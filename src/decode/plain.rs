@@ -55,9 +55,12 @@ impl<'a> Ip<'a> {
     #[inline]
     fn ends(self) -> Ends {
         match self {
-            Self::V4([.., a, b, c, d, e, f, g, h]) => Ends::v4([*a, *b, *c, *d], [*e, *f, *g, *h]),
-            Self::V6([_, _, _, _, _, _, _, _, addresses @ ..]) => {
-                let (addresses, _) = addresses.as_chunks::<16>();
+            Self::V4(header) => {
+                let (addresses, _) = header[12..].as_chunks::<4>();
+                Ends::v4(addresses[0], addresses[1])
+            }
+            Self::V6(header) => {
+                let (addresses, _) = header[8..].as_chunks::<16>();
                 Ends::v6(addresses[0], addresses[1])
             }
         }

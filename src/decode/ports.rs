@@ -47,10 +47,12 @@ impl Ports {
     /// DNS on these ports.
     pub fn new(dns: Vec<u16>) -> Self {
         let mut meanings = [0; SETS];
-        let mut note = |port: u16, meaning| meanings[usize::from(port) % SETS] |= meaning;
-        dns.iter().for_each(|port| note(*port, DNS));
-        wrapping::PORTS.iter().for_each(|row| note(row.number, WRAPPING));
-        [DNS_OVER_TLS, HTTPS].into_iter().for_each(|port| note(port, ENCRYPTED));
+        let plain = dns.iter().map(|port| (*port, DNS));
+        let wrappings = wrapping::PORTS.iter().map(|row| (row.number, WRAPPING));
+        let encrypted = [DNS_OVER_TLS, HTTPS].map(|port| (port, ENCRYPTED));
+        for (port, meaning) in plain.chain(wrappings).chain(encrypted) {
+            meanings[usize::from(port) % SETS] |= meaning;
+        }
         Self { dns, meanings }
     }
 
