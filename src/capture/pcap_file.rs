@@ -41,6 +41,14 @@ pub fn has_magic(bytes: &[u8]) -> bool {
     read_header(&header).is_some()
 }
 
+/// The fields of a record header: seconds, fraction of the second, captured and original length.
+#[inline]
+fn fields(record: &[u8; RECORD_HEADER], big_endian: bool) -> [u32; 4] {
+    let (fields, _) = record.as_chunks::<4>();
+    let numbers = [0, 1, 2, 3].map(|index| u32::from_le_bytes(fields[index]));
+    if big_endian { numbers.map(u32::swap_bytes) } else { numbers }
+}
+
 /// Walks the records; see [`Reader::walk`].
 pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, on_frame: &mut impl FnMut(Frame<'_>)) {
     let data = block.data.as_slice();
@@ -57,16 +65,11 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
     let mut at = start;
     while at < block.limit {
         let rest = &data[at..];
-        let Some(fields) = rest.first_chunk::<RECORD_HEADER>().filter(|_| rest.len() >= header) else {
+        let Some(record) = rest.first_chunk().filter(|_| rest.len() >= header) else {
             walk.stop = Some(short(block, at, header));
             break;
         };
-        let (fields, _) = fields.as_chunks::<4>();
-        let mut fields = [0, 1, 2, 3].map(|index| u32::from_le_bytes(fields[index]));
-        if big_endian {
-            fields = fields.map(u32::swap_bytes);
-        }
-        let [seconds, fraction, captured, original] = fields;
+        let [seconds, fraction, captured, original] = fields(record, big_endian);
         if captured > most {
             let what = format!("captured length {captured} is above the maximum of {}", reader.packet_bytes);
             walk.stop = Some(Stop::Bad { at, what });
@@ -114,13 +117,14 @@ pub fn guess_start(reader: &Reader, block: &Block, context: &Context) -> usize {
     let header = context.record_header;
     let nanoseconds = context.interfaces.first().is_some_and(|i| i.resolution == Resolution::Multiply(1));
     let fraction_limit = if nanoseconds { 1_000_000_000 } else { 1_000_000 };
+    // Most candidates fail at the first look, which should cost little.
     let plausible = |at: usize| -> Option<(usize, u32)> {
-        let captured = u32_at(data, at + 8, context.big_endian);
-        let original = u32_at(data, at + 12, context.big_endian);
-        let fits = captured as usize <= reader.packet_bytes && captured <= original && original < 1 << 24;
-        let in_second = u32_at(data, at + 4, context.big_endian) < fraction_limit;
-        (fits && in_second && captured > 0)
-            .then(|| (at + header + captured as usize, u32_at(data, at, context.big_endian)))
+        let [seconds, fraction, captured, original] = fields(data.get(at..)?.first_chunk()?, context.big_endian);
+        if captured == 0 || captured as usize > reader.packet_bytes {
+            return None;
+        }
+        let fits = captured <= original && original < 1 << 24 && fraction < fraction_limit;
+        fits.then_some((at + header + captured as usize, seconds))
     };
     'candidates: for candidate in 0..block.limit {
         let mut at = candidate;
