@@ -14,7 +14,7 @@ mod generator;
 use dnsrefused::capture::open::{Source, open, read_at_most};
 use dnsrefused::capture::{Block, Walk};
 use dnsrefused::config::{Limits, Outcomes};
-use dnsrefused::decode::message::Key;
+use dnsrefused::decode::key::Key;
 use dnsrefused::decode::{Decoded, Decoder};
 use dnsrefused::expect::inventory::Inventory;
 use dnsrefused::sources::Sources;
@@ -106,7 +106,7 @@ fn pass(path: &Path, depth: Depth, inventory: &Inventory) -> io::Result<u64> {
     let Source::Plain { file, size } = &input.source else { return Err(io::Error::other("not a plain file")) };
     let decoder = Decoder {
         key: Key::random(),
-        ports: vec![53],
+        ports: dnsrefused::decode::Ports::new(vec![53]),
         vlan_tags: limits.vlan_tags,
         extension_headers: limits.extension_headers,
         nested_headers: limits.nested_headers,

@@ -260,8 +260,8 @@ fn seeds_are_read_as_what_they_are() {
     assert_eq!(frames.len(), 24);
     for (index, frame) in frames.iter().enumerate() {
         let decoder = dnsrefused::decode::Decoder {
-            key: dnsrefused::decode::message::Key::random(),
-            ports: vec![53],
+            key: dnsrefused::decode::key::Key::random(),
+            ports: dnsrefused::decode::Ports::new(vec![53]),
             vlan_tags: 8,
             extension_headers: 16,
             nested_headers: 4,

@@ -41,6 +41,14 @@ pub fn has_magic(bytes: &[u8]) -> bool {
     read_header(&header).is_some()
 }
 
+/// The fields of a record header: seconds, fraction of the second, captured and original length.
+#[inline]
+fn fields(record: &[u8; RECORD_HEADER], big_endian: bool) -> [u32; 4] {
+    let (fields, _) = record.as_chunks::<4>();
+    let numbers = [0, 1, 2, 3].map(|index| u32::from_le_bytes(fields[index]));
+    if big_endian { numbers.map(u32::swap_bytes) } else { numbers }
+}
+
 /// Walks the records; see [`Reader::walk`].
 pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, on_frame: &mut impl FnMut(Frame<'_>)) {
     let data = block.data.as_slice();
@@ -48,24 +56,21 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
     let header = context.record_header;
     let Some(interface) = context.interfaces.first() else { return };
     let nanoseconds_per_unit = if interface.resolution == Resolution::Multiply(1) { 1 } else { 1000 };
+    let units_per_second = (1_000_000_000 / nanoseconds_per_unit) as u32;
     let snap_len = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
-    let number = |bytes: &[u8; 4]| if big_endian { u32::from_be_bytes(*bytes) } else { u32::from_le_bytes(*bytes) };
-    // Counted here and added at the end, so that the counts stay in registers.
-    let (mut records, mut packet_bytes, mut oddities) = (0u64, 0u64, super::Oddities::default());
-    let mut at = walk.end;
+    let most = u32::try_from(reader.packet_bytes).unwrap_or(u32::MAX);
+    // Counted here and added at the end, so that the count stays in a register.
+    let mut records = 0u64;
+    let start = walk.end;
+    let mut at = start;
     while at < block.limit {
         let rest = &data[at..];
-        if rest.len() < header {
+        let Some(record) = rest.first_chunk().filter(|_| rest.len() >= header) else {
             walk.stop = Some(short(block, at, header));
             break;
-        }
-        let Some([seconds, fraction, captured, original]) = rest.first_chunk::<RECORD_HEADER>().map(|fields| {
-            let (fields, _) = fields.as_chunks::<4>();
-            [number(&fields[0]), number(&fields[1]), number(&fields[2]), number(&fields[3])]
-        }) else {
-            break;
         };
-        if captured as usize > reader.packet_bytes {
+        let [seconds, fraction, captured, original] = fields(record, big_endian);
+        if captured > most {
             let what = format!("captured length {captured} is above the maximum of {}", reader.packet_bytes);
             walk.stop = Some(Stop::Bad { at, what });
             break;
@@ -75,14 +80,14 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
             walk.stop = Some(short(block, at, end));
             break;
         };
-        let fraction = i64::from(fraction) * nanoseconds_per_unit;
-        oddities.timestamps += u64::from(fraction >= 1_000_000_000);
-        oddities.over_snap_len += u64::from(captured > snap_len);
-        oddities.over_original_len += u64::from(captured > original);
+        if fraction >= units_per_second || captured > snap_len.min(original) {
+            walk.oddities.timestamps += u64::from(fraction >= units_per_second);
+            walk.oddities.over_snap_len += u64::from(captured > snap_len);
+            walk.oddities.over_original_len += u64::from(captured > original);
+        }
         records += 1;
-        packet_bytes += u64::from(captured);
         on_frame(Frame {
-            time: Timestamp(i64::from(seconds) * 1_000_000_000 + fraction),
+            time: Timestamp(i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * nanoseconds_per_unit),
             link_type: interface.link_type,
             interface: 0,
             direction: super::Direction::Unknown,
@@ -92,9 +97,9 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
         });
         at += end;
     }
-    walk.bytes.record_headers += records * header as u64;
-    walk.bytes.packets += packet_bytes;
-    walk.oddities.add(&oddities);
+    let headers = records * header as u64;
+    walk.bytes.record_headers += headers;
+    walk.bytes.packets += (at - start) as u64 - headers;
     walk.end = at;
 }
 
@@ -112,13 +117,14 @@ pub fn guess_start(reader: &Reader, block: &Block, context: &Context) -> usize {
     let header = context.record_header;
     let nanoseconds = context.interfaces.first().is_some_and(|i| i.resolution == Resolution::Multiply(1));
     let fraction_limit = if nanoseconds { 1_000_000_000 } else { 1_000_000 };
+    // Most candidates fail at the first look, which should cost little.
     let plausible = |at: usize| -> Option<(usize, u32)> {
-        let captured = u32_at(data, at + 8, context.big_endian);
-        let original = u32_at(data, at + 12, context.big_endian);
-        let fits = captured as usize <= reader.packet_bytes && captured <= original && original < 1 << 24;
-        let in_second = u32_at(data, at + 4, context.big_endian) < fraction_limit;
-        (fits && in_second && captured > 0)
-            .then(|| (at + header + captured as usize, u32_at(data, at, context.big_endian)))
+        let [seconds, fraction, captured, original] = fields(data.get(at..)?.first_chunk()?, context.big_endian);
+        if captured == 0 || captured as usize > reader.packet_bytes {
+            return None;
+        }
+        let fits = captured <= original && original < 1 << 24 && fraction < fraction_limit;
+        fits.then_some((at + header + captured as usize, seconds))
     };
     'candidates: for candidate in 0..block.limit {
         let mut at = candidate;

@@ -4,7 +4,7 @@
 //! count are capped first, because a full decode of a hostile message costs more than its bytes are worth.
 
 use super::message::HEADER;
-use super::name::{plain_end, write_name, write_text};
+use super::name::{plain_len, write_name, write_text};
 use hickory_proto::op::{Edns, Message};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RecordType};
@@ -73,7 +73,7 @@ fn has_nothing_more(message: &[u8]) -> bool {
     match message[4..HEADER] {
         [_, _, _, _, _, _, 0, 0] => true,
         [0, 1, 0, 0, 0, 0, 0, 1] => {
-            let opt = plain_end(message, HEADER).and_then(|end| message.get(end + 4..));
+            let opt = plain_len(&message[HEADER..]).and_then(|len| message.get(HEADER + len + 4..));
             let Some([0, 0, 41, _, _, _, _, _, _, high, low, options @ ..]) = opt else { return false };
             let options = options.get(..usize::from(u16::from_be_bytes([*high, *low])));
             options.is_some_and(has_no_printed_option)

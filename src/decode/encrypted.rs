@@ -23,24 +23,8 @@ pub struct Encrypted(BTreeMap<(IpAddr, u16), u64>);
 impl Encrypted {
     /// Notes a UDP datagram or TCP segment on other ports than those of DNS when it begins such a connection. `payload` is
     /// its transport header and what follows.
-    #[inline]
     pub(super) fn note(&mut self, ends: Ends, protocol: u8, payload: &[u8]) {
-        let Some([_, _, high, low]) = payload.first_chunk::<4>() else { return };
-        let port = u16::from_be_bytes([*high, *low]);
-        if port == DNS_OVER_TLS || port == HTTPS {
-            self.note_beginning(ends, protocol, port, payload);
-        }
-    }
-
-    fn note_beginning(&mut self, ends: Ends, protocol: u8, port: u16, payload: &[u8]) {
-        let begins = match protocol {
-            // SYN without ACK.
-            TCP => payload.get(13).is_some_and(|flags| flags & 0x12 == 0x02),
-            // A long header (RFC 9000 section 17.2) in a datagram of the size that opens a connection.
-            UDP => payload.get(8).is_some_and(|first| first & 0xc0 == 0xc0) && payload.len() >= 8 + QUIC_INITIAL,
-            _ => false,
-        };
-        if begins {
+        if let Some(port) = begins(protocol, payload) {
             self.add_one((ends.destination(), port), 1);
         }
     }
@@ -66,6 +50,22 @@ impl Encrypted {
     pub fn iter(&self) -> impl Iterator<Item = (IpAddr, u16, u64)> + '_ {
         self.0.iter().map(|((server, port), count)| (*server, *port, *count))
     }
+}
+
+/// The port to which such a connection begins with this datagram or segment.
+#[inline]
+pub(super) fn begins(protocol: u8, payload: &[u8]) -> Option<u16> {
+    let [_, _, high, low] = *payload.first_chunk::<4>()?;
+    let port = u16::from_be_bytes([high, low]);
+    let begins = (port == DNS_OVER_TLS || port == HTTPS)
+        && match protocol {
+            // SYN without ACK.
+            TCP => payload.get(13).is_some_and(|flags| flags & 0x12 == 0x02),
+            // A long header (RFC 9000 section 17.2) in a datagram of the size that opens a connection.
+            UDP => payload.get(8).is_some_and(|first| first & 0xc0 == 0xc0) && payload.len() >= 8 + QUIC_INITIAL,
+            _ => false,
+        };
+    begins.then_some(port)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The addresses of a packet ([`Ends`]), in a form that is quick to compare and to hash.
 
-use super::message::Key;
+use super::key::Key;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Source and destination of a packet. IPv4 and IPv6 never compare equal, also not as IPv4-mapped addresses.
@@ -67,9 +67,9 @@ impl Ends {
     #[inline]
     pub fn hash(self, key: &Key) -> u64 {
         if self.v6 {
-            key.numbers(&[self.source[0], self.source[1], self.destination[0], self.destination[1]])
+            key.numbers([self.source, self.destination])
         } else {
-            key.numbers(&[self.source[1] << 32 | self.destination[1]])
+            key.numbers([[self.source[1] << 32 | self.destination[1], 0]])
         }
     }
 }

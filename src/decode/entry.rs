@@ -128,7 +128,14 @@ impl Decoded {
     /// Notes the link type of a frame.
     #[inline]
     pub(super) fn note_link_type(&mut self, link_type: u16) {
-        if self.link_types.last() != Some(&link_type) && !self.link_types.contains(&link_type) {
+        if self.link_types.last() != Some(&link_type) {
+            self.note_another_link_type(link_type);
+        }
+    }
+
+    #[cold]
+    fn note_another_link_type(&mut self, link_type: u16) {
+        if !self.link_types.contains(&link_type) {
             self.link_types.push(link_type);
         }
     }

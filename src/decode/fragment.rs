@@ -7,7 +7,7 @@
 //! bucket; memory is bounded by the number of datagrams, by bytes and by age.
 
 use super::ip::FragmentHeader;
-use super::message::Key;
+use super::key::Key;
 use super::{Bucket, Ends, Tally};
 use crate::capture::Timestamp;
 use crate::config::COPY_WINDOW;
@@ -159,7 +159,7 @@ impl Fragments {
         }
         self.expire(time, tally);
         let set_key = SetKey { ends, protocol: if ends.is_v6() { 0 } else { protocol }, id: header.id };
-        let hash = key.numbers(&[ends.hash(key), u64::from(set_key.protocol) << 32 | u64::from(header.id)]);
+        let hash = key.numbers([[ends.hash(key), u64::from(set_key.protocol) << 32 | u64::from(header.id)]]);
         let known = self.table.find(hash, |index| self.sets[*index as usize].key == set_key).copied();
         let index = match known {
             Some(index) => match self.look(index, time, &header, data) {

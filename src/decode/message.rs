@@ -3,8 +3,8 @@
 //! Allocates nothing. What cannot be read is named, and what was read before it still stands (RFC 1035 section 4.1,
 //! RFC 6891 section 6.1, RFC 8914).
 
+use super::key::Key;
 use super::name::{self, NameFault};
-use std::hash::{BuildHasher, Hasher};
 
 /// Bytes of a DNS header.
 pub const HEADER: usize = 12;
@@ -136,81 +136,11 @@ impl Transport {
     }
 }
 
-/// Hashes names and payloads with a key drawn once per run, so that nobody can choose collisions.
-#[derive(Debug, Clone)]
-pub struct Key(foldhash::quality::FixedState);
-
-impl Key {
-    /// A key from the kernel's randomness. Results never depend on it.
-    pub fn random() -> Self {
-        let seed = std::collections::hash_map::RandomState::new().build_hasher().finish();
-        Self(foldhash::quality::FixedState::with_seed(seed))
-    }
-
-    /// Hashes bytes as they are.
-    #[inline]
-    pub fn bytes(&self, bytes: &[u8]) -> u64 {
-        let mut hasher = self.0.build_hasher();
-        hasher.write(bytes);
-        hasher.finish()
-    }
-
-    /// Hashes numbers.
-    #[inline]
-    pub fn numbers(&self, numbers: &[u64]) -> u64 {
-        let mut hasher = self.0.build_hasher();
-        for number in numbers {
-            hasher.write_u64(*number);
-        }
-        hasher.finish()
-    }
-
-    /// Hashes what identifies a transaction besides its question: client and server address by `pair_hash`, the ports of
-    /// both, and the message's identifier.
-    #[inline]
-    pub fn flow(&self, pair_hash: u64, (client_port, server_port): (u16, u16), id: u16, transport: Transport) -> u64 {
-        let rest = u64::from(client_port) << 48 | u64::from(server_port) << 32 | u64::from(id) << 8 | transport as u64;
-        self.numbers(&[pair_hash ^ rest.rotate_left(17), rest])
-    }
-
-    /// Hashes a name's wire bytes case-blind, and the type and class after it. Length bytes are below 64 and so never
-    /// taken for letters.
-    #[inline]
-    fn question(&self, name: &[u8], type_and_class: [u8; 4]) -> u64 {
-        let mut hasher = self.0.build_hasher();
-        let (eights, rest) = name.as_chunks::<8>();
-        for eight in eights {
-            hasher.write_u64(lowercase(u64::from_le_bytes(*eight)));
-        }
-        if !rest.is_empty() {
-            // The last eight bytes, some of them a second time: cheaper than copying a few.
-            let last = name.last_chunk::<8>().map_or_else(
-                || rest.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)),
-                |eight| u64::from_le_bytes(*eight),
-            );
-            hasher.write_u64(lowercase(last));
-        }
-        hasher.write_u64(u64::from(u32::from_be_bytes(type_and_class)) << 8 | name.len() as u64);
-        hasher.finish()
-    }
-}
-
-/// Turns the ASCII capitals among eight bytes into small letters.
-#[inline]
-fn lowercase(bytes: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let ascii = bytes & (0x7f * ONES);
-    let from_a = ascii + (0x80 - b'A' as u64) * ONES;
-    let after_z = ascii + (0x80 - b'Z' as u64 - 1) * ONES;
-    let capitals = from_a & !after_z & !bytes & (0x80 * ONES);
-    bytes | capitals >> 2
-}
-
 /// Reads a message of which `payload` was captured; `cut` says that the snapshot length took some of it. `None` when
 /// there is no whole header.
 #[inline]
 pub fn read(payload: &[u8], cut: bool, key: &Key) -> Option<Message> {
-    let header = payload.first_chunk::<HEADER>()?;
+    let (header, body) = payload.split_first_chunk::<HEADER>()?;
     let number = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let flags = number(2);
     let (questions, answers, authorities, additionals) = (number(4), number(6), number(8), number(10));
@@ -225,73 +155,62 @@ pub fn read(payload: &[u8], cut: bool, key: &Key) -> Option<Message> {
         trailing: false,
         cut,
     };
-    let mut at = HEADER;
+    let mut rest = body;
     if questions > 0 {
-        match read_question(payload, key) {
-            Ok((hash, end)) => {
-                message.question = Question::known(hash);
-                message.transfer = matches!(payload[end - 4..end - 2], [0, 251 | 252]);
-                at = end;
-            }
-            Err(fault) => {
-                let fault = if cut && fault == NameFault::PastEnd { NameFault::Cut } else { fault };
-                message.question = Question::unreadable(fault);
-                return Some(message);
-            }
-        }
+        let unreadable = |fault| {
+            let fault = if cut && fault == NameFault::PastEnd { NameFault::Cut } else { fault };
+            Some(Message { question: Question::unreadable(fault), ..message })
+        };
+        let whole;
+        let (name, behind) = match name::plain_len(body) {
+            Some(len) => (&body[..len], &body[len..]),
+            // Compressed, or it cannot be read.
+            None => match name::read_name(payload, HEADER) {
+                Ok((name, end)) => {
+                    whole = name;
+                    (whole.as_bytes(), &payload[end..])
+                }
+                Err(fault) => return unreadable(fault),
+            },
+        };
+        let Some((fixed, behind)) = behind.split_first_chunk::<4>() else { return unreadable(NameFault::PastEnd) };
+        message.question = Question::known(key.question(name, *fixed));
+        message.transfer = matches!(fixed, [0, 251 | 252, ..]);
+        rest = behind;
     }
     if response && additionals > 0 {
         let records = (u32::from(answers) + u32::from(authorities), u32::from(additionals));
-        read_extended(payload, at, questions.saturating_sub(1), records, &mut message);
+        message.trailing = read_extended(rest, questions.saturating_sub(1), records, &mut message) == Some(true);
     } else if answers | authorities | additionals == 0 && questions <= 1 {
-        message.trailing = payload.len() > at;
+        message.trailing = !rest.is_empty();
     }
     Some(message)
 }
 
-/// Hash of the first question and where it ends.
+/// Walks the records behind the first question for the OPT record: extended response code and extended errors. True
+/// when bytes follow them; `None` where the data ends too early, whatever the counts say.
 #[inline]
-fn read_question(payload: &[u8], key: &Key) -> Result<(u64, usize), NameFault> {
-    if let Some(end) = name::plain_end(payload, HEADER) {
-        let fixed = payload.get(end..end + 4).ok_or(NameFault::PastEnd)?;
-        return Ok((key.question(&payload[HEADER..end], [fixed[0], fixed[1], fixed[2], fixed[3]]), end + 4));
-    }
-    let (name, end) = name::read_name(payload, HEADER)?;
-    let fixed = payload.get(end..end + 4).ok_or(NameFault::PastEnd)?;
-    Ok((key.question(name.as_bytes(), [fixed[0], fixed[1], fixed[2], fixed[3]]), end + 4))
-}
-
-/// Walks the records behind the first question for the OPT record: extended response code and extended errors. Stops
-/// at the end of the data, whatever the counts say.
 fn read_extended(
-    payload: &[u8],
-    start: usize,
+    mut rest: &[u8],
     more_questions: u16,
     (before, additionals): (u32, u32),
     message: &mut Message,
-) {
-    let mut at = start;
+) -> Option<bool> {
     for _ in 0..more_questions {
-        match name::skip_name(payload, at) {
-            Some(end) => at = end + 4,
-            None => return,
-        }
+        rest = name::skip_name(rest)?.get(4..)?;
     }
     let mut seen_opt = false;
     for index in 0..before + additionals {
-        let Some(fixed_at) = name::skip_name(payload, at) else { return };
-        let Some(fixed) = payload.get(fixed_at..).and_then(<[u8]>::first_chunk::<10>) else { return };
-        let data_at = fixed_at + 10;
+        let (fixed, data) = name::skip_name(rest)?.split_first_chunk::<10>()?;
         let len = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
         if index >= before && !seen_opt && u16::from_be_bytes([fixed[0], fixed[1]]) == TYPE_OPT {
             seen_opt = true;
             message.rcode |= u16::from(fixed[4]) << 4;
-            let data = &payload[data_at.min(payload.len())..(data_at + len).min(payload.len())];
-            message.policy_error = has_policy_error(data);
+            message.policy_error = has_policy_error(&data[..len.min(data.len())]);
         }
-        at = data_at + len;
+        rest = data.get(len..)?;
     }
-    message.trailing = payload.len() > at;
+    Some(!rest.is_empty())
 }
 
 /// True when an extended error from 15 (blocked) to 18 (prohibited) is among the options.
@@ -350,14 +269,6 @@ mod tests {
             assert_eq!((Question::known(hash).fault(), Question::known(hash).is_known()), (None, true), "{hash}");
         }
         assert!(Question::known(8).fits(Question::ABSENT) && !Question::known(8).fits(Question::known(9)));
-    }
-
-    #[test]
-    fn capitals_alone_are_lowered() {
-        for byte in 0..=255u8 {
-            let lowered = lowercase(u64::from_le_bytes([byte; 8])).to_le_bytes();
-            assert_eq!(lowered, [byte.to_ascii_lowercase(); 8], "{byte}");
-        }
     }
 
     #[test]

@@ -11,12 +11,14 @@ mod ends;
 mod entry;
 pub mod fragment;
 pub mod ip;
+pub mod key;
 pub mod link;
 pub mod message;
 pub mod name;
 mod other_links;
 mod plain;
 mod point;
+mod ports;
 pub mod proxy;
 pub mod quote;
 pub mod stream;
@@ -30,9 +32,11 @@ pub use ends::Ends;
 pub use entry::{Body, Datagram, Decoded, Entry, Segment};
 use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
 use ip::Packet;
+use key::Key;
 use link::Next;
-use message::{Key, Transport};
+use message::Transport;
 pub use point::{Interface, Point};
+pub use ports::Ports;
 use quote::Quote;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tally::add_named;
@@ -83,7 +87,7 @@ pub struct Decoder {
     /// Key of all hashes over wire data.
     pub key: Key,
     /// Ports that carry DNS.
-    pub ports: Vec<u16>,
+    pub ports: Ports,
     /// VLAN tags opened.
     pub vlan_tags: usize,
     /// IPv6 extension headers opened.
@@ -104,21 +108,17 @@ impl Decoder {
     pub fn new(ports: Vec<u16>, limits: &Limits) -> Self {
         Self {
             key: Key::random(),
-            ports,
+            ports: Ports::new(ports),
             vlan_tags: limits.vlan_tags,
             extension_headers: limits.extension_headers,
             nested_headers: limits.nested_headers,
         }
     }
 
-    /// Decodes one frame into `out`: an entry, or a count. A fault of this program in one frame is no reason to lose the
-    /// others: it is caught, counted and noted.
-    #[inline]
-    pub fn frame(&self, frame: &Frame<'_>, out: &mut Decoded) {
-        let index = out.frames;
-        out.frames += 1;
-        let entries = out.entries.len();
-        if catch_unwind(AssertUnwindSafe(|| self.frame_unguarded(frame, index, out))).is_err() {
+    /// Decodes one frame into `out`, caught if this program fails on it: counted and noted.
+    pub fn guarded_frame(&self, frame: &Frame<'_>, out: &mut Decoded) {
+        let (index, entries) = (out.frames, out.entries.len());
+        if catch_unwind(AssertUnwindSafe(|| self.frame(frame, out))).is_err() {
             out.entries.truncate(entries);
             out.tally.count(Bucket::InternalFault);
             if out.faults.len() < MAX_FAULTS {
@@ -127,8 +127,16 @@ impl Decoder {
         }
     }
 
+    /// Decodes one frame into `out`: an entry, or a count.
+    ///
+    /// # Panics
+    ///
+    /// When this program has a fault. The caller catches it and decodes the block again with
+    /// [`Decoder::guarded_frame`]: to guard every frame would cost more than to decode it.
     #[inline]
-    fn frame_unguarded(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) {
+    pub fn frame(&self, frame: &Frame<'_>, out: &mut Decoded) {
+        let index = out.frames;
+        out.frames += 1;
         #[cfg(test)]
         assert_ne!(frame.data, FAULTY_FRAME, "a fault made on purpose");
         if self.plain(frame, index, out).is_some() {
@@ -140,7 +148,7 @@ impl Decoder {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn open(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) -> Result<(), Bucket> {
         let data = frame.data;
         let Some(row) = link::find(frame.link_type) else { return Err(unknown_link(frame.link_type, out)) };
@@ -314,8 +322,8 @@ impl Decoder {
                     return Err(bucket);
                 };
                 let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
-                let response = self.ports.contains(&port(0)) && !self.ports.contains(&port(2));
-                if !response && !self.ports.contains(&port(2)) {
+                let response = self.ports.contains(port(0)) && !self.ports.contains(port(2));
+                if !response && !self.ports.contains(port(2)) {
                     return Err(bucket);
                 }
                 let ends = if response { inner.ends.reversed() } else { inner.ends };
@@ -378,7 +386,7 @@ impl Decoder {
             UDP => {
                 let header = UdpHeaderSlice::from_slice(payload).map_err(|_| short)?;
                 let (source_port, destination_port) = (header.source_port(), header.destination_port());
-                if !self.is_dns(source_port, destination_port) {
+                if !self.ports.any([source_port, destination_port]) {
                     return Err(Bucket::OtherPort);
                 }
                 let claimed = usize::from(header.length());
@@ -386,13 +394,13 @@ impl Decoder {
                     return Err(Bucket::TransportMalformed);
                 }
                 let data = &payload[8..claimed.min(payload.len())];
-                let body = self.datagram(source_port, destination_port, data, claimed - 8 > data.len(), ends, ip_id);
+                let body = self.datagram([source_port, destination_port], data, claimed - 8 > data.len(), ends, ip_id);
                 Ok((8, data.len(), Body::Datagram(body)))
             }
             TCP => {
                 let header = TcpHeaderSlice::from_slice(payload).map_err(|_| short)?;
                 let (source_port, destination_port) = (header.source_port(), header.destination_port());
-                if !self.is_dns(source_port, destination_port) {
+                if !self.ports.any([source_port, destination_port]) {
                     return Err(Bucket::OtherPort);
                 }
                 let at = header.slice().len();
@@ -412,11 +420,11 @@ impl Decoder {
     }
 
     /// Reads the message in a datagram.
-    #[inline]
+    #[allow(clippy::inline_always)] // what it returns is then written once, where it stays
+    #[inline(always)]
     pub fn datagram(
         &self,
-        source_port: u16,
-        destination_port: u16,
+        [source_port, destination_port]: [u16; 2],
         data: &[u8],
         cut: bool,
         ends: Ends,
@@ -425,13 +433,14 @@ impl Decoder {
         let proxy_len = proxy::len(data);
         let message = message::read(&data[proxy_len..], cut, &self.key);
         let (pair_hash, flow_hash) = match &message {
-            Some(message) if message.is_response() => {
-                let pair_hash = ends.reversed().hash(&self.key);
-                (pair_hash, self.key.flow(pair_hash, (destination_port, source_port), message.id, Transport::Udp))
-            }
             Some(message) => {
+                let (ends, ports) = if message.is_response() {
+                    (ends.reversed(), (destination_port, source_port))
+                } else {
+                    (ends, (source_port, destination_port))
+                };
                 let pair_hash = ends.hash(&self.key);
-                (pair_hash, self.key.flow(pair_hash, (source_port, destination_port), message.id, Transport::Udp))
+                (pair_hash, self.key.flow(pair_hash, ports, message.id, Transport::Udp))
             }
             None => (0, 0),
         };
@@ -445,12 +454,6 @@ impl Decoder {
             pair_hash,
             flow_hash,
         }
-    }
-
-    /// True when one of the ports carries DNS.
-    #[inline]
-    fn is_dns(&self, source: u16, destination: u16) -> bool {
-        self.ports.iter().any(|port| *port == source || *port == destination)
     }
 }
 

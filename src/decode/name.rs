@@ -53,20 +53,16 @@ impl WireName {
     }
 }
 
-/// Where an uncompressed name that begins at `start` ends, when it is one; the caller falls back to [`read_name`].
+/// Bytes of the uncompressed name at the beginning of `data`, when there is one; the caller falls back to [`read_name`].
 #[inline]
-pub fn plain_end(message: &[u8], start: usize) -> Option<usize> {
-    let mut at = start;
+pub fn plain_len(data: &[u8]) -> Option<usize> {
+    let mut at = 0;
     loop {
-        let len = *message.get(at)? as usize;
-        if len == 0 {
-            let end = at + 1;
-            return (end - start <= MAX_NAME).then_some(end);
+        match *data.get(at)? {
+            len @ 1..=63 => at += usize::from(len) + 1,
+            0 if at < MAX_NAME => return Some(at + 1),
+            _ => return None,
         }
-        if len > 63 {
-            return None;
-        }
-        at += len + 1;
     }
 }
 
@@ -111,16 +107,16 @@ pub fn read_name(message: &[u8], start: usize) -> Result<(WireName, usize), Name
     }
 }
 
-/// Where the bytes after a name begin, without reading it; `None` when it runs over the end or has an unknown label.
+/// What follows the name at the beginning of `data`, without reading it; `None` when it runs over the end or has an
+/// unknown label.
 #[inline]
-pub fn skip_name(message: &[u8], start: usize) -> Option<usize> {
-    let mut at = start;
+pub fn skip_name(data: &[u8]) -> Option<&[u8]> {
+    let mut rest = data;
     loop {
-        let byte = *message.get(at)?;
-        match byte & 0xc0 {
-            0x00 if byte == 0 => return Some(at + 1),
-            0x00 => at += 1 + byte as usize,
-            0xc0 => return Some(at + 2),
+        match *rest.first()? {
+            0 => return Some(&rest[1..]),
+            len @ 1..=63 => rest = rest.get(1 + usize::from(len)..)?,
+            0xc0.. => return rest.get(2..),
             _ => return None,
         }
     }
@@ -223,9 +219,9 @@ mod tests {
             wire
         };
         assert_eq!(read_name(&of_len(61), 0).unwrap().0.as_bytes().len(), 255);
-        assert_eq!(plain_end(&of_len(61), 0), Some(255));
+        assert_eq!(plain_len(&of_len(61)), Some(255));
         assert_eq!(read_name(&of_len(62), 0).unwrap_err(), NameFault::TooLong);
-        assert_eq!(plain_end(&of_len(62), 0), None);
+        assert_eq!(plain_len(&of_len(62)), None);
     }
 
     proptest! {

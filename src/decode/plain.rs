@@ -1,9 +1,9 @@
-//! The short way of most frames: whole UDP datagrams, and TCP segments on other ports, right behind Ethernet with at most
-//! one VLAN tag. A [`Frame`] to the same [`Entry`] or count that the general way gives it, or a refusal to say anything.
+//! The short way of most frames: whole UDP datagrams and TCP segments right behind Ethernet with at most one VLAN tag. A
+//! [`Frame`] to the same [`Entry`] or count that the general way gives it, or a refusal to say anything.
 //!
 //! The general way stays the definition of what a frame is; a test compares the two on any bytes.
 
-use super::{Body, Bucket, Decoded, Decoder, Ends, Entry, Interface, Point, TCP, UDP, wrapping};
+use super::{Body, Bucket, Decoded, Decoder, Ends, Entry, Interface, Point, Segment, TCP, UDP, encrypted};
 use crate::capture::Frame;
 
 /// `LINKTYPE_ETHERNET`.
@@ -17,10 +17,63 @@ const UDP_HEADER: usize = 8;
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
 
-/// Two bytes in network order; the caller has checked the bounds.
+/// Two bytes in network order.
 #[inline]
-fn number(bytes: &[u8], at: usize) -> u16 {
+fn number<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// An IP header of the usual length, of a packet that is no fragment.
+#[derive(Clone, Copy)]
+enum Ip<'a> {
+    V4(&'a [u8; IPV4_HEADER]),
+    V6(&'a [u8; IPV6_HEADER]),
+}
+
+impl<'a> Ip<'a> {
+    #[inline]
+    fn open(ether_type: u16, packet: &'a [u8]) -> Option<Self> {
+        match ether_type {
+            0x0800 => {
+                let header = packet.first_chunk()?;
+                (header[0] == 0x45 && number(header, 6) & 0x3fff == 0).then_some(Self::V4(header))
+            }
+            0x86dd => packet.first_chunk().filter(|header| header[0] >> 4 == 6).map(Self::V6),
+            _ => None,
+        }
+    }
+
+    /// Where the payload begins and ends, and its protocol.
+    #[inline]
+    fn payload(self) -> (usize, usize, u8) {
+        match self {
+            Self::V4(header) => (IPV4_HEADER, usize::from(number(header, 2)), header[9]),
+            Self::V6(header) => (IPV6_HEADER, IPV6_HEADER + usize::from(number(header, 4)), header[6]),
+        }
+    }
+
+    #[inline]
+    fn ends(self) -> Ends {
+        match self {
+            Self::V4(header) => {
+                let (addresses, _) = header[12..].as_chunks::<4>();
+                Ends::v4(addresses[0], addresses[1])
+            }
+            Self::V6(header) => {
+                let (addresses, _) = header[8..].as_chunks::<16>();
+                Ends::v6(addresses[0], addresses[1])
+            }
+        }
+    }
+
+    /// Identification (IPv4 only; 0 otherwise).
+    #[inline]
+    fn id(self) -> u16 {
+        match self {
+            Self::V4(header) => number(header, 4),
+            Self::V6(_) => 0,
+        }
+    }
 }
 
 impl Decoder {
@@ -36,76 +89,80 @@ impl Decoder {
             0x8100 if self.vlan_tags > 0 => (number(link, 16), 18, number(link, 14) & 0x0fff),
             ether_type => (ether_type, 14, 0),
         };
-        let packet = &data[at..];
         // Whole packets whose transport header begins where it does without options; lengths come from the IP header.
-        let (ends, ip_id, protocol, start, end) = match ether_type {
-            0x0800 => {
-                let header = packet.first_chunk::<IPV4_HEADER>()?;
-                if header[0] != 0x45 || number(header, 6) & 0x3fff != 0 {
-                    return None;
-                }
-                let (source, destination) = (header[12..].first_chunk::<4>()?, header[16..].first_chunk::<4>()?);
-                let ends = Ends::v4(*source, *destination);
-                (ends, number(header, 4), header[9], IPV4_HEADER, usize::from(number(header, 2)))
-            }
-            0x86dd => {
-                let header = packet.first_chunk::<IPV6_HEADER>()?;
-                let length = usize::from(number(header, 4));
-                if header[0] >> 4 != 6 {
-                    return None;
-                }
-                let (source, destination) = (header[8..].first_chunk::<16>()?, header[24..].first_chunk::<16>()?);
-                (Ends::v6(*source, *destination), 0, header[6], IPV6_HEADER, IPV6_HEADER + length)
-            }
-            _ => return None,
-        };
+        let packet = &data[at..];
+        let ip = Ip::open(ether_type, packet)?;
+        let (start, end, protocol) = ip.payload();
         let payload = packet.get(start..end)?;
-        match protocol {
-            UDP => {
-                let header = payload.first_chunk::<UDP_HEADER>()?;
-                let (source_port, destination_port) = (number(header, 0), number(header, 2));
-                if !self.is_dns(source_port, destination_port) {
-                    return other_port([source_port, destination_port], ends, payload, out);
-                }
-                let claimed = usize::from(number(header, 4));
-                let message = payload.get(UDP_HEADER..claimed.min(payload.len()))?;
-                let cut = claimed - UDP_HEADER > message.len();
-                out.note_link_type(ETHERNET);
-                out.entries.push(Entry {
-                    time: frame.time,
-                    frame: index,
-                    offset: (frame.offset + at + start + UDP_HEADER) as u32,
-                    len: message.len() as u32,
-                    point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction),
-                    ends,
-                    body: Body::Datagram(self.datagram(source_port, destination_port, message, cut, ends, ip_id)),
-                });
+        let header = payload.first_chunk::<UDP_HEADER>()?;
+        let ports = [number(header, 0), number(header, 2)];
+        let meaning = self.ports.meaning(ports);
+        if meaning.may_be_dns() && self.ports.any(ports) {
+            if protocol == TCP {
+                return segment(frame, index, (at, vlan), ip, out);
             }
+            if protocol != UDP {
+                return None;
+            }
+            let claimed = usize::from(number(header, 4));
+            let message = payload.get(UDP_HEADER..claimed.min(payload.len()))?;
+            let ends = ip.ends();
+            out.note_link_type(ETHERNET);
+            out.entries.push(Entry {
+                time: frame.time,
+                frame: index,
+                offset: (frame.offset + at + start + UDP_HEADER) as u32,
+                len: message.len() as u32,
+                point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction),
+                ends,
+                body: Body::Datagram(self.datagram(ports, message, claimed > payload.len(), ends, ip.id())),
+            });
+            return Some(());
+        }
+        match protocol {
+            UDP if !meaning.may_wrap() => {}
             TCP => {
-                let header = payload.first_chunk::<TCP_HEADER>()?;
-                let length = usize::from(header[12] >> 4) * 4;
-                if length < TCP_HEADER || length > payload.len() || self.is_dns(number(header, 0), number(header, 2)) {
+                let length = usize::from(payload.first_chunk::<TCP_HEADER>()?[12] >> 4) * 4;
+                if length < TCP_HEADER || length > payload.len() {
                     return None;
                 }
-                out.note_link_type(ETHERNET);
-                out.tally.encrypted.note(ends, TCP, payload);
-                out.tally.count(Bucket::OtherPort);
             }
             _ => return None,
         }
+        out.note_link_type(ETHERNET);
+        if meaning.may_be_encrypted() && encrypted::begins(protocol, payload).is_some() {
+            out.tally.encrypted.note(ip.ends(), protocol, payload);
+        }
+        out.tally.count(Bucket::OtherPort);
         Some(())
     }
 }
 
-/// Counts a datagram on other ports, unless a wrapping may be behind one of them.
-#[inline]
-fn other_port(ports: [u16; 2], ends: Ends, payload: &[u8], out: &mut Decoded) -> Option<()> {
-    if wrapping::PORT_NUMBERS.iter().any(|number| *number == ports[0] || *number == ports[1]) {
-        return None;
-    }
+/// Decodes a TCP segment on a DNS port, behind the IP header at `at`.
+#[inline(never)]
+fn segment(frame: &Frame<'_>, index: u32, (at, vlan): (usize, u16), ip: Ip<'_>, out: &mut Decoded) -> Option<()> {
+    let (start, end, _) = ip.payload();
+    let payload = frame.data.get(at + start..at + end)?;
+    let header = payload.first_chunk::<TCP_HEADER>()?;
+    let header_len = usize::from(header[12] >> 4) * 4;
+    let data = payload.get(header_len..).filter(|_| header_len >= TCP_HEADER)?;
     out.note_link_type(ETHERNET);
-    out.tally.encrypted.note(ends, UDP, payload);
-    out.tally.count(Bucket::OtherPort);
+    out.entries.push(Entry {
+        time: frame.time,
+        frame: index,
+        offset: (frame.offset + at + start + header_len) as u32,
+        len: data.len() as u32,
+        point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction),
+        ends: ip.ends(),
+        body: Body::Segment(Segment {
+            source_port: number(header, 0),
+            destination_port: number(header, 2),
+            sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+            acknowledgment: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
+            flags: header[13],
+            full_len: data.len() as u32,
+        }),
+    });
     Some(())
 }
 
@@ -113,12 +170,19 @@ fn other_port(ports: [u16; 2], ends: Ends, payload: &[u8], out: &mut Decoded) ->
 mod tests {
     use super::*;
     use crate::capture::{Direction, Timestamp};
-    use crate::decode::message::Key;
+    use crate::decode::Ports;
+    use crate::decode::key::Key;
     use etherparse::PacketBuilder;
     use proptest::prelude::*;
 
     fn decoder() -> Decoder {
-        Decoder { key: Key::random(), ports: vec![53], vlan_tags: 2, extension_headers: 8, nested_headers: 4 }
+        Decoder {
+            key: Key::random(),
+            ports: Ports::new(vec![53]),
+            vlan_tags: 2,
+            extension_headers: 8,
+            nested_headers: 4,
+        }
     }
 
     /// Decodes a frame both ways: what the short way says, when it says something, and what the general way says.
@@ -173,6 +237,8 @@ mod tests {
                 (false, (443, 4000)),
                 (true, (443, 4000)),
                 (true, (4000, 853)),
+                (true, (4000, 53)),
+                (true, (53, 4000)),
             ] {
                 let (short, general) = both(&decoder, &frame(v6, vlan, tcp, ports, QUERY), 0);
                 assert_eq!(short, None, "a frame that was cut");
@@ -195,7 +261,7 @@ mod tests {
         #[test]
         fn the_short_way_never_says_anything_else_than_the_general_way(
             (v6, vlan, tcp) in any::<(bool, bool, bool)>(),
-            ports in prop_oneof![Just((4000, 53)), Just((53, 4000)), Just((53, 53)), Just((4000, 443)), Just((4000, 853)), Just((4789, 53)), Just((9, 4789))],
+            ports in prop_oneof![Just((4000, 53)), Just((53, 4000)), Just((53, 53)), Just((4000, 443)), Just((4000, 853)), Just((80, 4000)), Just((4789, 53)), Just((9, 4789))],
             payload in proptest::collection::vec(any::<u8>(), 0..60),
             // Mostly in the headers, where it matters.
             changes in proptest::collection::vec((prop_oneof![3 => 12usize..50, 1 => 0usize..90], any::<u8>()), 0..4),

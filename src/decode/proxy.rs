@@ -109,8 +109,8 @@ pub const BEGINNINGS: [&[u8]; 2] = [&SIGNATURE, &TEXT];
 /// Bytes of the header at the beginning of a datagram, 0 when there is none.
 #[inline]
 pub fn len(datagram: &[u8]) -> usize {
-    match datagram.first_chunk::<12>() {
-        Some(first) if *first == SIGNATURE || first.starts_with(&TEXT) => match look(datagram) {
+    match datagram {
+        [b'\r', b'\n', ..] | [b'P', b'R', ..] => match look(datagram) {
             Look::Whole(header) => header.len,
             _ => 0,
         },

@@ -85,17 +85,6 @@ pub const PORTS: &[Wrapping] = &[
     opened(37_008, "TZSP", tazmen),
 ];
 
-/// The numbers of [`PORTS`] close together, for whoever only wants to know that a port is not among them.
-pub const PORT_NUMBERS: [u16; PORTS.len()] = {
-    let mut numbers = [0; PORTS.len()];
-    let mut index = 0;
-    while index < numbers.len() {
-        numbers[index] = PORTS[index].number;
-        index += 1;
-    }
-    numbers
-};
-
 /// The row of a number.
 pub fn find(rows: &'static [Wrapping], number: u16) -> Option<&'static Wrapping> {
     rows.iter().find(|row| row.number == number)

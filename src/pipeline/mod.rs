@@ -414,8 +414,21 @@ impl<'a, 't> Shared<'a, 't> {
         block.limit = block.limit.min(block.data.len());
     }
 
-    /// Decodes a block from its `start` and `before`; reads more when its last record needs it.
+    /// Decodes a block from its `start` and `before`. A fault of this program in one frame is no reason to lose the others:
+    /// the block is then decoded again with every frame guarded.
     fn decode(&self, lane: usize, done: &mut DecodedBlock, filter: &mut Option<Filter>) -> Result<(), Error> {
+        let whole = AssertUnwindSafe(|| self.decode_frames(lane, done, filter, Decoder::frame));
+        catch_unwind(whole).unwrap_or_else(|_| self.decode_frames(lane, done, filter, Decoder::guarded_frame))
+    }
+
+    /// Decodes a block with `decode_frame`; reads more when its last record needs it.
+    fn decode_frames(
+        &self,
+        lane: usize,
+        done: &mut DecodedBlock,
+        filter: &mut Option<Filter>,
+        decode_frame: impl Fn(&Decoder, &Frame<'_>, &mut Decoded),
+    ) -> Result<(), Error> {
         let reader = self.sources[lane].reader;
         done.decoded.clear();
         done.after = Arc::clone(&done.before);
@@ -428,14 +441,12 @@ impl<'a, 't> Shared<'a, 't> {
             let mut refused = None;
             let DecodedBlock { block, decoded, walk, after, .. } = &mut *done;
             reader.walk(block, start, after, walk, &mut |frame: Frame<'_>| {
-                if frame.time != Timestamp::UNKNOWN {
-                    (first, last) = (first.min(frame.time), last.max(frame.time));
+                if frame.time < first && frame.time != Timestamp::UNKNOWN {
+                    first = frame.time;
                 }
-                if everything {
-                    return self.decoder.frame(&frame, decoded);
-                }
-                match self.selects(&frame, filter) {
-                    Ok(true) => self.decoder.frame(&frame, decoded),
+                last = last.max(frame.time);
+                match if everything { Ok(true) } else { self.selects(&frame, filter) } {
+                    Ok(true) => decode_frame(self.decoder, &frame, decoded),
                     Ok(false) => {
                         decoded.frames += 1;
                         decoded.tally.count(Bucket::NotSelected);

@@ -311,7 +311,7 @@ impl<'a> Tracker<'a> {
             entry.ends,
             segment,
             payload,
-            |port| decoder.ports.contains(&port),
+            |port| decoder.ports.contains(port),
             &mut self.tally,
         );
         self.take_forgotten();

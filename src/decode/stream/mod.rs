@@ -7,7 +7,7 @@
 
 mod direction;
 
-use super::message::Key;
+use super::key::Key;
 use super::{Bucket, Ends, Segment, Tally};
 use crate::capture::Timestamp;
 use direction::{Beginning, Boundary, GAP_PATIENCE, Stream, Work, ahead};
@@ -283,7 +283,7 @@ impl Streams {
         let forward = (ends, ports);
         let backward = (ends.reversed(), (ports.1, ports.0));
         let (first, first_ports) = if forward <= backward { forward } else { backward };
-        let hash = key.numbers(&[first.hash(key), u64::from(first_ports.0) << 16 | u64::from(first_ports.1)]);
+        let hash = key.numbers([[first.hash(key), u64::from(first_ports.0) << 16 | u64::from(first_ports.1)]]);
         let known = self.table.find(hash, |index| {
             let connection = &self.connections[*index as usize];
             (connection.ends, connection.ports) == forward || (connection.ends, connection.ports) == backward

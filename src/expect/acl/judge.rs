@@ -103,7 +103,7 @@ impl Judge {
 
     /// What stands beside the question of a message; nothing when its records cannot be passed. Only a message whose last
     /// record is a signature is decoded.
-    fn beside(&self, bytes: &[u8], mut at: usize) -> Option<Beside> {
+    fn beside(&self, bytes: &[u8], at: usize) -> Option<Beside> {
         /// EDNS and TSIG.
         const OPT: [u8; 2] = [0, 41];
         const TSIG: [u8; 2] = [0, 250];
@@ -113,16 +113,15 @@ impl Judge {
         if count(10) == 0 || questions != 1 || records > self.limits.records {
             return Some(beside);
         }
-        let mut last = [0; 2];
+        let (mut last, mut rest) = ([0; 2], bytes.get(at..)?);
         for _ in 0..records {
-            let end = skip_name(bytes, at)?;
-            let fixed = bytes.get(end..end + 10)?;
+            let (fixed, data) = skip_name(rest)?.split_first_chunk::<10>()?;
             last = [fixed[0], fixed[1]];
-            let data = end + 10;
-            at = data + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+            let len = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
             if last == OPT {
-                beside.cookie = cookie(bytes.get(data..at)?);
+                beside.cookie = cookie(data.get(..len)?);
             }
+            rest = data.get(len..).unwrap_or_default();
         }
         if last == TSIG {
             let detail = detail::read(bytes, self.limits)?;

@@ -4,10 +4,11 @@ use super::{Captured, LinkState, Memory, Shared, lock};
 use crate::capture::filter::Filter;
 use crate::capture::live::{self, Handle, State};
 use crate::capture::{Block, Context, Frame, Walk};
-use crate::decode::{Bucket, Decoded};
+use crate::decode::{Bucket, Decoded, Decoder};
 use crate::error::Error;
 use crate::pipeline::Damage;
 use crossbeam_channel::{SendTimeoutError, Sender};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -111,7 +112,7 @@ fn read_until_stopped(
     }
 }
 
-/// Decodes a block of a handle.
+/// Decodes a block of a handle; once more with every frame guarded when this program fails on one.
 fn decode(
     shared: &Shared<'_>,
     input: usize,
@@ -121,6 +122,20 @@ fn decode(
     decoded: &mut Decoded,
 ) -> Result<(), Error> {
     block.limit = block.data.len();
+    let whole = AssertUnwindSafe(|| decode_frames(shared, input, block, filter, context, decoded, Decoder::frame));
+    catch_unwind(whole)
+        .unwrap_or_else(|_| decode_frames(shared, input, block, filter, context, decoded, Decoder::guarded_frame))
+}
+
+fn decode_frames(
+    shared: &Shared<'_>,
+    input: usize,
+    block: &Block,
+    filter: &mut Option<Filter>,
+    context: &mut Arc<Context>,
+    decoded: &mut Decoded,
+    decode_frame: impl Fn(&Decoder, &Frame<'_>, &mut Decoded),
+) -> Result<(), Error> {
     decoded.clear();
     let mut walk = Walk::default();
     let mut refused = None;
@@ -129,7 +144,7 @@ fn decode(
         decoded.times = Some((first.min(frame.time), last.max(frame.time)));
         let passes = filter.as_mut().map_or(Ok(true), |filter| filter.passes(frame.link_type, frame.data));
         match passes {
-            Ok(true) => shared.decoder.frame(&Frame { interface: input as u32, ..frame }, decoded),
+            Ok(true) => decode_frame(shared.decoder, &Frame { interface: input as u32, ..frame }, decoded),
             Ok(false) => {
                 decoded.frames += 1;
                 decoded.tally.count(Bucket::NotSelected);

@@ -1,0 +1,100 @@
+//! The ports that mean something ([`Ports`]): those of DNS, those that a tunnel may be behind, and those where DNS is
+//! encrypted. Every packet is asked for both of its ports, and most have neither.
+
+use super::encrypted::{DNS_OVER_TLS, HTTPS};
+use super::wrapping;
+
+/// Sets of ports, by the lowest bits of their numbers.
+const SETS: usize = 1024;
+
+/// Ports that carry DNS, and a first look that tells most others.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    dns: Vec<u16>,
+    /// What the ports of each set may mean.
+    meanings: [u8; SETS],
+}
+
+/// What one of two ports may mean, and what neither can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meaning(u8);
+
+const DNS: u8 = 1;
+const WRAPPING: u8 = 2;
+const ENCRYPTED: u8 = 4;
+
+impl Meaning {
+    /// One of them may carry DNS.
+    #[inline]
+    pub fn may_be_dns(self) -> bool {
+        self.0 & DNS != 0
+    }
+
+    /// A tunnel may be behind one of them.
+    #[inline]
+    pub fn may_wrap(self) -> bool {
+        self.0 & WRAPPING != 0
+    }
+
+    /// Encrypted DNS may be asked for at one of them.
+    #[inline]
+    pub fn may_be_encrypted(self) -> bool {
+        self.0 & ENCRYPTED != 0
+    }
+}
+
+impl Ports {
+    /// DNS on these ports.
+    pub fn new(dns: Vec<u16>) -> Self {
+        let mut meanings = [0; SETS];
+        let plain = dns.iter().map(|port| (*port, DNS));
+        let wrappings = wrapping::PORTS.iter().map(|row| (row.number, WRAPPING));
+        let encrypted = [DNS_OVER_TLS, HTTPS].map(|port| (port, ENCRYPTED));
+        for (port, meaning) in plain.chain(wrappings).chain(encrypted) {
+            meanings[usize::from(port) % SETS] |= meaning;
+        }
+        Self { dns, meanings }
+    }
+
+    /// The port carries DNS.
+    #[inline]
+    pub fn contains(&self, port: u16) -> bool {
+        self.dns.contains(&port)
+    }
+
+    /// One of the ports carries DNS.
+    #[inline]
+    pub fn any(&self, [one, other]: [u16; 2]) -> bool {
+        self.dns.iter().any(|port| *port == one || *port == other)
+    }
+
+    /// What one of two ports may mean: ports that share a set are taken for one another.
+    #[inline]
+    pub fn meaning(&self, ports: [u16; 2]) -> Meaning {
+        let [one, other] = ports.map(|port| self.meanings[usize::from(port) % SETS]);
+        Meaning(one | other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_port_that_means_something_is_missed() {
+        let ports = Ports::new(vec![53, 5353]);
+        for port in 0..=u16::MAX {
+            let wraps = wrapping::find(wrapping::PORTS, port).is_some();
+            let dns = ports.contains(port);
+            assert_eq!(dns, port == 53 || port == 5353);
+            for pair in [[port, 40_000], [40_000, port]] {
+                let meaning = ports.meaning(pair);
+                assert!(meaning.may_be_dns() || !dns, "{port}");
+                assert!(meaning.may_wrap() || !wraps, "{port}");
+                assert!(meaning.may_be_encrypted() || ![DNS_OVER_TLS, HTTPS].contains(&port), "{port}");
+            }
+        }
+        let web = ports.meaning([40_000, 80]);
+        assert!(!web.may_be_dns() && !web.may_wrap() && !web.may_be_encrypted());
+    }
+}
