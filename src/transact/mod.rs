@@ -97,17 +97,34 @@ struct Seen<'a> {
     sighting: Sighting,
     print: Print,
     transport: Transport,
-    /// Client to server.
-    ends: Ends,
+    /// Source and destination.
+    ends: &'a Ends,
+    /// Their ports.
+    ports: (u16, u16),
     pair_hash: u64,
     flow_hash: u64,
-    /// Ports of client and server.
-    ports: (u16, u16),
     bytes: &'a [u8],
     /// The proxy's header before the message, or at the beginning of its connection; empty without one.
     header: &'a [u8],
     /// The TCP connection.
     connection: Option<u32>,
+}
+
+impl Seen<'_> {
+    /// Client to server.
+    #[inline]
+    fn client_to_server(&self) -> Ends {
+        if self.message.is_response() { self.ends.reversed() } else { *self.ends }
+    }
+
+    /// The flow of the message, between a pair.
+    #[inline]
+    fn flow(&self, pair: u32) -> Flow {
+        let (source, destination) = self.ports;
+        let (client_port, server_port) =
+            if self.message.is_response() { (destination, source) } else { (source, destination) };
+        Flow { pair, client_port, server_port, id: self.message.id, transport: self.transport }
+    }
 }
 
 /// Follows transactions through one time line of blocks.
@@ -277,21 +294,16 @@ impl<'a> Tracker<'a> {
             self.counts.header_incomplete += 1;
             return;
         };
-        let (ends, ports) = if message.is_response() {
-            (entry.ends.reversed(), (datagram.destination_port, datagram.source_port))
-        } else {
-            (entry.ends, (datagram.source_port, datagram.destination_port))
-        };
         let sighting = Sighting { time: entry.time, frame, point: entry.point };
         self.message(Seen {
             message,
             sighting,
             print: Print::new(&sighting, datagram.payload_hash, datagram.ip_id),
             transport: Transport::Udp,
-            ends,
+            ends: &entry.ends,
+            ports: (datagram.source_port, datagram.destination_port),
             pair_hash: datagram.pair_hash,
             flow_hash: datagram.flow_hash,
-            ports,
             bytes: &payload[usize::from(datagram.proxy_len)..],
             header: &payload[..usize::from(datagram.proxy_len)],
             connection: None,
@@ -341,10 +353,10 @@ impl<'a> Tracker<'a> {
                 // Copies of segments are recognised by their sequence numbers.
                 print: Print::new(&sighting, decoder.key.bytes(bytes) as u32, 0),
                 transport: Transport::Tcp,
-                ends,
+                ends: &entry.ends,
+                ports: (source, destination),
                 pair_hash,
                 flow_hash: decoder.key.flow(pair_hash, ports, message.id, Transport::Tcp),
-                ports,
                 bytes,
                 header: header.as_deref().unwrap_or_default(),
                 connection: Some(connection),
@@ -395,21 +407,14 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// The flow of a message between a pair.
-    #[inline]
-    fn flow(pair: u32, seen: Seen<'_>) -> Flow {
-        let (client_port, server_port) = seen.ports;
-        Flow { pair, client_port, server_port, id: seen.message.id, transport: seen.transport }
-    }
-
     #[inline(always)]
     fn query(&mut self, seen: Seen<'_>) {
-        let pair = self.pairs.intern(seen.ends, seen.pair_hash);
+        let pair = self.pairs.intern(seen.client_to_server(), seen.pair_hash);
         self.pairs.message(pair, seen.sighting.time, false);
         match self.flights.query(seen.flow_hash, &seen.message, &seen.print) {
             QueryIs::Copy => self.counts.query_copies += 1,
             QueryIs::Retransmission => self.counts.retransmitted += 1,
-            QueryIs::New => self.open(Self::flow(pair, seen), seen),
+            QueryIs::New => self.open(seen.flow(pair), seen),
         }
     }
 
@@ -436,7 +441,7 @@ impl<'a> Tracker<'a> {
         if !seen.header.is_empty()
             && let Look::Whole(header) = proxy::look(seen.header)
         {
-            self.proxied.asked(seen.ends, flow, &header, self.flights.token(slot));
+            self.proxied.asked(*seen.ends, flow, &header, self.flights.token(slot));
         }
         if let Some(connection) = seen.connection {
             let token = self.flights.token(slot);
@@ -456,7 +461,7 @@ impl<'a> Tracker<'a> {
         let is = self.flights.response(seen.flow_hash, &seen.message, &seen.print);
         let pair = match is {
             ResponseIs::Match(slot) => self.flights.slot(slot).flow.pair,
-            _ => self.pairs.intern(seen.ends, seen.pair_hash),
+            _ => self.pairs.intern(seen.client_to_server(), seen.pair_hash),
         };
         self.pairs.message(pair, seen.sighting.time, true);
         match is {
@@ -471,7 +476,7 @@ impl<'a> Tracker<'a> {
             ResponseIs::Duplicate => self.counts.duplicate += 1,
             ResponseIs::Late => self.counts.late += 1,
             ResponseIs::Mismatch => self.counts.mismatch += 1,
-            ResponseIs::Unsolicited => self.without_query(Self::flow(pair, seen), seen),
+            ResponseIs::Unsolicited => self.without_query(seen.flow(pair), seen),
         }
         self.note_answering(pair, &seen.sighting);
     }
