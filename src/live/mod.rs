@@ -17,7 +17,7 @@ use crate::config::{Color, Config, Sandbox, Vantage};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::acl::judge::own_servers;
-use crate::pipeline::live::{Beside, Group, STOP_HARD, Watchdog};
+use crate::pipeline::live::{Beside, Group, Watchdog};
 use crate::pipeline::{self};
 use crate::report::output::{self, FileIdentity};
 use crate::report::{self, Writer};
@@ -162,9 +162,9 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
             }
         }));
     }
+    // What is written to may take nothing.
+    let _watchdog = Watchdog::start(Arc::clone(&signals.stop));
     let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session)?;
-    // What is written to may still take nothing.
-    let _watchdog = Watchdog::start(STOP_HARD);
     session.show();
     let written = packets.map_or(Ok(()), PacketFiles::finish);
     let code = session.conclude(finished, written)?;

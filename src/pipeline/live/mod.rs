@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Decoded blocks that may wait for a group's tracker.
@@ -30,7 +30,7 @@ const QUEUE: usize = 64;
 /// After this long a stop gives up what has not been read.
 const STOP_SOFT: Duration = Duration::from_millis(3500);
 /// After this long a stop ends the process whatever it waits for; the same again for writing a report to a terminal or pipe.
-pub const STOP_HARD: Duration = Duration::from_secs(5);
+const STOP_HARD: Duration = Duration::from_secs(5);
 /// How long the line may take that says so.
 const LAST_WORD: Duration = Duration::from_millis(200);
 /// How often the caller is asked.
@@ -303,6 +303,7 @@ pub fn run(
             std::thread::Builder::new().spawn_scoped(scope, move || work(finished_beside)).map_err(no_thread)?;
         }
         keep_time(shared, clock, &requests, &ended, &mut standings, finished_beside, control);
+        shared.stop.store(true, Ordering::Relaxed);
         finished_beside.store(true, Ordering::Relaxed);
         Ok(())
     });
@@ -346,7 +347,7 @@ fn keep_time(
     finished_beside: &AtomicBool,
     control: &mut dyn Control,
 ) {
-    let mut stopping: Option<(Instant, Watchdog)> = None;
+    let mut stopping: Option<Instant> = None;
     loop {
         match ended.recv_timeout(TICK) {
             Ok((number, ended)) => {
@@ -356,7 +357,7 @@ fn keep_time(
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if let Some((since, _)) = &stopping {
+        if let Some(since) = stopping {
             if since.elapsed() > STOP_SOFT {
                 shared.abandon.store(true, Ordering::Relaxed);
             }
@@ -367,37 +368,49 @@ fn keep_time(
                 shared.stop.store(true, Ordering::Relaxed);
             }
             if shared.stop.load(Ordering::Relaxed) {
-                stopping = Some((Instant::now(), Watchdog::start(STOP_HARD)));
+                stopping = Some(Instant::now());
             }
         }
     }
 }
 
-/// Ends the process when something takes longer than it may: whoever reads standard output takes nothing.
+/// Ends the process when its end takes longer than it may: whoever reads standard output takes nothing.
 pub struct Watchdog {
     /// Dropped with the watchdog, which lets its thread end.
     _alive: Sender<()>,
 }
 
 impl Watchdog {
-    /// Ends the process with exit code 5 (an output is not complete) after `limit`, unless it is dropped before.
-    pub fn start(limit: Duration) -> Self {
+    /// Ends the process with exit code 5 (an output is not complete) [`STOP_HARD`] after `stop` was set, unless it is
+    /// dropped before.
+    pub fn start(stop: Arc<AtomicBool>) -> Self {
         let (alive, watched) = bounded(0);
+        let goes_on = move |limit| watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
         // Without the thread the run only waits longer.
         let _ = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
-            if watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                let what = "takes nothing; the report is not complete, files are left as .partial";
-                let error = Error::new(ErrorKind::Output, "E-OUT-STALLED", "standard output", what);
-                let code = i32::from(error.exit_code());
-                // Standard error may be the same terminal; then nobody can be told.
-                let told = std::thread::Builder::new().spawn(move || writeln!(std::io::stderr(), "{error}"));
-                std::thread::sleep(LAST_WORD);
-                drop(told);
-                std::process::exit(code);
+            while goes_on(TICK) {
+                if stop.load(Ordering::Relaxed) {
+                    if goes_on(STOP_HARD - LAST_WORD) {
+                        give_up();
+                    }
+                    return;
+                }
             }
         });
         Self { _alive: alive }
     }
+}
+
+/// Says that the report is not complete, and ends the process.
+fn give_up() -> ! {
+    let what = "takes nothing; the report is not complete, files are left as .partial";
+    let error = Error::new(ErrorKind::Output, "E-OUT-STALLED", "standard output", what);
+    let code = i32::from(error.exit_code());
+    // Standard error may be the same terminal; then nobody can be told.
+    let told = std::thread::Builder::new().spawn(move || writeln!(std::io::stderr(), "{error}"));
+    std::thread::sleep(LAST_WORD);
+    drop(told);
+    std::process::exit(code);
 }
 
 /// Asks every tracker where it stands; they hold still while `take` has the answers.
