@@ -42,11 +42,20 @@ pub enum Look {
     Whole(Header),
 }
 
-/// Looks at the first bytes of a datagram or connection.
+/// Looks at the first bytes of a datagram or connection; the very first rules most out.
+#[inline]
 pub fn look(data: &[u8]) -> Look {
-    if data.first() == Some(&TEXT[0]) {
-        return look_at_text(data);
+    match data.first() {
+        None => Look::More,
+        Some(first) if *first == SIGNATURE[0] => look_at_binary(data),
+        Some(first) if *first == TEXT[0] => look_at_text(data),
+        Some(_) => Look::No,
     }
+}
+
+/// Looks at a header of version 2.
+#[cold]
+fn look_at_binary(data: &[u8]) -> Look {
     let known = data.len().min(SIGNATURE.len());
     if data[..known] != SIGNATURE[..known] {
         return Look::No;
@@ -75,6 +84,7 @@ pub fn look(data: &[u8]) -> Look {
 }
 
 /// Looks at a line of version 1: `PROXY TCP4 192.0.2.7 10.0.0.53 12345 53`.
+#[cold]
 fn look_at_text(data: &[u8]) -> Look {
     let known = data.len().min(TEXT.len());
     if data[..known] != TEXT[..known] {
@@ -109,12 +119,9 @@ pub const BEGINNINGS: [&[u8]; 2] = [&SIGNATURE, &TEXT];
 /// Bytes of the header at the beginning of a datagram, 0 when there is none.
 #[inline]
 pub fn len(datagram: &[u8]) -> usize {
-    match datagram {
-        [b'\r', b'\n', ..] | [b'P', b'R', ..] => match look(datagram) {
-            Look::Whole(header) => header.len,
-            _ => 0,
-        },
-        _ => 0,
+    match look(datagram) {
+        Look::Whole(header) => header.len,
+        Look::No | Look::More => 0,
     }
 }
 
