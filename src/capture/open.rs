@@ -256,6 +256,7 @@ fn open_stream(
         stream: expanded,
         facts,
         carry: Vec::new(),
+        have: 0,
         offset: 0,
         ended: false,
         failure: None,
@@ -263,14 +264,15 @@ fn open_stream(
         expanded_bytes: limits.expanded_bytes,
     };
     blocks.fill_carry(8192);
-    if blocks.carry.is_empty()
+    if blocks.have == 0
         && let Some(failure) = blocks.failure.take()
     {
         let detail = format!("at its beginning: {failure}; nothing was read from it");
         return Err(Error::new(ErrorKind::Input, "E-IN-READ", name, detail));
     }
-    let (reader, context, start) = recognise(&name, &blocks.carry, limits)?;
-    blocks.carry.drain(..start as usize);
+    let (reader, context, start) = recognise(&name, &blocks.carry[..blocks.have], limits)?;
+    blocks.carry.copy_within(start as usize..blocks.have, 0);
+    blocks.have -= start as usize;
     blocks.offset = start;
     let mut input = Input {
         name,
@@ -296,8 +298,7 @@ fn first_time_of_stream(input: &mut Input) -> Option<Timestamp> {
     loop {
         blocks.fill_carry(wanted);
         let mut first = None;
-        let data = std::mem::take(&mut blocks.carry);
-        let block = Block { offset: blocks.offset, limit: data.len(), data, at_end: blocks.ended };
+        let block = blocks.carry_as_block(Vec::new());
         let mut walk = Walk::default();
         reader.walk(&block, 0, &mut context, &mut walk, &mut |frame: Frame<'_>| first = first.or(Some(frame.time)));
         blocks.carry = block.data;
@@ -374,7 +375,10 @@ pub struct StreamBlocks {
     stream: Box<dyn Read + Send>,
     /// What the stream leaves behind.
     pub facts: Arc<StreamFacts>,
+    /// Its first `have` bytes were read and are in no block yet; what is behind them is left over from earlier blocks and
+    /// written over, because clearing it would cost as much as copying.
     carry: Vec<u8>,
+    have: usize,
     offset: u64,
     ended: bool,
     failure: Option<String>,
@@ -385,14 +389,15 @@ pub struct StreamBlocks {
 impl StreamBlocks {
     /// Reads until `carry` holds `wanted` bytes or the stream ends; remembers why it ended.
     fn fill_carry(&mut self, wanted: usize) {
-        let have = self.carry.len();
-        if self.ended || have >= wanted {
+        if self.ended || self.have >= wanted {
             return;
         }
-        self.carry.resize(wanted, 0);
-        let mut done = have;
+        if self.carry.len() < wanted {
+            self.carry.resize(wanted, 0);
+        }
+        let mut done = self.have;
         while done < wanted {
-            match self.stream.read(&mut self.carry[done..]) {
+            match self.stream.read(&mut self.carry[done..wanted]) {
                 Ok(0) => {
                     self.ended = true;
                     break;
@@ -411,37 +416,45 @@ impl StreamBlocks {
                 break;
             }
         }
-        self.carry.truncate(done);
+        self.have = done;
+    }
+
+    /// What was read, as a block; `memory` is for what comes next.
+    fn carry_as_block(&mut self, memory: Vec<u8>) -> Block {
+        let mut data = std::mem::replace(&mut self.carry, memory);
+        data.truncate(self.have);
+        Block { offset: self.offset, limit: data.len(), data, at_end: self.ended }
     }
 
     /// The next block, which begins at a record; `None` after the last. `reader` and `context` find the boundary.
     /// The context follows along, so that each block comes with the state at its first record.
-    pub fn next_block(&mut self, reader: &Reader, context: &mut Arc<Context>, mut data: Vec<u8>) -> Option<Block> {
+    pub fn next_block(&mut self, reader: &Reader, context: &mut Arc<Context>, mut memory: Vec<u8>) -> Option<Block> {
         let mut wanted = self.block_bytes;
         loop {
             self.fill_carry(wanted);
-            if self.carry.is_empty() {
+            if self.have == 0 {
                 return None;
             }
-            data.clear();
-            std::mem::swap(&mut data, &mut self.carry);
-            let block = Block { offset: self.offset, limit: data.len(), data, at_end: self.ended };
+            let mut block = self.carry_as_block(memory);
             let mut walk = Walk::default();
             let mut after = Arc::clone(context);
             reader.walk(&block, 0, &mut after, &mut walk, &mut |_| {});
-            if walk.end == 0 && matches!(walk.stop, Some(Stop::Need { .. })) {
-                if let Some(Stop::Need { bytes, .. }) = walk.stop {
-                    wanted = bytes;
-                }
-                let mut back = block.data;
-                std::mem::swap(&mut back, &mut self.carry);
-                data = back;
+            if walk.end == 0
+                && let Some(Stop::Need { bytes, .. }) = walk.stop
+            {
+                wanted = bytes;
+                memory = std::mem::replace(&mut self.carry, block.data);
                 continue;
             }
-            let mut block = block;
             *context = after;
+            self.have = 0;
             if matches!(walk.stop, Some(Stop::Need { .. })) {
-                self.carry.extend_from_slice(&block.data[walk.end..]);
+                let rest = &block.data[walk.end..];
+                if self.carry.len() < rest.len() {
+                    self.carry.resize(rest.len(), 0);
+                }
+                self.carry[..rest.len()].copy_from_slice(rest);
+                self.have = rest.len();
                 block.data.truncate(walk.end);
                 block.limit = walk.end;
             } else if walk.stop.is_some() {
@@ -460,7 +473,7 @@ impl StreamBlocks {
 
     /// Reads the rest of the stream and returns how many bytes it had.
     pub fn drain(&mut self) -> u64 {
-        let mut rest = self.carry.len() as u64;
+        let mut rest = self.have as u64;
         self.carry = vec![0; 64 << 10];
         while !self.ended {
             match self.stream.read(&mut self.carry) {
