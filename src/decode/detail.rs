@@ -42,8 +42,8 @@ pub struct Detail {
 /// Decodes a message; `None` when it is too large or hickory rejects it.
 pub fn read(message: &[u8], limits: DetailLimits) -> Option<Detail> {
     let header = message.get(..HEADER)?;
-    if has_nothing_more(message) {
-        return Some(Detail::default());
+    if let Some(errors) = errors_alone(message) {
+        return Some(Detail { extended_errors: errors, ..Detail::default() });
     }
     let counts: usize = header[4..].chunks(2).map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     if message.len() > limits.bytes || counts > limits.records {
@@ -66,43 +66,50 @@ pub fn read(message: &[u8], limits: DetailLimits) -> Option<Detail> {
     Some(detail)
 }
 
-/// True when there is nothing that only a full decode tells: no additional record, or an OPT record right behind the
-/// question with none of the options that are printed. That is most messages, and looking is a hundred times cheaper than
-/// decoding.
-fn has_nothing_more(message: &[u8]) -> bool {
+/// The extended errors of a message in which nothing else needs a full decode: it has no additional record, or an OPT
+/// record right behind the question whose other options are not printed. That is most messages, and looking is a hundred
+/// times cheaper than decoding.
+fn errors_alone(message: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
     match message[4..HEADER] {
-        [_, _, _, _, _, _, 0, 0] => true,
+        [_, _, _, _, _, _, 0, 0] => Some(Vec::new()),
         [0, 1, 0, 0, 0, 0, 0, 1] => {
-            let opt = plain_len(&message[HEADER..]).and_then(|len| message.get(HEADER + len + 4..));
-            let Some([0, 0, 41, _, _, _, _, _, _, high, low, options @ ..]) = opt else { return false };
-            let options = options.get(..usize::from(u16::from_be_bytes([*high, *low])));
-            options.is_some_and(has_no_printed_option)
+            let opt = plain_len(&message[HEADER..]).and_then(|len| message.get(HEADER + len + 4..))?;
+            let [0, 0, 41, _, _, _, _, _, _, high, low, options @ ..] = opt else { return None };
+            errors_among(options.get(..usize::from(u16::from_be_bytes([*high, *low])))?)
         }
-        _ => false,
+        _ => None,
     }
 }
 
-/// True when the options are whole and none of them is printed.
-fn has_no_printed_option(mut options: &[u8]) -> bool {
+/// The extended errors among options, when these are whole and no other of them is printed.
+fn errors_among(mut options: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
+    let mut errors = Vec::new();
     for _ in 0..MAX_OPTIONS {
         let Some((head, rest)) = options.split_first_chunk::<4>() else { break };
         let [code, len] = [[head[0], head[1]], [head[2], head[3]]].map(u16::from_be_bytes);
-        match rest.get(usize::from(len)..) {
-            Some(rest) if code != CLIENT_SUBNET && code != EXTENDED_ERROR => options = rest,
-            _ => return false,
+        let (data, rest) = rest.split_at_checked(usize::from(len))?;
+        match code {
+            CLIENT_SUBNET => return None,
+            EXTENDED_ERROR => errors.extend(extended_error(data)),
+            _ => {}
         }
+        options = rest;
     }
-    options.is_empty()
+    options.is_empty().then_some(errors)
+}
+
+/// Code and text of an extended error; nothing when it is too short.
+fn extended_error(data: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let (code, text) = data.split_first_chunk::<2>()?;
+    let mut printed = Vec::new();
+    write_text(&text[..text.len().min(MAX_TEXT)], &mut printed);
+    Some((u16::from_be_bytes(*code), printed))
 }
 
 fn read_options(edns: &Edns, detail: &mut Detail) {
     for (code, option) in edns.options().options.iter().take(MAX_OPTIONS) {
         match (u16::from(*code), option) {
-            (EXTENDED_ERROR, EdnsOption::Unknown(_, data)) if data.len() >= 2 => {
-                let mut text = Vec::new();
-                write_text(&data[2..data.len().min(MAX_TEXT + 2)], &mut text);
-                detail.extended_errors.push((u16::from_be_bytes([data[0], data[1]]), text));
-            }
+            (EXTENDED_ERROR, EdnsOption::Unknown(_, data)) => detail.extended_errors.extend(extended_error(data)),
             (_, EdnsOption::Subnet(subnet)) => {
                 let (source, scope) = (subnet.source_prefix(), subnet.scope_prefix());
                 detail.client_subnet.get_or_insert(format!("{}/{source}/{scope}", subnet.addr()));
@@ -203,22 +210,32 @@ mod tests {
     }
 
     #[test]
-    fn what_the_short_look_passes_over_has_no_detail_in_full_either() {
+    fn what_the_short_look_finds_is_what_the_full_decode_finds() {
         let option = |code: u8, data: &[u8]| [&[0, code, 0, data.len() as u8][..], data].concat();
-        let kinds =
-            [option(10, &[7; 8]), option(3, b""), option(12, &[0; 9]), option(8, &[0, 1, 0, 0]), option(15, &[0, 18])];
+        let kinds = [
+            option(10, &[7; 8]),
+            option(3, b""),
+            option(12, &[0; 9]),
+            option(8, &[0, 1, 0, 0]),
+            option(15, &[0, 18]),
+            option(15, b"\0\x16no \x1b, \\"),
+            option(15, &[9]),
+        ];
         for one in &kinds {
             for other in &kinds {
                 let message = with_options(&[one.clone(), other.clone()].concat());
                 let decoded = Message::from_vec(&message).unwrap();
                 let mut full = Detail::default();
                 read_options(decoded.edns.as_ref().unwrap(), &mut full);
-                assert_eq!(has_nothing_more(&message), full == Detail::default(), "{one:?} {other:?}");
+                match errors_alone(&message) {
+                    Some(errors) => assert_eq!(Detail { extended_errors: errors, ..Detail::default() }, full),
+                    None => assert!(full.client_subnet.is_some(), "{one:?} {other:?}"),
+                }
                 assert_eq!(read(&message, LIMITS), Some(full));
             }
         }
         for damaged in [&[0, 10, 0, 9, 1][..], &[0, 10, 0]] {
-            assert!(!has_nothing_more(&with_options(damaged)), "left to the full decode");
+            assert_eq!(errors_alone(&with_options(damaged)), None, "left to the full decode");
         }
     }
 
