@@ -6,6 +6,7 @@
 use crate::error::{Error, ErrorKind};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -267,33 +268,39 @@ impl Merge {
             .collect();
         let mut merge = Self { lengths: vec![0; runs.len()], runs, heads: BinaryHeap::new() };
         for run in 0..merge.runs.len() {
-            merge.advance(run)?;
+            if let Some(key) = merge.read_header(run)? {
+                merge.heads.push(Reverse((key, run)));
+            }
         }
         Ok(merge)
     }
 
-    /// Reads the next record's header of a run.
-    fn advance(&mut self, run: usize) -> io::Result<()> {
+    /// Reads the header of a run's next record; nothing at its end.
+    fn read_header(&mut self, run: usize) -> io::Result<Option<Key>> {
         let reader = &mut self.runs[run];
         if reader.buffer().is_empty() && reader.get_ref().position == reader.get_ref().end {
-            return Ok(());
+            return Ok(None);
         }
         let mut header = [0; HEADER];
         reader.read_exact(&mut header)?;
-        let (input, rest) = header.split_at(4);
-        let (frame, length) = rest.split_at(8);
-        let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
-        self.lengths[run] = number(length) as usize;
-        self.heads.push(Reverse(((number(input) as u32, number(frame)), run)));
-        Ok(())
+        let [i0, i1, i2, i3, f0, f1, f2, f3, f4, f5, f6, f7, l0, l1, l2, l3] = header;
+        self.lengths[run] = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        Ok(Some((u32::from_le_bytes([i0, i1, i2, i3]), u64::from_le_bytes([f0, f1, f2, f3, f4, f5, f6, f7]))))
     }
 
     /// Puts the next record in `record` and gives its key; nothing at the end.
     fn next_into(&mut self, record: &mut Vec<u8>) -> io::Result<Option<Key>> {
-        let Some(Reverse((key, run))) = self.heads.pop() else { return Ok(None) };
+        let Some(Reverse((key, run))) = self.heads.peek().copied() else { return Ok(None) };
         record.resize(self.lengths[run], 0);
         self.runs[run].read_exact(record)?;
-        self.advance(run)?;
+        let next = self.read_header(run)?;
+        // The run's next record is most often the next of all: it takes the place of this one.
+        if let Some(mut head) = self.heads.peek_mut() {
+            match next {
+                Some(next) => *head = Reverse((next, run)),
+                None => drop(PeekMut::pop(head)),
+            }
+        }
         Ok(Some(key))
     }
 }
