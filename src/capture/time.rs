@@ -1,7 +1,5 @@
 //! Capture times: nanoseconds since 1970-01-01 UTC, never the wall clock.
 
-use std::fmt::Write as _;
-
 /// A time in nanoseconds since 1970-01-01T00:00:00Z, from a capture. Saturates at years 1677 and 2262.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Timestamp(pub i64);
@@ -53,33 +51,10 @@ impl Timestamp {
     /// The capture does not say when (pcapng simple packet blocks); earlier than any real time.
     pub const UNKNOWN: Timestamp = Timestamp(i64::MIN);
 
-    /// Days since 1970 and nanoseconds of that day.
-    fn split(self) -> (i64, u64) {
-        const DAY: i64 = 86_400_000_000_000;
-        (self.0.div_euclid(DAY), self.0.rem_euclid(DAY) as u64)
-    }
-
-    /// Appends the time as RFC 3339 UTC. `digits` of the fraction are written (0, 3, 6 or 9).
-    pub fn write_rfc3339(self, digits: usize, out: &mut Vec<u8>) {
-        let (days, in_day) = self.split();
-        let (year, month, day) = civil_from_days(days);
-        let seconds = in_day / 1_000_000_000;
-        let mut buffer = *b"0000-00-00T00:00:00.000000000";
-        put(&mut buffer[0..4], year as u64);
-        put(&mut buffer[5..7], month);
-        put(&mut buffer[8..10], day);
-        put(&mut buffer[11..13], seconds / 3600);
-        put(&mut buffer[14..16], seconds / 60 % 60);
-        put(&mut buffer[17..19], seconds % 60);
-        put(&mut buffer[20..29], in_day % 1_000_000_000);
-        out.extend_from_slice(&buffer[..if digits == 0 { 19 } else { 20 + digits }]);
-        out.push(b'Z');
-    }
-
-    /// The time as RFC 3339 UTC with `digits` of the fraction.
+    /// The time as RFC 3339 UTC with `digits` of the fraction (0, 3, 6 or 9).
     pub fn to_rfc3339(self, digits: usize) -> String {
         let mut out = Vec::with_capacity(30);
-        self.write_rfc3339(digits, &mut out);
+        TimeWriter::default().write(self, digits, &mut out);
         String::from_utf8(out).unwrap_or_default()
     }
 
@@ -149,12 +124,60 @@ fn parse_decimal_seconds(text: &str) -> Option<Timestamp> {
     Some(Timestamp(whole.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanoseconds)?))
 }
 
-/// Writes `value` right-aligned as decimal digits over the zeros in `digits`.
+/// Writes times as RFC 3339 UTC. Most times are in the second of the one before, whose text is kept.
+#[derive(Debug, Clone)]
+pub struct TimeWriter {
+    second: i64,
+    text: [u8; 20],
+}
+
+impl Default for TimeWriter {
+    fn default() -> Self {
+        // A second that no time is in.
+        Self { second: i64::MIN, text: [0; 20] }
+    }
+}
+
+impl TimeWriter {
+    /// Appends a time; `digits` of the fraction are written (0, 3, 6 or 9).
+    pub fn write(&mut self, time: Timestamp, digits: usize, out: &mut Vec<u8>) {
+        let (second, fraction) = (time.0.div_euclid(1_000_000_000), time.0.rem_euclid(1_000_000_000));
+        if second != self.second {
+            (self.second, self.text) = (second, text_of_second(second));
+        }
+        let mut text = [0; 29];
+        text[..20].copy_from_slice(&self.text);
+        put(&mut text[20..], fraction as u32);
+        out.extend_from_slice(&text[..if digits == 0 { 19 } else { 20 + digits }]);
+        out.push(b'Z');
+    }
+}
+
+/// A second since 1970 up to the point before its fraction.
+fn text_of_second(second: i64) -> [u8; 20] {
+    let (year, month, day) = civil_from_days(second.div_euclid(86_400));
+    let in_day = second.rem_euclid(86_400) as u32;
+    let mut text = *b"0000-00-00T00:00:00.";
+    put(&mut text[0..4], year as u32);
+    put(&mut text[5..7], month as u32);
+    put(&mut text[8..10], day as u32);
+    put(&mut text[11..13], in_day / 3600);
+    put(&mut text[14..16], in_day / 60 % 60);
+    put(&mut text[17..19], in_day % 60);
+    text
+}
+
+/// Writes `value` as decimal digits that fill `digits`, two at a time.
 #[inline]
-fn put(digits: &mut [u8], mut value: u64) {
-    for digit in digits.iter_mut().rev() {
+fn put(digits: &mut [u8], mut value: u32) {
+    let (first, pairs) = digits.as_rchunks_mut::<2>();
+    for pair in pairs.iter_mut().rev() {
+        let two = (value % 100) as u8;
+        *pair = [b'0' + two / 10, b'0' + two % 10];
+        value /= 100;
+    }
+    if let [digit] = first {
         *digit = b'0' + (value % 10) as u8;
-        value /= 10;
     }
 }
 
@@ -183,17 +206,17 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 /// Appends a duration of `nanoseconds` as decimal microseconds (`12.5`), without trailing zeros.
 pub fn write_microseconds(nanoseconds: i64, out: &mut Vec<u8>) {
-    let mut text = String::new();
-    let (whole, part) = (nanoseconds / 1000, (nanoseconds % 1000).unsigned_abs());
+    let (whole, part) = (nanoseconds / 1000, (nanoseconds % 1000).unsigned_abs() as u32);
     if nanoseconds < 0 && whole == 0 {
-        text.push('-');
+        out.push(b'-');
     }
-    let _ = write!(text, "{whole}");
+    out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
     if part != 0 {
-        let _ = write!(text, ".{part:03}");
-        text.truncate(text.trim_end_matches('0').len());
+        let mut text = *b".000";
+        put(&mut text[1..], part);
+        let zeros = text.iter().rev().take_while(|digit| **digit == b'0').count();
+        out.extend_from_slice(&text[..text.len() - zeros]);
     }
-    out.extend_from_slice(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -148,14 +148,28 @@ pub fn write_name(wire: &[u8], out: &mut Vec<u8>) {
 
 /// Appends the bytes of one label, or of any text from the wire, escaped as in [`write_name`].
 pub fn write_escaped_label(label: &[u8], out: &mut Vec<u8>) {
+    if label.iter().all(|byte| PLAIN[usize::from(*byte)]) {
+        return out.extend_from_slice(label);
+    }
     for byte in label {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(*byte),
+            plain if PLAIN[usize::from(*plain)] => out.push(*plain),
             b'.' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
             _ => write_decimal_escape(*byte, out),
         }
     }
 }
+
+/// Bytes of a label that are printed as they are: ASCII letters, digits, `-` and `_`.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        plain[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'_');
+        byte += 1;
+    }
+    plain
+};
 
 /// Appends text from the wire (EDE extra text, NSID, key data): printable ASCII plain, but a backslash doubled and every
 /// other byte as `\DDD`.

@@ -19,8 +19,11 @@ const MOST_ENCRYPTED: usize = 8;
 /// Which addresses are servers of ours, and so on which leg a transaction is.
 #[derive(Debug, Clone, Default)]
 pub struct Legs {
-    ours: HashSet<IpAddr>,
+    ours: Addresses,
 }
+
+/// Asked about twice for every row.
+type Addresses = HashSet<IpAddr, foldhash::fast::RandomState>;
 
 impl Legs {
     /// The declared servers and those that a configuration speaks for; with none, every address that answered (or ended a TCP connection) is one.
@@ -28,7 +31,7 @@ impl Legs {
         if !config.servers.is_empty() || !configured.is_empty() {
             return Self { ours: config.servers.iter().chain(configured).map(|server| server.address).collect() };
         }
-        let mut ours = HashSet::new();
+        let mut ours = Addresses::default();
         sources.each_heard_server(|server| {
             ours.insert(server);
         });
@@ -38,7 +41,7 @@ impl Legs {
     /// When live, this host's addresses are servers of ours as well. Where none of them was seen asking or answering, and
     /// nothing was declared, the capture is of others' servers (a mirror port), and every address that answered is one.
     pub fn live(config: &Config, configured: &[OwnServer], local: &[IpAddr], sources: &Sources) -> Self {
-        let mut ours: HashSet<IpAddr> = local.iter().copied().collect();
+        let mut ours: Addresses = local.iter().copied().collect();
         if config.servers.is_empty()
             && configured.is_empty()
             && !sources.any(|source, server| ours.contains(&source) || ours.contains(&server))

@@ -8,12 +8,17 @@ pub fn header(_: &mut Vec<u8>) {}
 /// Appends a row as one object on a line.
 pub fn row(row: &RowText, out: &mut Vec<u8>) {
     for (index, (name, kind)) in COLUMNS.iter().enumerate() {
-        out.push(if index == 0 { b'{' } else { b',' });
-        string(name.as_bytes(), out);
-        out.push(b':');
+        out.extend_from_slice(if index == 0 { b"{\"" } else { b",\"" });
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
         match (row.column(index), kind) {
             (b"", _) => out.extend_from_slice(b"null"),
             (number, ColumnKind::Number) if is_number(number) => out.extend_from_slice(number),
+            (word, ColumnKind::Word) => {
+                out.push(b'"');
+                out.extend_from_slice(word);
+                out.push(b'"');
+            }
             (text, _) => string(text, out),
         }
     }
@@ -43,17 +48,16 @@ mod tests {
 
     #[test]
     fn every_column_is_a_key_in_order() {
-        let mut empty = RowText::default();
         let mut out = Vec::new();
-        row(&empty, &mut out);
+        row(&RowText::default(), &mut out);
         let keys: Vec<String> = COLUMNS.iter().map(|(name, _)| format!("\"{name}\":null")).collect();
         assert_eq!(String::from_utf8(out).unwrap(), format!("{{{}}}\n", keys.join(",")));
-        empty.clear();
     }
 
     #[test]
     fn numbers_are_bare_and_text_is_text() {
         let mut sample = RowText::default();
+        sample.clear();
         for (name, _) in COLUMNS {
             sample.push(|out| {
                 out.extend_from_slice(match name {

@@ -4,6 +4,7 @@
 
 pub mod accounts;
 pub mod build;
+pub mod cell;
 pub mod csv;
 pub mod json;
 pub mod jsonl;

@@ -1,44 +1,46 @@
 //! One transaction as the columns of csv and jsonl ([`RowText`]); [`COLUMNS`] is the one list of them.
 
-/// How jsonl writes a column.
+/// What the values of a column are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// A string, null when empty.
+    /// Letters, digits and the like, which no format has to quote ([`is_word`]).
+    Word,
+    /// Anything that can be printed.
     Text,
-    /// A number as written, null when empty.
+    /// A number as formats write it.
     Number,
 }
 
 /// Every column in order, with the kind of its values.
 pub const COLUMNS: [(&str, ColumnKind); 33] = [
-    ("time", ColumnKind::Text),
-    ("response_time", ColumnKind::Text),
+    ("time", ColumnKind::Word),
+    ("response_time", ColumnKind::Word),
     ("rtt_us", ColumnKind::Number),
-    ("leg", ColumnKind::Text),
-    ("outcome", ColumnKind::Text),
-    ("rcode", ColumnKind::Text),
-    ("transport", ColumnKind::Text),
-    ("client", ColumnKind::Text),
+    ("leg", ColumnKind::Word),
+    ("outcome", ColumnKind::Word),
+    ("rcode", ColumnKind::Word),
+    ("transport", ColumnKind::Word),
+    ("client", ColumnKind::Word),
     ("client_port", ColumnKind::Number),
-    ("server", ColumnKind::Text),
+    ("server", ColumnKind::Word),
     ("server_port", ColumnKind::Number),
     ("id", ColumnKind::Number),
-    ("opcode", ColumnKind::Text),
+    ("opcode", ColumnKind::Word),
     ("qname", ColumnKind::Text),
-    ("qtype", ColumnKind::Text),
-    ("qclass", ColumnKind::Text),
-    ("question", ColumnKind::Text),
-    ("flags", ColumnKind::Text),
-    ("ede", ColumnKind::Text),
+    ("qtype", ColumnKind::Word),
+    ("qclass", ColumnKind::Word),
+    ("question", ColumnKind::Word),
+    ("flags", ColumnKind::Word),
+    ("ede", ColumnKind::Word),
     ("ede_text", ColumnKind::Text),
-    ("ecs", ColumnKind::Text),
-    ("identity", ColumnKind::Text),
+    ("ecs", ColumnKind::Word),
+    ("identity", ColumnKind::Word),
     ("tsig_key", ColumnKind::Text),
-    ("vlan", ColumnKind::Text),
+    ("vlan", ColumnKind::Word),
     ("interface", ColumnKind::Text),
-    ("expected", ColumnKind::Text),
+    ("expected", ColumnKind::Word),
     ("expected_rule", ColumnKind::Text),
-    ("verdict", ColumnKind::Text),
+    ("verdict", ColumnKind::Word),
     ("rule", ColumnKind::Text),
     ("mechanism", ColumnKind::Text),
     ("input", ColumnKind::Text),
@@ -46,82 +48,90 @@ pub const COLUMNS: [(&str, ColumnKind); 33] = [
     ("response_frame", ColumnKind::Number),
 ];
 
-/// A transaction's columns as text, in the order of [`COLUMNS`]; absent values are empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A transaction's columns as text, in the order of [`COLUMNS`]; absent values are empty. They are joined by commas, so that
+/// most rows are lines of csv as they stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowText {
     text: Vec<u8>,
-    ends: Vec<u32>,
+    /// Where each column ends; the next begins behind its comma.
+    ends: [u32; COLUMNS.len()],
+    columns: usize,
+}
+
+impl Default for RowText {
+    fn default() -> Self {
+        Self { text: vec![b','; COLUMNS.len() - 1], ends: std::array::from_fn(|at| at as u32), columns: COLUMNS.len() }
+    }
 }
 
 impl RowText {
-    /// Forgets every column, keeping the memory.
+    /// Begins a row anew, keeping the memory.
     pub fn clear(&mut self) {
         self.text.clear();
-        self.ends.clear();
+        self.columns = 0;
     }
 
-    /// Appends the next column; `write` adds its bytes (printable ASCII, or escaped text) to what is given.
+    /// Appends the next column; `write` adds its bytes (of the column's kind) to what is given.
+    #[inline]
     pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.columns > 0 {
+            self.text.push(b',');
+        }
+        let start = self.text.len();
         write(&mut self.text);
-        self.ends.push(self.text.len() as u32);
+        debug_assert!(COLUMNS[self.columns].1 != ColumnKind::Word || is_word(&self.text[start..]));
+        self.ends[self.columns] = self.text.len() as u32;
+        self.columns += 1;
     }
 
     /// The bytes of a column; empty when absent.
+    #[inline]
     pub fn column(&self, index: usize) -> &[u8] {
-        let end = self.ends.get(index).map_or(0, |end| *end as usize);
-        let start = if index == 0 { 0 } else { self.ends.get(index - 1).map_or(end, |end| *end as usize) };
-        &self.text[start..end]
+        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize + 1 };
+        self.text.get(start..self.ends[index] as usize).unwrap_or_default()
+    }
+
+    /// All columns, with commas between them.
+    pub fn joined(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Appends the row for [`RowText::read_bytes`].
+    pub fn to_bytes(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.ends.map(u32::to_le_bytes).as_flattened());
+        out.extend_from_slice(&self.text);
+    }
+
+    /// Reads what [`RowText::to_bytes`] wrote.
+    pub fn read_bytes(&mut self, bytes: &[u8]) {
+        let Some((ends, text)) = bytes.split_at_checked(size_of_val(&self.ends)) else { return };
+        for (end, bytes) in self.ends.iter_mut().zip(ends.as_chunks().0) {
+            *end = u32::from_le_bytes(*bytes);
+        }
+        self.text.clear();
+        self.text.extend_from_slice(text);
+        self.columns = COLUMNS.len();
+    }
+
+    /// Gives a column other text.
+    pub fn change(&mut self, index: usize, new: &[u8]) {
+        if self.column(index) == new {
+            return;
+        }
+        let end = self.ends[index] as usize;
+        let start = end - self.column(index).len();
+        self.text.splice(start..end, new.iter().copied());
+        let grown = (new.len() as u32).wrapping_sub((end - start) as u32);
+        for later in &mut self.ends[index..] {
+            *later = later.wrapping_add(grown);
+        }
     }
 }
 
-impl RowText {
-    /// Appends the length of every column and then the bytes of all, for [`RowText::read_bytes`].
-    pub fn to_bytes(&self, out: &mut Vec<u8>) {
-        let lengths = out.len();
-        let mut start = 0;
-        let mut whole = true;
-        for end in &self.ends {
-            let length = u16::try_from(end - start);
-            whole &= length.is_ok();
-            out.extend_from_slice(&length.unwrap_or(u16::MAX).to_le_bytes());
-            start = *end;
-        }
-        out.resize(lengths + 2 * COLUMNS.len(), 0);
-        if whole {
-            return out.extend_from_slice(&self.text);
-        }
-        for index in 0..COLUMNS.len() {
-            let column = self.column(index);
-            out.extend_from_slice(&column[..column.len().min(usize::from(u16::MAX))]);
-        }
-    }
-
-    /// Reads what [`RowText::to_bytes`] wrote; `change` may replace a column's bytes.
-    pub fn read_bytes<'a>(&mut self, bytes: &'a [u8], change: impl Fn(usize, &'a [u8]) -> &'a [u8]) {
-        self.clear();
-        let Some((lengths, text)) = bytes.split_at_checked(2 * COLUMNS.len()) else { return };
-        let (lengths, _) = lengths.as_chunks::<2>();
-        // What is not changed is copied together: from `copied` up to `at`.
-        let (mut at, mut copied) = (0, 0);
-        for (index, length) in lengths.iter().enumerate() {
-            let end = (at + usize::from(u16::from_le_bytes(*length))).min(text.len());
-            let column = &text[at..end];
-            let changed = change(index, column);
-            if !std::ptr::eq(changed, column) {
-                self.text.extend_from_slice(&text[copied..at]);
-                self.text.extend_from_slice(changed);
-                copied = end;
-            }
-            at = end;
-            self.ends.push((self.text.len() + at - copied) as u32);
-        }
-        self.text.extend_from_slice(&text[copied..at]);
-    }
-
-    /// The bytes of all columns together.
-    pub fn text(&self) -> &[u8] {
-        &self.text
-    }
+/// True for what no format has to quote and no spreadsheet takes for a formula.
+fn is_word(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.:;/[]=".contains(byte))
+        && text.first().is_none_or(|first| !b"-=".contains(first))
 }
 
 #[cfg(test)]
@@ -133,24 +143,29 @@ mod tests {
         #[test]
         fn columns_survive_with_those_changed_that_should_be(
             columns in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..4), COLUMNS.len()),
-            changed in proptest::collection::vec(proptest::option::of("[a-c]{0,3}"), COLUMNS.len()),
+            changed in proptest::collection::btree_map(0..COLUMNS.len(), "[a-c]{0,3}", 0..5),
             long in proptest::option::of(0..COLUMNS.len()),
         ) {
             let mut columns = columns;
             if let Some(long) = long {
                 columns[long] = vec![b'x'; 70_000];
             }
+            for (column, (_, kind)) in columns.iter_mut().zip(COLUMNS) {
+                column.retain(|byte| kind != ColumnKind::Word || byte.is_ascii_alphanumeric());
+            }
             let mut row = RowText::default();
+            row.clear();
             for column in &columns {
                 row.push(|out| out.extend_from_slice(column));
             }
             let (mut bytes, mut read) = (Vec::new(), RowText::default());
             row.to_bytes(&mut bytes);
-            read.read_bytes(&bytes, |index, column| changed[index].as_ref().map_or(column, |text| text.as_bytes()));
+            read.read_bytes(&bytes);
+            changed.iter().for_each(|(index, text)| read.change(*index, text.as_bytes()));
             for (index, column) in columns.iter().enumerate() {
-                let kept = &column[..column.len().min(usize::from(u16::MAX))];
-                prop_assert_eq!(read.column(index), changed[index].as_ref().map_or(kept, |text| text.as_bytes()));
+                prop_assert_eq!(read.column(index), changed.get(&index).map_or(&column[..], |text| text.as_bytes()));
             }
+            prop_assert_eq!(read.joined().len(), (0..COLUMNS.len()).map(|at| read.column(at).len() + 1).sum::<usize>() - 1);
         }
     }
 }

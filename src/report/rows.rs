@@ -1,14 +1,15 @@
 //! Transactions to rows in input order: [`Rows`] takes them as they close, and writes those of the wanted legs at the
 //! end, when it is known which addresses are servers.
 
+use super::cell::{write_address, write_flags, write_list, write_number};
 use super::json::rcode_name;
 use super::row::{COLUMNS, RowText};
 use super::spool::Spool;
-use crate::capture::time::write_microseconds;
+use crate::capture::time::{TimeWriter, write_microseconds};
 use crate::config::{Limits, SKEW};
 use crate::decode::detail::{self, Detail, DetailLimits};
 use crate::decode::message::{HEADER, Message};
-use crate::decode::name::{read_name, write_name};
+use crate::decode::name::{plain_end, read_name, write_name};
 use crate::decode::{Interface, Point, proxy};
 use crate::error::Error;
 use crate::expect::Inventory;
@@ -18,7 +19,7 @@ use crate::expect::inventory::{Expected, Row};
 use crate::sources::{FrameRef, Leg};
 use crate::transact::Transaction;
 use crate::transact::flights::Sighting;
-use std::io::Write as _;
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ pub struct Rows {
     /// `file:line` of each inventory line, made once.
     rules: Vec<String>,
     limits: DetailLimits,
+    times: TimeWriter,
     text: RowText,
     record: Vec<u8>,
     failed: Option<Error>,
@@ -64,6 +66,7 @@ impl Rows {
             rules: inventory.iter().flat_map(|inventory| inventory.rows()).map(Row::rule).collect(),
             inventory,
             limits: detail,
+            times: TimeWriter::default(),
             text: RowText::default(),
             record: Vec::new(),
             failed: None,
@@ -103,14 +106,10 @@ impl Rows {
     /// The row of a transaction whose leg and interface are known already, to be written at once.
     pub fn one(&mut self, transaction: &Transaction<'_>, leg: Leg, interface: Option<&str>) -> &RowText {
         self.fill(transaction);
-        self.record.clear();
-        self.text.to_bytes(&mut self.record);
-        let (leg_at, interface_at) = (position("leg"), position("interface"));
-        self.text.read_bytes(&self.record, |column, bytes| match column {
-            _ if column == leg_at => leg.name().as_bytes(),
-            _ if column == interface_at => interface.map_or(bytes, str::as_bytes),
-            _ => bytes,
-        });
+        self.text.change(position("leg"), leg.name().as_bytes());
+        if let Some(name) = interface {
+            self.text.change(position("interface"), name.as_bytes());
+        }
         &self.text
     }
 
@@ -146,19 +145,15 @@ impl Rows {
             // A file that names no server speaks for those its own server's clients ask only.
             let apart = leg != Leg::Client
                 && acls.as_ref().is_some_and(|acls| !crate::expect::acl::judge::names_server(acls, server));
-            text.read_bytes(columns, |column, bytes| {
-                if column == leg_at {
-                    leg.name().as_bytes()
-                } else if apart && column == verdict_at {
-                    b"unknown"
-                } else if apart && column == rule_at {
-                    b""
-                } else if column == interface_at {
-                    name.map_or(bytes, str::as_bytes)
-                } else {
-                    bytes
-                }
-            });
+            text.read_bytes(columns);
+            text.change(leg_at, leg.name().as_bytes());
+            if let Some(name) = name {
+                text.change(interface_at, name.as_bytes());
+            }
+            if apart {
+                text.change(verdict_at, b"unknown");
+                text.change(rule_at, b"");
+            }
             write(&text);
             made += 1;
         }
@@ -178,14 +173,14 @@ impl Rows {
         let proxied = header.is_some();
         let (verdict, rule) = self.judge.as_mut().map(|judge| judge.words(transaction)).unwrap_or_default();
         let header = if response_bytes.len() >= HEADER { response_bytes } else { query_bytes };
-        let (name_from, question) = question(query_bytes, message.as_ref(), response_bytes);
-        let (inputs, rules) = (&self.inputs, &self.rules);
+        let (name, question) = question(query_bytes, message.as_ref(), response_bytes);
+        let (inputs, rules, times) = (&self.inputs, &self.rules, &mut self.times);
         let text = &mut self.text;
         text.clear();
-        let time = |seen: Option<Sighting>, out: &mut Vec<u8>| {
+        let mut time = |seen: Option<Sighting>, out: &mut Vec<u8>| {
             if let Some(seen) = seen {
                 let digits = inputs.get(seen.frame.input as usize).map_or(6, |input| input.time_digits);
-                seen.time.write_rfc3339(digits, out);
+                times.write(seen.time, digits, out);
             }
         };
         text.push(|out| time(query, out));
@@ -200,7 +195,8 @@ impl Rows {
                 }
             }
         });
-        text.push(|_| {});
+        // The leg is known at the end; most rows are of clients.
+        text.push(|out| out.extend_from_slice(Leg::Client.name().as_bytes()));
         text.push(|out| out.extend_from_slice(transaction.outcome.name().as_bytes()));
         text.push(|out| {
             if let Some(message) = message {
@@ -209,12 +205,12 @@ impl Rows {
         });
         text.push(|out| out.extend_from_slice(transaction.transport.name().as_bytes()));
         text.push(|out| write_address(ends.source(), out));
-        text.push(|out| write_number(u64::from(transaction.ports.0), out));
+        text.push(|out| write_number(transaction.ports.0, out));
         text.push(|out| write_address(ends.destination(), out));
-        text.push(|out| write_number(u64::from(transaction.ports.1), out));
+        text.push(|out| write_number(transaction.ports.1, out));
         text.push(|out| {
             if let Some(id) = transaction.id {
-                write_number(u64::from(id), out);
+                write_number(id, out);
             }
         });
         text.push(|out| {
@@ -224,24 +220,24 @@ impl Rows {
                 detail::write_opcode(header[2] >> 3 & 15, out);
             }
         });
-        let fixed = name_from.and_then(|message| {
-            let (name, end) = read_name(message, HEADER).ok()?;
-            let fixed = message.get(end..end + 4)?;
-            Some((name, [fixed[0], fixed[1]], [fixed[2], fixed[3]]))
+        // Type and class stand behind the name; without them the question is not whole.
+        let asked = name.as_ref().and_then(|(name, rest)| {
+            let [[one, two], [three, four]] = *rest.first_chunk::<4>()?.as_chunks::<2>().0 else { return None };
+            Some((name, u16::from_be_bytes([one, two]), u16::from_be_bytes([three, four])))
         });
         text.push(|out| {
-            if let Some((name, _, _)) = &fixed {
-                write_name(name.as_bytes(), out);
+            if let Some((name, _, _)) = asked {
+                write_name(name, out);
             }
         });
         text.push(|out| {
-            if let Some((_, record_type, _)) = fixed {
-                detail::write_type(u16::from_be_bytes(record_type), out);
+            if let Some((_, record_type, _)) = asked {
+                detail::write_type(record_type, out);
             }
         });
         text.push(|out| {
-            if let Some((_, _, class)) = fixed {
-                detail::write_class(u16::from_be_bytes(class), out);
+            if let Some((_, _, class)) = asked {
+                detail::write_class(class, out);
             }
         });
         text.push(|out| out.extend_from_slice(question.as_bytes()));
@@ -251,10 +247,10 @@ impl Rows {
             }
         });
         let errors = response_detail.as_ref().map_or(&[][..], |detail| &detail.extended_errors);
-        text.push(|out| write_list(errors, out, |(code, _), out| drop(write!(out, "{code}"))));
+        text.push(|out| write_list(errors.iter(), out, |(code, _), out| write_number(*code, out)));
         text.push(|out| {
-            let with_text: Vec<_> = errors.iter().filter(|(_, text)| !text.is_empty()).collect();
-            write_list(&with_text, out, |(_, text), out| out.extend_from_slice(text));
+            let with_text = errors.iter().filter(|(_, text)| !text.is_empty());
+            write_list(with_text, out, |(_, text), out| out.extend_from_slice(text));
         });
         let either = |of: fn(&Detail) -> Option<&[u8]>, out: &mut Vec<u8>| {
             let value = query_detail.as_ref().and_then(of).or(response_detail.as_ref().and_then(of));
@@ -264,12 +260,12 @@ impl Rows {
         text.push(|out| out.extend_from_slice(identity.as_bytes()));
         text.push(|out| either(|detail| detail.key_name.as_deref(), out));
         text.push(|out| {
-            let vlans: Vec<u16> = point.vlans().into_iter().filter(|vlan| *vlan != 0).collect();
-            write_list(&vlans, out, |vlan, out| drop(write!(out, "{vlan}")));
+            let tagged = point.vlans().into_iter().filter(|vlan| *vlan != 0);
+            write_list(tagged, out, write_number);
         });
         text.push(|out| {
             if let Interface::Host(index) = point.interface() {
-                write_number(u64::from(index), out);
+                write_number(index, out);
             }
         });
         text.push(|out| out.extend_from_slice(expected.map_or("", |expected| expected.word()).as_bytes()));
@@ -304,63 +300,37 @@ impl Rows {
     }
 }
 
-/// From which message the question is printed, and how it is known.
-fn question<'m>(query: &'m [u8], message: Option<&Message>, response: &'m [u8]) -> (Option<&'m [u8]>, &'static str) {
-    let readable = |bytes: &[u8]| bytes.len() > HEADER && bytes[4..6] != [0, 0] && read_name(bytes, HEADER).is_ok();
-    match message.map(|message| message.question) {
-        Some(question) if question.is_known() && readable(response) => (Some(response), "echoed"),
-        Some(_) if readable(query) => (Some(query), "restored"),
+/// A question's name as wire bytes, and where what follows it in the message begins.
+type Name<'m> = (Cow<'m, [u8]>, &'m [u8]);
+
+/// The question that is printed, from whichever message has it, and how it is known.
+fn question<'m>(query: &'m [u8], message: Option<&Message>, response: &'m [u8]) -> (Option<Name<'m>>, &'static str) {
+    if let Some(message) = message {
+        let echoed = if message.question.is_known() { question_name(response) } else { None };
+        match echoed {
+            Some(name) => (Some(name), "echoed"),
+            None => question_name(query).map_or((None, "unknown"), |name| (Some(name), "restored")),
+        }
+    } else {
         // Without a response there was nothing to echo the question.
-        None if readable(query) => (Some(query), ""),
-        _ => (None, "unknown"),
+        question_name(query).map_or((None, "unknown"), |name| (Some(name), ""))
     }
 }
 
-/// The header's flags by their names in RFC 1035 and RFC 4035.
-fn write_flags(flags: u16, out: &mut Vec<u8>) {
-    let names = [(15, "qr"), (10, "aa"), (9, "tc"), (8, "rd"), (7, "ra"), (5, "ad"), (4, "cd")];
-    let set: Vec<&str> = names.iter().filter(|(bit, _)| flags >> bit & 1 == 1).map(|(_, name)| *name).collect();
-    write_list(&set, out, |name, out| out.extend_from_slice(name.as_bytes()));
-}
-
-/// Writes a number in decimal digits.
-fn write_number(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
+/// The name of a message's first question.
+fn question_name(message: &[u8]) -> Option<Name<'_>> {
+    if message.len() <= HEADER || message[4..6] == [0, 0] {
+        return None;
+    }
+    // Hardly any of them is compressed.
+    let (name, end) = match plain_end(message, HEADER) {
+        Some(end) => (Cow::Borrowed(&message[HEADER..end]), end),
+        None => {
+            let (name, end) = read_name(message, HEADER).ok()?;
+            (Cow::Owned(name.as_bytes().to_vec()), end)
         }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
-/// Writes an address; the frequent kind by hand.
-fn write_address(address: IpAddr, out: &mut Vec<u8>) {
-    match address {
-        IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                write_number(u64::from(octet), out);
-            }
-        }
-        IpAddr::V6(address) => drop(write!(out, "{address}")),
-    }
-}
-
-/// Writes a list joined by `;`.
-fn write_list<T>(list: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
-    for (index, item) in list.iter().enumerate() {
-        if index > 0 {
-            out.push(b';');
-        }
-        write(item, out);
-    }
+    };
+    Some((name, &message[end..]))
 }
 
 fn put_address(address: IpAddr, out: &mut Vec<u8>) {

@@ -1,0 +1,148 @@
+//! Numbers, addresses, flags and lists to the text of a cell. Every row has a dozen of them, and formatting in general
+//! costs more than the rest of the row.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Appends a number in decimal digits.
+#[inline]
+pub fn write_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends an address in its usual form (RFC 5952).
+pub fn write_address(address: IpAddr, out: &mut Vec<u8>) {
+    let mut text = Characters { bytes: [0; 45], len: 0 };
+    match address {
+        IpAddr::V4(address) => text.push_v4(address),
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            None => text.push_v6(address),
+            Some(inner) => {
+                b"::ffff:".iter().for_each(|byte| text.push(*byte));
+                text.push_v4(inner);
+            }
+        },
+    }
+    out.extend_from_slice(&text.bytes[..text.len]);
+}
+
+/// The characters of one address.
+struct Characters {
+    bytes: [u8; 45],
+    len: usize,
+}
+
+impl Characters {
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    #[inline]
+    fn push_v4(&mut self, address: Ipv4Addr) {
+        for (index, octet) in address.octets().into_iter().enumerate() {
+            if index > 0 {
+                self.push(b'.');
+            }
+            if octet >= 100 {
+                self.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                self.push(b'0' + octet / 10 % 10);
+            }
+            self.push(b'0' + octet % 10);
+        }
+    }
+
+    fn push_v6(&mut self, address: Ipv6Addr) {
+        let groups = address.segments();
+        let (start, count) = longest_zeros(&groups);
+        // A single zero is not left out.
+        let left_out = if count > 1 { start..start + count } else { 8..8 };
+        for (at, group) in groups.into_iter().enumerate() {
+            if at == left_out.start {
+                self.push(b':');
+                self.push(b':');
+            }
+            if left_out.contains(&at) {
+                continue;
+            }
+            if at > 0 && at != left_out.end {
+                self.push(b':');
+            }
+            let digits = 4 - group.max(1).leading_zeros() as usize / 4;
+            for digit in (0..digits).rev() {
+                self.push(b"0123456789abcdef"[usize::from(group >> (4 * digit) & 15)]);
+            }
+        }
+    }
+}
+
+/// Where the longest run of zeros begins (the first of several), and how long it is.
+fn longest_zeros(groups: &[u16; 8]) -> (usize, usize) {
+    let (mut longest, mut run) = ((0, 0), (0, 0));
+    for (at, group) in groups.iter().enumerate() {
+        run = if *group != 0 { (at + 1, 0) } else { (run.0, run.1 + 1) };
+        if run.1 > longest.1 {
+            longest = run;
+        }
+    }
+    longest
+}
+
+/// Appends a header's flags by their names in RFC 1035 and RFC 4035.
+pub fn write_flags(flags: u16, out: &mut Vec<u8>) {
+    let names = [(15, b"qr"), (10, b"aa"), (9, b"tc"), (8, b"rd"), (7, b"ra"), (5, b"ad"), (4, b"cd")];
+    let set = names.iter().filter(|(bit, _)| flags >> bit & 1 == 1);
+    write_list(set, out, |(_, name), out| out.extend_from_slice(*name));
+}
+
+/// Appends a list joined by `;`.
+pub fn write_list<T>(list: impl Iterator<Item = T>, out: &mut Vec<u8>, write: impl Fn(T, &mut Vec<u8>)) {
+    for (index, item) in list.enumerate() {
+        if index > 0 {
+            out.push(b';');
+        }
+        write(item, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_are_written_as_the_standard_library_does(
+            v4 in any::<u32>(),
+            groups in proptest::array::uniform8(prop_oneof![3 => Just(0), 1 => 0..300u16, 1 => any::<u16>(), 1 => Just(0xffff)]),
+        ) {
+            for address in [IpAddr::V4(v4.into()), IpAddr::V6(groups.into())] {
+                prop_assert_eq!(text(|out| write_address(address, out)), address.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_at_the_edges() {
+        for address in ["::", "::1", "1::", "::ffff:192.0.2.1", "::192.0.2.1", "1:0:0:2::3", "1:0:2:3:4:5:6:0", "0:1::"]
+        {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(text(|out| write_address(address, out)), address.to_string());
+        }
+    }
+
+    #[test]
+    fn flags_are_named_in_the_order_of_the_header() {
+        assert_eq!(text(|out| write_flags(0, out)), "");
+        assert_eq!(text(|out| write_flags(0x8100, out)), "qr;rd");
+        assert_eq!(text(|out| write_flags(0xffff, out)), "qr;aa;tc;rd;ra;ad;cd");
+    }
+}
