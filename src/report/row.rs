@@ -161,7 +161,9 @@ mod tests {
             let (mut bytes, mut read) = (Vec::new(), RowText::default());
             row.to_bytes(&mut bytes);
             read.read_bytes(&bytes);
-            changed.iter().for_each(|(index, text)| read.change(*index, text.as_bytes()));
+            for (index, text) in &changed {
+                read.change(*index, text.as_bytes());
+            }
             for (index, column) in columns.iter().enumerate() {
                 prop_assert_eq!(read.column(index), changed.get(&index).map_or(&column[..], |text| text.as_bytes()));
             }
