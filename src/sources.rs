@@ -8,6 +8,7 @@ use crate::capture::Timestamp;
 use crate::config::Outcome;
 use dashmap::{DashMap, Entry};
 use ipnet::IpNet;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
@@ -254,7 +255,7 @@ fn merge_frames(into: &mut Vec<FrameRef>, from: &[FrameRef], most: usize) {
 }
 
 /// Key of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceKey {
     /// The source, or the prefix it was joined to.
     pub source: IpNet,
@@ -262,6 +263,19 @@ pub struct SourceKey {
     pub server: IpAddr,
     /// It received something, or is listed.
     pub kept: bool,
+}
+
+impl Hash for SourceKey {
+    /// Three numbers, where the derived way hashes each byte string and discriminant for itself.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        state.write_u128(bits(self.source.addr()));
+        state.write_u128(bits(self.server));
+        state.write_u16(u16::from(self.source.prefix_len()) << 1 | u16::from(self.kept));
+    }
 }
 
 /// Every per-source row.

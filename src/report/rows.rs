@@ -9,7 +9,7 @@ use crate::capture::time::{TimeWriter, write_microseconds};
 use crate::config::{Limits, SKEW};
 use crate::decode::detail::{self, Detail, DetailLimits};
 use crate::decode::message::{HEADER, Message};
-use crate::decode::name::{plain_end, read_name, write_name};
+use crate::decode::name::{plain_len, read_name, write_name};
 use crate::decode::{Interface, Point, proxy};
 use crate::error::Error;
 use crate::expect::Inventory;
@@ -323,8 +323,8 @@ fn question_name(message: &[u8]) -> Option<Name<'_>> {
         return None;
     }
     // Hardly any of them is compressed.
-    let (name, end) = match plain_end(message, HEADER) {
-        Some(end) => (Cow::Borrowed(&message[HEADER..end]), end),
+    let (name, end) = match plain_len(&message[HEADER..]) {
+        Some(len) => (Cow::Borrowed(&message[HEADER..HEADER + len]), HEADER + len),
         None => {
             let (name, end) = read_name(message, HEADER).ok()?;
             (Cow::Owned(name.as_bytes().to_vec()), end)
