@@ -192,6 +192,22 @@ mod tests {
     }
 
     #[test]
+    fn each_oddity_is_counted_alone() {
+        let plain = file(&[b"one"]);
+        let changed = |at: usize, number: u32| {
+            let mut bytes = plain.clone();
+            bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+            let (frames, Walk { oddities, .. }) = walk_bytes(&bytes, FILE_HEADER, bytes.len(), true);
+            assert_eq!(frames, [b"one"]);
+            [oddities.timestamps, oddities.over_snap_len, oddities.over_original_len]
+        };
+        // The record's fraction of a second, the file's snapshot length, the record's original length.
+        assert_eq!([999_999, 1_000_000].map(|fraction| changed(28, fraction)), [[0, 0, 0], [1, 0, 0]]);
+        assert_eq!([0, 3, 2].map(|snap_len| changed(16, snap_len)), [[0, 0, 0], [0, 0, 0], [0, 1, 0]]);
+        assert_eq!([4, 3, 2].map(|original| changed(36, original)), [[0, 0, 0], [0, 0, 0], [0, 0, 1]]);
+    }
+
+    #[test]
     fn a_cut_file_says_where_at_every_length() {
         let bytes = file(&[b"one", b"three"]);
         let second = FILE_HEADER + 16 + 3;
