@@ -91,7 +91,6 @@ struct Early {
 }
 
 /// One message and where it was seen.
-#[derive(Clone, Copy)]
 struct Seen<'a> {
     message: Message,
     sighting: Sighting,
@@ -295,7 +294,7 @@ impl<'a> Tracker<'a> {
             return;
         };
         let sighting = Sighting { time: entry.time, frame, point: entry.point };
-        self.message(Seen {
+        self.message(&Seen {
             message,
             sighting,
             print: Print::new(&sighting, datagram.payload_hash, datagram.ip_id),
@@ -347,7 +346,7 @@ impl<'a> Tracker<'a> {
             let ports = if response { (destination, source) } else { (source, destination) };
             let pair_hash = ends.hash(&decoder.key);
             let sighting = Sighting { time: entry.time, frame, point: entry.point };
-            self.message_in_stream(Seen {
+            self.message(&Seen {
                 message,
                 sighting,
                 // Copies of segments are recognised by their sequence numbers.
@@ -375,15 +374,9 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// A message in a TCP stream; its own copy of the code, so that datagrams have theirs in one piece.
-    #[inline(never)]
-    fn message_in_stream(&mut self, seen: Seen<'_>) {
-        self.message(seen);
-    }
-
     /// Counts a message and finds what it belongs to.
-    #[inline(always)]
-    fn message(&mut self, seen: Seen<'_>) {
+    #[inline]
+    fn message(&mut self, seen: &Seen<'_>) {
         let message = &seen.message;
         let response = message.is_response();
         self.counts.queries_responses[usize::from(response)] += 1;
@@ -407,8 +400,8 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    #[inline(always)]
-    fn query(&mut self, seen: Seen<'_>) {
+    #[inline]
+    fn query(&mut self, seen: &Seen<'_>) {
         let pair = self.pairs.intern(seen.client_to_server(), seen.pair_hash);
         self.pairs.message(pair, seen.sighting.time, false);
         match self.flights.query(seen.flow_hash, &seen.message, &seen.print) {
@@ -418,8 +411,8 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    #[inline(always)]
-    fn open(&mut self, flow: Flow, seen: Seen<'_>) {
+    #[inline]
+    fn open(&mut self, flow: Flow, seen: &Seen<'_>) {
         if let Some(crowded) = self.flights.crowded {
             self.evict(crowded);
         }
@@ -456,8 +449,8 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    #[inline(always)]
-    fn response(&mut self, seen: Seen<'_>) {
+    #[inline]
+    fn response(&mut self, seen: &Seen<'_>) {
         let is = self.flights.response(seen.flow_hash, &seen.message, &seen.print);
         let pair = match is {
             ResponseIs::Match(slot) => self.flights.slot(slot).flow.pair,
@@ -483,7 +476,7 @@ impl<'a> Tracker<'a> {
 
     /// A response that belongs to no query so far: it waits for one that may have been captured after it.
     #[cold]
-    fn without_query(&mut self, flow: Flow, seen: Seen<'_>) {
+    fn without_query(&mut self, flow: Flow, seen: &Seen<'_>) {
         if self.is_answer_to_header(flow, seen) {
             return;
         }
@@ -493,20 +486,14 @@ impl<'a> Tracker<'a> {
         }
         let limit = self.settings.limits.kept_message_bytes;
         let bytes = self.flights.kept.keep(&seen.bytes[..seen.bytes.len().min(limit)]);
-        let early = Early {
-            hash: seen.flow_hash,
-            flow,
-            message: seen.message,
-            seen: seen.sighting,
-            print: seen.print,
-            bytes,
-        };
+        let early =
+            Early { hash: seen.flow_hash, flow, message: seen.message, seen: seen.sighting, print: seen.print, bytes };
         self.early.push_back(early);
     }
 
     /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.
-    fn is_answer_to_header(&mut self, flow: Flow, seen: Seen<'_>) -> bool {
-        let message = seen.message;
+    fn is_answer_to_header(&mut self, flow: Flow, seen: &Seen<'_>) -> bool {
+        let message = &seen.message;
         if self.proxied.is_empty() || !proxy::is_answer(message.id, message.opcode()) {
             return false;
         }
@@ -517,7 +504,7 @@ impl<'a> Tracker<'a> {
             return false;
         };
         self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.sighting.frame);
-        self.matched(slot, &message, seen.sighting, seen.print, seen.bytes);
+        self.matched(slot, message, seen.sighting, seen.print, seen.bytes);
         true
     }
 

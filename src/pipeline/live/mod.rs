@@ -390,7 +390,7 @@ impl Watchdog {
         let _ = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
             while goes_on(TICK) {
                 if stop.load(Ordering::Relaxed) {
-                    if goes_on(STOP_HARD - LAST_WORD) {
+                    if goes_on(STOP_HARD.saturating_sub(LAST_WORD)) {
                         give_up();
                     }
                     return;

@@ -164,7 +164,7 @@ impl Flights {
     }
 
     /// What a query is; a retransmission or copy is noted in its slot.
-    #[inline(always)]
+    #[inline]
     pub fn query(&mut self, hash: u64, message: &Message, print: &Print) -> QueryIs {
         let (opcode, question) = (message.opcode(), message.question);
         let mut same_flow = 0;
@@ -206,7 +206,7 @@ impl Flights {
     }
 
     /// Opens a transaction; returns its slot.
-    #[inline(always)]
+    #[inline]
     pub fn open(
         &mut self,
         hash: u64,
@@ -261,7 +261,7 @@ impl Flights {
     }
 
     /// What a response is; what it repeats or continues is noted.
-    #[inline(always)]
+    #[inline]
     pub fn response(&mut self, hash: u64, message: &Message, print: &Print) -> ResponseIs {
         let (opcode, question, timeout) = (message.opcode(), message.question, self.timeout);
         // Several may wait when the response has no question: the oldest is taken.

@@ -1,11 +1,11 @@
 //! An open transaction ([`Slot`]): what identifies it and where it was seen.
 
+use super::recent::Node;
 use crate::capture::Timestamp;
 use crate::config::COPY_WINDOW;
 use crate::decode::Point;
 use crate::decode::message::{Question, Transport};
 use crate::sources::FrameRef;
-use super::recent::Node;
 use crate::transact::kept::KeptMessage;
 
 /// What identifies a transaction besides its question.
@@ -121,7 +121,10 @@ mod tests {
         assert!(print.is_copied_by(&Print::new(&at(2, COPY_WINDOW), 7, 0)), "at another point");
         assert!(!print.is_copied_by(&Print::new(&at(2, COPY_WINDOW + 1), 7, 0)), "too late");
         assert!(!print.is_copied_by(&Print::new(&at(2, 0), 8, 0)), "other bytes");
-        assert!(!print.is_copied_by(&Print::new(&at(1, 5), 7, 0)), "the same point, and nothing tells it from a repetition");
+        assert!(
+            !print.is_copied_by(&Print::new(&at(1, 5), 7, 0)),
+            "the same point, and nothing tells it from a repetition"
+        );
         assert!(Print::new(&at(1, 0), 7, 9).is_copied_by(&Print::new(&at(1, 5), 7, 9)), "the same identification");
     }
 }
