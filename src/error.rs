@@ -86,7 +86,15 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 
 /// Escapes text from file names, interface names and the like so that it stays on one line and cannot drive a terminal.
 pub fn escape_text(text: &str) -> String {
-    text.chars().flat_map(|c| if is_plain(c) { vec![c] } else { c.escape_unicode().collect() }).collect()
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_plain(c) {
+            escaped.push(c);
+        } else {
+            escaped.extend(c.escape_unicode());
+        }
+    }
+    escaped
 }
 
 /// A fault of ours (a panic) on one escaped line.

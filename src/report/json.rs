@@ -57,9 +57,13 @@ pub fn write(report: &Report, _: &Layout, out: &mut dyn Write) -> io::Result<()>
 fn list<T: Serialize>(key: &str, entries: impl Iterator<Item = T>, out: &mut dyn Write) -> io::Result<()> {
     write!(out, ",\n\"{key}\": [")?;
     let mut any = false;
+    // There may be hundreds of thousands: each is put together before it is written.
+    let mut line = Vec::new();
     for entry in entries {
-        out.write_all(if any { b",\n" } else { b"\n" })?;
-        value(&entry, out)?;
+        line.clear();
+        line.extend_from_slice(if any { b",\n" } else { b"\n" });
+        value(&entry, &mut line)?;
+        out.write_all(&line)?;
         any = true;
     }
     out.write_all(if any { b"\n]" } else { b"]" })
