@@ -262,7 +262,11 @@ impl Decoder {
         let ends = packet.ends;
         if let Some(header) = packet.fragment {
             if packet.captured < packet.full {
-                return Err(Bucket::SnapCut);
+                // It will never be part of a whole datagram. The first fragment is read as what it is: the beginning.
+                if header.offset > 0 {
+                    return Err(Bucket::SnapCut);
+                }
+                return self.behind_ip(&Packet { fragment: None, ..*packet }, data, at, tally);
             }
             let body = Body::Fragment { header, protocol: packet.protocol };
             return Ok(Behind::Opened(Opened { at, len: packet.captured, ends, depth: 0, body }));
