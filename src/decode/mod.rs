@@ -28,7 +28,7 @@ use crate::capture::Frame;
 use crate::config::Limits;
 pub use ends::Ends;
 pub use entry::{Body, Datagram, Decoded, Entry, Segment};
-use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
+use etherparse::UdpHeaderSlice;
 use ip::Packet;
 use link::Next;
 use message::{Key, Transport};
@@ -394,19 +394,26 @@ impl Decoder {
                 Ok((8, data.len(), Body::Datagram(body)))
             }
             TCP => {
-                let header = TcpHeaderSlice::from_slice(payload).map_err(|_| short)?;
-                let (source_port, destination_port) = (header.source_port(), header.destination_port());
+                // Options may be cut: what matters stands before them.
+                let header = payload.first_chunk::<20>().ok_or(short)?;
+                let number = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+                let word = |at: usize| u32::from(number(at)) << 16 | u32::from(number(at + 2));
+                let len = usize::from(header[12] >> 4) * 4;
+                if len < header.len() || len > full {
+                    return Err(Bucket::TransportMalformed);
+                }
+                let (source_port, destination_port) = (number(0), number(2));
                 if !self.is_dns(source_port, destination_port) {
                     return Err(Bucket::OtherPort);
                 }
-                let at = header.slice().len();
+                let at = len.min(payload.len());
                 let body = Body::Segment(Segment {
                     source_port,
                     destination_port,
-                    sequence: header.sequence_number(),
-                    acknowledgment: header.acknowledgment_number(),
-                    flags: header.slice()[13],
-                    full_len: full.saturating_sub(at) as u32,
+                    sequence: word(4),
+                    acknowledgment: word(8),
+                    flags: header[13],
+                    full_len: (full - len) as u32,
                 });
                 Ok((at, payload.len() - at, body))
             }
