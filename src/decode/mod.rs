@@ -377,10 +377,17 @@ impl Decoder {
         ends: Ends,
         ip_id: u16,
     ) -> Result<(usize, usize, Body), Bucket> {
-        let short = if payload.len() < full { Bucket::SnapCut } else { Bucket::TransportMalformed };
+        // Ports stand first: a header cut behind them still tells that it is not of DNS.
+        let short = || match payload.first_chunk() {
+            _ if payload.len() >= full => Bucket::TransportMalformed,
+            Some(&[a, b, c, d]) if !self.is_dns(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])) => {
+                Bucket::OtherPort
+            }
+            _ => Bucket::SnapCut,
+        };
         match protocol {
             UDP => {
-                let header = UdpHeaderSlice::from_slice(payload).map_err(|_| short)?;
+                let header = UdpHeaderSlice::from_slice(payload).map_err(|_| short())?;
                 let (source_port, destination_port) = (header.source_port(), header.destination_port());
                 if !self.is_dns(source_port, destination_port) {
                     return Err(Bucket::OtherPort);
@@ -395,7 +402,7 @@ impl Decoder {
             }
             TCP => {
                 // Options may be cut: what matters stands before them.
-                let header = payload.first_chunk::<20>().ok_or(short)?;
+                let header = payload.first_chunk::<20>().ok_or_else(short)?;
                 let number = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
                 let word = |at: usize| u32::from(number(at)) << 16 | u32::from(number(at + 2));
                 let len = usize::from(header[12] >> 4) * 4;
