@@ -285,15 +285,15 @@ fn open_stream(
         compression: row.map(|(name, _, _)| *name),
         identity,
     };
-    input.first_time = first_time_of_stream(&mut input);
+    (input.first_time, input.hint) = first_time_of_stream(&mut input);
     Ok(input)
 }
 
-/// Time of the first packet of a stream, from what has to be read of it anyway.
-fn first_time_of_stream(input: &mut Input) -> Option<Timestamp> {
+/// Time of the first packet of a stream and the state of the format there, from what has to be read of it anyway.
+fn first_time_of_stream(input: &mut Input) -> (Option<Timestamp>, Arc<Context>) {
     let reader = input.reader;
     let mut context = Arc::clone(&input.context);
-    let Source::Stream(blocks) = &mut input.source else { return None };
+    let Source::Stream(blocks) = &mut input.source else { return (None, context) };
     let mut wanted = 64 << 10;
     loop {
         blocks.fill_carry(wanted);
@@ -303,7 +303,7 @@ fn first_time_of_stream(input: &mut Input) -> Option<Timestamp> {
         reader.walk(&block, 0, &mut context, &mut walk, &mut |frame: Frame<'_>| first = first.or(Some(frame.time)));
         blocks.carry = block.data;
         if first.is_some() || blocks.ended || wanted >= reader.block_bytes {
-            return first;
+            return (first, context);
         }
         context = Arc::clone(&input.context);
         wanted *= 4;

@@ -84,33 +84,40 @@ pub const LINK_TYPES: &[LinkType] = &[
     LinkType { number: 239, name: "NFLOG", open: other_links::nflog },
     LinkType { number: 242, name: "IPOIB", open: other_links::infiniband },
     LinkType { number: 258, name: "PKTAP", open: other_links::pktap },
+    LinkType { number: 281, name: "DSA_TAG_BRCM", open: |data| other_links::switch_tagged(data, 4) },
+    LinkType { number: 282, name: "DSA_TAG_BRCM_PREPEND", open: |_| Ok(link(Next::Ethernet, 4)) },
+    LinkType { number: 284, name: "DSA_TAG_DSA", open: |data| other_links::switch_tagged(data, 4) },
+    LinkType { number: 285, name: "DSA_TAG_EDSA", open: |data| other_links::switch_tagged(data, 8) },
 ];
 
-/// Link types that are only named.
-const NAMED: &[(u16, &str)] = &[
-    (11, "ATM_RFC1483"),
-    (100, "ATM_RFC1483"),
-    (123, "SUNATM"),
-    (143, "DOCSIS"),
-    (147, "USER0"),
-    (165, "BACNET_MS_TP"),
-    (177, "LINUX_LAPD"),
-    (187, "BLUETOOTH_HCI_H4"),
-    (189, "USB_LINUX"),
-    (195, "IEEE802_15_4_WITHFCS"),
-    (197, "ERF"),
-    (201, "BLUETOOTH_HCI_H4_WITH_PHDR"),
-    (220, "USB_LINUX_MMAPPED"),
-    (226, "IPNET"),
-    (227, "CAN_SOCKETCAN"),
-    (230, "IEEE802_15_4_NOFCS"),
-    (240, "NETANALYZER"),
-    (249, "USBPCAP"),
-    (252, "WIRESHARK_UPPER_PDU"),
-    (253, "NETLINK"),
-    (265, "VSOCK"),
-    (272, "VPP_DISPATCH"),
-];
+/// Every other registered link type, number and name in turn; these are only named. 11 and 19 stand in files of programs
+/// that confuse DLT_ and LINKTYPE_.
+const NAMED: &str = "\
+    2 EXP_ETHERNET 3 AX25 4 PRONET 5 CHAOS 11 ATM_RFC1483 19 ATM_CLIP 99 SYMANTEC_FIREWALL 100 ATM_RFC1483 \
+    102 SLIP_BSDOS 103 PPP_BSDOS 106 ATM_CLIP 110 LANE8023 111 HIPPI 112 NETBSD_HDLC 114 LTALK 115 ECONET \
+    116 IPFILTER 118 CISCO_IOS 120 IEEE802_11_AIRONET 121 HHDLC 123 SUNATM 124 RIO 125 PCI_EXP 126 AURORA 128 TZSP \
+    130 JUNIPER_MLPPP 131 JUNIPER_MLFR 132 JUNIPER_ES 133 JUNIPER_GGSN 134 JUNIPER_MFR 135 JUNIPER_ATM2 \
+    136 JUNIPER_SERVICES 137 JUNIPER_ATM1 139 MTP2_WITH_PHDR 140 MTP2 141 MTP3 142 SCCP 143 DOCSIS 144 LINUX_IRDA \
+    145 IBM_SP 146 IBM_SN 147 USER0 148 USER1 149 USER2 150 USER3 151 USER4 152 USER5 153 USER6 154 USER7 \
+    155 USER8 156 USER9 157 USER10 158 USER11 159 USER12 160 USER13 161 USER14 162 USER15 164 JUNIPER_MONITOR \
+    165 BACNET_MS_TP 167 JUNIPER_PPPOE 168 JUNIPER_PPPOE_ATM 169 GPRS_LLC 170 GPF_T 171 GPF_F 172 GCOM_T1E1 \
+    173 GCOM_SERIAL 174 JUNIPER_PIC_PEER 175 ERF_ETH 176 ERF_POS 177 LINUX_LAPD 178 JUNIPER_ETHER 179 JUNIPER_PPP \
+    180 JUNIPER_FRELAY 181 JUNIPER_CHDLC 182 MFR 183 JUNIPER_VP 184 A429 185 A653_ICM 186 USB_FREEBSD \
+    187 BLUETOOTH_HCI_H4 188 IEEE802_16_MAC_CPS 189 USB_LINUX 190 CAN20B 191 IEEE802_15_4_LINUX \
+    193 IEEE802_16_MAC_CPS_RADIO 194 JUNIPER_ISM 195 IEEE802_15_4_WITHFCS 196 SITA 197 ERF 198 RAIF1 \
+    199 IPMB_KONTRON 200 JUNIPER_ST 201 BLUETOOTH_HCI_H4_WITH_PHDR 202 AX25_KISS 203 LAPD 205 C_HDLC_WITH_DIR \
+    206 FRELAY_WITH_DIR 207 LAPB_WITH_DIR 209 IPMB_LINUX 210 FLEXRAY 211 MOST 212 LIN 213 X2E_SERIAL \
+    214 X2E_XORAYA 215 IEEE802_15_4_NONASK_PHY 216 LINUX_EVDEV 217 GSMTAP_UM 218 GSMTAP_ABIS 219 MPLS \
+    220 USB_LINUX_MMAPPED 221 DECT 222 AOS 223 WIHART 224 FC_2 225 FC_2_WITH_FRAME_DELIMS 226 IPNET \
+    227 CAN_SOCKETCAN 230 IEEE802_15_4_NOFCS 231 DBUS 232 JUNIPER_VS 233 JUNIPER_SRX_E2E 234 JUNIPER_FIBRECHANNEL \
+    235 DVB_CI 236 MUX27010 237 STANAG_5066_D_PDU 238 JUNIPER_ATM_CEMIC 240 NETANALYZER \
+    241 NETANALYZER_TRANSPARENT 243 MPEG_2_TS 244 NG40 245 NFC_LLCP 246 PFSYNC 247 INFINIBAND 248 SCTP 249 USBPCAP \
+    250 RTAC_SERIAL 251 BLUETOOTH_LE_LL 252 WIRESHARK_UPPER_PDU 253 NETLINK 254 BLUETOOTH_LINUX_MONITOR \
+    255 BLUETOOTH_BREDR_BB 256 BLUETOOTH_LE_LL_WITH_PHDR 257 PROFIBUS_DL 259 EPON 260 IPMI_HPM_2 261 ZWAVE_R1_R2 \
+    262 ZWAVE_R3 263 WATTSTOPPER_DLM 264 ISO_14443 265 RDS 266 USB_DARWIN 267 OPENFLOW 268 SDLC 269 TI_LLN_SNIFFER \
+    270 LORATAP 271 VSOCK 272 NORDIC_BLE 273 DOCSIS31_XRA31 274 ETHERNET_MPACKET 275 DISPLAYPORT_AUX \
+    277 SERCOS_MONITOR 278 OPENVIZSLA 279 EBHSCR 280 VPP_DISPATCH \
+    283 IEEE802_15_4_TAP 286 ELEE 287 Z_WAVE_SERIAL 288 USB_2_0 289 ATSC_ALP";
 
 /// The row of a link type.
 #[inline]
@@ -120,8 +127,12 @@ pub fn find(number: u16) -> Option<&'static LinkType> {
 
 /// The name of a link type, or its number where it is not known.
 pub fn name(number: u16) -> String {
-    let named = || NAMED.iter().find(|(known, _)| *known == number).map(|(_, name)| *name);
-    find(number).map(|row| row.name).or_else(named).map_or_else(|| number.to_string(), str::to_string)
+    let digits = number.to_string();
+    let named = || {
+        let mut words = NAMED.split_ascii_whitespace();
+        words.find(|word| *word == digits).and_then(|_| words.next())
+    };
+    find(number).map(|row| row.name).or_else(named).map_or_else(|| digits.clone(), str::to_string)
 }
 
 impl LinkType {
@@ -229,6 +240,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_link_type_has_one_name() {
+        // As in libpcap's pcap-common.c; 208 is reserved.
+        for (number, wanted) in [(1, "ETHERNET"), (2, "EXP_ETHERNET"), (147, "USER0"), (178, "JUNIPER_ETHER")] {
+            assert_eq!(name(number), wanted);
+        }
+        for (number, wanted) in [(265, "RDS"), (271, "VSOCK"), (272, "NORDIC_BLE"), (280, "VPP_DISPATCH")] {
+            assert_eq!(name(number), wanted);
+        }
+        assert_eq!((name(208), name(9999)), ("208".to_string(), "9999".to_string()));
+        let words: Vec<&str> = NAMED.split_ascii_whitespace().collect();
+        let (pairs, rest) = words.as_chunks::<2>();
+        let numbers: Vec<u16> = pairs.iter().map(|[number, _]| number.parse().unwrap()).collect();
+        assert!(rest.is_empty() && numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+        assert_eq!(numbers.iter().find(|number| find(**number).is_some()), None);
+        assert_eq!((99..290).filter(|number| name(*number) == number.to_string()).collect::<Vec<_>>(), [208]);
     }
 
     #[test]

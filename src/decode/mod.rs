@@ -30,7 +30,7 @@ use crate::capture::Frame;
 use crate::config::Limits;
 pub use ends::Ends;
 pub use entry::{Body, Datagram, Decoded, Entry, Segment};
-use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
+use etherparse::UdpHeaderSlice;
 use ip::Packet;
 use key::Key;
 use link::Next;
@@ -270,7 +270,11 @@ impl Decoder {
         let ends = packet.ends;
         if let Some(header) = packet.fragment {
             if packet.captured < packet.full {
-                return Err(Bucket::SnapCut);
+                // It will never be part of a whole datagram. The first fragment is read as what it is: the beginning.
+                if header.offset > 0 {
+                    return Err(Bucket::SnapCut);
+                }
+                return self.behind_ip(&Packet { fragment: None, ..*packet }, data, at, tally);
             }
             let body = Body::Fragment { header, protocol: packet.protocol };
             return Ok(Behind::Opened(Opened { at, len: packet.captured, ends, depth: 0, body }));
@@ -381,10 +385,15 @@ impl Decoder {
         ends: Ends,
         ip_id: u16,
     ) -> Result<(usize, usize, Body), Bucket> {
-        let short = if payload.len() < full { Bucket::SnapCut } else { Bucket::TransportMalformed };
+        // Ports stand first: a header cut behind them still tells that it is not of DNS.
+        let short = || match payload.first_chunk() {
+            _ if payload.len() >= full => Bucket::TransportMalformed,
+            Some(&[a, b, c, d]) if !self.ports.any([[a, b], [c, d]].map(u16::from_be_bytes)) => Bucket::OtherPort,
+            _ => Bucket::SnapCut,
+        };
         match protocol {
             UDP => {
-                let header = UdpHeaderSlice::from_slice(payload).map_err(|_| short)?;
+                let header = UdpHeaderSlice::from_slice(payload).map_err(|_| short())?;
                 let (source_port, destination_port) = (header.source_port(), header.destination_port());
                 if !self.ports.any([source_port, destination_port]) {
                     return Err(Bucket::OtherPort);
@@ -398,19 +407,26 @@ impl Decoder {
                 Ok((8, data.len(), Body::Datagram(body)))
             }
             TCP => {
-                let header = TcpHeaderSlice::from_slice(payload).map_err(|_| short)?;
-                let (source_port, destination_port) = (header.source_port(), header.destination_port());
+                // Options may be cut: what matters stands before them.
+                let header = payload.first_chunk::<20>().ok_or_else(short)?;
+                let number = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+                let word = |at: usize| u32::from(number(at)) << 16 | u32::from(number(at + 2));
+                let len = usize::from(header[12] >> 4) * 4;
+                if len < header.len() || len > full {
+                    return Err(Bucket::TransportMalformed);
+                }
+                let (source_port, destination_port) = (number(0), number(2));
                 if !self.ports.any([source_port, destination_port]) {
                     return Err(Bucket::OtherPort);
                 }
-                let at = header.slice().len();
+                let at = len.min(payload.len());
                 let body = Body::Segment(Segment {
                     source_port,
                     destination_port,
-                    sequence: header.sequence_number(),
-                    acknowledgment: header.acknowledgment_number(),
-                    flags: header.slice()[13],
-                    full_len: full.saturating_sub(at) as u32,
+                    sequence: word(4),
+                    acknowledgment: word(8),
+                    flags: header[13],
+                    full_len: (full - len) as u32,
                 });
                 Ok((at, payload.len() - at, body))
             }

@@ -44,6 +44,8 @@ pub const ETHER_TYPES: &[Wrapping] = &[
     opened(0x88e5, "MACsec", macsec),
     opened(0x8926, "VN-Tag", |data| tag(data, 2)),
     opened(0x893f, "E-Tag", |data| tag(data, 6)),
+    // A forwarding tag of two bytes, then the customer's whole frame.
+    opened(0x8903, "FabricPath", |_| Ok((Next::Ethernet, 2))),
     opened(0xf1c1, "R-Tag", |data| tag(data, 4)),
     opened(0x22f3, "TRILL", trill),
     opened(0x894f, "NSH", service_header),
@@ -83,6 +85,8 @@ pub const PORTS: &[Wrapping] = &[
     opened(4754, "GRE", gre_in_udp),
     opened(4341, "LISP", lisp),
     opened(37_008, "TZSP", tazmen),
+    opened(4500, "ESP", esp_in_udp),
+    opened(51_820, "WireGuard", wireguard),
 ];
 
 /// The row of a number.
@@ -400,6 +404,22 @@ fn lisp(data: &[u8]) -> Result<Step, Bucket> {
     }
 }
 
+/// ESP in UDP (RFC 3948): a security parameters index that is not 0, which begins a key exchange; a keepalive is one byte.
+fn esp_in_udp(data: &[u8]) -> Result<Step, Bucket> {
+    match data.get(..8) {
+        None | Some([0, 0, 0, 0, ..]) => Err(Bucket::OtherPort),
+        Some(_) => Ok((Next::Sealed("ESP"), 0)),
+    }
+}
+
+/// `WireGuard`: one of four kinds of message, then three bytes that are 0.
+fn wireguard(data: &[u8]) -> Result<Step, Bucket> {
+    match data.get(..4) {
+        Some([1..=4, 0, 0, 0]) => Ok((Next::Sealed("WireGuard"), 0)),
+        _ => Err(Bucket::OtherPort),
+    }
+}
+
 /// Fields of TZSP that are passed over.
 const MAX_TAZMEN_FIELDS: usize = 32;
 
@@ -450,7 +470,8 @@ mod tests {
 
     #[test]
     fn tunnels_are_believed_only_with_a_sound_header() {
-        for row in PORTS.iter().filter(|row| row.name != "MPLS") {
+        // Nothing in a label or in an encrypted packet can be checked.
+        for row in PORTS.iter().filter(|row| !matches!(row.name, "MPLS" | "ESP")) {
             let open = row.open.unwrap();
             for noise in [&[0xff; 60][..], b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", &[]] {
                 assert_eq!(open(noise), Err(Bucket::OtherPort), "{}", row.name);
@@ -481,5 +502,15 @@ mod tests {
         assert_eq!(gtp_user(&gtp), Ok((Next::Ip, 16)));
         gtp[12] = 0;
         assert_eq!(gtp_user(&gtp), Err(Bucket::LinkMalformed));
+    }
+
+    #[test]
+    fn encrypted_tunnels_are_told_from_what_sets_them_up() {
+        let exchange = [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        assert_eq!(esp_in_udp(&exchange[4..]), Ok((Next::Sealed("ESP"), 0)));
+        assert_eq!(esp_in_udp(&exchange), Err(Bucket::OtherPort));
+        assert_eq!(esp_in_udp(&[0xff]), Err(Bucket::OtherPort), "a keepalive");
+        assert_eq!(wireguard(&[4, 0, 0, 0, 9]), Ok((Next::Sealed("WireGuard"), 0)));
+        assert_eq!(wireguard(&[5, 0, 0, 0, 9]), Err(Bucket::OtherPort));
     }
 }

@@ -3,7 +3,7 @@
 use crate::check::case;
 use crate::container::{followed_by, good, without_end};
 use crate::dns::Message;
-use crate::files::{Pcap, Record, pcap};
+use crate::files::{Pcap, Record, START, pcap};
 use crate::wire::to_server;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -216,4 +216,10 @@ cases![
         case("ten bytes behind the last lz4 frame", followed_by(lz4(&pcap(&[good()])), b"\0\x01\x02garbage"))
             .exit(3)
             .packets(&[("udp_dns", 1)]),
+    z33_nanoseconds = case(
+        "times in nanoseconds inside a gzip file keep their last digit",
+        gzip(&crate::sections::with_resolution(9, u64::from(START) * 1_000_000_000 + 7))
+    )
+    .packets(&[("udp_dns", 1)])
+    .row(&[("time", "2023-11-14T22:13:20.000000007Z")]),
 ];

@@ -282,12 +282,14 @@ cases![
     })
     .sum("ledgers.packets", &["fragment_used", "other_port"], 3)
     .messages(&[("udp", 0)]),
-    f27_cut_part = case("a part cut by the snapshot length", {
+    f27_cut_first_part = case("the first part cut by the snapshot length: a message of which the rest is lost", {
         let parts = parts_of(&large(), PART, 9);
         Pcap::default().file(&[Record::cut(&parts[0], 200), Record::at(1, &parts[1]), Record::at(2, &parts[2])])
     })
-    .packets(&[("frames", 3)])
-    .at_most("ledgers.messages", "udp", 1),
+    .packets(&[("udp_dns", 1), ("fragment_incomplete", 2)])
+    .messages(&[("udp", 1), ("queries", 1)])
+    .anomalies(&[("cut_messages", 1)])
+    .plain_names(&["frag"]),
     f28_whole_and_parts = case("the datagram whole between its own parts", {
         let parts = parts_of(&large(), PART, 9);
         let whole = ethernet(&Ipv4 { identification: 9, ..Ipv4::default() }.around(&large()));
@@ -319,4 +321,11 @@ cases![
             pcap(&frames)
         })
         .packets(&[("frames", 51), ("udp_dns", 0), ("nest_limit", 1)]),
+    f31_every_part_cut = case("every part cut by the snapshot length, in both IP versions", {
+        let parts = [parts_of(&large(), PART, 9), ipv6_parts_of(&large(), 9)].concat();
+        Pcap::default().file(&parts.iter().map(|part| Record::cut(part, 96)).collect::<Vec<_>>())
+    })
+    .packets(&[("udp_dns", 2), ("snap_cut", 4)])
+    .messages(&[("udp", 2), ("queries", 2)])
+    .plain_names(&["frag", "frag"]),
 ];

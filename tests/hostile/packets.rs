@@ -79,10 +79,10 @@ fn cooked_2() -> Vec<u8> {
     followed_by(frame, &ipv4())
 }
 
-/// The frames that result from storing 0, 1, 2, ... bytes of `frame`.
-fn every_cut(frame: &[u8]) -> Vec<u8> {
-    let records: Vec<Record> = (0..frame.len()).map(|length| Record::cut(frame, length)).collect();
-    Pcap::default().file(&records)
+/// What results from storing 0, 1, 2, ... bytes of each frame.
+fn every_cut(frames: &[Vec<u8>]) -> Vec<u8> {
+    let cuts = |frame: &Vec<u8>| -> Vec<Record> { (0..frame.len()).map(|length| Record::cut(frame, length)).collect() };
+    Pcap::default().file(&frames.iter().flat_map(cuts).collect::<Vec<_>>())
 }
 
 /// The frames that end after 0, 1, 2, ... bytes of `frame` on the wire itself.
@@ -305,10 +305,19 @@ cases![
     .packets(&[("udp_dns", 0)])
     .sum("ledgers.packets", &["icmp", "icmp_quoting_dns", "transport_malformed"], ipv4().len() as u64 + 2),
     l48_ping = case("a ping", pcap(&[icmp_quoting(8, b"abcdefgh")])).packets(&[("icmp", 1)]),
-    l49_cut_at_every_byte = case("a query cut by the snapshot length at every byte", every_cut(&good()))
+    l49_cut_at_every_byte = case("a query cut by the snapshot length at every byte", every_cut(&[good()]))
         .packets(&[("frames", good().len() as u64)])
         .sum("ledgers.packets", &["snap_cut", "udp_dns"], good().len() as u64)
         .at_least("ledgers.packets", "udp_dns", 13),
+    l56_other_ports_cut_at_every_byte = case("other ports cut by the snapshot length at every byte", {
+        let tcp = ethernet(
+            &Ipv4 { protocol: TCP, ..Ipv4::default() }.around(&Tcp { destination: 443, ..Tcp::default() }.around(&[])),
+        );
+        let udp = ethernet(&Ipv4::default().around(&Udp { destination: 123, ..Udp::default() }.around(&[0; 48])));
+        // The ports end 4 bytes behind the Ethernet and IP headers.
+        every_cut(&[tcp, udp])
+    })
+    .packets(&[("snap_cut", 2 * 38), ("other_port", 54 - 38 + 90 - 38)]),
     l50_short_at_every_byte = case("frames that end at every byte of a query", every_short_frame(&good()))
         .packets(&[("frames", good().len() as u64)]),
     l51_tcp_header_lengths = case("every TCP header length", {

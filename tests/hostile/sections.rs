@@ -29,7 +29,7 @@ fn good_block() -> Vec<u8> {
 const MICROSECONDS: u64 = START as u64 * 1_000_000;
 
 /// A section whose interface option says its timestamps have this resolution.
-fn with_resolution(value: u8, time: u64) -> Vec<u8> {
+pub fn with_resolution(value: u8, time: u64) -> Vec<u8> {
     one_packet(&LITTLE.option(9, &[value]), time)
 }
 

@@ -399,6 +399,23 @@ cases![
         Pcap::default().file(&[Record::cut(&whole, whole.len() - query().len() + 10)])
     })
     .packets(&[("frames", 1)]),
+    t43_cut_options =
+        case("a SYN whose options were cut off by the snapshot length, on a connection that is rejected", {
+            let with_options = |destination| {
+                let header = Tcp { destination, sequence: OPENING, flags: SYN, header_words: 10, ..Tcp::default() };
+                ethernet(&Ipv4 { protocol: TCP, ..Ipv4::default() }.around(&header.around(&[1; 20])))
+            };
+            let records = [
+                Record::cut(&with_options(53), 68),
+                Record::new(&server(SYN | ACK, SERVER_OPENING, &[])),
+                Record::new(&client(ACK, FIRST, &[])),
+                Record::new(&server(RST, SERVER_FIRST, &[])),
+                Record::cut(&with_options(443), 68),
+            ];
+            Pcap::default().file(&records)
+        })
+        .packets(&[("tcp_control", 4), ("other_port", 1)])
+        .outcomes(&[("tcp-rejected", 1)]),
     t38_same_in_two_directions = case("both ends on port 53", {
         let both = |flags, sequence, payload: &[u8]| {
             let segment = Tcp { source: 53, flags, sequence, ..Tcp::default() }.around(payload);

@@ -19,6 +19,7 @@ pub const WRAPPINGS: &[(&str, u32, Wrap)] = &[
         let kind = ether_type(packet).to_be_bytes();
         of_type((packet.len() as u16 + 8).min(1500), &[&[0xaa, 0xaa, 3, 0, 0, 0], &kind, packet])
     }),
+    ("FabricPath", 1, |packet| of_type(0x8903, &[&[0x40, 0x20], &ethernet(packet)])),
     ("PBB", 1, |packet| of_type(0x88e7, &[&[0, 0, 0, 9], &ethernet(packet)])),
     ("MACsec without encryption", 1, |packet| {
         let kind = ether_type(packet).to_be_bytes();
@@ -75,6 +76,10 @@ pub const WRAPPINGS: &[(&str, u32, Wrap)] = &[
         [&[family, 0, 0, 0, 5, 0, 10, 0, 1, 0, 0, 0], &len[..], &[9, 0], packet].concat()
     }),
     ("packet filter log", 117, |packet| [&[61], &[0; 63][..], packet].concat()),
+    ("Broadcom's switch tag", 281, |packet| switch_tagged(&[0x20, 0, 0, 0x80], packet)),
+    ("Broadcom's switch tag in front", 282, |packet| [&[0x20, 0, 0, 0x80], &ethernet(packet)[..]].concat()),
+    ("Marvell's switch tag", 284, |packet| switch_tagged(&[0xc0, 0x08, 0, 0], packet)),
+    ("Marvell's switch tag with a type", 285, |packet| switch_tagged(&[0xda, 0xda, 0, 0, 0xc0, 0x08, 0, 0], packet)),
 ];
 
 /// Wrappings of IP packets in IP packets.
@@ -105,6 +110,12 @@ pub fn ethernet(packet: &[u8]) -> Vec<u8> {
 /// A frame with one VLAN tag more.
 pub fn tagged(vlan: u16, frame: &[u8]) -> Vec<u8> {
     [&frame[..12], &[0x81, 0], &vlan.to_be_bytes(), &frame[12..]].concat()
+}
+
+/// An Ethernet frame with a switch chip's tag behind the addresses.
+fn switch_tagged(tag: &[u8], packet: &[u8]) -> Vec<u8> {
+    let frame = ethernet(packet);
+    [&frame[..12], tag, &frame[12..]].concat()
 }
 
 /// The fragments of a packet with `size` bytes each; the packet itself when it is not larger.
