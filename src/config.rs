@@ -80,7 +80,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            block_bytes: 256 << 10,
+            block_bytes: 512 << 10,
             packet_bytes: 256 << 10,
             pcapng_block_bytes: 16 << 20,
             interfaces: 1 << 17,

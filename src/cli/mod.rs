@@ -3,21 +3,21 @@
 // The documentation of fields is the help text, where brackets mean what may be left out.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+mod acl;
+mod values;
+
 use crate::capture::{Timestamp, kernel_filter};
-use crate::config::{
-    AclAction, AclConfig, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage,
-};
+use crate::config::{AclConfig, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage};
 use crate::error::Error;
-use crate::expect::acl::compare::{Question, UNHOSTED};
-use crate::expect::acl::{AclArgument, name};
+use crate::expect::acl::AclArgument;
 use crate::report::FORMATS;
-use crate::transact::flights::Transport;
+use acl::AclCommand;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use values::{parse_duration, parse_long_duration, parse_prefix, parse_server, parse_size, parse_time};
 
 /// Says who a DNS server turned away, from which address the server really saw, and whether that was expected.
 #[derive(Debug, Parser)]
@@ -39,119 +39,6 @@ enum Command {
     #[command(subcommand)]
     Acl(AclCommand),
 }
-
-#[derive(Debug, Subcommand)]
-enum AclCommand {
-    /// The verdict for a source, with the rule that decides and the steps to it
-    Explain(Box<Explain>),
-    /// The effective table
-    List(Box<List>),
-    /// Compare with an inventory; exit code 10 where a prefix, or a part of one, differs
-    Check(Box<Check>),
-    /// Every range whose verdict changes between two versions, and edits without effect
-    Diff(Box<Diff>),
-}
-
-#[derive(Debug, Args)]
-struct Loaded {
-    /// A server's configuration: the dialect (bind, unbound) may have the server's version, as in bind-9.18; @ADDR says
-    /// whose it is
-    #[arg(long, value_name = "[DIALECT:]FILE[@ADDR,..]", required = true, value_parser = AclArgument::parse)]
-    acl: Vec<AclArgument>,
-    #[command(flatten)]
-    around: Around,
-}
-
-#[derive(Debug, Args)]
-struct Around {
-    /// Where absolute file names inside the configuration are looked up
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// The server's address; with a length also its connected network (for localhost and localnets)
-    #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_server)]
-    server: Vec<OwnServer>,
-    /// How the answer is written
-    #[arg(long, value_parser = ["text", "json"], default_value = "text")]
-    format: String,
-}
-
-#[derive(Debug, Args)]
-struct Asked {
-    /// The name in the question
-    #[arg(long, value_name = "NAME", default_value = UNHOSTED, value_parser = parse_wire_name)]
-    name: WireText,
-    /// Its type
-    #[arg(long = "type", value_name = "TYPE", default_value = "A", value_parser = parse_record_type)]
-    record_type: u16,
-    /// The opcode
-    #[arg(long, value_name = "OPCODE", default_value = "QUERY", value_parser = parse_opcode)]
-    opcode: u8,
-    /// Recursion is not desired
-    #[arg(long)]
-    no_rd: bool,
-    /// The transport [default: udp; tcp for AXFR]
-    #[arg(long, value_parser = ["udp", "tcp"])]
-    transport: Option<String>,
-    /// The TSIG key that signs the request
-    #[arg(long, value_name = "NAME", value_parser = parse_wire_name)]
-    key: Option<WireText>,
-}
-
-#[derive(Debug, Args)]
-struct Explain {
-    #[command(flatten)]
-    loaded: Loaded,
-    #[command(flatten)]
-    asked: Asked,
-    /// Sources as the server sees them
-    #[arg(required = true, value_name = "SOURCE")]
-    sources: Vec<IpAddr>,
-}
-
-#[derive(Debug, Args)]
-struct List {
-    #[command(flatten)]
-    loaded: Loaded,
-}
-
-#[derive(Debug, Args)]
-struct Check {
-    #[command(flatten)]
-    loaded: Loaded,
-    #[command(flatten)]
-    asked: Asked,
-    /// Inventory of expected prefixes
-    #[arg(long, value_name = "FILE", required = true)]
-    expect: Vec<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct Diff {
-    /// The configuration as it was: [DIALECT:]FILE
-    #[arg(value_name = "OLD", value_parser = AclArgument::parse)]
-    old: AclArgument,
-    /// The configuration as it is to be
-    #[arg(value_name = "NEW", value_parser = AclArgument::parse)]
-    new: AclArgument,
-    #[command(flatten)]
-    around: Around,
-    /// Inventory of what the change is meant to do
-    #[arg(long, value_name = "FILE")]
-    intended: Vec<PathBuf>,
-    /// Judge every transaction of these captures under both versions, too
-    #[arg(long, value_name = "CAPTURE")]
-    traffic: Vec<PathBuf>,
-    /// Ports that carry DNS in those captures [default: 53]
-    #[arg(long, value_name = "N", requires = "traffic", value_parser = clap::value_parser!(u16).range(1..))]
-    port: Vec<u16>,
-    /// End with exit code 10 on any change that is not intended
-    #[arg(long)]
-    check: bool,
-}
-
-/// A domain name in wire form.
-#[derive(Debug, Clone)]
-struct WireText(Vec<u8>);
 
 #[derive(Debug, Args)]
 struct Read {
@@ -484,165 +371,6 @@ impl Common {
 /// Threads that decode unless told otherwise.
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, |count| count.get().min(8))
-}
-
-impl AclCommand {
-    fn into_config(self) -> AclConfig {
-        let mut config = AclConfig {
-            action: AclAction::List,
-            acls: Vec::new(),
-            root: None,
-            servers: Vec::new(),
-            sources: Vec::new(),
-            question: Question::default(),
-            expect: Vec::new(),
-            intended: Vec::new(),
-            traffic: None,
-            check: false,
-            json: false,
-        };
-        let around = match self {
-            AclCommand::Explain(explain) => {
-                config.action = AclAction::Explain;
-                config.sources = explain.sources;
-                config.question = explain.asked.into_question();
-                config.acls = explain.loaded.acl;
-                explain.loaded.around
-            }
-            AclCommand::List(list) => {
-                config.acls = list.loaded.acl;
-                list.loaded.around
-            }
-            AclCommand::Check(check) => {
-                config.action = AclAction::Check;
-                config.expect = check.expect;
-                config.question = check.asked.into_question();
-                config.acls = check.loaded.acl;
-                check.loaded.around
-            }
-            AclCommand::Diff(diff) => {
-                config.action = AclAction::Diff;
-                config.acls = vec![diff.old, diff.new];
-                config.intended = diff.intended;
-                if !diff.traffic.is_empty() {
-                    let default = Config::default();
-                    config.traffic = Some(Box::new(Config {
-                        inputs: diff.traffic,
-                        servers: diff.around.server.clone(),
-                        ports: if diff.port.is_empty() { default.ports.clone() } else { diff.port },
-                        threads: processors(),
-                        ..default
-                    }));
-                }
-                config.check = diff.check;
-                diff.around
-            }
-        };
-        config.root = around.root;
-        config.servers = around.server;
-        config.json = around.format == "json";
-        config
-    }
-}
-
-impl Asked {
-    fn into_question(self) -> Question {
-        let tcp = self.transport.map_or(self.record_type == 252, |transport| transport == "tcp");
-        Question {
-            label: name::show_name(&self.name.0),
-            qname: self.name.0,
-            qtype: self.record_type,
-            opcode: self.opcode,
-            rd: !self.no_rd,
-            transport: if tcp { Transport::Tcp } else { Transport::Udp },
-            key: self.key.map(|key| key.0),
-            // An incremental transfer tells the version it has (RFC 1995).
-            sections: [0, u16::from(self.record_type == 251), 0],
-            ..Question::default()
-        }
-    }
-}
-
-fn parse_wire_name(text: &str) -> Result<WireText, String> {
-    name::parse_name(text).map(WireText).ok_or_else(|| "not a domain name".to_string())
-}
-
-fn parse_record_type(text: &str) -> Result<u16, String> {
-    name::parse_type(text).ok_or_else(|| "not a record type such as A, AXFR or TYPE65280".to_string())
-}
-
-fn parse_opcode(text: &str) -> Result<u8, String> {
-    let known = [("QUERY", 0), ("IQUERY", 1), ("STATUS", 2), ("NOTIFY", 4), ("UPDATE", 5), ("DSO", 6)];
-    let named = known.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, code)| *code);
-    named
-        .or_else(|| text.parse().ok().filter(|code| *code < 16))
-        .ok_or_else(|| "not an opcode such as QUERY or UPDATE".to_string())
-}
-
-fn parse_server(text: &str) -> Result<OwnServer, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(OwnServer { address, length: None });
-    }
-    let (address, length) = text.split_once('/').ok_or("neither an address nor ADDR/LEN")?;
-    let address: IpAddr = address.parse().map_err(|_| "not an address")?;
-    let longest = if address.is_ipv6() { 128 } else { 32 };
-    match length.parse::<u8>() {
-        Ok(length) if length <= longest => Ok(OwnServer { address, length: Some(length) }),
-        _ => Err(format!("the length is a number up to {longest}")),
-    }
-}
-
-fn parse_prefix(text: &str) -> Result<IpNet, String> {
-    let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    net.map(|net| net.trunc()).map_err(|_| "neither an address nor a prefix such as 10.21.0.0/16".to_string())
-}
-
-fn parse_time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).ok_or_else(|| "not a time such as 2025-12-31T09:04:10Z or seconds since 1970".to_string())
-}
-
-/// A number with a unit: `500ms`, `5s`, `10m`, `1h`; without one, seconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    duration_up_to(text, Duration::from_secs(86_400), "a duration from 1ms to 24h")
-}
-
-/// The same for how long a run takes.
-fn parse_long_duration(text: &str) -> Result<Duration, String> {
-    duration_up_to(text, Duration::from_secs(366 * 86_400), "a duration from 1ms to 366d")
-}
-
-fn duration_up_to(text: &str, most: Duration, range: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => return Err("not a duration such as 500ms, 5s or 10m".to_string()),
-    };
-    let number: f64 = number.parse().map_err(|_| "not a duration such as 500ms, 5s or 10m".to_string())?;
-    let total = number * seconds;
-    if (0.001..=most.as_secs_f64()).contains(&total) {
-        Ok(Duration::from_secs_f64(total))
-    } else {
-        Err(range.to_string())
-    }
-}
-
-/// A number of bytes with a unit of 1024: `512K`, `64M`, `1G`.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || "not a size such as 512K, 64M or 1G, up to 2G".to_string();
-    let (number, shift) = match text.as_bytes().last() {
-        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
-        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
-        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    // What libpcap takes is a signed 32-bit number.
-    number.checked_mul(1 << shift).filter(|bytes| (4096..1 << 31).contains(bytes)).ok_or_else(wrong)
 }
 
 #[cfg(test)]
