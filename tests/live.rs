@@ -491,7 +491,7 @@ fn outputs_that_take_nothing_end_the_run_in_time() {
     assert!(refuser.sent.load(Ordering::Relaxed) > 1000);
     let (code, took) = live.stop();
     assert_eq!(code, Some(5));
-    assert!(took > Duration::from_secs(4) && took < Duration::from_secs(7), "{took:?}");
+    assert!(took > Duration::from_secs(4) && took < Duration::from_millis(5500), "{took:?}");
 }
 
 #[test]

@@ -29,8 +29,9 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 64;
 /// After this long a stop gives up what has not been read.
 const STOP_SOFT: Duration = Duration::from_millis(3500);
-/// After this long a stop ends the process whatever it waits for; the same again for writing a report to a terminal or pipe.
-const STOP_HARD: Duration = Duration::from_secs(5);
+/// After this long a stop ends the process whatever it waits for, the report to a terminal or pipe included: with what it
+/// takes to notice and to say so, within five seconds.
+const STOP_HARD: Duration = Duration::from_millis(4700);
 /// How long the line may take that says so.
 const LAST_WORD: Duration = Duration::from_millis(200);
 /// How often the caller is asked.
