@@ -80,7 +80,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            block_bytes: 512 << 10,
+            block_bytes: 256 << 10,
             packet_bytes: 256 << 10,
             pcapng_block_bytes: 16 << 20,
             interfaces: 1 << 17,
@@ -115,6 +115,8 @@ impl Default for Limits {
     }
 }
 
+/// Bytes of one block for a single thread: it overlaps its neighbour less, and no other processor has to fetch it.
+pub const BLOCK_BYTES_ALONE: usize = 1 << 20;
 /// A copy is the same packet seen again within this time (nanoseconds).
 pub const COPY_WINDOW: i64 = 10_000_000;
 /// A response captured up to this long (nanoseconds) before its query is matched.

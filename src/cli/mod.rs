@@ -7,7 +7,9 @@ mod acl;
 mod values;
 
 use crate::capture::{Timestamp, kernel_filter};
-use crate::config::{AclConfig, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage};
+use crate::config::{
+    AclConfig, BLOCK_BYTES_ALONE, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage,
+};
 use crate::error::Error;
 use crate::expect::acl::AclArgument;
 use crate::report::FORMATS;
@@ -234,17 +236,20 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
 
 impl Read {
     fn into_config(self) -> Config {
-        let threads = self
-            .threads
-            .map_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get().min(8)), usize::from);
-        Config {
+        let threads = self.threads.map_or_else(processors, usize::from);
+        let alone = threads == 1 && self.common.block_size.is_none();
+        let mut config = Config {
             inputs: self.files,
             from: self.from,
             to: self.to,
             threads,
             allow_cut_tail: self.allow_cut_tail,
             ..self.common.into_config()
+        };
+        if alone {
+            config.limits.block_bytes = BLOCK_BYTES_ALONE;
         }
+        config
     }
 }
 
