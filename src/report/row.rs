@@ -3,7 +3,7 @@
 /// What the values of a column are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// Letters, digits and the like, which no format has to quote ([`is_word`]).
+    /// Letters, digits and the like, which no format has to quote.
     Word,
     /// Anything that can be printed.
     Text,

@@ -382,7 +382,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Ends the process with exit code 5 (an output is not complete) [`STOP_HARD`] after `stop` was set, unless it is
+    /// Ends the process with exit code 5 (an output is not complete) 4.7 s after `stop` was set, unless it is
     /// dropped before.
     pub fn start(stop: Arc<AtomicBool>) -> Self {
         let (alive, watched) = bounded(0);

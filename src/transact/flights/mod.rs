@@ -1,7 +1,7 @@
 //! Messages to transactions: the table of queries in flight and of those just closed ([`Flights`]).
 //!
 //! One look finds everything with the same flow and id: chains over their keyed hash hold first the [`Slot`]s of open
-//! transactions, then the closed ones, which are kept apart in [`Recent`] rings; the question decides among several. Slots
+//! transactions, then the closed ones, which are kept apart in rings; the question decides among several. Slots
 //! stand in a list by age, so that time-outs and evictions take the oldest, and are used again last in, first out, so that
 //! those in use stay in the processor's cache.
 
