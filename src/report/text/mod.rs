@@ -350,10 +350,9 @@ fn members(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
 /// What is not about our clients: other legs, restored names, notes.
 fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let mut lines: Vec<(&str, String)> = Vec::new();
-    for (leg, who) in [
-        (Leg::Upstream, "queries of our own servers to others"),
-        (Leg::Other, "queries between others, to none of our servers"),
-    ] {
+    for (leg, who) in
+        [(Leg::Upstream, "of our own servers to others"), (Leg::Other, "between others, to none of our servers")]
+    {
         let of_leg: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == leg).collect();
         if of_leg.is_empty() {
             continue;
@@ -361,7 +360,10 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         let asked: u64 = of_leg.iter().map(|line| line.transactions()).sum();
         let refused: u64 = of_leg.iter().map(|line| line.count(Outcome::Refused)).sum();
         let option = if leg == Leg::Upstream { " (--upstream)" } else { " (--all)" };
-        lines.push(("Apart: ", format!("{} {who}; {} of them refused{option}", grouped(asked), grouped(refused))));
+        lines.push((
+            "Apart: ",
+            format!("{} {who}; {} of them refused{option}", counted(asked, "query", "queries"), grouped(refused)),
+        ));
     }
     if report.totals.refused_restored > 0 {
         let refused = report.totals.outcomes[Outcome::Refused as usize];
