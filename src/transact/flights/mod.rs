@@ -404,3 +404,81 @@ impl Flights {
         self.heads = heads;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Point;
+    use crate::decode::message::Question;
+    use crate::sources::FrameRef;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    /// Message `number` of as many flows, at a time in seconds.
+    fn message(number: u16, time: i64, response: bool) -> (u64, Flow, Message, Sighting, Print) {
+        let hash = u64::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let flow = Flow { pair: 0, client_port: number, server_port: 53, id: number, transport: Transport::Udp };
+        let message = Message {
+            id: number,
+            flags: if response { 0x8000 } else { 0 },
+            rcode: 0,
+            question: Question::known(hash),
+            policy_error: false,
+            transfer: false,
+            trailing: false,
+            cut: false,
+        };
+        let frame = FrameRef { input: 0, frame: 1 };
+        let seen = Sighting { time: Timestamp(time * SECOND), frame, point: Point::default() };
+        (hash, flow, message, seen, Print::new(&seen, u32::from(response), 0))
+    }
+
+    fn ask(flights: &mut Flights, number: u16, time: i64) -> u32 {
+        let (hash, flow, message, seen, print) = message(number, time, false);
+        assert_eq!(flights.query(hash, &message, &print), QueryIs::New, "{number}");
+        flights.open(hash, flow, &message, seen, print, KeptMessage::NONE)
+    }
+
+    fn answer(flights: &mut Flights, number: u16, time: i64) -> ResponseIs {
+        let (hash, _, message, _, print) = message(number, time, true);
+        let is = flights.response(hash, &message, &print);
+        if let ResponseIs::Match(index) = is {
+            flights.close(index, Some(print));
+        }
+        is
+    }
+
+    #[test]
+    fn more_chains_hold_what_fewer_held() {
+        let mut flights = Flights::new(5 * SECOND, 16);
+        let few = flights.heads.len();
+        for number in 0..8 {
+            let index = ask(&mut flights, number, 0);
+            assert_eq!(answer(&mut flights, number, 1), ResponseIs::Match(index));
+        }
+        let open: Vec<u32> = (8..500).map(|number| ask(&mut flights, number, 1)).collect();
+        assert!(flights.heads.len() > few && flights.pending() == open.len());
+        for number in 0..8 {
+            assert_eq!(answer(&mut flights, number, 2), ResponseIs::Duplicate, "{number}");
+        }
+        for (number, index) in (8..).zip(open) {
+            assert_eq!(answer(&mut flights, number, 2), ResponseIs::Match(index), "{number}");
+        }
+        assert_eq!(flights.pending(), 0);
+        assert_eq!(flights.due(Timestamp(i64::MAX - 1)), None, "nothing is left to be due");
+    }
+
+    #[test]
+    fn time_outs_take_the_oldest_and_are_remembered_apart() {
+        let mut flights = Flights::new(5 * SECOND, 16);
+        let first = ask(&mut flights, 0, 0);
+        ask(&mut flights, 1, 3);
+        assert_eq!(flights.due(Timestamp(5 * SECOND)), None, "the time is not over yet");
+        assert_eq!(flights.due(Timestamp(5 * SECOND + 1)), Some(first));
+        flights.close(first, None);
+        assert_eq!(flights.due(Timestamp(5 * SECOND + 1)), None, "the next is younger");
+        assert_eq!(answer(&mut flights, 0, 6), ResponseIs::Late);
+        assert_eq!(answer(&mut flights, 0, 11), ResponseIs::Unsolicited, "after a second timeout nobody remembers");
+        assert_eq!(answer(&mut flights, 2, 6), ResponseIs::Unsolicited);
+    }
+}
