@@ -12,7 +12,7 @@
 mod generator;
 
 use dnsrefused::capture::open::{Source, open, read_at_most};
-use dnsrefused::capture::{Block, Walk};
+use dnsrefused::capture::{Block, Frame, Walk};
 use dnsrefused::config::{Limits, Outcomes};
 use dnsrefused::decode::key::Key;
 use dnsrefused::decode::{Decoded, Decoder};
@@ -135,12 +135,14 @@ fn pass(path: &Path, depth: Depth, inventory: &Inventory) -> io::Result<u64> {
         let mut walk = Walk::default();
         decoded.clear();
         if depth == Depth::Walk {
-            input.reader.walk(&block, 0, &mut context, &mut walk, &mut |frame| {
+            input.reader.walk(&block, 0, &mut context, &mut walk, &mut |frame: Frame<'_>| {
                 packets += 1;
                 black_box(frame.data.len());
             });
         } else {
-            input.reader.walk(&block, 0, &mut context, &mut walk, &mut |frame| decoder.frame(&frame, &mut decoded));
+            input
+                .reader
+                .walk(&block, 0, &mut context, &mut walk, &mut |frame: Frame<'_>| decoder.frame(&frame, &mut decoded));
             if depth >= Depth::Track {
                 tracker.take(0, packets + 1, &block.data, &decoded.entries);
             }

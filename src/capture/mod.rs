@@ -231,6 +231,19 @@ pub struct Walk {
     pub stop: Option<Stop>,
 }
 
+/// Takes the frames of a walk, in their order: any closure, or something that must be compiled into the walk's loop.
+pub trait Frames {
+    /// The next frame.
+    fn take(&mut self, frame: Frame<'_>);
+}
+
+impl<F: FnMut(Frame<'_>)> Frames for F {
+    #[inline]
+    fn take(&mut self, frame: Frame<'_>) {
+        self(frame);
+    }
+}
+
 /// Reads one capture file format.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader {
@@ -253,13 +266,13 @@ impl Reader {
         start: usize,
         context: &mut Arc<Context>,
         walk: &mut Walk,
-        on_frame: &mut impl FnMut(Frame<'_>),
+        frames: &mut impl Frames,
     ) {
         walk.stop = None;
         walk.end = start;
         match self.format {
-            Format::Pcap => pcap_file::walk(self, block, context, walk, on_frame),
-            Format::Pcapng => pcapng::walk(self, block, context, walk, on_frame),
+            Format::Pcap => pcap_file::walk(self, block, context, walk, frames),
+            Format::Pcapng => pcapng::walk(self, block, context, walk, frames),
         }
     }
 

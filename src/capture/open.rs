@@ -438,7 +438,7 @@ impl StreamBlocks {
             let mut block = self.carry_as_block(memory);
             let mut walk = Walk::default();
             let mut after = Arc::clone(context);
-            reader.walk(&block, 0, &mut after, &mut walk, &mut |_| {});
+            reader.walk(&block, 0, &mut after, &mut walk, &mut |_: Frame<'_>| {});
             if walk.end == 0
                 && let Some(Stop::Need { bytes, .. }) = walk.stop
             {

@@ -1,6 +1,6 @@
 //! libpcap savefiles (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds, and the patched `cd34` records.
 
-use super::{Block, Context, Frame, Interface, Reader, Stop, Timestamp, Walk, time::Resolution, u32_at};
+use super::{Block, Context, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution, u32_at};
 use std::sync::Arc;
 
 /// Bytes of the file header.
@@ -50,7 +50,7 @@ fn fields(record: &[u8; RECORD_HEADER], big_endian: bool) -> [u32; 4] {
 }
 
 /// Walks the records; see [`Reader::walk`].
-pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, on_frame: &mut impl FnMut(Frame<'_>)) {
+pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, frames: &mut impl Frames) {
     let data = block.data.as_slice();
     let big_endian = context.big_endian;
     let header = context.record_header;
@@ -86,7 +86,7 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
             walk.oddities.over_original_len += u64::from(captured > original);
         }
         records += 1;
-        on_frame(Frame {
+        frames.take(Frame {
             time: Timestamp(i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * nanoseconds_per_unit),
             link_type: interface.link_type,
             interface: 0,
@@ -178,7 +178,7 @@ mod tests {
         let reader = Reader { format: Format::Pcap, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };
         let mut frames = Vec::new();
         let mut walk = Walk::default();
-        reader.walk(&block, start, &mut context, &mut walk, &mut |frame| frames.push(frame.data.to_vec()));
+        reader.walk(&block, start, &mut context, &mut walk, &mut |frame: Frame<'_>| frames.push(frame.data.to_vec()));
         (frames, walk)
     }
 

@@ -1,7 +1,7 @@
 //! pcapng (draft-ietf-opsawg-pcapng): sections in either byte order, interfaces with their own link type, resolution
 //! and offset, enhanced, simple and obsolete packet blocks; every other block is skipped by its length.
 
-use super::{Block, Context, Direction, Frame, Interface, Reader, Stop, Timestamp, Walk, time::Resolution};
+use super::{Block, Context, Direction, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution};
 use super::{u16_at, u32_at};
 use crate::error::escape_text;
 use std::sync::Arc;
@@ -25,13 +25,7 @@ const OPTION_TIME_OFFSET: u16 = 14;
 const MAX_OPTIONS: usize = 256;
 
 /// Walks the blocks; see [`Reader::walk`].
-pub fn walk(
-    reader: &Reader,
-    block: &Block,
-    context: &mut Arc<Context>,
-    walk: &mut Walk,
-    on_frame: &mut impl FnMut(Frame<'_>),
-) {
+pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &mut Walk, frames: &mut impl Frames) {
     let data = block.data.as_slice();
     let mut at = walk.end;
     while at < block.limit {
@@ -75,12 +69,8 @@ pub fn walk(
         };
         if let Some((header, interface_id, times_at)) = packet {
             let before = walk.bytes.packets;
-            packet_block(
-                &PacketBlock { kind, body, header, interface_id, times_at, body_offset: at + 8 },
-                context,
-                walk,
-                on_frame,
-            );
+            let packet = PacketBlock { kind, body, header, interface_id, times_at, body_offset: at + 8 };
+            frames.take(packet_block(&packet, context, walk));
             walk.bytes.record_headers += len as u64 - (walk.bytes.packets - before);
         } else {
             match kind {
@@ -118,14 +108,14 @@ struct PacketBlock<'a> {
     body_offset: usize,
 }
 
-/// Hands out the frame of one packet block, or counts why not.
+/// The frame of one packet block; one without data where that contradicts itself, which is counted.
 #[inline]
-fn packet_block(block: &PacketBlock<'_>, context: &Context, walk: &mut Walk, on_frame: &mut impl FnMut(Frame<'_>)) {
+fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk) -> Frame<'a> {
     let PacketBlock { kind, body, header, interface_id, times_at, body_offset } = *block;
     let big_endian = context.big_endian;
     let Some(interface) = context.interfaces.get(interface_id as usize) else {
         walk.oddities.bad_interface += 1;
-        on_frame(Frame {
+        return Frame {
             time: Timestamp::UNKNOWN,
             link_type: UNDECLARED,
             interface: interface_id,
@@ -133,8 +123,7 @@ fn packet_block(block: &PacketBlock<'_>, context: &Context, walk: &mut Walk, on_
             data: &[],
             offset: body_offset,
             original_len: 0,
-        });
-        return;
+        };
     };
     let (captured, original) = if kind == SIMPLE_PACKET {
         let original = u32_at(body, 0, big_endian);
@@ -145,7 +134,7 @@ fn packet_block(block: &PacketBlock<'_>, context: &Context, walk: &mut Walk, on_
     };
     let Some(packet) = body.get(header..).and_then(|rest| rest.get(..captured as usize)) else {
         walk.oddities.bad_captured_len += 1;
-        on_frame(Frame {
+        return Frame {
             time: Timestamp::UNKNOWN,
             link_type: DAMAGED,
             interface: interface_id,
@@ -153,8 +142,7 @@ fn packet_block(block: &PacketBlock<'_>, context: &Context, walk: &mut Walk, on_
             data: &[],
             offset: body_offset,
             original_len: original,
-        });
-        return;
+        };
     };
     let time = if times_at == 0 {
         walk.oddities.no_timestamp += 1;
@@ -185,7 +173,7 @@ fn packet_block(block: &PacketBlock<'_>, context: &Context, walk: &mut Walk, on_
         });
         walk.oddities.bad_options += u64::from(!sound);
     }
-    on_frame(Frame {
+    Frame {
         time,
         link_type: interface.link_type,
         interface: interface_id,
@@ -193,7 +181,7 @@ fn packet_block(block: &PacketBlock<'_>, context: &Context, walk: &mut Walk, on_
         data: packet,
         offset: body_offset + header,
         original_len: original.max(captured),
-    });
+    }
 }
 
 /// Link type given to frames of an interface the section does not declare (not a LINKTYPE_ value).
@@ -336,7 +324,7 @@ mod tests {
         let reader = Reader { format: Format::Pcapng, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };
         let mut seen = Vec::new();
         let mut walk = Walk::default();
-        reader.walk(&block, 0, &mut Arc::default(), &mut walk, &mut |f| {
+        reader.walk(&block, 0, &mut Arc::default(), &mut walk, &mut |f: Frame<'_>| {
             seen.push((f.time.0, f.link_type, f.data.to_vec()));
         });
         let time = 1_700_000_000_000_000_000;

@@ -64,12 +64,20 @@ impl Ends {
     }
 
     /// A keyed hash of both ends in this direction.
-    #[inline]
     pub fn hash(self, key: &Key) -> u64 {
+        self.hash_from_client(false, key)
+    }
+
+    /// A keyed hash of both ends in the direction from client to server: in a response, the other one than this.
+    #[allow(clippy::inline_always)] // else these are copied for the call
+    #[inline(always)]
+    pub fn hash_from_client(self, response: bool, key: &Key) -> u64 {
         if self.v6 {
-            key.numbers([self.source, self.destination])
+            let ends = if response { self.reversed() } else { self };
+            key.numbers([ends.source, ends.destination])
         } else {
-            key.numbers([[self.source[1] << 32 | self.destination[1], 0]])
+            let both = self.source[1] << 32 | self.destination[1];
+            key.numbers([[if response { both.rotate_left(32) } else { both }, 0]])
         }
     }
 }

@@ -2,11 +2,20 @@
 //!
 //! The key is drawn once per run, so that nobody can choose what collides. Results never depend on it.
 
-use super::message::Transport;
+use super::message::{HEADER, Transport};
 use std::hash::{BuildHasher, Hasher};
 
 /// Bytes hashed at once.
 const BLOCK: usize = 16;
+
+/// What a question hashes to.
+#[derive(Debug, Clone, Copy)]
+pub struct QuestionHash {
+    /// With the name's letters taken for small ones.
+    pub caseless: u64,
+    /// As it is.
+    pub exact: u64,
+}
 
 /// Hashes addresses, names and payloads.
 #[derive(Debug, Clone)]
@@ -40,15 +49,42 @@ impl Key {
     /// Hashes bytes as they are.
     #[inline(never)]
     pub fn bytes(&self, bytes: &[u8]) -> u64 {
-        self.step(self.blocks(bytes, |eight| eight), [bytes.len() as u64, 0])
+        let Pairs { first, rest } = Pairs::of(bytes);
+        let hash = rest.iter().fold(self.step(self.start, first), |hash, block| self.step(hash, pair(block)));
+        self.step(hash, [bytes.len() as u64, 0])
     }
 
-    /// Hashes a name's wire bytes case-blind, and the type and class after it. Length bytes are below 64 and so never
-    /// taken for letters.
-    #[inline]
-    pub fn question(&self, name: &[u8], type_and_class: [u8; 4]) -> u64 {
-        let rest = u64::from(u32::from_le_bytes(type_and_class)) << 32 | name.len() as u64;
-        self.step(self.blocks(name, lowercase), [rest, 0])
+    /// Hashes a name's wire bytes, and the type and class after it. Length bytes are below 64 and so never taken for
+    /// letters.
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
+    pub fn question(&self, name: &[u8], type_and_class: [u8; 4]) -> QuestionHash {
+        let end = u64::from(u32::from_le_bytes(type_and_class)) << 32 | name.len() as u64;
+        let both = self.step(self.start, [end, 0]);
+        let Pairs { first, rest } = Pairs::of(name);
+        let (mut caseless, mut exact) = (self.step(both, lowercase(first)), self.step(both, first));
+        for block in rest {
+            caseless = self.step(caseless, lowercase(pair(block)));
+            exact = self.step(exact, pair(block));
+        }
+        QuestionHash { caseless, exact }
+    }
+
+    /// Hashes a whole message as it is: goes on from the hash of its question with its header, what is `behind` the
+    /// question, and the end of it all, so that a short end needs no loop.
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
+    pub fn message(&self, question: QuestionHash, message: &[u8], behind: &[u8]) -> u64 {
+        let (Some(header), Some(last)) = (message.first_chunk::<HEADER>(), message.last_chunk()) else {
+            return self.bytes(message);
+        };
+        let (fours, _) = header.as_chunks::<4>();
+        let four = |at: usize| u64::from(u32::from_le_bytes(fours[at]));
+        let mut hash = self.step(question.exact, [four(0) << 32 | four(1), four(2) << 32 | behind.len() as u64]);
+        for block in behind.as_chunks().0 {
+            hash = self.step(hash, pair(block));
+        }
+        self.step(hash, pair(last))
     }
 
     /// Hashes what identifies a transaction besides its question: client and server address by `pair_hash`, the ports of
@@ -58,36 +94,59 @@ impl Key {
         let rest = u64::from(client_port) << 48 | u64::from(server_port) << 32 | u64::from(id) << 8 | transport as u64;
         self.step(pair_hash, [0, rest])
     }
+}
 
-    /// Hashes bytes in blocks, every eight of them changed before. The last block ends where the bytes end, and so begins
-    /// among those of the one before it: cheaper than copying a few bytes. Bytes that only differ in how many zeros end
-    /// them may have the same hash.
-    #[inline]
-    fn blocks(&self, bytes: &[u8], change: impl Fn(u64) -> u64) -> u64 {
-        let take = |hash, block: &[u8; BLOCK]| {
-            let ([first, second], _) = block.as_chunks::<8>() else { return hash };
-            self.step(hash, [first, second].map(|eight| change(u64::from_le_bytes(*eight))))
-        };
-        let Some(last) = bytes.last_chunk::<BLOCK>() else {
-            let mut padded = [0; BLOCK];
-            padded[..bytes.len()].copy_from_slice(bytes);
-            return take(self.start, &padded);
-        };
-        let (blocks, _) = bytes.as_chunks::<BLOCK>();
-        take(blocks.iter().fold(self.start, take), last)
+/// Sixteen bytes as two numbers.
+#[inline]
+fn pair(block: &[u8; BLOCK]) -> [u64; 2] {
+    let (eights, _) = block.as_chunks::<8>();
+    [u64::from_le_bytes(eights[0]), u64::from_le_bytes(eights[1])]
+}
+
+/// Bytes as pairs of numbers, which together with their count tell them.
+struct Pairs<'a> {
+    first: [u64; 2],
+    /// They end where the bytes end, and so begin among those of the first pair: cheaper than copying a few bytes.
+    rest: &'a [[u8; BLOCK]],
+}
+
+impl<'a> Pairs<'a> {
+    #[allow(clippy::inline_always)] // it stays in registers
+    #[inline(always)]
+    fn of(bytes: &'a [u8]) -> Self {
+        match bytes.first_chunk() {
+            Some(first) => Self { first: pair(first), rest: bytes.as_rchunks().1 },
+            None => Self { first: short(bytes), rest: &[] },
+        }
     }
 }
 
-/// Turns the ASCII capitals among eight bytes into small letters.
+/// Fewer bytes than a block as two numbers, which may overlap.
+#[inline(never)]
+fn short(bytes: &[u8]) -> [u64; 2] {
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        [u64::from_le_bytes(*first), u64::from_le_bytes(*last)]
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        [u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last))]
+    } else {
+        let byte = |at: usize| bytes.get(at).copied().map_or(0, u64::from);
+        [byte(0) << 8 | byte(1), byte(2)]
+    }
+}
+
+/// Turns the ASCII capitals among sixteen bytes into small letters.
 #[inline]
-fn lowercase(bytes: u64) -> u64 {
+fn lowercase([first, second]: [u64; 2]) -> [u64; 2] {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let sevens = bytes & (0x7f * ONES);
-    // The highest bit of each byte: from A on, and after Z; the sums stay within their bytes.
-    let from_a = sevens.wrapping_add((0x80 - b'A' as u64) * ONES);
-    let after_z = sevens.wrapping_add((0x7f - b'Z' as u64) * ONES);
-    let capitals = (from_a ^ after_z) & !bytes & (0x80 * ONES);
-    bytes | capitals >> 2
+    let small = |bytes: u64| {
+        let sevens = bytes & (0x7f * ONES);
+        // The highest bit of each byte: from A on, and after Z; the sums stay within their bytes.
+        let from_a = sevens.wrapping_add((0x80 - b'A' as u64) * ONES);
+        let after_z = sevens.wrapping_add((0x7f - b'Z' as u64) * ONES);
+        let capitals = (from_a ^ after_z) & !bytes & (0x80 * ONES);
+        bytes | capitals >> 2
+    };
+    [small(first), small(second)]
 }
 
 #[cfg(test)]
@@ -103,11 +162,14 @@ mod tests {
                 for at in [0, len / 2, len - 1] {
                     let (mut name, mut small) = (vec![7; len], vec![7; len]);
                     (name[at], small[at]) = (byte, byte.to_ascii_lowercase());
-                    assert_eq!(key.question(&name, *b"\0A\0A"), key.question(&small, *b"\0A\0A"), "{byte}");
+                    let [one, other] = [&name, &small].map(|name| key.question(name, *b"\0A\0A"));
+                    assert_eq!(one.caseless, other.caseless, "{byte}");
+                    assert_eq!(one.exact == other.exact, name == small, "{byte}");
                 }
             }
         }
-        assert_ne!(key.question(b"\0", *b"\0A\0A"), key.question(b"\0", *b"\0a\0A"), "types have no case");
+        let root = |fixed| key.question(b"\0", fixed).caseless;
+        assert_ne!(root(*b"\0A\0A"), root(*b"\0a\0A"), "types have no case");
     }
 
     #[test]
@@ -122,6 +184,30 @@ mod tests {
                     let mut bytes = vec![0; len];
                     bytes[at] = 1 << bit;
                     other(key.bytes(&bytes));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_message_matters() {
+        let key = Key::random();
+        let mut hashes = HashSet::new();
+        let mut other = |name_len: usize, message: &[u8]| {
+            let (name, behind) = message[HEADER..].split_at(name_len);
+            let (fixed, behind) = behind.split_first_chunk().unwrap();
+            assert!(hashes.insert(key.message(key.question(name, *fixed), message, behind)));
+        };
+        for name_len in (1..20).chain([31, 32, 33, 64, 255]) {
+            for behind in (0..20).chain([31, 32, 33]) {
+                let mut message = vec![b'a'; HEADER + name_len + 4 + behind];
+                other(name_len, &message);
+                for at in 0..message.len() {
+                    for changed in [b'A', 0] {
+                        message[at] = changed;
+                        other(name_len, &message);
+                    }
+                    message[at] = b'a';
                 }
             }
         }

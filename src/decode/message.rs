@@ -138,13 +138,19 @@ impl Transport {
 
 /// Reads a message of which `payload` was captured; `cut` says that the snapshot length took some of it. `None` when
 /// there is no whole header.
-#[inline]
 pub fn read(payload: &[u8], cut: bool, key: &Key) -> Option<Message> {
+    read_and_hash(payload, cut, key).map(|(message, _)| message)
+}
+
+/// Reads a message as [`read`] does, and hashes its bytes on the way when its question is as usual.
+#[allow(clippy::inline_always)] // once for every message, and what it returns stays in registers
+#[inline(always)]
+pub(super) fn read_and_hash(payload: &[u8], cut: bool, key: &Key) -> Option<(Message, Option<u64>)> {
     let (header, body) = payload.split_first_chunk::<HEADER>()?;
     let number = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let flags = number(2);
-    let (questions, answers, authorities, additionals) = (number(4), number(6), number(8), number(10));
     let response = flags & 0x8000 != 0;
+    let counts = Counts::of(header);
     let mut message = Message {
         id: number(0),
         flags,
@@ -155,62 +161,127 @@ pub fn read(payload: &[u8], cut: bool, key: &Key) -> Option<Message> {
         trailing: false,
         cut,
     };
-    let mut rest = body;
-    if questions > 0 {
-        let unreadable = |fault| {
-            let fault = if cut && fault == NameFault::PastEnd { NameFault::Cut } else { fault };
-            Some(Message { question: Question::unreadable(fault), ..message })
-        };
-        let whole;
-        let (name, behind) = match name::plain_len(body) {
-            Some(len) => (&body[..len], &body[len..]),
-            // Compressed, or it cannot be read.
-            None => match name::read_name(payload, HEADER) {
-                Ok((name, end)) => {
-                    whole = name;
-                    (whole.as_bytes(), &payload[end..])
+    let (mut rest, mut hash) = (body, None);
+    if counts.questions() > 0 {
+        let (question, type_and_class, behind) = match plain_question(body) {
+            Some((name, type_and_class, behind)) => {
+                let question = key.question(name, *type_and_class);
+                hash = Some(key.message(question, payload, behind));
+                (question.caseless, type_and_class, behind)
+            }
+            None => match other_question(payload, key) {
+                Ok(read) => read,
+                Err(fault) => {
+                    let fault = if cut && fault == NameFault::PastEnd { NameFault::Cut } else { fault };
+                    return Some((Message { question: Question::unreadable(fault), ..message }, None));
                 }
-                Err(fault) => return unreadable(fault),
             },
         };
-        let Some((fixed, behind)) = behind.split_first_chunk::<4>() else { return unreadable(NameFault::PastEnd) };
-        message.question = Question::known(key.question(name, *fixed));
-        message.transfer = matches!(fixed, [0, 251 | 252, ..]);
+        message.question = Question::known(question);
+        message.transfer = matches!(type_and_class, [0, 251 | 252, ..]);
         rest = behind;
     }
-    if response && additionals > 0 {
-        let records = (u32::from(answers) + u32::from(authorities), u32::from(additionals));
-        message.trailing = read_extended(rest, questions.saturating_sub(1), records, &mut message) == Some(true);
-    } else if answers | authorities | additionals == 0 && questions <= 1 {
+    if response && counts.additionals() > 0 {
+        let extended = read_extended(rest, counts);
+        message.rcode |= extended.rcode;
+        message.policy_error = extended.policy_error;
+        message.trailing = extended.trailing;
+    } else if counts.are_of_a_question_at_most() {
         message.trailing = !rest.is_empty();
     }
-    Some(message)
+    Some((message, hash))
 }
 
-/// Walks the records behind the first question for the OPT record: extended response code and extended errors. True
-/// when bytes follow them; `None` where the data ends too early, whatever the counts say.
+/// The four counts of a header, as on the wire.
+#[derive(Clone, Copy)]
+struct Counts(u64);
+
+impl Counts {
+    #[inline]
+    fn of(header: &[u8; HEADER]) -> Self {
+        let [.., a, b, c, d, e, f, g, h] = *header;
+        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+
+    #[inline]
+    fn questions(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    /// Answers and authorities.
+    #[inline]
+    fn before_additionals(self) -> u32 {
+        (self.0 >> 32 & 0xffff) as u32 + (self.0 >> 16 & 0xffff) as u32
+    }
+
+    #[inline]
+    fn additionals(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// There is nothing but one question, or nothing at all.
+    #[inline]
+    fn are_of_a_question_at_most(self) -> bool {
+        self.0 & !(1 << 48) == 0
+    }
+}
+
+/// A question at the beginning of `body` whose name is not compressed: name, type and class, and what is behind it.
+#[allow(clippy::inline_always)] // once for every message
+#[inline(always)]
+fn plain_question(body: &[u8]) -> Option<(&[u8], &[u8; 4], &[u8])> {
+    let (name, behind) = body.split_at_checked(name::plain_len(body)?)?;
+    let (type_and_class, behind) = behind.split_first_chunk()?;
+    Some((name, type_and_class, behind))
+}
+
+/// Any other first question: its hash, its type and class, and what is behind it.
+#[cold]
+fn other_question<'a>(payload: &'a [u8], key: &Key) -> Result<(u64, &'a [u8; 4], &'a [u8]), NameFault> {
+    let (name, end) = name::read_name(payload, HEADER)?;
+    let (type_and_class, behind) = payload[end..].split_first_chunk().ok_or(NameFault::PastEnd)?;
+    Ok((key.question(name.as_bytes(), *type_and_class).caseless, type_and_class, behind))
+}
+
+/// What the records behind the first question say.
+#[derive(Clone, Copy, Default)]
+struct Extended {
+    /// The upper bits of the response code.
+    rcode: u16,
+    /// See [`Message::policy_error`].
+    policy_error: bool,
+    /// Bytes follow the records.
+    trailing: bool,
+}
+
+/// Walks the records behind the first question for the OPT record: extended response code and extended errors. Where the
+/// data ends too early, whatever the counts say, what was read until then stands.
+fn read_extended(rest: &[u8], counts: Counts) -> Extended {
+    let mut extended = Extended::default();
+    let end = walk_records(rest, counts, &mut extended);
+    extended.trailing = end.is_some_and(|rest| !rest.is_empty());
+    extended
+}
+
+/// What is behind the records; `None` where the data ends too early.
 #[inline]
-fn read_extended(
-    mut rest: &[u8],
-    more_questions: u16,
-    (before, additionals): (u32, u32),
-    message: &mut Message,
-) -> Option<bool> {
-    for _ in 0..more_questions {
+fn walk_records<'a>(mut rest: &'a [u8], counts: Counts, extended: &mut Extended) -> Option<&'a [u8]> {
+    for _ in 1..counts.questions() {
         rest = name::skip_name(rest)?.get(4..)?;
     }
+    let before = counts.before_additionals();
     let mut seen_opt = false;
-    for index in 0..before + additionals {
+    for index in 0..before + u32::from(counts.additionals()) {
         let (fixed, data) = name::skip_name(rest)?.split_first_chunk::<10>()?;
         let len = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
         if index >= before && !seen_opt && u16::from_be_bytes([fixed[0], fixed[1]]) == TYPE_OPT {
             seen_opt = true;
-            message.rcode |= u16::from(fixed[4]) << 4;
-            message.policy_error = has_policy_error(&data[..len.min(data.len())]);
+            extended.rcode = u16::from(fixed[4]) << 4;
+            extended.policy_error = has_policy_error(&data[..len.min(data.len())]);
         }
         rest = data.get(len..)?;
     }
-    Some(!rest.is_empty())
+    Some(rest)
 }
 
 /// True when an extended error from 15 (blocked) to 18 (prohibited) is among the options.

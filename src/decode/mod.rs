@@ -133,7 +133,8 @@ impl Decoder {
     ///
     /// When this program has a fault. The caller catches it and decodes the block again with
     /// [`Decoder::guarded_frame`]: to guard every frame would cost more than to decode it.
-    #[inline]
+    #[allow(clippy::inline_always)] // so that a frame goes through registers where there is a loop around this
+    #[inline(always)]
     pub fn frame(&self, frame: &Frame<'_>, out: &mut Decoded) {
         let index = out.frames;
         out.frames += 1;
@@ -142,14 +143,14 @@ impl Decoder {
         if self.plain(frame, index, out).is_some() {
             return;
         }
-        if let Err(bucket) = self.open(frame, index, out) {
+        if let Err(bucket) = self.open(*frame, index, out) {
             let cut = frame.original_len as usize > frame.data.len();
             out.tally.count(if cut && bucket == Bucket::LinkMalformed { Bucket::SnapCut } else { bucket });
         }
     }
 
     #[inline(never)]
-    fn open(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) -> Result<(), Bucket> {
+    fn open(&self, frame: Frame<'_>, index: u32, out: &mut Decoded) -> Result<(), Bucket> {
         let data = frame.data;
         let Some(row) = link::find(frame.link_type) else { return Err(unknown_link(frame.link_type, out)) };
         out.note_link_type(frame.link_type);
@@ -436,40 +437,32 @@ impl Decoder {
     }
 
     /// Reads the message in a datagram.
-    #[allow(clippy::inline_always)] // what it returns is then written once, where it stays
-    #[inline(always)]
-    pub fn datagram(
-        &self,
-        [source_port, destination_port]: [u16; 2],
-        data: &[u8],
-        cut: bool,
-        ends: Ends,
-        ip_id: u16,
-    ) -> Datagram {
+    fn datagram(&self, ports: [u16; 2], data: &[u8], cut: bool, ends: Ends, ip_id: u16) -> Datagram {
         let proxy_len = proxy::len(data);
-        let message = message::read(&data[proxy_len..], cut, &self.key);
-        let (pair_hash, flow_hash) = match &message {
-            Some(message) => {
-                let (ends, ports) = if message.is_response() {
-                    (ends.reversed(), (destination_port, source_port))
-                } else {
-                    (ends, (source_port, destination_port))
-                };
-                let pair_hash = ends.hash(&self.key);
-                (pair_hash, self.key.flow(pair_hash, ports, message.id, Transport::Udp))
-            }
-            None => (0, 0),
-        };
+        let read = message::read_and_hash(&data[proxy_len..], cut, &self.key);
+        let hash = read.and_then(|(_, hash)| hash.filter(|_| proxy_len == 0));
+        let message = read.map(|(message, _)| message);
+        let (pair_hash, flow_hash) =
+            message.map_or((0, 0), |message| self.flow(ends, ports, message.id, message.is_response()));
         Datagram {
-            source_port,
-            destination_port,
+            source_port: ports[0],
+            destination_port: ports[1],
             ip_id,
             proxy_len: proxy_len as u16,
             message,
-            payload_hash: self.key.bytes(data) as u32,
+            payload_hash: hash.unwrap_or_else(|| self.key.bytes(data)) as u32,
             pair_hash,
             flow_hash,
         }
+    }
+
+    /// Keyed hashes of client and server address, and of a flow between them; from the server when this is a response.
+    #[allow(clippy::inline_always)] // else the addresses are copied for the call
+    #[inline(always)]
+    fn flow(&self, ends: Ends, [source, destination]: [u16; 2], id: u16, response: bool) -> (u64, u64) {
+        let pair_hash = ends.hash_from_client(response, &self.key);
+        let ports = if response { (destination, source) } else { (source, destination) };
+        (pair_hash, self.key.flow(pair_hash, ports, id, Transport::Udp))
     }
 }
 

@@ -54,7 +54,8 @@ impl WireName {
 }
 
 /// Bytes of the uncompressed name at the beginning of `data`, when there is one; the caller falls back to [`read_name`].
-#[inline]
+#[allow(clippy::inline_always)] // once for every message
+#[inline(always)]
 pub fn plain_len(data: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {

@@ -3,7 +3,10 @@
 //!
 //! The general way stays the definition of what a frame is; a test compares the two on any bytes.
 
-use super::{Body, Bucket, Decoded, Decoder, Ends, Entry, Interface, Point, Segment, TCP, UDP, encrypted};
+use super::message::{self, HEADER};
+use super::{
+    Body, Bucket, Datagram, Decoded, Decoder, Ends, Entry, Interface, Point, Segment, TCP, UDP, encrypted, proxy,
+};
 use crate::capture::Frame;
 
 /// `LINKTYPE_ETHERNET`.
@@ -32,15 +35,14 @@ enum Ip<'a> {
 
 impl<'a> Ip<'a> {
     #[inline]
-    fn open(ether_type: u16, packet: &'a [u8]) -> Option<Self> {
-        match ether_type {
-            0x0800 => {
-                let header = packet.first_chunk()?;
-                (header[0] == 0x45 && number(header, 6) & 0x3fff == 0).then_some(Self::V4(header))
-            }
-            0x86dd => packet.first_chunk().filter(|header| header[0] >> 4 == 6).map(Self::V6),
-            _ => None,
-        }
+    fn v4(packet: &'a [u8]) -> Option<Self> {
+        let header = packet.first_chunk()?;
+        (header[0] == 0x45 && number(header, 6) & 0x3fff == 0).then_some(Self::V4(header))
+    }
+
+    #[inline]
+    fn v6(packet: &'a [u8]) -> Option<Self> {
+        packet.first_chunk().filter(|header| header[0] >> 4 == 6).map(Self::V6)
     }
 
     /// Where the payload begins and ends, and its protocol.
@@ -76,9 +78,17 @@ impl<'a> Ip<'a> {
     }
 }
 
+/// A datagram whose message is still to be read.
+struct Unread<'a, 'o> {
+    datagram: &'o mut Datagram,
+    payload: &'a [u8],
+    cut: bool,
+}
+
 impl Decoder {
     /// Decodes a frame when it is as plain as this way wants it; `None` leaves it to the general way, with nothing done.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every frame
+    #[inline(always)]
     pub(super) fn plain(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) -> Option<()> {
         let data = frame.data;
         if frame.link_type != ETHERNET || frame.original_len as usize != data.len() {
@@ -89,36 +99,72 @@ impl Decoder {
             0x8100 if self.vlan_tags > 0 => (number(link, 16), 18, number(link, 14) & 0x0fff),
             ether_type => (ether_type, 14, 0),
         };
-        // Whole packets whose transport header begins where it does without options; lengths come from the IP header.
         let packet = &data[at..];
-        let ip = Ip::open(ether_type, packet)?;
+        // The two are apart from here until the addresses are written.
+        let unread = match ether_type {
+            0x0800 => self.packet(frame, index, (at, vlan), Ip::v4(packet)?, out)?,
+            0x86dd => self.packet(frame, index, (at, vlan), Ip::v6(packet)?, out)?,
+            _ => return None,
+        };
+        if let Some(Unread { datagram, payload, cut }) = unread
+            && let Some((message, hash)) = message::read_and_hash(payload, cut, &self.key)
+        {
+            datagram.message = Some(message);
+            datagram.payload_hash = hash.unwrap_or_else(|| self.key.bytes(payload)) as u32;
+        }
+        Some(())
+    }
+
+    /// Decodes what is in a packet, behind the link header that ends at `at`, but for a message. Transport headers begin
+    /// where they do without options, and lengths come from the IP header.
+    #[allow(clippy::inline_always)] // once for every frame, and either kind of header is known at compile time
+    #[inline(always)]
+    fn packet<'a, 'o>(
+        &self,
+        frame: &Frame<'a>,
+        index: u32,
+        (at, vlan): (usize, u16),
+        ip: Ip<'a>,
+        out: &'o mut Decoded,
+    ) -> Option<Option<Unread<'a, 'o>>> {
         let (start, end, protocol) = ip.payload();
-        let payload = packet.get(start..end)?;
+        let payload = frame.data[at..].get(start..end)?;
         let header = payload.first_chunk::<UDP_HEADER>()?;
         let ports = [number(header, 0), number(header, 2)];
-        let meaning = self.ports.meaning(ports);
-        if meaning.may_be_dns() && self.ports.any(ports) {
+        if self.ports.any(ports) {
             if protocol == TCP {
-                return segment(frame, index, (at, vlan), ip, out);
+                return segment(*frame, index, (at, vlan), ip, out).map(|()| None);
             }
             if protocol != UDP {
                 return None;
             }
             let claimed = usize::from(number(header, 4));
             let message = payload.get(UDP_HEADER..claimed.min(payload.len()))?;
-            let ends = ip.ends();
+            let header = message.first_chunk::<HEADER>().filter(|_| !proxy::may_begin(message))?;
+            let (pair_hash, flow_hash) = self.flow(ip.ends(), ports, number(header, 0), header[2] & 0x80 != 0);
             out.note_link_type(ETHERNET);
             out.entries.push(Entry {
                 time: frame.time,
                 frame: index,
-                offset: (frame.offset + at + start + UDP_HEADER) as u32,
+                offset: (frame.offset + (at + start + UDP_HEADER)) as u32,
                 len: message.len() as u32,
                 point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction),
-                ends,
-                body: Body::Datagram(self.datagram(ports, message, claimed > payload.len(), ends, ip.id())),
+                ends: ip.ends(),
+                body: Body::Datagram(Datagram {
+                    source_port: ports[0],
+                    destination_port: ports[1],
+                    ip_id: ip.id(),
+                    proxy_len: 0,
+                    message: None,
+                    payload_hash: 0,
+                    pair_hash,
+                    flow_hash,
+                }),
             });
-            return Some(());
+            let Some(Entry { body: Body::Datagram(datagram), .. }) = out.entries.last_mut() else { return None };
+            return Some(Some(Unread { datagram, payload: message, cut: claimed > payload.len() }));
         }
+        let meaning = self.ports.meaning(ports);
         match protocol {
             UDP if !meaning.may_wrap() => {}
             TCP => {
@@ -134,13 +180,13 @@ impl Decoder {
             out.tally.encrypted.note(ip.ends(), protocol, payload);
         }
         out.tally.count(Bucket::OtherPort);
-        Some(())
+        Some(None)
     }
 }
 
 /// Decodes a TCP segment on a DNS port, behind the IP header at `at`.
 #[inline(never)]
-fn segment(frame: &Frame<'_>, index: u32, (at, vlan): (usize, u16), ip: Ip<'_>, out: &mut Decoded) -> Option<()> {
+fn segment(frame: Frame<'_>, index: u32, (at, vlan): (usize, u16), ip: Ip<'_>, out: &mut Decoded) -> Option<()> {
     let (start, end, _) = ip.payload();
     let payload = frame.data.get(at + start..at + end)?;
     let header = payload.first_chunk::<TCP_HEADER>()?;
@@ -198,7 +244,7 @@ mod tests {
         };
         let (mut short, mut general) = (Decoded::default(), Decoded::default());
         let said = decoder.plain(&frame, 0, &mut short);
-        if let Err(bucket) = decoder.open(&frame, 0, &mut general) {
+        if let Err(bucket) = decoder.open(frame, 0, &mut general) {
             general.tally.count(bucket);
         }
         (said.map(|()| format!("{short:?}")), format!("{general:?}"))

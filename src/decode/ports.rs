@@ -10,7 +10,9 @@ const SETS: usize = 1024;
 /// Ports that carry DNS, and a first look that tells most others.
 #[derive(Debug, Clone)]
 pub struct Ports {
-    dns: Vec<u16>,
+    /// Almost all DNS is on one port.
+    dns: u16,
+    other_dns: Vec<u16>,
     /// What the ports of each set may mean.
     meanings: [u8; SETS],
 }
@@ -19,17 +21,13 @@ pub struct Ports {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meaning(u8);
 
-const DNS: u8 = 1;
-const WRAPPING: u8 = 2;
-const ENCRYPTED: u8 = 4;
+const WRAPPING: u8 = 1;
+const ENCRYPTED: u8 = 2;
+
+/// The port of DNS (RFC 1035 section 4.2).
+const DNS: u16 = 53;
 
 impl Meaning {
-    /// One of them may carry DNS.
-    #[inline]
-    pub fn may_be_dns(self) -> bool {
-        self.0 & DNS != 0
-    }
-
     /// A tunnel may be behind one of them.
     #[inline]
     pub fn may_wrap(self) -> bool {
@@ -44,28 +42,29 @@ impl Meaning {
 }
 
 impl Ports {
-    /// DNS on these ports.
+    /// DNS on these ports; on its own one when there are none.
     pub fn new(dns: Vec<u16>) -> Self {
         let mut meanings = [0; SETS];
-        let plain = dns.iter().map(|port| (*port, DNS));
         let wrappings = wrapping::PORTS.iter().map(|row| (row.number, WRAPPING));
         let encrypted = [DNS_OVER_TLS, HTTPS].map(|port| (port, ENCRYPTED));
-        for (port, meaning) in plain.chain(wrappings).chain(encrypted) {
+        for (port, meaning) in wrappings.chain(encrypted) {
             meanings[usize::from(port) % SETS] |= meaning;
         }
-        Self { dns, meanings }
+        let mut dns = dns.into_iter();
+        Self { dns: dns.next().unwrap_or(DNS), other_dns: dns.collect(), meanings }
     }
 
     /// The port carries DNS.
     #[inline]
     pub fn contains(&self, port: u16) -> bool {
-        self.dns.contains(&port)
+        self.any([port; 2])
     }
 
     /// One of the ports carries DNS.
     #[inline]
     pub fn any(&self, [one, other]: [u16; 2]) -> bool {
-        self.dns.iter().any(|port| *port == one || *port == other)
+        // Both are compared at once: which of them it is cannot be foreseen, whether one is can.
+        (one == self.dns) | (other == self.dns) || self.other_dns.iter().any(|port| *port == one || *port == other)
     }
 
     /// What one of two ports may mean: ports that share a set are taken for one another.
@@ -89,12 +88,12 @@ mod tests {
             assert_eq!(dns, port == 53 || port == 5353);
             for pair in [[port, 40_000], [40_000, port]] {
                 let meaning = ports.meaning(pair);
-                assert!(meaning.may_be_dns() || !dns, "{port}");
+                assert_eq!(ports.any(pair), dns, "{port}");
                 assert!(meaning.may_wrap() || !wraps, "{port}");
                 assert!(meaning.may_be_encrypted() || ![DNS_OVER_TLS, HTTPS].contains(&port), "{port}");
             }
         }
         let web = ports.meaning([40_000, 80]);
-        assert!(!web.may_be_dns() && !web.may_wrap() && !web.may_be_encrypted());
+        assert!(!web.may_wrap() && !web.may_be_encrypted());
     }
 }

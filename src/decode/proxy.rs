@@ -116,6 +116,12 @@ pub fn is_answer(id: u16, opcode: u8) -> bool {
 /// Beginnings of headers: a kept query that begins so stands behind one.
 pub const BEGINNINGS: [&[u8]; 2] = [&SIGNATURE, &TEXT];
 
+/// A datagram may begin with a header.
+#[inline]
+pub fn may_begin(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| *first == SIGNATURE[0] || *first == TEXT[0])
+}
+
 /// Bytes of the header at the beginning of a datagram, 0 when there is none.
 #[inline]
 pub fn len(datagram: &[u8]) -> usize {

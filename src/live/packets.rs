@@ -272,7 +272,7 @@ mod tests {
         let block = Block { offset: 0, limit: data.len(), data, at_end: true };
         let reader = Reader { format: Format::Pcapng, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };
         let (mut context, mut walk, mut packets) = (Arc::default(), Walk::default(), Vec::new());
-        reader.walk(&block, 0, &mut context, &mut walk, &mut |frame| {
+        reader.walk(&block, 0, &mut context, &mut walk, &mut |frame: Frame<'_>| {
             assert_eq!(frame.original_len as usize, frame.data.len() + 1);
             packets.push((frame.time.0, frame.interface, frame.data.to_vec()));
         });

@@ -14,7 +14,7 @@ pub mod live;
 
 use crate::capture::filter::Filter;
 use crate::capture::open::{Input, Source, StreamBlocks, read_at_most};
-use crate::capture::{Block, ByteTally, Context, Frame, Oddities, Reader, Stop, Timestamp, Walk};
+use crate::capture::{Block, ByteTally, Context, Frame, Frames, Oddities, Reader, Stop, Timestamp, Walk};
 use crate::decode::{Bucket, Decoded, Decoder, Tally};
 use crate::error::{Error, ErrorKind};
 use crate::transact::Tracker;
@@ -417,17 +417,17 @@ impl<'a, 't> Shared<'a, 't> {
     /// Decodes a block from its `start` and `before`. A fault of this program in one frame is no reason to lose the others:
     /// the block is then decoded again with every frame guarded.
     fn decode(&self, lane: usize, done: &mut DecodedBlock, filter: &mut Option<Filter>) -> Result<(), Error> {
-        let whole = AssertUnwindSafe(|| self.decode_frames(lane, done, filter, Decoder::frame));
-        catch_unwind(whole).unwrap_or_else(|_| self.decode_frames(lane, done, filter, Decoder::guarded_frame))
+        let whole = AssertUnwindSafe(|| self.decode_frames(lane, done, filter, false));
+        catch_unwind(whole).unwrap_or_else(|_| self.decode_frames(lane, done, filter, true))
     }
 
-    /// Decodes a block with `decode_frame`; reads more when its last record needs it.
+    /// Decodes a block, every frame `guarded` or not; reads more when its last record needs it.
     fn decode_frames(
         &self,
         lane: usize,
         done: &mut DecodedBlock,
         filter: &mut Option<Filter>,
-        decode_frame: impl Fn(&Decoder, &Frame<'_>, &mut Decoded),
+        guarded: bool,
     ) -> Result<(), Error> {
         let reader = self.sources[lane].reader;
         done.decoded.clear();
@@ -435,26 +435,28 @@ impl<'a, 't> Shared<'a, 't> {
         done.walk = Walk::default();
         let mut start = done.start;
         let everything = filter.is_none() && self.selection.from.is_none() && self.selection.to.is_none();
-        // Earliest and latest time of a frame.
-        let (mut first, mut last) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
+        let mut span = Span::default();
         loop {
             let mut refused = None;
             let DecodedBlock { block, decoded, walk, after, .. } = &mut *done;
-            reader.walk(block, start, after, walk, &mut |frame: Frame<'_>| {
-                if frame.time < first && frame.time != Timestamp::UNKNOWN {
-                    first = frame.time;
-                }
-                last = last.max(frame.time);
-                match if everything { Ok(true) } else { self.selects(&frame, filter) } {
-                    Ok(true) => decode_frame(self.decoder, &frame, decoded),
-                    Ok(false) => {
-                        decoded.frames += 1;
-                        decoded.tally.count(Bucket::NotSelected);
+            if everything && !guarded {
+                let mut frames = Everything { decoder: self.decoder, decoded, span: &mut span };
+                reader.walk(block, start, after, walk, &mut frames);
+            } else {
+                reader.walk(block, start, after, walk, &mut |frame: Frame<'_>| {
+                    span.note(frame.time);
+                    match self.selects(&frame, filter) {
+                        Ok(true) if guarded => self.decoder.guarded_frame(&frame, decoded),
+                        Ok(true) => self.decoder.frame(&frame, decoded),
+                        Ok(false) => {
+                            decoded.frames += 1;
+                            decoded.tally.count(Bucket::NotSelected);
+                        }
+                        Err(error) => refused = Some(error),
                     }
-                    Err(error) => refused = Some(error),
-                }
-            });
-            decoded.times = (first <= last).then_some((first, last));
+                });
+            }
+            done.decoded.times = span.times();
             if let Some(error) = refused {
                 return Err(error);
             }
@@ -481,6 +483,50 @@ impl<'a, 't> Shared<'a, 't> {
             }
             _ => Ok(in_time),
         }
+    }
+}
+
+/// Decodes every frame of a walk.
+struct Everything<'a> {
+    decoder: &'a Decoder,
+    decoded: &'a mut Decoded,
+    span: &'a mut Span,
+}
+
+impl Frames for Everything<'_> {
+    #[allow(clippy::inline_always)] // a frame then goes through registers
+    #[inline(always)]
+    fn take(&mut self, frame: Frame<'_>) {
+        self.span.note(frame.time);
+        self.decoder.frame(&frame, self.decoded);
+    }
+}
+
+/// Earliest and latest time of a frame.
+struct Span {
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self { first: Timestamp(i64::MAX), last: Timestamp(i64::MIN) }
+    }
+}
+
+impl Span {
+    #[inline]
+    fn note(&mut self, time: Timestamp) {
+        if time < self.first && time != Timestamp::UNKNOWN {
+            self.first = time;
+        }
+        if time > self.last {
+            self.last = time;
+        }
+    }
+
+    fn times(&self) -> Option<(Timestamp, Timestamp)> {
+        (self.first <= self.last).then_some((self.first, self.last))
     }
 }
 
