@@ -53,8 +53,10 @@ fn fields(record: &[u8; RECORD_HEADER], big_endian: bool) -> [u32; 4] {
 pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, frames: &mut impl Frames) {
     let data = block.data.as_slice();
     let big_endian = context.big_endian;
-    let header = context.record_header;
+    // It is never more; said so that sums of it cannot overflow.
+    let header = context.record_header.min(PATCHED_RECORD_HEADER);
     let Some(interface) = context.interfaces.first() else { return };
+    let link_type = interface.link_type;
     let nanoseconds_per_unit = if interface.resolution == Resolution::Multiply(1) { 1 } else { 1000 };
     let units_per_second = (1_000_000_000 / nanoseconds_per_unit) as u32;
     let snap_len = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
@@ -69,7 +71,7 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
             walk.stop = Some(short(block, at, header));
             break;
         };
-        let [seconds, fraction, captured, original] = fields(record, big_endian);
+        let [seconds, fraction, captured, mut original] = fields(record, big_endian);
         if captured > most {
             let what = format!("captured length {captured} is above the maximum of {}", reader.packet_bytes);
             walk.stop = Some(Stop::Bad { at, what });
@@ -84,16 +86,17 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
             walk.oddities.timestamps += u64::from(fraction >= units_per_second);
             walk.oddities.over_snap_len += u64::from(captured > snap_len);
             walk.oddities.over_original_len += u64::from(captured > original);
+            original = original.max(captured);
         }
         records += 1;
         frames.take(Frame {
             time: Timestamp(i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * nanoseconds_per_unit),
-            link_type: interface.link_type,
+            link_type,
             interface: 0,
             direction: super::Direction::Unknown,
             data: packet,
             offset: at + header,
-            original_len: original.max(captured),
+            original_len: original,
         });
         at += end;
     }

@@ -113,6 +113,8 @@ pub struct Decoded {
     pub times: Option<(Timestamp, Timestamp)>,
     /// Link types met.
     pub link_types: Vec<u16>,
+    /// The one met last.
+    link_type: Option<u16>,
     /// Indexes of the first frames that a fault of this program kept from being decoded.
     pub faults: Vec<u32>,
 }
@@ -128,13 +130,14 @@ impl Decoded {
     /// Notes the link type of a frame.
     #[inline]
     pub(super) fn note_link_type(&mut self, link_type: u16) {
-        if self.link_types.last() != Some(&link_type) {
+        if self.link_type != Some(link_type) {
             self.note_another_link_type(link_type);
         }
     }
 
     #[cold]
     fn note_another_link_type(&mut self, link_type: u16) {
+        self.link_type = Some(link_type);
         if !self.link_types.contains(&link_type) {
             self.link_types.push(link_type);
         }

@@ -49,9 +49,12 @@ impl Key {
     /// Hashes bytes as they are.
     #[inline(never)]
     pub fn bytes(&self, bytes: &[u8]) -> u64 {
-        let Pairs { first, rest } = Pairs::of(bytes);
-        let hash = rest.iter().fold(self.step(self.start, first), |hash, block| self.step(hash, pair(block)));
-        self.step(hash, [bytes.len() as u64, 0])
+        let Pairs { first, middle, last } = Pairs::of(bytes);
+        let mut hash = self.step(self.start, first);
+        for block in middle {
+            hash = self.step(hash, pair(block));
+        }
+        self.step(self.step(hash, last), [bytes.len() as u64, 0])
     }
 
     /// Hashes a name's wire bytes, and the type and class after it. Length bytes are below 64 and so never taken for
@@ -61,13 +64,13 @@ impl Key {
     pub fn question(&self, name: &[u8], type_and_class: [u8; 4]) -> QuestionHash {
         let end = u64::from(u32::from_le_bytes(type_and_class)) << 32 | name.len() as u64;
         let both = self.step(self.start, [end, 0]);
-        let Pairs { first, rest } = Pairs::of(name);
+        let Pairs { first, middle, last } = Pairs::of(name);
         let (mut caseless, mut exact) = (self.step(both, lowercase(first)), self.step(both, first));
-        for block in rest {
+        for block in middle {
             caseless = self.step(caseless, lowercase(pair(block)));
             exact = self.step(exact, pair(block));
         }
-        QuestionHash { caseless, exact }
+        QuestionHash { caseless: self.step(caseless, lowercase(last)), exact: self.step(exact, last) }
     }
 
     /// Hashes a whole message as it is: goes on from the hash of its question with its header, what is `behind` the
@@ -78,9 +81,9 @@ impl Key {
         let (Some(header), Some(last)) = (message.first_chunk::<HEADER>(), message.last_chunk()) else {
             return self.bytes(message);
         };
-        let (fours, _) = header.as_chunks::<4>();
-        let four = |at: usize| u64::from(u32::from_le_bytes(fours[at]));
-        let mut hash = self.step(question.exact, [four(0) << 32 | four(1), four(2) << 32 | behind.len() as u64]);
+        let [a, b, c, d, e, f, g, h, end @ ..] = *header;
+        let end = u64::from(u32::from_le_bytes(end)) << 32 | behind.len() as u64;
+        let mut hash = self.step(question.exact, [u64::from_le_bytes([a, b, c, d, e, f, g, h]), end]);
         for block in behind.as_chunks().0 {
             hash = self.step(hash, pair(block));
         }
@@ -103,20 +106,26 @@ fn pair(block: &[u8; BLOCK]) -> [u64; 2] {
     [u64::from_le_bytes(eights[0]), u64::from_le_bytes(eights[1])]
 }
 
-/// Bytes as pairs of numbers, which together with their count tell them.
+/// Bytes as pairs of numbers, which together with their count tell them. Few have anything in the middle.
 struct Pairs<'a> {
     first: [u64; 2],
-    /// They end where the bytes end, and so begin among those of the first pair: cheaper than copying a few bytes.
-    rest: &'a [[u8; BLOCK]],
+    middle: &'a [[u8; BLOCK]],
+    /// It ends where the bytes end, and so begins among those before it: cheaper than copying a few bytes.
+    last: [u64; 2],
 }
 
 impl<'a> Pairs<'a> {
     #[allow(clippy::inline_always)] // it stays in registers
     #[inline(always)]
     fn of(bytes: &'a [u8]) -> Self {
-        match bytes.first_chunk() {
-            Some(first) => Self { first: pair(first), rest: bytes.as_rchunks().1 },
-            None => Self { first: short(bytes), rest: &[] },
+        match (bytes.split_first_chunk(), bytes.last_chunk()) {
+            (Some((first, rest)), Some(last)) => {
+                Self { first: pair(first), middle: rest.as_chunks().0, last: pair(last) }
+            }
+            _ => {
+                let both = short(bytes);
+                Self { first: both, middle: &[], last: both }
+            }
         }
     }
 }

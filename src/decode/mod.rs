@@ -143,14 +143,17 @@ impl Decoder {
         if self.plain(frame, index, out).is_some() {
             return;
         }
-        if let Err(bucket) = self.open(*frame, index, out) {
-            let cut = frame.original_len as usize > frame.data.len();
+        // Put together again here, so that it need not be in memory before.
+        let Frame { time, link_type, interface, direction, data, offset, original_len } = *frame;
+        let frame = Frame { time, link_type, interface, direction, data, offset, original_len };
+        if let Err(bucket) = self.open(&frame, index, out) {
+            let cut = original_len as usize > data.len();
             out.tally.count(if cut && bucket == Bucket::LinkMalformed { Bucket::SnapCut } else { bucket });
         }
     }
 
     #[inline(never)]
-    fn open(&self, frame: Frame<'_>, index: u32, out: &mut Decoded) -> Result<(), Bucket> {
+    fn open(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) -> Result<(), Bucket> {
         let data = frame.data;
         let Some(row) = link::find(frame.link_type) else { return Err(unknown_link(frame.link_type, out)) };
         out.note_link_type(frame.link_type);
@@ -461,8 +464,9 @@ impl Decoder {
     #[inline(always)]
     fn flow(&self, ends: Ends, [source, destination]: [u16; 2], id: u16, response: bool) -> (u64, u64) {
         let pair_hash = ends.hash_from_client(response, &self.key);
-        let ports = if response { (destination, source) } else { (source, destination) };
-        (pair_hash, self.key.flow(pair_hash, ports, id, Transport::Udp))
+        let ports = u32::from(source) << 16 | u32::from(destination);
+        let ports = if response { ports.rotate_left(16) } else { ports };
+        (pair_hash, self.key.flow(pair_hash, ((ports >> 16) as u16, ports as u16), id, Transport::Udp))
     }
 }
 

@@ -6,6 +6,9 @@ pub const MAX_NAME: usize = 255;
 /// Most compression pointers followed in one name; every one must point strictly back.
 const MAX_POINTERS: usize = 126;
 
+/// Few names have more labels, the root not counted.
+const USUAL_LABELS: usize = 4;
+
 /// Why a name cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -58,6 +61,13 @@ impl WireName {
 #[inline(always)]
 pub fn plain_len(data: &[u8]) -> Option<usize> {
     let mut at = 0;
+    // How many labels there are cannot be foreseen, and a wrong guess costs more than a step: these stay at the root.
+    for _ in 0..USUAL_LABELS {
+        match usize::from(*data.get(at)?) {
+            len @ 0..=63 => at += len + usize::from(len > 0),
+            _ => return None,
+        }
+    }
     loop {
         match *data.get(at)? {
             len @ 1..=63 => at += usize::from(len) + 1,

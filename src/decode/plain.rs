@@ -133,7 +133,7 @@ impl Decoder {
         let ports = [number(header, 0), number(header, 2)];
         if self.ports.any(ports) {
             if protocol == TCP {
-                return segment(*frame, index, (at, vlan), ip, out).map(|()| None);
+                return segment(frame, index, (at, vlan), ip, out).map(|()| None);
             }
             if protocol != UDP {
                 return None;
@@ -185,8 +185,9 @@ impl Decoder {
 }
 
 /// Decodes a TCP segment on a DNS port, behind the IP header at `at`.
-#[inline(never)]
-fn segment(frame: Frame<'_>, index: u32, (at, vlan): (usize, u16), ip: Ip<'_>, out: &mut Decoded) -> Option<()> {
+#[allow(clippy::inline_always)] // else the frame must be in memory
+#[inline(always)]
+fn segment(frame: &Frame<'_>, index: u32, (at, vlan): (usize, u16), ip: Ip<'_>, out: &mut Decoded) -> Option<()> {
     let (start, end, _) = ip.payload();
     let payload = frame.data.get(at + start..at + end)?;
     let header = payload.first_chunk::<TCP_HEADER>()?;
@@ -244,7 +245,7 @@ mod tests {
         };
         let (mut short, mut general) = (Decoded::default(), Decoded::default());
         let said = decoder.plain(&frame, 0, &mut short);
-        if let Err(bucket) = decoder.open(frame, 0, &mut general) {
+        if let Err(bucket) = decoder.open(&frame, 0, &mut general) {
             general.tally.count(bucket);
         }
         (said.map(|()| format!("{short:?}")), format!("{general:?}"))
