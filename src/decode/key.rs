@@ -81,9 +81,10 @@ impl Key {
         let (Some(header), Some(last)) = (message.first_chunk::<HEADER>(), message.last_chunk()) else {
             return self.bytes(message);
         };
-        let [a, b, c, d, e, f, g, h, end @ ..] = *header;
-        let end = u64::from(u32::from_le_bytes(end)) << 32 | behind.len() as u64;
-        let mut hash = self.step(question.exact, [u64::from_le_bytes([a, b, c, d, e, f, g, h]), end]);
+        let (eights, end) = header.as_chunks::<8>();
+        let end = end.first_chunk().map_or(0, |four| u64::from(u32::from_le_bytes(*four)));
+        let rest = end << 32 | behind.len() as u64;
+        let mut hash = self.step(question.exact, [u64::from_le_bytes(eights[0]), rest]);
         for block in behind.as_chunks().0 {
             hash = self.step(hash, pair(block));
         }

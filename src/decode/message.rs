@@ -199,8 +199,7 @@ struct Counts(u64);
 impl Counts {
     #[inline]
     fn of(header: &[u8; HEADER]) -> Self {
-        let [.., a, b, c, d, e, f, g, h] = *header;
-        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+        Self(header.last_chunk().map_or(0, |counts| u64::from_be_bytes(*counts)))
     }
 
     #[inline]
