@@ -134,9 +134,9 @@ impl<'a> Pairs<'a> {
 /// Fewer bytes than a block as two numbers, which may overlap.
 #[inline(never)]
 fn short(bytes: &[u8]) -> [u64; 2] {
-    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
         [u64::from_le_bytes(*first), u64::from_le_bytes(*last)]
-    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
         [u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last))]
     } else {
         let byte = |at: usize| bytes.get(at).copied().map_or(0, u64::from);

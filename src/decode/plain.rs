@@ -78,11 +78,15 @@ impl<'a> Ip<'a> {
     }
 }
 
-/// A datagram whose message is still to be read.
-struct Unread<'a, 'o> {
-    datagram: &'o mut Datagram,
-    payload: &'a [u8],
-    cut: bool,
+/// What is left to do of a packet.
+enum Rest<'a, 'o> {
+    Nothing,
+    /// To read the message of the datagram.
+    Message {
+        datagram: &'o mut Datagram,
+        payload: &'a [u8],
+        cut: bool,
+    },
 }
 
 impl Decoder {
@@ -101,12 +105,12 @@ impl Decoder {
         };
         let packet = &data[at..];
         // The two are apart from here until the addresses are written.
-        let unread = match ether_type {
+        let rest = match ether_type {
             0x0800 => self.packet(frame, index, (at, vlan), Ip::v4(packet)?, out)?,
             0x86dd => self.packet(frame, index, (at, vlan), Ip::v6(packet)?, out)?,
             _ => return None,
         };
-        if let Some(Unread { datagram, payload, cut }) = unread
+        if let Rest::Message { datagram, payload, cut } = rest
             && let Some((message, hash)) = message::read_and_hash(payload, cut, &self.key)
         {
             datagram.message = Some(message);
@@ -126,14 +130,14 @@ impl Decoder {
         (at, vlan): (usize, u16),
         ip: Ip<'a>,
         out: &'o mut Decoded,
-    ) -> Option<Option<Unread<'a, 'o>>> {
+    ) -> Option<Rest<'a, 'o>> {
         let (start, end, protocol) = ip.payload();
         let payload = frame.data[at..].get(start..end)?;
         let header = payload.first_chunk::<UDP_HEADER>()?;
         let ports = [number(header, 0), number(header, 2)];
         if self.ports.any(ports) {
             if protocol == TCP {
-                return segment(frame, index, (at, vlan), ip, out).map(|()| None);
+                return segment(frame, index, (at, vlan), ip, out).map(|()| Rest::Nothing);
             }
             if protocol != UDP {
                 return None;
@@ -162,7 +166,7 @@ impl Decoder {
                 }),
             });
             let Some(Entry { body: Body::Datagram(datagram), .. }) = out.entries.last_mut() else { return None };
-            return Some(Some(Unread { datagram, payload: message, cut: claimed > payload.len() }));
+            return Some(Rest::Message { datagram, payload: message, cut: claimed > payload.len() });
         }
         let meaning = self.ports.meaning(ports);
         match protocol {
@@ -180,7 +184,7 @@ impl Decoder {
             out.tally.encrypted.note(ip.ends(), protocol, payload);
         }
         out.tally.count(Bucket::OtherPort);
-        Some(None)
+        Some(Rest::Nothing)
     }
 }
 

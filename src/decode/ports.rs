@@ -7,7 +7,7 @@ use super::wrapping;
 /// Sets of ports, by the lowest bits of their numbers.
 const SETS: usize = 1024;
 
-/// Ports that carry DNS, and a first look that tells most others.
+/// Ports that carry DNS, and what others may mean.
 #[derive(Debug, Clone)]
 pub struct Ports {
     /// Almost all DNS is on one port.
@@ -63,8 +63,7 @@ impl Ports {
     /// One of the ports carries DNS.
     #[inline]
     pub fn any(&self, [one, other]: [u16; 2]) -> bool {
-        // Both are compared at once: which of them it is cannot be foreseen, whether one is can.
-        (one == self.dns) | (other == self.dns) || self.other_dns.iter().any(|port| *port == one || *port == other)
+        one == self.dns || other == self.dns || self.other_dns.iter().any(|port| *port == one || *port == other)
     }
 
     /// What one of two ports may mean: ports that share a set are taken for one another.
