@@ -52,12 +52,13 @@ impl Spool {
 
     /// Ends pushing; the records come back in key order.
     pub fn into_sorted(mut self) -> Result<Sorted, Error> {
-        if self.runs.is_none() {
+        if self.runs.is_some() {
+            self.write_run().map_err(failed)?;
+        }
+        let Some(mut runs) = self.runs else {
             self.held.sort();
             return Ok(Sorted { source: Source::Memory { held: self.held, next: 0 }, record: Vec::new() });
-        }
-        self.write_run().map_err(failed)?;
-        let mut runs = self.runs.unwrap_or(Runs { file: tempfile::tempfile().map_err(failed)?, bounds: Vec::new() });
+        };
         let at_once = (self.budget / READ_BUFFER).max(2);
         while runs.bounds.len() > at_once {
             runs = runs.merge_groups(at_once).map_err(failed)?;
