@@ -28,7 +28,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 
 /// Bytes read beyond a block to complete its last record without a second read.
-const OVERLAP: usize = 8 << 10;
+const OVERLAP: usize = 2 << 10;
 /// Blocks in hand per worker.
 const BLOCKS_PER_WORKER: usize = 4;
 /// Blocks a stream's reader may be ahead.
