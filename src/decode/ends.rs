@@ -4,9 +4,11 @@ use super::key::Key;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Source and destination of a packet. IPv4 and IPv6 never compare equal, also not as IPv4-mapped addresses.
+///
+/// Packed, because much is kept for every pair of ends, and four bytes decide whether that fits a cache line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(packed(4))]
 pub struct Ends {
-    // Halves rather than u128, whose alignment would cost 8 bytes in everything that holds one.
     source: [u64; 2],
     destination: [u64; 2],
     v6: bool,
@@ -20,6 +22,9 @@ fn halves(octets: [u8; 16]) -> [u64; 2] {
 }
 
 impl Ends {
+    /// Of no packet: IPv4 addresses have no high half.
+    pub const NOBODY: Ends = Ends { source: [u64::MAX; 2], destination: [u64::MAX; 2], v6: false };
+
     /// Of an IPv4 packet.
     #[inline]
     pub fn v4(source: [u8; 4], destination: [u8; 4]) -> Self {

@@ -21,16 +21,14 @@ impl Clock {
     /// counts only when a second packet agrees, so that one wrong timestamp cannot expire everything.
     #[inline]
     pub fn advance(&mut self, time: Timestamp) -> Timestamp {
-        let Some(now) = self.now else {
-            self.now = Some(time);
-            return time;
-        };
-        let ahead = time.0.saturating_sub(now.0);
-        if (0..=CLOCK_JUMP).contains(&ahead) {
-            self.now = Some(time);
-            return time;
+        match self.now {
+            // The difference fits when the later time is not the smaller number.
+            Some(now) if time >= now && time.0.wrapping_sub(now.0) as u64 <= CLOCK_JUMP as u64 => {}
+            Some(now) => return self.odd(time, now, time.0.saturating_sub(now.0)),
+            None => {}
         }
-        self.odd(time, now, ahead)
+        self.now = Some(time);
+        time
     }
 
     /// A time before the newest one, or far ahead of it.

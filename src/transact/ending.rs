@@ -2,12 +2,13 @@
 //! a query, and the end of the time line. What [`Tracker`] hands out goes through here.
 
 use super::flights::{Sighting, Transport};
+use super::pairs::Place;
 use super::proxied::ProxiedEnd;
 use super::{Tracker, Transaction};
 use crate::capture::Timestamp;
 use crate::config::{Outcome, SKEW};
-use crate::decode::Point;
 use crate::decode::message::{Message, Question};
+use crate::decode::{Entry, Point};
 use crate::sources::FrameRef;
 
 impl Tracker<'_> {
@@ -39,7 +40,7 @@ impl Tracker<'_> {
         }
         if self.settings.rows.has(Outcome::Unsolicited) {
             self.flights.kept.read(early.bytes, &mut self.scratch);
-            (self.on_transaction)(&Transaction {
+            let full = self.outbox.put(&Transaction {
                 outcome: Outcome::Unsolicited,
                 ends: self.pairs.ends(early.flow.pair),
                 ports: (early.flow.client_port, early.flow.server_port),
@@ -51,6 +52,7 @@ impl Tracker<'_> {
                 response_bytes: &self.scratch,
                 message: Some(early.message),
             });
+            self.hand_out_when(full);
         }
         self.flights.kept.release(early.bytes);
         self.flights.remember_orphan(early.hash, &early.message, early.print);
@@ -69,7 +71,7 @@ impl Tracker<'_> {
             Outcome::Unanswered
         };
         self.end_without_response(index, pair, outcome, rejection.flatten());
-        self.flights.close(index, None);
+        self.flights.time_out(index);
     }
 
     /// Gives up a transaction because a table is full.
@@ -111,12 +113,13 @@ impl Tracker<'_> {
         self.answering.answered_another(self.pairs.ends(pair), asked) && self.pairs.last_response(pair) < asked
     }
 
-    /// Notes a response where silence can be told.
+    /// Notes a response of the pair at `place`, where silence can be told.
     #[inline]
-    pub(super) fn note_answering(&mut self, pair: u32, seen: &Sighting) {
-        if self.answering.tells(seen) {
+    pub(super) fn note_answering(&mut self, place: Place, seen: &Entry) {
+        if self.answering.tells(seen.point) {
+            let pair = self.pairs.number(place);
             self.pairs.note_response(pair, seen.time);
-            self.answering.note(self.pairs.ends(pair), seen);
+            self.answering.note(self.pairs.ends(pair), seen.time, seen.point);
         }
     }
 
@@ -126,7 +129,7 @@ impl Tracker<'_> {
         let slot = self.flights.slot(index);
         self.flights.kept.read(slot.kept, &mut query_bytes);
         let has_message = response.as_ref().is_some_and(|(_, _, bytes)| !bytes.is_empty());
-        (self.on_transaction)(&Transaction {
+        let full = self.outbox.put(&Transaction {
             outcome,
             ends: self.pairs.ends(slot.flow.pair),
             ports: (slot.flow.client_port, slot.flow.server_port),
@@ -139,6 +142,14 @@ impl Tracker<'_> {
             message: response.filter(|_| has_message).map(|(_, message, _)| message),
         });
         self.reported = query_bytes;
+        self.hand_out_when(full);
+    }
+
+    /// Hands out what was decided, when there is enough of it.
+    fn hand_out_when(&mut self, full: bool) {
+        if full {
+            self.outbox.hand_out(&mut self.on_transaction);
+        }
     }
 
     /// Connections that the server ended before anybody asked on them.
@@ -147,15 +158,16 @@ impl Tracker<'_> {
             let Some((time, input, number)) = connection.rejected else { continue };
             let ends = connection.client_ends();
             let (first_time, first_input, first_frame) = connection.first;
-            let pair = self.pairs.intern(ends, ends.hash(&self.decoder.key));
+            let place = self.pairs.place(ends.hash(&self.decoder.key), || ends);
+            let pair = self.pairs.number(place);
             self.counts.outcomes[Outcome::TcpRejected as usize] += 1;
-            self.pairs.message(pair, first_time, true);
+            self.pairs.told(place, first_time);
             self.pairs.tcp(pair);
             self.pairs.outcome(pair, Outcome::TcpRejected);
             let limit = self.settings.limits.finding_frames;
             self.pairs.rare(pair).note_refused(first_time, FrameRef { input, frame: number }, limit);
             if self.settings.rows.has(Outcome::TcpRejected) {
-                (self.on_transaction)(&Transaction {
+                let full = self.outbox.put(&Transaction {
                     outcome: Outcome::TcpRejected,
                     ends,
                     ports: connection.client_ports(),
@@ -167,6 +179,7 @@ impl Tracker<'_> {
                     response_bytes: &[],
                     message: None,
                 });
+                self.hand_out_when(full);
             }
         }
     }
@@ -193,6 +206,7 @@ impl Tracker<'_> {
             }
             self.unanswered(oldest, waited);
         }
+        self.outbox.hand_out(&mut self.on_transaction);
         self.pairs.finish();
     }
 }

@@ -9,6 +9,7 @@ pub mod counts;
 mod ending;
 pub mod flights;
 pub mod kept;
+mod outbox;
 pub mod pairs;
 pub mod proxied;
 pub mod quotes;
@@ -21,7 +22,7 @@ use crate::decode::ip::FragmentHeader;
 use crate::decode::message::{self, Message, Question};
 use crate::decode::proxy::{self, Look};
 use crate::decode::quote::Quote;
-use crate::decode::stream::{Place, StreamLimits, Streams};
+use crate::decode::stream::{self, StreamLimits, Streams};
 use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Segment, Tally};
 use crate::sources::FrameRef;
 use clock::Clock;
@@ -29,7 +30,8 @@ pub use counts::Counts;
 use ending::ending;
 use flights::{Flights, Flow, Node, Print, QueryIs, ResponseIs, Sighting, Transport};
 use kept::KeptMessage;
-use pairs::Pairs;
+use outbox::Outbox;
+use pairs::{Pairs, Place};
 use proxied::{Proxied, ProxiedEnd};
 use quotes::Quotes;
 use silence::Answering;
@@ -77,8 +79,6 @@ pub struct Settings<'a> {
 
 /// Entries whose memory is looked for together.
 const BATCH: usize = 32;
-/// No slot and no pair.
-const NOWHERE: u32 = u32::MAX;
 
 /// A response that came before any query it could belong to; its query may be captured up to [`SKEW`] later.
 struct Early {
@@ -91,18 +91,18 @@ struct Early {
 }
 
 /// One message and where it was seen.
+#[derive(Clone, Copy)]
 struct Seen<'a> {
-    message: Message,
-    sighting: Sighting,
-    print: Print,
+    /// The packet that brought it, or completed it.
+    entry: &'a Entry,
+    frame: FrameRef,
     transport: Transport,
-    /// Source and destination.
-    ends: &'a Ends,
-    /// Their ports.
-    ports: (u16, u16),
-    pair_hash: u64,
-    flow_hash: u64,
-    bytes: &'a [u8],
+    message: &'a Message,
+    /// Its ports and hashes; those of a message over TCP as if a datagram had brought it.
+    datagram: &'a Datagram,
+    /// Bytes from its first one on; others may follow behind it.
+    from: &'a [u8],
+    len: usize,
     /// The proxy's header before the message, or at the beginning of its connection; empty without one.
     header: &'a [u8],
     /// The TCP connection.
@@ -110,16 +110,32 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
+    #[inline]
+    fn sighting(&self) -> Sighting {
+        Sighting { time: self.entry.time, frame: self.frame, point: self.entry.point }
+    }
+
+    /// The bytes of the message.
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        &self.from[..self.len]
+    }
+
+    #[inline]
+    fn print(&self) -> Print {
+        Print::new(self.entry.time, self.entry.point, self.datagram.payload_hash, self.datagram.ip_id)
+    }
+
     /// Client to server.
     #[inline]
     fn client_to_server(&self) -> Ends {
-        if self.message.is_response() { self.ends.reversed() } else { *self.ends }
+        if self.message.is_response() { self.entry.ends.reversed() } else { self.entry.ends }
     }
 
     /// The flow of the message, between a pair.
     #[inline]
     fn flow(&self, pair: u32) -> Flow {
-        let (source, destination) = self.ports;
+        let (source, destination) = (self.datagram.source_port, self.datagram.destination_port);
         let (client_port, server_port) =
             if self.message.is_response() { (destination, source) } else { (source, destination) };
         Flow { pair, client_port, server_port, id: self.message.id, transport: self.transport }
@@ -137,6 +153,7 @@ pub struct Tracker<'a> {
     early: VecDeque<Early>,
     answering: Answering,
     on_transaction: OnTransaction<'a>,
+    outbox: Outbox,
     scratch: Vec<u8>,
     /// Bytes of the query being reported; kept for its memory.
     reported: Vec<u8>,
@@ -174,6 +191,7 @@ impl<'a> Tracker<'a> {
             early: VecDeque::new(),
             answering: Answering::new(settings.at_server),
             on_transaction,
+            outbox: Outbox::default(),
             scratch: Vec::new(),
             reported: Vec::new(),
             fragments: Fragments::new(FragmentLimits {
@@ -194,47 +212,62 @@ impl<'a> Tracker<'a> {
     pub fn take(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
         for batch in entries.chunks(BATCH) {
             self.glance(batch);
-            self.take_batch(input, first_frame, data, batch);
+            for entry in batch {
+                self.entry(input, first_frame, data, entry);
+            }
+            if self.pairs.full() {
+                self.fold();
+            }
         }
+        self.outbox.hand_out(&mut self.on_transaction);
     }
 
     /// Each message needs memory that is seldom in the cache. Looking for a whole batch at once lets the processor wait for
     /// all of it together: first where it is, then there.
     #[inline]
     fn glance(&self, batch: &[Entry]) {
-        let mut looks = [(Node::END, NOWHERE); BATCH];
-        for (entry, look) in batch.iter().zip(&mut looks) {
-            if let Body::Datagram(Datagram { message: Some(message), pair_hash, flow_hash, .. }) = &entry.body {
-                let pair = if message.is_response() { None } else { self.pairs.glance(*pair_hash) };
-                *look = (self.flights.glance(*flow_hash), pair.unwrap_or(NOWHERE));
+        let mut nodes = [Node::END; BATCH];
+        let mut looked = 0;
+        for (entry, node) in batch.iter().zip(&mut nodes) {
+            if let Body::Datagram(Datagram { message: Some(_), pair_hash, flow_hash, .. }) = &entry.body {
+                *node = self.flights.glance(*flow_hash);
+                looked ^= self.pairs.glance(*pair_hash);
             }
         }
-        for (slot, pair) in &mut looks {
-            let known = self.flights.glance_at(*slot);
-            if *pair == NOWHERE {
-                *pair = known.unwrap_or(NOWHERE);
+        for (entry, node) in batch.iter().zip(nodes) {
+            looked ^= self.flights.glance_at(node);
+            if let Body::Datagram(Datagram { message: Some(message), pair_hash, .. }) = &entry.body
+                && message.is_refused()
+            {
+                looked ^= self.pairs.glance_at_rare(*pair_hash);
             }
         }
-        std::hint::black_box(looks.iter().fold(0, |all, (_, pair)| all ^ self.pairs.glance_at(*pair)));
+        // Only keeps the looks from being optimised away.
+        std::hint::black_box(looked);
     }
 
-    fn take_batch(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
-        for entry in entries {
-            // A packet without a time (simple packet blocks) is taken to come at the time of the one before it.
-            let timed = if entry.time == Timestamp::UNKNOWN {
-                &Entry { time: self.clock.now().unwrap_or_default(), ..*entry }
-            } else {
-                entry
-            };
-            let entry = timed;
-            let payload = &data[entry.offset as usize..(entry.offset + entry.len) as usize];
-            let frame = FrameRef { input, frame: first_frame + u64::from(entry.frame) };
-            match &entry.body {
-                Body::Datagram(datagram) => self.datagram(entry, frame, datagram, payload),
-                Body::Segment(segment) => self.segment(entry, frame, segment, payload),
-                Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
-                Body::Quote(quote) => self.quote(entry, *quote),
+    /// An entry: counts it and follows what it brings.
+    #[inline]
+    fn entry(&mut self, input: u32, first_frame: u64, data: &[u8], entry: &Entry) {
+        // A packet without a time (simple packet blocks) is taken to come at the time of the one before it.
+        let timed = if entry.time == Timestamp::UNKNOWN {
+            &Entry { time: self.clock.now().unwrap_or_default(), ..*entry }
+        } else {
+            entry
+        };
+        let entry = timed;
+        let from = &data[entry.offset as usize..];
+        let payload = &from[..entry.len as usize];
+        let frame = FrameRef { input, frame: first_frame + u64::from(entry.frame) };
+        match &entry.body {
+            Body::Datagram(datagram) => {
+                if let Some(seen) = self.datagram(entry, frame, datagram, from) {
+                    self.message(&seen);
+                }
             }
+            Body::Segment(segment) => self.segment(entry, frame, segment, payload),
+            Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
+            Body::Quote(quote) => self.quote(entry, *quote),
         }
     }
 
@@ -262,10 +295,15 @@ impl<'a> Tracker<'a> {
         match self.decoder.datagram_of_fragments(&whole, protocol, entry.ends, ip_id, &mut self.tally) {
             Ok(opened) => {
                 let point = entry.point.inside(opened.depth);
-                let inner = Entry { point, ends: opened.ends, body: opened.body, ..*entry };
-                let payload = &whole[opened.at..opened.at + opened.len];
+                let inner = Entry { len: opened.len as u32, point, ends: opened.ends, body: opened.body, ..*entry };
+                let from = &whole[opened.at..];
+                let payload = &from[..opened.len];
                 match &opened.body {
-                    Body::Datagram(datagram) => self.datagram(&inner, frame, datagram, payload),
+                    Body::Datagram(datagram) => {
+                        if let Some(seen) = self.datagram(&inner, frame, datagram, from) {
+                            self.other_message(&seen);
+                        }
+                    }
                     Body::Segment(segment) => self.segment(&inner, frame, segment, payload),
                     Body::Fragment { header, protocol } => {
                         self.fragment(&inner, frame, *header, *protocol, payload, nested + 1);
@@ -284,29 +322,24 @@ impl<'a> Tracker<'a> {
         self.quotes.count(entry.ends, quote);
     }
 
-    /// A UDP datagram on a DNS port.
+    /// Counts a UDP datagram on a DNS port, whose payload is where `from` begins; its message goes on.
     #[inline]
-    fn datagram(&mut self, entry: &Entry, frame: FrameRef, datagram: &Datagram, payload: &[u8]) {
+    fn datagram<'s>(
+        &mut self,
+        entry: &'s Entry,
+        frame: FrameRef,
+        datagram: &'s Datagram,
+        from: &'s [u8],
+    ) -> Option<Seen<'s>> {
         self.tally.count(crate::decode::Bucket::UdpDns);
         self.counts.messages[Transport::Udp as usize] += 1;
-        let Some(message) = datagram.message else {
+        let Some(message) = &datagram.message else {
             self.counts.header_incomplete += 1;
-            return;
+            return None;
         };
-        let sighting = Sighting { time: entry.time, frame, point: entry.point };
-        self.message(&Seen {
-            message,
-            sighting,
-            print: Print::new(&sighting, datagram.payload_hash, datagram.ip_id),
-            transport: Transport::Udp,
-            ends: &entry.ends,
-            ports: (datagram.source_port, datagram.destination_port),
-            pair_hash: datagram.pair_hash,
-            flow_hash: datagram.flow_hash,
-            bytes: &payload[usize::from(datagram.proxy_len)..],
-            header: &payload[..usize::from(datagram.proxy_len)],
-            connection: None,
-        });
+        let (header, from) = from.split_at(usize::from(datagram.proxy_len));
+        let len = entry.len as usize - header.len();
+        Some(Seen { entry, frame, transport: Transport::Udp, message, datagram, from, len, header, connection: None })
     }
 
     /// A TCP segment on a DNS port: the messages it completes, and the end of the connection.
@@ -332,8 +365,8 @@ impl<'a> Tracker<'a> {
         let header = self.streams.connection(connection).proxy_header();
         for found in found.drain(..) {
             let bytes = match found.place {
-                Place::Segment(range) => &payload[range],
-                Place::Scratch(range) => &scratch[range],
+                stream::Place::Segment(range) => &payload[range],
+                stream::Place::Scratch(range) => &scratch[range],
             };
             self.counts.messages[Transport::Tcp as usize] += 1;
             let Some(message) = message::read(bytes, found.cut, &decoder.key) else {
@@ -345,18 +378,24 @@ impl<'a> Tracker<'a> {
             let (source, destination) = (segment.source_port, segment.destination_port);
             let ports = if response { (destination, source) } else { (source, destination) };
             let pair_hash = ends.hash(&decoder.key);
-            let sighting = Sighting { time: entry.time, frame, point: entry.point };
-            self.message(&Seen {
-                message,
-                sighting,
-                // Copies of segments are recognised by their sequence numbers.
-                print: Print::new(&sighting, decoder.key.bytes(bytes) as u32, 0),
+            self.other_message(&Seen {
+                entry,
+                frame,
                 transport: Transport::Tcp,
-                ends: &entry.ends,
-                ports: (source, destination),
-                pair_hash,
-                flow_hash: decoder.key.flow(pair_hash, ports, message.id, Transport::Tcp),
-                bytes,
+                message: &message,
+                datagram: &Datagram {
+                    source_port: source,
+                    destination_port: destination,
+                    // Copies of segments are recognised by their sequence numbers.
+                    ip_id: 0,
+                    proxy_len: 0,
+                    message: None,
+                    payload_hash: decoder.key.bytes(bytes) as u32,
+                    pair_hash,
+                    flow_hash: decoder.key.flow(pair_hash, ports, message.id, Transport::Tcp),
+                },
+                from: bytes,
+                len: bytes.len(),
                 header: header.as_deref().unwrap_or_default(),
                 connection: Some(connection),
             });
@@ -374,10 +413,17 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// Counts a message and finds what it belongs to.
-    #[inline]
+    /// A message that came otherwise than in one datagram.
+    #[inline(never)]
+    fn other_message(&mut self, seen: &Seen<'_>) {
+        self.message(seen);
+    }
+
+    /// Counts a message and finds what it belongs to; the pair of a query seems to stand at `place`.
+    #[allow(clippy::inline_always)] // the way of nearly every message: what it needs is at hand where it was decoded
+    #[inline(always)]
     fn message(&mut self, seen: &Seen<'_>) {
-        let message = &seen.message;
+        let message = seen.message;
         let response = message.is_response();
         self.counts.queries_responses[usize::from(response)] += 1;
         if message.trailing | message.cut {
@@ -387,54 +433,49 @@ impl<'a> Tracker<'a> {
         if let Some(fault) = message.question.fault() {
             self.counts.unreadable[fault as usize] += 1;
         }
-        let now = self.clock.advance(seen.sighting.time);
+        let now = self.clock.advance(seen.entry.time);
         self.expire(now);
+        let place = self.pairs.place(seen.datagram.pair_hash, || seen.client_to_server());
         if response {
             self.counts.rcodes[usize::from(message.rcode) & 0xfff] += 1;
-            self.response(seen);
+            self.response(seen, place);
         } else {
-            self.query(seen);
+            self.query(seen, place);
         }
-        if self.pairs.due() {
+        if self.pairs.too_many() {
             self.fold();
         }
     }
 
     #[inline]
-    fn query(&mut self, seen: &Seen<'_>) {
-        let pair = self.pairs.intern(seen.client_to_server(), seen.pair_hash);
-        self.pairs.message(pair, seen.sighting.time, false);
-        match self.flights.query(seen.flow_hash, &seen.message, &seen.print) {
+    fn query(&mut self, seen: &Seen<'_>, place: Place) {
+        self.pairs.asked(place, seen.entry.time);
+        match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.print()) {
             QueryIs::Copy => self.counts.query_copies += 1,
             QueryIs::Retransmission => self.counts.retransmitted += 1,
-            QueryIs::New => self.open(seen.flow(pair), seen),
+            QueryIs::New => self.open(place, seen),
+            QueryIs::Crowded(oldest) => {
+                self.evict(oldest);
+                self.open(place, seen);
+            }
         }
     }
 
     #[inline]
-    fn open(&mut self, flow: Flow, seen: &Seen<'_>) {
-        if let Some(crowded) = self.flights.crowded {
-            self.evict(crowded);
-        }
+    fn open(&mut self, place: Place, seen: &Seen<'_>) {
         if self.flights.pending() >= self.settings.limits.in_flight
             && let Some(oldest) = self.flights.oldest()
         {
             self.evict(oldest);
         }
-        let bytes = &seen.bytes[..seen.bytes.len().min(self.settings.limits.kept_message_bytes)];
-        let kept = if seen.header.is_empty() {
-            self.flights.kept.keep(bytes)
-        } else {
-            self.flights.kept.keep(&[seen.header, bytes].concat())
-        };
-        let slot = self.flights.open(seen.flow_hash, flow, &seen.message, seen.sighting, seen.print, kept);
+        let kept = self.flights.kept.keep_before(seen.from, seen.len.min(self.settings.limits.kept_message_bytes));
+        let flow = seen.flow(self.pairs.number(place));
+        let slot = self.flights.open(seen.datagram.flow_hash, flow, seen.message, seen.sighting(), seen.print(), kept);
         if flow.transport == Transport::Tcp {
             self.pairs.tcp(flow.pair);
         }
-        if !seen.header.is_empty()
-            && let Look::Whole(header) = proxy::look(seen.header)
-        {
-            self.proxied.asked(*seen.ends, flow, &header, self.flights.token(slot));
+        if !seen.header.is_empty() {
+            self.behind_header(slot, *seen);
         }
         if let Some(connection) = seen.connection {
             let token = self.flights.token(slot);
@@ -445,55 +486,62 @@ impl<'a> Tracker<'a> {
             }
         }
         if !self.early.is_empty() {
-            self.match_early(seen.flow_hash, slot);
+            self.match_early(seen.datagram.flow_hash, slot, place);
+        }
+    }
+
+    /// The query of a slot stands behind a proxy's header, which is kept with it.
+    #[cold]
+    fn behind_header(&mut self, slot: u32, seen: Seen<'_>) {
+        let bytes = &seen.from[..seen.len.min(self.settings.limits.kept_message_bytes)];
+        self.flights.keep_again(slot, &[seen.header, bytes].concat());
+        if let Look::Whole(header) = proxy::look(seen.header) {
+            let flow = self.flights.slot(slot).flow;
+            self.proxied.asked(seen.entry.ends, flow, &header, self.flights.token(slot));
         }
     }
 
     #[inline]
-    fn response(&mut self, seen: &Seen<'_>) {
-        let is = self.flights.response(seen.flow_hash, &seen.message, &seen.print);
-        let pair = match is {
-            ResponseIs::Match(slot) => self.flights.slot(slot).flow.pair,
-            _ => self.pairs.intern(seen.client_to_server(), seen.pair_hash),
-        };
-        self.pairs.message(pair, seen.sighting.time, true);
-        match is {
+    fn response(&mut self, seen: &Seen<'_>, place: Place) {
+        self.pairs.told(place, seen.entry.time);
+        match self.flights.response(seen.datagram.flow_hash, seen.message, &seen.print()) {
             ResponseIs::Match(slot) => {
                 if !self.proxied.is_empty() {
-                    self.ended_behind_header(slot, ProxiedEnd::Understood, seen.sighting.frame);
+                    self.ended_behind_header(slot, ProxiedEnd::Understood, seen.frame);
                 }
-                self.matched(slot, &seen.message, seen.sighting, seen.print, seen.bytes);
+                self.matched(slot, place, seen.message, seen.sighting(), seen.print(), seen.bytes());
             }
             ResponseIs::Continued => self.counts.continued += 1,
             ResponseIs::Copy => self.counts.response_copies += 1,
             ResponseIs::Duplicate => self.counts.duplicate += 1,
             ResponseIs::Late => self.counts.late += 1,
             ResponseIs::Mismatch => self.counts.mismatch += 1,
-            ResponseIs::Unsolicited => self.without_query(seen.flow(pair), seen),
+            ResponseIs::Unsolicited => self.without_query(place, *seen),
         }
-        self.note_answering(pair, &seen.sighting);
+        self.note_answering(place, seen.entry);
     }
 
     /// A response that belongs to no query so far: it waits for one that may have been captured after it.
     #[cold]
-    fn without_query(&mut self, flow: Flow, seen: &Seen<'_>) {
-        if self.is_answer_to_header(flow, seen) {
+    fn without_query(&mut self, place: Place, seen: Seen<'_>) {
+        let flow = seen.flow(self.pairs.number(place));
+        if self.is_answer_to_header(flow, place, &seen) {
             return;
         }
-        if self.early.iter().any(|early| early.flow == flow && early.print.is_copied_by(&seen.print)) {
+        let print = seen.print();
+        if self.early.iter().any(|early| early.flow == flow && early.print.is_copied_by(&print)) {
             self.counts.response_copies += 1;
             return;
         }
         let limit = self.settings.limits.kept_message_bytes;
-        let bytes = self.flights.kept.keep(&seen.bytes[..seen.bytes.len().min(limit)]);
-        let early =
-            Early { hash: seen.flow_hash, flow, message: seen.message, seen: seen.sighting, print: seen.print, bytes };
-        self.early.push_back(early);
+        let bytes = self.flights.kept.keep_before(seen.from, seen.len.min(limit));
+        let (hash, message) = (seen.datagram.flow_hash, *seen.message);
+        self.early.push_back(Early { hash, flow, message, seen: seen.sighting(), print, bytes });
     }
 
     /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.
-    fn is_answer_to_header(&mut self, flow: Flow, seen: &Seen<'_>) -> bool {
-        let message = &seen.message;
+    fn is_answer_to_header(&mut self, flow: Flow, place: Place, seen: &Seen<'_>) -> bool {
+        let message = seen.message;
         if self.proxied.is_empty() || !proxy::is_answer(message.id, message.opcode()) {
             return false;
         }
@@ -503,8 +551,8 @@ impl<'a> Tracker<'a> {
         let Some(slot) = self.proxied.oldest(flow, |token| flights.open_slot(token).filter(same_ports)) else {
             return false;
         };
-        self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.sighting.frame);
-        self.matched(slot, message, seen.sighting, seen.print, seen.bytes);
+        self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.frame);
+        self.matched(slot, place, message, seen.sighting(), seen.print(), seen.bytes());
         true
     }
 
@@ -519,32 +567,33 @@ impl<'a> Tracker<'a> {
 
     /// A pending transaction has its response.
     #[inline]
-    fn matched(&mut self, index: u32, message: &Message, seen: Sighting, print: Print, bytes: &[u8]) {
+    fn matched(&mut self, index: u32, place: Place, message: &Message, seen: Sighting, print: Print, bytes: &[u8]) {
         self.counts.matched += 1;
-        let slot = self.flights.slot(index);
-        let (pair, asked, named) = (slot.flow.pair, slot.query.time, slot.question != Question::ABSENT);
         let outcome = outcome_of(message);
         self.counts.outcomes[outcome as usize] += 1;
-        self.pairs.outcome(pair, outcome);
-        let limit = self.settings.limits.finding_frames;
         if outcome != Outcome::Answered {
-            let restored = outcome == Outcome::Refused && message.question == Question::ABSENT && named;
-            self.counts.refused_restored += u64::from(restored);
-            self.pairs.rare(pair).note_refused(asked, seen.frame, limit);
-        } else if limit > 0 && self.pairs.answers_wanted(pair) {
-            let frames = &mut self.pairs.rare(pair).answered_frames;
-            if frames.len() < limit {
-                frames.push(seen.frame);
-            }
+            self.turned_away(index, outcome, message, seen.frame);
+        } else if self.pairs.answered(place) {
+            self.pairs.note_answer(place, seen.frame, self.settings.limits.finding_frames);
         }
         if self.settings.rows.has(outcome) {
             self.report(index, outcome, Some((seen, *message, bytes)));
         }
-        self.flights.close(index, Some(print));
+        self.flights.answer(index, print);
+    }
+
+    /// Counts a response that refuses or denies.
+    fn turned_away(&mut self, index: u32, outcome: Outcome, message: &Message, frame: FrameRef) {
+        let slot = self.flights.slot(index);
+        let restored =
+            outcome == Outcome::Refused && message.question == Question::ABSENT && slot.question != Question::ABSENT;
+        self.counts.refused_restored += u64::from(restored);
+        self.pairs.outcome(slot.flow.pair, outcome);
+        self.pairs.rare(slot.flow.pair).note_refused(slot.query.time, frame, self.settings.limits.finding_frames);
     }
 
     /// Matches a query just opened with a response that was captured shortly before it.
-    fn match_early(&mut self, hash: u64, slot: u32) {
+    fn match_early(&mut self, hash: u64, slot: u32, place: Place) {
         let (flow, opcode, question, time) = {
             let slot = self.flights.slot(slot);
             (slot.flow, slot.opcode, slot.question, slot.query.time)
@@ -560,7 +609,7 @@ impl<'a> Tracker<'a> {
         let mut bytes = std::mem::take(&mut self.scratch);
         self.flights.kept.read(early.bytes, &mut bytes);
         self.flights.kept.release(early.bytes);
-        self.matched(slot, &early.message, early.seen, early.print, &bytes);
+        self.matched(slot, place, &early.message, early.seen, early.print, &bytes);
         self.scratch = bytes;
     }
 

@@ -1,9 +1,8 @@
 //! Responses to what tells silence from loss ([`Answering`]): at the server, a query that got nothing while the server
 //! answered somebody else was met with silence.
 
-use super::flights::Sighting;
 use crate::capture::{Direction, Timestamp};
-use crate::decode::Ends;
+use crate::decode::{Ends, Point};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -36,30 +35,30 @@ impl Answering {
     /// True when a response seen so can tell anything about silence: its direction is known, or the capture is the
     /// server's.
     #[inline]
-    pub fn tells(&self, seen: &Sighting) -> bool {
-        self.at_server || seen.point.direction() != Direction::Unknown
+    pub fn tells(&self, point: Point) -> bool {
+        self.at_server || point.direction() != Direction::Unknown
     }
 
     /// Notes a response; `ends` leads from client to server.
-    pub fn note(&mut self, ends: Ends, seen: &Sighting) {
+    pub fn note(&mut self, ends: Ends, time: Timestamp, point: Point) {
         let address = ends.destination();
         if self.servers.len() >= MAX_SERVERS && !self.servers.contains_key(&address) {
             return;
         }
         let server = self.servers.entry(address).or_default();
-        if seen.point.direction() == Direction::In && !self.at_server {
+        if point.direction() == Direction::In && !self.at_server {
             server.arrives = true;
             return;
         }
         let source = ends.source();
         let time = match server.latest {
-            Some((time, to)) => {
+            Some((latest, to)) => {
                 if to != source {
-                    server.latest_to_another = server.latest_to_another.max(Some(time));
+                    server.latest_to_another = server.latest_to_another.max(Some(latest));
                 }
-                seen.time.max(time)
+                time.max(latest)
             }
-            None => seen.time,
+            None => time,
         };
         server.latest = Some((time, source));
     }
@@ -78,39 +77,37 @@ impl Answering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Interface, Point};
-    use crate::sources::FrameRef;
+    use crate::decode::Interface;
 
     fn ends(client: u8) -> Ends {
         Ends::v4([10, 0, 0, client], [10, 0, 0, 53])
     }
 
-    fn seen(time: i64, direction: Direction) -> Sighting {
-        let point = Point::new(Interface::Host(2), [0; 2], direction);
-        Sighting { time: Timestamp(time), frame: FrameRef { input: 0, frame: 1 }, point }
+    fn point(direction: Direction) -> Point {
+        Point::new(Interface::Host(2), [0; 2], direction)
     }
 
     #[test]
     fn only_answers_to_others_count() {
         let mut answering = Answering::new(false);
-        answering.note(ends(1), &seen(10, Direction::Out));
-        answering.note(ends(1), &seen(20, Direction::Out));
+        answering.note(ends(1), Timestamp(10), point(Direction::Out));
+        answering.note(ends(1), Timestamp(20), point(Direction::Out));
         assert!(!answering.answered_another(ends(1), Timestamp(0)), "itself is not another");
         assert!(answering.answered_another(ends(2), Timestamp(15)));
         assert!(!answering.answered_another(ends(2), Timestamp(21)));
-        answering.note(ends(2), &seen(30, Direction::Out));
+        answering.note(ends(2), Timestamp(30), point(Direction::Out));
         assert!(answering.answered_another(ends(2), Timestamp(20)), "the one before is remembered");
     }
 
     #[test]
     fn a_box_on_the_way_cannot_tell() {
         let mut answering = Answering::new(false);
-        answering.note(ends(1), &seen(10, Direction::In));
-        answering.note(ends(1), &seen(11, Direction::Out));
+        answering.note(ends(1), Timestamp(10), point(Direction::In));
+        answering.note(ends(1), Timestamp(11), point(Direction::Out));
         assert!(!answering.answered_another(ends(2), Timestamp(0)), "the response arrived before it left");
-        assert!(!answering.tells(&seen(12, Direction::Unknown)));
+        assert!(!answering.tells(point(Direction::Unknown)));
         let mut declared = Answering::new(true);
-        declared.note(ends(1), &seen(10, Direction::In));
+        declared.note(ends(1), Timestamp(10), point(Direction::In));
         assert!(declared.answered_another(ends(2), Timestamp(0)), "the operator knows better");
     }
 }

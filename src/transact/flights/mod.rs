@@ -5,6 +5,7 @@
 //! stand in a list by age, so that time-outs and evictions take the oldest, and are used again last in, first out, so that
 //! those in use stay in the processor's cache.
 
+mod chain;
 mod recent;
 mod slot;
 
@@ -12,8 +13,9 @@ use super::kept::{Kept, KeptMessage};
 use crate::capture::Timestamp;
 use crate::decode::message::Message;
 pub use crate::decode::message::Transport;
-pub use recent::Node;
-use recent::{Closed, Ended, Heads, MAX_SAME_FLOW, Recent, ShortQuestion};
+pub use chain::Node;
+use chain::{Heads, Link};
+use recent::{Closed, Ended, MAX_SAME_FLOW, Recent, ShortQuestion};
 pub use slot::{Flow, Print, Sighting, Slot};
 
 /// No slot.
@@ -29,6 +31,8 @@ const CHAINS: usize = 4;
 pub enum QueryIs {
     /// The beginning of a transaction; no slot yet.
     New,
+    /// The same, with too many of the same flow and id waiting: the slot of the oldest.
+    Crowded(u32),
     /// The same question again while it is pending.
     Retransmission,
     /// The same packet at another point.
@@ -58,6 +62,8 @@ pub enum ResponseIs {
 #[derive(Debug)]
 pub struct Flights {
     slots: Vec<Slot>,
+    /// Their places in the chains.
+    links: Vec<Link>,
     free: Vec<u32>,
     /// Open transactions, then answered ones.
     heads: Heads,
@@ -76,8 +82,6 @@ pub struct Flights {
     pub forgotten_early: u64,
     /// Kept query bytes.
     pub kept: Kept,
-    /// After [`Flights::query`]: the oldest of too many transactions with the same flow and id.
-    pub crowded: Option<u32>,
 }
 
 impl Flights {
@@ -85,6 +89,7 @@ impl Flights {
     pub fn new(timeout: i64, memory: usize) -> Self {
         Self {
             slots: Vec::new(),
+            links: Vec::new(),
             free: Vec::new(),
             heads: Heads::new(memory * CHAINS),
             oldest: NONE,
@@ -99,7 +104,6 @@ impl Flights {
             rejections: Vec::new(),
             forgotten_early: 0,
             kept: Kept::default(),
-            crowded: None,
         }
     }
 
@@ -122,13 +126,14 @@ impl Flights {
     /// Where an open transaction whose flow has this hash may stand; [`Flights::glance_at`] looks there.
     #[inline]
     pub fn glance(&self, hash: u64) -> Node {
-        self.heads.first(hash)
+        self.heads.at(hash).first
     }
 
-    /// The pair of the transaction in a slot, to have its memory at hand when it is used.
+    /// Looks at an open transaction without using it: its memory is then at hand when it is used. The result only keeps the
+    /// look from being optimised away.
     #[inline]
-    pub fn glance_at(&self, node: Node) -> Option<u32> {
-        self.slots.get(node.slot()?).map(|slot| slot.flow.pair)
+    pub fn glance_at(&self, node: Node) -> u64 {
+        node.slot().and_then(|index| self.slots.get(index)).map_or(0, |slot| slot.hash)
     }
 
     /// A token that finds the slot again as long as it is the same transaction.
@@ -163,24 +168,30 @@ impl Flights {
         Some(place.map(|place| self.rejections.swap_remove(place).1))
     }
 
-    /// What a query is; a retransmission or copy is noted in its slot.
+    /// What a query is; a retransmission is noted in its slot.
     #[inline]
     pub fn query(&mut self, hash: u64, message: &Message, print: &Print) -> QueryIs {
-        let (opcode, question) = (message.opcode(), message.question);
+        let head = self.heads.at(hash);
+        if head.may_have(hash) { self.query_among(head.first, hash, message, print) } else { QueryIs::New }
+    }
+
+    /// What a query is beside the members of its chain.
+    fn query_among(&mut self, first: Node, hash: u64, message: &Message, print: &Print) -> QueryIs {
         let mut same_flow = 0;
         let mut oldest = (u64::MAX, NONE);
         let mut newest = (0, NONE);
-        self.crowded = None;
-        let mut node = self.heads.first(hash);
+        let mut node = first;
         while let Some(index) = node.slot() {
-            let slot = &self.slots[index];
-            node = slot.next;
-            if slot.hash != hash {
+            let link = self.links[index];
+            node = link.older;
+            if !link.may_be(hash) || self.slots[index].hash != hash {
                 continue;
             }
+            let slot = &mut self.slots[index];
+            slot.alone = false;
             same_flow += 1;
             oldest = oldest.min((slot.opened, index as u32));
-            if slot.opcode == opcode && slot.question == question {
+            if slot.opcode == message.opcode() && slot.question == message.question {
                 if slot.repeated.is_copied_by(print) {
                     return QueryIs::Copy;
                 }
@@ -193,16 +204,19 @@ impl Flights {
             self.slots[newest.1 as usize].repeated = *print;
             return QueryIs::Retransmission;
         }
-        if same_flow >= MAX_SAME_FLOW {
-            self.crowded = Some(oldest.1);
-        }
         let copied = self.answered.newest(node, hash, |closed| {
             closed.ended == Ended::Answered
-                && closed.opcode == opcode
-                && closed.question == question.into()
+                && closed.opcode == message.opcode()
+                && closed.question == message.question.into()
                 && closed.query().is_copied_by(print)
         });
-        if copied.is_some() { QueryIs::Copy } else { QueryIs::New }
+        if copied.is_some() {
+            QueryIs::Copy
+        } else if same_flow >= MAX_SAME_FLOW {
+            QueryIs::Crowded(oldest.1)
+        } else {
+            QueryIs::New
+        }
     }
 
     /// Opens a transaction; returns its slot.
@@ -220,13 +234,14 @@ impl Flights {
             self.more_chains();
         }
         self.opened += 1;
-        let first = self.heads.first_mut(hash);
+        let head = self.heads.at_mut(hash);
+        head.begin_anew_when(head.first.slot().is_none() & self.answered.has_left(head.first));
+        let alone = !head.may_have(hash);
         let slot = Slot {
             hash,
             question: message.question,
             opened: self.opened,
             flow,
-            next: *first,
             newer: NONE,
             older: self.newest,
             kept,
@@ -234,6 +249,7 @@ impl Flights {
             transfer: message.transfer && flow.transport == Transport::Tcp,
             rejected: false,
             open: true,
+            alone,
             query,
             repeated: print,
         };
@@ -244,10 +260,11 @@ impl Flights {
             }
             None => {
                 self.slots.push(slot);
+                self.links.push(Link::new(hash, Node::END));
                 self.slots.len() as u32 - 1
             }
         };
-        *first = Node::open(index);
+        self.links[index as usize] = Link::new(hash, head.put(hash, Node::open(index)));
         match self.newest {
             NONE => {
                 self.oldest = index;
@@ -263,17 +280,42 @@ impl Flights {
     /// What a response is; what it repeats or continues is noted.
     #[inline]
     pub fn response(&mut self, hash: u64, message: &Message, print: &Print) -> ResponseIs {
+        let first = self.heads.at(hash).first;
+        // Mostly one transaction of the flow waits, and nothing is known of another.
+        let mut node = first;
+        while let Some(index) = node.slot() {
+            let link = self.links[index];
+            if link.may_be(hash) {
+                let slot = &self.slots[index];
+                if slot.alone
+                    && slot.hash == hash
+                    && slot.opcode == message.opcode()
+                    && slot.question.fits(message.question)
+                    && print.time.0.saturating_sub(slot.query.time.0) <= self.timeout
+                {
+                    return ResponseIs::Match(index as u32);
+                }
+                break;
+            }
+            node = link.older;
+        }
+        self.response_among(first, hash, message, print)
+    }
+
+    /// The same, whatever the chain holds.
+    fn response_among(&mut self, first: Node, hash: u64, message: &Message, print: &Print) -> ResponseIs {
         let (opcode, question, timeout) = (message.opcode(), message.question, self.timeout);
         // Several may wait when the response has no question: the oldest is taken.
         let mut oldest = (Timestamp(i64::MAX), u64::MAX, NONE);
         let (mut other_question, mut late) = (false, false);
-        let mut node = self.heads.first(hash);
+        let mut node = first;
         while let Some(index) = node.slot() {
-            let slot = &self.slots[index];
-            node = slot.next;
-            if slot.hash != hash {
+            let link = self.links[index];
+            node = link.older;
+            if !link.may_be(hash) || self.slots[index].hash != hash {
                 continue;
             }
+            let slot = &self.slots[index];
             let age = print.time.0.saturating_sub(slot.query.time.0);
             if slot.opcode != opcode || !slot.question.fits(question) {
                 other_question |= age <= timeout;
@@ -302,7 +344,7 @@ impl Flights {
             duplicated.set_response(*print);
             return ResponseIs::Duplicate;
         }
-        let chain = self.timed_out_heads.first(hash);
+        let chain = self.timed_out_heads.at(hash).first;
         if late || self.timed_out.newest(chain, hash, |closed| fits(closed) && recent(closed)).is_some() {
             ResponseIs::Late
         } else if other_question {
@@ -323,23 +365,21 @@ impl Flights {
         (self.oldest != NONE).then_some(self.oldest)
     }
 
-    /// Closes a pending transaction with its response, or without one; its query's bytes go back to the pool.
+    /// Closes a pending transaction with its response.
     #[inline]
-    pub fn close(&mut self, index: u32, response: Option<Print>) {
+    pub fn answer(&mut self, index: u32, response: Print) {
+        let closed = self.slots[index as usize].closed(response, Ended::Answered);
         self.discard(index);
+        self.remember_answered(closed);
+    }
+
+    /// Closes a pending transaction without a response.
+    pub fn time_out(&mut self, index: u32) {
         let slot = &self.slots[index as usize];
-        let ended = if response.is_some() { Ended::Answered } else { Ended::TimedOut };
-        let closed = Closed {
-            question: slot.question.into(),
-            opcode: slot.opcode,
-            transfer: slot.transfer,
-            ..Closed::new(slot.hash, slot.query.time, slot.repeated, response.unwrap_or(slot.repeated), ended)
-        };
-        if response.is_some() {
-            return self.remember_answered(closed);
-        }
+        let closed = slot.closed(slot.repeated, Ended::TimedOut);
+        self.discard(index);
         let asked = closed.asked;
-        let gone = self.timed_out.push(self.timed_out_heads.first_mut(closed.hash), closed);
+        let gone = self.timed_out.push(&mut self.timed_out_heads.at_mut(closed.hash).first, closed);
         let missed = gone.is_some_and(|gone| asked.0.saturating_sub(gone.0) < self.timeout);
         self.forgotten_early += u64::from(missed);
     }
@@ -356,9 +396,15 @@ impl Flights {
     /// Puts a closed transaction into its chain behind the open ones.
     #[inline]
     fn remember_answered(&mut self, closed: Closed) {
-        let mut place = self.heads.first_mut(closed.hash);
+        let head = self.heads.at_mut(closed.hash);
+        head.note(closed.hash);
+        let mut place = &mut head.first;
         while let Some(index) = place.slot() {
-            place = &mut self.slots[index].next;
+            let link = &mut self.links[index];
+            if link.may_be(closed.hash) {
+                self.slots[index].alone = false;
+            }
+            place = &mut link.older;
         }
         self.answered.push(place, closed);
     }
@@ -367,9 +413,9 @@ impl Flights {
     #[inline]
     pub fn discard(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
-        let (hash, next, newer, older) = (slot.hash, slot.next, slot.newer, slot.older);
+        let (hash, newer, older) = (slot.hash, slot.newer, slot.older);
         slot.open = false;
-        self.kept.release(std::mem::replace(&mut slot.kept, KeptMessage::NONE));
+        self.kept.release(slot.kept);
         match newer {
             NONE => self.newest = older,
             newer => self.slots[newer as usize].older = older,
@@ -382,15 +428,23 @@ impl Flights {
             }
             older => self.slots[older as usize].newer = newer,
         }
-        let mut place = self.heads.first_mut(hash);
+        let next = self.links[index as usize].older;
+        let mut place = &mut self.heads.at_mut(hash).first;
         while *place != Node::open(index)
             && let Some(before) = place.slot()
         {
-            place = &mut self.slots[before].next;
+            place = &mut self.links[before].older;
         }
         *place = next;
         self.free.push(index);
         self.pending -= 1;
+    }
+
+    /// Keeps other bytes with an open transaction.
+    pub fn keep_again(&mut self, index: u32, bytes: &[u8]) {
+        let slot = &mut self.slots[index as usize];
+        self.kept.release(slot.kept);
+        slot.kept = self.kept.keep(bytes);
     }
 
     /// Doubles the chains.
@@ -398,8 +452,8 @@ impl Flights {
     fn more_chains(&mut self) {
         let mut heads = Heads::new(self.heads.len() * 2);
         self.answered.chain_again(&mut heads);
-        for (index, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.open) {
-            slot.next = std::mem::replace(heads.first_mut(slot.hash), Node::open(index as u32));
+        for (index, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.open) {
+            self.links[index].older = heads.at_mut(slot.hash).put(slot.hash, Node::open(index as u32));
         }
         self.heads = heads;
     }
@@ -430,7 +484,7 @@ mod tests {
         };
         let frame = FrameRef { input: 0, frame: 1 };
         let seen = Sighting { time: Timestamp(time * SECOND), frame, point: Point::default() };
-        (hash, flow, message, seen, Print::new(&seen, u32::from(response), 0))
+        (hash, flow, message, seen, Print::new(seen.time, seen.point, u32::from(response), 0))
     }
 
     fn ask(flights: &mut Flights, number: u16, time: i64) -> u32 {
@@ -443,7 +497,7 @@ mod tests {
         let (hash, _, message, _, print) = message(number, time, true);
         let is = flights.response(hash, &message, &print);
         if let ResponseIs::Match(index) = is {
-            flights.close(index, Some(print));
+            flights.answer(index, print);
         }
         is
     }
@@ -475,7 +529,7 @@ mod tests {
         ask(&mut flights, 1, 3);
         assert_eq!(flights.due(Timestamp(5 * SECOND)), None, "the time is not over yet");
         assert_eq!(flights.due(Timestamp(5 * SECOND + 1)), Some(first));
-        flights.close(first, None);
+        flights.time_out(first);
         assert_eq!(flights.due(Timestamp(5 * SECOND + 1)), None, "the next is younger");
         assert_eq!(answer(&mut flights, 0, 6), ResponseIs::Late);
         assert_eq!(answer(&mut flights, 0, 11), ResponseIs::Unsolicited, "after a second timeout nobody remembers");

@@ -4,73 +4,13 @@
 //! They stand in chains with equal low bits of the hash, the newest first. A chain ends where it leaves the ring, so that
 //! nothing has to be taken out of it.
 
+use super::chain::{Heads, Link, Node};
 use super::slot::Print;
 use crate::capture::Timestamp;
 use crate::decode::message::Question;
 
 /// Transactions looked through with one flow and id.
 pub const MAX_SAME_FLOW: usize = 64;
-
-/// A member of a chain: the index of an open transaction's slot, or the number of a closed one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Node(u32);
-
-impl Node {
-    /// Marks numbers of closed transactions. The numbers begin again after so many.
-    const CLOSED: u32 = 1 << 31;
-    /// The end of a chain: the number that is never given.
-    pub const END: Node = Node(Self::CLOSED);
-
-    /// An open transaction.
-    #[inline]
-    pub fn open(index: u32) -> Self {
-        Self(index)
-    }
-
-    /// The slot of an open transaction.
-    #[inline]
-    pub fn slot(self) -> Option<usize> {
-        (self.0 < Self::CLOSED).then_some(self.0 as usize)
-    }
-
-    /// How many numbers this one is older than a newer one.
-    #[inline]
-    fn age(self, newest: Node) -> u32 {
-        newest.0.wrapping_sub(self.0) & !Self::CLOSED
-    }
-}
-
-/// Where chains begin, by the low bits of the hash.
-#[derive(Debug)]
-pub struct Heads {
-    chains: Vec<Node>,
-    mask: usize,
-}
-
-impl Heads {
-    /// So many empty chains, rounded up to a power of two.
-    pub fn new(chains: usize) -> Self {
-        let chains = chains.next_power_of_two();
-        Self { chains: vec![Node::END; chains], mask: chains - 1 }
-    }
-
-    /// Chains.
-    pub fn len(&self) -> usize {
-        self.chains.len()
-    }
-
-    /// The first member of the chain of a hash.
-    #[inline]
-    pub fn first(&self, hash: u64) -> Node {
-        self.chains[hash as usize & self.mask]
-    }
-
-    /// The same, to change it.
-    #[inline]
-    pub fn first_mut(&mut self, hash: u64) -> &mut Node {
-        &mut self.chains[hash as usize & self.mask]
-    }
-}
 
 /// How a transaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,15 +133,6 @@ pub struct Recent {
     last_place: usize,
 }
 
-/// A place in a chain.
-#[derive(Debug, Clone, Copy)]
-struct Link {
-    /// Upper half of the hash.
-    tag: u32,
-    /// The next older transaction of the chain.
-    older: Node,
-}
-
 impl Recent {
     /// An empty ring for so many transactions, rounded up to a power of two.
     pub fn new(capacity: usize) -> Self {
@@ -213,8 +144,8 @@ impl Recent {
     /// the query of the one that had to go.
     #[inline]
     pub fn push(&mut self, chain: &mut Node, closed: Closed) -> Option<Timestamp> {
-        self.newest = Node(self.newest.0.wrapping_add(1) | Node::CLOSED);
-        let link = Link { tag: (closed.hash >> 32) as u32, older: std::mem::replace(chain, self.newest) };
+        self.newest = self.newest.next();
+        let link = Link::new(closed.hash, std::mem::replace(chain, self.newest));
         let place = self.place(self.newest);
         if self.ring.len() <= self.last_place {
             self.ring.push(closed);
@@ -225,10 +156,16 @@ impl Recent {
         Some(std::mem::replace(&mut self.ring[place], closed).asked)
     }
 
+    /// True when a member of a chain, and so all that follow it, left the ring.
+    #[inline]
+    pub fn has_left(&self, node: Node) -> bool {
+        node.age(self.newest) as usize >= self.ring.len()
+    }
+
     /// Where in the ring a transaction stands.
     #[inline]
     fn place(&self, node: Node) -> usize {
-        node.0.wrapping_sub(1) as usize & self.last_place
+        node.number() as usize & self.last_place
     }
 
     /// The newest transaction of a chain with this flow and id that `fits`.
@@ -246,7 +183,7 @@ impl Recent {
             age = next + 1;
             let place = self.place(node);
             let link = self.links[place];
-            if link.tag == (hash >> 32) as u32 && self.ring[place].hash == hash {
+            if link.may_be(hash) && self.ring[place].hash == hash {
                 same += 1;
                 if fits(&self.ring[place]) {
                     return Some(&mut self.ring[place]);
@@ -259,9 +196,9 @@ impl Recent {
     /// Puts every transaction into chains that are still empty.
     pub fn chain_again(&mut self, heads: &mut Heads) {
         for age in (0..self.ring.len() as u32).rev() {
-            let node = Node(self.newest.0.wrapping_sub(age) | Node::CLOSED);
+            let node = self.newest.before(age);
             let place = self.place(node);
-            self.links[place].older = std::mem::replace(heads.first_mut(self.ring[place].hash), node);
+            self.links[place].older = heads.at_mut(self.ring[place].hash).put(self.ring[place].hash, node);
         }
     }
 }
@@ -282,11 +219,11 @@ mod tests {
         let closed = |n: u64| Closed::new(n * 0x1234_5678_9abc, Timestamp(n as i64), PRINT, PRINT, Ended::Answered);
         let (mut recent, mut heads) = (Recent::new(8), Heads::new(4));
         for n in 0..20 {
-            let gone = recent.push(heads.first_mut(closed(n).hash), closed(n));
+            let gone = recent.push(&mut heads.at_mut(closed(n).hash).first, closed(n));
             assert_eq!(gone, (n >= 8).then(|| Timestamp(n as i64 - 8)));
         }
         let found = |recent: &mut Recent, heads: &Heads| -> Vec<i64> {
-            let of = |n: u64| (heads.first(closed(n).hash), closed(n).hash);
+            let of = |n: u64| (heads.at(closed(n).hash).first, closed(n).hash);
             (0..20).filter_map(|n| recent.newest(of(n).0, of(n).1, |_| true).map(|closed| closed.asked.0)).collect()
         };
         assert_eq!(found(&mut recent, &heads), (12..20).collect::<Vec<_>>());
@@ -309,13 +246,13 @@ mod tests {
     #[test]
     fn numbers_that_begin_again_do_no_harm() {
         let (mut recent, mut heads) = (Recent::new(8), Heads::new(16));
-        recent.newest = Node(u32::MAX - 5);
+        recent.newest = Node::END.before(6);
         let closed = |n: u64| Closed::new(n << 32 | n, Timestamp(n as i64), PRINT, PRINT, Ended::Answered);
         for n in 0..20 {
-            recent.push(heads.first_mut(n), closed(n));
+            recent.push(&mut heads.at_mut(n).first, closed(n));
         }
         for n in 0..20 {
-            let found = recent.newest(heads.first(n), closed(n).hash, |_| true).map(|closed| closed.asked.0);
+            let found = recent.newest(heads.at(n).first, closed(n).hash, |_| true).map(|closed| closed.asked.0);
             assert_eq!(found, (n >= 12).then_some(n as i64), "{n}");
         }
     }

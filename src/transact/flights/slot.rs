@@ -1,6 +1,6 @@
 //! An open transaction ([`Slot`]): what identifies it and where it was seen.
 
-use super::recent::Node;
+use super::recent::{Closed, Ended};
 use crate::capture::Timestamp;
 use crate::config::COPY_WINDOW;
 use crate::decode::Point;
@@ -50,8 +50,8 @@ pub struct Print {
 impl Print {
     /// Of a message with this payload.
     #[inline]
-    pub fn new(seen: &Sighting, payload_hash: u32, ip_id: u16) -> Self {
-        Self { time: seen.time, point: seen.point.folded(), payload_hash, ip_id }
+    pub fn new(time: Timestamp, point: Point, payload_hash: u32, ip_id: u16) -> Self {
+        Self { time, point: point.folded(), payload_hash, ip_id }
     }
 
     /// True when `later` is the same packet seen again: equal payload within 10 ms, at another point or with an equal,
@@ -77,8 +77,6 @@ pub struct Slot {
     pub(super) opened: u64,
     /// Client, server, ports, identifier.
     pub flow: Flow,
-    /// What follows in the chain.
-    pub(super) next: Node,
     /// Neighbours in the list of open transactions.
     pub(super) newer: u32,
     pub(super) older: u32,
@@ -92,10 +90,25 @@ pub struct Slot {
     pub(super) rejected: bool,
     /// In use.
     pub(super) open: bool,
+    /// No other transaction of this flow and id was known when it was opened, and none came since.
+    pub(super) alone: bool,
     /// First query.
     pub query: Sighting,
     /// The query as last seen, to recognise copies.
     pub(super) repeated: Print,
+}
+
+impl Slot {
+    /// What is remembered of the transaction when it has ended; `response` is of no meaning without one.
+    #[inline]
+    pub(super) fn closed(&self, response: Print, ended: Ended) -> Closed {
+        Closed {
+            question: self.question.into(),
+            opcode: self.opcode,
+            transfer: self.transfer,
+            ..Closed::new(self.hash, self.query.time, self.repeated, response, ended)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -112,19 +125,15 @@ mod tests {
 
     #[test]
     fn copies_are_the_same_packet_soon_elsewhere_or_with_its_identification() {
-        let at = |vlan: u16, time: i64| Sighting {
-            time: Timestamp(time),
-            frame: FrameRef { input: 0, frame: 1 },
-            point: Point::new(Interface::Section(0), [vlan, 0], Direction::Unknown),
+        let print = |vlan: u16, time: i64, payload_hash: u32, ip_id: u16| {
+            let point = Point::new(Interface::Section(0), [vlan, 0], Direction::Unknown);
+            Print::new(Timestamp(time), point, payload_hash, ip_id)
         };
-        let print = Print::new(&at(1, 0), 7, 0);
-        assert!(print.is_copied_by(&Print::new(&at(2, COPY_WINDOW), 7, 0)), "at another point");
-        assert!(!print.is_copied_by(&Print::new(&at(2, COPY_WINDOW + 1), 7, 0)), "too late");
-        assert!(!print.is_copied_by(&Print::new(&at(2, 0), 8, 0)), "other bytes");
-        assert!(
-            !print.is_copied_by(&Print::new(&at(1, 5), 7, 0)),
-            "the same point, and nothing tells it from a repetition"
-        );
-        assert!(Print::new(&at(1, 0), 7, 9).is_copied_by(&Print::new(&at(1, 5), 7, 9)), "the same identification");
+        let first = print(1, 0, 7, 0);
+        assert!(first.is_copied_by(&print(2, COPY_WINDOW, 7, 0)), "at another point");
+        assert!(!first.is_copied_by(&print(2, COPY_WINDOW + 1, 7, 0)), "too late");
+        assert!(!first.is_copied_by(&print(2, 0, 8, 0)), "other bytes");
+        assert!(!first.is_copied_by(&print(1, 5, 7, 0)), "the same point, and nothing tells it from a repetition");
+        assert!(print(1, 0, 7, 9).is_copied_by(&print(1, 5, 7, 9)), "the same identification");
     }
 }

@@ -1,0 +1,148 @@
+//! Chains of transactions with equal low bits of the hash ([`Heads`]): the members ([`Node`]) and where they stand
+//! ([`Link`]). Places stand apart from the transactions, so that going along a chain touches little memory.
+
+/// A member of a chain: the index of an open transaction's slot, or the number of a closed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node(u32);
+
+impl Node {
+    /// Marks numbers of closed transactions. The numbers begin again after so many.
+    const CLOSED: u32 = 1 << 31;
+    /// The end of a chain: the number that is never given.
+    pub const END: Node = Node(Self::CLOSED);
+
+    /// An open transaction.
+    #[inline]
+    pub fn open(index: u32) -> Self {
+        Self(index)
+    }
+
+    /// The slot of an open transaction.
+    #[inline]
+    pub fn slot(self) -> Option<usize> {
+        (self.0 < Self::CLOSED).then_some(self.0 as usize)
+    }
+
+    /// The closed transaction after this one.
+    #[inline]
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1) | Self::CLOSED)
+    }
+
+    /// The closed transaction so many numbers before this one.
+    pub fn before(self, age: u32) -> Self {
+        Self(self.0.wrapping_sub(age) | Self::CLOSED)
+    }
+
+    /// How many numbers this one is older than a newer one.
+    #[inline]
+    pub fn age(self, newest: Node) -> u32 {
+        newest.0.wrapping_sub(self.0) & !Self::CLOSED
+    }
+
+    /// Counts closed transactions, from 0.
+    #[inline]
+    pub fn number(self) -> u32 {
+        self.0.wrapping_sub(1) & !Self::CLOSED
+    }
+}
+
+/// A place in a chain.
+#[derive(Debug, Clone, Copy)]
+pub struct Link {
+    /// Upper half of the hash.
+    tag: u32,
+    /// What follows in the chain.
+    pub older: Node,
+}
+
+impl Link {
+    /// The place of a transaction with this hash, before `older`.
+    #[inline]
+    pub fn new(hash: u64, older: Node) -> Self {
+        Self { tag: (hash >> 32) as u32, older }
+    }
+
+    /// False when another transaction than one with this hash stands here.
+    #[inline]
+    pub fn may_be(self, hash: u64) -> bool {
+        self.tag == (hash >> 32) as u32
+    }
+}
+
+/// Where a chain begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    /// The first member.
+    pub first: Node,
+    /// A bit for each hash put into the chain since it was last empty: most questions are answered by a bit that is not
+    /// set.
+    marks: u32,
+}
+
+impl Head {
+    /// No members.
+    pub const EMPTY: Head = Head { first: Node::END, marks: 0 };
+
+    /// One of 32 bits, by the highest bits of the hash; the chain is told by the lowest.
+    #[inline]
+    fn mark(hash: u64) -> u32 {
+        1 << (hash >> 59)
+    }
+
+    /// Forgets what was noted when the chain is empty; without a branch, which could not be foretold.
+    #[inline]
+    pub fn begin_anew_when(&mut self, empty: bool) {
+        self.marks &= u32::from(empty).wrapping_sub(1);
+    }
+
+    /// False when no member has this hash.
+    #[inline]
+    pub fn may_have(self, hash: u64) -> bool {
+        self.marks & Self::mark(hash) != 0
+    }
+
+    /// Puts a member with this hash before the others; returns the one that was first.
+    #[inline]
+    pub fn put(&mut self, hash: u64, node: Node) -> Node {
+        self.marks |= Self::mark(hash);
+        std::mem::replace(&mut self.first, node)
+    }
+
+    /// Notes a member with this hash that is put in elsewhere.
+    #[inline]
+    pub fn note(&mut self, hash: u64) {
+        self.marks |= Self::mark(hash);
+    }
+}
+
+/// Where chains begin, by the low bits of the hash.
+#[derive(Debug)]
+pub struct Heads {
+    chains: Vec<Head>,
+}
+
+impl Heads {
+    /// So many empty chains, rounded up to a power of two.
+    pub fn new(chains: usize) -> Self {
+        Self { chains: vec![Head::EMPTY; chains.next_power_of_two()] }
+    }
+
+    /// Chains.
+    pub fn len(&self) -> usize {
+        self.chains.len()
+    }
+
+    /// The chain of a hash.
+    #[inline]
+    pub fn at(&self, hash: u64) -> Head {
+        self.chains[hash as usize & (self.chains.len() - 1)]
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub fn at_mut(&mut self, hash: u64) -> &mut Head {
+        let last = self.chains.len() - 1;
+        &mut self.chains[hash as usize & last]
+    }
+}

@@ -1,0 +1,264 @@
+//! Client and server addresses to small numbers ([`Pairs`]), each with what happened since it was last folded into the
+//! per-source rows.
+//!
+//! This is a cache in front of [`Sources`]: a pair that no open transaction refers to can be dropped after folding
+//! without losing anything. What every message touches stands apart from the rest, in a [`table`] by the pair's hash.
+
+mod table;
+
+use crate::capture::Timestamp;
+use crate::config::Outcome;
+use crate::decode::Ends;
+use crate::sources::{FrameRef, Rare, SourceRow, Sources};
+pub use table::Place;
+use table::{Hot, Table};
+
+/// Pairs kept; when there are more, all are folded and those without an open transaction dropped. A count of pairs, not
+/// of blocks, so that the outcome does not depend on how the input was cut.
+const KEEP: usize = 262_144;
+/// Queries after which pairs are folded in any case, before a 32-bit count can overflow.
+const FOLD_AFTER: u32 = 1 << 30;
+/// Marks in `Hot::answered` that frames of answers are wanted, and not enough yet.
+const WANTED: u32 = 1 << 31;
+
+/// What fewer messages touch of a pair.
+#[derive(Debug)]
+struct Cold {
+    ends: Ends,
+    /// The earliest time of a message.
+    first: Timestamp,
+    /// When the server last sent it a response; kept only where silence can be told.
+    last_response: Timestamp,
+    unanswered: u32,
+    tcp: u32,
+    rare: Option<Box<Rare>>,
+    judged: Judged,
+}
+
+/// What is to be known about a source when it is first seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Judged {
+    /// It is in an inventory.
+    pub listed: bool,
+    /// Frames of its answers are wanted: it is in no inventory line, or in one that says it is to be refused.
+    pub answers_wanted: bool,
+}
+
+/// Judges a source.
+pub type Judge<'a> = Box<dyn Fn(std::net::IpAddr) -> Judged + Send + 'a>;
+
+/// Every pair met lately.
+pub struct Pairs<'a> {
+    table: Table,
+    cold: Vec<Cold>,
+    /// Numbers of pairs that were dropped.
+    free: Vec<u32>,
+    /// Queries since they were last folded.
+    queries: u32,
+    /// Pairs that are too many: twice those that could not be dropped last time, so that a flood of open transactions
+    /// does not make every message fold.
+    too_many: usize,
+    sources: &'a Sources,
+    judge: Judge<'a>,
+}
+
+impl<'a> Pairs<'a> {
+    /// No pairs yet.
+    pub fn new(sources: &'a Sources, judge: Judge<'a>) -> Self {
+        Self { table: Table::default(), cold: Vec::new(), free: Vec::new(), queries: 0, too_many: KEEP, sources, judge }
+    }
+
+    /// Looks at the pair of this hash without using it: its memory is then at hand when it is used. The result only keeps
+    /// the look from being optimised away.
+    #[inline]
+    pub fn glance(&self, hash: u64) -> u64 {
+        self.table.glance(hash)
+    }
+
+    /// Looks likewise at what is noted of those that are turned away.
+    pub fn glance_at_rare(&self, hash: u64) -> u64 {
+        let cold = self.table.find(hash).and_then(|place| self.cold.get(self.number(place) as usize));
+        cold.and_then(|cold| cold.rare.as_ref()).map_or(0, |rare| rare.refused)
+    }
+
+    /// Where the pair of this hash stands, if it is new from now on. `ends` lead from client to server.
+    #[inline]
+    pub fn place(&mut self, hash: u64, ends: impl FnOnce() -> Ends) -> Place {
+        match self.table.find(hash) {
+            Some(place) => place,
+            None => self.add(hash, ends()),
+        }
+    }
+
+    fn add(&mut self, hash: u64, ends: Ends) -> Place {
+        let judged = (self.judge)(ends.source());
+        let (first, last_response) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
+        let cold = Cold { ends, first, last_response, unanswered: 0, tcp: 0, rare: None, judged };
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.cold[number as usize] = cold;
+                number
+            }
+            None => {
+                self.cold.push(cold);
+                self.cold.len() as u32 - 1
+            }
+        };
+        self.table.add(Hot { hash, last: Timestamp(i64::MIN), queries: 0, answered: wanted(judged), number })
+    }
+
+    /// The number of the pair at a place.
+    #[inline]
+    pub fn number(&self, place: Place) -> u32 {
+        self.table.at(place).number
+    }
+
+    /// Client to server.
+    #[inline]
+    pub fn ends(&self, number: u32) -> Ends {
+        self.cold[number as usize].ends
+    }
+
+    /// Notes a query.
+    #[inline]
+    pub fn asked(&mut self, place: Place, time: Timestamp) {
+        self.queries += 1;
+        self.table.at_mut(place).queries += 1;
+        self.told(place, time);
+    }
+
+    /// Notes a response, or another sign of the server.
+    #[inline]
+    pub fn told(&mut self, place: Place, time: Timestamp) {
+        let hot = self.table.at_mut(place);
+        // Mostly a time is the latest so far, and not the first.
+        if time < hot.last || hot.last == Timestamp(i64::MIN) {
+            let first = &mut self.cold[hot.number as usize].first;
+            *first = time.min(*first);
+        }
+        hot.last = time.max(hot.last);
+    }
+
+    /// Notes that a query was answered; true when [`Pairs::note_answer`] wants the frame.
+    #[inline]
+    pub fn answered(&mut self, place: Place) -> bool {
+        let hot = self.table.at_mut(place);
+        hot.answered += 1;
+        hot.answered & WANTED != 0
+    }
+
+    /// Notes the frame of an answer; the first `most` are kept.
+    pub fn note_answer(&mut self, place: Place, frame: FrameRef, most: usize) {
+        if most == 0 {
+            return;
+        }
+        let number = self.number(place);
+        let frames = &mut self.rare(number).answered_frames;
+        frames.push(frame);
+        if frames.len() >= most {
+            self.table.at_mut(place).answered &= !WANTED;
+        }
+    }
+
+    /// Notes a transaction over TCP.
+    pub fn tcp(&mut self, number: u32) {
+        self.cold[number as usize].tcp += 1;
+    }
+
+    /// Notes the outcome of a transaction that was not answered.
+    pub fn outcome(&mut self, number: u32, outcome: Outcome) {
+        match outcome {
+            Outcome::Unanswered => self.cold[number as usize].unanswered += 1,
+            other => self.rare(number).add_outcome(other, 1),
+        }
+    }
+
+    /// What most pairs never have, to change it.
+    pub fn rare(&mut self, number: u32) -> &mut Rare {
+        self.cold[number as usize].rare.get_or_insert_default()
+    }
+
+    /// When the server last sent the source a response, as far as noted.
+    pub fn last_response(&self, number: u32) -> Timestamp {
+        self.cold[number as usize].last_response
+    }
+
+    /// Notes that the server sent the source a response.
+    pub fn note_response(&mut self, number: u32, time: Timestamp) {
+        let last = &mut self.cold[number as usize].last_response;
+        *last = time.max(*last);
+    }
+
+    /// True when there are so many pairs that it is time to fold. To be asked after every message: which pairs are
+    /// dropped must not depend on how the input was cut.
+    #[inline]
+    pub fn too_many(&self) -> bool {
+        self.table.len() > self.too_many
+    }
+
+    /// True when counts may be near their end, so that it is time to fold. To be asked now and then.
+    pub fn full(&self) -> bool {
+        self.queries >= FOLD_AFTER
+    }
+
+    /// Folds everything into the rows and drops pairs that none of `referred` is.
+    pub fn fold(&mut self, referred: impl Iterator<Item = u32>) {
+        self.queries = 0;
+        for hot in self.table.iter_mut() {
+            fold_pair(self.sources, hot, &mut self.cold[hot.number as usize]);
+        }
+        if self.too_many() {
+            let mut stays = vec![false; self.cold.len()];
+            referred.for_each(|number| stays[number as usize] = true);
+            self.table.retain(|hot| stays[hot.number as usize]);
+            // The order in which numbers are used again must not depend on the hash key: the lowest first.
+            self.free.clear();
+            self.free.extend((0..self.cold.len() as u32).rev().filter(|number| !stays[*number as usize]));
+            self.too_many = KEEP.max(self.table.len() * 2);
+        }
+    }
+
+    /// Folds everything and gives all memory back; the time line has ended. Piece by piece, because the rows grow while
+    /// the pairs go.
+    pub fn finish(&mut self) {
+        self.queries = 0;
+        self.free = Vec::new();
+        let mut table = self.table.take_by_number();
+        while let Some(mut cold) = self.cold.pop() {
+            // A number that is free has nothing left to fold.
+            if let Some(mut hot) = table.pop_if(|hot| hot.number as usize == self.cold.len()) {
+                fold_pair(self.sources, &mut hot, &mut cold);
+            }
+            if self.cold.len().is_multiple_of(PIECE) {
+                self.cold.shrink_to_fit();
+                table.shrink_to_fit();
+            }
+        }
+    }
+}
+
+/// `Hot::answered` of a pair with no answers so far.
+fn wanted(judged: Judged) -> u32 {
+    if judged.answers_wanted { WANTED } else { 0 }
+}
+
+/// Pairs folded at the end before memory is given back.
+const PIECE: usize = 16_384;
+
+/// Moves what happened to a pair since it was last folded into its source's row.
+fn fold_pair(sources: &Sources, hot: &mut Hot, cold: &mut Cold) {
+    let mut row = SourceRow::with_rare(cold.rare.take());
+    row.queries += u64::from(std::mem::take(&mut hot.queries));
+    row.answered += u64::from(hot.answered & !WANTED);
+    hot.answered = wanted(cold.judged);
+    row.unanswered += u64::from(std::mem::take(&mut cold.unanswered));
+    row.tcp += u64::from(std::mem::take(&mut cold.tcp));
+    if hot.last > Timestamp(i64::MIN) {
+        row.seen(cold.first);
+        row.seen(hot.last);
+        (cold.first, hot.last) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
+    }
+    if row != SourceRow::default() {
+        sources.fold(cold.ends.source(), cold.ends.destination(), row, cold.judged.listed);
+    }
+}
