@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Source and destination of a packet. IPv4 and IPv6 never compare equal, also not as IPv4-mapped addresses.
 ///
-/// Packed, because much is kept for every pair of ends, and four bytes decide whether that fits a cache line.
+/// Packed to four bytes, because every pair of them that was met is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(packed(4))]
+#[repr(Rust, packed(4))]
 pub struct Ends {
     source: [u64; 2],
     destination: [u64; 2],

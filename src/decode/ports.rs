@@ -63,8 +63,7 @@ impl Ports {
     /// One of the ports carries DNS.
     #[inline]
     pub fn any(&self, [one, other]: [u16; 2]) -> bool {
-        // Not `||`: queries and responses alternate as they like, so that a branch between them could not be foretold.
-        (one == self.dns) | (other == self.dns) || self.other_dns.iter().any(|port| *port == one || *port == other)
+        one == self.dns || other == self.dns || self.other_dns.iter().any(|port| *port == one || *port == other)
     }
 
     /// What one of two ports may mean: ports that share a set are taken for one another.

@@ -25,11 +25,13 @@ impl Node {
 
     /// The closed transaction after this one.
     #[inline]
+    #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1) | Self::CLOSED)
     }
 
     /// The closed transaction so many numbers before this one.
+    #[must_use]
     pub fn before(self, age: u32) -> Self {
         Self(self.0.wrapping_sub(age) | Self::CLOSED)
     }

@@ -2,7 +2,8 @@
 //! per-source rows.
 //!
 //! This is a cache in front of [`Sources`]: a pair that no open transaction refers to can be dropped after folding
-//! without losing anything. What every message touches stands apart from the rest, in a [`table`] by the pair's hash.
+//! without losing anything. What every message touches stands apart from the rest, in a table by the
+//! pair's hash.
 
 mod table;
 
