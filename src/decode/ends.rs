@@ -22,9 +22,6 @@ fn halves(octets: [u8; 16]) -> [u64; 2] {
 }
 
 impl Ends {
-    /// Of no packet: IPv4 addresses have no high half.
-    pub const NOBODY: Ends = Ends { source: [u64::MAX; 2], destination: [u64::MAX; 2], v6: false };
-
     /// Of an IPv4 packet.
     #[inline]
     pub fn v4(source: [u8; 4], destination: [u8; 4]) -> Self {

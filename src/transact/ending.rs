@@ -207,6 +207,7 @@ impl Tracker<'_> {
             self.unanswered(oldest, waited);
         }
         self.outbox.hand_out(&mut self.on_transaction);
+        self.flights.finish();
         self.pairs.finish();
     }
 }

@@ -447,6 +447,11 @@ impl Flights {
         slot.kept = self.kept.keep(bytes);
     }
 
+    /// Gives the memory back; the time line has ended, and nothing is open any more.
+    pub fn finish(&mut self) {
+        *self = Self { forgotten_early: self.forgotten_early, ..Self::new(self.timeout, 0) };
+    }
+
     /// Doubles the chains.
     #[cold]
     fn more_chains(&mut self) {
