@@ -1,7 +1,7 @@
 //! Inputs to a tracked time line: the only file with threads and channels.
 //!
-//! Every worker runs the same loop: take the tracker and feed it the next blocks in order when they are ready, else read
-//! and decode a block that will be needed. Blocks in the middle of a file are decoded from a guessed record boundary;
+//! Every worker runs the same loop: take the tracker and feed it the next blocks in order when they are ready, else write
+//! rows of what it decided, else read and decode a block that will be needed. Blocks in the middle of a file are decoded from a guessed record boundary;
 //! whoever holds the tracker checks that each block begins where the one before ended, with the same interfaces, and
 //! decodes it again when it does not. So the result does not depend on the number of workers or the size of blocks,
 //! and one thread runs the same code. Streams (compressed, pipes) are read by a thread of their own into the same
@@ -18,6 +18,7 @@ use crate::capture::{Block, ByteTally, Context, Frame, Frames, Oddities, Reader,
 use crate::decode::{Bucket, Decoded, Decoder, Tally};
 use crate::error::{Error, ErrorKind};
 use crate::transact::Tracker;
+use crate::transact::outlet::Outlet;
 use consume::{Consumer, Lane};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::collections::VecDeque;
@@ -123,11 +124,13 @@ pub fn run(
         tasks.push(LaneTasks { blocks, unread, hint: input.hint, ..LaneTasks::default() });
         sources.push(PlainSource { file, start: input.start, reader: input.reader, context: input.context });
     }
+    let outlet = tracker.outlet();
     let shared = Shared {
         state: Mutex::new(State {
             consumer: Some(Consumer { tracker, lanes, next: 0, tally: Tally::default(), on_progress, consumed: 0 }),
             tasks,
             pool: Vec::new(),
+            writing: false,
             failed: None,
             done: false,
         }),
@@ -138,6 +141,7 @@ pub fn run(
         block_bytes,
         threads,
         interrupted,
+        outlet,
     };
     std::thread::scope(|scope| {
         let shared = &shared;
@@ -186,6 +190,8 @@ struct Shared<'a, 't> {
     block_bytes: usize,
     threads: usize,
     interrupted: &'a AtomicBool,
+    /// Rows to be written.
+    outlet: Arc<Outlet<'t>>,
 }
 
 /// What changes, under the lock.
@@ -195,6 +201,8 @@ struct State<'a, 't> {
     tasks: Vec<LaneTasks>,
     /// Memory to use again.
     pool: Vec<(Block, Decoded)>,
+    /// A worker writes rows.
+    writing: bool,
     failed: Option<Error>,
     done: bool,
 }
@@ -323,6 +331,12 @@ impl<'a, 't> Shared<'a, 't> {
                 state.done |= finished;
                 state.consumer = Some(consumer);
                 self.changed.notify_all();
+            } else if self.outlet.has_waiting() && !state.writing {
+                state.writing = true;
+                drop(state);
+                self.outlet.drain();
+                state = self.lock();
+                state.writing = false;
             } else if let Some(task) = state.next_task(self.threads) {
                 drop(state);
                 let (lane, number, done) = match task {

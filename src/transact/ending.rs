@@ -40,7 +40,7 @@ impl Tracker<'_> {
         }
         if self.settings.rows.has(Outcome::Unsolicited) {
             self.flights.kept.read(early.bytes, &mut self.scratch);
-            let full = self.outbox.put(&Transaction {
+            self.decided.put(&Transaction {
                 outcome: Outcome::Unsolicited,
                 ends: self.pairs.ends(early.flow.pair),
                 ports: (early.flow.client_port, early.flow.server_port),
@@ -52,7 +52,7 @@ impl Tracker<'_> {
                 response_bytes: &self.scratch,
                 message: Some(early.message),
             });
-            self.hand_out_when(full);
+            self.pass_on();
         }
         self.flights.kept.release(early.bytes);
         self.flights.remember_orphan(early.hash, &early.message, early.print);
@@ -129,7 +129,7 @@ impl Tracker<'_> {
         let slot = self.flights.slot(index);
         self.flights.kept.read(slot.kept, &mut query_bytes);
         let has_message = response.as_ref().is_some_and(|(_, _, bytes)| !bytes.is_empty());
-        let full = self.outbox.put(&Transaction {
+        self.decided.put(&Transaction {
             outcome,
             ends: self.pairs.ends(slot.flow.pair),
             ports: (slot.flow.client_port, slot.flow.server_port),
@@ -142,13 +142,13 @@ impl Tracker<'_> {
             message: response.filter(|_| has_message).map(|(_, message, _)| message),
         });
         self.reported = query_bytes;
-        self.hand_out_when(full);
+        self.pass_on();
     }
 
-    /// Hands out what was decided, when there is enough of it.
-    fn hand_out_when(&mut self, full: bool) {
-        if full {
-            self.outbox.hand_out(&mut self.on_transaction);
+    /// Passes on what was decided, when there is enough of it.
+    fn pass_on(&mut self) {
+        if self.decided.is_full() {
+            self.outlet.put(&mut self.decided);
         }
     }
 
@@ -167,7 +167,7 @@ impl Tracker<'_> {
             let limit = self.settings.limits.finding_frames;
             self.pairs.rare(pair).note_refused(first_time, FrameRef { input, frame: number }, limit);
             if self.settings.rows.has(Outcome::TcpRejected) {
-                let full = self.outbox.put(&Transaction {
+                self.decided.put(&Transaction {
                     outcome: Outcome::TcpRejected,
                     ends,
                     ports: connection.client_ports(),
@@ -179,7 +179,7 @@ impl Tracker<'_> {
                     response_bytes: &[],
                     message: None,
                 });
-                self.hand_out_when(full);
+                self.pass_on();
             }
         }
     }
@@ -206,7 +206,8 @@ impl Tracker<'_> {
             }
             self.unanswered(oldest, waited);
         }
-        self.outbox.hand_out(&mut self.on_transaction);
+        self.outlet.put(&mut self.decided);
+        self.outlet.drain();
         self.flights.finish();
         self.pairs.finish();
     }

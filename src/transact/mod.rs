@@ -9,7 +9,7 @@ pub mod counts;
 mod ending;
 pub mod flights;
 pub mod kept;
-mod outbox;
+pub mod outlet;
 pub mod pairs;
 pub mod proxied;
 pub mod quotes;
@@ -30,12 +30,13 @@ pub use counts::Counts;
 use ending::ending;
 use flights::{Flights, Flow, Node, Print, QueryIs, ResponseIs, Sighting, Transport};
 use kept::KeptMessage;
-use outbox::Outbox;
+use outlet::{Batch, Outlet};
 use pairs::{Pairs, Place};
 use proxied::{Proxied, ProxiedEnd};
 use quotes::Quotes;
 use silence::Answering;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// A closed transaction, or a response without a query.
 #[derive(Debug)]
@@ -152,8 +153,10 @@ pub struct Tracker<'a> {
     streams: Streams,
     early: VecDeque<Early>,
     answering: Answering,
-    on_transaction: OnTransaction<'a>,
-    outbox: Outbox,
+    /// Transactions decided.
+    decided: Batch,
+    /// Where they go from there.
+    outlet: Arc<Outlet<'a>>,
     scratch: Vec<u8>,
     /// Bytes of the query being reported; kept for its memory.
     reported: Vec<u8>,
@@ -190,8 +193,8 @@ impl<'a> Tracker<'a> {
             }),
             early: VecDeque::new(),
             answering: Answering::new(settings.at_server),
-            on_transaction,
-            outbox: Outbox::default(),
+            decided: Batch::default(),
+            outlet: Arc::new(Outlet::new(on_transaction)),
             scratch: Vec::new(),
             reported: Vec::new(),
             fragments: Fragments::new(FragmentLimits {
@@ -219,7 +222,19 @@ impl<'a> Tracker<'a> {
                 self.fold();
             }
         }
-        self.outbox.hand_out(&mut self.on_transaction);
+        if !self.decided.is_empty() {
+            self.outlet.put(&mut self.decided);
+        }
+    }
+
+    /// Hands out what waits at the outlet.
+    pub fn hand_out(&self) {
+        self.outlet.drain();
+    }
+
+    /// Where transactions wait after [`Tracker::take`], until somebody hands them out.
+    pub fn outlet(&self) -> Arc<Outlet<'a>> {
+        Arc::clone(&self.outlet)
     }
 
     /// Each message needs memory that is seldom in the cache. Looking for a whole batch at once lets the processor wait for

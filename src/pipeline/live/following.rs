@@ -185,6 +185,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             arrived.cursor += 1;
             self.tracker.take(self.first_input + lane as u32, arrived.first_frame, &arrived.block.data, &[entry]);
         }
+        self.tracker.hand_out();
         let writes = self.writer.is_some();
         let used = |arrived: &Arrived| arrived.head().is_none() && !(writes && arrived.record_time().is_some());
         for lane in 0..self.pending.len() {
@@ -202,6 +203,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             self.tracker.take(self.first_input, arrived.first_frame, &arrived.block.data, &arrived.decoded.entries);
             self.retire(0, arrived);
         }
+        self.tracker.hand_out();
     }
 
     /// Hands the packets up to a time to the writer, oldest first.
