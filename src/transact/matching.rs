@@ -1,0 +1,288 @@
+//! Messages to what they belong to ([`Seen`]): a query opens a transaction or repeats one, a response ends one, or comes
+//! too late, too often or for nothing.
+
+use super::Tracker;
+use super::flights::{Flow, Print, QueryIs, ResponseIs, Sighting, Transport};
+use super::kept::KeptMessage;
+use super::pairs::Place;
+use super::proxied::ProxiedEnd;
+use crate::config::{Outcome, SKEW};
+use crate::decode::message::{Message, Question};
+use crate::decode::proxy::{self, Look};
+use crate::decode::{Datagram, Ends, Entry};
+use crate::sources::FrameRef;
+
+/// A response that came before any query it could belong to; its query may be captured up to [`SKEW`] later.
+pub(super) struct Early {
+    pub(super) hash: u64,
+    pub(super) flow: Flow,
+    pub(super) message: Message,
+    pub(super) seen: Sighting,
+    pub(super) print: Print,
+    pub(super) bytes: KeptMessage,
+}
+
+/// One message and where it was seen.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    /// The packet that brought it, or completed it.
+    pub(super) entry: &'a Entry,
+    pub(super) frame: FrameRef,
+    pub(super) transport: Transport,
+    pub(super) message: &'a Message,
+    /// Its ports and hashes; those of a message over TCP as if a datagram had brought it.
+    pub(super) datagram: &'a Datagram,
+    /// Bytes from its first one on; others may follow behind it.
+    pub(super) from: &'a [u8],
+    pub(super) len: usize,
+    /// The proxy's header before the message, or at the beginning of its connection; empty without one.
+    pub(super) header: &'a [u8],
+    /// The TCP connection.
+    pub(super) connection: Option<u32>,
+}
+
+impl Seen<'_> {
+    #[inline]
+    fn sighting(&self) -> Sighting {
+        Sighting { time: self.entry.time, frame: self.frame, point: self.entry.point }
+    }
+
+    /// The bytes of the message.
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        &self.from[..self.len]
+    }
+
+    #[inline]
+    fn print(&self) -> Print {
+        Print::new(self.entry.time, self.entry.point, self.datagram.payload_hash, self.datagram.ip_id)
+    }
+
+    /// Client to server.
+    #[inline]
+    fn client_to_server(&self) -> Ends {
+        if self.message.is_response() { self.entry.ends.reversed() } else { self.entry.ends }
+    }
+
+    /// The flow of the message, between a pair.
+    #[inline]
+    fn flow(&self, pair: u32) -> Flow {
+        let (source, destination) = (self.datagram.source_port, self.datagram.destination_port);
+        let (client_port, server_port) =
+            if self.message.is_response() { (destination, source) } else { (source, destination) };
+        Flow { pair, client_port, server_port, id: self.message.id, transport: self.transport }
+    }
+}
+
+impl Tracker<'_> {
+    /// A message that came otherwise than in one datagram.
+    #[inline(never)]
+    pub(super) fn other_message(&mut self, seen: &Seen<'_>) {
+        self.message(seen);
+    }
+
+    /// Counts a message and finds what it belongs to; the pair of a query seems to stand at `place`.
+    #[allow(clippy::inline_always)] // the way of nearly every message: what it needs is at hand where it was decoded
+    #[inline(always)]
+    pub(super) fn message(&mut self, seen: &Seen<'_>) {
+        let message = seen.message;
+        let response = message.is_response();
+        self.counts.queries_responses[usize::from(response)] += 1;
+        if message.trailing | message.cut {
+            self.counts.trailing += u64::from(message.trailing);
+            self.counts.cut += u64::from(message.cut);
+        }
+        if let Some(fault) = message.question.fault() {
+            self.counts.unreadable[fault as usize] += 1;
+        }
+        let now = self.clock.advance(seen.entry.time);
+        self.expire(now);
+        let place = self.pairs.place(seen.datagram.pair_hash, || seen.client_to_server());
+        if response {
+            self.counts.rcodes[usize::from(message.rcode) & 0xfff] += 1;
+            self.response(seen, place);
+        } else {
+            self.query(seen, place);
+        }
+        if self.pairs.too_many() {
+            self.fold();
+        }
+    }
+
+    #[inline]
+    fn query(&mut self, seen: &Seen<'_>, place: Place) {
+        self.pairs.asked(place, seen.entry.time);
+        match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.print()) {
+            QueryIs::Copy => self.counts.query_copies += 1,
+            QueryIs::Retransmission => self.counts.retransmitted += 1,
+            QueryIs::New => self.open(place, seen),
+            QueryIs::Crowded(oldest) => {
+                self.evict(oldest);
+                self.open(place, seen);
+            }
+        }
+    }
+
+    #[inline]
+    fn open(&mut self, place: Place, seen: &Seen<'_>) {
+        if self.flights.pending() >= self.settings.limits.in_flight
+            && let Some(oldest) = self.flights.oldest()
+        {
+            self.evict(oldest);
+        }
+        let kept = self.flights.kept.keep_before(seen.from, seen.len.min(self.settings.limits.kept_message_bytes));
+        let flow = seen.flow(self.pairs.number(place));
+        let slot = self.flights.open(seen.datagram.flow_hash, flow, seen.message, seen.sighting(), seen.print(), kept);
+        if flow.transport == Transport::Tcp {
+            self.pairs.tcp(flow.pair);
+        }
+        if !seen.header.is_empty() {
+            self.behind_header(slot, *seen);
+        }
+        if let Some(connection) = seen.connection {
+            let token = self.flights.token(slot);
+            let connection = self.streams.connection(connection);
+            connection.asked = true;
+            if !connection.server_data {
+                connection.waiting.push(token);
+            }
+        }
+        if !self.early.is_empty() {
+            self.match_early(seen.datagram.flow_hash, slot, place);
+        }
+    }
+
+    /// The query of a slot stands behind a proxy's header, which is kept with it.
+    #[cold]
+    fn behind_header(&mut self, slot: u32, seen: Seen<'_>) {
+        let bytes = &seen.from[..seen.len.min(self.settings.limits.kept_message_bytes)];
+        self.flights.keep_again(slot, &[seen.header, bytes].concat());
+        if let Look::Whole(header) = proxy::look(seen.header) {
+            let flow = self.flights.slot(slot).flow;
+            self.proxied.asked(seen.entry.ends, flow, &header, self.flights.token(slot));
+        }
+    }
+
+    #[inline]
+    fn response(&mut self, seen: &Seen<'_>, place: Place) {
+        self.pairs.told(place, seen.entry.time);
+        match self.flights.response(seen.datagram.flow_hash, seen.message, &seen.print()) {
+            ResponseIs::Match(slot) => {
+                if !self.proxied.is_empty() {
+                    self.ended_behind_header(slot, ProxiedEnd::Understood, seen.frame);
+                }
+                self.matched(slot, place, seen.message, seen.sighting(), seen.print(), seen.bytes());
+            }
+            ResponseIs::Continued => self.counts.continued += 1,
+            ResponseIs::Copy => self.counts.response_copies += 1,
+            ResponseIs::Duplicate => self.counts.duplicate += 1,
+            ResponseIs::Late => self.counts.late += 1,
+            ResponseIs::Mismatch => self.counts.mismatch += 1,
+            ResponseIs::Unsolicited => self.without_query(place, *seen),
+        }
+        self.note_answering(place, seen.entry);
+    }
+
+    /// A response that belongs to no query so far: it waits for one that may have been captured after it.
+    #[cold]
+    fn without_query(&mut self, place: Place, seen: Seen<'_>) {
+        let flow = seen.flow(self.pairs.number(place));
+        if self.is_answer_to_header(flow, place, &seen) {
+            return;
+        }
+        let print = seen.print();
+        if self.early.iter().any(|early| early.flow == flow && early.print.is_copied_by(&print)) {
+            self.counts.response_copies += 1;
+            return;
+        }
+        let limit = self.settings.limits.kept_message_bytes;
+        let bytes = self.flights.kept.keep_before(seen.from, seen.len.min(limit));
+        let (hash, message) = (seen.datagram.flow_hash, *seen.message);
+        self.early.push_back(Early { hash, flow, message, seen: seen.sighting(), print, bytes });
+    }
+
+    /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.
+    fn is_answer_to_header(&mut self, flow: Flow, place: Place, seen: &Seen<'_>) -> bool {
+        let message = seen.message;
+        if self.proxied.is_empty() || !proxy::is_answer(message.id, message.opcode()) {
+            return false;
+        }
+        let flights = &self.flights;
+        // Pairs are renumbered after a while, so the slot is asked whether it is still of this flow.
+        let same_ports = |slot: &u32| Flow { id: flow.id, ..flights.slot(*slot).flow } == flow;
+        let Some(slot) = self.proxied.oldest(flow, |token| flights.open_slot(token).filter(same_ports)) else {
+            return false;
+        };
+        self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.frame);
+        self.matched(slot, place, message, seen.sighting(), seen.print(), seen.bytes());
+        true
+    }
+
+    /// Notes how a transaction ended when its query stands behind a proxy's header.
+    pub(super) fn ended_behind_header(&mut self, slot: u32, how: ProxiedEnd, frame: FrameRef) {
+        let slot = self.flights.slot(slot);
+        if proxy::BEGINNINGS.iter().any(|beginning| self.flights.kept.begins_with(slot.kept, beginning)) {
+            let ends = self.pairs.ends(slot.flow.pair);
+            self.proxied.ended(ends, how, frame, self.settings.limits.finding_frames);
+        }
+    }
+
+    /// A pending transaction has its response.
+    #[inline]
+    fn matched(&mut self, index: u32, place: Place, message: &Message, seen: Sighting, print: Print, bytes: &[u8]) {
+        self.counts.matched += 1;
+        let outcome = outcome_of(message);
+        self.counts.outcomes[outcome as usize] += 1;
+        if outcome != Outcome::Answered {
+            self.turned_away(index, outcome, message, seen.frame);
+        } else if self.pairs.answered(place) {
+            self.pairs.note_answer(place, seen.frame, self.settings.limits.finding_frames);
+        }
+        if self.settings.rows.has(outcome) {
+            self.report(index, outcome, Some((seen, *message, bytes)));
+        }
+        self.flights.answer(index, print);
+    }
+
+    /// Counts a response that refuses or denies.
+    fn turned_away(&mut self, index: u32, outcome: Outcome, message: &Message, frame: FrameRef) {
+        let slot = self.flights.slot(index);
+        let restored =
+            outcome == Outcome::Refused && message.question == Question::ABSENT && slot.question != Question::ABSENT;
+        self.counts.refused_restored += u64::from(restored);
+        self.pairs.outcome(slot.flow.pair, outcome);
+        self.pairs.rare(slot.flow.pair).note_refused(slot.query.time, frame, self.settings.limits.finding_frames);
+    }
+
+    /// Matches a query just opened with a response that was captured shortly before it.
+    fn match_early(&mut self, hash: u64, slot: u32, place: Place) {
+        let (flow, opcode, question, time) = {
+            let slot = self.flights.slot(slot);
+            (slot.flow, slot.opcode, slot.question, slot.query.time)
+        };
+        let position = self.early.iter().position(|early| {
+            early.hash == hash
+                && early.flow == flow
+                && early.message.opcode() == opcode
+                && question.fits(early.message.question)
+                && time.0.saturating_sub(early.seen.time.0) <= SKEW
+        });
+        let Some(early) = position.and_then(|position| self.early.remove(position)) else { return };
+        let mut bytes = std::mem::take(&mut self.scratch);
+        self.flights.kept.read(early.bytes, &mut bytes);
+        self.flights.kept.release(early.bytes);
+        self.matched(slot, place, &early.message, early.seen, early.print, &bytes);
+        self.scratch = bytes;
+    }
+}
+
+/// What a response makes of its transaction.
+fn outcome_of(message: &Message) -> Outcome {
+    if message.is_refused() {
+        Outcome::Refused
+    } else if message.is_denied() {
+        Outcome::Denied
+    } else {
+        Outcome::Answered
+    }
+}
