@@ -123,6 +123,9 @@ pub fn run(
         tasks.push(LaneTasks { blocks, unread, hint: input.hint, ..LaneTasks::default() });
         sources.push(PlainSource { file, start: input.start, reader: input.reader, context: input.context });
     }
+    // A stream's reader is a thread as well: more than can run only get in each other's way.
+    let readers = tasks.iter().filter(|lane| lane.unread.is_some()).count();
+    let workers = threads.saturating_sub(readers).max(1);
     let outlet = tracker.outlet();
     let shared = Shared {
         state: Mutex::new(State {
@@ -144,7 +147,7 @@ pub fn run(
     };
     std::thread::scope(|scope| {
         let shared = &shared;
-        for _ in 1..threads {
+        for _ in 1..workers {
             // One worker is enough to get everything done.
             if std::thread::Builder::new().spawn_scoped(scope, || shared.work(scope)).is_err() {
                 break;
