@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Parsed::Acl(config) => {
             if config.traffic.is_some() {
                 // Without a handler a signal ends the process as usual.
-                let _ = run::on_signals(&interrupted);
+                let _ = run::on_signals(&interrupted, &interrupted);
             }
             acl_command::run(&config, &mut StandardError, &interrupted).map(|printed| {
                 printed.notes.iter().for_each(|note| StandardError.line(&format!("warning: {note}")));
@@ -41,13 +41,13 @@ fn main() -> ExitCode {
         }
         Parsed::Live(config) => {
             // Without handlers signals end the process as usual.
-            let signals = live::Signals { stop: Arc::clone(&interrupted), ..live::Signals::default() };
+            let signals = live::Signals::new(config.live.screen);
             let signals = signals.clone().on().unwrap_or(signals);
             live::run(&config, &mut StandardError, &signals)
         }
         Parsed::Run(config) => {
             // Without a handler a signal ends the process as usual.
-            let _ = run::on_signals(&interrupted);
+            let _ = run::on_signals(&interrupted, &interrupted);
             run::read(&config, &mut StandardError, &interrupted)
         }
     });

@@ -434,17 +434,18 @@ pub(crate) fn conclude(
     }
 }
 
-/// Asks for a flag to be set by SIGINT, SIGTERM and SIGHUP; a second signal ends the process at once with 128 plus its
-/// number.
-pub fn on_signals(interrupted: &Arc<AtomicBool>) -> std::io::Result<()> {
+/// Asks for a flag to be set by SIGINT, SIGTERM and SIGHUP; a signal while `at_once` is set ends the process at once, with
+/// 128 plus its number. The two may be the same flag: then that is the second signal.
+pub fn on_signals(interrupted: &Arc<AtomicBool>, at_once: &Arc<AtomicBool>) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(interrupted))?;
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(at_once))?;
         signal_hook::flag::register(signal, Arc::clone(interrupted))?;
     }
     // Past the file size limit a write shall fail and be reported, not end the process (setrlimit(2)).
     signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     interrupted.store(false, Ordering::Relaxed);
+    at_once.store(false, Ordering::Relaxed);
     Ok(())
 }
 

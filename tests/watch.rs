@@ -210,6 +210,22 @@ fn a_signal_gives_the_terminal_back_and_no_colour_is_no_colour() {
     assert_eq!(lab.read("before"), lab.read("after"));
 }
 
+#[test]
+fn two_signals_at_once_give_the_terminal_back_too() {
+    let Some((lab, _unbound)) = server() else { return };
+    if !is_installed("tmux") {
+        return;
+    }
+    let terminal = Terminal::open(&lab, "signals", "LANG=C");
+    terminal.enter(&screen_line(&lab, ""));
+    terminal.wait_for("No client query so far");
+    let twice = format!("kill -TERM {pid}; kill -INT {pid}", pid = running_live(&lab));
+    assert!(Command::new("sh").args(["-c", &twice]).status().unwrap().success());
+    terminal.wait_for("ended with 0");
+    lab.wait_for("after", "icanon");
+    assert_eq!(lab.read("before"), lab.read("after"));
+}
+
 /// The process that runs `live` for this lab: the one whose current folder is the lab's.
 fn running_live(lab: &Lab) -> u32 {
     let began = Instant::now();

@@ -49,12 +49,22 @@ pub struct Signals {
     pub stop: Arc<AtomicBool>,
     /// Print a report and go on.
     pub snapshot: Arc<AtomicBool>,
+    /// A further signal ends the process at once.
+    pub at_once: Arc<AtomicBool>,
 }
 
 impl Signals {
+    /// No signal came so far. With a screen the process does not end at once before the terminal was given back;
+    /// otherwise the second signal ends it.
+    pub fn new(screen: bool) -> Self {
+        let stop: Arc<AtomicBool> = Arc::default();
+        let at_once = if screen { Arc::default() } else { Arc::clone(&stop) };
+        Self { stop, at_once, snapshot: Arc::default() }
+    }
+
     /// Sets the flags on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1.
     pub fn on(self) -> std::io::Result<Self> {
-        crate::run::on_signals(&self.stop)?;
+        crate::run::on_signals(&self.stop, &self.at_once)?;
         signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&self.snapshot))?;
         Ok(self)
     }
@@ -153,13 +163,15 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     if let (Some(borrowed), Some(board)) = (screen, board) {
         let color = config.color != Color::Never && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let look = Look::of(color, |name| std::env::var(name).ok());
-        let faulty = &faulty;
+        let (faulty, at_once) = (&faulty, &signals.at_once);
         beside.push(Box::new(move |stop: &AtomicBool| {
             let left = catch_unwind(AssertUnwindSafe(|| screen::run(borrowed, &board, stop, look)));
             faulty.fetch_or(left.is_err(), Ordering::Relaxed);
             if !matches!(left, Ok(Left::Stopped)) {
                 stop.store(true, Ordering::Relaxed);
             }
+            // The terminal is given back.
+            at_once.store(true, Ordering::Relaxed);
         }));
     }
     // What is written to may take nothing.
