@@ -42,13 +42,14 @@ impl Shared<'_, '_> {
         &self,
         lane: usize,
         block: StreamBlock,
-        (empty, decoded): (Block, Decoded),
         filter: &mut Option<Filter>,
     ) -> Result<DecodedBlock, Error> {
-        let (block, before, end) = match block {
-            StreamBlock::Block(block, context) => (block, context, None),
+        let (block, decoded, before, end) = match block {
+            StreamBlock::Decoded(done) => return Ok(done),
+            StreamBlock::Read(block, decoded, before) => (block, decoded, before, None),
             StreamBlock::End(end) => {
-                (Block { offset: u64::MAX, limit: 0, at_end: true, data: empty.data }, Arc::default(), Some(end))
+                let nothing = Block { offset: u64::MAX, limit: 0, at_end: true, data: Vec::new() };
+                (nothing, Decoded::default(), Arc::default(), Some(end))
             }
         };
         let after = Arc::clone(&before);

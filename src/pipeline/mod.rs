@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind};
 use crate::transact::Tracker;
 use crate::transact::outlet::Outlet;
 use consume::{Consumer, Lane};
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -232,9 +232,12 @@ struct LaneTasks {
     needed: bool,
 }
 
-/// A block from a stream, with the state at its first record.
+/// A block from a stream.
 enum StreamBlock {
-    Block(Block, Arc<Context>),
+    /// As it was read, with the memory to decode it into and the state at its first record.
+    Read(Block, Decoded, Arc<Context>),
+    /// Decoded by the reader, because the workers are behind.
+    Decoded(DecodedBlock),
     /// The stream ended: bytes that were not used, and why.
     End(StreamEnd),
 }
@@ -267,7 +270,7 @@ struct DecodedBlock {
 enum Task {
     Start { lane: usize, stream: Box<StreamBlocks>, sender: Sender<StreamBlock> },
     Read { lane: usize, number: u64, hint: Arc<Context>, memory: (Block, Decoded) },
-    Stream { lane: usize, number: u64, block: StreamBlock, memory: (Block, Decoded) },
+    Stream { lane: usize, number: u64, block: StreamBlock },
 }
 
 impl<'a, 't> Shared<'a, 't> {
@@ -354,9 +357,7 @@ impl<'a, 't> Shared<'a, 't> {
                     Task::Read { lane, number, hint, memory } => {
                         (lane, number, self.read_block(lane, number, &hint, memory, filter)?)
                     }
-                    Task::Stream { lane, number, block, memory } => {
-                        (lane, number, self.take_block(lane, block, memory, filter)?)
-                    }
+                    Task::Stream { lane, number, block } => (lane, number, self.take_block(lane, block, filter)?),
                 };
                 state = self.lock();
                 let tasks = &mut state.tasks[lane];
@@ -415,8 +416,7 @@ impl State<'_, '_> {
                         if matches!(block, StreamBlock::End(_)) {
                             lane.blocks = Some(lane.next);
                         }
-                        let memory = pool.pop().unwrap_or_default();
-                        return Some(Task::Stream { lane: index, number, block, memory });
+                        return Some(Task::Stream { lane: index, number, block });
                     }
                     // The reader thread is gone without a last word: it failed, and said so.
                     Err(TryRecvError::Disconnected) => lane.blocks = Some(lane.next),
@@ -449,20 +449,30 @@ fn collect(tasks: &mut [LaneTasks]) -> Vec<(usize, Option<DecodedBlock>)> {
     inbox
 }
 
-/// A stream's reader thread: cuts it into blocks until it ends or nobody wants more.
+/// A stream's reader thread: cuts it into blocks until it ends or nobody wants more. When blocks are read faster than they
+/// are used, it decodes some itself.
 fn read_stream(lane: usize, mut stream: StreamBlocks, sender: &Sender<StreamBlock>, shared: &Shared<'_, '_>) {
     let reader = shared.sources[lane].reader;
     let mut context = Arc::clone(&shared.sources[lane].context);
+    let mut filter = shared.selection.filter.as_deref().map(Filter::new);
     let wake = || {
         drop(shared.lock());
         shared.changed.notify_all();
     };
     loop {
         let before = Arc::clone(&context);
-        let memory = shared.lock().pool.pop().map_or_else(Vec::new, |(block, _)| block.data);
-        let Some(block) = stream.next_block(&reader, &mut context, memory) else { break };
+        let (memory, decoded) = shared.lock().pool.pop().unwrap_or_default();
+        let Some(block) = stream.next_block(&reader, &mut context, memory.data) else { break };
         let last = block.at_end;
-        if sender.send(StreamBlock::Block(block, before)).is_err() {
+        let sent = match sender.try_send(StreamBlock::Read(block, decoded, before)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(block)) => match shared.take_block(lane, block, &mut filter) {
+                Ok(done) => sender.send(StreamBlock::Decoded(done)).is_ok(),
+                Err(error) => return shared.fail(error),
+            },
+            Err(TrySendError::Disconnected(_)) => false,
+        };
+        if !sent {
             return;
         }
         wake();
