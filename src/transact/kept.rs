@@ -3,10 +3,8 @@
 //! A query of ordinary length takes one or two chunks from the free list, so that keeping it costs a copy and no
 //! allocation.
 
-/// Payload bytes of a chunk; with its link it fills two cache lines. Few queries need another.
-const CHUNK: usize = 124;
-/// Bytes copied of most queries.
-const SHORT: usize = 64;
+/// Payload bytes of a chunk; with its link it fills a cache line.
+const CHUNK: usize = 60;
 /// End of a chain.
 const END: u32 = u32::MAX;
 
@@ -65,10 +63,9 @@ impl Kept {
             self.chunks.len() as u32 - 1
         });
         let chunk = &mut self.chunks[index as usize];
-        match (bytes.first_chunk::<SHORT>(), bytes.first_chunk()) {
-            (Some(short), _) if len <= SHORT => chunk.bytes[..SHORT].copy_from_slice(short),
-            (_, Some(whole)) => chunk.bytes = *whole,
-            _ => {
+        match bytes.first_chunk() {
+            Some(whole) => chunk.bytes = *whole,
+            None => {
                 let piece = &bytes[..len.min(CHUNK)];
                 chunk.bytes[..piece.len()].copy_from_slice(piece);
             }

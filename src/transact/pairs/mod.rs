@@ -205,7 +205,9 @@ impl<'a> Pairs<'a> {
     /// Folds everything into the rows and drops pairs that none of `referred` is.
     pub fn fold(&mut self, referred: impl Iterator<Item = u32>) {
         self.queries = 0;
-        for hot in self.table.iter_mut() {
+        // When there are more rows than allowed, which of them are joined depends on the order.
+        for place in self.table.by_number() {
+            let hot = self.table.at_mut(place);
             fold_pair(self.sources, hot, &mut self.cold[hot.number as usize]);
         }
         if self.too_many() {
@@ -261,5 +263,44 @@ fn fold_pair(sources: &Sources, hot: &mut Hot, cold: &mut Cold) {
     }
     if row != SourceRow::default() {
         sources.fold(cold.ends.source(), cold.ends.destination(), row, cold.judged.listed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::key::Key;
+
+    /// The rows after some sources were answered late, while others became too many and were joined.
+    fn rows(key: &Key) -> Vec<(crate::sources::SourceKey, SourceRow)> {
+        let sources = Sources::new(64, 8, 2);
+        let mut pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
+        let ends = |number: u32| Ends::v4((0x0b00_0000 + number * 5).to_be_bytes(), [192, 0, 2, 53]);
+        let message = |pairs: &mut Pairs<'_>, number: u32, answered: bool| {
+            let place = pairs.place(ends(number).hash(key), || ends(number));
+            if answered {
+                pairs.told(place, Timestamp(i64::from(number) + 7));
+                pairs.answered(place);
+            } else {
+                pairs.asked(place, Timestamp(i64::from(number)));
+            }
+        };
+        (0..8).for_each(|number| message(&mut pairs, number, false));
+        pairs.fold(std::iter::empty());
+        (0..8).for_each(|number| message(&mut pairs, number, true));
+        (8..60).for_each(|number| message(&mut pairs, number, false));
+        pairs.fold(std::iter::empty());
+        pairs.finish();
+        sources.drain_sorted()
+    }
+
+    #[test]
+    fn which_rows_are_joined_does_not_depend_on_the_hash_key() {
+        let first = rows(&Key::random());
+        assert!(first.iter().any(|(key, _)| key.source.prefix_len() < 32));
+        assert_eq!(first.iter().map(|(_, row)| row.queries).sum::<u64>(), 60);
+        for _ in 0..8 {
+            assert_eq!(rows(&Key::random()), first);
+        }
     }
 }
