@@ -81,7 +81,7 @@ impl Tracker<'_> {
         self.message(seen);
     }
 
-    /// Counts a message and finds what it belongs to; the pair of a query seems to stand at `place`.
+    /// Counts a message and finds what it belongs to.
     #[allow(clippy::inline_always)] // the way of nearly every message: what it needs is at hand where it was decoded
     #[inline(always)]
     pub(super) fn message(&mut self, seen: &Seen<'_>) {
