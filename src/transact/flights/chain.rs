@@ -147,4 +147,10 @@ impl Heads {
         let last = self.chains.len() - 1;
         &mut self.chains[hash as usize & last]
     }
+
+    /// Takes every chain to have anything.
+    #[cfg(test)]
+    pub fn doubt(&mut self) {
+        self.chains.iter_mut().for_each(|head| head.marks = u32::MAX);
+    }
 }

@@ -467,9 +467,11 @@ impl Flights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::Point;
+    use crate::capture::Direction;
     use crate::decode::message::Question;
+    use crate::decode::{Interface, Point};
     use crate::sources::FrameRef;
+    use proptest::prelude::*;
 
     const SECOND: i64 = 1_000_000_000;
 
@@ -539,5 +541,71 @@ mod tests {
         assert_eq!(answer(&mut flights, 0, 6), ResponseIs::Late);
         assert_eq!(answer(&mut flights, 0, 11), ResponseIs::Unsolicited, "after a second timeout nobody remembers");
         assert_eq!(answer(&mut flights, 2, 6), ResponseIs::Unsolicited);
+    }
+
+    /// What is done to the table: a message, or a response that had no query.
+    #[derive(Debug, Clone, Copy)]
+    struct Step {
+        flow: u64,
+        question: u64,
+        after: i64,
+        payload: u32,
+        point: u16,
+        kind: u8,
+    }
+
+    /// Does it, and says what the message was.
+    fn step(flights: &mut Flights, step: Step, now: i64) -> String {
+        while let Some(due) = flights.due(Timestamp(now)) {
+            flights.time_out(due);
+        }
+        // Few chains and few marks, so that flows meet in both.
+        let hash = (step.flow % 3) << 62 | step.flow << 32 | step.flow % 2;
+        let question = if step.question == 0 { Question::ABSENT } else { Question::known(step.question << 20) };
+        let (_, flow, message, seen, _) = message(step.flow as u16, 0, step.kind > 0);
+        let message = Message { question, transfer: step.question == 3, ..message };
+        let seen = Sighting { time: Timestamp(now), ..seen };
+        let point = Point::new(Interface::Section(0), [step.point, 0], Direction::Unknown);
+        let print = Print::new(seen.time, point, step.payload, 0);
+        match step.kind {
+            0 => {
+                let is = flights.query(hash, &message, &print);
+                let opened = matches!(is, QueryIs::New)
+                    .then(|| flights.open(hash, flow, &message, seen, print, KeptMessage::NONE));
+                format!("{is:?} {opened:?}")
+            }
+            1 => {
+                let is = flights.response(hash, &message, &print);
+                if let ResponseIs::Match(index) = is {
+                    flights.answer(index, print);
+                }
+                format!("{is:?}")
+            }
+            _ => {
+                flights.remember_orphan(hash, &message, print);
+                String::new()
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn what_is_told_by_marks_is_what_looking_tells(
+            steps in proptest::collection::vec(
+                (0u64..7, 0u64..4, 0i64..9_000_000, 0u32..2, 0u16..2, prop_oneof![5 => Just(0u8), 5 => Just(1), 1 => Just(2)])
+                    .prop_map(|(flow, question, after, payload, point, kind)| Step { flow, question, after, payload, point, kind }),
+                1..120,
+            ),
+        ) {
+            let (mut sure, mut doubting) = (Flights::new(SECOND / 20, 8), Flights::new(SECOND / 20, 8));
+            let mut now = 0;
+            for one in steps {
+                now += one.after;
+                doubting.heads.doubt();
+                doubting.slots.iter_mut().for_each(|slot| slot.alone = false);
+                prop_assert_eq!(step(&mut sure, one, now), step(&mut doubting, one, now), "{:?}", one);
+            }
+        }
     }
 }
