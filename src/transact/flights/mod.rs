@@ -560,7 +560,7 @@ mod tests {
             flights.time_out(due);
         }
         // Few chains and few marks, so that flows meet in both.
-        let hash = (step.flow % 3) << 62 | step.flow << 32 | step.flow % 2;
+        let hash = (step.flow % 3) << 62 | step.flow << 32 | (step.flow % 2);
         let question = if step.question == 0 { Question::ABSENT } else { Question::known(step.question << 20) };
         let (_, flow, message, seen, _) = message(step.flow as u16, 0, step.kind > 0);
         let message = Message { question, transfer: step.question == 3, ..message };
