@@ -1,11 +1,11 @@
 //! Inputs to a tracked time line: the only file with threads and channels.
 //!
 //! Every worker runs the same loop: take the tracker and feed it the next blocks in order when they are ready, else write
-//! rows of what it decided, else read and decode a block that will be needed. Blocks in the middle of a file are decoded from a guessed record boundary;
-//! whoever holds the tracker checks that each block begins where the one before ended, with the same interfaces, and
-//! decodes it again when it does not. So the result does not depend on the number of workers or the size of blocks,
-//! and one thread runs the same code. Streams (compressed, pipes) are read by a thread of their own into the same
-//! blocks.
+//! rows of what it decided, else read and decode a block that will be needed. Blocks in the middle of a file are decoded
+//! from a guessed record boundary; whoever holds the tracker checks that each block begins where the one before ended,
+//! with the same interfaces, and decodes it again when it does not. So the result does not depend on the number of
+//! workers or the size of blocks, and one thread runs the same code. Streams (compressed, pipes) are read by a thread of
+//! their own into the same blocks.
 //!
 //! Each input is a lane. Lanes are put in order by their first packet; lanes that overlap are merged by time.
 
@@ -123,9 +123,10 @@ pub fn run(
         tasks.push(LaneTasks { blocks, unread, hint: input.hint, ..LaneTasks::default() });
         sources.push(PlainSource { file, start: input.start, reader: input.reader, context: input.context });
     }
-    // A stream's reader is a thread as well: more than can run only get in each other's way.
-    let readers = tasks.iter().filter(|lane| lane.unread.is_some()).count();
-    let workers = threads.saturating_sub(readers).max(1);
+    // A stream's reader is a thread as well: more than can run only get in each other's way. Files are read by workers.
+    let streams = tasks.iter().filter(|lane| lane.unread.is_some()).count();
+    let readers = if streams == tasks.len() { streams.min(threads / 2) } else { 0 };
+    let workers = (threads - readers).max(1);
     let outlet = tracker.outlet();
     let shared = Shared {
         state: Mutex::new(State {
@@ -346,7 +347,12 @@ impl<'a, 't> Shared<'a, 't> {
                 drop(state);
                 let (lane, number, done) = match task {
                     Task::Start { lane, stream, sender } => {
-                        let read = move || read_stream(lane, *stream, &sender, self);
+                        let read = move || {
+                            let read = AssertUnwindSafe(|| read_stream(lane, *stream, &sender, self));
+                            if catch_unwind(read).is_err() {
+                                self.fail(internal("a fault in the reader of a stream was caught"));
+                            }
+                        };
                         std::thread::Builder::new().spawn_scoped(scope, read).map_err(|error| {
                             let what = format!("no thread to read a stream with: {error}; no report was written");
                             Error::new(ErrorKind::CouldNotRun, "E-THREADS", "dnsrefused", what)
