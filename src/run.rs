@@ -23,8 +23,8 @@ use crate::transact::pairs::{Judged, Pairs};
 use crate::transact::{Settings, Tracker};
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the process says beside its report.
 pub trait Console {
@@ -73,7 +73,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let row_inputs = inputs.iter().map(row_input).collect();
     let listed = (!inventory.is_empty()).then(|| Arc::clone(&inventory));
-    let mut rows = Rows::new(row_inputs, listed, &acls, limits);
+    let rows = Mutex::new(Rows::new(row_inputs, listed, &acls, limits));
+    let rows_now = || rows.lock().unwrap_or_else(PoisonError::into_inner);
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
     let mut judgements = Judgements::new(Arc::clone(&acls), detail, limits.answered_rows, limits.finding_frames);
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
@@ -99,13 +100,16 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
                 judgements.push(transaction);
             }
             if wants_rows && config.rows.has(transaction.outcome) {
-                rows.push(transaction);
+                rows_now().push(transaction);
             }
         }),
     );
     let finished = follow(config, inputs, &ranks, &decoder, &mut tracker, interrupted)?;
     let last = finished.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
     tracker.finish(last);
+    // While another thread begins to read them.
+    rows_now().sort(config.threads > 1);
+    tracker.fold_all_alone();
 
     let (counts, lost) = (tracker.counts.clone(), tracker.lost_state());
     let mut tally = finished.tally;
@@ -114,6 +118,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let quoted = tracker.quotes.sentences();
     let proxied = tracker.proxied.pairs().clone();
     drop(tracker);
+    let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
     if rows.without_detail > 0 {
         anomalies.insert("messages_without_detail", rows.without_detail);
     }

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// On which side of our servers a transaction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,6 +122,11 @@ impl Rare {
         }
     }
 
+    /// The source received something from the server, an answer apart.
+    pub fn heard(&self) -> bool {
+        self.refused + self.denied + self.tcp_rejected + self.unsolicited > 0
+    }
+
     fn add(&mut self, other: &Rare, frames: usize) {
         self.refused += other.refused;
         self.denied += other.denied;
@@ -211,8 +217,7 @@ impl SourceRow {
 
     /// The source received something from the server: a response, or the end of its TCP connection.
     pub fn heard(&self) -> bool {
-        let rare = self.rare();
-        self.answered + rare.refused + rare.denied + rare.tcp_rejected + rare.unsolicited > 0
+        self.answered > 0 || self.rare().heard()
     }
 
     /// Notes the time of a message.
@@ -282,6 +287,8 @@ impl Hash for SourceKey {
 #[derive(Debug)]
 pub struct Sources {
     rows: DashMap<SourceKey, SourceRow, foldhash::fast::RandomState>,
+    /// Rows that were whole when they came, see [`Sources::fill`].
+    whole: Mutex<Vec<(SourceKey, SourceRow)>>,
     /// Most rows of kept sources and of those that never got a response.
     budgets: [usize; 2],
     /// Rows held, by kept (1) or not (0) and IPv6 (1) or IPv4 (0).
@@ -296,6 +303,7 @@ impl Sources {
     pub fn new(kept_rows: usize, silent_rows: usize, frames: usize) -> Self {
         Self {
             rows: DashMap::default(),
+            whole: Mutex::default(),
             budgets: [silent_rows, kept_rows],
             held: Default::default(),
             lengths: [[AtomicU8::new(32), AtomicU8::new(128)], [AtomicU8::new(32), AtomicU8::new(128)]],
@@ -331,6 +339,31 @@ impl Sources {
         }
         self.insert(if kept { kept_key } else { silent_key }, delta);
         self.keep_budget(usize::from(kept), family);
+    }
+
+    /// True when so many more rows, by kept (1) or not (0) and IPv6 (1) or IPv4 (0), would not be too many for any to be
+    /// joined.
+    pub fn have_room(&self, more: [[usize; 2]; 2]) -> bool {
+        let held = self.held.as_flattened().iter().map(|held| held.load(Ordering::Relaxed));
+        let budgets = self.budgets.iter().flat_map(|budget| [*budget; 2]);
+        held.zip(more.as_flattened()).zip(budgets).all(|((held, more), budget)| held + more <= budget)
+    }
+
+    /// Takes everything that sources did at servers, once for each two, where nothing was folded before and nothing will
+    /// be: source, server, what it did, and whether the source is listed. There is room for at most `count`. Many rows
+    /// that nobody will look up are much faster put one behind another than into places of a map.
+    pub fn fill(&self, count: usize, rows: impl Iterator<Item = (IpAddr, IpAddr, SourceRow, bool)>) {
+        let mut whole = self.whole();
+        whole.reserve_exact(count);
+        for (source, server, row, listed) in rows {
+            let kept = listed || row.heard();
+            self.held[usize::from(kept)][usize::from(source.is_ipv6())].fetch_add(1, Ordering::Relaxed);
+            whole.push((SourceKey { source: source.into(), server, kept }, row));
+        }
+    }
+
+    fn whole(&self) -> MutexGuard<'_, Vec<(SourceKey, SourceRow)>> {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Joins rows of a class and family until they are no more than allowed.
@@ -369,7 +402,8 @@ impl Sources {
 
     /// Takes every row out, in order of its key.
     pub fn drain_sorted(&self) -> Vec<(SourceKey, SourceRow)> {
-        let mut rows = Vec::with_capacity(self.rows.len());
+        let mut rows = std::mem::take(&mut *self.whole());
+        rows.reserve_exact(self.rows.len());
         self.rows.retain(|key, row| {
             rows.push((*key, std::mem::take(row)));
             false
@@ -393,15 +427,16 @@ impl Sources {
 
     /// A copy of every row, in order of its key.
     pub fn copy_sorted(&self) -> Vec<(SourceKey, SourceRow)> {
-        let mut rows: Vec<(SourceKey, SourceRow)> =
-            self.rows.iter().map(|row| (*row.key(), row.value().clone())).collect();
+        let mut rows = Vec::new();
+        self.each(|key, row| rows.push((*key, row.clone())));
         rows.sort_unstable_by_key(|(key, _)| *key);
         rows
     }
 
     /// True when some source (its first address, when joined) and server satisfy `holds`.
     pub fn any(&self, holds: impl Fn(IpAddr, IpAddr) -> bool) -> bool {
-        self.rows.iter().any(|row| holds(row.key().source.addr(), row.key().server))
+        let holds = |key: &SourceKey| holds(key.source.addr(), key.server);
+        self.rows.iter().any(|row| holds(row.key())) || self.whole().iter().any(|(key, _)| holds(key))
     }
 
     /// Adds rows taken out earlier, within the same budgets.
@@ -414,12 +449,17 @@ impl Sources {
 
     /// Calls back for every row, in no order; a source may have two rows at a server, one of them kept.
     pub fn each(&self, mut on_row: impl FnMut(&SourceKey, &SourceRow)) {
+        self.whole().iter().for_each(|(key, row)| on_row(key, row));
         self.rows.iter().for_each(|row| on_row(row.key(), row.value()));
     }
 
     /// Calls back for every server that sent something to a source.
     pub fn each_heard_server(&self, mut on_server: impl FnMut(IpAddr)) {
-        self.rows.iter().filter(|row| row.heard()).for_each(|row| on_server(row.key().server));
+        self.each(|key, row| {
+            if row.heard() {
+                on_server(key.server);
+            }
+        });
     }
 
     /// The prefix lengths that rows were joined to: `(kept, IPv6, length)` where it is shorter than an address.

@@ -185,6 +185,7 @@ pub fn replay(
     )?;
     let last = finished.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
     tracker.finish(last);
+    tracker.fold_all_alone();
     let (counts, lost) = (tracker.counts.clone(), tracker.lost_state());
     let mut tally = finished.tally;
     tally.add(&tracker.tally);

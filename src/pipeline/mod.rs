@@ -1,4 +1,4 @@
-//! Inputs to a tracked time line: the only file with threads and channels.
+//! Inputs to a tracked time line: the only folder with threads and channels.
 //!
 //! Every worker runs the same loop: take the tracker and feed it the next blocks in order when they are ready, else write
 //! rows of what it decided, else read and decode a block that will be needed. Blocks in the middle of a file are decoded
@@ -9,6 +9,7 @@
 //!
 //! Each input is a lane. Lanes are put in order by their first packet; lanes that overlap are merged by time.
 
+pub mod ahead;
 mod blocks;
 mod consume;
 pub mod live;

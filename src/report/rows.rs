@@ -4,7 +4,7 @@
 use super::cell::{write_address, write_flags, write_list, write_number};
 use super::json::rcode_name;
 use super::row::{COLUMNS, RowText};
-use super::spool::Spool;
+use super::spool::{Sorted, Spool};
 use crate::capture::time::{TimeWriter, write_microseconds};
 use crate::config::{Limits, SKEW};
 use crate::decode::detail::{self, Detail, DetailLimits};
@@ -35,6 +35,8 @@ pub struct RowInput {
 /// Makes and holds rows.
 pub struct Rows {
     spool: Spool,
+    /// What the spool became.
+    sorted: Option<Sorted>,
     inputs: Vec<RowInput>,
     inventory: Option<Arc<Inventory>>,
     /// What servers' configurations say; nothing without one.
@@ -61,6 +63,7 @@ impl Rows {
         let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
         Self {
             spool: Spool::new(limits.spool_bytes),
+            sorted: None,
             inputs,
             judge: (!acls.is_empty()).then(|| Judge::new(Arc::clone(acls), detail)),
             rules: inventory.iter().flat_map(|inventory| inventory.rows()).map(Row::rule).collect(),
@@ -113,22 +116,33 @@ impl Rows {
         &self.text
     }
 
-    /// Hands out the rows of wanted legs in input order. `leg` decides from client and server, `interface` names an
+    /// All are pushed: begins to sort them, with a thread that reads `ahead` where there is much to read.
+    pub fn sort(&mut self, ahead: bool) {
+        match std::mem::take(&mut self.spool).into_sorted(ahead) {
+            Ok(sorted) => self.sorted = Some(sorted),
+            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        }
+    }
+
+    /// Hands out the rows of wanted legs in input order, when they are sorted. `leg` decides from client and server, `interface` names an
     /// interface of an input. Returns the number of rows made.
     pub fn write<'n>(
-        self,
+        mut self,
         leg: impl Fn(IpAddr, IpAddr) -> Leg,
         wanted: impl Fn(Leg) -> bool,
         interface: impl Fn(u32, u32) -> Option<&'n str>,
         mut write: impl FnMut(&RowText),
     ) -> Result<u64, Error> {
+        if self.sorted.is_none() {
+            self.sort(false);
+        }
         if let Some(error) = self.failed {
             return Err(error);
         }
+        let Some(mut sorted) = self.sorted else { return Ok(0) };
         let (leg_at, interface_at) = (position("leg"), position("interface"));
         let (verdict_at, rule_at) = (position("verdict"), position("rule"));
         let acls = self.judge.as_ref().map(|judge| Arc::clone(judge.acls()));
-        let mut sorted = self.spool.into_sorted()?;
         let mut text = RowText::default();
         let mut made = 0;
         while let Some(record) = sorted.next_record()? {

@@ -4,6 +4,7 @@
 //! temporary file as a *run*, and runs are merged when everything has been pushed.
 
 use crate::error::{Error, ErrorKind};
+use crate::pipeline::ahead::{Ahead, Records};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
@@ -20,7 +21,7 @@ const HEADER: usize = 4 + 8 + 4;
 const READ_BUFFER: usize = 16 << 10;
 
 /// A sorter of records. Records of equal key come out in the order they were pushed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Spool {
     budget: usize,
     held: Held,
@@ -50,8 +51,9 @@ impl Spool {
         self.pushed
     }
 
-    /// Ends pushing; the records come back in key order.
-    pub fn into_sorted(mut self) -> Result<Sorted, Error> {
+    /// Ends pushing; the records come back in key order. Where they are in the temporary file, a thread may be used to
+    /// read `ahead`.
+    pub fn into_sorted(mut self, ahead: bool) -> Result<Sorted, Error> {
         if self.runs.is_some() {
             self.write_run().map_err(failed)?;
         }
@@ -65,7 +67,9 @@ impl Spool {
         }
         let bounds = std::mem::take(&mut runs.bounds);
         let merge = Merge::new(runs.file, &bounds).map_err(failed)?;
-        Ok(Sorted { source: Source::Merge(merge), record: Vec::new() })
+        let begun = if ahead { Ahead::begin(merge) } else { Err(merge) };
+        let source = begun.map_or_else(Source::Merge, Source::Ahead);
+        Ok(Sorted { source, record: Vec::new() })
     }
 
     /// Moves what is held to the temporary file, as one sorted run.
@@ -103,9 +107,11 @@ impl Sorted {
                 Ok((*next <= held.entries.len()).then(|| held.record(*next - 1)))
             }
             Source::Merge(merge) => {
-                let more = merge.next_into(&mut self.record).map_err(failed)?;
-                Ok(more.is_some().then_some(&self.record[..]))
+                self.record.clear();
+                let more = merge.append_next(&mut self.record).map_err(failed)?;
+                Ok(more.then_some(&self.record[..]))
             }
+            Source::Ahead(ahead) => ahead.next_record().map_err(failed),
         }
     }
 }
@@ -117,6 +123,8 @@ enum Source {
     Memory { held: Held, next: usize },
     /// From the temporary file.
     Merge(Merge),
+    /// The same, read by another thread.
+    Ahead(Ahead),
 }
 
 /// The error for anything that goes wrong with the temporary file: rows are lost, so the output is not complete.
@@ -176,8 +184,9 @@ impl Runs {
         for bounds in self.bounds.chunks(group) {
             let mut merge = Merge::new(self.file.try_clone()?, bounds)?;
             let mut writer = RunWriter::new(&merged.file, merged.end());
-            while let Some(key) = merge.next_into(&mut record)? {
+            while let Some(key) = merge.append(&mut record)? {
                 writer.record(key, &record)?;
+                record.clear();
             }
             let bounds = writer.finish()?;
             merged.bounds.push(bounds);
@@ -289,11 +298,12 @@ impl Merge {
         Ok(Some((u32::from_le_bytes([i0, i1, i2, i3]), u64::from_le_bytes([f0, f1, f2, f3, f4, f5, f6, f7]))))
     }
 
-    /// Puts the next record in `record` and gives its key; nothing at the end.
-    fn next_into(&mut self, record: &mut Vec<u8>) -> io::Result<Option<Key>> {
+    /// Appends the next record and gives its key; nothing at the end.
+    fn append(&mut self, into: &mut Vec<u8>) -> io::Result<Option<Key>> {
         let Some(Reverse((key, run))) = self.heads.peek().copied() else { return Ok(None) };
-        record.resize(self.lengths[run], 0);
-        self.runs[run].read_exact(record)?;
+        let start = into.len();
+        into.resize(start + self.lengths[run], 0);
+        self.runs[run].read_exact(&mut into[start..])?;
         let next = self.read_header(run)?;
         // The run's next record is most often the next of all: it takes the place of this one.
         if let Some(mut head) = self.heads.peek_mut() {
@@ -306,14 +316,20 @@ impl Merge {
     }
 }
 
+impl Records for Merge {
+    fn append_next(&mut self, into: &mut Vec<u8>) -> io::Result<bool> {
+        Ok(self.append(into)?.is_some())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// Everything a spool gives back.
-    fn sorted(spool: Spool) -> Vec<Vec<u8>> {
-        let mut sorted = spool.into_sorted().unwrap();
+    fn sorted(spool: Spool, ahead: bool) -> Vec<Vec<u8>> {
+        let mut sorted = spool.into_sorted(ahead).unwrap();
         let mut all = Vec::new();
         while let Some(record) = sorted.next_record().unwrap() {
             all.push(record.to_vec());
@@ -327,6 +343,7 @@ mod tests {
         fn any_budget_gives_what_a_stable_sort_gives(
             rows in proptest::collection::vec(((0u32..3, 0u64..40), proptest::collection::vec(any::<u8>(), 0..60)), 0..400),
             budget in 0usize..4000,
+            ahead in any::<bool>(),
         ) {
             let mut spool = Spool::new(budget);
             for (key, record) in &rows {
@@ -335,7 +352,7 @@ mod tests {
             prop_assert_eq!(spool.pushed(), rows.len() as u64);
             let mut expected = rows.clone();
             expected.sort_by_key(|(key, _)| *key);
-            prop_assert_eq!(sorted(spool), expected.into_iter().map(|(_, record)| record).collect::<Vec<_>>());
+            prop_assert_eq!(sorted(spool, ahead), expected.into_iter().map(|(_, record)| record).collect::<Vec<_>>());
         }
     }
 
@@ -347,7 +364,7 @@ mod tests {
             spool.push((0, u64::from(byte)), &large(byte)).unwrap();
         }
         assert!(spool.runs.as_ref().is_some_and(|runs| runs.bounds.len() == 19));
-        assert_eq!(sorted(spool), (0..20u8).map(large).collect::<Vec<_>>());
+        assert_eq!(sorted(spool, true), (0..20u8).map(large).collect::<Vec<_>>());
     }
 
     #[test]
@@ -357,11 +374,11 @@ mod tests {
         for (index, key) in keys.iter().enumerate() {
             spool.push(*key, &[index as u8]).unwrap();
         }
-        assert_eq!(sorted(spool), [[3], [2], [1], [0]]);
+        assert_eq!(sorted(spool, false), [[3], [2], [1], [0]]);
     }
 
     #[test]
     fn an_empty_spool_has_no_records() {
-        assert!(sorted(Spool::new(0)).is_empty());
+        assert!(sorted(Spool::new(0), true).is_empty());
     }
 }

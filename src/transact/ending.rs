@@ -209,7 +209,16 @@ impl Tracker<'_> {
         self.outlet.put(&mut self.decided);
         self.outlet.drain();
         self.flights.finish();
+    }
+
+    /// Folds everything into the per-source rows, after [`Tracker::finish`].
+    pub fn fold_all(&mut self) {
         self.pairs.finish();
+    }
+
+    /// The same, when no other tracker folds into them.
+    pub fn fold_all_alone(&mut self) {
+        self.pairs.finish_alone();
     }
 }
 

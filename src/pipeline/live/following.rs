@@ -262,6 +262,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
     pub fn finish(&mut self) -> Standing {
         let last = self.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
         self.tracker.finish(last);
+        self.tracker.fold_all();
         // Its handles have ended: these counts are the last.
         let first = self.first_input as usize;
         self.kernel.copy_from_slice(&lock(&self.shared.kernel)[first..first + self.lanes.len()]);

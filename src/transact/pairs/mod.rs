@@ -59,6 +59,8 @@ pub struct Pairs<'a> {
     /// Pairs that are too many: twice those that could not be dropped last time, so that a flood of open transactions
     /// does not make every message fold.
     too_many: usize,
+    /// Something was folded already.
+    folded: bool,
     sources: &'a Sources,
     judge: Judge<'a>,
 }
@@ -66,7 +68,16 @@ pub struct Pairs<'a> {
 impl<'a> Pairs<'a> {
     /// No pairs yet.
     pub fn new(sources: &'a Sources, judge: Judge<'a>) -> Self {
-        Self { table: Table::default(), cold: Vec::new(), free: Vec::new(), queries: 0, too_many: KEEP, sources, judge }
+        Self {
+            table: Table::default(),
+            cold: Vec::new(),
+            free: Vec::new(),
+            queries: 0,
+            too_many: KEEP,
+            folded: false,
+            sources,
+            judge,
+        }
     }
 
     /// Looks at the pair of this hash without using it: its memory is then at hand when it is used. The result only keeps
@@ -205,8 +216,9 @@ impl<'a> Pairs<'a> {
     /// Folds everything into the rows and drops pairs that none of `referred` is.
     pub fn fold(&mut self, referred: impl Iterator<Item = u32>) {
         self.queries = 0;
+        self.folded = true;
         // When there are more rows than allowed, which of them are joined depends on the order.
-        for place in self.table.by_number() {
+        for place in self.table.by_number(self.cold.len()) {
             let hot = self.table.at_mut(place);
             fold_pair(self.sources, hot, &mut self.cold[hot.number as usize]);
         }
@@ -221,10 +233,34 @@ impl<'a> Pairs<'a> {
         }
     }
 
+    /// The same as [`Pairs::finish`], when nobody else folds into these rows.
+    pub fn finish_alone(&mut self) {
+        if !self.folded {
+            let places = self.table.by_number(self.cold.len());
+            // The numbers of pairs of which none was dropped have no gaps.
+            let pairs = || places.iter().map(|place| self.table.at(*place)).zip(&self.cold);
+            let mut rows = [[0; 2]; 2];
+            for (hot, cold) in pairs() {
+                rows[usize::from(cold.judged.listed || has_heard(hot, cold))][usize::from(cold.ends.is_v6())] += 1;
+            }
+            if self.sources.have_room(rows) {
+                let cold = std::mem::take(&mut self.cold);
+                let rows = places.iter().zip(cold).filter_map(|(place, mut cold)| {
+                    let row = row_of(&mut self.table.at(*place).clone(), &mut cold)?;
+                    Some((cold.ends.source(), cold.ends.destination(), row, cold.judged.listed))
+                });
+                self.sources.fill(places.len(), rows);
+                self.table = Table::default();
+            }
+        }
+        self.finish();
+    }
+
     /// Folds everything and gives all memory back; the time line has ended. Piece by piece, because the rows grow while
     /// the pairs go.
     pub fn finish(&mut self) {
         self.queries = 0;
+        self.folded = true;
         self.free = Vec::new();
         let mut table = self.table.take_by_number();
         while let Some(mut cold) = self.cold.pop() {
@@ -248,8 +284,20 @@ fn wanted(judged: Judged) -> u32 {
 /// Pairs folded at the end before memory is given back.
 const PIECE: usize = 16_384;
 
+/// The source received something from the server.
+fn has_heard(hot: &Hot, cold: &Cold) -> bool {
+    hot.answered & !WANTED > 0 || cold.rare.as_ref().is_some_and(|rare| rare.heard())
+}
+
 /// Moves what happened to a pair since it was last folded into its source's row.
 fn fold_pair(sources: &Sources, hot: &mut Hot, cold: &mut Cold) {
+    if let Some(row) = row_of(hot, cold) {
+        sources.fold(cold.ends.source(), cold.ends.destination(), row, cold.judged.listed);
+    }
+}
+
+/// Takes what happened to a pair since it was last folded, if anything did.
+fn row_of(hot: &mut Hot, cold: &mut Cold) -> Option<SourceRow> {
     let mut row = SourceRow::with_rare(cold.rare.take());
     row.queries += u64::from(std::mem::take(&mut hot.queries));
     row.answered += u64::from(hot.answered & !WANTED);
@@ -261,15 +309,15 @@ fn fold_pair(sources: &Sources, hot: &mut Hot, cold: &mut Cold) {
         row.seen(hot.last);
         (cold.first, hot.last) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
     }
-    if row != SourceRow::default() {
-        sources.fold(cold.ends.source(), cold.ends.destination(), row, cold.judged.listed);
-    }
+    (row != SourceRow::default()).then_some(row)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decode::key::Key;
+    use proptest::prelude::*;
+    use std::net::IpAddr;
 
     /// The rows after some sources were answered late, while others became too many and were joined.
     fn rows(key: &Key) -> Vec<(crate::sources::SourceKey, SourceRow)> {
@@ -301,6 +349,53 @@ mod tests {
         assert_eq!(first.iter().map(|(_, row)| row.queries).sum::<u64>(), 60);
         for _ in 0..8 {
             assert_eq!(rows(&Key::random()), first);
+        }
+    }
+
+    /// The rows after what was noted, folded in the end.
+    fn noted(
+        budgets: (usize, usize),
+        notes: &[(u32, bool, u8)],
+        alone: bool,
+    ) -> Vec<(crate::sources::SourceKey, SourceRow)> {
+        let (key, sources) = (Key::random(), Sources::new(budgets.0, budgets.1, 2));
+        let listed = |address| matches!(address, IpAddr::V4(address) if address.octets()[3] < 64);
+        let judge = |address| Judged { listed: listed(address), answers_wanted: true };
+        let mut pairs = Pairs::new(&sources, Box::new(judge));
+        for (frame, (number, v6, what)) in (1..).zip(notes) {
+            let ends = if *v6 {
+                Ends::v6(u128::from(number * 5).to_be_bytes(), 53u128.to_be_bytes())
+            } else {
+                Ends::v4((0x0b00_0000 + number * 5).to_be_bytes(), [192, 0, 2, 53])
+            };
+            let place = pairs.place(ends.hash(&key), || ends);
+            let (number, time) = (pairs.number(place), Timestamp(i64::from(*number)));
+            match what {
+                0 => pairs.asked(place, time),
+                1 if pairs.answered(place) => pairs.note_answer(place, FrameRef { input: 0, frame }, 2),
+                1 => {}
+                2 => pairs.outcome(number, Outcome::Refused),
+                3 => pairs.outcome(number, Outcome::Silent),
+                _ => pairs.tcp(number),
+            }
+        }
+        if alone {
+            pairs.finish_alone();
+        } else {
+            pairs.finish();
+        }
+        assert_eq!((pairs.table.len(), pairs.cold.len()), (0, 0));
+        sources.drain_sorted()
+    }
+
+    proptest! {
+        #[test]
+        fn alone_makes_the_rows_that_folding_makes(
+            budgets in (0usize..120, 0usize..120),
+            notes in proptest::collection::vec((0u32..60, any::<bool>(), 0u8..5), 0..300),
+        ) {
+            let expected = noted(budgets, &notes, false);
+            prop_assert!(noted(budgets, &notes, true) == expected);
         }
     }
 }

@@ -123,11 +123,15 @@ impl Table {
         }
     }
 
-    /// Where every pair stands, in the order of their numbers: the order of the table depends on the hash key.
-    pub fn by_number(&self) -> Vec<Place> {
-        let mut places: Vec<Place> =
-            (0..self.places.len()).filter(|at| !self.places[*at].is_free()).map(|at| Place(at as u32)).collect();
-        places.sort_unstable_by_key(|place| self.at(*place).number);
+    /// Where every pair stands, in the order of their numbers, all of which are below `numbers`: the order of the table
+    /// depends on the hash key.
+    pub fn by_number(&self, numbers: usize) -> Vec<Place> {
+        const NOWHERE: Place = Place(u32::MAX);
+        let mut places = vec![NOWHERE; numbers];
+        for (at, hot) in self.places.iter().enumerate().filter(|(_, hot)| !hot.is_free()) {
+            places[hot.number as usize] = Place(at as u32);
+        }
+        places.retain(|place| *place != NOWHERE);
         places
     }
 
@@ -177,7 +181,7 @@ mod tests {
             let found = table.find(hash(number)).map(|place| table.at(place).number);
             assert_eq!(found, (number % 3 == 0).then_some(number));
         }
-        let numbers: Vec<u32> = table.by_number().into_iter().map(|place| table.at(place).number).collect();
+        let numbers: Vec<u32> = table.by_number(5000).into_iter().map(|place| table.at(place).number).collect();
         assert_eq!(numbers, (0..5000).step_by(3).collect::<Vec<u32>>());
         let numbers: Vec<u32> = table.take_by_number().iter().map(|hot| hot.number).collect();
         assert_eq!(numbers, (0..5000).step_by(3).collect::<Vec<u32>>());
