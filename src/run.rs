@@ -107,8 +107,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let finished = follow(config, inputs, &ranks, &decoder, &mut tracker, interrupted)?;
     let last = finished.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
     tracker.finish(last);
-    // While another thread begins to read them.
-    rows_now().sort(config.threads > 1);
+    rows_now().sort(|records| if config.threads > 1 { pipeline::ahead::begin(records) } else { records });
+    // While another thread may be reading rows.
     tracker.fold_all_alone();
 
     let (counts, lost) = (tracker.counts.clone(), tracker.lost_state());

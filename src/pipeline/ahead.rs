@@ -1,5 +1,6 @@
-//! Records read by a thread of their own, ahead of whoever uses them ([`Ahead`]).
+//! Records read by a thread of their own, ahead of whoever uses them ([`begin`]).
 
+use crate::report::spool::Records;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 
@@ -7,12 +8,6 @@ use std::io;
 const BATCH_BYTES: usize = 256 << 10;
 /// Batches read ahead.
 const BATCHES: usize = 4;
-
-/// Where records come from, one after another.
-pub trait Records: Send + 'static {
-    /// Appends the next record to `into`; false at the end.
-    fn append_next(&mut self, into: &mut Vec<u8>) -> io::Result<bool>;
-}
 
 /// Records one behind another.
 #[derive(Debug, Default)]
@@ -32,7 +27,7 @@ enum Message {
 
 /// Records that another thread reads.
 #[derive(Debug)]
-pub struct Ahead {
+struct Ahead {
     messages: Receiver<Message>,
     /// Batches whose memory is used again.
     used: Sender<Batch>,
@@ -42,27 +37,28 @@ pub struct Ahead {
     ended: bool,
 }
 
-impl Ahead {
-    /// Begins to read; gives the records back where no thread can be had.
-    pub fn begin<R: Records>(records: R) -> Result<Self, R> {
-        let (to_user, messages) = bounded(BATCHES);
-        // Room for all there are, so that giving one back never waits.
-        let (used, from_user) = bounded(BATCHES + 2);
-        let (hand, handed) = bounded::<R>(1);
-        let thread = std::thread::Builder::new().name("rows".to_owned()).spawn(move || {
-            if let Ok(mut records) = handed.recv() {
-                read_all(&mut records, &to_user, &from_user);
-            }
-        });
-        if thread.is_err() {
-            return Err(records);
+/// Begins to read with a thread; where none can be had, the records are left to whoever uses them.
+pub fn begin(records: Box<dyn Records>) -> Box<dyn Records> {
+    let (to_user, messages) = bounded(BATCHES);
+    // Room for all there are, so that giving one back never waits.
+    let (used, from_user) = bounded(BATCHES + 2);
+    let (hand, handed) = bounded::<Box<dyn Records>>(1);
+    let thread = std::thread::Builder::new().name("rows".to_owned()).spawn(move || {
+        if let Ok(mut records) = handed.recv() {
+            read_all(&mut *records, &to_user, &from_user);
         }
-        hand.send(records).map_err(|unsent| unsent.0)?;
-        Ok(Self { messages, used, batch: Batch::default(), next: 0, ended: false })
+    });
+    if thread.is_err() {
+        return records;
     }
+    match hand.send(records) {
+        Ok(()) => Box::new(Ahead { messages, used, batch: Batch::default(), next: 0, ended: false }),
+        Err(unsent) => unsent.0,
+    }
+}
 
-    /// The next record, or nothing at the end.
-    pub fn next_record(&mut self) -> io::Result<Option<&[u8]>> {
+impl Records for Ahead {
+    fn next_record(&mut self) -> io::Result<Option<&[u8]>> {
         while self.next == self.batch.ends.len() && !self.ended {
             match self.messages.recv() {
                 Ok(Message::Read(batch)) => {
@@ -83,15 +79,18 @@ impl Ahead {
 }
 
 /// Reads everything, until nobody wants more.
-fn read_all(records: &mut impl Records, to_user: &Sender<Message>, from_user: &Receiver<Batch>) {
+fn read_all(records: &mut dyn Records, to_user: &Sender<Message>, from_user: &Receiver<Batch>) {
     loop {
         let mut batch = from_user.try_recv().unwrap_or_default();
         batch.data.clear();
         batch.ends.clear();
         let last = loop {
-            match records.append_next(&mut batch.data) {
-                Ok(true) => batch.ends.push(batch.data.len()),
-                Ok(false) => break Some(Message::End),
+            match records.next_record() {
+                Ok(Some(record)) => {
+                    batch.data.extend_from_slice(record);
+                    batch.ends.push(batch.data.len());
+                }
+                Ok(None) => break Some(Message::End),
                 Err(error) => break Some(Message::Failed(error)),
             }
             if batch.data.len() >= BATCH_BYTES {
@@ -119,32 +118,35 @@ mod tests {
         next: u32,
         count: u32,
         len: usize,
-        then: fn() -> io::Result<bool>,
+        then: Then,
         made: Arc<AtomicUsize>,
+        record: Vec<u8>,
     }
 
     impl Records for Numbers {
-        fn append_next(&mut self, into: &mut Vec<u8>) -> io::Result<bool> {
+        fn next_record(&mut self) -> io::Result<Option<&[u8]>> {
             if self.next == self.count {
                 return (self.then)();
             }
-            into.extend(std::iter::repeat_n(self.next.to_le_bytes(), self.len).flatten());
+            self.record = self.next.to_le_bytes().repeat(self.len);
             self.next += 1;
             self.made.fetch_add(1, Ordering::Relaxed);
-            Ok(true)
+            Ok(Some(&self.record))
         }
     }
 
-    fn numbers(count: u32, len: usize, then: fn() -> io::Result<bool>) -> (Ahead, Arc<AtomicUsize>) {
+    type Then = fn() -> io::Result<Option<&'static [u8]>>;
+
+    fn numbers(count: u32, len: usize, then: Then) -> (Box<dyn Records>, Arc<AtomicUsize>) {
         let made = Arc::default();
-        let numbers = Numbers { next: 0, count, len, then, made: Arc::clone(&made) };
-        (Ahead::begin(numbers).ok().unwrap(), made)
+        let numbers = Numbers { next: 0, count, len, then, made: Arc::clone(&made), record: Vec::new() };
+        (begin(Box::new(numbers)), made)
     }
 
     #[test]
     fn records_come_whole_and_in_order_and_the_end_stays() {
         for (count, len) in [(0, 1), (1, 0), (100_000, 4), (20, 100_000)] {
-            let (mut ahead, _) = numbers(count, len, || Ok(false));
+            let (mut ahead, _) = numbers(count, len, || Ok(None));
             for number in 0..count {
                 let record = ahead.next_record().unwrap().unwrap();
                 assert_eq!(record.len(), 4 * len);
@@ -158,8 +160,8 @@ mod tests {
 
     #[test]
     fn an_error_and_a_fault_come_behind_the_records_before_them() {
-        let error: fn() -> io::Result<bool> = || Err(io::Error::other("gone"));
-        let fault: fn() -> io::Result<bool> = || panic!("as if it had a fault");
+        let error: Then = || Err(io::Error::other("gone"));
+        let fault: Then = || panic!("as if it had a fault");
         for (then, what) in [(error, "gone"), (fault, "the thread that reads them failed")] {
             let (mut ahead, _) = numbers(70_000, 1, then);
             let mut read = 0;
@@ -177,7 +179,7 @@ mod tests {
 
     #[test]
     fn no_more_is_read_than_may_wait() {
-        let (mut ahead, made) = numbers(1000, 100_000, || Ok(false));
+        let (mut ahead, made) = numbers(1000, 100_000, || Ok(None));
         assert!(ahead.next_record().unwrap().is_some());
         std::thread::sleep(std::time::Duration::from_millis(200));
         // A batch here is one record: some wait, one is being handed over, and one is in use.

@@ -99,8 +99,8 @@ impl RowText {
         &self.text
     }
 
-    /// Appends the row for [`RowText::read_bytes`]: where columns end as one byte each, behind the column before, or with
-    /// [`WIDE`] before them as numbers.
+    /// Appends the row for [`RowText::read_bytes`]: where columns end, as one byte each behind the column before, or as
+    /// numbers behind a mark.
     pub fn to_bytes(&self, out: &mut Vec<u8>) {
         let mut before = 0;
         let behind = self.ends.map(|end| end - std::mem::replace(&mut before, end));

@@ -4,7 +4,7 @@
 use super::cell::{write_address, write_flags, write_list, write_number};
 use super::json::rcode_name;
 use super::row::{COLUMNS, RowText};
-use super::spool::{Sorted, Spool};
+use super::spool::{Records, Sorted, Spool};
 use crate::capture::time::{TimeWriter, write_microseconds};
 use crate::config::{Limits, SKEW};
 use crate::decode::detail::{self, Detail, DetailLimits};
@@ -116,9 +116,9 @@ impl Rows {
         &self.text
     }
 
-    /// All are pushed: begins to sort them, with a thread that reads `ahead` where there is much to read.
-    pub fn sort(&mut self, ahead: bool) {
-        match std::mem::take(&mut self.spool).into_sorted(ahead) {
+    /// All are pushed: sorts them. `reading` as in [`Spool::into_sorted`].
+    pub fn sort(&mut self, reading: impl FnOnce(Box<dyn Records>) -> Box<dyn Records>) {
+        match std::mem::take(&mut self.spool).into_sorted(reading) {
             Ok(sorted) => self.sorted = Some(sorted),
             Err(error) => self.failed = self.failed.take().or(Some(error)),
         }
@@ -134,7 +134,7 @@ impl Rows {
         mut write: impl FnMut(&RowText),
     ) -> Result<u64, Error> {
         if self.sorted.is_none() {
-            self.sort(false);
+            self.sort(|records| records);
         }
         if let Some(error) = self.failed {
             return Err(error);

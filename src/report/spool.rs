@@ -4,7 +4,6 @@
 //! temporary file as a *run*, and runs are merged when everything has been pushed.
 
 use crate::error::{Error, ErrorKind};
-use crate::pipeline::ahead::{Ahead, Records};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
@@ -51,15 +50,15 @@ impl Spool {
         self.pushed
     }
 
-    /// Ends pushing; the records come back in key order. Where they are in the temporary file, a thread may be used to
-    /// read `ahead`.
-    pub fn into_sorted(mut self, ahead: bool) -> Result<Sorted, Error> {
+    /// Ends pushing; the records come back in key order. Those in the temporary file are read by what `reading` makes of
+    /// their reader.
+    pub fn into_sorted(mut self, reading: impl FnOnce(Box<dyn Records>) -> Box<dyn Records>) -> Result<Sorted, Error> {
         if self.runs.is_some() {
             self.write_run().map_err(failed)?;
         }
         let Some(mut runs) = self.runs else {
             self.held.sort();
-            return Ok(Sorted { source: Source::Memory { held: self.held, next: 0 }, record: Vec::new() });
+            return Ok(Sorted::Memory { held: self.held, next: 0 });
         };
         let at_once = (self.budget / READ_BUFFER).max(2);
         while runs.bounds.len() > at_once {
@@ -67,9 +66,7 @@ impl Spool {
         }
         let bounds = std::mem::take(&mut runs.bounds);
         let merge = Merge::new(runs.file, &bounds).map_err(failed)?;
-        let begun = if ahead { Ahead::begin(merge) } else { Err(merge) };
-        let source = begun.map_or_else(Source::Merge, Source::Ahead);
-        Ok(Sorted { source, record: Vec::new() })
+        Ok(Sorted::File(reading(Box::new(merge))))
     }
 
     /// Moves what is held to the temporary file, as one sorted run.
@@ -91,40 +88,36 @@ impl Spool {
     }
 }
 
+/// Records that are read one after another.
+pub trait Records: Send {
+    /// The next record, or nothing at the end.
+    fn next_record(&mut self) -> io::Result<Option<&[u8]>>;
+}
+
 /// The records of a spool in key order.
-#[derive(Debug)]
-pub struct Sorted {
-    source: Source,
-    record: Vec<u8>,
+pub enum Sorted {
+    /// Everything fitted.
+    Memory {
+        /// The records.
+        held: Held,
+        /// The next one.
+        next: usize,
+    },
+    /// From the temporary file.
+    File(Box<dyn Records>),
 }
 
 impl Sorted {
     /// The next record, or nothing at the end.
     pub fn next_record(&mut self) -> Result<Option<&[u8]>, Error> {
-        match &mut self.source {
-            Source::Memory { held, next } => {
+        match self {
+            Sorted::Memory { held, next } => {
                 *next += 1;
                 Ok((*next <= held.entries.len()).then(|| held.record(*next - 1)))
             }
-            Source::Merge(merge) => {
-                self.record.clear();
-                let more = merge.append_next(&mut self.record).map_err(failed)?;
-                Ok(more.then_some(&self.record[..]))
-            }
-            Source::Ahead(ahead) => ahead.next_record().map_err(failed),
+            Sorted::File(records) => records.next_record().map_err(failed),
         }
     }
-}
-
-/// Where sorted records come from.
-#[derive(Debug)]
-enum Source {
-    /// Everything fitted.
-    Memory { held: Held, next: usize },
-    /// From the temporary file.
-    Merge(Merge),
-    /// The same, read by another thread.
-    Ahead(Ahead),
 }
 
 /// The error for anything that goes wrong with the temporary file: rows are lost, so the output is not complete.
@@ -140,7 +133,7 @@ fn failed(error: io::Error) -> Error {
 
 /// Records in memory.
 #[derive(Debug, Default)]
-struct Held {
+pub struct Held {
     data: Vec<u8>,
     entries: Vec<(Key, usize, u32)>,
 }
@@ -180,13 +173,11 @@ impl Runs {
     /// Merges each group of neighbouring runs into one, in a new file.
     fn merge_groups(self, group: usize) -> io::Result<Runs> {
         let mut merged = Runs { file: tempfile::tempfile()?, bounds: Vec::new() };
-        let mut record = Vec::new();
         for bounds in self.bounds.chunks(group) {
             let mut merge = Merge::new(self.file.try_clone()?, bounds)?;
             let mut writer = RunWriter::new(&merged.file, merged.end());
-            while let Some(key) = merge.append(&mut record)? {
-                writer.record(key, &record)?;
-                record.clear();
+            while let Some(key) = merge.next_key()? {
+                writer.record(key, &merge.record)?;
             }
             let bounds = writer.finish()?;
             merged.bounds.push(bounds);
@@ -264,6 +255,8 @@ struct Merge {
     heads: BinaryHeap<Reverse<(Key, usize)>>,
     /// Length of the unread record of each run.
     lengths: Vec<usize>,
+    /// The record read last.
+    record: Vec<u8>,
 }
 
 impl Merge {
@@ -276,7 +269,7 @@ impl Merge {
                 BufReader::with_capacity(READ_BUFFER, At { file: file.clone(), position: *start, end: *end })
             })
             .collect();
-        let mut merge = Self { lengths: vec![0; runs.len()], runs, heads: BinaryHeap::new() };
+        let mut merge = Self { lengths: vec![0; runs.len()], runs, heads: BinaryHeap::new(), record: Vec::new() };
         for run in 0..merge.runs.len() {
             if let Some(key) = merge.read_header(run)? {
                 merge.heads.push(Reverse((key, run)));
@@ -298,12 +291,11 @@ impl Merge {
         Ok(Some((u32::from_le_bytes([i0, i1, i2, i3]), u64::from_le_bytes([f0, f1, f2, f3, f4, f5, f6, f7]))))
     }
 
-    /// Appends the next record and gives its key; nothing at the end.
-    fn append(&mut self, into: &mut Vec<u8>) -> io::Result<Option<Key>> {
+    /// Reads the next record and gives its key; nothing at the end.
+    fn next_key(&mut self) -> io::Result<Option<Key>> {
         let Some(Reverse((key, run))) = self.heads.peek().copied() else { return Ok(None) };
-        let start = into.len();
-        into.resize(start + self.lengths[run], 0);
-        self.runs[run].read_exact(&mut into[start..])?;
+        self.record.resize(self.lengths[run], 0);
+        self.runs[run].read_exact(&mut self.record)?;
         let next = self.read_header(run)?;
         // The run's next record is most often the next of all: it takes the place of this one.
         if let Some(mut head) = self.heads.peek_mut() {
@@ -317,8 +309,8 @@ impl Merge {
 }
 
 impl Records for Merge {
-    fn append_next(&mut self, into: &mut Vec<u8>) -> io::Result<bool> {
-        Ok(self.append(into)?.is_some())
+    fn next_record(&mut self) -> io::Result<Option<&[u8]>> {
+        Ok(self.next_key()?.map(|_| self.record.as_slice()))
     }
 }
 
@@ -328,8 +320,8 @@ mod tests {
     use proptest::prelude::*;
 
     /// Everything a spool gives back.
-    fn sorted(spool: Spool, ahead: bool) -> Vec<Vec<u8>> {
-        let mut sorted = spool.into_sorted(ahead).unwrap();
+    fn sorted(spool: Spool) -> Vec<Vec<u8>> {
+        let mut sorted = spool.into_sorted(|records| records).unwrap();
         let mut all = Vec::new();
         while let Some(record) = sorted.next_record().unwrap() {
             all.push(record.to_vec());
@@ -343,7 +335,6 @@ mod tests {
         fn any_budget_gives_what_a_stable_sort_gives(
             rows in proptest::collection::vec(((0u32..3, 0u64..40), proptest::collection::vec(any::<u8>(), 0..60)), 0..400),
             budget in 0usize..4000,
-            ahead in any::<bool>(),
         ) {
             let mut spool = Spool::new(budget);
             for (key, record) in &rows {
@@ -352,7 +343,7 @@ mod tests {
             prop_assert_eq!(spool.pushed(), rows.len() as u64);
             let mut expected = rows.clone();
             expected.sort_by_key(|(key, _)| *key);
-            prop_assert_eq!(sorted(spool, ahead), expected.into_iter().map(|(_, record)| record).collect::<Vec<_>>());
+            prop_assert_eq!(sorted(spool), expected.into_iter().map(|(_, record)| record).collect::<Vec<_>>());
         }
     }
 
@@ -364,7 +355,7 @@ mod tests {
             spool.push((0, u64::from(byte)), &large(byte)).unwrap();
         }
         assert!(spool.runs.as_ref().is_some_and(|runs| runs.bounds.len() == 19));
-        assert_eq!(sorted(spool, true), (0..20u8).map(large).collect::<Vec<_>>());
+        assert_eq!(sorted(spool), (0..20u8).map(large).collect::<Vec<_>>());
     }
 
     #[test]
@@ -374,11 +365,11 @@ mod tests {
         for (index, key) in keys.iter().enumerate() {
             spool.push(*key, &[index as u8]).unwrap();
         }
-        assert_eq!(sorted(spool, false), [[3], [2], [1], [0]]);
+        assert_eq!(sorted(spool), [[3], [2], [1], [0]]);
     }
 
     #[test]
     fn an_empty_spool_has_no_records() {
-        assert!(sorted(Spool::new(0), true).is_empty());
+        assert!(sorted(Spool::new(0)).is_empty());
     }
 }
