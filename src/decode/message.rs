@@ -186,8 +186,8 @@ pub(super) fn read_and_hash(payload: &[u8], cut: bool, key: &Key) -> Option<(Mes
         message.rcode |= extended.rcode;
         message.policy_error = extended.policy_error;
         message.trailing = extended.trailing;
-    } else if counts.are_of_a_question_at_most() {
-        message.trailing = !rest.is_empty();
+    } else {
+        message.trailing = counts.are_of_a_question_at_most() & !rest.is_empty();
     }
     Some((message, hash))
 }

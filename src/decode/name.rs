@@ -125,9 +125,9 @@ pub fn skip_name(data: &[u8]) -> Option<&[u8]> {
     let mut rest = data;
     loop {
         match *rest.first()? {
-            0 => return Some(&rest[1..]),
+            // Which of the two it is cannot be foretold, that it is one of them can.
+            last @ (0 | 0xc0..) => return rest.get(1 + usize::from(last > 0)..),
             len @ 1..=63 => rest = rest.get(1 + usize::from(len)..)?,
-            0xc0.. => return rest.get(2..),
             _ => return None,
         }
     }

@@ -63,7 +63,9 @@ impl Ports {
     /// One of the ports carries DNS.
     #[inline]
     pub fn any(&self, [one, other]: [u16; 2]) -> bool {
-        one == self.dns || other == self.dns || self.other_dns.iter().any(|port| *port == one || *port == other)
+        // Which of the two it is cannot be foretold, that it is one of them can: a product is zero when a factor is.
+        let differences = [one, other].map(|port| u32::from(port ^ self.dns));
+        differences[0] * differences[1] == 0 || self.other_dns.iter().any(|port| *port == one || *port == other)
     }
 
     /// What one of two ports may mean: ports that share a set are taken for one another.

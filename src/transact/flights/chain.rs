@@ -23,6 +23,12 @@ impl Node {
         (self.0 < Self::CLOSED).then_some(self.0 as usize)
     }
 
+    /// The same, or the first slot for any other member; without a branch, which could not be foretold.
+    #[inline]
+    pub fn slot_or_first(self) -> usize {
+        (self.0 & (self.0 / Self::CLOSED).wrapping_sub(1)) as usize
+    }
+
     /// The closed transaction after this one.
     #[inline]
     #[must_use]

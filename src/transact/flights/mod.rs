@@ -133,7 +133,7 @@ impl Flights {
     /// look from being optimised away.
     #[inline]
     pub fn glance_at(&self, node: Node) -> u64 {
-        node.slot().and_then(|index| self.slots.get(index)).map_or(0, |slot| slot.hash)
+        self.slots.get(node.slot_or_first()).map_or(0, |slot| slot.hash)
     }
 
     /// A token that finds the slot again as long as it is the same transaction.
