@@ -268,12 +268,14 @@ fn walk_records<'a>(mut rest: &'a [u8], counts: Counts, extended: &mut Extended)
     for _ in 1..counts.questions() {
         rest = name::skip_name(rest)?.get(4..)?;
     }
-    let before = counts.before_additionals();
+    for _ in 0..counts.before_additionals() {
+        let (_, len, data) = record(rest)?;
+        rest = data.get(len..)?;
+    }
     let mut seen_opt = false;
-    for index in 0..before + u32::from(counts.additionals()) {
-        let (fixed, data) = name::skip_name(rest)?.split_first_chunk::<10>()?;
-        let len = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
-        if index >= before && !seen_opt && u16::from_be_bytes([fixed[0], fixed[1]]) == TYPE_OPT {
+    for _ in 0..counts.additionals() {
+        let (fixed, len, data) = record(rest)?;
+        if !seen_opt && u16::from_be_bytes([fixed[0], fixed[1]]) == TYPE_OPT {
             seen_opt = true;
             extended.rcode = u16::from(fixed[4]) << 4;
             extended.policy_error = has_policy_error(&data[..len.min(data.len())]);
@@ -281,6 +283,13 @@ fn walk_records<'a>(mut rest: &'a [u8], counts: Counts, extended: &mut Extended)
         rest = data.get(len..)?;
     }
     Some(rest)
+}
+
+/// A record: what is between its name and its data, the length of its data, and what begins with its data.
+#[inline]
+fn record(rest: &[u8]) -> Option<(&[u8; 10], usize, &[u8])> {
+    let (fixed, data) = name::skip_name(rest)?.split_first_chunk::<10>()?;
+    Some((fixed, usize::from(u16::from_be_bytes([fixed[8], fixed[9]])), data))
 }
 
 /// True when an extended error from 15 (blocked) to 18 (prohibited) is among the options.
