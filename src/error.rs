@@ -111,6 +111,11 @@ fn is_plain(c: char) -> bool {
         && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// `1 packet`, `2 packets`: numbers of errors are plain, so that they can be searched for.
+pub fn packets(number: u64) -> String {
+    format!("{number} packet{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +125,10 @@ mod tests {
         let error = Error::usage("a\nb\u{1b}[2J", "gone\r");
         assert_eq!(error.to_string(), "error[E-USAGE]: a\\u{a}b\\u{1b}[2J: gone\\u{d}");
         assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn one_packet_is_one() {
+        assert_eq!([0, 1, 1234].map(packets), ["0 packets", "1 packet", "1234 packets"]);
     }
 }

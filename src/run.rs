@@ -410,7 +410,9 @@ pub(crate) fn conclude(
     if unreadable_links {
         let kinds: Vec<&str> = ledgers.not_opened.keys().map(String::as_str).collect();
         let name = report.inputs.first().map_or("", |input| &input.name);
-        let what = format!("{} is not supported; none of {frames} packets was opened", kinds.join(", "));
+        let opened =
+            if frames == 1 { "its packet was not".to_owned() } else { format!("none of {frames} packets was") };
+        let what = format!("{} is not supported; {opened} opened", kinds.join(", "));
         console.line(&Error::new(ErrorKind::CouldNotRun, "E-IN-LINK", name, what).to_string());
     }
     let dropped = ledgers.capture.map_or(0, |capture| capture.lost());

@@ -233,7 +233,7 @@ fn first_time_of_file(input: &Input) -> (Option<Timestamp>, Arc<Context>) {
 }
 
 /// Opens a stream: recognises compression and format from its first bytes.
-fn open_stream(
+pub(crate) fn open_stream(
     name: String,
     mut raw: Box<dyn Read + Send>,
     identity: Option<(u64, u64)>,

@@ -142,7 +142,7 @@ impl PacketFiles {
         match self.failed {
             Some(mut error) => {
                 if self.lost > 0 {
-                    let _ = write!(error.detail, "; {} packets after that were not written", self.lost);
+                    let _ = write!(error.detail, "; {} after that not written", crate::error::packets(self.lost));
                 }
                 Err(error)
             }

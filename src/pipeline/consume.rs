@@ -8,7 +8,7 @@ use crate::capture::filter::Filter;
 use crate::capture::open::{Input, Source};
 use crate::capture::{Block, ByteTally, Context, Stop, Timestamp};
 use crate::decode::{Decoded, Tally};
-use crate::error::Error;
+use crate::error::{Error, packets};
 use crate::transact::Tracker;
 use std::sync::Arc;
 
@@ -134,9 +134,9 @@ impl<'a, 't> Consumer<'a, 't> {
             lane.result.size = lane.expected + unread;
             if let Some(failure) = failure {
                 let what = format!(
-                    "{failure} after byte {}; {} packets used, what follows is not known",
+                    "{failure} after byte {}; {} used, what follows is not known",
                     lane.expected + unread,
-                    lane.result.frames
+                    packets(lane.result.frames)
                 );
                 lane.result.damage.get_or_insert(Damage { cut: false, what });
             }
@@ -265,21 +265,18 @@ const MAX_INTERFACE_NAMES: usize = 4096;
 
 /// Describes why a walk stopped.
 fn damage(stop: &Stop, offset: u64, frames: u64, size: u64) -> Damage {
-    let record = frames + 1;
+    let (record, used) = (frames + 1, packets(frames));
     let unread = size.saturating_sub(offset);
     match stop {
         Stop::Cut { wanted, has, .. } => Damage {
             cut: true,
             what: format!(
-                "record {record} at byte {offset}: wanted {wanted} bytes, the file has {has}; {frames} packets used, {has} bytes unread"
+                "record {record} at byte {offset}: wanted {wanted} bytes, the file has {has}; {used} used, {has} bytes unread"
             ),
         },
         Stop::Bad { what, .. } => {
             let rest = if size > 0 { format!("{unread} bytes unread") } else { "the rest unread".to_string() };
-            Damage {
-                cut: false,
-                what: format!("record {record} at byte {offset}: {what}; {frames} packets used, {rest}"),
-            }
+            Damage { cut: false, what: format!("record {record} at byte {offset}: {what}; {used} used, {rest}") }
         }
         Stop::Need { .. } => Damage { cut: false, what: format!("record {record} at byte {offset} was not completed") },
     }

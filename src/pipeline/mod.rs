@@ -492,3 +492,57 @@ fn read_stream(lane: usize, mut stream: StreamBlocks, sender: &Sender<StreamBloc
     let _ = sender.send(StreamBlock::End(StreamEnd { unread, trailing, failure: stream.failure() }));
     wake();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::open::open_stream;
+    use crate::config::{Limits, Outcomes};
+    use crate::sources::Sources;
+    use crate::transact::pairs::{Judged, Pairs};
+    use crate::transact::{Settings, Tracker};
+    use std::io::Read;
+
+    /// A capture of so many frames of nothing, and then a fault of this program, as one in a decompressor would be.
+    struct Faulty(std::io::Cursor<Vec<u8>>);
+
+    impl Read for Faulty {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            let count = self.0.read(into)?;
+            assert!(count > 0, "as if it had a fault");
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn a_fault_in_a_streams_reader_ends_the_run_and_says_so() {
+        let limits = Limits { block_bytes: 4096, ..Limits::default() };
+        for threads in 1..4 {
+            let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
+            for _ in 0..20_000 {
+                bytes.extend([1_700_000_000u32, 0, 14, 14].map(u32::to_le_bytes).concat());
+                bytes.extend([0; 14]);
+            }
+            let faulty = Box::new(Faulty(std::io::Cursor::new(bytes)));
+            let input = open_stream("faulty".to_owned(), faulty, None, &limits).unwrap();
+            let (sources, decoder) = (Sources::new(8, 8, 1), Decoder::new(vec![53], &limits));
+            let settings = Settings { timeout: 1, at_server: false, rows: Outcomes::ALL, limits: &limits };
+            let pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
+            let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|_| {}));
+            let interrupted = AtomicBool::new(false);
+            let ran = run(
+                vec![input],
+                &[0],
+                &decoder,
+                &Selection::default(),
+                &mut tracker,
+                threads,
+                limits.block_bytes,
+                &interrupted,
+                Box::new(|_| {}),
+            );
+            let error = ran.err().map(|error| (error.code, error.exit_code()));
+            assert_eq!(error, Some(("E-INTERNAL", 7)), "{threads} threads");
+        }
+    }
+}

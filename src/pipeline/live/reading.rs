@@ -5,7 +5,7 @@ use crate::capture::filter::Filter;
 use crate::capture::live::{self, Handle, State};
 use crate::capture::{Block, Context, Frame, Walk};
 use crate::decode::{Bucket, Decoded, Decoder};
-use crate::error::Error;
+use crate::error::{Error, packets};
 use crate::pipeline::Damage;
 use crossbeam_channel::{SendTimeoutError, Sender};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,9 +64,9 @@ fn read_until_stopped(
         if !stopping && (shared.stop.load(Ordering::Relaxed) || handle.state() == State::Gone) {
             if handle.state() == State::Gone {
                 let what = format!(
-                    "the interface disappeared at {}; {} packets used",
+                    "the interface disappeared at {}; {} used",
                     live::now().to_rfc3339(3),
-                    handle.counts.read
+                    packets(handle.counts.read)
                 );
                 *damage = Some(Damage { cut: false, what });
             }
