@@ -6,6 +6,7 @@
 
 pub mod decided;
 pub mod expectations;
+mod interval;
 pub mod packets;
 pub mod scroll;
 pub mod session;

@@ -3,6 +3,7 @@
 use super::Signals;
 use super::decided::Decided;
 use super::expectations::{Expectations, Expected, Watcher};
+use super::interval;
 use super::scroll::Scroll;
 use super::standing::{add_up, capture_ledger, since, undecided};
 use super::surroundings::Surroundings;
@@ -22,7 +23,6 @@ use crate::watch::gather::{ByVerdict, Facts, add_verdicts, gather};
 use crate::watch::snapshot::Loss;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -383,10 +383,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A file for the report of one interval: the name asked for with the time the interval began.
+    /// A file for the report of one interval: the name asked for with the time the interval began, of its own in any case.
     fn output_of_interval(&self, report: &Report) -> Result<Output, Error> {
         let began = report.live.as_ref().map_or(Timestamp(0), |live| live.window.0);
-        let path = self.config.output.as_deref().map(|path| with_time(path, began));
+        let path = self.config.output.as_deref().map(|path| interval::file(path, began));
         output::prepare(&Config { output: path, ..self.config.clone() }, &[])
     }
 
@@ -494,7 +494,7 @@ impl Control for Session<'_> {
         if let Some(every) = live.every
             && moment.elapsed >= self.next_interval
         {
-            self.next_interval += every;
+            self.next_interval = interval::next_end(self.next_interval, every, moment.elapsed);
             self.end_interval(moment, look);
         }
         if let Some(looked_at) = self.looked_at.take() {
@@ -520,25 +520,5 @@ impl Control for Session<'_> {
             }
         }
         Wish::GoOn
-    }
-}
-
-/// `report.json` with a time: `report-20251231T090410Z.json`.
-fn with_time(path: &Path, time: Timestamp) -> PathBuf {
-    let stamp: String = time.to_rfc3339(0).chars().filter(|c| !matches!(c, '-' | ':')).collect();
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-    path.with_file_name(format!("{stem}-{stamp}{extension}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interval_reports_are_named_by_their_beginning() {
-        let time = Timestamp::parse("2025-12-31T09:04:10Z").unwrap();
-        assert_eq!(with_time(Path::new("/a/report.json"), time), Path::new("/a/report-20251231T090410Z.json"));
-        assert_eq!(with_time(Path::new("report"), time), Path::new("report-20251231T090410Z"));
     }
 }

@@ -1,0 +1,75 @@
+//! Intervals of a running capture (`--every`): when they end, and what the files of their reports are called.
+
+use crate::capture::Timestamp;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Reports of intervals that may begin in one second.
+const MOST_OF_ONE_NAME: u32 = 1000;
+
+/// The file for the report of an interval that begins at a time.
+pub fn file(asked_for: &Path, begins: Timestamp) -> PathBuf {
+    free_name(with_time(asked_for, begins))
+}
+
+/// `report.json` with a time: `report-20251231T090410Z.json`.
+fn with_time(path: &Path, time: Timestamp) -> PathBuf {
+    let stamp: String = time.to_rfc3339(0).chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{stamp}{extension}"))
+}
+
+/// The name, or one with a number where that is taken: after a step of the clock, or a moment's delay when they are short,
+/// two intervals may begin in the same second.
+fn free_name(path: PathBuf) -> PathBuf {
+    let is_free = |path: &Path| path.symlink_metadata().is_err();
+    if is_free(&path) {
+        return path;
+    }
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+    let numbered = |number: u32| path.with_file_name(format!("{stem}-{number}{extension}"));
+    (2..=MOST_OF_ONE_NAME).map(numbered).find(|path| is_free(path)).unwrap_or(path)
+}
+
+/// When the next interval ends: the one before it was `due` at a time, and has ended `now`. Ends that were missed meanwhile,
+/// because the host stood still, are passed over.
+pub fn next_end(due: Duration, every: Duration, now: Duration) -> Duration {
+    let passed = now.saturating_sub(due).as_nanos() / every.as_nanos().max(1) + 1;
+    due.saturating_add(every.saturating_mul(passed.try_into().unwrap_or(u32::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_of_one_second_do_not_get_in_each_others_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["report-20251231T090410Z.json", "report-20251231T090410Z-2.json", "report-20251231T090410Z-3.json"]
+        {
+            let free = free_name(path("report-20251231T090410Z.json"));
+            assert_eq!(free, path(name));
+            std::fs::write(free, "").unwrap();
+        }
+        assert_eq!(free_name(path("other.json")), path("other.json"));
+    }
+
+    #[test]
+    fn ends_that_were_missed_are_passed_over() {
+        let ends = |now: u64| next_end(Duration::from_secs(10), Duration::from_secs(5), Duration::from_secs(now));
+        let seconds = |now: u64| ends(now).as_secs();
+        assert_eq!([10, 14, 15, 16, 31].map(seconds), [15, 15, 20, 20, 35]);
+        let long = next_end(Duration::MAX, Duration::MAX, Duration::MAX);
+        assert_eq!(long, Duration::MAX);
+    }
+
+    #[test]
+    fn interval_reports_are_named_by_their_beginning() {
+        let time = Timestamp::parse("2025-12-31T09:04:10Z").unwrap();
+        assert_eq!(with_time(Path::new("/a/report.json"), time), Path::new("/a/report-20251231T090410Z.json"));
+        assert_eq!(with_time(Path::new("report"), time), Path::new("report-20251231T090410Z"));
+    }
+}
