@@ -355,10 +355,14 @@ impl Sources {
     pub fn fill(&self, count: usize, rows: impl Iterator<Item = (IpAddr, IpAddr, SourceRow, bool)>) {
         let mut whole = self.whole();
         whole.reserve_exact(count);
+        let mut more = [[0; 2]; 2];
         for (source, server, row, listed) in rows {
             let kept = listed || row.heard();
-            self.held[usize::from(kept)][usize::from(source.is_ipv6())].fetch_add(1, Ordering::Relaxed);
+            more[usize::from(kept)][usize::from(source.is_ipv6())] += 1;
             whole.push((SourceKey { source: source.into(), server, kept }, row));
+        }
+        for (held, more) in self.held.as_flattened().iter().zip(more.as_flattened()) {
+            held.fetch_add(*more, Ordering::Relaxed);
         }
     }
 
