@@ -64,7 +64,7 @@ impl PacketFiles {
             failed: None,
             lost: 0,
         };
-        files.output = Some(files.open(inputs)?);
+        files.output = Some(output::prepare(&files.next_target(), inputs)?);
         Ok(Some(files))
     }
 
@@ -107,12 +107,11 @@ impl PacketFiles {
         self.beginning = beginning;
     }
 
-    /// Opens the next file.
-    fn open(&mut self, inputs: &[FileIdentity]) -> Result<Output, Error> {
+    /// Where the next file goes.
+    fn next_target(&mut self) -> Config {
         let path = if self.rotates() { numbered(&self.path, self.number) } else { self.path.clone() };
         self.number += 1;
-        let config = Config { output: Some(path), force: self.force, ..Config::default() };
-        output::prepare(&config, inputs)
+        Config { output: Some(path), force: self.force, ..Config::default() }
     }
 
     fn rotates(&self) -> bool {
@@ -158,7 +157,7 @@ impl PacketFiles {
             self.end_file();
             (self.bytes, self.first) = (0, Some(time));
             if self.failed.is_none() {
-                match self.open(&[]) {
+                match output::prepare_next(&self.next_target()) {
                     Ok(output) => self.output = Some(output),
                     Err(error) => self.failed = Some(error),
                 }

@@ -387,7 +387,10 @@ impl<'a> Session<'a> {
     fn output_of_interval(&self, report: &Report) -> Result<Output, Error> {
         let began = report.live.as_ref().map_or(Timestamp(0), |live| live.window.0);
         let path = self.config.output.as_deref().map(|path| interval::file(path, began));
-        output::prepare(&Config { output: path, ..self.config.clone() }, &[])
+        output::prepare_next(&Config { output: path, ..self.config.clone() }).map_err(|mut error| {
+            error.detail.push_str("; the report of this interval is lost");
+            error
+        })
     }
 
     /// Writes the report of an interval that has ended, and begins the next.

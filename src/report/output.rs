@@ -50,8 +50,20 @@ pub struct Finished {
     pub pipe_closed: bool,
 }
 
-/// Checks the output target of a run and opens it. `inputs` are the files that will be read.
+/// Checks the output target of a run and opens it before anything else is done. `inputs` are the files that will be read.
 pub fn prepare(config: &Config, inputs: &[FileIdentity]) -> Result<Output, Error> {
+    open(config, inputs).map_err(|mut error| {
+        error.detail.push_str("; nothing was read or written");
+        error
+    })
+}
+
+/// The same of one of several outputs in the course of a run, whose target was right when it began.
+pub fn prepare_next(config: &Config) -> Result<Output, Error> {
+    open(config, &[]).map_err(|error| Error::new(ErrorKind::Output, "E-OUT", error.object, error.detail))
+}
+
+fn open(config: &Config, inputs: &[FileIdentity]) -> Result<Output, Error> {
     match &config.output {
         Some(path) if path.as_os_str() != "-" => to_file(path, config.force, inputs),
         _ => to_standard_output(inputs),
@@ -228,7 +240,7 @@ fn to_standard_output(inputs: &[FileIdentity]) -> Result<Output, Error> {
     let file = File::from(io::stdout().as_fd().try_clone_to_owned().map_err(failed)?);
     let metadata = file.metadata().map_err(failed)?;
     if metadata.is_file() && inputs.contains(&FileIdentity::of(&metadata)) {
-        return Err(refused("standard output", "it is one of the inputs; nothing was read or written"));
+        return Err(refused("standard output", "it is one of the inputs"));
     }
     Ok(Output { writer: Some(BufWriter::with_capacity(BUFFER, file)), target: Target::Standard, bytes: 0, error: None })
 }
@@ -249,12 +261,7 @@ fn to_file(path: &Path, force: bool, inputs: &[FileIdentity]) -> Result<Output, 
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => refused(shown.clone(), "its folder does not exist"),
             io::ErrorKind::NotADirectory => refused(shown.clone(), "its folder is a file"),
-            _ => Error::new(
-                ErrorKind::Output,
-                "E-OUT",
-                shown.clone(),
-                format!("cannot be created: {error}; nothing was read or written"),
-            ),
+            _ => Error::new(ErrorKind::Output, "E-OUT", shown.clone(), format!("cannot be created: {error}")),
         })?
         .into_parts();
     Ok(Output {
@@ -297,7 +304,7 @@ fn check_target(path: &Path, force: bool, inputs: &[FileIdentity]) -> Result<(),
     } else {
         return Err("it exists; --force replaces it".to_owned());
     };
-    Err(format!("it is {what}; nothing was read or written"))
+    Err(format!("it is {what}"))
 }
 
 /// The folder a file is in.
@@ -400,6 +407,19 @@ mod tests {
         assert_eq!(fs::read(place.path("old")).unwrap(), b"old");
         let device = Config { output: Some("/dev/full".into()), force: true, ..Config::default() };
         assert!(prepare(&device, &[]).unwrap_err().to_string().contains("a device"));
+    }
+
+    #[test]
+    fn a_target_that_goes_wrong_in_the_course_of_a_run_is_no_error_of_usage() {
+        let place = Place::new();
+        let config = |name: &str| Config { output: Some(place.path(name)), ..Config::default() };
+        let first = prepare(&config("absent/1"), &[]).unwrap_err();
+        assert_eq!(first.exit_code(), 2);
+        assert!(first.detail.ends_with("nothing was read or written"), "{first}");
+        let next = prepare_next(&config("absent/2")).unwrap_err();
+        assert_eq!((next.exit_code(), next.code), (5, "E-OUT"));
+        assert!(!next.detail.contains("nothing was read"), "{next}");
+        drop(prepare_next(&config("3")).unwrap());
     }
 
     #[test]
