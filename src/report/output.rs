@@ -165,6 +165,8 @@ impl Output {
             ),
             Target::Named { path, temporary, .. } => {
                 let kept = match temporary.take().map(tempfile::TempPath::keep) {
+                    // Its folder may have been removed.
+                    Some(Ok(kept)) if !kept.exists() => "nothing is kept".to_owned(),
                     Some(Ok(kept)) => format!("what could be written is kept as {}", kept.display()),
                     Some(Err(failure)) => format!("{} was to be kept: {}", failure.path.display(), failure.error),
                     None => "nothing is kept".to_owned(),
@@ -447,6 +449,18 @@ mod tests {
         let partial = place.names().into_iter().find(|name| name.ends_with(".partial")).unwrap();
         assert!(error.to_string().contains(&partial), "{error}");
         assert_eq!(fs::read(place.path(&partial)).unwrap(), b"ours");
+    }
+
+    #[test]
+    fn what_is_gone_is_not_called_kept() {
+        let place = Place::new();
+        fs::create_dir(place.path("folder")).unwrap();
+        let mut output = place.prepare("folder/report", false).unwrap();
+        output.write_all(b"ours").unwrap();
+        fs::remove_dir_all(place.path("folder")).unwrap();
+        let error = output.finish().unwrap_err();
+        assert_eq!(error.exit_code(), 5);
+        assert!(error.detail.ends_with("was not put in place; nothing is kept"), "{error}");
     }
 
     #[test]
