@@ -34,7 +34,7 @@ fn main() -> ExitCode {
                 // Without a handler a signal ends the process as usual.
                 let _ = run::on_signals(&interrupted, &interrupted);
             }
-            acl_command::run(&config, &mut StandardError, &interrupted).map(|printed| {
+            acl_command::run(&config, &mut StandardError, &interrupted).and_then(|printed| {
                 printed.notes.iter().for_each(|note| StandardError.line(&format!("warning: {note}")));
                 acl_command::write(&printed, &mut std::io::stdout().lock())
             })

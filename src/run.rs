@@ -341,7 +341,11 @@ fn write(
                         written += u64::from(fine);
                     }
                 },
-            )?;
+            );
+            let made = match made {
+                Ok(made) => made,
+                Err(error) => return Err(output.give_up(error)),
+            };
             let buckets = vec![("rows_made", made), ("rows_written", written)];
             report.ledgers.outputs = Ledger { buckets, closed: made == written };
         }

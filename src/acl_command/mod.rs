@@ -7,7 +7,7 @@ mod list;
 mod traffic;
 
 use crate::config::{AclAction, AclConfig};
-use crate::error::{Error, escape_text};
+use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::acl::{Acl, Decision, Rule};
 use crate::report::json::CitedJson;
 use crate::run::Console;
@@ -40,10 +40,13 @@ pub fn run(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Atom
 }
 
 /// Writes what was printed; nobody reading it is no reason to fail.
-pub fn write(printed: &Printed, out: &mut dyn Write) -> u8 {
+pub fn write(printed: &Printed, out: &mut dyn Write) -> Result<u8, Error> {
     match out.write_all(printed.text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => 5,
-        _ => printed.code,
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let detail = format!("{error}; what was printed is not complete");
+            Err(Error::new(ErrorKind::Output, "E-OUT", "standard output", detail))
+        }
+        _ => Ok(printed.code),
     }
 }
 

@@ -349,7 +349,7 @@ impl Common {
                 .map(|format| format.name)
                 .find(|name| Some(*name) == self.format.as_deref())
                 .unwrap_or(default.format),
-            output: self.output,
+            output: self.output.filter(|path| path.as_os_str() != "-"),
             force: self.force,
             rows,
             upstream: self.upstream,

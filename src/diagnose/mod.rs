@@ -46,6 +46,9 @@ pub const DIAGNOSES: &[Diagnosis] = &[
     (unused_entry::KIND, unused_entry::diagnose),
 ];
 
+/// Kinds that say that something was not there, of which only refusals tell nothing.
+const OF_ABSENCE: [&str; 2] = [expected_never_seen::KIND, unused_entry::KIND];
+
 /// Kinds that need no inventory; those about a server's file find nothing without one.
 const WITHOUT_INVENTORY: [&str; 6] = [
     proxy_header_unexpected::KIND,
@@ -80,6 +83,7 @@ fn diagnose_scene(scene: &Scene<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = DIAGNOSES
         .iter()
         .filter(|(kind, _)| !inventory.is_empty() || WITHOUT_INVENTORY.contains(kind))
+        .filter(|(kind, _)| !scene.report.has_only_refusals() || !OF_ABSENCE.contains(kind))
         .flat_map(|(_, diagnose)| diagnose(scene))
         .collect();
     let order = |kind: &str| DIAGNOSES.iter().position(|(name, _)| *name == kind);
@@ -456,7 +460,7 @@ prefix,name,kind,expect
         assert!(
             found[0].says.contains(
                 "turned away 23 times by 10.20.30.40 (refused 18, denied with another code 5; 3 of these by responses \
-                 whose queries are not in the capture)"
+                 whose queries are not known)"
             ),
             "{}",
             found[0].says
@@ -510,6 +514,9 @@ prefix,name,kind,expect
         );
         assert_eq!(found[1].subject.prefixes, ["10.20.0.0/16"]);
         assert!(found[1].says.contains("Of 2 more it is not known"), "{}", found[1].says);
+        let says = &found[0].says;
+        assert!(says.contains("1 expected prefix was not seen in the same 30 s (expected-never-seen)."), "{says}");
+        assert!(says.contains("Whether 2 expected prefixes were seen is not known"), "{says}");
     }
 
     #[test]
@@ -538,6 +545,16 @@ prefix,name,kind,expect
             [("unlisted-source-refused", "info", "observed"), ("expected-never-seen", "info", "observed")]
         );
         assert!(found[1].says.contains("The filter may be why"), "{}", found[1].says);
+    }
+
+    #[test]
+    fn of_refusals_alone_nothing_is_called_absent() {
+        let inventory = inventory(INVENTORY);
+        let mut report = report(vec![refused("192.0.2.45", 187)], &inventory);
+        report.filtered = true;
+        report.live = Some(crate::report::LiveReport { refused_only: true, ..Default::default() });
+        let found = diagnose(&report, &inventory, &Limits::default());
+        assert_eq!(kinds(&found), [("unlisted-source-refused", "info", "observed")]);
     }
 
     #[test]

@@ -253,8 +253,8 @@ impl Tally {
         }
         match self.unsolicited {
             0 => {}
-            1 => apart.push("1 of these by a response whose query is not in the capture".to_owned()),
-            count => apart.push(format!("{count} of these by responses whose queries are not in the capture")),
+            1 => apart.push("1 of these by a response whose query is not known".to_owned()),
+            count => apart.push(format!("{count} of these by responses whose queries are not known")),
         }
         let apart = if apart.is_empty() { String::new() } else { format!(" ({})", apart.join("; ")) };
         let what = if self.denied == 0 { "refused" } else { "turned away" };

@@ -33,7 +33,7 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
     };
     let behind = match &candidates {
         Candidates::One(row) => Some(row.prefix),
-        Candidates::None | Candidates::Several(_) => None,
+        Candidates::None | Candidates::Several { .. } => None,
     };
     match candidates {
         Candidates::One(row) => {
@@ -67,12 +67,25 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
                  everyone behind it."
             ));
         }
-        Candidates::Several(count) => {
+        Candidates::Several { absent, unknown } => {
             let who = if group.len() == 1 { "this source" } else { "one of these sources" };
-            finding.says = format!(
-                "{fact} {count} expected prefixes were not seen in the same {} (expected-never-seen); which of them \
-                 arrives as {who}, if any does, is not shown.",
+            let prefixes = |count: usize| format!("{count} expected prefix{}", if count == 1 { "" } else { "es" });
+            let were = |count: usize| if count == 1 { "was" } else { "were" };
+            let not_seen = format!(
+                " {} {} not seen in the same {} (expected-never-seen).",
+                prefixes(absent),
+                were(absent),
                 scene.duration()
+            );
+            let not_known = format!(
+                " Whether {} {} seen is not known, because sources were joined to prefixes.",
+                prefixes(unknown),
+                were(unknown)
+            );
+            finding.says = format!(
+                "{fact}{}{} Which of them arrives as {who}, if any does, is not shown.",
+                if absent > 0 { &not_seen } else { "" },
+                if unknown > 0 { &not_known } else { "" },
             );
             finding.advice = Some(
                 "Ask who owns the address. Capture on the client side at the same time, or look into the translation \
@@ -161,8 +174,8 @@ enum Candidates<'a> {
     None,
     /// This is the only one that was not seen.
     One(&'a Row),
-    /// So many were not, or may not have been, seen.
-    Several(usize),
+    /// So many were not seen, and of so many it is not known.
+    Several { absent: usize, unknown: usize },
 }
 
 /// The expected prefixes of clients that were not seen. One that may have been seen is a candidate all the same, but is
@@ -177,7 +190,7 @@ fn candidates<'a>(scene: &Scene<'a>, group: &[Client<'_>]) -> Candidates<'a> {
         match (absent.as_slice(), unknown) {
             ([], 0) => {}
             ([row], 0) => return Candidates::One(row),
-            (absent, unknown) => return Candidates::Several(absent.len() + unknown),
+            (absent, unknown) => return Candidates::Several { absent: absent.len(), unknown },
         }
     }
     Candidates::None

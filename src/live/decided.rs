@@ -95,6 +95,10 @@ pub struct Decided {
     judgements: Judgements,
     detail: DetailLimits,
     stream: Option<Stream>,
+    /// Rows made and written by a stream that has ended.
+    ended: (u64, u64),
+    /// Those that stood in a ledger already.
+    told: (u64, u64),
     /// For whoever watches: screen and metrics.
     noted: Option<Noted>,
 }
@@ -125,6 +129,8 @@ impl Decided {
             judgements: judgements(config, expected, detail),
             detail,
             stream,
+            ended: (0, 0),
+            told: (0, 0),
             noted: watched(config).then(|| Noted::new(limits.watch_pairs)),
         }
     }
@@ -174,11 +180,18 @@ impl Decided {
         self.rows.without_detail
     }
 
-    /// Other expectations hold from now on; what the servers' files say is compared anew.
+    /// Other expectations hold from now on; where the servers' files are others, what they say is compared anew.
     pub fn expect(&mut self, config: &Config, expected: &Expected) {
         let without_detail = self.rows.without_detail;
         self.rows = rows(config, expected, &self.inputs);
         self.rows.without_detail = without_detail;
+        if !Arc::ptr_eq(self.judgements.acls(), &expected.acls) {
+            self.compare_anew(config, expected);
+        }
+    }
+
+    /// What the servers' files say is compared anew.
+    pub fn compare_anew(&mut self, config: &Config, expected: &Expected) {
         self.judgements = judgements(config, expected, self.detail);
     }
 
@@ -197,9 +210,11 @@ impl Decided {
         (0..verdicts.acls.len()).any(|number| verdicts.agreement(number).1 > 0)
     }
 
-    /// Rows made and written.
-    pub fn ledger(&self) -> Ledger {
-        let (made, written) = self.stream.as_ref().map_or((0, 0), |stream| (stream.made, stream.written));
+    /// Rows made and written since this was last asked.
+    pub fn ledger(&mut self) -> Ledger {
+        let now = self.stream.as_ref().map_or(self.ended, |stream| (stream.made, stream.written));
+        let before = std::mem::replace(&mut self.told, now);
+        let (made, written) = (now.0 - before.0, now.1 - before.1);
         Ledger { buckets: vec![("rows_made", made), ("rows_written", written)], closed: made == written }
     }
 
@@ -212,6 +227,7 @@ impl Decided {
 
     /// Ends the rows; true when their reader went away before.
     pub fn finish(&mut self) -> Result<bool, Error> {
+        self.ended = self.stream.as_ref().map_or(self.ended, |stream| (stream.made, stream.written));
         self.stream.take().map_or(Ok(false), |stream| stream.output.finish().map(|finished| finished.pipe_closed))
     }
 

@@ -106,7 +106,10 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
     let interfaces = live::interfaces_by_index();
     let sandbox = confine(&plan(config, &expectations, &handles), config.live.sandbox)?;
-    let mut output = if per_interval { None } else { Some(output::prepare(config, &identities)?) };
+    let first = config.output.as_ref().filter(|_| per_interval).map(|path| interval::file(path, live::now()));
+    let target = Config { output: first.or_else(|| config.output.clone()), ..config.clone() };
+    // With files of their own for every interval this was only tried out.
+    let mut output = Some(output::prepare(&target, &identities)?).filter(|_| !per_interval);
     let mut packets = PacketFiles::prepare(config, &identities)?;
     let names: Vec<String> = handles.iter().map(|handle| handle.name.clone()).collect();
     let limits = &config.limits;

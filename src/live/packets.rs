@@ -47,7 +47,10 @@ impl PacketFiles {
     pub fn prepare(config: &Config, inputs: &[FileIdentity]) -> Result<Option<Self>, Error> {
         let live = &config.live;
         let Some(path) = &live.write else { return Ok(None) };
-        if config.output.as_ref() == Some(path) {
+        if path.as_os_str() == "-" {
+            return Err(Error::usage("--write", "needs a file: standard output is for the report; nothing was opened"));
+        }
+        if config.output.as_ref().is_some_and(|output| is_same_file(output, path)) {
             return Err(Error::usage("--write", "is the same file as -o; nothing was opened"));
         }
         let mut files = Self {
@@ -221,6 +224,15 @@ fn option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
     out.extend((value.len() as u16).to_le_bytes());
     out.extend(value);
     out.extend(&[0; 3][..value.len().wrapping_neg() & 3]);
+}
+
+/// True when two paths, of which neither need exist, name one file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let folder = |path: &Path| {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        parent.canonicalize().unwrap_or_else(|_| parent.to_path_buf())
+    };
+    one.file_name() == other.file_name() && folder(one) == folder(other)
 }
 
 /// `packets.pcapng` with a number: `packets-00001.pcapng`.

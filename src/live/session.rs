@@ -9,7 +9,7 @@ use super::standing::{add_up, capture_ledger, since, undecided};
 use super::surroundings::Surroundings;
 use crate::capture::Timestamp;
 use crate::config::Config;
-use crate::diagnose;
+use crate::diagnose::{self, Finding};
 use crate::error::Error;
 use crate::expect::acl::judge::{Verdicts, names_server, own_servers};
 use crate::pipeline::live::{Control, Finished, Look, Moment, Standing, Wish};
@@ -93,6 +93,10 @@ pub struct Session<'a> {
     past: Sources,
     /// What servers' files said in them.
     past_verdicts: ByVerdict,
+    /// An address of this host was seen asking or answering since the capture began.
+    own_traffic: bool,
+    /// The most severe finding of the parts of the time that were reported already.
+    worst: Option<Finding>,
     /// The capture's account since it began.
     whole_capture: Option<CaptureLedger>,
     /// How far the process is confined.
@@ -145,6 +149,8 @@ impl<'a> Session<'a> {
             past_verdicts: ByVerdict::default(),
             past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
             board,
+            own_traffic: false,
+            worst: None,
             whole_capture: None,
             sandbox,
         }
@@ -159,7 +165,10 @@ impl<'a> Session<'a> {
     fn take(&mut self, groups: Vec<Standing>, covers: Covers) -> Taken {
         let expected = self.expectations.now();
         let configured = own_servers(&expected.acls);
-        let legs = Legs::live(self.config, &configured, &self.local, self.sources);
+        let is_local = |address: &IpAddr| self.local.contains(address);
+        self.own_traffic |= self.sources.any(|source, server| is_local(&source) || is_local(&server));
+        let rows = [self.sources, &self.past];
+        let legs = Legs::live(self.config, &configured, &self.local, self.own_traffic, rows);
         let joined = self.sources.joined();
         let rows = match covers {
             Covers::Part => {
@@ -236,6 +245,8 @@ impl<'a> Session<'a> {
         self.hold_back_drift(&mut report, moment.now);
         match covers {
             Covers::Part => {
+                let worst = report.findings.iter().chain(&self.worst).max_by_key(|finding| finding.severity);
+                self.worst = worst.cloned();
                 self.begin = Some(Begin { time: moment.now, before: Some((standing, moment.clone(), after)) });
                 self.notes.clear();
             }
@@ -280,7 +291,7 @@ impl<'a> Session<'a> {
             // What was compared while the server may not have read its file says nothing about drift.
             self.settles = None;
             if lock(&self.decided).differs() {
-                lock(&self.decided).expect(self.config, &self.expectations.now());
+                lock(&self.decided).compare_anew(self.config, &self.expectations.now());
             }
         }
     }
@@ -455,6 +466,7 @@ impl<'a> Session<'a> {
         }
         // The exit code is about the whole run, also where reports were of its parts.
         report.ledgers.capture = self.whole_capture;
+        report.findings.extend(self.worst.take());
         Ok(run::conclude(self.config, &report, &failed, lost, written, self.console))
     }
 }

@@ -138,7 +138,10 @@ impl<'a, 't> Consumer<'a, 't> {
                     lane.expected + unread,
                     packets(lane.result.frames)
                 );
-                lane.result.damage.get_or_insert(Damage { cut: false, what });
+                // A record that seems cut is so because the stream ended early.
+                if lane.result.damage.as_ref().is_none_or(|damage| damage.cut) {
+                    lane.result.damage = Some(Damage { cut: false, what });
+                }
             }
             lane.ended = true;
             used.push((done.block, done.decoded));

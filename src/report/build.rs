@@ -38,15 +38,19 @@ impl Legs {
         Self { ours }
     }
 
-    /// When live, this host's addresses are servers of ours as well. Where none of them was seen asking or answering, and
-    /// nothing was declared, the capture is of others' servers (a mirror port), and every address that answered is one.
-    pub fn live(config: &Config, configured: &[OwnServer], local: &[IpAddr], sources: &Sources) -> Self {
+    /// When live, this host's addresses are servers of ours as well. Where none of them was `seen` asking or answering since
+    /// the capture began, and nothing was declared, the capture is of others' servers (a mirror port), and every address
+    /// that answered is one: in the rows of this part of the time, or of those before.
+    pub fn live(config: &Config, configured: &[OwnServer], local: &[IpAddr], seen: bool, rows: [&Sources; 2]) -> Self {
         let mut ours: Addresses = local.iter().copied().collect();
-        if config.servers.is_empty()
-            && configured.is_empty()
-            && !sources.any(|source, server| ours.contains(&source) || ours.contains(&server))
-        {
-            return Self::of(config, configured, sources);
+        if config.servers.is_empty() && configured.is_empty() && !seen {
+            ours.clear();
+            for sources in rows {
+                sources.each_heard_server(|server| {
+                    ours.insert(server);
+                });
+            }
+            return Self { ours };
         }
         ours.extend(config.servers.iter().chain(configured).map(|server| server.address));
         Self { ours }
@@ -177,7 +181,7 @@ pub fn build(
         } else {
             config.clients.iter().map(|prefix| Expectation::from(inventory.decide_prefix(*prefix))).collect()
         },
-        filtered: config.filter.is_some(),
+        filtered: config.filter.is_some() || config.live.refused_only,
         inputs: inputs.into_iter().map(|(input, lane)| input_report(input, lane, config.allow_cut_tail)).collect(),
         ..Report::default()
     };

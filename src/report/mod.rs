@@ -108,7 +108,8 @@ pub struct Report {
     pub node: Option<String>,
     /// Why the report does not cover the whole input, when it does not (interrupted).
     pub partial: Option<String>,
-    /// A packet filter chose what was looked at, so that what is not there may have been left out.
+    /// A packet filter chose what was looked at, so that what is not there may have been left out. Only refusals are such
+    /// a choice as well.
     pub filtered: bool,
     /// The capture was made by this run.
     pub live: Option<LiveReport>,
@@ -283,7 +284,7 @@ pub struct Totals {
     pub outcomes: [u64; 7],
     /// Refused transactions whose response had no question, so that name and type come from the query.
     pub refused_restored: u64,
-    /// REFUSED responses whose query is not in the capture.
+    /// REFUSED responses whose query is not known: not captured, or forgotten.
     pub refused_unsolicited: u64,
     /// Earliest time of a frame.
     pub first: Option<Timestamp>,
@@ -365,6 +366,17 @@ pub struct Expectation {
 }
 
 impl Report {
+    /// Only REFUSED responses were captured.
+    pub fn has_only_refusals(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.refused_only)
+    }
+
+    /// Queries may have been captured and forgotten before their response came, because a table was full.
+    pub fn forgot_queries(&self) -> bool {
+        self.ledgers.matches.get("evicted") > 0
+            || self.ledgers.anomalies.get("late_forgotten_early").is_some_and(|count| *count > 0)
+    }
+
     /// Puts what the servers' configurations say beside every source.
     pub fn judge(&mut self, verdicts: &Verdicts) {
         if verdicts.acls.is_empty() {

@@ -118,6 +118,19 @@ impl Output {
         }
     }
 
+    /// Ends it for an error of whoever writes it, which then names what is kept.
+    pub fn give_up(mut self, mut error: Error) -> Error {
+        if let Some(writer) = &mut self.writer {
+            let _ = writer.flush();
+        }
+        if let Target::Named { temporary, .. } = &mut self.target
+            && self.bytes > 0
+        {
+            error.detail = format!("{}; {}", error.detail, kept(temporary.take()));
+        }
+        error
+    }
+
     /// Writes what is buffered and waits until it is on disk, where there is a disk.
     fn flush_and_sync(&mut self) -> io::Result<()> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
@@ -164,13 +177,7 @@ impl Output {
                 format!("{error}; the report is not complete: {bytes} bytes were made, fewer arrived"),
             ),
             Target::Named { path, temporary, .. } => {
-                let kept = match temporary.take().map(tempfile::TempPath::keep) {
-                    // Its folder may have been removed.
-                    Some(Ok(kept)) if !kept.exists() => "nothing is kept".to_owned(),
-                    Some(Ok(kept)) => format!("what could be written is kept as {}", kept.display()),
-                    Some(Err(failure)) => format!("{} was to be kept: {}", failure.path.display(), failure.error),
-                    None => "nothing is kept".to_owned(),
-                };
+                let kept = kept(temporary.take());
                 Error::new(
                     ErrorKind::Output,
                     "E-OUT",
@@ -231,6 +238,17 @@ impl Drop for Output {
             // Nobody is left to be told when this fails.
             let _ = temporary.keep();
         }
+    }
+}
+
+/// Keeps what was written of a file that is not complete, and says where.
+fn kept(temporary: Option<tempfile::TempPath>) -> String {
+    match temporary.map(tempfile::TempPath::keep) {
+        // Its folder may have been removed.
+        Some(Ok(kept)) if !kept.exists() => "nothing is kept".to_owned(),
+        Some(Ok(kept)) => format!("what could be written is kept as {}", kept.display()),
+        Some(Err(failure)) => format!("{} was to be kept: {}", failure.path.display(), failure.error),
+        None => "nothing is kept".to_owned(),
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Counts {
     pub continued: u64,
     /// Responses after the timeout, within one further timeout.
     pub late: u64,
+    /// REFUSED ones among them.
+    pub late_refused: u64,
     /// Second responses.
     pub duplicate: u64,
     /// Responses seen again at another point.
@@ -72,6 +74,7 @@ impl Counts {
             &mut self.open_at_end,
             &mut self.continued,
             &mut self.late,
+            &mut self.late_refused,
             &mut self.duplicate,
             &mut self.response_copies,
             &mut self.unsolicited,
@@ -116,6 +119,7 @@ impl Default for Counts {
             open_at_end: 0,
             continued: 0,
             late: 0,
+            late_refused: 0,
             duplicate: 0,
             response_copies: 0,
             unsolicited: 0,

@@ -176,7 +176,10 @@ impl Tracker<'_> {
             ResponseIs::Continued => self.counts.continued += 1,
             ResponseIs::Copy => self.counts.response_copies += 1,
             ResponseIs::Duplicate => self.counts.duplicate += 1,
-            ResponseIs::Late => self.counts.late += 1,
+            ResponseIs::Late => {
+                self.counts.late += 1;
+                self.counts.late_refused += u64::from(seen.message.is_refused());
+            }
             ResponseIs::Mismatch => self.counts.mismatch += 1,
             ResponseIs::Unsolicited => self.without_query(place, *seen),
         }

@@ -389,6 +389,7 @@ impl<'a> Tracker<'a> {
             ("trailing_bytes", self.counts.trailing),
             ("cut_messages", self.counts.cut),
             ("late_forgotten_early", self.flights.forgotten_early),
+            ("refused_late", self.counts.late_refused),
         ]
         .into_iter()
         .filter(|(_, count)| *count > 0)

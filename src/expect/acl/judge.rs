@@ -309,6 +309,11 @@ impl Judgements {
         }
     }
 
+    /// The servers' configurations.
+    pub fn acls(&self) -> &Arc<[Acl]> {
+        &self.judge.acls
+    }
+
     /// What was decided so far, to be asked while more is decided.
     pub fn so_far(&self) -> Verdicts {
         let pairs = self.pairs.iter().map(|(pair, tallies)| (*pair, tallies.clone())).collect();

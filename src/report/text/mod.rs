@@ -158,26 +158,39 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
         asked if others.is_empty() => format!("{} {what}", grouped(asked)),
         asked => format!("{} {what}: {others}", grouped(asked)),
     };
-    let away: BTreeSet<IpNet> = clients
-        .iter()
-        .filter(|line| line.count(Outcome::Refused) + line.row.rare().refused_unsolicited > 0)
-        .map(|line| line.source)
-        .collect();
-    let sources = counted(away.len() as u64, "source", "sources");
+    let where_queries_are = if report.forgot_queries() {
+        "not known: forgotten because a table was full, or not captured"
+    } else {
+        "not in the capture"
+    };
+    let late = report.ledgers.anomalies.get("refused_late").copied().unwrap_or_default();
+    let late_ones = counted(late, "REFUSED response", "REFUSED responses");
+    let came_late = format!("{late_ones} came after the time-out of the query (--timeout), which counts as unanswered");
     if refused > 0 {
+        let away: Vec<&SourceLine> = clients.iter().copied().filter(|line| line.count(Outcome::Refused) > 0).collect();
+        let sources = sources_of(&away);
         let tail = if others.is_empty() { String::new() } else { format!("; {others}") };
         let share = percent(refused, asked);
         let text = format!("{} of {} {what} ({share}), {sources}{tail}", grouped(refused), grouped(asked));
         page.inked(Some(Ink::Red), "REFUSED ", &text, 2)?;
         if without_query > 0 {
             let responses = counted(without_query, "more REFUSED response", "more REFUSED responses");
-            page.wrapped("  ", &format!("{responses} whose query is not in the capture"), 2)?;
+            page.wrapped("  ", &format!("{responses} whose query is {where_queries_are}"), 2)?;
         }
-        return Ok(());
+        return if late > 0 { page.wrapped("  ", &came_late, 2) } else { Ok(()) };
     }
     if without_query > 0 {
+        let away: Vec<&SourceLine> =
+            clients.iter().copied().filter(|line| line.row.rare().refused_unsolicited > 0).collect();
         let responses = counted(without_query, "response", "responses");
-        let text = format!("{responses} to {sources}, without their queries in the capture; {of_asked}");
+        let text = format!("{responses} to {}, whose queries are {where_queries_are}; {of_asked}", sources_of(&away));
+        page.inked(Some(Ink::Red), "REFUSED ", &text, 2)?;
+        return if late > 0 { page.wrapped("  ", &came_late, 2) } else { Ok(()) };
+    }
+    if late > 0 {
+        let responses = counted(late, "response", "responses");
+        let text =
+            format!("{responses}, only after the time-out of the query (--timeout); in time, nothing of {of_asked}");
         return page.inked(Some(Ink::Red), "REFUSED ", &text, 2);
     }
     if asked == 0 {
@@ -232,6 +245,10 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
             let joined = report.sources.iter().any(|line| line.source.contains(prefix));
             let text = if joined {
                 "NOT KNOWN. It may be among sources that were joined to prefixes."
+            } else if report.has_only_refusals() {
+                "NOT REFUSED. Only REFUSED responses were captured, and none was sent to it."
+            } else if report.filtered {
+                "NOT SEEN. No DNS traffic from it or to it passed the filter, which may have left it out."
             } else {
                 "NOT SEEN. No DNS traffic from it or to it is in this capture; it arrives as another address, or not here."
             };
@@ -257,10 +274,17 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
+/// How many sources these are: `2 sources`; at least so many, where some were joined to prefixes.
+fn sources_of(lines: &[&SourceLine]) -> String {
+    let sources: BTreeSet<IpNet> = lines.iter().map(|line| line.source).collect();
+    let joined = sources.iter().any(|source| source.prefix_len() < source.max_prefix_len());
+    let least = if joined { "at least " } else { "" };
+    format!("{least}{}", counted(sources.len() as u64, "source", "sources"))
+}
+
 /// What happened to sources: `2 sources, refused 7, answered 3`.
 fn outcomes(lines: &[&SourceLine]) -> String {
-    let sources: BTreeSet<IpNet> = lines.iter().map(|line| line.source).collect();
-    let mut parts = vec![counted(sources.len() as u64, "source", "sources")];
+    let mut parts = vec![sources_of(lines)];
     for (name, outcome) in Outcome::ALL {
         let count: u64 = lines.iter().map(|line| line.count(outcome)).sum();
         if count > 0 {

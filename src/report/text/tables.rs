@@ -6,6 +6,7 @@ use super::{SOURCE_WIDTH, outcomes};
 use crate::config::Outcome;
 use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
+use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -44,8 +45,13 @@ pub(super) fn tables(
             grouped(refused)
         ))?;
     }
-    if !kept_out.is_empty() && !shown.is_empty() {
-        page.wrapped("Not turned away: ", &outcomes(&kept_out), 2)?;
+    let away: BTreeSet<IpNet> = shown.iter().map(|line| line.source).collect();
+    let (elsewhere, never): (Vec<&SourceLine>, Vec<&SourceLine>) =
+        kept_out.iter().partition(|line| away.contains(&line.source));
+    for (lead, lines) in [("Not turned away: ", never), ("Turned away at one server, not at another: ", elsewhere)] {
+        if !lines.is_empty() && !shown.is_empty() {
+            page.wrapped(lead, &outcomes(&lines), 2)?;
+        }
     }
     Ok(())
 }
@@ -55,7 +61,7 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
     let expected = rows.iter().any(|line| line.expectation.is_some());
     let judged = rows.iter().any(|line| line.verdict.is_some());
     // Without any queries every refusal is one whose query is not known, and nothing besides.
-    let without_queries = report.live.as_ref().is_some_and(|live| live.refused_only);
+    let without_queries = report.has_only_refusals();
     let times_refused =
         |line: &&SourceLine| if without_queries { line.turned_away() } else { line.count(Outcome::Refused) };
     let refused: Vec<String> = rows.iter().map(|line| grouped(times_refused(line))).collect();

@@ -55,6 +55,11 @@ fn plain(sources: Vec<SourceLine>) -> Report {
     report
 }
 
+/// A page as one line.
+fn flat(report: &Report) -> String {
+    page(report, 20, false).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The lines of a page that start with `start`, joined.
 fn line(report: &Report, start: &str) -> String {
     page(report, 20, false).lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>().join("|")
@@ -169,11 +174,64 @@ fn nothing_refused_is_said_plainly() {
     );
     let mut responses = one(Outcome::Unsolicited);
     responses.sources[0].row.rare_mut().refused_unsolicited = 20_000;
-    assert_eq!(headline(&responses), "REFUSED 20,000 responses to 1 source, without their queries in the capture; no");
+    assert_eq!(headline(&responses), "REFUSED 20,000 responses to 1 source, whose queries are not in the capture; no");
     let mut other = one(Outcome::Refused);
     other.sources[0].leg = Leg::Other;
     assert_eq!(headline(&other), "NO CLIENT QUERIES are in the capture");
     assert_eq!(line(&other, "Apart"), "Apart: 20,166 queries between others, to none of our servers; 20,166 of them");
+}
+
+#[test]
+fn refusals_that_came_late_are_not_called_nothing() {
+    let mut late = plain(vec![source("10.20.1.7", "10.20.30.40").with(Outcome::Unanswered, 100)]);
+    late.ledgers.anomalies.insert("refused_late", 3);
+    let said = "REFUSED 3 responses, only after the time-out of the query (--timeout); in time,";
+    assert_eq!(line(&late, "REFUSED"), said);
+    assert_eq!(line(&late, "NOTHING"), "");
+    late.sources[0].row.add_outcome(Outcome::Refused, 1);
+    assert!(line(&late, "REFUSED").starts_with("REFUSED 1 of 101 client queries"));
+    let said = "3 REFUSED responses came after the time-out of the query (--timeout), which counts as unanswered";
+    assert!(flat(&late).contains(said));
+}
+
+#[test]
+fn queries_that_were_forgotten_are_not_called_absent() {
+    let mut report = plain(vec![source("10.20.1.7", "10.20.30.40").with(Outcome::Unsolicited, 4)]);
+    report.sources[0].row.rare_mut().refused_unsolicited = 4;
+    assert!(line(&report, "REFUSED").contains("whose queries are not in the capture"));
+    report.ledgers.anomalies.insert("late_forgotten_early", 1);
+    assert!(line(&report, "REFUSED").contains("whose queries are not known: forgotten"));
+    report.ledgers.anomalies.clear();
+    report.ledgers.matches.buckets = vec![("evicted", 1)];
+    assert!(line(&report, "REFUSED").contains("whose queries are not known: forgotten"));
+}
+
+#[test]
+fn sources_are_counted_once_and_joined_ones_at_least() {
+    let mut report = plain(vec![
+        source("10.0.0.1", "10.20.30.53").with(Outcome::Refused, 1),
+        source("10.0.0.2", "10.20.30.53").with(Outcome::Refused, 2),
+        source("10.0.0.2", "10.20.30.54").with(Outcome::Answered, 1),
+        source("10.0.0.3", "10.20.30.54").with(Outcome::Answered, 5),
+        source("10.0.0.9", "10.20.30.54").with(Outcome::Unsolicited, 1),
+    ]);
+    report.sources[4].row.rare_mut().refused_unsolicited = 1;
+    assert!(line(&report, "REFUSED").contains("REFUSED 3 of 9 client queries (33.3 %), 2 sources"));
+    assert_eq!(line(&report, "Not turned away"), "Not turned away: 1 source, answered 5");
+    assert_eq!(line(&report, "Turned away at one"), "Turned away at one server, not at another: 1 source, answered 1");
+    report.sources[1].source = "10.0.0.2/31".parse().unwrap();
+    assert!(line(&report, "REFUSED").contains("at least 2 sources"));
+}
+
+#[test]
+fn a_client_that_was_left_out_is_not_called_unseen() {
+    let mut report = plain(vec![source("10.0.0.9", "10.20.30.40").with(Outcome::Refused, 9)]);
+    report.focus = vec!["10.21.5.18/32".parse().unwrap()];
+    assert!(flat(&report).contains("it arrives as another address, or not here"));
+    report.filtered = true;
+    assert!(flat(&report).contains("passed the filter"));
+    report.live = Some(LiveReport { refused_only: true, ..LiveReport::default() });
+    assert!(flat(&report).contains("NOT REFUSED. Only REFUSED responses were captured"));
 }
 
 #[test]
