@@ -17,6 +17,8 @@ const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 const BLOCK_OVERHEAD: usize = 12;
 
 const OPTION_END: u16 = 0;
+/// Bytes of an interface name kept; three dots stand for more.
+const INTERFACE_NAME_BYTES: usize = 256;
 const OPTION_INTERFACE_NAME: u16 = 2;
 const OPTION_EPB_FLAGS: u16 = 2;
 const OPTION_TIME_RESOLUTION: u16 = 9;
@@ -199,8 +201,10 @@ fn interface(body: &[u8], big_endian: bool, walk: &mut Walk) -> Interface {
         name: None,
     };
     let sound = each_option(&body[8..], big_endian, |code, value| match (code, value.len()) {
-        (OPTION_INTERFACE_NAME, 1..=256) => {
-            interface.name = Some(escape_text(&String::from_utf8_lossy(value)).into());
+        (OPTION_INTERFACE_NAME, 1..) => {
+            let kept = &value[..value.len().min(INTERFACE_NAME_BYTES)];
+            let more = if kept.len() < value.len() { "..." } else { "" };
+            interface.name = Some((escape_text(&String::from_utf8_lossy(kept)) + more).into());
         }
         (OPTION_TIME_RESOLUTION, 1) => interface.resolution = Resolution::from_option(value[0]),
         (OPTION_TIME_OFFSET, 8) => {

@@ -366,7 +366,7 @@ impl Common {
             },
             quiet: self.quiet,
             verbose: self.verbose,
-            node: self.node,
+            node: self.node.filter(|node| !node.is_empty()),
             limits,
             ..default
         }

@@ -16,7 +16,7 @@ const CLIENT_SUBNET: u16 = 8;
 const EXTENDED_ERROR: u16 = 15;
 /// Options taken from one message.
 const MAX_OPTIONS: usize = 16;
-/// Bytes of one text kept.
+/// Bytes of one text kept; three dots stand for more.
 const MAX_TEXT: usize = 256;
 
 /// Caps on what is decoded in full.
@@ -102,7 +102,11 @@ fn errors_among(mut options: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
 fn extended_error(data: &[u8]) -> Option<(u16, Vec<u8>)> {
     let (code, text) = data.split_first_chunk::<2>()?;
     let mut printed = Vec::new();
-    write_text(&text[..text.len().min(MAX_TEXT)], &mut printed);
+    let kept = &text[..text.len().min(MAX_TEXT)];
+    write_text(kept, &mut printed);
+    if kept.len() < text.len() {
+        printed.extend_from_slice(b"...");
+    }
     Some((u16::from_be_bytes(*code), printed))
 }
 

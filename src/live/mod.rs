@@ -133,6 +133,8 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let mut opening = Vec::new();
     if !config.quiet {
         opening.push(describe(config, &handles));
+        let metrics = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        opening.extend(metrics.map(|address| format!("metrics: http://{address}/metrics")));
         opening.extend((config.live.sandbox != Sandbox::Off).then(|| sandbox.to_string()));
         opening.extend(sandbox.notes.iter().map(|note| format!("note: {note}")));
     }
@@ -152,6 +154,9 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
         sandbox.to_string(),
     );
     session.open_with(opening);
+    if let Some(packets) = &packets {
+        session.watch_recording(packets.alarm());
+    }
     let writer = packets.as_mut().map(|packets| packets as &mut dyn pipeline::live::PacketWriter);
     // A fault beside the capture spoils no report, but it is one.
     let faulty = AtomicBool::new(false);

@@ -12,6 +12,7 @@ use crate::report::output::{self, FileIdentity, Output};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
@@ -21,6 +22,9 @@ const OPTION_END: u16 = 0;
 const OPTION_INTERFACE_NAME: u16 = 2;
 const OPTION_TIME_RESOLUTION: u16 = 9;
 const OPTION_APPLICATION: u16 = 4;
+
+/// What is written, in errors.
+const RECORDING: &str = "the recording";
 
 /// Writes packets into one file, or one after the other.
 pub struct PacketFiles {
@@ -38,9 +42,14 @@ pub struct PacketFiles {
     first: Option<Timestamp>,
     block: Vec<u8>,
     failed: Option<Error>,
+    /// What the operator is to be told at once.
+    alarm: Alarm,
     /// Packets that could not be written.
     lost: u64,
 }
+
+/// Tells that the recording stopped, while the capture goes on.
+pub type Alarm = Arc<Mutex<Option<String>>>;
 
 impl PacketFiles {
     /// Checks the target and opens the first file; nothing when no packets are to be written.
@@ -65,9 +74,10 @@ impl PacketFiles {
             first: None,
             block: Vec::new(),
             failed: None,
+            alarm: Alarm::default(),
             lost: 0,
         };
-        files.output = Some(output::prepare(&files.next_target(), inputs)?);
+        files.output = Some(output::prepare(&files.next_target(), inputs)?.called(RECORDING));
         Ok(Some(files))
     }
 
@@ -134,8 +144,22 @@ impl PacketFiles {
     /// Completes the present file.
     fn end_file(&mut self) {
         if let Some(Err(error)) = self.output.take().map(Output::finish) {
-            self.failed.get_or_insert(error);
+            self.fail(error);
         }
+    }
+
+    /// Nothing more is written.
+    fn fail(&mut self, error: Error) {
+        if self.failed.is_none() {
+            let mut alarm = self.alarm.lock().unwrap_or_else(PoisonError::into_inner);
+            *alarm = Some(format!("the recording stopped, the capture goes on: {error}"));
+        }
+        self.failed.get_or_insert(error);
+    }
+
+    /// Where it is told that the recording stopped.
+    pub fn alarm(&self) -> Alarm {
+        Arc::clone(&self.alarm)
     }
 
     /// Completes the last file; an error when one is not complete.
@@ -144,7 +168,7 @@ impl PacketFiles {
         match self.failed {
             Some(mut error) => {
                 if self.lost > 0 {
-                    let _ = write!(error.detail, "; {} after that not written", crate::error::packets(self.lost));
+                    let _ = write!(error.detail, "; at least {} not written", crate::error::packets(self.lost));
                 }
                 Err(error)
             }
@@ -161,8 +185,8 @@ impl PacketFiles {
             (self.bytes, self.first) = (0, Some(time));
             if self.failed.is_none() {
                 match output::prepare_next(&self.next_target()) {
-                    Ok(output) => self.output = Some(output),
-                    Err(error) => self.failed = Some(error),
+                    Ok(output) => self.output = Some(output.called(RECORDING)),
+                    Err(error) => self.fail(error),
                 }
                 self.begin_file();
             }
@@ -325,5 +349,37 @@ mod tests {
             assert!(found.len() == 70 && found.is_sorted());
             assert!(bytes.is_none_or(|bytes| paths.iter().all(|path| path.metadata().unwrap().len() <= bytes)));
         }
+    }
+
+    #[test]
+    fn a_recording_that_stops_says_so_at_once_and_for_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = files(folder.path(), Some(1000), None);
+        let alarm = files.alarm();
+        let told = || alarm.lock().unwrap().take();
+        write(&mut files, &vec![vec![7; 60]; 5]);
+        assert_eq!(told(), None);
+        std::fs::write(folder.path().join("packets-00001.pcapng"), "of somebody else").unwrap();
+        write(&mut files, &vec![vec![7; 60]; 40]);
+        let said = told().unwrap();
+        assert!(said.starts_with("the recording stopped, the capture goes on: error[E-OUT]"), "{said}");
+        assert_eq!(told(), None, "once");
+        let error = files.finish().unwrap_err();
+        assert_eq!(error.exit_code(), 5);
+        assert!(error.detail.contains("at least") && !error.detail.contains("report"), "{error}");
+    }
+
+    #[test]
+    fn a_recording_needs_a_file_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let prepare = |write: PathBuf, output: PathBuf| {
+            let mut config = Config { output: Some(output), ..Config::default() };
+            config.live.write = Some(write);
+            PacketFiles::prepare(&config, &[]).map(|_| ()).map_err(|error| error.exit_code())
+        };
+        assert_eq!(prepare(path("a"), path("./a")), Err(2));
+        assert_eq!(prepare(path("a"), path("b")), Ok(()));
+        assert_eq!(prepare("-".into(), path("b")), Err(2));
     }
 }

@@ -4,6 +4,7 @@ use super::Signals;
 use super::decided::Decided;
 use super::expectations::{Expectations, Expected, Watcher};
 use super::interval;
+use super::packets::Alarm;
 use super::scroll::Scroll;
 use super::standing::{add_up, capture_ledger, since, undecided};
 use super::surroundings::Surroundings;
@@ -93,6 +94,8 @@ pub struct Session<'a> {
     past: Sources,
     /// What servers' files said in them.
     past_verdicts: ByVerdict,
+    /// Tells that the recording stopped.
+    recording: Option<Alarm>,
     /// An address of this host was seen asking or answering since the capture began.
     own_traffic: bool,
     /// The most severe finding of the parts of the time that were reported already.
@@ -149,6 +152,7 @@ impl<'a> Session<'a> {
             past_verdicts: ByVerdict::default(),
             past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
             board,
+            recording: None,
             own_traffic: false,
             worst: None,
             whole_capture: None,
@@ -427,6 +431,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Listens for the end of a recording.
+    pub fn watch_recording(&mut self, alarm: Alarm) {
+        self.recording = Some(alarm);
+    }
+
     /// Lines to be said when packets are taken in.
     pub fn open_with(&mut self, lines: Vec<String>) {
         self.opening = lines;
@@ -481,6 +490,11 @@ impl Control for Session<'_> {
             for line in std::mem::take(&mut self.opening) {
                 self.console.line(&line);
             }
+        }
+        let stopped =
+            self.recording.as_ref().and_then(|alarm| alarm.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(stopped) = stopped {
+            self.note(moment.now, &stopped);
         }
         if let Ok(mut decided) = self.decided.try_lock() {
             decided.flush();

@@ -367,3 +367,26 @@ fn source_lines(rows: Vec<(SourceKey, SourceRow)>, legs: &Legs, inventory: &Inve
     lines.sort_by_key(|line| (line.leg, std::cmp::Reverse(line.row.count(Outcome::Refused)), line.source, line.server));
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Outcome;
+    use crate::sources::SourceRow;
+
+    #[test]
+    fn whose_servers_a_part_of_the_time_is_about_was_decided_when_it_was_first_seen() {
+        let address = |text: &str| -> IpAddr { text.parse().unwrap() };
+        let (own, client, other) = (address("10.0.0.53"), address("10.0.0.1"), address("10.0.0.9"));
+        let (config, quiet, past) = (Config::default(), Sources::new(8, 8, 1), Sources::new(8, 8, 1));
+        let mut answered = SourceRow::default();
+        answered.add_outcome(Outcome::Answered, 1);
+        past.fold(client, other, answered, false);
+        // This host was seen before: a quiet part, or one with traffic of others only, does not make them its servers.
+        let legs = Legs::live(&config, &[], &[own], true, [&quiet, &past]);
+        assert_eq!((legs.leg(client, own), legs.leg(client, other)), (Leg::Client, Leg::Other));
+        // It was never seen: a mirror port, whose servers stay servers when they are quiet.
+        let legs = Legs::live(&config, &[], &[own], false, [&quiet, &past]);
+        assert_eq!((legs.leg(client, own), legs.leg(client, other)), (Leg::Other, Leg::Client));
+    }
+}

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Bytes gathered before a write.
 const BUFFER: usize = 64 << 10;
+/// What is mostly written.
+const REPORT: &str = "the report";
 /// Bytes of the target's name used in the temporary name, so that it stays below the usual limit of 255.
 const NAME_BYTES: usize = 200;
 
@@ -76,6 +78,8 @@ fn open(config: &Config, inputs: &[FileIdentity]) -> Result<Output, Error> {
 pub struct Output {
     writer: Option<BufWriter<File>>,
     target: Target,
+    /// What is written, in errors.
+    what: &'static str,
     bytes: u64,
     error: Option<io::Error>,
 }
@@ -116,6 +120,13 @@ impl Output {
             }
             Some(error) => Err(self.fail(&error)),
         }
+    }
+
+    /// Calls what is written by another name than a report.
+    #[must_use]
+    pub fn called(mut self, what: &'static str) -> Self {
+        self.what = what;
+        self
     }
 
     /// Ends it for an error of whoever writes it, which then names what is kept.
@@ -168,13 +179,13 @@ impl Output {
 
     /// The error of an output that is not complete; what was written stays.
     fn fail(&mut self, error: &io::Error) -> Error {
-        let bytes = self.bytes;
+        let (bytes, what) = (self.bytes, self.what);
         match &mut self.target {
             Target::Standard => Error::new(
                 ErrorKind::Output,
                 "E-OUT",
                 "standard output",
-                format!("{error}; the report is not complete: {bytes} bytes were made, fewer arrived"),
+                format!("{error}; {what} is not complete: {bytes} bytes were made, fewer arrived"),
             ),
             Target::Named { path, temporary, .. } => {
                 let kept = kept(temporary.take());
@@ -182,7 +193,7 @@ impl Output {
                     ErrorKind::Output,
                     "E-OUT",
                     path.to_string_lossy(),
-                    format!("{error}; the report is not complete and was not put in place; {kept}"),
+                    format!("{error}; {what} is not complete and was not put in place; {kept}"),
                 )
             }
         }
@@ -262,7 +273,13 @@ fn to_standard_output(inputs: &[FileIdentity]) -> Result<Output, Error> {
     if metadata.is_file() && inputs.contains(&FileIdentity::of(&metadata)) {
         return Err(refused("standard output", "it is one of the inputs"));
     }
-    Ok(Output { writer: Some(BufWriter::with_capacity(BUFFER, file)), target: Target::Standard, bytes: 0, error: None })
+    Ok(Output {
+        writer: Some(BufWriter::with_capacity(BUFFER, file)),
+        target: Target::Standard,
+        what: REPORT,
+        bytes: 0,
+        error: None,
+    })
 }
 
 /// A new file, or one that replaces the old when it is complete.
@@ -287,6 +304,7 @@ fn to_file(path: &Path, force: bool, inputs: &[FileIdentity]) -> Result<Output, 
     Ok(Output {
         writer: Some(BufWriter::with_capacity(BUFFER, file)),
         target: Target::Named { path: path.to_path_buf(), temporary: Some(temporary), replace: force },
+        what: REPORT,
         bytes: 0,
         error: None,
     })
@@ -506,7 +524,13 @@ mod tests {
 
     /// An output to an opened file, as standard output would be.
     fn standard(file: File) -> Output {
-        Output { writer: Some(BufWriter::with_capacity(16, file)), target: Target::Standard, bytes: 0, error: None }
+        Output {
+            writer: Some(BufWriter::with_capacity(16, file)),
+            target: Target::Standard,
+            what: REPORT,
+            bytes: 0,
+            error: None,
+        }
     }
 
     #[test]
