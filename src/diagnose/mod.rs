@@ -558,6 +558,15 @@ prefix,name,kind,expect
     }
 
     #[test]
+    fn joined_sources_are_counted_at_least() {
+        let found = findings(
+            "10.20.0.0/16\n",
+            vec![answered("10.20.0.1", 1), refused("192.0.2.0/31", 4), refused("192.0.2.9", 1)],
+        );
+        assert!(found[0].says.contains("At least 2 sources in no inventory line were refused"), "{}", found[0].says);
+    }
+
+    #[test]
     fn lists_are_bounded_and_counts_are_not() {
         let sources = (0..300u32).map(|at| refused(&format!("203.0.{}.{}", at / 250, at % 250 + 1), 2)).collect();
         let inventory = inventory("10.20.0.0/16\n");

@@ -160,8 +160,10 @@ fn fact(class: Class, group: &[Client<'_>], finding: &Finding) -> String {
         return format!("{first}{own} was {} and is in no inventory line.{answered}", tally.turned_away(server));
     }
     let most = group.iter().map(|client| client.line.turned_away()).max().unwrap_or_default();
+    let joined = group.iter().any(|client| client.line.source.prefix_len() < client.line.source.max_prefix_len());
     format!(
-        "{} sources{of_kind} in no inventory line were {}, most often {first} ({}).{answered}",
+        "{}{} sources{of_kind} in no inventory line were {}, most often {first} ({}).{answered}",
+        if joined { "At least " } else { "" },
         group.len(),
         tally.turned_away(server),
         times(most)
