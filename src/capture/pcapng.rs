@@ -336,4 +336,17 @@ mod tests {
         assert_eq!((walk.stop, walk.bytes.total()), (None, bytes.len() as u64));
         assert_eq!(walk.bytes.skipped_blocks, 20);
     }
+
+    #[test]
+    fn a_long_interface_name_ends_in_dots() {
+        for (len, cut) in [(1, false), (256, false), (257, true), (60_000, true)] {
+            let mut body = vec![1, 0, 0, 0, 0, 0, 0, 0, 2, 0];
+            body.extend((len as u16).to_le_bytes());
+            body.extend(std::iter::repeat_n(b'e', len));
+            body.resize(body.len().next_multiple_of(4), 0);
+            let name = interface(&body, false, &mut Walk::default()).name;
+            let expected = "e".repeat(len.min(256)) + if cut { "..." } else { "" };
+            assert_eq!(name.as_deref(), Some(expected.as_str()), "{len}");
+        }
+    }
 }

@@ -214,6 +214,20 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_cut_ends_in_dots() {
+        for (len, cut) in [(255, false), (256, false), (257, true), (300, true)] {
+            let mut options = vec![0, 15];
+            options.extend((len as u16 + 2).to_be_bytes());
+            options.extend([0, 18]);
+            options.extend(std::iter::repeat_n(b'x', len));
+            let detail = read(&with_options(&options), LIMITS).unwrap();
+            let (code, text) = &detail.extended_errors[0];
+            let expected = "x".repeat(len.min(256)) + if cut { "..." } else { "" };
+            assert_eq!((*code, text.as_slice()), (18, expected.as_bytes()), "{len}");
+        }
+    }
+
+    #[test]
     fn what_the_short_look_finds_is_what_the_full_decode_finds() {
         let option = |code: u8, data: &[u8]| [&[0, code, 0, data.len() as u8][..], data].concat();
         let kinds = [
