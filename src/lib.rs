@@ -14,7 +14,7 @@
 //! | [`watch`] | the same while it grows | [`watch::snapshot::Snapshot`] |
 //!
 //! Beside the path stand [`cli`] (arguments to [`config::Config`]), [`run`], [`live`] and [`acl_command`] (the commands
-//! from configuration to exit code), [`pipeline`] (the only file with threads and channels) and [`error`] (what an operator is told). A stage is
+//! from configuration to exit code), [`pipeline`] (the only folder with threads and channels) and [`error`] (what an operator is told). A stage is
 //! plain functions and structs: bytes and timestamps in, values out; no clock, no thread, no I/O outside `capture` and
 //! `report`.
 

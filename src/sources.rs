@@ -76,6 +76,8 @@ pub struct Rare {
     pub unsolicited: u64,
     /// REFUSED responses without a query, part of `unsolicited`.
     pub refused_unsolicited: u64,
+    /// REFUSED responses after the time-out of their query, which is unanswered.
+    pub refused_late: u64,
     /// First query that was refused or denied.
     pub refused_first: Option<Timestamp>,
     /// Last query that was refused or denied.
@@ -94,6 +96,7 @@ static NOTHING: Rare = Rare {
     tcp_rejected: 0,
     unsolicited: 0,
     refused_unsolicited: 0,
+    refused_late: 0,
     refused_first: None,
     refused_last: None,
     refused_frames: Vec::new(),
@@ -124,7 +127,7 @@ impl Rare {
 
     /// The source received something from the server, an answer apart.
     pub fn heard(&self) -> bool {
-        self.refused + self.denied + self.tcp_rejected + self.unsolicited > 0
+        self.refused + self.denied + self.tcp_rejected + self.unsolicited + self.refused_late > 0
     }
 
     fn add(&mut self, other: &Rare, frames: usize) {
@@ -134,6 +137,7 @@ impl Rare {
         self.tcp_rejected += other.tcp_rejected;
         self.unsolicited += other.unsolicited;
         self.refused_unsolicited += other.refused_unsolicited;
+        self.refused_late += other.refused_late;
         self.refused_first = earlier(self.refused_first, other.refused_first);
         self.refused_last = self.refused_last.max(other.refused_last);
         merge_frames(&mut self.refused_frames, &other.refused_frames, frames);

@@ -15,9 +15,14 @@ pub fn file(asked_for: &Path, begins: Timestamp) -> PathBuf {
 /// `report.json` with a time: `report-20251231T090410Z.json`.
 fn with_time(path: &Path, time: Timestamp) -> PathBuf {
     let stamp: String = time.to_rfc3339(0).chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    suffixed(path, &stamp)
+}
+
+/// `report.json` with a suffix: `report-suffix.json`.
+pub fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-    path.with_file_name(format!("{stem}-{stamp}{extension}"))
+    path.with_file_name(format!("{stem}-{suffix}{extension}"))
 }
 
 /// The name, or one with a number where that is taken: after a step of the clock, or a moment's delay when they are short,
@@ -27,9 +32,7 @@ fn free_name(path: PathBuf) -> PathBuf {
     if is_free(&path) {
         return path;
     }
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-    let numbered = |number: u32| path.with_file_name(format!("{stem}-{number}{extension}"));
+    let numbered = |number: u32| suffixed(&path, &number.to_string());
     (2..=MOST_OF_ONE_NAME).map(numbered).find(|path| is_free(path)).unwrap_or(path)
 }
 

@@ -3,6 +3,7 @@
 //! Every write is checked. A file stands under a temporary name ending in `.partial` until it is complete, is brought to
 //! disk and then renamed; a run that is killed leaves it absent or complete under its own name.
 
+use super::interval::suffixed;
 use crate::capture::live::Handle;
 use crate::capture::{Frame, Timestamp};
 use crate::config::Config;
@@ -122,7 +123,8 @@ impl PacketFiles {
 
     /// Where the next file goes.
     fn next_target(&mut self) -> Config {
-        let path = if self.rotates() { numbered(&self.path, self.number) } else { self.path.clone() };
+        let path =
+            if self.rotates() { suffixed(&self.path, &format!("{:05}", self.number)) } else { self.path.clone() };
         self.number += 1;
         Config { output: Some(path), force: self.force, ..Config::default() }
     }
@@ -257,13 +259,6 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
         parent.canonicalize().unwrap_or_else(|_| parent.to_path_buf())
     };
     one.file_name() == other.file_name() && folder(one) == folder(other)
-}
-
-/// `packets.pcapng` with a number: `packets-00001.pcapng`.
-fn numbered(path: &Path, number: u64) -> PathBuf {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-    path.with_file_name(format!("{stem}-{number:05}{extension}"))
 }
 
 #[cfg(test)]

@@ -31,10 +31,17 @@ impl Legs {
         if !config.servers.is_empty() || !configured.is_empty() {
             return Self { ours: config.servers.iter().chain(configured).map(|server| server.address).collect() };
         }
+        Self::answering(&[sources])
+    }
+
+    /// Every server that sent something to a source in these rows.
+    fn answering(rows: &[&Sources]) -> Self {
         let mut ours = Addresses::default();
-        sources.each_heard_server(|server| {
-            ours.insert(server);
-        });
+        for sources in rows {
+            sources.each_heard_server(|server| {
+                ours.insert(server);
+            });
+        }
         Self { ours }
     }
 
@@ -42,16 +49,10 @@ impl Legs {
     /// the capture began, and nothing was declared, the capture is of others' servers (a mirror port), and every address
     /// that answered is one: in the rows of this part of the time, or of those before.
     pub fn live(config: &Config, configured: &[OwnServer], local: &[IpAddr], seen: bool, rows: [&Sources; 2]) -> Self {
-        let mut ours: Addresses = local.iter().copied().collect();
         if config.servers.is_empty() && configured.is_empty() && !seen {
-            ours.clear();
-            for sources in rows {
-                sources.each_heard_server(|server| {
-                    ours.insert(server);
-                });
-            }
-            return Self { ours };
+            return Self::answering(&rows);
         }
+        let mut ours: Addresses = local.iter().copied().collect();
         ours.extend(config.servers.iter().chain(configured).map(|server| server.address));
         Self { ours }
     }

@@ -124,8 +124,8 @@ impl Rows {
         }
     }
 
-    /// Hands out the rows of wanted legs in input order, when they are sorted. `leg` decides from client and server, `interface` names an
-    /// interface of an input. Returns the number of rows made.
+    /// Hands out the rows of wanted legs in input order, sorting them first if need be. `leg` decides from client and
+    /// server, `interface` names an interface of an input. Returns the number of rows made.
     pub fn write<'n>(
         mut self,
         leg: impl Fn(IpAddr, IpAddr) -> Leg,

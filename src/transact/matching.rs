@@ -178,7 +178,11 @@ impl Tracker<'_> {
             ResponseIs::Duplicate => self.counts.duplicate += 1,
             ResponseIs::Late => {
                 self.counts.late += 1;
-                self.counts.late_refused += u64::from(seen.message.is_refused());
+                if seen.message.is_refused() {
+                    self.counts.late_refused += 1;
+                    let number = self.pairs.number(place);
+                    self.pairs.rare(number).refused_late += 1;
+                }
             }
             ResponseIs::Mismatch => self.counts.mismatch += 1,
             ResponseIs::Unsolicited => self.without_query(place, *seen),

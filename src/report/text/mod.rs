@@ -163,7 +163,7 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
     } else {
         "not in the capture"
     };
-    let late = report.ledgers.anomalies.get("refused_late").copied().unwrap_or_default();
+    let late: u64 = clients.iter().map(|line| line.row.rare().refused_late).sum();
     let late_ones = counted(late, "REFUSED response", "REFUSED responses");
     let came_late = format!("{late_ones} came after the time-out of the query (--timeout), which counts as unanswered");
     if refused > 0 {

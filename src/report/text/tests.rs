@@ -184,7 +184,11 @@ fn nothing_refused_is_said_plainly() {
 #[test]
 fn refusals_that_came_late_are_not_called_nothing() {
     let mut late = plain(vec![source("10.20.1.7", "10.20.30.40").with(Outcome::Unanswered, 100)]);
-    late.ledgers.anomalies.insert("refused_late", 3);
+    late.sources[0].row.rare_mut().refused_late = 3;
+    let mut upstream = source("10.20.30.40", "203.0.113.53").with(Outcome::Unanswered, 1);
+    upstream.row.rare_mut().refused_late = 9;
+    upstream.leg = Leg::Upstream;
+    late.sources.push(upstream);
     let said = "REFUSED 3 responses, only after the time-out of the query (--timeout); in time,";
     assert_eq!(line(&late, "REFUSED"), said);
     assert_eq!(line(&late, "NOTHING"), "");
