@@ -490,20 +490,28 @@ mod tests {
 
     /// Reads a capture of these frames: exit code, lines on standard error, and the report.
     fn run(frames: &[&[u8]]) -> (u8, Vec<String>, serde_json::Value) {
+        let (code, lines, report) = run_at(&frames.iter().map(|frame| (0, *frame)).collect::<Vec<_>>(), "json");
+        (code, lines, serde_json::from_str(&report).unwrap())
+    }
+
+    /// Reads a capture of frames so many seconds after its beginning: exit code, lines on standard error, and the report.
+    fn run_at(frames: &[(u32, &[u8])], format: &str) -> (u8, Vec<String>, String) {
         let folder = tempfile::tempdir().unwrap();
         let (input, output) = (folder.path().join("in.pcap"), folder.path().join("report.json"));
         let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
-        for frame in frames {
-            bytes.extend([1_700_000_000, 0, frame.len() as u32, frame.len() as u32].map(u32::to_le_bytes).concat());
+        for (second, frame) in frames {
+            bytes.extend(
+                [1_700_000_000 + second, 0, frame.len() as u32, frame.len() as u32].map(u32::to_le_bytes).concat(),
+            );
             bytes.extend(*frame);
         }
         std::fs::write(&input, bytes).unwrap();
-        let arguments = ["dnsrefused", "read", "--format", "json", "--threads", "1", "-o"].map(OsString::from);
+        let arguments = ["dnsrefused", "read", "--format", format, "--threads", "1", "-o"].map(OsString::from);
         let arguments = arguments.into_iter().chain([output.clone().into(), input.into()]);
         let crate::cli::Parsed::Run(config) = crate::cli::parse(arguments).unwrap() else { panic!("not a run") };
         let mut lines = Lines::default();
         let code = read(&config, &mut lines, &Arc::new(AtomicBool::new(false))).unwrap();
-        (code, lines.0, serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap())
+        (code, lines.0, std::fs::read_to_string(&output).unwrap())
     }
 
     const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
@@ -522,6 +530,21 @@ mod tests {
         let note = "Encrypted, so not read: 1 connection to port 443 of 10.0.0.53 (perhaps DNS over HTTPS), 2 connections \
                     to port 853 of 10.0.0.53 (DNS over TLS or QUIC). Who was turned away there is not known.";
         assert_eq!(report["notes"], serde_json::json!([note]));
+    }
+
+    #[test]
+    fn a_refusal_after_the_time_out_is_not_nothing() {
+        let (client, server) = ([10, 0, 0, 1], [10, 0, 0, 53]);
+        let refusal = [&ANSWER[..3], &[0x85], &ANSWER[4..]].concat();
+        let query = frame(client, server, false, (4000, 53), QUERY);
+        let refused = frame(server, client, false, (53, 4000), &refusal);
+        for (second, headline) in
+            [(1, "REFUSED 1 of 1 client query"), (7, "REFUSED 1 response, only after the time-out")]
+        {
+            let (code, _, page) = run_at(&[(0, &query), (second, &refused)], "text");
+            assert_eq!(code, 0);
+            assert!(page.contains(&format!("\n{headline}")), "{page}");
+        }
     }
 
     #[test]
