@@ -28,7 +28,7 @@ use crate::sources::FrameRef;
 use clock::Clock;
 pub use counts::Counts;
 use ending::ending;
-use flights::{Flights, Node, Sighting, Transport};
+use flights::{Flights, Sighting, Transport};
 use matching::{Early, Seen};
 use outlet::{Batch, Outlet};
 use pairs::Pairs;
@@ -79,7 +79,7 @@ pub struct Settings<'a> {
 }
 
 /// Entries whose memory is looked for together.
-const BATCH: usize = 32;
+const BATCH: usize = 16;
 
 /// Follows transactions through one time line of blocks.
 pub struct Tracker<'a> {
@@ -151,9 +151,15 @@ impl<'a> Tracker<'a> {
     /// Takes the entries of a block, or a run of them. `data` is the block's bytes, `first_frame` the number (from 1) of
     /// the block's first frame in its input.
     pub fn take(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
-        for batch in entries.chunks(BATCH) {
-            self.glance(batch);
-            for entry in batch {
+        let batch = |number: usize| entries.chunks(BATCH).nth(number).unwrap_or_default();
+        self.prefetch_places(batch(0));
+        self.prefetch_places(batch(1));
+        self.prefetch_members(batch(0));
+        for (number, now) in entries.chunks(BATCH).enumerate() {
+            self.prefetch_places(batch(number + 2));
+            self.prefetch_members(batch(number + 1));
+            self.prefetch_rare(now);
+            for entry in now {
                 self.entry(input, first_frame, data, entry);
             }
             if self.pairs.full() {
@@ -175,28 +181,33 @@ impl<'a> Tracker<'a> {
         Arc::clone(&self.outlet)
     }
 
-    /// Each message needs memory that is seldom in the cache. Looking for a whole batch at once lets the processor wait for
-    /// all of it together: first where it is, then there.
+    /// Each message needs memory that is seldom in the cache, and what it needs says where to find the next. The processor
+    /// fetches it while earlier batches are worked on: first where the pair and the chain stand.
     #[inline]
-    fn glance(&self, batch: &[Entry]) {
-        let mut nodes = [Node::END; BATCH];
-        let mut looked = 0;
-        for (entry, node) in batch.iter().zip(&mut nodes) {
-            if let Body::Datagram(Datagram { message: Some(_), pair_hash, flow_hash, .. }) = &entry.body {
-                *node = self.flights.glance(*flow_hash);
-                looked ^= self.pairs.glance(*pair_hash);
+    fn prefetch_places(&self, batch: &[Entry]) {
+        for datagram in batch.iter().filter_map(message_of) {
+            self.flights.prefetch_chain(datagram.flow_hash);
+            self.pairs.prefetch(datagram.pair_hash);
+        }
+    }
+
+    /// Then the first of the chain, and of those that are turned away what else is noted of the pair.
+    #[inline]
+    fn prefetch_members(&self, batch: &[Entry]) {
+        for datagram in batch.iter().filter_map(message_of) {
+            self.flights.prefetch_first(datagram.flow_hash);
+            if is_refused(datagram) {
+                self.pairs.prefetch_cold(datagram.pair_hash);
             }
         }
-        for (entry, node) in batch.iter().zip(nodes) {
-            looked ^= self.flights.glance_at(node);
-            if let Body::Datagram(Datagram { message: Some(message), pair_hash, .. }) = &entry.body
-                && message.is_refused()
-            {
-                looked ^= self.pairs.glance_at_rare(*pair_hash);
-            }
+    }
+
+    /// Then what only they have.
+    #[inline]
+    fn prefetch_rare(&self, batch: &[Entry]) {
+        for datagram in batch.iter().filter_map(message_of).filter(|datagram| is_refused(datagram)) {
+            self.pairs.prefetch_rare(datagram.pair_hash);
         }
-        // Only keeps the looks from being optimised away.
-        std::hint::black_box(looked);
     }
 
     /// An entry: counts it and follows what it brings.
@@ -400,4 +411,18 @@ impl<'a> Tracker<'a> {
     pub fn lost_state(&self) -> u64 {
         self.counts.evicted + self.streams.evicted + self.tally.buckets[crate::decode::Bucket::FragmentEvicted as usize]
     }
+}
+
+/// The datagram of an entry that brings a message.
+#[inline]
+fn message_of(entry: &Entry) -> Option<&Datagram> {
+    match &entry.body {
+        Body::Datagram(datagram) if datagram.message.is_some() => Some(datagram),
+        _ => None,
+    }
+}
+
+#[inline]
+fn is_refused(datagram: &Datagram) -> bool {
+    datagram.message.is_some_and(Message::is_refused)
 }

@@ -1,6 +1,8 @@
 //! Chains of transactions with equal low bits of the hash ([`Heads`]): the members ([`Node`]) and where they stand
 //! ([`Link`]). Places stand apart from the transactions, so that going along a chain touches little memory.
 
+use prefetch_index::prefetch_index;
+
 /// A member of a chain: the index of an open transaction's slot, or the number of a closed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node(u32);
@@ -145,6 +147,12 @@ impl Heads {
     #[inline]
     pub fn at(&self, hash: u64) -> Head {
         self.chains[hash as usize & (self.chains.len() - 1)]
+    }
+
+    /// Fetches the chain of a hash, so that it is at hand when it is looked for.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        prefetch_index(&self.chains, hash as usize & (self.chains.len() - 1));
     }
 
     /// The same, to change it.

@@ -13,8 +13,8 @@ use super::kept::{Kept, KeptMessage};
 use crate::capture::Timestamp;
 use crate::decode::message::Message;
 pub use crate::decode::message::Transport;
-pub use chain::Node;
-use chain::{Heads, Link};
+use chain::{Heads, Link, Node};
+use prefetch_index::prefetch_index;
 use recent::{Closed, Ended, MAX_SAME_FLOW, Recent, ShortQuestion};
 pub use slot::{Flow, Print, Sighting, Slot};
 
@@ -123,17 +123,16 @@ impl Flights {
         self.slots.iter().filter(|slot| slot.open).map(|slot| slot.flow.pair)
     }
 
-    /// Where an open transaction whose flow has this hash may stand; [`Flights::glance_at`] looks there.
+    /// Fetches where the chain of a hash begins, so that it is at hand when it is looked for.
     #[inline]
-    pub fn glance(&self, hash: u64) -> Node {
-        self.heads.at(hash).first
+    pub fn prefetch_chain(&self, hash: u64) {
+        self.heads.prefetch(hash);
     }
 
-    /// Looks at an open transaction without using it: its memory is then at hand when it is used. The result only keeps the
-    /// look from being optimised away.
+    /// Fetches likewise the open transaction that is first in the chain of a hash.
     #[inline]
-    pub fn glance_at(&self, node: Node) -> u64 {
-        self.slots.get(node.slot_or_first()).map_or(0, |slot| slot.hash)
+    pub fn prefetch_first(&self, hash: u64) {
+        prefetch_index(&self.slots, self.heads.at(hash).first.slot_or_first());
     }
 
     /// A token that finds the slot again as long as it is the same transaction.

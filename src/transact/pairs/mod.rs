@@ -11,6 +11,7 @@ use crate::capture::Timestamp;
 use crate::config::Outcome;
 use crate::decode::Ends;
 use crate::sources::{FrameRef, Rare, SourceRow, Sources};
+use prefetch_index::prefetch_index;
 pub use table::Place;
 use table::{Hot, Table};
 
@@ -80,17 +81,25 @@ impl<'a> Pairs<'a> {
         }
     }
 
-    /// Looks at the pair of this hash without using it: its memory is then at hand when it is used. The result only keeps
-    /// the look from being optimised away.
+    /// Fetches where the pair of this hash should stand, so that it is at hand when it is used.
     #[inline]
-    pub fn glance(&self, hash: u64) -> u64 {
-        self.table.glance(hash)
+    pub fn prefetch(&self, hash: u64) {
+        self.table.prefetch(hash);
     }
 
-    /// Looks likewise at what is noted of those that are turned away.
-    pub fn glance_at_rare(&self, hash: u64) -> u64 {
+    /// Fetches likewise what fewer messages touch of it.
+    pub fn prefetch_cold(&self, hash: u64) {
+        if let Some(place) = self.table.find(hash) {
+            prefetch_index(&self.cold, self.number(place) as usize);
+        }
+    }
+
+    /// Fetches likewise what most pairs never have.
+    pub fn prefetch_rare(&self, hash: u64) {
         let cold = self.table.find(hash).and_then(|place| self.cold.get(self.number(place) as usize));
-        cold.and_then(|cold| cold.rare.as_ref()).map_or(0, |rare| rare.refused)
+        if let Some(rare) = cold.and_then(|cold| cold.rare.as_deref()) {
+            prefetch_index(std::slice::from_ref(rare), 0);
+        }
     }
 
     /// Where the pair of this hash stands, if it is new from now on. `ends` lead from client to server.

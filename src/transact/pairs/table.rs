@@ -2,6 +2,7 @@
 //! cache ([`Table`]): half a cache line at the place that the hash says, or soon behind it.
 
 use crate::capture::Timestamp;
+use prefetch_index::prefetch_index;
 
 /// Places at the beginning; a power of two.
 const PLACES: usize = 1024;
@@ -79,10 +80,10 @@ impl Table {
         (!hot.is_free()).then_some(Place(place as u32))
     }
 
-    /// Something of where the pair of a hash should be.
+    /// Fetches where the pair of a hash should be, so that it is at hand when it is looked for.
     #[inline]
-    pub fn glance(&self, hash: u64) -> u64 {
-        self.places[hash as usize & (self.places.len() - 1)].hash
+    pub fn prefetch(&self, hash: u64) {
+        prefetch_index(&self.places, hash as usize & (self.places.len() - 1));
     }
 
     /// The pair at a place.
