@@ -538,13 +538,71 @@ mod tests {
         let refusal = [&ANSWER[..3], &[0x85], &ANSWER[4..]].concat();
         let query = frame(client, server, false, (4000, 53), QUERY);
         let refused = frame(server, client, false, (53, 4000), &refusal);
-        for (second, headline) in
-            [(1, "REFUSED 1 of 1 client query"), (7, "REFUSED 1 response, only after the time-out")]
-        {
+        for (second, headline) in [(1, "REFUSED 1 of 1 client query"), (7, "REFUSED 1 response after the time-out")] {
             let (code, _, page) = run_at(&[(0, &query), (second, &refused)], "text");
             assert_eq!(code, 0);
             assert!(page.contains(&format!("\n{headline}")), "{page}");
         }
+    }
+
+    #[test]
+    fn a_refusal_that_ends_no_query_is_named_and_its_client_is_not_absolved() {
+        let (client, server) = ([10, 0, 0, 1], [10, 0, 0, 53]);
+        let refusal = [&ANSWER[..3], &[0x85], &ANSWER[4..]].concat();
+        let mut other = refusal.clone();
+        other[13] = b'b';
+        let query = frame(client, server, false, (4000, 53), QUERY);
+        let [answer, refusal, other] =
+            [ANSWER, &refusal, &other].map(|message| frame(server, client, false, (53, 4000), message));
+        for (frames, headline) in [
+            (vec![(0, query.as_slice()), (1, &answer), (2, &refusal)], "REFUSED 1 response after another response"),
+            (vec![(0, &query), (1, &other)], "REFUSED 1 response with another question"),
+            (vec![(0, &query), (1, &refusal), (2, &refusal)], "REFUSED 1 of 1 client query (100 %), 1 source\n\n"),
+        ] {
+            let page = run_at(&frames, "text").2;
+            assert!(page.contains(&format!("\n{headline}")), "{page}");
+            assert!(page.contains("\n10.0.0.1 "), "it stands in the table: {page}");
+            assert!(!page.contains("Not turned away"), "{page}");
+        }
+    }
+
+    #[test]
+    fn nobody_becomes_a_server_by_what_nobody_asked_for_or_only_its_own_server_asked() {
+        let (client, server, other) = ([10, 0, 0, 1], [10, 0, 0, 53], [10, 0, 0, 9]);
+        let refusal = [&ANSWER[..3], &[0x85], &ANSWER[4..]].concat();
+        let query = frame(client, server, false, (4000, 53), QUERY);
+        let refused = frame(server, client, false, (53, 4000), &refusal);
+        let unasked = frame(client, server, false, (53, 5000), ANSWER);
+        let asked_back = frame(server, client, false, (5000, 53), QUERY);
+        let asked = frame(other, client, false, (5000, 53), QUERY);
+        let answered = frame(client, other, false, (53, 5000), ANSWER);
+        for (more, said) in [
+            (vec![], "REFUSED 1 of 1 client query"),
+            (vec![(2, unasked.as_slice())], "REFUSED 1 of 1 client query"),
+            (vec![(2, &asked_back), (3, &unasked)], "REFUSED 1 of 2 client queries"),
+            // A forwarder: what it asks is not of a client.
+            (vec![(2, &asked), (3, &answered)], "NOTHING REFUSED of 1 client query"),
+        ] {
+            let frames = [vec![(0, query.as_slice()), (1, &refused)], more].concat();
+            let page = run_at(&frames, "text").2;
+            assert!(page.contains(&format!("\n{said}")), "{page}");
+        }
+        let page = run_at(&[(0, &query)], "text").2;
+        assert!(page.contains("\nNO RESPONSES are in the capture; 1 client query: unanswered 1\n"), "{page}");
+    }
+
+    #[test]
+    fn of_two_queries_that_a_refusal_without_a_question_may_belong_to_neither_is_named() {
+        let (client, server) = ([10, 0, 0, 1], [10, 0, 0, 53]);
+        let mut second = QUERY.to_vec();
+        second[13] = b'b';
+        let refused = [&ANSWER[..3], &[0x85, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let [query, second] = [QUERY, &second].map(|query| frame(client, server, false, (4000, 53), query));
+        let refused = frame(server, client, false, (53, 4000), &refused);
+        let rows = |frames: &[(u32, &[u8])]| run_at(frames, "csv").2;
+        assert!(rows(&[(0, &query), (1, &refused)]).contains(",QUERY,a,A,IN,restored,"));
+        let both = rows(&[(0, &query), (1, &second), (2, &refused), (3, &refused)]);
+        assert_eq!(both.matches(",QUERY,,,,unknown,").count(), 2, "{both}");
     }
 
     #[test]

@@ -76,8 +76,8 @@ pub struct Rare {
     pub unsolicited: u64,
     /// REFUSED responses without a query, part of `unsolicited`.
     pub refused_unsolicited: u64,
-    /// REFUSED responses after the time-out of their query, which is unanswered.
-    pub refused_late: u64,
+    /// REFUSED responses that end no query, by [`Beside`].
+    pub refused_beside: [u64; Beside::ALL.len()],
     /// First query that was refused or denied.
     pub refused_first: Option<Timestamp>,
     /// Last query that was refused or denied.
@@ -88,6 +88,35 @@ pub struct Rare {
     pub answered_frames: Vec<FrameRef>,
 }
 
+/// Why a REFUSED response ends no query, although one of the same ports and identifier was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// It came after the time-out.
+    Late,
+    /// It has another question, or another operation.
+    OtherQuestion,
+    /// Another response, which was not REFUSED, came first.
+    Second,
+}
+
+impl Beside {
+    /// Each with its name among the anomalies.
+    pub const ALL: [(&'static str, Beside); 3] = [
+        ("refused_late", Beside::Late),
+        ("refused_other_question", Beside::OtherQuestion),
+        ("refused_second", Beside::Second),
+    ];
+
+    /// In a few words, and in as many as it takes.
+    pub fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::Late => ["late", "after the time-out of the query (--timeout), which counts as unanswered"],
+            Self::OtherQuestion => ["with another question", "with another question than the query of its port and id"],
+            Self::Second => ["as a second response", "after another response to the same query, which counts"],
+        }
+    }
+}
+
 /// Nothing rare.
 static NOTHING: Rare = Rare {
     refused: 0,
@@ -96,7 +125,7 @@ static NOTHING: Rare = Rare {
     tcp_rejected: 0,
     unsolicited: 0,
     refused_unsolicited: 0,
-    refused_late: 0,
+    refused_beside: [0; Beside::ALL.len()],
     refused_first: None,
     refused_last: None,
     refused_frames: Vec::new(),
@@ -127,7 +156,12 @@ impl Rare {
 
     /// The source received something from the server, an answer apart.
     pub fn heard(&self) -> bool {
-        self.refused + self.denied + self.tcp_rejected + self.unsolicited + self.refused_late > 0
+        self.has_answers() || self.tcp_rejected + self.unsolicited > 0
+    }
+
+    /// The server responded to a query of the source, other than with an answer.
+    fn has_answers(&self) -> bool {
+        self.refused + self.denied + self.refused_beside.iter().sum::<u64>() > 0
     }
 
     fn add(&mut self, other: &Rare, frames: usize) {
@@ -137,7 +171,9 @@ impl Rare {
         self.tcp_rejected += other.tcp_rejected;
         self.unsolicited += other.unsolicited;
         self.refused_unsolicited += other.refused_unsolicited;
-        self.refused_late += other.refused_late;
+        for (sum, more) in self.refused_beside.iter_mut().zip(other.refused_beside) {
+            *sum += more;
+        }
         self.refused_first = earlier(self.refused_first, other.refused_first);
         self.refused_last = self.refused_last.max(other.refused_last);
         merge_frames(&mut self.refused_frames, &other.refused_frames, frames);
@@ -222,6 +258,11 @@ impl SourceRow {
     /// The source received something from the server: a response, or the end of its TCP connection.
     pub fn heard(&self) -> bool {
         self.answered > 0 || self.rare().heard()
+    }
+
+    /// The server responded to a query of the source.
+    pub fn has_answers(&self) -> bool {
+        self.answered > 0 || self.rare().has_answers()
     }
 
     /// Notes the time of a message.
@@ -459,15 +500,6 @@ impl Sources {
     pub fn each(&self, mut on_row: impl FnMut(&SourceKey, &SourceRow)) {
         self.whole().iter().for_each(|(key, row)| on_row(key, row));
         self.rows.iter().for_each(|row| on_row(row.key(), row.value()));
-    }
-
-    /// Calls back for every server that sent something to a source.
-    pub fn each_heard_server(&self, mut on_server: impl FnMut(IpAddr)) {
-        self.each(|key, row| {
-            if row.heard() {
-                on_server(key.server);
-            }
-        });
     }
 
     /// The prefix lengths that rows were joined to: `(kept, IPv6, length)` where it is shorter than an address.

@@ -25,8 +25,8 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     let severity = if answered == 0 { Severity::Critical } else { Severity::Warning };
     let mut finding = finding(scene, KIND, severity, group, &TURNED_AWAY, true);
     let also = match answered {
-        0 => "none of their other requests was answered".to_owned(),
-        count => format!("{count} other requests of theirs were answered"),
+        0 => "none of their other requests was answered there in time".to_owned(),
+        count => format!("{count} other requests of theirs were answered there"),
     };
     finding.says = format!(
         "{} says allow for {}, but on the wire they were {} by {}; {also}.",

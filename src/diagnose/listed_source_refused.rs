@@ -31,9 +31,9 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
     finding.says = if let [only] = group {
         let what = if row.prefix.contains(&only.line.source) { "of" } else { "the expected outside of" };
         let answered = match tally.answered {
-            0 => "nothing of it was answered".to_owned(),
-            1 => "1 query of it was answered".to_owned(),
-            count => format!("{count} queries of it were answered"),
+            0 => "nothing of it was answered there in time".to_owned(),
+            1 => "1 query of it was answered there".to_owned(),
+            count => format!("{count} queries of it were answered there"),
         };
         format!(
             "{first}, {what} {}, is expected to be allowed but was {}; {answered}.",
@@ -42,10 +42,10 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
         )
     } else {
         let answered = match (starved, tally.answered) {
-            (starved, 0) if starved == group.len() => "nothing of any of them was answered".to_owned(),
-            (0, count) => format!("each of them was answered too, {count} queries in all"),
+            (starved, 0) if starved == group.len() => "nothing of any of them was answered there in time".to_owned(),
+            (0, count) => format!("each of them was answered there too, {count} queries in all"),
             (starved, count) => {
-                format!("nothing of {starved} of them was answered; {count} queries of the others were")
+                format!("nothing of {starved} of them was answered there in time; {count} queries of the others were")
             }
         };
         format!(

@@ -375,16 +375,16 @@ prefix,name,kind,expect
         assert_eq!(
             found[0].says,
             "10.20.1.1, of 10.20.0.0/16 (expect.csv:1), is expected to be allowed but was refused 12 times by \
-             10.20.30.40; nothing of it was answered."
+             10.20.30.40; nothing of it was answered there in time."
         );
         let found = findings("10.20.0.0/16\n", vec![refused("10.20.1.1", 1).with(Answered, 340)]);
         assert_eq!(kinds(&found), [("listed-source-refused", "warning", "observed")]);
-        assert!(found[0].says.ends_with("was refused once by 10.20.30.40; 340 queries of it were answered."));
+        assert!(found[0].says.ends_with("was refused once by 10.20.30.40; 340 queries of it were answered there."));
         let found =
             findings("10.20.0.0/16\n", vec![refused("10.20.1.1", 1).with(Answered, 340), refused("10.20.1.2", 2)]);
         assert_eq!(found[0].severity, Severity::Critical);
         assert!(
-            found[0].says.contains("nothing of 1 of them was answered; 340 queries of the others were"),
+            found[0].says.contains("nothing of 1 of them was answered there in time; 340 queries of the others were"),
             "{}",
             found[0].says
         );

@@ -9,7 +9,7 @@ use crate::expect::Inventory;
 use crate::pipeline::LaneResult;
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use crate::transact::Counts;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,30 +19,58 @@ const MOST_ENCRYPTED: usize = 8;
 /// Which addresses are servers of ours, and so on which leg a transaction is.
 #[derive(Debug, Clone, Default)]
 pub struct Legs {
-    ours: Addresses,
+    ours: HashMap<IpAddr, Served, foldhash::fast::RandomState>,
 }
 
-/// Asked about twice for every row.
-type Addresses = HashSet<IpAddr, foldhash::fast::RandomState>;
+/// Whom a server of ours answered. It decides whether what it asks itself is of a server: anybody can make an address look
+/// like one by a response that nobody asked for, and a server may ask its own client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Served {
+    /// Nobody: it sent responses without a query, or ended connections.
+    Nobody,
+    /// This client alone.
+    One(IpAddr),
+    /// Several clients; or it was declared.
+    Many,
+}
+
+impl Served {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nobody, other) => other,
+            (one, other) if one == other || other == Self::Nobody => one,
+            _ => Self::Many,
+        }
+    }
+}
 
 impl Legs {
-    /// The declared servers and those that a configuration speaks for; with none, every address that answered (or ended a TCP connection) is one.
+    /// The declared servers and those that a configuration speaks for; with none, every address that answered (or ended a
+    /// TCP connection) is one; where nobody did, every address that was asked.
     pub fn of(config: &Config, configured: &[OwnServer], sources: &Sources) -> Self {
-        if !config.servers.is_empty() || !configured.is_empty() {
-            return Self { ours: config.servers.iter().chain(configured).map(|server| server.address).collect() };
-        }
-        Self::answering(&[sources])
+        let declared = config.servers.iter().chain(configured).map(|server| server.address);
+        let legs = Self::declared(declared);
+        if legs.ours.is_empty() { Self::answering(&[sources]) } else { legs }
     }
 
-    /// Every server that sent something to a source in these rows.
+    fn declared(servers: impl Iterator<Item = IpAddr>) -> Self {
+        Self { ours: servers.map(|server| (server, Served::Many)).collect() }
+    }
+
+    /// Every server that sent something to a source in these rows; where none did, every one that was asked.
     fn answering(rows: &[&Sources]) -> Self {
-        let mut ours = Addresses::default();
+        let (mut legs, mut asked) = (Self::default(), Self::default());
         for sources in rows {
-            sources.each_heard_server(|server| {
-                ours.insert(server);
+            sources.each(|key, row| {
+                let (legs, served) = match row {
+                    row if row.has_answers() => (&mut legs, Served::One(key.source.addr())),
+                    row if row.heard() => (&mut legs, Served::Nobody),
+                    _ => (&mut asked, Served::Nobody),
+                };
+                legs.ours.entry(key.server).and_modify(|before| *before = before.and(served)).or_insert(served);
             });
         }
-        Self { ours }
+        if legs.ours.is_empty() { asked } else { legs }
     }
 
     /// When live, this host's addresses are servers of ours as well. Where none of them was `seen` asking or answering since
@@ -52,22 +80,26 @@ impl Legs {
         if config.servers.is_empty() && configured.is_empty() && !seen {
             return Self::answering(&rows);
         }
-        let mut ours: Addresses = local.iter().copied().collect();
-        ours.extend(config.servers.iter().chain(configured).map(|server| server.address));
-        Self { ours }
+        let declared = config.servers.iter().chain(configured).map(|server| server.address);
+        Self::declared(local.iter().copied().chain(declared))
     }
 
     /// The address is a server of ours.
     pub fn is_ours(&self, address: IpAddr) -> bool {
-        self.ours.contains(&address)
+        self.ours.contains_key(&address)
     }
 
     /// The leg from `source` to `server`.
     pub fn leg(&self, source: IpAddr, server: IpAddr) -> Leg {
-        // A server that asks itself is its own client, as when somebody tries it out on its host.
-        if self.ours.contains(&source) && source != server {
+        let asks_as_server = match self.ours.get(&source) {
+            // A server that asks itself is its own client, as when somebody tries it out on its host.
+            Some(Served::Many) => source != server,
+            Some(Served::One(client)) => source != server && *client != server,
+            Some(Served::Nobody) | None => false,
+        };
+        if asks_as_server {
             Leg::Upstream
-        } else if self.ours.contains(&server) {
+        } else if self.ours.contains_key(&server) {
             Leg::Client
         } else {
             Leg::Other
@@ -182,6 +214,7 @@ pub fn build(
         } else {
             config.clients.iter().map(|prefix| Expectation::from(inventory.decide_prefix(*prefix))).collect()
         },
+        looked_back: config.timeout.saturating_mul(2),
         filtered: config.filter.is_some() || config.live.refused_only,
         inputs: inputs.into_iter().map(|(input, lane)| input_report(input, lane, config.allow_cut_tail)).collect(),
         ..Report::default()

@@ -30,6 +30,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Every output format; the first is the default.
 pub const FORMATS: &[Format] = &[
@@ -111,6 +112,8 @@ pub struct Report {
     /// A packet filter chose what was looked at, so that what is not there may have been left out. Only refusals are such
     /// a choice as well.
     pub filtered: bool,
+    /// How long before a response its query is known.
+    pub looked_back: Duration,
     /// The capture was made by this run.
     pub live: Option<LiveReport>,
     /// One entry per input, in the order they were read.

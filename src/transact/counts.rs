@@ -1,6 +1,7 @@
 //! What the tracker counts on the way ([`Counts`]): the buckets of the message and match ledgers, and the totals.
 
 use crate::decode::name::NameFault;
+use crate::sources::Beside;
 
 /// Everything counted on the way; each count is in a ledger of the report.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Counts {
     pub refused_restored: u64,
     /// REFUSED responses without a query.
     pub refused_unsolicited: u64,
+    /// REFUSED responses that end no query, by [`Beside`].
+    pub refused_beside: [u64; Beside::ALL.len()],
     /// Queries that found their response.
     pub matched: u64,
     /// Queries repeated while pending.
@@ -37,8 +40,6 @@ pub struct Counts {
     pub continued: u64,
     /// Responses after the timeout, within one further timeout.
     pub late: u64,
-    /// REFUSED ones among them.
-    pub late_refused: u64,
     /// Second responses.
     pub duplicate: u64,
     /// Responses seen again at another point.
@@ -62,6 +63,7 @@ impl Counts {
         all.extend(&mut self.unreadable);
         all.extend(&mut self.rcodes);
         all.extend(&mut self.outcomes);
+        all.extend(&mut self.refused_beside);
         all.extend([
             &mut self.header_incomplete,
             &mut self.refused_restored,
@@ -74,7 +76,6 @@ impl Counts {
             &mut self.open_at_end,
             &mut self.continued,
             &mut self.late,
-            &mut self.late_refused,
             &mut self.duplicate,
             &mut self.response_copies,
             &mut self.unsolicited,
@@ -119,7 +120,7 @@ impl Default for Counts {
             open_at_end: 0,
             continued: 0,
             late: 0,
-            late_refused: 0,
+            refused_beside: [0; Beside::ALL.len()],
             duplicate: 0,
             response_copies: 0,
             unsolicited: 0,

@@ -128,6 +128,10 @@ impl Tracker<'_> {
         let mut query_bytes = std::mem::take(&mut self.reported);
         let slot = self.flights.slot(index);
         self.flights.kept.read(slot.kept, &mut query_bytes);
+        if slot.ambiguous && response.as_ref().is_some_and(|(_, message, _)| message.question == Question::ABSENT) {
+            // It may have been another query.
+            query_bytes.clear();
+        }
         let has_message = response.as_ref().is_some_and(|(_, _, bytes)| !bytes.is_empty());
         self.decided.put(&Transaction {
             outcome,

@@ -10,7 +10,7 @@ use crate::config::{Outcome, SKEW};
 use crate::decode::message::{Message, Question};
 use crate::decode::proxy::{self, Look};
 use crate::decode::{Datagram, Ends, Entry};
-use crate::sources::FrameRef;
+use crate::sources::{Beside, FrameRef};
 
 /// A response that came before any query it could belong to; its query may be captured up to [`SKEW`] later.
 pub(super) struct Early {
@@ -175,19 +175,33 @@ impl Tracker<'_> {
             }
             ResponseIs::Continued => self.counts.continued += 1,
             ResponseIs::Copy => self.counts.response_copies += 1,
-            ResponseIs::Duplicate => self.counts.duplicate += 1,
-            ResponseIs::Late => {
-                self.counts.late += 1;
-                if seen.message.is_refused() {
-                    self.counts.late_refused += 1;
-                    let number = self.pairs.number(place);
-                    self.pairs.rare(number).refused_late += 1;
+            ResponseIs::Duplicate { refused } => {
+                self.counts.duplicate += 1;
+                if !refused {
+                    self.beside(Beside::Second, place, seen.message);
                 }
             }
-            ResponseIs::Mismatch => self.counts.mismatch += 1,
+            ResponseIs::Late => {
+                self.counts.late += 1;
+                self.beside(Beside::Late, place, seen.message);
+            }
+            ResponseIs::Mismatch => {
+                self.counts.mismatch += 1;
+                self.beside(Beside::OtherQuestion, place, seen.message);
+            }
             ResponseIs::Unsolicited => self.without_query(place, *seen),
         }
         self.note_answering(place, seen.entry);
+    }
+
+    /// Counts a response that ends no query, when it is REFUSED.
+    #[cold]
+    fn beside(&mut self, why: Beside, place: Place, message: &Message) {
+        if message.is_refused() {
+            self.counts.refused_beside[why as usize] += 1;
+            let number = self.pairs.number(place);
+            self.pairs.rare(number).refused_beside[why as usize] += 1;
+        }
     }
 
     /// A response that belongs to no query so far: it waits for one that may have been captured after it.
@@ -248,14 +262,16 @@ impl Tracker<'_> {
         if self.settings.rows.has(outcome) {
             self.report(index, outcome, Some((seen, *message, bytes)));
         }
-        self.flights.answer(index, print);
+        self.flights.answer(index, print, outcome == Outcome::Refused);
     }
 
     /// Counts a response that refuses or denies.
     fn turned_away(&mut self, index: u32, outcome: Outcome, message: &Message, frame: FrameRef) {
         let slot = self.flights.slot(index);
-        let restored =
-            outcome == Outcome::Refused && message.question == Question::ABSENT && slot.question != Question::ABSENT;
+        let restored = outcome == Outcome::Refused
+            && message.question == Question::ABSENT
+            && slot.question != Question::ABSENT
+            && !slot.ambiguous;
         self.counts.refused_restored += u64::from(restored);
         self.pairs.outcome(slot.flow.pair, outcome);
         self.pairs.rare(slot.flow.pair).note_refused(slot.query.time, frame, self.settings.limits.finding_frames);

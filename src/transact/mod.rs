@@ -24,7 +24,7 @@ use crate::decode::message::{self, Message};
 use crate::decode::quote::Quote;
 use crate::decode::stream::{self, StreamLimits, Streams};
 use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Segment, Tally};
-use crate::sources::FrameRef;
+use crate::sources::{Beside, FrameRef};
 use clock::Clock;
 pub use counts::Counts;
 use ending::ending;
@@ -400,9 +400,9 @@ impl<'a> Tracker<'a> {
             ("trailing_bytes", self.counts.trailing),
             ("cut_messages", self.counts.cut),
             ("late_forgotten_early", self.flights.forgotten_early),
-            ("refused_late", self.counts.late_refused),
         ]
         .into_iter()
+        .chain(Beside::ALL.map(|(name, beside)| (name, self.counts.refused_beside[beside as usize])))
         .filter(|(_, count)| *count > 0)
         .collect()
     }

@@ -9,7 +9,7 @@ use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;
 use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
-use crate::sources::Leg;
+use crate::sources::{Beside, Leg};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -159,13 +159,24 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
         asked => format!("{} {what}: {others}", grouped(asked)),
     };
     let where_queries_are = if report.forgot_queries() {
-        "not known: forgotten because a table was full, or not captured"
+        "not known: forgotten because a table was full, or not captured".to_owned()
     } else {
-        "not in the capture"
+        format!("not among what was read of the {} s before", report.looked_back.as_secs_f64())
     };
-    let late: u64 = clients.iter().map(|line| line.row.rare().refused_late).sum();
-    let late_ones = counted(late, "REFUSED response", "REFUSED responses");
-    let came_late = format!("{late_ones} came after the time-out of the query (--timeout), which counts as unanswered");
+    let beside: Vec<(u64, &str)> = Beside::ALL
+        .iter()
+        .map(|(_, why)| {
+            let counts = clients.iter().map(|line| line.row.rare().refused_beside[*why as usize]);
+            (counts.sum(), why.words()[1])
+        })
+        .filter(|(count, _)| *count > 0)
+        .collect();
+    let say_beside = |page: &mut Page<'_>| {
+        beside.iter().try_for_each(|(count, text)| {
+            let responses = counted(*count, "REFUSED response", "REFUSED responses");
+            page.wrapped("  ", &format!("{responses} came {text}"), 2)
+        })
+    };
     if refused > 0 {
         let away: Vec<&SourceLine> = clients.iter().copied().filter(|line| line.count(Outcome::Refused) > 0).collect();
         let sources = sources_of(&away);
@@ -177,7 +188,7 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
             let responses = counted(without_query, "more REFUSED response", "more REFUSED responses");
             page.wrapped("  ", &format!("{responses} whose query is {where_queries_are}"), 2)?;
         }
-        return if late > 0 { page.wrapped("  ", &came_late, 2) } else { Ok(()) };
+        return say_beside(page);
     }
     if without_query > 0 {
         let away: Vec<&SourceLine> =
@@ -185,12 +196,12 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
         let responses = counted(without_query, "response", "responses");
         let text = format!("{responses} to {}, whose queries are {where_queries_are}; {of_asked}", sources_of(&away));
         page.inked(Some(Ink::Red), "REFUSED ", &text, 2)?;
-        return if late > 0 { page.wrapped("  ", &came_late, 2) } else { Ok(()) };
+        return say_beside(page);
     }
-    if late > 0 {
-        let responses = counted(late, "response", "responses");
-        let text =
-            format!("{responses}, only after the time-out of the query (--timeout); in time, nothing of {of_asked}");
+    if !beside.is_empty() {
+        let text = |(count, text): &(u64, &str)| format!("{} {text}", counted(*count, "response", "responses"));
+        let responses: Vec<String> = beside.iter().map(text).collect();
+        let text = format!("{}; apart from that nothing of {of_asked}", responses.join("; "));
         return page.inked(Some(Ink::Red), "REFUSED ", &text, 2);
     }
     if asked == 0 {
@@ -202,6 +213,9 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
             }
         };
         return page.inked(Some(Ink::Bold), "NO CLIENT QUERIES ", &text, 2);
+    }
+    if totals.responses == 0 && sum(Outcome::Unanswered) + sum(Outcome::Silent) == asked {
+        return page.inked(Some(Ink::Yellow), "NO RESPONSES ", &format!("are in the capture; {of_asked}"), 2);
     }
     let silent_ways = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
     let ink = if silent_ways.iter().any(|outcome| sum(*outcome) > 0) { Ink::Yellow } else { Ink::Green };
@@ -290,6 +304,10 @@ fn outcomes(lines: &[&SourceLine]) -> String {
         if count > 0 {
             parts.push(format!("{name} {}", grouped(count)));
         }
+    }
+    let beside: u64 = lines.iter().flat_map(|line| line.row.rare().refused_beside).sum();
+    if beside > 0 {
+        parts.push(format!("REFUSED beside what counts {}", grouped(beside)));
     }
     parts.join(", ")
 }

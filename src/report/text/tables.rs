@@ -6,6 +6,7 @@ use super::{SOURCE_WIDTH, outcomes};
 use crate::config::Outcome;
 use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
+use crate::sources::Beside;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,8 +20,10 @@ pub(super) fn tables(
     clock: Clock,
     clients: &[&SourceLine],
 ) -> io::Result<()> {
-    let turned_away =
-        |line: &SourceLine| line.turned_away() + line.count(Outcome::Silent) + line.count(Outcome::TcpRejected) > 0;
+    let turned_away = |line: &SourceLine| {
+        let beside: u64 = line.row.rare().refused_beside.iter().sum();
+        line.turned_away() + line.count(Outcome::Silent) + line.count(Outcome::TcpRejected) + beside > 0
+    };
     let (shown, kept_out): (Vec<&SourceLine>, Vec<&SourceLine>) = clients.iter().partition(|line| turned_away(line));
     let (listed, more) = shown.split_at(shown.len().min(layout.top));
     let mut servers: Vec<IpAddr> = Vec::new();
@@ -46,8 +49,9 @@ pub(super) fn tables(
         ))?;
     }
     let away: BTreeSet<IpNet> = shown.iter().map(|line| line.source).collect();
+    // Who only got a response that it did not ask for was neither turned away nor not.
     let (elsewhere, never): (Vec<&SourceLine>, Vec<&SourceLine>) =
-        kept_out.iter().partition(|line| away.contains(&line.source));
+        kept_out.iter().filter(|line| line.transactions() > 0).partition(|line| away.contains(&line.source));
     for (lead, lines) in [("Not turned away: ", never), ("Turned away at one server, not at another: ", elsewhere)] {
         if !lines.is_empty() && !shown.is_empty() {
             page.wrapped(lead, &outcomes(&lines), 2)?;
@@ -178,6 +182,12 @@ fn also(line: &SourceLine) -> Option<String> {
         .collect();
     if line.row.rare().refused_unsolicited > 0 {
         parts.push(format!("REFUSED without its query {}", grouped(line.row.rare().refused_unsolicited)));
+    }
+    for (_, why) in Beside::ALL {
+        let count = line.row.rare().refused_beside[why as usize];
+        if count > 0 {
+            parts.push(format!("REFUSED {} {}", why.words()[0], grouped(count)));
+        }
     }
     (!parts.is_empty()).then(|| format!("also {}", parts.join(", ")))
 }

@@ -174,7 +174,7 @@ fn nothing_refused_is_said_plainly() {
     );
     let mut responses = one(Outcome::Unsolicited);
     responses.sources[0].row.rare_mut().refused_unsolicited = 20_000;
-    assert_eq!(headline(&responses), "REFUSED 20,000 responses to 1 source, whose queries are not in the capture; no");
+    assert_eq!(headline(&responses), "REFUSED 20,000 responses to 1 source, whose queries are not among what was read");
     let mut other = one(Outcome::Refused);
     other.sources[0].leg = Leg::Other;
     assert_eq!(headline(&other), "NO CLIENT QUERIES are in the capture");
@@ -184,12 +184,12 @@ fn nothing_refused_is_said_plainly() {
 #[test]
 fn refusals_that_came_late_are_not_called_nothing() {
     let mut late = plain(vec![source("10.20.1.7", "10.20.30.40").with(Outcome::Unanswered, 100)]);
-    late.sources[0].row.rare_mut().refused_late = 3;
+    late.sources[0].row.rare_mut().refused_beside[Beside::Late as usize] = 3;
     let mut upstream = source("10.20.30.40", "203.0.113.53").with(Outcome::Unanswered, 1);
-    upstream.row.rare_mut().refused_late = 9;
+    upstream.row.rare_mut().refused_beside[Beside::Late as usize] = 9;
     upstream.leg = Leg::Upstream;
     late.sources.push(upstream);
-    let said = "REFUSED 3 responses, only after the time-out of the query (--timeout); in time,";
+    let said = "REFUSED 3 responses after the time-out of the query (--timeout), which counts as";
     assert_eq!(line(&late, "REFUSED"), said);
     assert_eq!(line(&late, "NOTHING"), "");
     late.sources[0].row.add_outcome(Outcome::Refused, 1);
@@ -202,7 +202,7 @@ fn refusals_that_came_late_are_not_called_nothing() {
 fn queries_that_were_forgotten_are_not_called_absent() {
     let mut report = plain(vec![source("10.20.1.7", "10.20.30.40").with(Outcome::Unsolicited, 4)]);
     report.sources[0].row.rare_mut().refused_unsolicited = 4;
-    assert!(line(&report, "REFUSED").contains("whose queries are not in the capture"));
+    assert!(line(&report, "REFUSED").contains("whose queries are not among what"));
     report.ledgers.anomalies.insert("late_forgotten_early", 1);
     assert!(line(&report, "REFUSED").contains("whose queries are not known: forgotten"));
     report.ledgers.anomalies.clear();

@@ -49,7 +49,10 @@ pub enum ResponseIs {
     /// The same packet at another point.
     Copy,
     /// A second response to an answered transaction.
-    Duplicate,
+    Duplicate {
+        /// The first was REFUSED.
+        refused: bool,
+    },
     /// A response to a transaction that timed out, within one further timeout.
     Late,
     /// Flow and id of a pending transaction, but another question or operation.
@@ -249,6 +252,7 @@ impl Flights {
             rejected: false,
             open: true,
             alone,
+            ambiguous: false,
             query,
             repeated: print,
         };
@@ -305,6 +309,7 @@ impl Flights {
     fn response_among(&mut self, first: Node, hash: u64, message: &Message, print: &Print) -> ResponseIs {
         let (opcode, question, timeout) = (message.opcode(), message.question, self.timeout);
         // Several may wait when the response has no question: the oldest is taken.
+        let mut fitting = 0;
         let mut oldest = (Timestamp(i64::MAX), u64::MAX, NONE);
         let (mut other_question, mut late) = (false, false);
         let mut node = first;
@@ -322,11 +327,19 @@ impl Flights {
                 // Due, but not swept yet because the capture's packets are out of order.
                 late |= age <= 2 * timeout;
             } else {
+                fitting += 1;
                 oldest = oldest.min((slot.query.time, slot.opened, index as u32));
             }
         }
-        if self.answered.newest(node, hash, |closed| closed.response().is_copied_by(print)).is_some() {
+        // A response that came to nothing may have been copied before its query, by another clock; the query decides.
+        let copied = |closed: &Closed| {
+            (closed.ended != Ended::Orphan || oldest.2 == NONE) && closed.response().is_copied_by(print)
+        };
+        if self.answered.newest(node, hash, copied).is_some() {
             return ResponseIs::Copy;
+        }
+        if fitting > 1 {
+            self.note_ambiguous(first, hash);
         }
         if oldest.2 != NONE {
             return ResponseIs::Match(oldest.2);
@@ -341,7 +354,7 @@ impl Flights {
         }
         if let Some(duplicated) = self.answered.newest(node, hash, |closed| answered(closed) && recent(closed)) {
             duplicated.set_response(*print);
-            return ResponseIs::Duplicate;
+            return ResponseIs::Duplicate { refused: duplicated.refused };
         }
         let chain = self.timed_out_heads.at(hash).first;
         if late || self.timed_out.newest(chain, hash, |closed| fits(closed) && recent(closed)).is_some() {
@@ -350,6 +363,18 @@ impl Flights {
             ResponseIs::Mismatch
         } else {
             ResponseIs::Unsolicited
+        }
+    }
+
+    /// Which of the open transactions of a flow and id a response without a question belongs to is not known, and so not
+    /// which of the others the next one does.
+    #[cold]
+    fn note_ambiguous(&mut self, first: Node, hash: u64) {
+        let mut node = first;
+        while let Some(index) = node.slot() {
+            node = self.links[index].older;
+            let slot = &mut self.slots[index];
+            slot.ambiguous |= slot.hash == hash;
         }
     }
 
@@ -366,8 +391,8 @@ impl Flights {
 
     /// Closes a pending transaction with its response.
     #[inline]
-    pub fn answer(&mut self, index: u32, response: Print) {
-        let closed = self.slots[index as usize].closed(response, Ended::Answered);
+    pub fn answer(&mut self, index: u32, response: Print, refused: bool) {
+        let closed = Closed { refused, ..self.slots[index as usize].closed(response, Ended::Answered) };
         self.discard(index);
         self.remember_answered(closed);
     }
@@ -503,7 +528,7 @@ mod tests {
         let (hash, _, message, _, print) = message(number, time, true);
         let is = flights.response(hash, &message, &print);
         if let ResponseIs::Match(index) = is {
-            flights.answer(index, print);
+            flights.answer(index, print, false);
         }
         is
     }
@@ -519,7 +544,7 @@ mod tests {
         let open: Vec<u32> = (8..500).map(|number| ask(&mut flights, number, 1)).collect();
         assert!(flights.heads.len() > few && flights.pending() == open.len());
         for number in 0..8 {
-            assert_eq!(answer(&mut flights, number, 2), ResponseIs::Duplicate, "{number}");
+            assert_eq!(answer(&mut flights, number, 2), ResponseIs::Duplicate { refused: false }, "{number}");
         }
         for (number, index) in (8..).zip(open) {
             assert_eq!(answer(&mut flights, number, 2), ResponseIs::Match(index), "{number}");
@@ -576,7 +601,7 @@ mod tests {
             1 => {
                 let is = flights.response(hash, &message, &print);
                 if let ResponseIs::Match(index) = is {
-                    flights.answer(index, print);
+                    flights.answer(index, print, false);
                 }
                 format!("{is:?}")
             }

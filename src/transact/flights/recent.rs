@@ -66,6 +66,8 @@ pub struct Closed {
     pub ended: Ended,
     /// A zone transfer over TCP: further responses belong to it.
     pub transfer: bool,
+    /// Its response was REFUSED.
+    pub refused: bool,
 }
 
 impl Closed {
@@ -88,6 +90,7 @@ impl Closed {
             opcode: 0,
             ended,
             transfer: false,
+            refused: false,
         }
     }
 

@@ -92,6 +92,8 @@ pub struct Slot {
     pub(super) open: bool,
     /// No other transaction of this flow and id was known when it was opened, and none came since.
     pub(super) alone: bool,
+    /// A response without a question came when others of this flow and id were open, too.
+    pub ambiguous: bool,
     /// First query.
     pub query: Sighting,
     /// The query as last seen, to recognise copies.
