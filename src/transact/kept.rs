@@ -43,7 +43,8 @@ impl Kept {
 
     /// Copies the first `len` of `bytes` into the pool. Behind them there may be others: a whole chunk is copied faster
     /// than the part of it that is needed.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     pub fn keep_before(&mut self, bytes: &[u8], len: usize) -> KeptMessage {
         let message = KeptMessage { first: self.chunk(bytes, len), len: len as u32 };
         let (mut previous, mut at) = (message.first, CHUNK);
@@ -56,7 +57,8 @@ impl Kept {
     }
 
     /// Copies the first `len` of `bytes`, or as much as a chunk holds, into a chunk that ends its chain.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     fn chunk(&mut self, bytes: &[u8], len: usize) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.chunks.push(Chunk { bytes: [0; CHUNK], next: END });

@@ -109,7 +109,8 @@ impl Tracker<'_> {
         }
     }
 
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     fn query(&mut self, seen: &Seen<'_>, place: Place) {
         self.pairs.asked(place, seen.entry.time);
         match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.print()) {
@@ -123,7 +124,8 @@ impl Tracker<'_> {
         }
     }
 
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     fn open(&mut self, place: Place, seen: &Seen<'_>) {
         if self.flights.pending() >= self.settings.limits.in_flight
             && let Some(oldest) = self.flights.oldest()
@@ -163,7 +165,8 @@ impl Tracker<'_> {
         }
     }
 
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     fn response(&mut self, seen: &Seen<'_>, place: Place) {
         self.pairs.told(place, seen.entry.time);
         match self.flights.response(seen.datagram.flow_hash, seen.message, &seen.print()) {
@@ -249,7 +252,8 @@ impl Tracker<'_> {
     }
 
     /// A pending transaction has its response.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     fn matched(&mut self, index: u32, place: Place, message: &Message, seen: Sighting, print: Print, bytes: &[u8]) {
         self.counts.matched += 1;
         let outcome = outcome_of(message);

@@ -171,7 +171,8 @@ impl Flights {
     }
 
     /// What a query is; a retransmission is noted in its slot.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     pub fn query(&mut self, hash: u64, message: &Message, print: &Print) -> QueryIs {
         let head = self.heads.at(hash);
         if head.may_have(hash) { self.query_among(head.first, hash, message, print) } else { QueryIs::New }
@@ -222,7 +223,8 @@ impl Flights {
     }
 
     /// Opens a transaction; returns its slot.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     pub fn open(
         &mut self,
         hash: u64,
@@ -281,7 +283,8 @@ impl Flights {
     }
 
     /// What a response is; what it repeats or continues is noted.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     pub fn response(&mut self, hash: u64, message: &Message, print: &Print) -> ResponseIs {
         let first = self.heads.at(hash).first;
         // Mostly one transaction of the flow waits, and nothing is known of another.
@@ -390,7 +393,8 @@ impl Flights {
     }
 
     /// Closes a pending transaction with its response.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     pub fn answer(&mut self, index: u32, response: Print, refused: bool) {
         let closed = Closed { refused, ..self.slots[index as usize].closed(response, Ended::Answered) };
         self.discard(index);
@@ -418,7 +422,8 @@ impl Flights {
     }
 
     /// Puts a closed transaction into its chain behind the open ones.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     fn remember_answered(&mut self, closed: Closed) {
         let head = self.heads.at_mut(closed.hash);
         head.note(closed.hash);
@@ -434,7 +439,8 @@ impl Flights {
     }
 
     /// Takes a pending transaction out of the table; it is not remembered.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     pub fn discard(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
         let (hash, newer, older) = (slot.hash, slot.newer, slot.older);
