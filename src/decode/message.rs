@@ -167,7 +167,7 @@ pub(super) fn read_and_hash(payload: &[u8], cut: bool, key: &Key) -> Option<(Mes
             Some((name, type_and_class, behind)) => {
                 let question = key.question(name, *type_and_class);
                 hash = Some(key.message(question, payload, behind));
-                (question.caseless, type_and_class, behind)
+                (question, type_and_class, behind)
             }
             None => match other_question(payload, key) {
                 Ok(read) => read,
@@ -239,7 +239,7 @@ fn plain_question(body: &[u8]) -> Option<(&[u8], &[u8; 4], &[u8])> {
 fn other_question<'a>(payload: &'a [u8], key: &Key) -> Result<(u64, &'a [u8; 4], &'a [u8]), NameFault> {
     let (name, end) = name::read_name(payload, HEADER)?;
     let (type_and_class, behind) = payload[end..].split_first_chunk().ok_or(NameFault::PastEnd)?;
-    Ok((key.question(name.as_bytes(), *type_and_class).caseless, type_and_class, behind))
+    Ok((key.question(name.as_bytes(), *type_and_class), type_and_class, behind))
 }
 
 /// What the records behind the first question say.

@@ -54,8 +54,8 @@ impl Print {
         Self { time, point: point.folded(), payload_hash, ip_id }
     }
 
-    /// True when `later` is the same packet seen again: equal payload within 10 ms, at another point or with an equal,
-    /// non-zero IPv4 identification. (The flow is equal already.)
+    /// True when `later` is the same packet seen again: equal payload (but for the case of letters in the question) within
+    /// 10 ms, at another point or with an equal, non-zero IPv4 identification. (The flow is equal already.)
     #[inline]
     pub fn is_copied_by(&self, later: &Print) -> bool {
         self.payload_hash == later.payload_hash

@@ -1,5 +1,5 @@
 //! What every message touches of its pair ([`Hot`]), found by the pair's hash in one look at memory that is seldom in the
-//! cache ([`Table`]): half a cache line at the place that the hash says, or soon behind it.
+//! cache ([`Table`]): half of the cache line that the hash says, or of one soon behind it.
 
 use crate::capture::Timestamp;
 use prefetch_index::prefetch_index;
@@ -57,6 +57,12 @@ impl Table {
         self.len
     }
 
+    /// The first of the two places in the cache line that a hash belongs to.
+    #[inline]
+    fn own(&self, hash: u64) -> usize {
+        hash as usize & (self.places.len() - 2)
+    }
+
     /// The place of a hash from `place` on, or the free one where it would have to be.
     #[inline]
     fn look(&self, mut place: usize, hash: u64) -> (usize, &Hot) {
@@ -74,7 +80,7 @@ impl Table {
     #[inline]
     pub fn find(&self, hash: u64) -> Option<Place> {
         // At its own place or the next one: which of the two cannot be foretold, that it is one of them can.
-        let own = hash as usize & (self.places.len() - 1);
+        let own = self.own(hash);
         let near = own + usize::from(self.places[own].hash != hash);
         let (place, hot) = self.look(near, hash);
         (!hot.is_free()).then_some(Place(place as u32))
@@ -83,7 +89,7 @@ impl Table {
     /// Fetches where the pair of a hash should be, so that it is at hand when it is looked for.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        prefetch_index(&self.places, hash as usize & (self.places.len() - 1));
+        prefetch_index(&self.places, self.own(hash));
     }
 
     /// The pair at a place.
@@ -103,7 +109,7 @@ impl Table {
         if (self.len + 1) * 4 > self.places.len() * 3 {
             self.rebuild(self.places.len() * 2, |_| true);
         }
-        let (place, _) = self.look(hot.hash as usize, hot.hash);
+        let (place, _) = self.look(self.own(hot.hash), hot.hash);
         self.places[place] = hot;
         self.len += 1;
         Place(place as u32)
@@ -118,7 +124,7 @@ impl Table {
         let before = std::mem::replace(&mut self.places, vec![FREE; places]);
         self.len = 0;
         for hot in before.into_iter().filter(|hot| !hot.is_free() && stay(hot)) {
-            let (place, _) = self.look(hot.hash as usize, hot.hash);
+            let (place, _) = self.look(self.own(hot.hash), hot.hash);
             self.places[place] = hot;
             self.len += 1;
         }
