@@ -4,7 +4,7 @@ use crate::capture::filter::Filter;
 use crate::capture::open::{self, Input};
 use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
-use crate::config::{Config, Limits, Vantage};
+use crate::config::{Config, Limits};
 use crate::decode::detail::DetailLimits;
 use crate::decode::{Decoder, link};
 use crate::diagnose;
@@ -81,7 +81,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 
     let settings = Settings {
         timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
-        at_server: config.vantage == Some(Vantage::Server),
+        vantage: config.vantage,
         // A file is compared with every transaction, not only with those that get a row.
         rows: match (wants_rows, acls.is_empty()) {
             (_, false) => crate::config::Outcomes::ALL,

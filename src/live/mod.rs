@@ -14,7 +14,7 @@ pub mod standing;
 pub mod surroundings;
 
 use crate::capture::live::{self, Handle, Options};
-use crate::config::{Color, Config, Sandbox, Vantage};
+use crate::config::{Color, Config, Sandbox};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::acl::judge::own_servers;
@@ -316,7 +316,7 @@ fn groups<'a>(
         let pairs = Pairs::new(sources, Box::new(move |address| judge(&inventory.now().inventory, address)));
         let settings = Settings {
             timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
-            at_server: config.vantage == Some(Vantage::Server),
+            vantage: config.vantage,
             rows: decided.lock().unwrap_or_else(PoisonError::into_inner).wanted(),
             limits: &config.limits,
         };

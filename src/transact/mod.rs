@@ -17,12 +17,12 @@ pub mod quotes;
 mod silence;
 
 use crate::capture::Timestamp;
-use crate::config::{Limits, Outcome, Outcomes};
+use crate::config::{Limits, Outcome, Outcomes, Vantage};
 use crate::decode::fragment::{FragmentLimits, Fragments};
 use crate::decode::ip::FragmentHeader;
 use crate::decode::message::{self, Message};
 use crate::decode::quote::Quote;
-use crate::decode::stream::{self, StreamLimits, Streams};
+use crate::decode::stream::{self, Arrival, StreamLimits, Streams};
 use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Segment, Tally};
 use crate::sources::{Beside, FrameRef};
 use clock::Clock;
@@ -70,8 +70,8 @@ pub type OnTransaction<'a> = Box<dyn FnMut(&Transaction<'_>) + Send + 'a>;
 pub struct Settings<'a> {
     /// Nanoseconds without a response after which a query is unanswered.
     pub timeout: i64,
-    /// The capture was taken at the server, as the operator says.
-    pub at_server: bool,
+    /// Where the capture was taken, as far as the operator says.
+    pub vantage: Option<Vantage>,
     /// Outcomes handed to `on_transaction`.
     pub rows: Outcomes,
     /// Caps.
@@ -130,7 +130,7 @@ impl<'a> Tracker<'a> {
                 idle: limits.tcp_idle,
             }),
             early: VecDeque::new(),
-            answering: Answering::new(settings.at_server),
+            answering: Answering::new(settings.vantage),
             decided: Batch::default(),
             outlet: Arc::new(Outlet::new(on_transaction)),
             scratch: Vec::new(),
@@ -314,8 +314,7 @@ impl<'a> Tracker<'a> {
         }
         let connection = self.streams.push(
             &decoder.key,
-            entry.time,
-            (frame.input, frame.frame),
+            Arrival::new(entry.time, (frame.input, frame.frame), entry.point),
             entry.ends,
             segment,
             payload,
@@ -337,14 +336,15 @@ impl<'a> Tracker<'a> {
                 self.counts.header_incomplete += 1;
                 continue;
             };
+            let Arrival { time, point, frame: (input, number), .. } = found.by;
+            let (from, (source, destination)) = self.streams.connection(connection).direction(found.from);
             let response = message.is_response();
-            let ends = if response { entry.ends.reversed() } else { entry.ends };
-            let (source, destination) = (segment.source_port, segment.destination_port);
+            let ends = if response { from.reversed() } else { from };
             let ports = if response { (destination, source) } else { (source, destination) };
             let pair_hash = ends.hash(&decoder.key);
             self.other_message(&Seen {
-                entry,
-                frame,
+                entry: &Entry { time, point, ends: from, ..*entry },
+                frame: FrameRef { input, frame: number },
                 transport: Transport::Tcp,
                 message: &message,
                 datagram: &Datagram {
@@ -426,3 +426,6 @@ fn message_of(entry: &Entry) -> Option<&Datagram> {
 fn is_refused(datagram: &Datagram) -> bool {
     datagram.message.is_some_and(Message::is_refused)
 }
+
+#[cfg(test)]
+mod tests;

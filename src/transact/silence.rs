@@ -2,6 +2,7 @@
 //! answered somebody else was met with silence.
 
 use crate::capture::{Direction, Timestamp};
+use crate::config::Vantage;
 use crate::decode::{Ends, Point};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,8 +14,8 @@ const MAX_SERVERS: usize = 16_384;
 #[derive(Debug)]
 pub struct Answering {
     servers: HashMap<IpAddr, Server>,
-    /// The operator says that the capture was taken at the server.
-    at_server: bool,
+    /// Where the capture was taken, as the operator says.
+    vantage: Option<Vantage>,
 }
 
 /// A server's latest responses to two different sources: whether it answered *another* source since some time.
@@ -28,15 +29,18 @@ struct Server {
 
 impl Answering {
     /// No server seen yet.
-    pub fn new(at_server: bool) -> Self {
-        Self { servers: HashMap::new(), at_server }
+    pub fn new(vantage: Option<Vantage>) -> Self {
+        Self { servers: HashMap::new(), vantage }
     }
 
-    /// True when a response seen so can tell anything about silence: its direction is known, or the capture is the
-    /// server's.
+    /// True when a response seen so can tell anything about silence: the capture is the server's, or nobody says whose it is
+    /// and the direction is known.
     #[inline]
     pub fn tells(&self, point: Point) -> bool {
-        self.at_server || point.direction() != Direction::Unknown
+        match self.vantage {
+            None => point.direction() != Direction::Unknown,
+            Some(vantage) => vantage == Vantage::Server,
+        }
     }
 
     /// Notes a response; `ends` leads from client to server.
@@ -46,7 +50,7 @@ impl Answering {
             return;
         }
         let server = self.servers.entry(address).or_default();
-        if point.direction() == Direction::In && !self.at_server {
+        if point.direction() == Direction::In && self.vantage.is_none() {
             server.arrives = true;
             return;
         }
@@ -70,7 +74,7 @@ impl Answering {
             Some((time, to)) if to != ends.source() => Some(time),
             _ => server.latest_to_another,
         };
-        (self.at_server || !server.arrives) && to_another.is_some_and(|time| time >= since)
+        !server.arrives && to_another.is_some_and(|time| time >= since)
     }
 }
 
@@ -89,7 +93,7 @@ mod tests {
 
     #[test]
     fn only_answers_to_others_count() {
-        let mut answering = Answering::new(false);
+        let mut answering = Answering::new(None);
         answering.note(ends(1), Timestamp(10), point(Direction::Out));
         answering.note(ends(1), Timestamp(20), point(Direction::Out));
         assert!(!answering.answered_another(ends(1), Timestamp(0)), "itself is not another");
@@ -101,13 +105,16 @@ mod tests {
 
     #[test]
     fn a_box_on_the_way_cannot_tell() {
-        let mut answering = Answering::new(false);
+        let mut answering = Answering::new(None);
         answering.note(ends(1), Timestamp(10), point(Direction::In));
         answering.note(ends(1), Timestamp(11), point(Direction::Out));
         assert!(!answering.answered_another(ends(2), Timestamp(0)), "the response arrived before it left");
         assert!(!answering.tells(point(Direction::Unknown)));
-        let mut declared = Answering::new(true);
+        let mut declared = Answering::new(Some(Vantage::Server));
         declared.note(ends(1), Timestamp(10), point(Direction::In));
         assert!(declared.answered_another(ends(2), Timestamp(0)), "the operator knows better");
+        for vantage in [Vantage::Path, Vantage::Client] {
+            assert!(!Answering::new(Some(vantage)).tells(point(Direction::Out)), "so the operator does here");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! seeded mutation test (`tests/mutation.rs`) and by cargo-fuzz (`tests/fuzz/`).
 
 use dnsrefused::capture::{Block, Context, Format, Frame, Reader, Stop, Timestamp, Walk, pcap_file};
-use dnsrefused::config::{Limits, Outcomes};
+use dnsrefused::config::{Limits, Outcomes, Vantage};
 use dnsrefused::decode::detail::{self, DetailLimits};
 use dnsrefused::decode::fragment::{FragmentLimits, Fragments};
 use dnsrefused::decode::ip::FragmentHeader;
@@ -10,8 +10,8 @@ use dnsrefused::decode::key::Key;
 use dnsrefused::decode::link::LINK_TYPES;
 use dnsrefused::decode::message::{self, HEADER};
 use dnsrefused::decode::name::{read_name, skip_name, write_name};
-use dnsrefused::decode::stream::{Place, StreamLimits, Streams};
-use dnsrefused::decode::{Decoded, Decoder, Ends, Ports, Segment, Tally};
+use dnsrefused::decode::stream::{Arrival, Place, StreamLimits, Streams};
+use dnsrefused::decode::{Decoded, Decoder, Ends, Point, Ports, Segment, Tally};
 use dnsrefused::expect::acl::compare::Question;
 use dnsrefused::expect::acl::{Acl, Word};
 use dnsrefused::sources::Sources;
@@ -167,8 +167,8 @@ pub fn stream(data: &[u8]) {
         pushed += 1;
         given += body.len();
         let ends = if to_server { ends } else { ends.reversed() };
-        let time = Timestamp(pushed as i64 * 1000);
-        streams.push(&key, time, (0, pushed), ends, &segment, body, |port| port == 53, &mut tally);
+        let by = Arrival::new(Timestamp(pushed as i64 * 1000), (0, pushed), Point::default());
+        streams.push(&key, by, ends, &segment, body, |port| port == 53, &mut tally);
         for found in &streams.found {
             taken += match &found.place {
                 Place::Segment(range) => body[range.clone()].len(),
@@ -278,8 +278,12 @@ pub fn matcher(data: &[u8]) {
     let limits = Limits { in_flight: 8, answered_memory: 4, tcp_connections: 4, ..Limits::default() };
     let decoder = decoder();
     let sources = Sources::new(16, 4, 3);
-    let settings =
-        Settings { timeout: 1_000_000, at_server: data.len().is_multiple_of(2), rows: Outcomes::ALL, limits: &limits };
+    let settings = Settings {
+        timeout: 1_000_000,
+        vantage: data.len().is_multiple_of(2).then_some(Vantage::Server),
+        rows: Outcomes::ALL,
+        limits: &limits,
+    };
     let mut handed_out = 0u64;
     let pairs = Pairs::new(&sources, Box::new(|_| Judged { listed: false, answers_wanted: true }));
     let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|_| handed_out += 1));

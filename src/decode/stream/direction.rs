@@ -3,7 +3,7 @@
 use super::super::message::HEADER;
 use super::super::proxy::{self, Look};
 use super::super::{Bucket, Segment, Tally};
-use super::{Found, Place, StreamLimits};
+use super::{Arrival, Found, Place, StreamLimits};
 use crate::capture::Timestamp;
 use std::ops::Range;
 use std::sync::Arc;
@@ -56,6 +56,8 @@ pub(super) struct Stream {
     consumed: usize,
     /// Frames whose bytes are in the unfinished message.
     pub(super) buffered_frames: u32,
+    /// The last frame that brought bytes of it.
+    buffered_by: Arrival,
     /// Bytes of a cut or torn message that are still to be passed over.
     skip: u32,
     /// Segments ahead of a gap, in sequence order.
@@ -76,6 +78,7 @@ pub(super) struct Held {
     sequence: u32,
     data: Vec<u8>,
     full_len: u32,
+    by: Arrival,
 }
 
 /// How far `sequence` is ahead of `reference`; sequence numbers wrap (RFC 9293 section 3.4).
@@ -86,6 +89,8 @@ pub(super) fn ahead(sequence: u32, reference: u32) -> i32 {
 
 /// What a stream needs from its owner while it works.
 pub(super) struct Work<'a> {
+    /// Which of the two streams works.
+    pub(super) from: usize,
     pub(super) found: &'a mut Vec<Found>,
     pub(super) scratch: &'a mut Vec<u8>,
     pub(super) tally: &'a mut Tally,
@@ -107,7 +112,7 @@ impl Stream {
     }
 
     /// Takes a segment: uses it, holds it, or says why not.
-    pub(super) fn segment(&mut self, segment: &Segment, data: &[u8], time: Timestamp, work: &mut Work<'_>) {
+    pub(super) fn segment(&mut self, segment: &Segment, data: &[u8], by: Arrival, now: Timestamp, work: &mut Work<'_>) {
         let mut sequence = segment.sequence;
         if segment.syn() {
             sequence = sequence.wrapping_add(1);
@@ -128,35 +133,37 @@ impl Stream {
         if !(-MAX_AHEAD..=MAX_AHEAD).contains(&distance) {
             work.tally.count(Bucket::TcpOutOfWindow);
         } else if distance > 0 {
-            self.hold(sequence, data, segment.full_len, time, work);
+            self.hold(Held { sequence, data: data.to_vec(), full_len: segment.full_len, by }, now, work);
         } else {
-            self.count_in_order(sequence, data, segment.full_len, true, work);
+            self.count_in_order(sequence, data, segment.full_len, (by, true), work);
             self.use_held(work);
         }
     }
 
     /// Keeps a segment that is ahead of a gap.
-    fn hold(&mut self, sequence: u32, data: &[u8], full_len: u32, time: Timestamp, work: &mut Work<'_>) {
+    fn hold(&mut self, segment: Held, now: Timestamp, work: &mut Work<'_>) {
+        let Held { sequence, full_len, .. } = segment;
+        let len = segment.data.len();
         let place = self.held.partition_point(|held| ahead(held.sequence, sequence) < 0);
         if let Some(same) = self.held.get(place).filter(|held| held.sequence == sequence && held.full_len >= full_len) {
-            let differs = same.data.iter().zip(data).any(|(old, new)| old != new);
+            let differs = same.data.iter().zip(&segment.data).any(|(old, new)| old != new);
             *work.conflicts += u64::from(differs);
             work.tally.count(if differs { Bucket::TcpConflict } else { Bucket::TcpDuplicate });
             return;
         }
         let full = self.held.len() >= MAX_HELD
-            || self.held_bytes + data.len() > work.limits.stream_bytes
-            || *work.held_bytes + data.len() > work.limits.total_bytes;
+            || self.held_bytes + len > work.limits.stream_bytes
+            || *work.held_bytes + len > work.limits.total_bytes;
         if full {
             work.tally.count(Bucket::TcpEvicted);
             return;
         }
         if self.held.is_empty() {
-            self.gap_since = time;
+            self.gap_since = now;
         }
-        self.held_bytes += data.len();
-        *work.held_bytes += data.len();
-        self.held.insert(place, Held { sequence, data: data.to_vec(), full_len });
+        self.held_bytes += len;
+        *work.held_bytes += len;
+        self.held.insert(place, segment);
     }
 
     /// Uses held segments that are no longer ahead of a gap.
@@ -166,22 +173,23 @@ impl Stream {
             if ahead(held.sequence, self.next) > 0 {
                 break;
             }
-            let (sequence, full_len, data) = (held.sequence, held.full_len, std::mem::take(&mut held.data));
+            let (sequence, full_len, by) = (held.sequence, held.full_len, held.by);
+            let data = std::mem::take(&mut held.data);
             ready += 1;
             self.held_bytes -= data.len();
             *work.held_bytes -= data.len();
-            self.count_in_order(sequence, &data, full_len, false, work);
+            self.count_in_order(sequence, &data, full_len, (by, false), work);
         }
         self.held.drain(..ready);
     }
 
     /// Passes over a gap that will not be filled: the receiver has acknowledged it, the connection ends, or too much
     /// waits behind it.
-    pub(super) fn give_up_gap(&mut self, time: Timestamp, closing: bool, work: &mut Work<'_>) {
+    pub(super) fn give_up_gap(&mut self, now: Timestamp, closing: bool, work: &mut Work<'_>) {
         while let Some(first) = self.held.first() {
             let gap = ahead(first.sequence, self.next);
             let acknowledged = self.acknowledged.is_some_and(|seen| ahead(seen, first.sequence) >= 0)
-                && time.0.saturating_sub(self.gap_since.0) > GAP_PATIENCE;
+                && now.0.saturating_sub(self.gap_since.0) > GAP_PATIENCE;
             let crowded = self.held.len() >= MAX_HELD / 2 || self.held_bytes * 2 > work.limits.stream_bytes;
             if gap > 0 && !(acknowledged || closing || crowded) {
                 return;
@@ -191,23 +199,37 @@ impl Stream {
                 self.next = first.sequence;
                 self.pass_over(gap as u32, work);
             }
-            self.gap_since = time;
+            self.gap_since = now;
             self.use_held(work);
         }
     }
 
     /// Takes a segment in order and counts it. It counts as used from the start, because its bytes may be given up again
-    /// before all of it is taken.
-    fn count_in_order(&mut self, sequence: u32, data: &[u8], full_len: u32, in_segment: bool, work: &mut Work<'_>) {
+    /// before all of it is taken. `from` is the frame that brought it, and whether that is the segment just pushed.
+    fn count_in_order(
+        &mut self,
+        sequence: u32,
+        data: &[u8],
+        full_len: u32,
+        from: (Arrival, bool),
+        work: &mut Work<'_>,
+    ) {
         work.tally.count(Bucket::TcpUsed);
-        let bucket = self.in_order(sequence, data, full_len, in_segment, work);
+        let bucket = self.in_order(sequence, data, full_len, from, work);
         if bucket != Bucket::TcpUsed {
             work.tally.recount(Bucket::TcpUsed, bucket);
         }
     }
 
     /// Takes bytes at or before the next expected one; returns the segment's bucket.
-    fn in_order(&mut self, sequence: u32, data: &[u8], full_len: u32, in_segment: bool, work: &mut Work<'_>) -> Bucket {
+    fn in_order(
+        &mut self,
+        sequence: u32,
+        data: &[u8],
+        full_len: u32,
+        (by, in_segment): (Arrival, bool),
+        work: &mut Work<'_>,
+    ) -> Bucket {
         let old = ahead(self.next, sequence) as u32;
         let differs = old > 0 && self.differs_from_buffer(sequence, data);
         *work.conflicts += u64::from(differs);
@@ -218,7 +240,7 @@ impl Stream {
         let missing = full_len - old - new.len() as u32;
         self.next = sequence.wrapping_add(full_len);
         let base = in_segment.then_some(old as usize);
-        let bucket = self.bytes(new, base, work);
+        let bucket = self.bytes(new, base, by, work);
         if missing > 0 {
             self.pass_over(missing, work);
         }
@@ -239,14 +261,14 @@ impl Stream {
     }
 
     /// Takes new bytes in order. `base` is where they begin in the segment just pushed, when they are part of it.
-    fn bytes(&mut self, new: &[u8], base: Option<usize>, work: &mut Work<'_>) -> Bucket {
+    fn bytes(&mut self, new: &[u8], base: Option<usize>, by: Arrival, work: &mut Work<'_>) -> Bucket {
         let mut at = (self.skip as usize).min(new.len());
         self.skip -= at as u32;
         if at == new.len() {
             return Bucket::TcpUsed;
         }
         if self.beginning == Beginning::Open {
-            at += self.pass_proxy_header(&new[at..], work);
+            at += self.pass_proxy_header(&new[at..], by, work);
             if at == new.len() {
                 return Bucket::TcpUsed;
             }
@@ -259,7 +281,7 @@ impl Stream {
             self.boundary = if probe.len() >= PROBE { Boundary::Known } else { Boundary::Maybe };
         }
         if self.boundary == Boundary::Known && self.buffer.is_empty() {
-            let Work { found, scratch, zero_length, .. } = work;
+            let Work { found, scratch, zero_length, from, .. } = work;
             at += each_message(&new[at..], zero_length, |range| {
                 let range = at + range.start..at + range.end;
                 let place = match base {
@@ -267,7 +289,7 @@ impl Stream {
                     None => keep(scratch, &new[range]),
                 };
                 self.any = true;
-                found.push(Found { place, cut: false });
+                found.push(Found { place, cut: false, from: *from, by });
             });
             if at == new.len() {
                 return Bucket::TcpUsed;
@@ -282,12 +304,12 @@ impl Stream {
         *work.held_bytes += rest.len();
         self.buffer.extend_from_slice(rest);
         self.buffered_frames += 1;
-        self.read_buffer(work)
+        self.read_buffer(by, work)
     }
 
     /// Looks for a proxy's header in the first bytes; returns how many of the `new` ones are done with: those of the header,
     /// or all while it is incomplete.
-    fn pass_proxy_header(&mut self, new: &[u8], work: &mut Work<'_>) -> usize {
+    fn pass_proxy_header(&mut self, new: &[u8], by: Arrival, work: &mut Work<'_>) -> usize {
         let waiting = self.buffer.len();
         let looked = if waiting > 0 { proxy::look(&[&self.buffer, new].concat()) } else { proxy::look(new) };
         match looked {
@@ -297,6 +319,7 @@ impl Stream {
                 bytes.extend_from_slice(&new[..used]);
                 *work.held_bytes -= waiting;
                 self.buffered_frames = 0;
+                self.buffered_by = Arrival::default();
                 self.beginning = Beginning::Proxy(bytes.into());
                 self.boundary = Boundary::Known;
                 used
@@ -311,6 +334,7 @@ impl Stream {
                 *work.held_bytes += new.len();
                 self.buffer.extend_from_slice(new);
                 self.buffered_frames += 1;
+                self.buffered_by = self.buffered_by.or_later(by);
                 new.len()
             }
             _ => {
@@ -321,7 +345,9 @@ impl Stream {
     }
 
     /// Finds messages in the buffer; returns the bucket of the frame that brought the last bytes.
-    fn read_buffer(&mut self, work: &mut Work<'_>) -> Bucket {
+    fn read_buffer(&mut self, by: Arrival, work: &mut Work<'_>) -> Bucket {
+        let mut completed = self.buffered_by.or_later(by);
+        self.buffered_by = completed;
         if self.boundary == Boundary::Maybe {
             if self.buffer.len() < PROBE {
                 return Bucket::TcpUsed;
@@ -334,15 +360,18 @@ impl Stream {
             }
             self.boundary = Boundary::Known;
         }
-        let Work { found, scratch, zero_length, .. } = work;
+        let Work { found, scratch, zero_length, from, .. } = work;
         let unread = &self.buffer[self.consumed..];
         let used = each_message(unread, zero_length, |range| {
             self.any = true;
-            found.push(Found { place: keep(scratch, &unread[range]), cut: false });
+            found.push(Found { place: keep(scratch, &unread[range]), cut: false, from: *from, by: completed });
+            // What follows came with the last bytes alone.
+            completed = by;
         });
         if used > 0 {
             self.consumed += used;
             self.buffered_frames = 1;
+            self.buffered_by = by;
         }
         if self.consumed == self.buffer.len() {
             self.drop_buffer(work);
@@ -372,7 +401,7 @@ impl Stream {
                 let wanted = usize::from(u16::from_be_bytes([*high, *low])) - message.len();
                 let place = keep(work.scratch, message);
                 self.any = true;
-                work.found.push(Found { place, cut: true });
+                work.found.push(Found { place, cut: true, from: work.from, by: self.buffered_by });
                 Some(wanted as u32)
             }
             _ => None,
@@ -410,6 +439,7 @@ impl Stream {
         self.buffer = Vec::new();
         self.consumed = 0;
         self.buffered_frames = 0;
+        self.buffered_by = Arrival::default();
     }
 }
 

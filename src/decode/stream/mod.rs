@@ -8,7 +8,7 @@
 mod direction;
 
 use super::key::Key;
-use super::{Bucket, Ends, Segment, Tally};
+use super::{Bucket, Ends, Point, Segment, Tally};
 use crate::capture::Timestamp;
 use direction::{Beginning, Boundary, GAP_PATIENCE, Stream, Work, ahead};
 use hashbrown::HashTable;
@@ -40,6 +40,36 @@ pub struct Found {
     pub place: Place,
     /// The snapshot length cut it.
     pub cut: bool,
+    /// Index (0 or 1) of the stream: a segment of one side can settle what waits behind a gap in the other.
+    pub from: usize,
+    /// The last frame that brought bytes of it; often the one just pushed.
+    pub by: Arrival,
+}
+
+/// The frame that brought a segment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Arrival {
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Its input and number.
+    pub frame: (u32, u64),
+    /// Where it was seen.
+    pub point: Point,
+    /// Counts segments: the order in which they came.
+    number: u64,
+}
+
+impl Arrival {
+    /// Of a segment about to be pushed.
+    pub fn new(time: Timestamp, frame: (u32, u64), point: Point) -> Self {
+        Self { time, frame, point, number: 0 }
+    }
+
+    /// The one of the two that came later.
+    #[must_use]
+    fn or_later(self, other: Arrival) -> Arrival {
+        if other.number > self.number { other } else { self }
+    }
 }
 
 /// Where the bytes of a message are.
@@ -85,12 +115,17 @@ pub struct Connection {
 impl Connection {
     /// Client to server.
     pub fn client_ends(&self) -> Ends {
-        if self.server == 1 { self.ends } else { self.ends.reversed() }
+        self.direction(1 - self.server).0
     }
 
     /// Ports of client and server.
     pub fn client_ports(&self) -> (u16, u16) {
-        if self.server == 1 { self.ports } else { (self.ports.1, self.ports.0) }
+        self.direction(1 - self.server).1
+    }
+
+    /// Ends and ports of what the stream with this index (0 or 1) sends.
+    pub fn direction(&self, from: usize) -> (Ends, (u16, u16)) {
+        if from == 0 { (self.ends, self.ports) } else { (self.ends.reversed(), (self.ports.1, self.ports.0)) }
     }
 
     /// The header that a proxy put at the beginning of what the client sends.
@@ -128,6 +163,8 @@ pub struct Streams {
     /// By when they were last seen: connections that go on, and those that have ended.
     lists: [List; 2],
     held_bytes: usize,
+    /// Segments pushed.
+    pushed: u64,
     /// Bytes of messages that were put together during the last push.
     pub scratch: Vec<u8>,
     /// Messages found during the last push, in stream order.
@@ -154,6 +191,7 @@ impl Streams {
             free: Vec::new(),
             lists: [List { newest: NONE, oldest: NONE }; 2],
             held_bytes: 0,
+            pushed: 0,
             scratch: Vec::new(),
             found: Vec::new(),
             forgotten: Vec::new(),
@@ -169,14 +207,14 @@ impl Streams {
         &mut self.connections[index as usize]
     }
 
-    /// Follows a segment with the captured bytes `data`. Afterwards `found` holds the messages that it completed; the
-    /// result is the connection. Counts the segment, and held ones that it settled, in `tally`.
+    /// Follows a segment with the captured bytes `data`. Afterwards `found` holds the messages that it completed, and those
+    /// of either side that need not wait any longer; the result is the connection. Counts the segment, and held ones that it
+    /// settled, in `tally`.
     #[allow(clippy::too_many_arguments)]
     pub fn push(
         &mut self,
         key: &Key,
-        time: Timestamp,
-        frame: (u32, u64),
+        by: Arrival,
         ends: Ends,
         segment: &Segment,
         data: &[u8],
@@ -185,6 +223,9 @@ impl Streams {
     ) -> u32 {
         self.scratch.clear();
         self.found.clear();
+        self.pushed += 1;
+        let by = Arrival { number: self.pushed, ..by };
+        let (time, frame) = (by.time, by.frame);
         let index = self.find_or_open(key, time, frame, ends, segment, is_dns_port, tally);
         let from = usize::from(
             self.connections[index as usize].ends != ends
@@ -207,6 +248,7 @@ impl Streams {
             connection.waiting.clear();
         }
         let mut work = Work {
+            from: 1 - from,
             found: &mut self.found,
             scratch: &mut self.scratch,
             tally,
@@ -216,11 +258,12 @@ impl Streams {
             zero_length: &mut self.zero_length,
             holes: &mut self.holes,
         };
-        connection.streams[from].segment(segment, data, time, &mut work);
+        // What the segment acknowledges was sent before it.
+        connection.streams[1 - from].give_up_gap(time, false, &mut work);
+        work.from = from;
         let closing = segment.fin() || segment.rst();
-        for (side, stream) in connection.streams.iter_mut().enumerate() {
-            stream.give_up_gap(time, closing && side == from, &mut work);
-        }
+        connection.streams[from].segment(segment, data, by, time, &mut work);
+        connection.streams[from].give_up_gap(time, closing, &mut work);
         if closing {
             let stream = &mut connection.streams[from];
             stream.ended = true;

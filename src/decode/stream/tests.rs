@@ -42,8 +42,8 @@ impl Rig {
         self.pushed += 1;
         self.time += 1000;
         let ends = Ends::v4([10, 0, 0, 1], [10, 0, 0, 2]);
-        let time = Timestamp(self.time);
-        self.streams.push(&self.key, time, (0, self.pushed), ends, &segment, data, |p| p == 53, &mut self.tally);
+        let by = Arrival::new(Timestamp(self.time), (0, self.pushed), Point::default());
+        self.streams.push(&self.key, by, ends, &segment, data, |p| p == 53, &mut self.tally);
         for found in &self.streams.found {
             self.messages.push(match &found.place {
                 Place::Segment(range) => data[range.clone()].to_vec(),
@@ -57,8 +57,9 @@ impl Rig {
         let segment = Segment { source_port, destination_port, sequence, acknowledgment: 0, flags, full_len };
         self.pushed += 1;
         self.time += 1000;
-        let (ends, time) = (Ends::v4([10, 0, 0, 2], [10, 0, 0, 1]), Timestamp(self.time));
-        self.streams.push(&self.key, time, (0, self.pushed), ends, &segment, data, |p| p == 53, &mut self.tally)
+        let ends = Ends::v4([10, 0, 0, 2], [10, 0, 0, 1]);
+        let by = Arrival::new(Timestamp(self.time), (0, self.pushed), Point::default());
+        self.streams.push(&self.key, by, ends, &segment, data, |p| p == 53, &mut self.tally)
     }
 
     fn push(&mut self, sequence: u32, flags: u8, data: &[u8]) {

@@ -1,0 +1,150 @@
+use super::*;
+use crate::capture::Frame;
+use crate::decode::Decoded;
+use crate::sources::Sources;
+
+const SECOND: i64 = 1_000_000_000;
+const MILLI: i64 = 1_000_000;
+
+/// Clients of `10.0.0.53`.
+const A: u8 = 1;
+const B: u8 = 2;
+
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const FIN: u8 = 1;
+const ACK: u8 = 16;
+
+/// A query or response with this id for `a.`, of type A.
+fn message(id: u16, flags: u16) -> Vec<u8> {
+    [&id.to_be_bytes()[..], &flags.to_be_bytes(), b"\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01"].concat()
+}
+
+fn query(id: u16) -> Vec<u8> {
+    message(id, 0x0100)
+}
+
+fn answer(id: u16) -> Vec<u8> {
+    message(id, 0x8180)
+}
+
+fn refusal(id: u16) -> Vec<u8> {
+    message(id, 0x8185)
+}
+
+/// A message behind its length.
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u16).to_be_bytes()[..], message].concat()
+}
+
+/// A frame as the server's host sees it (LINKTYPE_LINUX_SLL2): what a client sends arrives, what the server sends leaves.
+fn frame(client: u8, to_server: bool, protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let ends = [[192, 0, 2, client], [10, 0, 0, 53]];
+    let (from, to) = if to_server { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
+    let len = (20 + payload.len() as u16).to_be_bytes();
+    let link = [8, 0, 0, 0, 0, 0, 0, 2, 0, 1, if to_server { 0 } else { 4 }, 6, 2, 0, 0, 0, 0, 1, 0, 0];
+    let ip = [&[0x45, 0][..], &len, &[0, 77], &fragment.to_be_bytes(), &[64, protocol, 0, 0], &from, &to].concat();
+    [&link[..], &ip, payload].concat()
+}
+
+/// A UDP datagram with its header.
+fn datagram(to_server: bool, message: &[u8]) -> Vec<u8> {
+    let ports: [u16; 2] = if to_server { [4000, 53] } else { [53, 4000] };
+    let len = 8 + message.len() as u16;
+    [&[ports[0], ports[1], len, 0].map(u16::to_be_bytes).concat()[..], message].concat()
+}
+
+fn udp(client: u8, to_server: bool, message: &[u8]) -> Vec<u8> {
+    frame(client, to_server, 17, 0, &datagram(to_server, message))
+}
+
+fn ask(client: u8, id: u16) -> Vec<u8> {
+    udp(client, true, &query(id))
+}
+
+fn reply(client: u8, message: &[u8]) -> Vec<u8> {
+    udp(client, false, message)
+}
+
+/// A TCP segment with these sequence and acknowledgment numbers.
+fn tcp(client: u8, to_server: bool, flags: u8, numbers: (u32, u32), data: &[u8]) -> Vec<u8> {
+    let ports: [u16; 2] = if to_server { [4000, 53] } else { [53, 4000] };
+    let numbers = [numbers.0, numbers.1].map(u32::to_be_bytes).concat();
+    let rest = [0x50, flags, 0xff, 0xff, 0, 0, 0, 0];
+    frame(client, to_server, 6, 0, &[&ports.map(u16::to_be_bytes).concat()[..], &numbers, &rest, data].concat())
+}
+
+/// A connection's beginning: the client's first byte has number 101, the server's 501.
+fn handshake(client: u8, time: i64) -> Vec<(i64, Vec<u8>)> {
+    vec![
+        (time, tcp(client, true, SYN, (100, 0), b"")),
+        (time, tcp(client, false, SYN | ACK, (500, 101), b"")),
+        (time, tcp(client, true, ACK, (101, 501), b"")),
+    ]
+}
+
+/// What became of frames of these times: outcome, client, id, and the frames of query and response; and the tracker's end.
+fn track(frames: &[(i64, Vec<u8>)]) -> Vec<String> {
+    track_with(frames, Some(Vantage::Server), |_| {}).0
+}
+
+/// The same at another vantage, with what else is to be done with the tracker at its end.
+fn track_with<T>(
+    frames: &[(i64, Vec<u8>)],
+    vantage: Option<Vantage>,
+    last: impl FnOnce(&mut Tracker<'_>) -> T,
+) -> (Vec<String>, T) {
+    let limits = Limits::default();
+    let (decoder, sources) = (Decoder::new(vec![53], &limits), Sources::new(64, 64, 0));
+    let settings = Settings { timeout: 5 * SECOND, vantage, rows: Outcomes::ALL, limits: &limits };
+    let pairs = Pairs::new(&sources, Box::new(|_| Default::default()));
+    let mut lines = Vec::new();
+    let note = |seen: Option<Sighting>| seen.map_or("-".to_owned(), |seen| seen.frame.frame.to_string());
+    let push = |one: &Transaction<'_>| {
+        let id = one.id.map_or("-".to_owned(), |id| id.to_string());
+        let (client, server) = (one.ends.source(), one.ends.destination());
+        assert_eq!((server.to_string().as_str(), one.ports), ("10.0.0.53", (4000, 53)), "{client}");
+        lines.push(format!("{} {client} {id}: {} {}", one.outcome.name(), note(one.query), note(one.response)));
+    };
+    let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(push));
+    for (number, (time, bytes)) in (1..).zip(frames) {
+        let mut decoded = Decoded::default();
+        let (time, original_len) = (Timestamp(1_700_000_000 * SECOND + time), bytes.len() as u32);
+        let packet = Frame {
+            time,
+            interface: 0,
+            link_type: 276,
+            direction: Default::default(),
+            offset: 0,
+            original_len,
+            data: bytes,
+        };
+        decoder.frame(&packet, &mut decoded);
+        tracker.take(0, number, bytes, &decoded.entries);
+    }
+    tracker.finish(None);
+    let last = last(&mut tracker);
+    drop(tracker);
+    (lines, last)
+}
+
+#[test]
+fn what_waited_behind_a_gap_keeps_its_direction_and_its_frame() {
+    let (one, two) = (framed(&query(1)), framed(&query(2)));
+    let (refused, answered) = (framed(&refusal(2)), framed(&answer(1)));
+    let (asked, told) = (one.len() as u32, answered.len() as u32);
+    let mut frames = handshake(A, 0);
+    frames.push((MILLI, tcp(A, true, ACK, (101, 501), &[one.clone(), two.clone()].concat())));
+    // The answer before it was not captured; the client's acknowledgment says that nobody will see it.
+    frames.push((2 * MILLI, tcp(A, false, ACK, (501 + told, 101 + 2 * asked), &refused)));
+    frames.push((50 * MILLI, tcp(A, true, ACK, (101 + 2 * asked, 501 + 2 * told), b"")));
+    assert_eq!(track(&frames), ["refused 192.0.2.1 2: 4 5", "unanswered 192.0.2.1 1: 4 -"]);
+
+    // The first query was not captured; the server's answers say so.
+    let mut frames = handshake(A, 0);
+    frames.push((MILLI, tcp(A, true, ACK, (101 + asked, 501), &two)));
+    let answers = [answered, refused].concat();
+    frames.push((50 * MILLI, tcp(A, false, ACK, (501, 101 + 2 * asked), &answers)));
+    frames.push((60 * MILLI, tcp(A, true, ACK, (101 + 2 * asked, 501 + 2 * told), b"")));
+    assert_eq!(track(&frames), ["refused 192.0.2.1 2: 4 5", "unsolicited 192.0.2.1 1: - 5"]);
+}
