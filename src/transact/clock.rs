@@ -1,56 +1,116 @@
-//! The time of a capture, from the times of its packets: never runs back, and does not believe a single leap.
+//! The time of a capture, from the times of its packets ([`Clock`]): does not believe a single leap, and follows the
+//! capturing host's clock when it was set back for good.
+//!
+//! What grows old with the capture (connections, fragments, queries without a response) is measured on a line that never
+//! runs back: where the clock was set back, the line goes on as if no time had passed.
 
 use crate::capture::Timestamp;
 use crate::config::CLOCK_JUMP;
 
-/// A packet this much older than the newest one (nanoseconds) is a step of the capturing host's clock, not reordering.
-const STEP: i64 = 100_000_000;
+/// A packet this much older than the newest one (nanoseconds) does not come from reordering.
+pub const STEP: i64 = 100_000_000;
+/// Such packets in succession, with none in between that agrees with the newest one, after which the clock was set back.
+const SET_BACK: u32 = 4;
 
 /// The newest time seen, as far as it can be believed.
 #[derive(Debug, Default)]
 pub struct Clock {
     now: Option<Timestamp>,
+    /// What the clock was set back by, in all: the line is ahead of it by this.
+    set_back: i64,
     /// A time far ahead that one packet claimed and no second one has confirmed.
     leap: Option<Timestamp>,
-    /// Steps back, and leaps ahead of more than an hour.
+    /// Packets far behind in succession: the newest time at the first of them, the time of the last, how many.
+    behind: (Timestamp, Timestamp, u32),
+    /// Where on the line a leap ahead was last believed: how much time really passed before is not known.
+    leapt: Option<Timestamp>,
+    /// Times the clock was set back, and leaps ahead of more than an hour.
     pub steps: u64,
 }
 
 impl Clock {
-    /// Takes the time of a packet and returns the capture's time: the newest so far. A time more than an hour ahead
-    /// counts only when a second packet agrees, so that one wrong timestamp cannot expire everything.
+    /// Takes the time of a packet, once for each, and returns where on the line it stands: at the newest time so far. A time
+    /// more than an hour ahead counts only when a second packet agrees, so that one wrong timestamp cannot expire everything.
     #[inline]
     pub fn advance(&mut self, time: Timestamp) -> Timestamp {
         match self.now {
             // The difference fits when the later time is not the smaller number.
             Some(now) if time >= now && time.0.wrapping_sub(now.0) as u64 <= CLOCK_JUMP as u64 => {}
-            Some(now) => return self.odd(time, now, time.0.saturating_sub(now.0)),
+            Some(now) => {
+                self.odd(time, now, time.0.saturating_sub(now.0));
+                return self.line();
+            }
             None => {}
         }
         self.now = Some(time);
-        time
+        self.on_line(time)
     }
 
     /// A time before the newest one, or far ahead of it.
     #[cold]
-    fn odd(&mut self, time: Timestamp, now: Timestamp, ahead: i64) -> Timestamp {
+    fn odd(&mut self, time: Timestamp, now: Timestamp, ahead: i64) {
         if ahead > CLOCK_JUMP {
             let agrees = self.leap.is_some_and(|leap| time.0.abs_diff(leap.0) <= CLOCK_JUMP as u64);
             self.steps += u64::from(!agrees);
             self.leap = Some(time);
-            if !agrees {
-                return now;
+            if agrees {
+                self.now = Some(time);
+                self.leapt = Some(self.line());
             }
-            self.now = Some(time);
-            return time;
+        } else if ahead < -STEP {
+            let (since, last, count) = self.behind;
+            let goes_on = count > 0 && since == now && time.0.abs_diff(last.0) <= CLOCK_JUMP as u64;
+            self.behind = (now, time, if goes_on { count + 1 } else { 1 });
+            if self.behind.2 >= SET_BACK {
+                self.steps += 1;
+                self.set_back = self.set_back.saturating_add(now.0.saturating_sub(time.0));
+                self.now = Some(time);
+                self.behind.2 = 0;
+            }
         }
-        self.steps += u64::from(ahead < -STEP);
-        now
     }
 
-    /// The capture's time; `None` before the first packet.
+    /// The time of the newest packet, as far as it can be believed; `None` before the first packet.
     pub fn now(&self) -> Option<Timestamp> {
         self.now
+    }
+
+    /// What times of the capture have to be set ahead by to stand on the line.
+    #[inline]
+    pub fn set_back(&self) -> i64 {
+        self.set_back
+    }
+
+    /// A time of the capture on the line, when the clock was set back for the last time before it.
+    #[inline]
+    pub fn on_line(&self, time: Timestamp) -> Timestamp {
+        Timestamp(time.0.saturating_add(self.set_back))
+    }
+
+    /// Where on the line the capture is.
+    #[inline]
+    pub fn line(&self) -> Timestamp {
+        self.on_line(self.now.unwrap_or_default())
+    }
+
+    /// Where on the line the capture is at its end, when `last` is the latest time of any frame: other packets may have come
+    /// after the last one seen here. A single packet's leap is no more believed than on the way, nor a time from before the
+    /// clock was set back.
+    pub fn end(&self, last: Option<Timestamp>) -> Timestamp {
+        match (self.now, last) {
+            (Some(now), Some(last))
+                if self.set_back == 0 && last > now && last.0.saturating_sub(now.0) <= CLOCK_JUMP =>
+            {
+                last
+            }
+            (None, Some(last)) => last,
+            _ => self.line(),
+        }
+    }
+
+    /// True when how much time passed since a place on the line is known.
+    pub fn measures_since(&self, place: Timestamp) -> bool {
+        self.leapt.is_none_or(|leapt| leapt <= place)
     }
 }
 
@@ -60,16 +120,46 @@ mod tests {
 
     const SECOND: i64 = 1_000_000_000;
 
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(seconds * SECOND)
+    }
+
     #[test]
     fn one_wrong_timestamp_does_not_move_it() {
         let mut clock = Clock::default();
-        let at = |seconds| Timestamp(seconds * SECOND);
         assert_eq!(clock.advance(at(10)), at(10));
         assert_eq!(clock.advance(at(9_000_000)), at(10), "a leap is not believed");
         assert_eq!(clock.advance(at(11)), at(11));
         assert_eq!(clock.advance(at(5)), at(11), "time does not run back");
         assert_eq!(clock.advance(at(8_000_000)), at(11), "another leap does not confirm the first");
+        assert!(clock.measures_since(at(10)));
         assert_eq!(clock.advance(at(8_000_001)), at(8_000_001), "two packets agree");
-        assert_eq!(clock.steps, 3);
+        assert!(!clock.measures_since(at(11)) && clock.measures_since(at(8_000_001)));
+        assert_eq!(clock.steps, 2);
+    }
+
+    #[test]
+    fn set_back_for_good_it_is_followed_and_the_line_goes_on() {
+        let mut clock = Clock::default();
+        clock.advance(at(100));
+        for time in [40, 41, 42] {
+            assert_eq!(clock.advance(at(time)), at(100), "not yet believed");
+        }
+        assert_eq!(clock.advance(at(43)), at(100));
+        assert_eq!((clock.steps, clock.now()), (1, Some(at(43))));
+        assert_eq!(clock.advance(at(45)), at(102));
+        assert_eq!(clock.end(Some(at(100))), at(102), "the latest time was before the step");
+    }
+
+    #[test]
+    fn reordered_packets_are_no_step() {
+        let mut clock = Clock::default();
+        for round in 1..10 {
+            clock.advance(at(100 * round));
+            for _ in 0..SET_BACK - 1 {
+                assert_eq!(clock.advance(at(100 * round - 1)), at(100 * round));
+            }
+        }
+        assert_eq!((clock.steps, clock.end(Some(at(910)))), (0, at(910)));
     }
 }

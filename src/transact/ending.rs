@@ -12,11 +12,11 @@ use crate::decode::{Entry, Point};
 use crate::sources::FrameRef;
 
 impl Tracker<'_> {
-    /// Closes what is due at the capture's time `now`.
+    /// Closes what is due at `now` on the clock's line.
     #[inline]
     pub(super) fn expire(&mut self, now: Timestamp) {
         while let Some(early) = self.early.front()
-            && now.0.saturating_sub(early.seen.time.0) > SKEW
+            && now.0.saturating_sub(early.since.0) > SKEW
         {
             self.unsolicited();
         }
@@ -196,13 +196,9 @@ impl Tracker<'_> {
         while !self.early.is_empty() {
             self.unsolicited();
         }
-        let now = self.clock.now().max(last.filter(|last| {
-            // A single packet's leap is no more believed here than on the way.
-            self.clock.now().is_none_or(|now| last.0.saturating_sub(now.0) <= crate::config::CLOCK_JUMP)
-        }));
+        let end = self.clock.end(last);
         while let Some(oldest) = self.flights.oldest() {
-            let asked = self.flights.slot(oldest).query.time;
-            let waited = now.is_some_and(|now| now.0.saturating_sub(asked.0) > self.settings.timeout);
+            let waited = end.0.saturating_sub(self.flights.asked(oldest).0.0) > self.settings.timeout;
             if waited {
                 self.counts.timed_out += 1;
             } else {

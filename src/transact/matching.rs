@@ -6,6 +6,7 @@ use super::flights::{Flow, Print, QueryIs, ResponseIs, Sighting, Transport};
 use super::kept::KeptMessage;
 use super::pairs::Place;
 use super::proxied::ProxiedEnd;
+use crate::capture::Timestamp;
 use crate::config::{Outcome, SKEW};
 use crate::decode::message::{Message, Question};
 use crate::decode::proxy::{self, Look};
@@ -20,6 +21,8 @@ pub(super) struct Early {
     pub(super) seen: Sighting,
     pub(super) print: Print,
     pub(super) bytes: KeptMessage,
+    /// Where on the clock's line it came.
+    pub(super) since: Timestamp,
 }
 
 /// One message and where it was seen.
@@ -75,16 +78,25 @@ impl Seen<'_> {
 }
 
 impl Tracker<'_> {
-    /// A message that came otherwise than in one datagram.
+    /// A message that came otherwise than in one datagram, in a packet whose time the clock has taken.
     #[inline(never)]
     pub(super) fn other_message(&mut self, seen: &Seen<'_>) {
-        self.message(seen);
+        self.known_message(seen);
     }
 
-    /// Counts a message and finds what it belongs to.
+    /// A message in one datagram.
     #[allow(clippy::inline_always)] // the way of nearly every message: what it needs is at hand where it was decoded
     #[inline(always)]
     pub(super) fn message(&mut self, seen: &Seen<'_>) {
+        let now = self.clock.advance(seen.entry.time);
+        self.expire(now);
+        self.known_message(seen);
+    }
+
+    /// Counts a message and finds what it belongs to.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn known_message(&mut self, seen: &Seen<'_>) {
         let message = seen.message;
         let response = message.is_response();
         self.counts.queries_responses[usize::from(response)] += 1;
@@ -95,8 +107,6 @@ impl Tracker<'_> {
         if let Some(fault) = message.question.fault() {
             self.counts.unreadable[fault as usize] += 1;
         }
-        let now = self.clock.advance(seen.entry.time);
-        self.expire(now);
         let place = self.pairs.place(seen.datagram.pair_hash, || seen.client_to_server());
         if response {
             self.counts.rcodes[usize::from(message.rcode) & 0xfff] += 1;
@@ -134,7 +144,8 @@ impl Tracker<'_> {
         }
         let kept = self.flights.kept.keep_before(seen.from, seen.len.min(self.settings.limits.kept_message_bytes));
         let flow = seen.flow(self.pairs.number(place));
-        let slot = self.flights.open(seen.datagram.flow_hash, flow, seen.message, seen.sighting(), seen.print(), kept);
+        let (hash, print) = (seen.datagram.flow_hash, seen.print());
+        let slot = self.flights.open(hash, flow, seen.message, seen.sighting(), print, kept, &self.clock);
         if flow.transport == Transport::Tcp {
             self.pairs.tcp(flow.pair);
         }
@@ -222,7 +233,15 @@ impl Tracker<'_> {
         let limit = self.settings.limits.kept_message_bytes;
         let bytes = self.flights.kept.keep_before(seen.from, seen.len.min(limit));
         let (hash, message) = (seen.datagram.flow_hash, *seen.message);
-        self.early.push_back(Early { hash, flow, message, seen: seen.sighting(), print, bytes });
+        self.early.push_back(Early {
+            hash,
+            flow,
+            message,
+            seen: seen.sighting(),
+            print,
+            bytes,
+            since: self.clock.line(),
+        });
     }
 
     /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.

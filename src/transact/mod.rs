@@ -229,8 +229,16 @@ impl<'a> Tracker<'a> {
                     self.message(&seen);
                 }
             }
-            Body::Segment(segment) => self.segment(entry, frame, segment, payload),
-            Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
+            Body::Segment(segment) => {
+                let now = self.clock.advance(entry.time);
+                self.expire(now);
+                self.segment(entry, frame, segment, payload);
+            }
+            Body::Fragment { header, protocol } => {
+                let now = self.clock.advance(entry.time);
+                self.expire(now);
+                self.fragment(entry, frame, *header, *protocol, payload, 0);
+            }
             Body::Quote(quote) => self.quote(entry, *quote),
         }
     }
@@ -249,7 +257,7 @@ impl<'a> Tracker<'a> {
         if nested > self.settings.limits.nested_headers {
             return self.tally.count(crate::decode::Bucket::NestLimit);
         }
-        let (key, now) = (&self.decoder.key, self.clock.advance(entry.time));
+        let (key, now) = (&self.decoder.key, self.clock.line());
         let Some(protocol) = self.fragments.push(key, now, entry.ends, protocol, header, payload, &mut self.tally)
         else {
             return;
@@ -309,11 +317,11 @@ impl<'a> Tracker<'a> {
     /// A TCP segment on a DNS port: the messages it completes, and the end of the connection.
     fn segment(&mut self, entry: &Entry, frame: FrameRef, segment: &Segment, payload: &[u8]) {
         let decoder = self.decoder;
-        if let Some(now) = self.clock.now() {
-            self.streams.expire(now, &mut self.tally);
-        }
+        let now = self.clock.line();
+        self.streams.expire(now, &mut self.tally);
         let connection = self.streams.push(
             &decoder.key,
+            now,
             Arrival::new(entry.time, (frame.input, frame.frame), entry.point),
             entry.ends,
             segment,

@@ -148,3 +148,49 @@ fn what_waited_behind_a_gap_keeps_its_direction_and_its_frame() {
     frames.push((60 * MILLI, tcp(A, true, ACK, (101 + 2 * asked, 501 + 2 * told), b"")));
     assert_eq!(track(&frames), ["refused 192.0.2.1 2: 4 5", "unsolicited 192.0.2.1 1: - 5"]);
 }
+
+#[test]
+fn a_clock_that_is_set_back_turns_no_refusal_into_a_time_out() {
+    let refused =
+        |client: u8, id: u16, time: i64| [(time, ask(client, id)), (time + MILLI, reply(client, &refusal(id)))];
+    let (before, after) = (200 * SECOND, 50 * SECOND);
+    let mut frames = Vec::new();
+    frames.extend(refused(A, 1, before));
+    for id in 2..5 {
+        frames.extend(refused(B, id, after - 5 * SECOND + i64::from(id) * SECOND));
+    }
+    // In pieces, so that the connection has to be remembered from one to the next.
+    let (asked, told) = (framed(&query(9)), framed(&refusal(9)));
+    frames.extend(handshake(A, after));
+    frames.push((after, tcp(A, true, ACK, (101, 501), &asked[..2])));
+    frames.push((after, tcp(A, true, ACK, (103, 501), &asked[2..])));
+    frames.push((after + MILLI, tcp(A, false, ACK, (501, 101), &told)));
+    let (lines, steps) = track_with(&frames, Some(Vantage::Server), |tracker| tracker.clock.steps);
+    let refused = |client: u8, id: u16, query: u64| format!("refused 192.0.2.{client} {id}: {query} {}", query + 1);
+    let expected = [refused(A, 1, 1), refused(B, 2, 3), refused(B, 3, 5), refused(B, 4, 7), refused(A, 9, 13)];
+    assert_eq!(lines, expected);
+    assert_eq!(steps, 1);
+}
+
+#[test]
+fn one_client_whose_packets_have_other_times_is_measured_by_them() {
+    // Nothing confirms that the clock was set back: packets of the other client lie between.
+    let mut frames = Vec::new();
+    for id in 1..6 {
+        let now = i64::from(id) * SECOND;
+        frames.extend([
+            (100 * SECOND + now, ask(A, id)),
+            (now, ask(B, id)),
+            (100 * SECOND + now, reply(A, &answer(id))),
+            (now + MILLI, reply(B, &refusal(id))),
+        ]);
+    }
+    let (lines, steps) = track_with(&frames, None, |tracker| tracker.clock.steps);
+    assert_eq!(lines.iter().filter(|line| line.starts_with("refused 192.0.2.2")).count(), 5, "{lines:?}");
+    assert_eq!((lines.len(), steps), (10, 0));
+
+    // Such a query is given up as well, when time has passed where the others are.
+    let frames =
+        [(100 * SECOND, ask(A, 1)), (SECOND, ask(B, 2)), (106 * SECOND, ask(A, 3)), (SECOND, reply(B, &refusal(2)))];
+    assert_eq!(track_with(&frames, None, |tracker| tracker.counts.late).1, 1);
+}

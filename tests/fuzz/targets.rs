@@ -168,7 +168,7 @@ pub fn stream(data: &[u8]) {
         given += body.len();
         let ends = if to_server { ends } else { ends.reversed() };
         let by = Arrival::new(Timestamp(pushed as i64 * 1000), (0, pushed), Point::default());
-        streams.push(&key, by, ends, &segment, body, |port| port == 53, &mut tally);
+        streams.push(&key, by.time, by, ends, &segment, body, |port| port == 53, &mut tally);
         for found in &streams.found {
             taken += match &found.place {
                 Place::Segment(range) => body[range.clone()].len(),

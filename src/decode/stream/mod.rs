@@ -92,7 +92,7 @@ pub struct Connection {
     list: usize,
     newer: u32,
     older: u32,
-    /// When it was last seen.
+    /// When it was last seen, on the clock's line.
     pub last: Timestamp,
     /// When and in which frame it was first seen.
     pub first: (Timestamp, u32, u64),
@@ -207,13 +207,14 @@ impl Streams {
         &mut self.connections[index as usize]
     }
 
-    /// Follows a segment with the captured bytes `data`. Afterwards `found` holds the messages that it completed, and those
+    /// Follows a segment with the captured bytes `data`, at `now` on a clock that never runs back. Afterwards `found` holds the messages that it completed, and those
     /// of either side that need not wait any longer; the result is the connection. Counts the segment, and held ones that it
     /// settled, in `tally`.
     #[allow(clippy::too_many_arguments)]
     pub fn push(
         &mut self,
         key: &Key,
+        now: Timestamp,
         by: Arrival,
         ends: Ends,
         segment: &Segment,
@@ -225,13 +226,12 @@ impl Streams {
         self.found.clear();
         self.pushed += 1;
         let by = Arrival { number: self.pushed, ..by };
-        let (time, frame) = (by.time, by.frame);
-        let index = self.find_or_open(key, time, frame, ends, segment, is_dns_port, tally);
+        let index = self.find_or_open(key, now, by, ends, segment, is_dns_port, tally);
         let from = usize::from(
             self.connections[index as usize].ends != ends
                 || self.connections[index as usize].ports != (segment.source_port, segment.destination_port),
         );
-        self.touch(index, time);
+        self.touch(index, now);
         let connection = &mut self.connections[index as usize];
         let from_server = from == connection.server;
         if segment.syn() {
@@ -259,11 +259,11 @@ impl Streams {
             holes: &mut self.holes,
         };
         // What the segment acknowledges was sent before it.
-        connection.streams[1 - from].give_up_gap(time, false, &mut work);
+        connection.streams[1 - from].give_up_gap(now, false, &mut work);
         work.from = from;
         let closing = segment.fin() || segment.rst();
-        connection.streams[from].segment(segment, data, by, time, &mut work);
-        connection.streams[from].give_up_gap(time, closing, &mut work);
+        connection.streams[from].segment(segment, data, by, now, &mut work);
+        connection.streams[from].give_up_gap(now, closing, &mut work);
         if closing {
             let stream = &mut connection.streams[from];
             stream.ended = true;
@@ -277,7 +277,7 @@ impl Streams {
                 && !connection.client_closed
                 && connection.rejected.is_none()
             {
-                connection.rejected = Some((time, frame.0, frame.1));
+                connection.rejected = Some((by.time, by.frame.0, by.frame.1));
             }
             if connection.finished() && connection.list == OPEN {
                 self.unlink(index);
@@ -288,7 +288,7 @@ impl Streams {
         index
     }
 
-    /// Forgets connections that nothing is expected of any more at the capture's time `now`: idle ones, and those that
+    /// Forgets connections that nothing is expected of any more at `now`: idle ones, and those that
     /// have ended a while ago. The consumer finds them in `forgotten` when nobody had asked on them.
     #[inline]
     pub fn expire(&mut self, now: Timestamp, tally: &mut Tally) {
@@ -314,8 +314,8 @@ impl Streams {
     fn find_or_open(
         &mut self,
         key: &Key,
-        time: Timestamp,
-        frame: (u32, u64),
+        now: Timestamp,
+        by: Arrival,
         ends: Ends,
         segment: &Segment,
         is_dns_port: impl Fn(u16) -> bool,
@@ -334,11 +334,11 @@ impl Streams {
         if let Some(index) = known.copied() {
             let connection = &self.connections[index as usize];
             let from = usize::from((connection.ends, connection.ports) != forward);
-            let idle = time.0.saturating_sub(connection.last.0) > self.limits.idle;
+            let idle = now.0.saturating_sub(connection.last.0) > self.limits.idle;
             // A SYN with another initial sequence number opens a new connection between the same ports; so does any
             // SYN after the end, unless it is another view of the first.
             let stream = &connection.streams[from];
-            let restarts = connection.finished() && time.0.saturating_sub(connection.last.0) > GAP_PATIENCE;
+            let restarts = connection.finished() && now.0.saturating_sub(connection.last.0) > GAP_PATIENCE;
             let fresh = segment.syn()
                 && stream.boundary != Boundary::Unknown
                 && (stream.start != segment.sequence.wrapping_add(1) || (restarts && !segment.ack()));
@@ -367,8 +367,8 @@ impl Streams {
             list: OPEN,
             newer: NONE,
             older: NONE,
-            last: time,
-            first: (time, frame.0, frame.1),
+            last: now,
+            first: (by.time, by.frame.0, by.frame.1),
             opened: false,
             server,
             server_data: false,
@@ -392,8 +392,8 @@ impl Streams {
         index
     }
 
-    fn touch(&mut self, index: u32, time: Timestamp) {
-        self.connections[index as usize].last = time;
+    fn touch(&mut self, index: u32, now: Timestamp) {
+        self.connections[index as usize].last = now;
         if self.lists[self.connections[index as usize].list].newest != index {
             self.unlink(index);
             self.link_newest(index);

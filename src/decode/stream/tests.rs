@@ -43,7 +43,7 @@ impl Rig {
         self.time += 1000;
         let ends = Ends::v4([10, 0, 0, 1], [10, 0, 0, 2]);
         let by = Arrival::new(Timestamp(self.time), (0, self.pushed), Point::default());
-        self.streams.push(&self.key, by, ends, &segment, data, |p| p == 53, &mut self.tally);
+        self.streams.push(&self.key, by.time, by, ends, &segment, data, |p| p == 53, &mut self.tally);
         for found in &self.streams.found {
             self.messages.push(match &found.place {
                 Place::Segment(range) => data[range.clone()].to_vec(),
@@ -59,7 +59,7 @@ impl Rig {
         self.time += 1000;
         let ends = Ends::v4([10, 0, 0, 2], [10, 0, 0, 1]);
         let by = Arrival::new(Timestamp(self.time), (0, self.pushed), Point::default());
-        self.streams.push(&self.key, by, ends, &segment, data, |p| p == 53, &mut self.tally)
+        self.streams.push(&self.key, by.time, by, ends, &segment, data, |p| p == 53, &mut self.tally)
     }
 
     fn push(&mut self, sequence: u32, flags: u8, data: &[u8]) {

@@ -9,6 +9,7 @@ mod chain;
 mod recent;
 mod slot;
 
+use super::clock::{Clock, STEP};
 use super::kept::{Kept, KeptMessage};
 use crate::capture::Timestamp;
 use crate::decode::message::Message;
@@ -22,6 +23,8 @@ pub use slot::{Flow, Print, Sighting, Slot};
 const NONE: u32 = u32::MAX;
 /// Rejected transactions whose rejecting segment is remembered; they are closed soon.
 const MAX_REJECTIONS: usize = 4096;
+/// A tick in nanoseconds, as a power of two: a millisecond, so that 32 bits are enough for longer than a query waits.
+const TICK: u32 = 20;
 /// Chains per slot and per closed transaction, at least: most are empty, so that looking for what is not there takes one
 /// look.
 const CHAINS: usize = 4;
@@ -72,8 +75,10 @@ pub struct Flights {
     heads: Heads,
     oldest: u32,
     newest: u32,
-    /// The oldest open transaction is due after this time.
+    /// The oldest open transaction is due after this place on the clock's line.
     due_after: i64,
+    /// Where on the line the newest was opened, and what its time had to be set ahead by to stand there.
+    line: (i64, i64),
     pending: usize,
     opened: u64,
     timeout: i64,
@@ -98,6 +103,7 @@ impl Flights {
             oldest: NONE,
             newest: NONE,
             due_after: i64::MAX,
+            line: (0, 0),
             pending: 0,
             opened: 0,
             timeout,
@@ -233,11 +239,13 @@ impl Flights {
         query: Sighting,
         print: Print,
         kept: KeptMessage,
+        clock: &Clock,
     ) -> u32 {
         if self.slots.len() * CHAINS > self.heads.len() {
             self.more_chains();
         }
         self.opened += 1;
+        self.line = (clock.line().0, clock.set_back());
         let head = self.heads.at_mut(hash);
         head.begin_anew_when(head.first.slot().is_none() & self.answered.has_left(head.first));
         let alone = !head.may_have(hash);
@@ -249,6 +257,7 @@ impl Flights {
             newer: NONE,
             older: self.newest,
             kept,
+            since: (self.line.0 >> TICK) as u32,
             opcode: message.opcode(),
             transfer: message.transfer && flow.transport == Transport::Tcp,
             rejected: false,
@@ -273,7 +282,7 @@ impl Flights {
         match self.newest {
             NONE => {
                 self.oldest = index;
-                self.due_after = query.time.0.saturating_add(self.timeout);
+                self.due_after = self.due_after(index);
             }
             newest => self.slots[newest as usize].newer = index,
         }
@@ -381,7 +390,27 @@ impl Flights {
         }
     }
 
-    /// The oldest pending transaction, when it is due: older than the timeout at `now`.
+    /// Where on the clock's line a transaction was opened, and whether that is its query's own time. It is not when that
+    /// time is not to be believed, or was read off before the clock was set back.
+    #[inline]
+    pub fn asked(&self, index: u32) -> (Timestamp, bool) {
+        let slot = &self.slots[index as usize];
+        let (line, set_back) = self.line;
+        let ticks = ((line >> TICK) as u32).wrapping_sub(slot.since);
+        // The end of its tick.
+        let opened = ((line >> TICK) - i64::from(ticks) + 1).saturating_mul(1 << TICK);
+        let asked = slot.query.time.0.saturating_add(set_back);
+        let own = asked < opened && opened.saturating_sub(asked) <= STEP + (1 << TICK);
+        (Timestamp(if own { asked } else { opened }), own)
+    }
+
+    /// Where on the line a transaction is due.
+    #[inline]
+    fn due_after(&self, index: u32) -> i64 {
+        self.asked(index).0.0.saturating_add(self.timeout)
+    }
+
+    /// The oldest pending transaction, when it is due: older than the timeout at `now` on the clock's line.
     #[inline]
     pub fn due(&self, now: Timestamp) -> Option<u32> {
         (now.0 > self.due_after).then_some(self.oldest)
@@ -453,8 +482,7 @@ impl Flights {
         match older {
             NONE => {
                 self.oldest = newer;
-                let asked = self.slots.get(newer as usize).map(|slot| slot.query.time.0);
-                self.due_after = asked.map_or(i64::MAX, |asked| asked.saturating_add(self.timeout));
+                self.due_after = if newer == NONE { i64::MAX } else { self.due_after(newer) };
             }
             older => self.slots[older as usize].newer = newer,
         }
@@ -527,7 +555,13 @@ mod tests {
     fn ask(flights: &mut Flights, number: u16, time: i64) -> u32 {
         let (hash, flow, message, seen, print) = message(number, time, false);
         assert_eq!(flights.query(hash, &message, &print), QueryIs::New, "{number}");
-        flights.open(hash, flow, &message, seen, print, KeptMessage::NONE)
+        flights.open(hash, flow, &message, seen, print, KeptMessage::NONE, &clock_at(seen.time))
+    }
+
+    fn clock_at(time: Timestamp) -> Clock {
+        let mut clock = Clock::default();
+        clock.advance(time);
+        clock
     }
 
     fn answer(flights: &mut Flights, number: u16, time: i64) -> ResponseIs {
@@ -601,7 +635,7 @@ mod tests {
             0 => {
                 let is = flights.query(hash, &message, &print);
                 let opened = matches!(is, QueryIs::New)
-                    .then(|| flights.open(hash, flow, &message, seen, print, KeptMessage::NONE));
+                    .then(|| flights.open(hash, flow, &message, seen, print, KeptMessage::NONE, &clock_at(seen.time)));
                 format!("{is:?} {opened:?}")
             }
             1 => {

@@ -82,6 +82,8 @@ pub struct Slot {
     pub(super) older: u32,
     /// Bytes of the first query.
     pub kept: KeptMessage,
+    /// Where on the clock's line it was opened, in ticks.
+    pub(super) since: u32,
     /// Operation code.
     pub opcode: u8,
     /// Asks for a zone transfer over TCP: several responses belong to it.
