@@ -82,6 +82,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let settings = Settings {
         timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
         vantage: config.vantage,
+        filtered: config.filter.is_some(),
         // A file is compared with every transaction, not only with those that get a row.
         rows: match (wants_rows, acls.is_empty()) {
             (_, false) => crate::config::Outcomes::ALL,
@@ -106,7 +107,9 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     );
     let finished = follow(config, inputs, &ranks, &decoder, &mut tracker, interrupted)?;
     let last = finished.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
-    tracker.finish(last);
+    // Frames behind the time asked for were not looked at, nor all of those read when somebody interrupted.
+    let looked_until = last.filter(|_| !finished.interrupted).map(|last| config.to.map_or(last, |to| last.min(to)));
+    tracker.finish(looked_until);
     rows_now().sort(|records| if config.threads > 1 { pipeline::ahead::begin(records) } else { records });
     // While another thread may be reading rows.
     tracker.fold_all_alone();
@@ -496,18 +499,27 @@ mod tests {
 
     /// Reads a capture of frames so many seconds after its beginning: exit code, lines on standard error, and the report.
     fn run_at(frames: &[(u32, &[u8])], format: &str) -> (u8, Vec<String>, String) {
+        run_files(&[frames], &["--format", format])
+    }
+
+    /// The same for several captures, with these arguments.
+    fn run_files(captures: &[&[(u32, &[u8])]], arguments: &[&str]) -> (u8, Vec<String>, String) {
         let folder = tempfile::tempdir().unwrap();
-        let (input, output) = (folder.path().join("in.pcap"), folder.path().join("report.json"));
-        let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
-        for (second, frame) in frames {
-            bytes.extend(
-                [1_700_000_000 + second, 0, frame.len() as u32, frame.len() as u32].map(u32::to_le_bytes).concat(),
-            );
-            bytes.extend(*frame);
+        let output = folder.path().join("report");
+        let arguments = [&["dnsrefused", "read", "--threads", "1"], arguments, &["-o"]].concat();
+        let mut arguments: Vec<OsString> = arguments.into_iter().map(OsString::from).collect();
+        arguments.push(output.clone().into());
+        for (number, frames) in captures.iter().enumerate() {
+            let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
+            for (second, frame) in *frames {
+                let len = frame.len() as u32;
+                bytes.extend([1_700_000_000 + second, 0, len, len].map(u32::to_le_bytes).concat());
+                bytes.extend(*frame);
+            }
+            let input = folder.path().join(number.to_string());
+            std::fs::write(&input, bytes).unwrap();
+            arguments.push(input.into());
         }
-        std::fs::write(&input, bytes).unwrap();
-        let arguments = ["dnsrefused", "read", "--format", format, "--threads", "1", "-o"].map(OsString::from);
-        let arguments = arguments.into_iter().chain([output.clone().into(), input.into()]);
         let crate::cli::Parsed::Run(config) = crate::cli::parse(arguments).unwrap() else { panic!("not a run") };
         let mut lines = Lines::default();
         let code = read(&config, &mut lines, &Arc::new(AtomicBool::new(false))).unwrap();
@@ -563,6 +575,34 @@ mod tests {
             assert!(page.contains(&format!("\n{headline}")), "{page}");
             assert!(page.contains("\n10.0.0.1 "), "it stands in the table: {page}");
             assert!(!page.contains("Not turned away"), "{page}");
+        }
+    }
+
+    #[test]
+    fn silence_is_not_said_of_what_was_not_looked_at() {
+        let (client, other, server) = ([10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 53]);
+        let (query, another) = [client, other].map(|from| frame(from, server, false, (4000, 53), QUERY)).into();
+        let (answer, answer_another) = [client, other].map(|to| frame(server, to, false, (53, 4000), ANSWER)).into();
+        let (early, late) = ([(0, &*query), (0, &*another), (0, &*answer_another)], [(20, &*another)]);
+        let answered = [&early[..], &[(3, &answer)], &late].concat();
+        let silent = [&early[..], &late].concat();
+        let to = ["--to", "1700000001"];
+        for (captures, vantage, arguments, outcome) in [
+            (&[&silent[..]][..], "server", &[][..], "silent"),
+            (&[&answered], "server", &[], "answered"),
+            (&[&silent], "path", &[], "unanswered"),
+            (&[&silent], "server", &["--filter", "not port 54"], "unanswered"),
+            (&[&answered], "server", &to, "unanswered"),
+            (&[&silent], "server", &to, "unanswered"),
+            // Of three files the one in the middle is missing.
+            (&[&early, &late], "server", &[], "unanswered"),
+            (&[&early, &[(3, &answer)], &late], "server", &[], "answered"),
+        ] {
+            let arguments = [&["--format", "json", "--vantage", vantage], arguments].concat();
+            let (code, lines, report) = run_files(captures, &arguments);
+            let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+            let of_client = report["sources"].as_array().unwrap().iter().find(|line| line["source"] == "10.0.0.1");
+            assert_eq!((code, &of_client.unwrap()[outcome]), (0, &serde_json::json!(1)), "{arguments:?} {lines:?}");
         }
     }
 

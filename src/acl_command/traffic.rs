@@ -169,7 +169,7 @@ pub fn replay(
         not_kept: 0,
     };
     let timeout = i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4);
-    let settings = Settings { timeout, vantage: None, rows: Outcomes::ALL, limits };
+    let settings = Settings { timeout, vantage: None, filtered: false, rows: Outcomes::ALL, limits };
     let pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
     let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|transaction| replay.push(transaction)));
     let finished = pipeline::run(

@@ -317,6 +317,7 @@ fn groups<'a>(
         let settings = Settings {
             timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
             vantage: config.vantage,
+            filtered: config.filter.is_some(),
             rows: decided.lock().unwrap_or_else(PoisonError::into_inner).wanted(),
             limits: &config.limits,
         };

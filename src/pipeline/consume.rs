@@ -12,6 +12,10 @@ use crate::error::{Error, packets};
 use crate::transact::Tracker;
 use std::sync::Arc;
 
+/// Between two inputs whose times are further apart than this (nanoseconds), nobody looked: between two packets of a capture
+/// that goes on in the next file not much more can have been sent.
+const TOUCHING: i64 = 10_000_000;
+
 /// One input on its way through the tracker.
 pub(super) struct Lane {
     pub(super) rank: usize,
@@ -112,6 +116,13 @@ impl<'a, 't> Consumer<'a, 't> {
             };
             if !due {
                 return;
+            }
+            let before =
+                self.lanes[..self.next].iter().filter_map(|lane| lane.result.times).map(|(_, last)| last).max();
+            if let (Some(last), Some(first)) = (before, lane.first_time)
+                && first.0.saturating_sub(last.0) > TOUCHING
+            {
+                self.tracker.unwatched(last, first);
             }
             self.lanes[self.next].active = true;
             self.next += 1;

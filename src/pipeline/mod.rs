@@ -526,7 +526,8 @@ mod tests {
             let faulty = Box::new(Faulty(std::io::Cursor::new(bytes)));
             let input = open_stream("faulty".to_owned(), faulty, None, &limits).unwrap();
             let (sources, decoder) = (Sources::new(8, 8, 1), Decoder::new(vec![53], &limits));
-            let settings = Settings { timeout: 1, vantage: None, rows: Outcomes::ALL, limits: &limits };
+            let settings =
+                Settings { timeout: 1, vantage: None, filtered: false, rows: Outcomes::ALL, limits: &limits };
             let pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
             let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|_| {}));
             let interrupted = AtomicBool::new(false);

@@ -93,6 +93,12 @@ impl Clock {
         self.on_line(self.now.unwrap_or_default())
     }
 
+    /// The capture has ended: packets far behind at its end stay so.
+    pub fn finish(&mut self) {
+        self.steps += u64::from(self.behind.2 > 0 && self.now == Some(self.behind.0));
+        self.behind.2 = 0;
+    }
+
     /// Where on the line the capture is at its end, when `last` is the latest time of any frame: other packets may have come
     /// after the last one seen here. A single packet's leap is no more believed than on the way, nor a time from before the
     /// clock was set back.
@@ -161,5 +167,7 @@ mod tests {
             }
         }
         assert_eq!((clock.steps, clock.end(Some(at(910)))), (0, at(910)));
+        clock.finish();
+        assert_eq!(clock.steps, 1, "nothing speaks against those at the end");
     }
 }

@@ -1,14 +1,16 @@
 //! How transactions end other than with a response in time: time-outs, evictions, rejected connections, responses without
 //! a query, and the end of the time line. What [`Tracker`] hands out goes through here.
 
-use super::flights::{Sighting, Transport};
+use super::flights::{Flow, Sighting, Transport};
+use super::kept::KeptMessage;
 use super::pairs::Place;
 use super::proxied::ProxiedEnd;
+use super::silence::Suspect;
 use super::{Tracker, Transaction};
 use crate::capture::Timestamp;
 use crate::config::{Outcome, SKEW};
 use crate::decode::message::{Message, Question};
-use crate::decode::{Entry, Point};
+use crate::decode::{Ends, Entry, Point};
 use crate::sources::FrameRef;
 
 impl Tracker<'_> {
@@ -58,20 +60,77 @@ impl Tracker<'_> {
         self.flights.remember_orphan(early.hash, &early.message, early.print);
     }
 
-    /// A pending transaction gets no response: decides whether that is silence, and closes it.
+    /// A pending transaction gets no response: closes it, unless that may be silence.
     fn unanswered(&mut self, index: u32, waited: bool) {
-        let slot = self.flights.slot(index);
-        let (pair, asked) = (slot.flow.pair, slot.query.time);
+        let pair = self.flights.slot(index).flow.pair;
         let rejection = self.flights.take_rejection(index);
-        let outcome = if rejection.is_some() {
-            Outcome::TcpRejected
-        } else if waited && self.is_silence(pair, asked) {
-            Outcome::Silent
+        if rejection.is_none() && waited && self.may_be_silence(index, pair) {
+            self.suspect(index);
         } else {
-            Outcome::Unanswered
-        };
-        self.end_without_response(index, pair, outcome, rejection.flatten());
+            let outcome = if rejection.is_some() { Outcome::TcpRejected } else { Outcome::Unanswered };
+            self.end_without_response(index, pair, outcome, rejection.flatten());
+        }
         self.flights.time_out(index);
+    }
+
+    /// A transaction that may have met silence waits for a late response.
+    fn suspect(&mut self, index: u32) {
+        self.settle_silence();
+        if self.suspects.len() >= self.settings.limits.in_flight {
+            // Too many to wait for: what would come late is not known.
+            if let Some((oldest, _)) = self.suspects.pop(Timestamp(i64::MAX)) {
+                self.end_suspect(&oldest, Outcome::Unanswered);
+            }
+        }
+        self.end_behind_header(index);
+        let (asked, _) = self.flights.asked(index);
+        let slot = self.flights.slot(index);
+        let (hash, flow, query) = (slot.hash(), slot.flow, slot.query);
+        let kept = self.flights.take_kept(index);
+        self.suspects.push(Suspect { hash, flow, query, kept, asked });
+    }
+
+    /// Decides about queries to which no late response can come any more. To be called before anything is noted that would
+    /// speak against silence, and now and then.
+    pub fn settle_silence(&mut self) {
+        let latest = self.clock.line().0.saturating_sub(self.settings.timeout.saturating_mul(2));
+        self.end_suspects(Timestamp(latest));
+    }
+
+    /// Decides about those asked before a time. What came since that could not be read may have been the response.
+    fn end_suspects(&mut self, asked_before: Timestamp) {
+        while let Some((suspect, answered)) = self.suspects.pop(asked_before) {
+            let spoken = answered || self.pairs.last_unread(suspect.flow.pair) >= suspect.asked;
+            self.end_suspect(&suspect, if spoken { Outcome::Unanswered } else { Outcome::Silent });
+        }
+    }
+
+    /// Counts and reports one.
+    fn end_suspect(&mut self, suspect: &Suspect, outcome: Outcome) {
+        self.counts.outcomes[outcome as usize] += 1;
+        self.pairs.outcome(suspect.flow.pair, outcome);
+        if self.settings.rows.has(outcome) {
+            self.report_of(suspect.flow, suspect.query, suspect.kept, outcome, None);
+        }
+        self.flights.kept.release(suspect.kept);
+    }
+
+    /// The server of a pair (client to server) sent its client something that could not be read as a response.
+    #[cold]
+    pub(super) fn note_unread(&mut self, ends: Ends) {
+        if self.answering.may_tell() {
+            self.settle_silence();
+            self.pairs.note_unread(ends.hash(&self.decoder.key), self.clock.line());
+        }
+    }
+
+    /// Nobody looked between these times, of the last frame before and of the first one after. Who had not waited long enough
+    /// by then cannot be said to have met silence.
+    pub fn unwatched(&mut self, last: Timestamp, first: Timestamp) {
+        let end = self.clock.end(Some(last));
+        self.expire(end);
+        self.end_suspects(Timestamp(i64::MAX));
+        self.watched_since = self.clock.on_line(first);
     }
 
     /// Gives up a transaction because a table is full.
@@ -86,10 +145,7 @@ impl Tracker<'_> {
 
     /// Counts and reports a transaction that has no response.
     fn end_without_response(&mut self, index: u32, pair: u32, outcome: Outcome, rejection: Option<Sighting>) {
-        if !self.proxied.is_empty() {
-            let asked = self.flights.slot(index).query.frame;
-            self.ended_behind_header(index, ProxiedEnd::Unanswered, asked);
-        }
+        self.end_behind_header(index);
         self.counts.outcomes[outcome as usize] += 1;
         self.pairs.outcome(pair, outcome);
         if self.settings.rows.has(outcome) {
@@ -107,39 +163,62 @@ impl Tracker<'_> {
         }
     }
 
+    /// Notes that a transaction behind a proxy's header has no response.
+    fn end_behind_header(&mut self, index: u32) {
+        if !self.proxied.is_empty() {
+            let asked = self.flights.slot(index).query.frame;
+            self.ended_behind_header(index, ProxiedEnd::Unanswered, asked);
+        }
+    }
+
     /// True when the capture was taken at the server, the server answered another source between the query and its
-    /// timeout, and this source got nothing in that time.
-    fn is_silence(&self, pair: u32, asked: Timestamp) -> bool {
-        self.answering.answered_another(self.pairs.ends(pair), asked) && self.pairs.last_response(pair) < asked
+    /// timeout, this source got nothing in that time, and somebody looked all the while.
+    fn may_be_silence(&self, index: u32, pair: u32) -> bool {
+        let (asked, measured) = self.flights.asked(index);
+        self.answering.answered_another(self.pairs.ends(pair), asked)
+            && self.pairs.last_response(pair).max(self.pairs.last_unread(pair)) < asked
+            && measured
+            && asked >= self.watched_since
+            && self.clock.measures_since(asked)
     }
 
     /// Notes a response of the pair at `place`, where silence can be told.
     #[inline]
     pub(super) fn note_answering(&mut self, place: Place, seen: &Entry) {
         if self.answering.tells(seen.point) {
-            let pair = self.pairs.number(place);
-            self.pairs.note_response(pair, seen.time);
-            self.answering.note(self.pairs.ends(pair), seen.time, seen.point);
+            let (pair, now) = (self.pairs.number(place), self.clock.line());
+            self.pairs.note_response(pair, now);
+            self.answering.note(self.pairs.ends(pair), now, seen.point);
         }
     }
 
     /// Hands a transaction out.
     pub(super) fn report(&mut self, index: u32, outcome: Outcome, response: Option<(Sighting, Message, &[u8])>) {
-        let mut query_bytes = std::mem::take(&mut self.reported);
         let slot = self.flights.slot(index);
-        self.flights.kept.read(slot.kept, &mut query_bytes);
-        if slot.ambiguous && response.as_ref().is_some_and(|(_, message, _)| message.question == Question::ABSENT) {
-            // It may have been another query.
-            query_bytes.clear();
-        }
+        let without_question = response.as_ref().is_some_and(|(_, message, _)| message.question == Question::ABSENT);
+        // Where it may have been another query, nothing is said of this one.
+        let kept = if slot.ambiguous && without_question { KeptMessage::NONE } else { slot.kept };
+        self.report_of(slot.flow, slot.query, kept, outcome, response);
+    }
+
+    fn report_of(
+        &mut self,
+        flow: Flow,
+        query: Sighting,
+        kept: KeptMessage,
+        outcome: Outcome,
+        response: Option<(Sighting, Message, &[u8])>,
+    ) {
+        let mut query_bytes = std::mem::take(&mut self.reported);
+        self.flights.kept.read(kept, &mut query_bytes);
         let has_message = response.as_ref().is_some_and(|(_, _, bytes)| !bytes.is_empty());
         self.decided.put(&Transaction {
             outcome,
-            ends: self.pairs.ends(slot.flow.pair),
-            ports: (slot.flow.client_port, slot.flow.server_port),
-            transport: slot.flow.transport,
-            id: Some(slot.flow.id),
-            query: Some(slot.query),
+            ends: self.pairs.ends(flow.pair),
+            ports: (flow.client_port, flow.server_port),
+            transport: flow.transport,
+            id: Some(flow.id),
+            query: Some(query),
             query_bytes: &query_bytes,
             response: response.as_ref().map(|(seen, _, _)| *seen),
             response_bytes: response.as_ref().map_or(&[], |(_, _, bytes)| bytes),
@@ -188,7 +267,7 @@ impl Tracker<'_> {
         }
     }
 
-    /// The time line ends; `last` is the latest time of any frame.
+    /// The time line ends; `last` is the latest time at which somebody looked: of any frame, also of those that bring nothing.
     pub fn finish(&mut self, last: Option<Timestamp>) {
         self.fragments.finish(&mut self.tally);
         self.streams.finish(&mut self.tally);
@@ -196,6 +275,7 @@ impl Tracker<'_> {
         while !self.early.is_empty() {
             self.unsolicited();
         }
+        self.clock.finish();
         let end = self.clock.end(last);
         while let Some(oldest) = self.flights.oldest() {
             let waited = end.0.saturating_sub(self.flights.asked(oldest).0.0) > self.settings.timeout;
@@ -206,6 +286,7 @@ impl Tracker<'_> {
             }
             self.unanswered(oldest, waited);
         }
+        self.end_suspects(Timestamp(i64::MAX));
         self.outlet.put(&mut self.decided);
         self.outlet.drain();
         self.flights.finish();

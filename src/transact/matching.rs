@@ -196,6 +196,7 @@ impl Tracker<'_> {
                 }
             }
             ResponseIs::Late => {
+                self.answers_suspect(seen);
                 self.counts.late += 1;
                 self.beside(Beside::Late, place, seen.message);
             }
@@ -203,7 +204,10 @@ impl Tracker<'_> {
                 self.counts.mismatch += 1;
                 self.beside(Beside::OtherQuestion, place, seen.message);
             }
-            ResponseIs::Unsolicited => self.without_query(place, *seen),
+            ResponseIs::Unsolicited => {
+                self.answers_suspect(seen);
+                self.without_query(place, *seen);
+            }
         }
         self.note_answering(place, seen.entry);
     }
@@ -216,6 +220,13 @@ impl Tracker<'_> {
             let number = self.pairs.number(place);
             self.pairs.rare(number).refused_beside[why as usize] += 1;
         }
+    }
+
+    /// A response that no query waits for may be the late one to a query that seemed to meet silence.
+    #[cold]
+    fn answers_suspect(&mut self, seen: &Seen<'_>) {
+        self.settle_silence();
+        self.suspects.answered(seen.datagram.flow_hash);
     }
 
     /// A response that belongs to no query so far: it waits for one that may have been captured after it.

@@ -34,7 +34,7 @@ use outlet::{Batch, Outlet};
 use pairs::Pairs;
 use proxied::Proxied;
 use quotes::Quotes;
-use silence::Answering;
+use silence::{Answering, Suspects};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -72,6 +72,8 @@ pub struct Settings<'a> {
     pub timeout: i64,
     /// Where the capture was taken, as far as the operator says.
     pub vantage: Option<Vantage>,
+    /// A filter leaves packets out: what was not seen may have been there.
+    pub filtered: bool,
     /// Outcomes handed to `on_transaction`.
     pub rows: Outcomes,
     /// Caps.
@@ -91,6 +93,9 @@ pub struct Tracker<'a> {
     streams: Streams,
     early: VecDeque<Early>,
     answering: Answering,
+    suspects: Suspects,
+    /// Somebody looked without a break since this place on the clock's line.
+    watched_since: Timestamp,
     /// Transactions decided.
     decided: Batch,
     /// Where they go from there.
@@ -130,7 +135,9 @@ impl<'a> Tracker<'a> {
                 idle: limits.tcp_idle,
             }),
             early: VecDeque::new(),
-            answering: Answering::new(settings.vantage),
+            answering: Answering::new(settings.vantage, settings.filtered),
+            suspects: Suspects::default(),
+            watched_since: Timestamp(i64::MIN),
             decided: Batch::default(),
             outlet: Arc::new(Outlet::new(on_transaction)),
             scratch: Vec::new(),
@@ -260,7 +267,8 @@ impl<'a> Tracker<'a> {
         let (key, now) = (&self.decoder.key, self.clock.line());
         let Some(protocol) = self.fragments.push(key, now, entry.ends, protocol, header, payload, &mut self.tally)
         else {
-            return;
+            // Part of a response perhaps.
+            return self.note_unread(entry.ends.reversed());
         };
         let whole = std::mem::take(&mut self.fragments.whole);
         let ip_id = if entry.ends.is_v6() { 0 } else { header.id as u16 };
@@ -292,6 +300,8 @@ impl<'a> Tracker<'a> {
     fn quote(&mut self, entry: &Entry, quote: Quote) {
         self.tally.count(crate::decode::Bucket::IcmpQuotingDns);
         self.quotes.count(entry.ends, quote);
+        // The client was told so, or a response is quoted: that is not silence.
+        self.note_unread(entry.ends);
     }
 
     /// Counts a UDP datagram on a DNS port, whose payload is where `from` begins; its message goes on.
@@ -307,6 +317,7 @@ impl<'a> Tracker<'a> {
         self.counts.messages[Transport::Udp as usize] += 1;
         let Some(message) = &datagram.message else {
             self.counts.header_incomplete += 1;
+            self.note_unread(entry.ends.reversed());
             return None;
         };
         let (header, from) = from.split_at(usize::from(datagram.proxy_len));
@@ -330,6 +341,10 @@ impl<'a> Tracker<'a> {
             &mut self.tally,
         );
         self.take_forgotten();
+        if self.streams.unread {
+            let ends = self.streams.connection(connection).client_ends();
+            self.note_unread(ends);
+        }
         // Taken out while the messages are worked on, and put back so that their memory is used again.
         let mut found = std::mem::take(&mut self.streams.found);
         let scratch = std::mem::take(&mut self.streams.scratch);
@@ -342,6 +357,8 @@ impl<'a> Tracker<'a> {
             self.counts.messages[Transport::Tcp as usize] += 1;
             let Some(message) = message::read(bytes, found.cut, &decoder.key) else {
                 self.counts.header_incomplete += 1;
+                let (from, _) = self.streams.connection(connection).direction(found.from);
+                self.note_unread(from.reversed());
                 continue;
             };
             let Arrival { time, point, frame: (input, number), .. } = found.by;
@@ -388,8 +405,8 @@ impl<'a> Tracker<'a> {
     /// Folds what happened so far into the per-source rows, so that they can be read while the time line goes on.
     #[cold]
     pub fn fold(&mut self) {
-        let open = self.flights.pairs().chain(self.early.iter().map(|early| early.flow.pair));
-        self.pairs.fold(open);
+        let early = self.early.iter().map(|early| early.flow.pair);
+        self.pairs.fold(self.flights.pairs().chain(early).chain(self.suspects.pairs()));
     }
 
     /// Queries without a response so far, and responses whose query may still come: counted, and in no bucket yet.

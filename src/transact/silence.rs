@@ -1,10 +1,14 @@
 //! Responses to what tells silence from loss ([`Answering`]): at the server, a query that got nothing while the server
-//! answered somebody else was met with silence.
+//! answered somebody else was met with silence. That is known when a late response could no longer come ([`Suspects`]).
+//!
+//! Times are places on the clock's line ([`super::clock`]).
 
+use super::flights::{Flow, Sighting};
+use super::kept::KeptMessage;
 use crate::capture::{Direction, Timestamp};
 use crate::config::Vantage;
 use crate::decode::{Ends, Point};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 /// Servers followed; for further ones silence is not claimed.
@@ -16,6 +20,8 @@ pub struct Answering {
     servers: HashMap<IpAddr, Server>,
     /// Where the capture was taken, as the operator says.
     vantage: Option<Vantage>,
+    /// Packets were left out, responses perhaps among them.
+    filtered: bool,
 }
 
 /// A server's latest responses to two different sources: whether it answered *another* source since some time.
@@ -29,8 +35,8 @@ struct Server {
 
 impl Answering {
     /// No server seen yet.
-    pub fn new(vantage: Option<Vantage>) -> Self {
-        Self { servers: HashMap::new(), vantage }
+    pub fn new(vantage: Option<Vantage>, filtered: bool) -> Self {
+        Self { servers: HashMap::new(), vantage, filtered }
     }
 
     /// True when a response seen so can tell anything about silence: the capture is the server's, or nobody says whose it is
@@ -38,9 +44,15 @@ impl Answering {
     #[inline]
     pub fn tells(&self, point: Point) -> bool {
         match self.vantage {
+            _ if self.filtered => false,
             None => point.direction() != Direction::Unknown,
             Some(vantage) => vantage == Vantage::Server,
         }
+    }
+
+    /// True when some response may tell anything about silence.
+    pub fn may_tell(&self) -> bool {
+        !self.filtered && self.vantage.is_none_or(|vantage| vantage == Vantage::Server)
     }
 
     /// Notes a response; `ends` leads from client to server.
@@ -78,6 +90,66 @@ impl Answering {
     }
 }
 
+/// A query that got nothing in time although the server answered others.
+#[derive(Debug)]
+pub struct Suspect {
+    /// Stands for flow and identifier.
+    pub hash: u64,
+    /// Client, server, ports, identifier.
+    pub flow: Flow,
+    /// The query.
+    pub query: Sighting,
+    /// Its bytes.
+    pub kept: KeptMessage,
+    /// When it was asked.
+    pub asked: Timestamp,
+}
+
+/// Queries that seem to be met with silence, as long as a late response may come.
+#[derive(Debug, Default)]
+pub struct Suspects {
+    waiting: VecDeque<Suspect>,
+    /// How many of a hash wait, and whether a response with it came.
+    hashes: HashMap<u64, (u32, bool)>,
+}
+
+impl Suspects {
+    /// So many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Pairs that they refer to.
+    pub fn pairs(&self) -> impl Iterator<Item = u32> + '_ {
+        self.waiting.iter().map(|suspect| suspect.flow.pair)
+    }
+
+    /// Takes one.
+    pub fn push(&mut self, suspect: Suspect) {
+        self.hashes.entry(suspect.hash).or_default().0 += 1;
+        self.waiting.push_back(suspect);
+    }
+
+    /// A response with this hash came.
+    pub fn answered(&mut self, hash: u64) {
+        if let Some((_, answered)) = self.hashes.get_mut(&hash) {
+            *answered = true;
+        }
+    }
+
+    /// The oldest, when it was asked before a time, and whether a response came to it.
+    pub fn pop(&mut self, asked_before: Timestamp) -> Option<(Suspect, bool)> {
+        let suspect = self.waiting.pop_front_if(|suspect| suspect.asked < asked_before)?;
+        let Some((count, answered)) = self.hashes.get_mut(&suspect.hash) else { return Some((suspect, false)) };
+        let answered = *answered;
+        *count -= 1;
+        if *count == 0 {
+            self.hashes.remove(&suspect.hash);
+        }
+        Some((suspect, answered))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +165,7 @@ mod tests {
 
     #[test]
     fn only_answers_to_others_count() {
-        let mut answering = Answering::new(None);
+        let mut answering = Answering::new(None, false);
         answering.note(ends(1), Timestamp(10), point(Direction::Out));
         answering.note(ends(1), Timestamp(20), point(Direction::Out));
         assert!(!answering.answered_another(ends(1), Timestamp(0)), "itself is not another");
@@ -105,16 +177,16 @@ mod tests {
 
     #[test]
     fn a_box_on_the_way_cannot_tell() {
-        let mut answering = Answering::new(None);
+        let mut answering = Answering::new(None, false);
         answering.note(ends(1), Timestamp(10), point(Direction::In));
         answering.note(ends(1), Timestamp(11), point(Direction::Out));
         assert!(!answering.answered_another(ends(2), Timestamp(0)), "the response arrived before it left");
         assert!(!answering.tells(point(Direction::Unknown)));
-        let mut declared = Answering::new(Some(Vantage::Server));
+        let mut declared = Answering::new(Some(Vantage::Server), false);
         declared.note(ends(1), Timestamp(10), point(Direction::In));
         assert!(declared.answered_another(ends(2), Timestamp(0)), "the operator knows better");
         for vantage in [Vantage::Path, Vantage::Client] {
-            assert!(!Answering::new(Some(vantage)).tells(point(Direction::Out)), "so the operator does here");
+            assert!(!Answering::new(Some(vantage), false).tells(point(Direction::Out)), "so the operator does here");
         }
     }
 }

@@ -88,7 +88,7 @@ fn track(frames: &[(i64, Vec<u8>)]) -> Vec<String> {
     track_with(frames, Some(Vantage::Server), |_| {}).0
 }
 
-/// The same at another vantage, with what else is to be done with the tracker at its end.
+/// The same at another vantage, with what else is to be done with the tracker before its end.
 fn track_with<T>(
     frames: &[(i64, Vec<u8>)],
     vantage: Option<Vantage>,
@@ -96,7 +96,7 @@ fn track_with<T>(
 ) -> (Vec<String>, T) {
     let limits = Limits::default();
     let (decoder, sources) = (Decoder::new(vec![53], &limits), Sources::new(64, 64, 0));
-    let settings = Settings { timeout: 5 * SECOND, vantage, rows: Outcomes::ALL, limits: &limits };
+    let settings = Settings { timeout: 5 * SECOND, vantage, filtered: false, rows: Outcomes::ALL, limits: &limits };
     let pairs = Pairs::new(&sources, Box::new(|_| Default::default()));
     let mut lines = Vec::new();
     let note = |seen: Option<Sighting>| seen.map_or("-".to_owned(), |seen| seen.frame.frame.to_string());
@@ -122,8 +122,8 @@ fn track_with<T>(
         decoder.frame(&packet, &mut decoded);
         tracker.take(0, number, bytes, &decoded.entries);
     }
-    tracker.finish(None);
     let last = last(&mut tracker);
+    tracker.finish(None);
     drop(tracker);
     (lines, last)
 }
@@ -193,4 +193,119 @@ fn one_client_whose_packets_have_other_times_is_measured_by_them() {
     let frames =
         [(100 * SECOND, ask(A, 1)), (SECOND, ask(B, 2)), (106 * SECOND, ask(A, 3)), (SECOND, reply(B, &refusal(2)))];
     assert_eq!(track_with(&frames, None, |tracker| tracker.counts.late).1, 1);
+}
+
+/// A query of one client at 0 s, another client's answered at 0.1 s and 12 s, and `more`; what became of the first.
+fn first_of(more: &[(i64, Vec<u8>)], vantage: Option<Vantage>) -> String {
+    let mut frames = vec![(0, ask(A, 1))];
+    for (id, time) in [(2, SECOND / 10), (3, 12 * SECOND)] {
+        frames.extend([(time, ask(B, id)), (time + MILLI, reply(B, &answer(id)))]);
+    }
+    frames.extend_from_slice(more);
+    frames.sort_by_key(|(time, _)| *time);
+    let (lines, _) = track_with(&frames, vantage, |_| {});
+    let first = lines.iter().find(|line| line.starts_with("silent") || line.contains("192.0.2.1 1: 1"));
+    first.and_then(|line| line.split(' ').next()).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn silence_is_said_only_where_nothing_came() {
+    let datagram = datagram(false, &[answer(1), vec![0; 100]].concat());
+    let fragment = frame(A, false, 17, 0x2000, &datagram[..80]);
+    // An ICMP error of the server's host about the query: the client was told.
+    let quoted = ask(A, 1)[20..48].to_vec();
+    let unreachable = frame(A, false, 1, 0, &[&[3, 13, 0, 0, 0, 0, 0, 0][..], &quoted].concat());
+    for (about, more, outcome) in [
+        ("nothing", vec![], "silent"),
+        ("its own answer", vec![(SECOND, reply(A, &answer(1)))], "answered"),
+        ("an answer after the time-out", vec![(6 * SECOND, reply(A, &answer(1)))], "unanswered"),
+        ("a refusal after the time-out", vec![(9 * SECOND, reply(A, &refusal(1)))], "unanswered"),
+        ("an answer when nobody waits any more", vec![(11 * SECOND, reply(A, &answer(1)))], "silent"),
+        (
+            "an answer to another query of it",
+            vec![(SECOND, ask(A, 7)), (2 * SECOND, reply(A, &answer(7)))],
+            "unanswered",
+        ),
+        ("the same after the time-out", vec![(6 * SECOND, ask(A, 7)), (6 * SECOND, reply(A, &answer(7)))], "silent"),
+        ("a fragment", vec![(MILLI, fragment.clone())], "unanswered"),
+        ("a fragment after the time-out", vec![(7 * SECOND, fragment)], "unanswered"),
+        ("a response cut short", vec![(MILLI, reply(A, &answer(1)[..6]))], "unanswered"),
+        ("an ICMP error", vec![(MILLI, unreachable)], "unanswered"),
+    ] {
+        for vantage in [None, Some(Vantage::Server)] {
+            assert_eq!(first_of(&more, vantage), outcome, "{about}, {vantage:?}");
+        }
+        for vantage in [Vantage::Path, Vantage::Client] {
+            assert_ne!(first_of(&more, Some(vantage)), "silent", "{about}, {vantage:?}");
+        }
+    }
+}
+
+#[test]
+fn silence_over_tcp_is_said_only_when_the_server_sent_no_byte() {
+    let (asked, told) = (framed(&query(1)), framed(&answer(1)));
+    let (at, end) = (101 + asked.len() as u32, 501 + told.len() as u32);
+    for (about, more, outcome) in [
+        ("nothing", vec![], "silent"),
+        ("the end of the answer", vec![tcp(A, false, ACK, (505, at), &told[4..])], "unanswered"),
+        ("the client has received it", vec![tcp(A, true, ACK, (at, end), b"")], "unanswered"),
+        ("the server's last number", vec![tcp(A, false, FIN | ACK, (end, at), b"")], "unanswered"),
+        (
+            "a FIN, which counts",
+            vec![
+                tcp(A, true, FIN | ACK, (at, 501), b""),
+                tcp(A, false, FIN | ACK, (501, at + 1), b""),
+                tcp(A, true, ACK, (at + 1, 502), b""),
+            ],
+            "silent",
+        ),
+    ] {
+        let mut frames = handshake(A, 0);
+        frames.push((0, tcp(A, true, ACK, (101, 501), &asked)));
+        frames.extend(more.into_iter().map(|frame| (MILLI, frame)));
+        for (id, time) in [(2, SECOND), (3, 12 * SECOND)] {
+            frames.extend([(time, ask(B, id)), (time, reply(B, &answer(id)))]);
+        }
+        let lines = track(&frames);
+        assert!(lines.contains(&format!("{outcome} 192.0.2.1 1: 4 -")), "{about}: {lines:?}");
+    }
+}
+
+#[test]
+fn silence_is_not_said_across_a_time_when_nobody_looked() {
+    let frames = [(0, ask(A, 1)), (MILLI, ask(B, 2)), (2 * MILLI, reply(B, &answer(2)))];
+    let base = 1_700_000_000 * SECOND;
+    for (last, first, outcome) in [(2, 8, "unanswered"), (6, 8, "silent")] {
+        let (lines, ()) = track_with(&frames, None, |tracker| {
+            tracker.unwatched(Timestamp(base + last * SECOND), Timestamp(base + first * SECOND));
+            // Time goes on.
+            tracker.clock.advance(Timestamp(base + 20 * SECOND));
+        });
+        assert!(lines.contains(&format!("{outcome} 192.0.2.1 1: 1 -")), "{lines:?}");
+    }
+    // A leap of the clock says nothing about how long the query waited.
+    let leap = 7200 * SECOND;
+    let leapt = [&frames[..], &[(leap, ask(B, 3)), (leap + MILLI, reply(B, &answer(3)))]].concat();
+    assert!(track(&leapt).contains(&"unanswered 192.0.2.1 1: 1 -".to_owned()));
+}
+
+#[test]
+fn a_rejected_connection_is_one_without_a_byte_of_the_server() {
+    let asked = framed(&query(1));
+    let at = 101 + asked.len() as u32;
+    // The server's SYN was not captured.
+    for (acknowledged, last, outcome) in
+        [(501, 501, "tcp-rejected"), (561, 561, "unanswered"), (501, 561, "unanswered")]
+    {
+        let frames = [
+            (0, tcp(A, true, SYN, (100, 0), b"")),
+            (0, tcp(A, true, ACK, (101, 501), &asked)),
+            (MILLI, tcp(A, true, ACK, (at, acknowledged), b"")),
+            (2 * MILLI, tcp(A, false, RST | ACK, (last, at), b"")),
+        ];
+        let line = &track(&frames)[0];
+        assert!(line.starts_with(&format!("{outcome} 192.0.2.1 1: 2 ")), "{acknowledged} {last}: {line}");
+    }
+    let refused = [(0, tcp(A, true, SYN, (100, 0), b"")), (0, tcp(A, false, RST | ACK, (0, 101), b""))];
+    assert_eq!(track(&refused), ["tcp-rejected 192.0.2.1 -: 1 2"]);
 }

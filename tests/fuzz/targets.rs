@@ -281,6 +281,7 @@ pub fn matcher(data: &[u8]) {
     let settings = Settings {
         timeout: 1_000_000,
         vantage: data.len().is_multiple_of(2).then_some(Vantage::Server),
+        filtered: false,
         rows: Outcomes::ALL,
         limits: &limits,
     };

@@ -202,7 +202,8 @@ cases![
     )
     .packets(&[("tcp_used", 2)])
     .messages(&[("tcp", 2)])
-    .plain_names(&["tcp.test", "second.test"]),
+    // In the order of the frames that brought them.
+    .plain_names(&["second.test", "tcp.test"]),
     t17_addresses_and_ports_reused = case(
         "two connections with equal addresses and ports, the first closed",
         after_syn(&[

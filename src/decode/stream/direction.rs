@@ -65,7 +65,9 @@ pub(super) struct Stream {
     pub(super) held_bytes: usize,
     gap_since: Timestamp,
     /// Highest acknowledgment of the other side.
-    pub(super) acknowledged: Option<u32>,
+    acknowledged: Option<u32>,
+    /// The first acknowledgment of the other side, and whether that had sent nothing before.
+    first_acknowledged: Option<(u32, bool)>,
     /// A message has been found.
     any: bool,
     pub(super) ended: bool,
@@ -102,13 +104,44 @@ pub(super) struct Work<'a> {
 }
 
 impl Stream {
-    /// True when the closing segment shows that bytes were sent before it which the capture does not have (or cannot
-    /// rule it out): its sequence number is past what was seen, or it is a FIN of a stream whose SYN was not captured.
-    pub(super) fn has_sent_unseen(&self, closing: &Segment) -> bool {
-        match self.boundary {
-            Boundary::Unknown => closing.fin(),
-            _ => ahead(closing.sequence, self.next) > 0,
+    /// True for a segment before which this side has sent nothing.
+    pub(super) fn is_at_start(&self, segment: &Segment) -> bool {
+        self.boundary != Boundary::Unknown && segment.sequence == self.start
+    }
+
+    /// Takes an acknowledgment of the other side, which may have sent nothing so far; true when it shows, for the first time,
+    /// that bytes were sent which the capture does not have.
+    pub(super) fn is_acknowledged(&mut self, number: u32, at_start: bool) -> bool {
+        self.first_acknowledged.get_or_insert((number, at_start));
+        let news = self.acknowledged.is_none_or(|seen| ahead(number, seen) > 0);
+        if news {
+            self.acknowledged = Some(number);
         }
+        news && self.has_acknowledged_unseen()
+    }
+
+    /// True when the other side has acknowledged bytes that the capture does not have.
+    fn has_acknowledged_unseen(&self) -> bool {
+        let Some(seen) = self.acknowledged else { return false };
+        match self.boundary {
+            Boundary::Unknown => self.first_acknowledged.is_some_and(|(first, _)| ahead(seen, first) > 0),
+            // A FIN counts like a byte.
+            _ => ahead(seen, self.next) > i32::from(self.ended),
+        }
+    }
+
+    /// True when the closing segment shows that bytes were sent before it which the capture does not have (or cannot
+    /// rule it out): they were acknowledged, or its sequence number is past what was seen. When not even the SYN was captured,
+    /// what the other side acknowledged before it sent anything tells where the stream began.
+    pub(super) fn has_sent_unseen(&self, closing: &Segment) -> bool {
+        let past = match (self.boundary, self.first_acknowledged) {
+            (Boundary::Unknown, None) => closing.fin(),
+            (Boundary::Unknown, Some((first, at_start))) => {
+                closing.fin() || !at_start || ahead(closing.sequence, first) > 0
+            }
+            _ => ahead(closing.sequence, self.next) > 0,
+        };
+        past || self.has_acknowledged_unseen()
     }
 
     /// Takes a segment: uses it, holds it, or says why not.

@@ -10,7 +10,7 @@ mod direction;
 use super::key::Key;
 use super::{Bucket, Ends, Point, Segment, Tally};
 use crate::capture::Timestamp;
-use direction::{Beginning, Boundary, GAP_PATIENCE, Stream, Work, ahead};
+use direction::{Beginning, Boundary, GAP_PATIENCE, Stream, Work};
 use hashbrown::HashTable;
 use std::ops::Range;
 use std::sync::Arc;
@@ -175,6 +175,8 @@ pub struct Streams {
     pub evicted: u64,
     /// Repeated bytes with other values.
     pub conflicts: u64,
+    /// During the last push it was learnt that the server has sent bytes of which no message was read so far.
+    pub unread: bool,
     /// Messages of length 0.
     pub zero_length: u64,
     /// Gaps given up.
@@ -197,6 +199,7 @@ impl Streams {
             forgotten: Vec::new(),
             evicted: 0,
             conflicts: 0,
+            unread: false,
             zero_length: 0,
             holes: 0,
         }
@@ -237,12 +240,8 @@ impl Streams {
         if segment.syn() {
             connection.opened = true;
         }
-        if segment.ack() {
-            let other = &mut connection.streams[1 - from];
-            if other.acknowledged.is_none_or(|seen| ahead(segment.acknowledgment, seen) > 0) {
-                other.acknowledged = Some(segment.acknowledgment);
-            }
-        }
+        let at_start = connection.streams[from].is_at_start(segment);
+        let learnt = segment.ack() && connection.streams[1 - from].is_acknowledged(segment.acknowledgment, at_start);
         if from_server && segment.full_len > 0 {
             connection.server_data = true;
             connection.waiting.clear();
@@ -264,6 +263,12 @@ impl Streams {
         let closing = segment.fin() || segment.rst();
         connection.streams[from].segment(segment, data, by, now, &mut work);
         connection.streams[from].give_up_gap(now, closing, &mut work);
+        let server = connection.server;
+        self.unread = match from_server {
+            true if segment.full_len > 0 => !self.found.iter().any(|found| found.from == server),
+            true => closing && connection.streams[server].has_sent_unseen(segment),
+            false => learnt,
+        };
         if closing {
             let stream = &mut connection.streams[from];
             stream.ended = true;

@@ -235,6 +235,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
     }
 
     fn answer(&mut self, request: &Request) {
+        self.tracker.settle_silence();
         self.tracker.fold();
         if request.reply.send(self.standing()).is_ok() {
             // Nobody sends: the other end is dropped when everybody has answered.

@@ -498,6 +498,11 @@ impl Flights {
         self.pending -= 1;
     }
 
+    /// Takes away the bytes kept with an open transaction.
+    pub fn take_kept(&mut self, index: u32) -> KeptMessage {
+        std::mem::replace(&mut self.slots[index as usize].kept, KeptMessage::NONE)
+    }
+
     /// Keeps other bytes with an open transaction.
     pub fn keep_again(&mut self, index: u32, bytes: &[u8]) {
         let slot = &mut self.slots[index as usize];

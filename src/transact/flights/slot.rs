@@ -103,6 +103,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Stands for flow and identifier.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
     /// What is remembered of the transaction when it has ended; `response` is of no meaning without one.
     #[inline]
     pub(super) fn closed(&self, response: Print, ended: Ended) -> Closed {

@@ -31,6 +31,8 @@ struct Cold {
     first: Timestamp,
     /// When the server last sent it a response; kept only where silence can be told.
     last_response: Timestamp,
+    /// When the server last sent it something that could not be read, likewise.
+    last_unread: Timestamp,
     unanswered: u32,
     tcp: u32,
     rare: Option<Box<Rare>>,
@@ -114,7 +116,8 @@ impl<'a> Pairs<'a> {
     fn add(&mut self, hash: u64, ends: Ends) -> Place {
         let judged = (self.judge)(ends.source());
         let (first, last_response) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
-        let cold = Cold { ends, first, last_response, unanswered: 0, tcp: 0, rare: None, judged };
+        let cold =
+            Cold { ends, first, last_response, last_unread: last_response, unanswered: 0, tcp: 0, rare: None, judged };
         let number = match self.free.pop() {
             Some(number) => {
                 self.cold[number as usize] = cold;
@@ -202,6 +205,19 @@ impl<'a> Pairs<'a> {
     /// When the server last sent the source a response, as far as noted.
     pub fn last_response(&self, number: u32) -> Timestamp {
         self.cold[number as usize].last_response
+    }
+
+    /// When the server last sent the source something that could not be read, as far as noted.
+    pub fn last_unread(&self, number: u32) -> Timestamp {
+        self.cold[number as usize].last_unread
+    }
+
+    /// Notes that the server of a pair sent the source something that could not be read, when the pair is known.
+    pub fn note_unread(&mut self, hash: u64, time: Timestamp) {
+        if let Some(place) = self.table.find(hash) {
+            let number = self.number(place);
+            self.cold[number as usize].last_unread = time;
+        }
     }
 
     /// Notes that the server sent the source a response.
