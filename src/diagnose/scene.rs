@@ -16,11 +16,13 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// Ledger buckets of frames that may hold DNS nobody looked at.
-const NOT_LOOKED_INTO: [&str; 18] = [
+const NOT_LOOKED_INTO: [&str; 19] = [
     "tcp_conflict",
     "tcp_out_of_window",
     "tcp_behind_hole",
     "tcp_evicted",
+    // Of connections whose beginning was not captured: the rest of a message cannot be told from what is none.
+    "tcp_non_dns",
     "fragment_conflict",
     "fragment_expired",
     "fragment_evicted",

@@ -54,6 +54,8 @@ pub(super) struct Stream {
     /// Bytes of an unfinished message; what is before `consumed` is done.
     pub(super) buffer: Vec<u8>,
     consumed: usize,
+    /// How many of them each segment brought, while the boundary is [`Boundary::Maybe`].
+    pieces: Vec<usize>,
     /// Frames whose bytes are in the unfinished message.
     pub(super) buffered_frames: u32,
     /// The last frame that brought bytes of it.
@@ -337,6 +339,9 @@ impl Stream {
         *work.held_bytes += rest.len();
         self.buffer.extend_from_slice(rest);
         self.buffered_frames += 1;
+        if self.boundary == Boundary::Maybe {
+            self.pieces.push(rest.len());
+        }
         self.read_buffer(by, work)
     }
 
@@ -381,17 +386,27 @@ impl Stream {
     fn read_buffer(&mut self, by: Arrival, work: &mut Work<'_>) -> Bucket {
         let mut completed = self.buffered_by.or_later(by);
         self.buffered_by = completed;
-        if self.boundary == Boundary::Maybe {
+        while self.boundary == Boundary::Maybe {
             if self.buffer.len() < PROBE {
                 return Bucket::TcpUsed;
             }
-            if !begins_message(&self.buffer) {
-                // The last frame is counted by the caller.
-                self.buffered_frames -= 1;
-                self.lose_boundary(work);
-                return if self.any { Bucket::TcpBehindHole } else { Bucket::TcpNonDns };
+            if begins_message(&self.buffer) {
+                self.boundary = Boundary::Known;
+                self.pieces = Vec::new();
+                break;
             }
-            self.boundary = Boundary::Known;
+            // The segments after the first may still begin a message.
+            let bucket = if self.any { Bucket::TcpBehindHole } else { Bucket::TcpNonDns };
+            self.buffered_frames -= 1;
+            if self.pieces.len() <= 1 {
+                // The last frame is counted by the caller.
+                self.lose_boundary(work);
+                return bucket;
+            }
+            let first = self.pieces.remove(0);
+            self.buffer.drain(..first);
+            *work.held_bytes -= first;
+            work.tally.recount(Bucket::TcpUsed, bucket);
         }
         let Work { found, scratch, zero_length, from, .. } = work;
         let unread = &self.buffer[self.consumed..];
@@ -470,6 +485,7 @@ impl Stream {
     fn drop_buffer(&mut self, work: &mut Work<'_>) {
         *work.held_bytes -= self.buffer.len();
         self.buffer = Vec::new();
+        self.pieces = Vec::new();
         self.consumed = 0;
         self.buffered_frames = 0;
         self.buffered_by = Arrival::default();
@@ -502,16 +518,24 @@ fn keep(scratch: &mut Vec<u8>, message: &[u8]) -> Place {
 }
 
 /// True when the bytes (at least [`PROBE`] of them) look like a length prefix and a DNS header: a known operation code,
-/// at most a handful of questions, counts that fit the length, and a question name that begins with a label.
+/// at most a handful of questions, counts that fit the length, and a question name that begins with a label. Of nothing but
+/// a header the length says so; otherwise a header behind a lost length would look like the beginning of a long message.
 fn begins_message(bytes: &[u8]) -> bool {
     let number = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
     let (len, flags, questions) = (number(0), number(4), number(6));
     let records = number(8) + number(10) + number(12);
     let response = flags & 0x8000 != 0;
-    let opcode_known = matches!(flags >> 11 & 15, 0..=2 | 4..=6);
+    let opcode = flags >> 11 & 15;
+    let opcode_known = matches!(opcode, 0..=2 | 4..=6);
+    // Without a question a query has no more than an OPT and a TSIG record; what DSO (RFC 8490) sends is in no section.
+    let counted = match (questions, records) {
+        (0, 0) => len == HEADER || opcode == 6,
+        (0, _) => response || records <= 2,
+        _ => true,
+    };
     // A question has at least 5 bytes, a record at least 11.
     let fits = len >= HEADER && HEADER + questions * 5 + records * 11 <= len;
     let plausible = opcode_known && questions <= 4 && (response || (flags & 15 == 0 && number(8) <= 16));
     let label = questions == 0 || bytes.get(PROBE).is_none_or(|first| *first <= 63);
-    fits && plausible && label
+    fits && counted && plausible && label
 }

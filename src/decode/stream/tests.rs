@@ -257,3 +257,24 @@ fn a_new_connection_between_the_same_ports() {
     }
     assert_eq!(rig.end(), 3);
 }
+
+#[test]
+fn a_header_behind_a_lost_length_is_no_beginning() {
+    // A connection followed from the middle, behind the length of a refusal of twelve bytes; the next one in two segments.
+    let refusal = |id: u8| [0x32, id, 0x81, 0x85, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut rig = Rig::new();
+    rig.push(102, DATA, &refusal(1));
+    rig.push(114, DATA, &[0, 12]);
+    rig.push(116, DATA, &refusal(2));
+    assert_eq!(rig.messages, [refusal(2)]);
+    assert_eq!((rig.tally.buckets[Bucket::TcpNonDns as usize], rig.end()), (1, 1));
+
+    // The same bytes where the segments do not tell, and with an empty message behind the first.
+    for behind in [&[&[0, 12][..], &refusal(2)].concat()[..], &[0, 0]] {
+        let mut rig = Rig::new();
+        rig.push(102, DATA, &[&refusal(1)[..], behind].concat());
+        rig.push(114 + behind.len() as u32, DATA, &framed(1));
+        assert_eq!(rig.messages, [QUERY]);
+        rig.end();
+    }
+}
