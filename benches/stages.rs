@@ -114,7 +114,8 @@ fn pass(path: &Path, depth: Depth, inventory: &Inventory) -> io::Result<u64> {
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
     let judge = Box::new(|address| Judged { listed: inventory.decide(address).row().is_some(), answers_wanted: false });
     let mut reported = 0_u64;
-    let settings = Settings { timeout: 5_000_000_000, at_server: false, rows: Outcomes::default(), limits: &limits };
+    let settings =
+        Settings { timeout: 5_000_000_000, vantage: None, filtered: false, rows: Outcomes::default(), limits: &limits };
     let mut tracker = Tracker::new(&decoder, settings, Pairs::new(&sources, judge), Box::new(|_| reported += 1));
     let mut context = Arc::clone(&input.context);
     let mut block = Block { offset: input.start, ..Block::default() };

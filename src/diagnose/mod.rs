@@ -524,7 +524,7 @@ prefix,name,kind,expect
         let inventory = inventory("10.20.0.0/16\n10.21.0.0/16\n");
         let mut report = report(vec![answered("10.20.1.7", 5)], &inventory);
         report.ledgers.packets.buckets =
-            vec![("frames", 900), ("udp_dns", 880), ("snap_cut", 5), ("not_opened", 12), ("not_selected", 3)];
+            vec![("frames", 900), ("udp_dns", 880), ("snap_cut", 5), ("tcp_non_dns", 12), ("not_selected", 3)];
         let found = diagnose(&report, &inventory, &Limits::default());
         assert!(
             found[0].says.contains("17 of its frames could not be looked into. 3 of its frames were left out"),

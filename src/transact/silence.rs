@@ -139,7 +139,8 @@ impl Suspects {
 
     /// The oldest, when it was asked before a time, and whether a response came to it.
     pub fn pop(&mut self, asked_before: Timestamp) -> Option<(Suspect, bool)> {
-        let suspect = self.waiting.pop_front_if(|suspect| suspect.asked < asked_before)?;
+        self.waiting.front().filter(|suspect| suspect.asked < asked_before)?;
+        let suspect = self.waiting.pop_front()?;
         let Some((count, answered)) = self.hashes.get_mut(&suspect.hash) else { return Some((suspect, false)) };
         let answered = *answered;
         *count -= 1;

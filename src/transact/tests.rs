@@ -1,5 +1,5 @@
 use super::*;
-use crate::capture::Frame;
+use crate::capture::{Direction, Frame};
 use crate::decode::Decoded;
 use crate::sources::Sources;
 
@@ -37,7 +37,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes()[..], message].concat()
 }
 
-/// A frame as the server's host sees it (LINKTYPE_LINUX_SLL2): what a client sends arrives, what the server sends leaves.
+/// A frame as the server's host sees it (`LINKTYPE_LINUX_SLL2`): what a client sends arrives, what the server sends leaves.
 fn frame(client: u8, to_server: bool, protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
     let ends = [[192, 0, 2, client], [10, 0, 0, 53]];
     let (from, to) = if to_server { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
@@ -97,7 +97,7 @@ fn track_with<T>(
     let limits = Limits::default();
     let (decoder, sources) = (Decoder::new(vec![53], &limits), Sources::new(64, 64, 0));
     let settings = Settings { timeout: 5 * SECOND, vantage, filtered: false, rows: Outcomes::ALL, limits: &limits };
-    let pairs = Pairs::new(&sources, Box::new(|_| Default::default()));
+    let pairs = Pairs::new(&sources, Box::new(|_| pairs::Judged::default()));
     let mut lines = Vec::new();
     let note = |seen: Option<Sighting>| seen.map_or("-".to_owned(), |seen| seen.frame.frame.to_string());
     let push = |one: &Transaction<'_>| {
@@ -114,7 +114,7 @@ fn track_with<T>(
             time,
             interface: 0,
             link_type: 276,
-            direction: Default::default(),
+            direction: Direction::Unknown,
             offset: 0,
             original_len,
             data: bytes,
@@ -203,7 +203,7 @@ fn first_of(more: &[(i64, Vec<u8>)], vantage: Option<Vantage>) -> String {
     }
     frames.extend_from_slice(more);
     frames.sort_by_key(|(time, _)| *time);
-    let (lines, _) = track_with(&frames, vantage, |_| {});
+    let (lines, ()) = track_with(&frames, vantage, |_| {});
     let first = lines.iter().find(|line| line.starts_with("silent") || line.contains("192.0.2.1 1: 1"));
     first.and_then(|line| line.split(' ').next()).unwrap_or_default().to_owned()
 }

@@ -230,6 +230,7 @@ impl Flights {
 
     /// Opens a transaction; returns its slot.
     #[allow(clippy::inline_always)] // once for every message
+    #[allow(clippy::too_many_arguments)]
     #[inline(always)]
     pub fn open(
         &mut self,
