@@ -1,6 +1,7 @@
 //! The `read` command from configuration to exit code: open, follow, build, diagnose, write.
 
 use crate::capture::filter::Filter;
+use crate::capture::kernel_filter;
 use crate::capture::open::{self, Input};
 use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
@@ -82,7 +83,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let settings = Settings {
         timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
         vantage: config.vantage,
-        filtered: config.filter.is_some(),
+        filtered: config.filter.as_ref().is_some_and(|filter| !kernel_filter::is_complete(filter, &config.ports)),
         // A file is compared with every transaction, not only with those that get a row.
         rows: match (wants_rows, acls.is_empty()) {
             (_, false) => crate::config::Outcomes::ALL,
@@ -587,11 +588,13 @@ mod tests {
         let answered = [&early[..], &[(3, &answer)], &late].concat();
         let silent = [&early[..], &late].concat();
         let to = ["--to", "1700000001"];
+        let complete = kernel_filter::dns(&[53], kernel_filter::ETHERNET);
         for (captures, vantage, arguments, outcome) in [
             (&[&silent[..]][..], "server", &[][..], "silent"),
             (&[&answered], "server", &[], "answered"),
             (&[&silent], "path", &[], "unanswered"),
             (&[&silent], "server", &["--filter", "not port 54"], "unanswered"),
+            (&[&silent], "server", &["--filter", &complete], "silent"),
             (&[&answered], "server", &to, "unanswered"),
             (&[&silent], "server", &to, "unanswered"),
             // Of three files the one in the middle is missing.

@@ -12,6 +12,8 @@ pub const ETHERNET: u16 = 1;
 pub const LINUX_SLL: u16 = 113;
 /// `LINKTYPE_LINUX_SLL2`.
 pub const LINUX_SLL2: u16 = 276;
+/// `LINKTYPE_RAW`.
+pub const RAW: u16 = 101;
 
 /// With more ports than this tunnels are not looked into, because the kernel takes no more than 4096 instructions.
 const TUNNEL_PORTS: usize = 2;
@@ -23,6 +25,11 @@ fn cooked(link_type: u16) -> Option<(usize, usize)> {
         LINUX_SLL2 => Some((0, 20)),
         _ => None,
     }
+}
+
+/// True for an expression that is known to leave out nothing of DNS on these ports: one that [`dns`] gives.
+pub fn is_complete(expression: &str, ports: &[u16]) -> bool {
+    [ETHERNET, LINUX_SLL, LINUX_SLL2, RAW].iter().any(|link_type| expression.trim() == dns(ports, *link_type))
 }
 
 /// An expression that catches DNS on these ports: UDP and TCP over IPv4 and IPv6, fragments (which have no ports), IPv6

@@ -306,7 +306,7 @@ impl FilterArguments {
         let link_type = match self.link_type.to_ascii_uppercase().as_str() {
             "LINUX_SLL" => kernel_filter::LINUX_SLL,
             "LINUX_SLL2" => kernel_filter::LINUX_SLL2,
-            "RAW" => 101,
+            "RAW" => kernel_filter::RAW,
             _ => kernel_filter::ETHERNET,
         };
         let expression = if self.refused_only {

@@ -13,6 +13,7 @@ pub mod session;
 pub mod standing;
 pub mod surroundings;
 
+use crate::capture::kernel_filter;
 use crate::capture::live::{self, Handle, Options};
 use crate::config::{Color, Config, Sandbox};
 use crate::decode::Decoder;
@@ -317,7 +318,7 @@ fn groups<'a>(
         let settings = Settings {
             timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
             vantage: config.vantage,
-            filtered: config.filter.is_some(),
+            filtered: config.filter.as_ref().is_some_and(|filter| !kernel_filter::is_complete(filter, &config.ports)),
             rows: decided.lock().unwrap_or_else(PoisonError::into_inner).wanted(),
             limits: &config.limits,
         };

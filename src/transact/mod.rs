@@ -72,7 +72,7 @@ pub struct Settings<'a> {
     pub timeout: i64,
     /// Where the capture was taken, as far as the operator says.
     pub vantage: Option<Vantage>,
-    /// A filter leaves packets out: what was not seen may have been there.
+    /// A filter leaves packets out, perhaps with DNS: what was not seen may have been there.
     pub filtered: bool,
     /// Outcomes handed to `on_transaction`.
     pub rows: Outcomes,

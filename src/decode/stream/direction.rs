@@ -1,8 +1,8 @@
 //! One direction of a connection ([`Stream`]): segments to the messages in its bytes, and each segment to its bucket.
 
-use super::super::message::HEADER;
 use super::super::proxy::{self, Look};
 use super::super::{Bucket, Segment, Tally};
+use super::boundary::{Boundary, PROBE, begins_message};
 use super::{Arrival, Found, Place, StreamLimits};
 use crate::capture::Timestamp;
 use std::ops::Range;
@@ -14,21 +14,6 @@ const MAX_HELD: usize = 512;
 const MAX_AHEAD: i32 = 1 << 20;
 /// A gap that the receiver has acknowledged is given up after this time (nanoseconds): the capture has lost it.
 pub(super) const GAP_PATIENCE: i64 = 10_000_000;
-/// Length prefix and header: enough to tell whether bytes begin a message.
-const PROBE: usize = 2 + HEADER;
-/// How sure we are that the next byte begins a message (or continues the one in the buffer).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Boundary {
-    /// No segment seen.
-    #[default]
-    Unknown,
-    /// Lost; any segment that begins like a message will do.
-    Lost,
-    /// The bytes in the buffer may begin a message; not enough of them yet to tell.
-    Maybe,
-    /// Known.
-    Known,
-}
 
 /// What the first bytes of a direction are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -515,27 +500,4 @@ fn keep(scratch: &mut Vec<u8>, message: &[u8]) -> Place {
     let start = scratch.len();
     scratch.extend_from_slice(message);
     Place::Scratch(start..scratch.len())
-}
-
-/// True when the bytes (at least [`PROBE`] of them) look like a length prefix and a DNS header: a known operation code,
-/// at most a handful of questions, counts that fit the length, and a question name that begins with a label. Of nothing but
-/// a header the length says so; otherwise a header behind a lost length would look like the beginning of a long message.
-fn begins_message(bytes: &[u8]) -> bool {
-    let number = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
-    let (len, flags, questions) = (number(0), number(4), number(6));
-    let records = number(8) + number(10) + number(12);
-    let response = flags & 0x8000 != 0;
-    let opcode = flags >> 11 & 15;
-    let opcode_known = matches!(opcode, 0..=2 | 4..=6);
-    // Without a question a query has no more than an OPT and a TSIG record; what DSO (RFC 8490) sends is in no section.
-    let counted = match (questions, records) {
-        (0, 0) => len == HEADER || opcode == 6,
-        (0, _) => response || records <= 2,
-        _ => true,
-    };
-    // A question has at least 5 bytes, a record at least 11.
-    let fits = len >= HEADER && HEADER + questions * 5 + records * 11 <= len;
-    let plausible = opcode_known && questions <= 4 && (response || (flags & 15 == 0 && number(8) <= 16));
-    let label = questions == 0 || bytes.get(PROBE).is_none_or(|first| *first <= 63);
-    fits && counted && plausible && label
 }

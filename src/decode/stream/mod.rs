@@ -5,12 +5,14 @@
 //! leads to the next boundary, otherwise the next segment that begins like a message does. The first copy of a byte
 //! stands. Every segment ends in one bucket; memory is bounded per stream, in all, and by the number of connections.
 
+mod boundary;
 mod direction;
 
 use super::key::Key;
 use super::{Bucket, Ends, Point, Segment, Tally};
 use crate::capture::Timestamp;
-use direction::{Beginning, Boundary, GAP_PATIENCE, Stream, Work};
+use boundary::Boundary;
+use direction::{Beginning, GAP_PATIENCE, Stream, Work};
 use hashbrown::HashTable;
 use std::ops::Range;
 use std::sync::Arc;
