@@ -496,7 +496,13 @@ mod tests {
 
     /// Reads a capture of frames so many seconds after its beginning: exit code, lines on standard error, and the report.
     fn run_at(frames: &[(u32, &[u8])], format: &str) -> (u8, Vec<String>, String) {
+        run_with(frames, format, "", &[])
+    }
+
+    /// The same with an inventory, unless it is empty, and further arguments.
+    fn run_with(frames: &[(u32, &[u8])], format: &str, inventory: &str, further: &[&str]) -> (u8, Vec<String>, String) {
         let folder = tempfile::tempdir().unwrap();
+        let expect = folder.path().join("expect.csv");
         let (input, output) = (folder.path().join("in.pcap"), folder.path().join("report.json"));
         let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
         for (second, frame) in frames {
@@ -507,7 +513,12 @@ mod tests {
         }
         std::fs::write(&input, bytes).unwrap();
         let arguments = ["dnsrefused", "read", "--format", format, "--threads", "1", "-o"].map(OsString::from);
-        let arguments = arguments.into_iter().chain([output.clone().into(), input.into()]);
+        let mut arguments: Vec<OsString> = arguments.into_iter().chain([output.clone().into(), input.into()]).collect();
+        if !inventory.is_empty() {
+            std::fs::write(&expect, inventory).unwrap();
+            arguments.extend(["--expect".into(), expect.into()]);
+        }
+        arguments.extend(further.iter().map(OsString::from));
         let crate::cli::Parsed::Run(config) = crate::cli::parse(arguments).unwrap() else { panic!("not a run") };
         let mut lines = Lines::default();
         let code = read(&config, &mut lines, &Arc::new(AtomicBool::new(false))).unwrap();
@@ -545,6 +556,78 @@ mod tests {
             assert_eq!(code, 0);
             assert!(page.contains(&format!("\n{headline}")), "{page}");
         }
+    }
+
+    /// A page as one line.
+    fn flat(page: &str) -> String {
+        page.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn whoever_was_seen_is_not_called_absent() {
+        let (office, branch, other, server) = ([10, 1, 0, 1], [192, 0, 2, 1], [192, 0, 2, 2], [10, 0, 0, 53]);
+        let refusal = [&ANSWER[..3], &[0x85], &ANSWER[4..]].concat();
+        let talk = [
+            frame(office, server, false, (4000, 53), QUERY),
+            frame(server, office, false, (53, 4000), ANSWER),
+            frame(other, server, false, (4000, 53), QUERY),
+            frame(server, other, false, (53, 4000), &refusal),
+        ];
+        let quoted = frame(branch, server, false, (4000, 53), QUERY);
+        let mut prohibited = Vec::new();
+        etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4([10, 0, 0, 1], branch, 64)
+            .icmpv4_raw(3, 13, [0; 4])
+            .write(&mut prohibited, &quoted[14..])
+            .unwrap();
+        let signs = [
+            frame(branch, server, true, (4000, 53), b""),
+            frame(branch, server, false, (4000, 53), &QUERY[..11]),
+            frame(server, branch, false, (53, 4000), &ANSWER[..11]),
+            prohibited,
+        ];
+        for sign in [None].into_iter().chain(signs.iter().map(Some)) {
+            let frames: Vec<(u32, &[u8])> = sign.into_iter().chain(&talk).map(|frame| (0, frame.as_slice())).collect();
+            let page = run_with(&frames, "text", "10.1.0.0/16\n192.0.2.1\n", &["--client", "192.0.2.1"]).2;
+            let (page, seen) = (flat(&page), sign.is_some());
+            for (text, expected) in [
+                ("192.0.2.1: NOT SEEN. No DNS traffic from it or to it is in this capture; it arrives as", !seen),
+                ("clients of 192.0.2.1 may arrive as 192.0.2.2", !seen),
+                ("expected-never-seen", !seen),
+                ("192.0.2.1: SEEN, but no message from it or to it could be read", seen),
+                ("Seen only: 1 source on a DNS port", seen),
+                ("REFUSED 1 of 2 client queries (50.0 %), 1 source; answered 1", true),
+            ] {
+                assert_eq!(page.contains(text), expected, "{text}: {page}");
+            }
+            let json = run_with(&frames, "json", "10.1.0.0/16\n192.0.2.1\n", &[]).2;
+            assert_eq!(json.contains("\"without_message\":true"), seen, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_not_called_absent() {
+        let (early, late, server) = ([192, 0, 2, 1], [192, 0, 2, 2], [10, 0, 0, 53]);
+        let refusal = [&ANSWER[..3], &[0x85], &ANSWER[4..]].concat();
+        let talk = [
+            (0, frame(early, server, false, (4000, 53), QUERY)),
+            (20, frame(late, server, false, (4000, 53), QUERY)),
+            (21, frame(server, late, false, (53, 4000), &refusal)),
+        ];
+        let frames: Vec<(u32, &[u8])> = talk.iter().map(|(second, frame)| (*second, frame.as_slice())).collect();
+        let further = ["--from", "1700000019.5", "--client", "192.0.2.1", "--client", "10.0.0.53"];
+        let page = flat(&run_with(&frames, "text", "192.0.2.1\n", &further).2);
+        for text in [
+            "looked at (--from, --to): 2023-11-14 22:13:39Z to 22:13:41Z, 2 frames",
+            "192.0.2.1: NOT SEEN. No DNS traffic from it or to it is in what was read of this capture. 1 of its frames",
+            "10.0.0.53: SEEN as a server, not as a client. Clients there: 1 source, refused 1",
+            "in the same 1.5 s.",
+            "in 2 of 3 frames from 2023-11-14T22:13:39Z to 2023-11-14T22:13:41Z",
+        ] {
+            assert!(page.contains(text), "{text}: {page}");
+        }
+        let page = flat(&run_with(&frames, "text", "", &["--client", "192.0.2.1"]).2);
+        assert!(page.contains("192.0.2.1: SEEN: 1 source, unanswered 1"), "{page}");
     }
 
     #[test]

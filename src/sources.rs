@@ -86,6 +86,9 @@ pub struct Rare {
     pub refused_frames: Vec<FrameRef>,
     /// The first answered transactions' responses, bounded likewise; only where they are of interest.
     pub answered_frames: Vec<FrameRef>,
+    /// When it was first and last seen on a DNS port without a message to count: by one without a whole header, a
+    /// connection without any, or a packet that an ICMP error quotes.
+    pub glimpsed: Option<(Timestamp, Timestamp)>,
 }
 
 /// Nothing rare.
@@ -101,6 +104,7 @@ static NOTHING: Rare = Rare {
     refused_last: None,
     refused_frames: Vec::new(),
     answered_frames: Vec::new(),
+    glimpsed: None,
 };
 
 impl Rare {
@@ -142,6 +146,16 @@ impl Rare {
         self.refused_last = self.refused_last.max(other.refused_last);
         merge_frames(&mut self.refused_frames, &other.refused_frames, frames);
         merge_frames(&mut self.answered_frames, &other.answered_frames, frames);
+        if let Some((first, last)) = other.glimpsed {
+            self.glimpse(first);
+            self.glimpse(last);
+        }
+    }
+
+    /// Notes that the source was seen without a message to count.
+    pub fn glimpse(&mut self, time: Timestamp) {
+        let (first, last) = self.glimpsed.unwrap_or((time, time));
+        self.glimpsed = Some((first.min(time), last.max(time)));
     }
 }
 
@@ -209,14 +223,23 @@ impl SourceRow {
         self.rare.get_or_insert_default()
     }
 
-    /// First packet of a message from or to the source.
-    pub fn first(&self) -> Option<Timestamp> {
-        (self.first <= self.last).then_some(self.first)
+    /// The source was seen on a DNS port, and no message from or to it was read.
+    pub fn only_glimpsed(&self) -> bool {
+        let rare = self.rare();
+        let counted = self.queries + self.transactions() + rare.unsolicited + rare.refused_late;
+        rare.glimpsed.is_some() && self.first > self.last && counted == 0
     }
 
-    /// Last packet of a message from or to the source.
+    /// First packet of a message from or to the source; of anything, where there is no message.
+    pub fn first(&self) -> Option<Timestamp> {
+        let glimpsed = || self.rare().glimpsed.map(|(first, _)| first);
+        (self.first <= self.last).then_some(self.first).or_else(glimpsed)
+    }
+
+    /// Last such packet.
     pub fn last(&self) -> Option<Timestamp> {
-        (self.first <= self.last).then_some(self.last)
+        let glimpsed = || self.rare().glimpsed.map(|(_, last)| last);
+        (self.first <= self.last).then_some(self.last).or_else(glimpsed)
     }
 
     /// The source received something from the server: a response, or the end of its TCP connection.

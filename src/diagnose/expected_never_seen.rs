@@ -35,9 +35,9 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     let mut says = format!(
         "No DNS traffic of {} of {expected} expected prefixes in {}: {}. {}",
         names.len(),
-        scene.window(),
+        scene.report.window(),
         some(&names, NAMED),
-        scene.caveats()
+        scene.report.caveats()
     );
     if unknown > 0 {
         let _ = write!(says, " Of {unknown} more it is not known, because sources were joined to prefixes.");

@@ -57,8 +57,8 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
                 "Observed: {fact} Observed: no DNS traffic from {} in the same {}. {} Inferred: clients of {prefix} \
                  may arrive as {who}; other explanations remain: {}, and nobody in {prefix} may have asked meanwhile.",
                 row.describe(),
-                scene.duration(),
-                scene.caveats(),
+                scene.report.duration(),
+                scene.report.caveats(),
                 if possible.len() == 1 { "it may be a stranger" } else { "they may be strangers" },
             );
             finding.advice = Some(format!(
@@ -75,7 +75,7 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
                 " {} {} not seen in the same {} (expected-never-seen).",
                 prefixes(absent),
                 were(absent),
-                scene.duration()
+                scene.report.duration()
             );
             let not_known = format!(
                 " Whether {} {} seen is not known, because sources were joined to prefixes.",

@@ -182,6 +182,7 @@ pub fn build(
         } else {
             config.clients.iter().map(|prefix| Expectation::from(inventory.decide_prefix(*prefix))).collect()
         },
+        selected: (config.from, config.to),
         filtered: config.filter.is_some() || config.live.refused_only,
         inputs: inputs.into_iter().map(|(input, lane)| input_report(input, lane, config.allow_cut_tail)).collect(),
         ..Report::default()
@@ -192,7 +193,10 @@ pub fn build(
         damage: vec![why],
         ..InputReport::default()
     }));
-    report.notes.extend(encrypted_note(&tally, legs));
+    if let Some((connections, note)) = encrypted_note(&tally, legs) {
+        report.encrypted = connections;
+        report.notes.push(note);
+    }
     for (kept, v6, length) in joined.iter().copied() {
         let (who, family) =
             (if kept { "sources" } else { "sources that never got a response" }, if v6 { "IPv6" } else { "IPv4" });
@@ -204,10 +208,10 @@ pub fn build(
 }
 
 /// What is said of connections whose messages cannot be read. To port 853 of anybody, because nothing but DNS is there; to
-/// port 443 of our servers.
-fn encrypted_note(tally: &Tally, legs: &Legs) -> Option<String> {
-    let seen = tally.encrypted.iter().filter(|(server, port, _)| *port == DNS_OVER_TLS || legs.is_ours(*server));
-    let texts: Vec<String> = seen
+/// port 443 of our servers. With how many they are.
+fn encrypted_note(tally: &Tally, legs: &Legs) -> Option<(u64, String)> {
+    let seen = || tally.encrypted.iter().filter(|(server, port, _)| *port == DNS_OVER_TLS || legs.is_ours(*server));
+    let texts: Vec<String> = seen()
         .map(|(server, port, count)| {
             let what = if port == DNS_OVER_TLS { "DNS over TLS or QUIC" } else { "perhaps DNS over HTTPS" };
             let connections = if count == 1 { "connection" } else { "connections" };
@@ -216,8 +220,8 @@ fn encrypted_note(tally: &Tally, legs: &Legs) -> Option<String> {
         .collect();
     let (shown, more) = texts.split_at(texts.len().min(MOST_ENCRYPTED));
     let more = if more.is_empty() { String::new() } else { format!(" and {} more servers", more.len()) };
-    (!texts.is_empty())
-        .then(|| format!("Encrypted, so not read: {}{more}. Who was turned away there is not known.", shown.join(", ")))
+    let note = format!("Encrypted, so not read: {}{more}. Who was turned away there is not known.", shown.join(", "));
+    (!texts.is_empty()).then(|| (seen().map(|(_, _, count)| count).sum(), note))
 }
 
 /// Names and counts that are not zero.

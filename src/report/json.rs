@@ -329,6 +329,9 @@ struct SourceJson<'a> {
     rule: Option<&'a str>,
     identities: Vec<String>,
     hosts_at_least: Option<u64>,
+    /// Seen on a DNS port, and no message from or to it was read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    without_message: bool,
 }
 
 impl<'a> SourceJson<'a> {
@@ -363,6 +366,7 @@ impl<'a> SourceJson<'a> {
             rule: line.verdict.as_ref().map(|verdict| verdict.rule.as_str()).filter(|rule| !rule.is_empty()),
             identities,
             hosts_at_least: None,
+            without_message: line.only_glimpsed(),
         }
     }
 }

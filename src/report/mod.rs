@@ -8,6 +8,7 @@ pub mod cell;
 pub mod csv;
 pub mod json;
 pub mod jsonl;
+mod looked_at;
 pub mod output;
 pub mod page;
 pub mod row;
@@ -111,6 +112,10 @@ pub struct Report {
     /// A packet filter chose what was looked at, so that what is not there may have been left out. Only refusals are such
     /// a choice as well.
     pub filtered: bool,
+    /// Nothing before the one time and after the other was looked at.
+    pub selected: (Option<Timestamp>, Option<Timestamp>),
+    /// Connections to ports where DNS is encrypted, of which nothing was read.
+    pub encrypted: u64,
     /// The capture was made by this run.
     pub live: Option<LiveReport>,
     /// One entry per input, in the order they were read.
@@ -344,6 +349,11 @@ impl SourceLine {
     /// Transactions whatever their outcome, TCP connections rejected before a query included.
     pub fn transactions(&self) -> u64 {
         self.row.transactions()
+    }
+
+    /// The source was seen on a DNS port, and no message from or to it was read.
+    pub fn only_glimpsed(&self) -> bool {
+        self.row.only_glimpsed()
     }
 
     /// How often the source was turned away with a response: refused, denied, and REFUSED without a captured query.

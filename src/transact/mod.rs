@@ -284,6 +284,7 @@ impl<'a> Tracker<'a> {
     fn quote(&mut self, entry: &Entry, quote: Quote) {
         self.tally.count(crate::decode::Bucket::IcmpQuotingDns);
         self.quotes.count(entry.ends, quote);
+        self.glimpse(entry.ends, entry.time);
     }
 
     /// Counts a UDP datagram on a DNS port, whose payload is where `from` begins; its message goes on.
@@ -299,6 +300,8 @@ impl<'a> Tracker<'a> {
         self.counts.messages[Transport::Udp as usize] += 1;
         let Some(message) = &datagram.message else {
             self.counts.header_incomplete += 1;
+            let to_server = self.decoder.ports.contains(datagram.destination_port);
+            self.glimpse(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
             return None;
         };
         let (header, from) = from.split_at(usize::from(datagram.proxy_len));
@@ -335,6 +338,8 @@ impl<'a> Tracker<'a> {
             self.counts.messages[Transport::Tcp as usize] += 1;
             let Some(message) = message::read(bytes, found.cut, &decoder.key) else {
                 self.counts.header_incomplete += 1;
+                let ends = self.streams.connection(connection).client_ends();
+                self.glimpse(ends, entry.time);
                 continue;
             };
             let response = message.is_response();
@@ -380,8 +385,27 @@ impl<'a> Tracker<'a> {
     /// Folds what happened so far into the per-source rows, so that they can be read while the time line goes on.
     #[cold]
     pub fn fold(&mut self) {
+        for (ends, time) in self.streams.without_message() {
+            self.note_glimpse(ends, time);
+        }
         let open = self.flights.pairs().chain(self.early.iter().map(|early| early.flow.pair));
         self.pairs.fold(open);
+    }
+
+    /// Notes that a source was seen, `ends` leading from it to its server, by something that brings no message to count: it
+    /// is not to be called absent.
+    #[cold]
+    fn glimpse(&mut self, ends: Ends, time: Timestamp) {
+        self.note_glimpse(ends, time);
+        if self.pairs.too_many() {
+            self.fold();
+        }
+    }
+
+    fn note_glimpse(&mut self, ends: Ends, time: Timestamp) {
+        let place = self.pairs.place(ends.hash(&self.decoder.key), || ends);
+        let pair = self.pairs.number(place);
+        self.pairs.rare(pair).glimpse(time);
     }
 
     /// Queries without a response so far, and responses whose query may still come: counted, and in no bucket yet.

@@ -80,6 +80,10 @@ pub struct Connection {
     pub waiting: Vec<u64>,
     /// A query was seen on it.
     pub asked: bool,
+    /// A message was found on it.
+    brought: bool,
+    /// [`Streams::without_message`] was asked since its last segment.
+    noted: bool,
 }
 
 impl Connection {
@@ -132,7 +136,8 @@ pub struct Streams {
     pub scratch: Vec<u8>,
     /// Messages found during the last push, in stream order.
     pub found: Vec<Found>,
-    /// Connections that ended while nobody had asked on them; the consumer takes them.
+    /// Connections that were rejected while nobody had asked on them, and those that ended without a message; the consumer
+    /// takes them.
     pub forgotten: Vec<Connection>,
     /// Connections given up before they ended.
     pub evicted: u64,
@@ -192,6 +197,7 @@ impl Streams {
         );
         self.touch(index, time);
         let connection = &mut self.connections[index as usize];
+        connection.noted = false;
         let from_server = from == connection.server;
         if segment.syn() {
             connection.opened = true;
@@ -221,6 +227,7 @@ impl Streams {
         for (side, stream) in connection.streams.iter_mut().enumerate() {
             stream.give_up_gap(time, closing && side == from, &mut work);
         }
+        connection.brought |= !work.found.is_empty();
         if closing {
             let stream = &mut connection.streams[from];
             stream.ended = true;
@@ -246,7 +253,7 @@ impl Streams {
     }
 
     /// Forgets connections that nothing is expected of any more at the capture's time `now`: idle ones, and those that
-    /// have ended a while ago. The consumer finds them in `forgotten` when nobody had asked on them.
+    /// have ended a while ago.
     #[inline]
     pub fn expire(&mut self, now: Timestamp, tally: &mut Tally) {
         for (list, patience) in [(OPEN, self.limits.idle), (ENDED, self.limits.idle.min(ENDED_PATIENCE))] {
@@ -256,6 +263,24 @@ impl Streams {
                 self.forget(self.lists[list].oldest, Bucket::TcpBehindHole, tally);
             }
         }
+    }
+
+    /// Connections without a message so far that were seen since this was last asked: from client to server, and when
+    /// they were last seen.
+    pub fn without_message(&mut self) -> Vec<(Ends, Timestamp)> {
+        let mut seen = Vec::new();
+        for list in self.lists {
+            let mut next = list.newest;
+            // The last seen come first.
+            while let Some(connection) = self.connections.get_mut(next as usize).filter(|one| !one.noted) {
+                connection.noted = true;
+                if !connection.brought {
+                    seen.push((connection.client_ends(), connection.last));
+                }
+                next = connection.older;
+            }
+        }
+        seen
     }
 
     /// Ends every connection; held segments are given up. The consumer finds the connections in `forgotten`.
@@ -333,6 +358,8 @@ impl Streams {
             rejected: None,
             waiting: Vec::new(),
             asked: false,
+            brought: false,
+            noted: false,
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -403,7 +430,8 @@ impl Streams {
             self.held_bytes -= stream.buffer.len();
             *stream = Stream::default();
         }
-        if connection.rejected.is_some() && !connection.asked {
+        let rejected = connection.rejected.is_some() && !connection.asked;
+        if rejected || !(connection.brought || connection.noted) {
             let gone =
                 Connection { streams: [Stream::default(), Stream::default()], waiting: Vec::new(), ..*connection };
             self.forgotten.push(gone);

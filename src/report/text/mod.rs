@@ -39,7 +39,8 @@ pub fn write(report: &Report, layout: &Layout, out: &mut dyn Write) -> io::Resul
     let (first, last) =
         window.map_or((report.totals.first, report.totals.last), |(first, last)| (Some(first), Some(last)));
     let clock = Clock::of(first, last);
-    let clients: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == Leg::Client).collect();
+    let read = report.sources.iter().filter(|line| !line.only_glimpsed());
+    let clients: Vec<&SourceLine> = read.filter(|line| line.leg == Leg::Client).collect();
     inputs(&mut page, report, clock)?;
     headline(&mut page, report, &clients)?;
     focus(&mut page, report)?;
@@ -79,9 +80,15 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
     let loss =
         if report.inputs.len() == 1 { "this file does not record drops" } else { "these files do not record drops" };
     match (report.totals.first, report.totals.last) {
-        (Some(first), Some(last)) => page.wrapped("", &format!("{}; {loss}", clock.span(first, last)), 2),
-        _ => Ok(()),
+        (Some(first), Some(last)) => page.wrapped("", &format!("{}; {loss}", clock.span(first, last)), 2)?,
+        _ => return Ok(()),
     }
+    if report.selected == (None, None) {
+        return Ok(());
+    }
+    let (frames, times) = (counted(report.frames_looked_at(), "frame", "frames"), report.times_looked_at());
+    let times = times.map_or("nothing of that time".to_owned(), |(first, last)| clock.span(first, last));
+    page.wrapped("", &format!("looked at (--from, --to): {times}, {frames}"), 2)
 }
 
 /// Where and when this run captured, and what was lost.
@@ -132,9 +139,22 @@ fn describe_input(input: &InputReport) -> String {
 /// How much was refused; or plainly that nothing was, or that there was nothing to look at.
 fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::Result<()> {
     let totals = &report.totals;
-    if totals.messages_udp + totals.messages_tcp == 0 && report.sources.is_empty() {
+    if totals.messages_udp + totals.messages_tcp == 0 && report.sources.iter().all(SourceLine::only_glimpsed) {
         return no_dns(page, report);
     }
+    answer(page, report, clients)?;
+    match report.ledgers.messages.get("undecodable") {
+        0 => Ok(()),
+        1 => page.wrapped("  ", "1 message without a whole header could not be read: it may be any", 2),
+        more => {
+            let text = format!("{} messages without a whole header could not be read: they may be any", grouped(more));
+            page.wrapped("  ", &text, 2)
+        }
+    }
+}
+
+/// What became of the clients' queries.
+fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::Result<()> {
     let sum = |outcome: Outcome| -> u64 { clients.iter().map(|line| line.count(outcome)).sum() };
     let asked: u64 = clients.iter().map(|line| line.transactions()).sum();
     let what = match (asked, sum(Outcome::TcpRejected)) {
@@ -196,6 +216,7 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
     if asked == 0 {
         let responses: u64 = clients.iter().map(|line| line.count(Outcome::Unsolicited)).sum();
         let text = match responses {
+            0 if report.ledgers.messages.get("undecodable") > 0 => "could be read".to_owned(),
             0 => "are in the capture".to_owned(),
             responses => {
                 format!("are in the capture, only {} without a query", counted(responses, "response", "responses"))
@@ -239,20 +260,11 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     }
     page.gap()?;
     for (index, prefix) in report.focus.iter().enumerate() {
-        let name = show_prefix(*prefix);
-        let lines: Vec<&SourceLine> = report.sources.iter().filter(|line| prefix.contains(&line.source)).collect();
+        let name = format!("{}: ", show_prefix(*prefix));
+        let within = || report.sources.iter().filter(|line| prefix.contains(&line.source));
+        let lines: Vec<&SourceLine> = within().filter(|line| !line.only_glimpsed()).collect();
         if lines.is_empty() {
-            let joined = report.sources.iter().any(|line| line.source.contains(prefix));
-            let text = if joined {
-                "NOT KNOWN. It may be among sources that were joined to prefixes."
-            } else if report.has_only_refusals() {
-                "NOT REFUSED. Only REFUSED responses were captured, and none was sent to it."
-            } else if report.filtered {
-                "NOT SEEN. No DNS traffic from it or to it passed the filter, which may have left it out."
-            } else {
-                "NOT SEEN. No DNS traffic from it or to it is in this capture; it arrives as another address, or not here."
-            };
-            page.inked(Some(Ink::Bold), &format!("{name}: "), text, 2)?;
+            page.inked(Some(Ink::Bold), &name, &without_messages(report, *prefix, within().next().is_some()), 2)?;
         } else {
             let (clients, others): (Vec<&SourceLine>, Vec<&SourceLine>) =
                 lines.iter().partition(|line| line.leg == Leg::Client);
@@ -261,7 +273,7 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
             if elsewhere > 0 {
                 let _ = write!(text, "; {} on other legs", counted(elsewhere, "transaction", "transactions"));
             }
-            page.inked(Some(Ink::Bold), &format!("{name}: "), &text, 2)?;
+            page.inked(Some(Ink::Bold), &name, &text, 2)?;
             all_frames(page, report, &clients)?;
         }
         if let Some(expectation) = report.focus_expectations.get(index) {
@@ -272,6 +284,43 @@ fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is said of a prefix of which no message was read as that of a client.
+fn without_messages(report: &Report, prefix: IpNet, glimpsed: bool) -> String {
+    let at: Vec<&SourceLine> = report.sources.iter().filter(|line| prefix.contains(&line.server)).collect();
+    if !at.is_empty() {
+        let asked: Vec<&SourceLine> = at.into_iter().filter(|line| !line.only_glimpsed()).collect();
+        return match asked.as_slice() {
+            [] => "SEEN as a server, not as a client. No message there could be read.".to_owned(),
+            asked => format!("SEEN as a server, not as a client. Clients there: {}", outcomes(asked)),
+        };
+    }
+    if glimpsed {
+        return "SEEN, but no message from it or to it could be read: only messages without a whole header, TCP connections \
+                without a message, or packets that ICMP errors quote."
+            .to_owned();
+    }
+    if report.sources.iter().any(|line| line.source.contains(&prefix)) {
+        return "NOT KNOWN. It may be among sources that were joined to prefixes.".to_owned();
+    }
+    if report.has_only_refusals() {
+        return "NOT REFUSED. Only REFUSED responses were captured, and none was sent to it.".to_owned();
+    }
+    if report.filtered {
+        return "NOT SEEN. No DNS traffic from it or to it passed the filter, which may have left it out.".to_owned();
+    }
+    let lost = match report.ledgers.capture.map_or(0, |capture| capture.lost()) {
+        0 => String::new(),
+        1 => " 1 packet was lost.".to_owned(),
+        lost => format!(" {} packets were lost.", grouped(lost)),
+    };
+    match report.not_read() + &lost {
+        all if all.is_empty() => "NOT SEEN. No DNS traffic from it or to it is in this capture; it arrives as another \
+                                  address, or not here."
+            .to_owned(),
+        not_read => format!("NOT SEEN. No DNS traffic from it or to it is in what was read of this capture.{not_read}"),
+    }
 }
 
 /// How many sources these are: `2 sources`; at least so many, where some were joined to prefixes.
@@ -377,7 +426,8 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     for (leg, who) in
         [(Leg::Upstream, "of our own servers to others"), (Leg::Other, "between others, to none of our servers")]
     {
-        let of_leg: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == leg).collect();
+        let read = report.sources.iter().filter(|line| !line.only_glimpsed());
+        let of_leg: Vec<&SourceLine> = read.filter(|line| line.leg == leg).collect();
         if of_leg.is_empty() {
             continue;
         }
@@ -388,6 +438,15 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
             "Apart: ",
             format!("{} {who}; {} of them refused{option}", counted(asked, "query", "queries"), grouped(refused)),
         ));
+    }
+    let glimpsed: Vec<&SourceLine> = report.sources.iter().filter(|line| line.only_glimpsed()).collect();
+    if !glimpsed.is_empty() {
+        let text = format!(
+            "{} on a DNS port without a message that could be read (a message without a whole header, a TCP connection \
+             without any, or a packet that an ICMP error quotes)",
+            sources_of(&glimpsed)
+        );
+        lines.push(("Seen only: ", text));
     }
     if report.totals.refused_restored > 0 {
         let refused = report.totals.outcomes[Outcome::Refused as usize];

@@ -232,6 +232,10 @@ fn a_client_that_was_left_out_is_not_called_unseen() {
     let mut report = plain(vec![source("10.0.0.9", "10.20.30.40").with(Outcome::Refused, 9)]);
     report.focus = vec!["10.21.5.18/32".parse().unwrap()];
     assert!(flat(&report).contains("it arrives as another address, or not here"));
+    report.ledgers.bytes.buckets.push(("unread_tail", 328));
+    let unread = "10.21.5.18: NOT SEEN. No DNS traffic from it or to it is in what was read of this capture. It was not read \
+                  to its end: 328 bytes are left.";
+    assert!(flat(&report).contains(unread), "{}", flat(&report));
     report.filtered = true;
     assert!(flat(&report).contains("passed the filter"));
     report.live = Some(LiveReport { refused_only: true, ..LiveReport::default() });
@@ -250,6 +254,15 @@ fn without_dns_the_page_says_what_was_there_instead() {
     );
     report.totals.frames = 0;
     assert_eq!(line(&report, "NO FRAMES"), "NO FRAMES were read, so nothing is known");
+}
+
+#[test]
+fn messages_without_a_header_do_not_go_unsaid() {
+    let mut report = plain(Vec::new());
+    report.ledgers.messages.buckets = vec![("udp", 2), ("undecodable", 2)];
+    assert!(flat(&report).contains(
+        "NO CLIENT QUERIES could be read 2 messages without a whole header could not be read: they may be any"
+    ));
 }
 
 #[test]
