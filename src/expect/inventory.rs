@@ -225,6 +225,15 @@ pub fn show_prefix(prefix: IpNet) -> String {
     if prefix.prefix_len() == prefix.max_prefix_len() { prefix.addr().to_string() } else { prefix.to_string() }
 }
 
+/// An IPv4 prefix for one that is written as IPv4-mapped IPv6: on the wire its addresses are IPv4.
+pub fn unmapped(prefix: IpNet) -> IpNet {
+    let mapped = match prefix {
+        IpNet::V6(prefix) if prefix.prefix_len() >= 96 => prefix.addr().to_ipv4_mapped(),
+        _ => None,
+    };
+    mapped.and_then(|address| IpNet::new(address.into(), prefix.prefix_len() - 96).ok()).unwrap_or(prefix)
+}
+
 /// The whole text of a file, without byte order mark.
 fn read(path: &Path) -> Result<String, Error> {
     let name = path.to_string_lossy().into_owned();
@@ -259,6 +268,8 @@ impl Files {
     /// Adds the lines of one file.
     fn add(&mut self, file: &str, text: &str) -> Result<(), Error> {
         let before = self.rows.len();
+        // Every way to end a line is one to this reader: lines are counted as editors do.
+        let text = &text.replace("\r\n", "\n").replace('\r', "\n");
         let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
         if first.is_some_and(names_prefix) {
             self.add_csv(file, text)?;
@@ -273,6 +284,11 @@ impl Files {
 
     /// Adds the rows of CSV with a header.
     fn add_csv(&mut self, file: &str, text: &str) -> Result<(), Error> {
+        if let Some(line) = unclosed(text) {
+            let detail = "a cell begins with a quotation mark here that is not closed at the end of a cell; inside the \
+                          cell, quotation marks are doubled";
+            return Err(wrong(format!("{file}:{line}"), detail));
+        }
         let mut reader = csv::ReaderBuilder::new()
             .comment(Some(b'#'))
             .trim(csv::Trim::All)
@@ -335,7 +351,15 @@ impl Files {
         for (column, cell) in columns.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty()) {
             match column {
                 Column::Prefix => prefix = Some(self.prefix(cell, file, line)?),
-                Column::Name => cell.clone_into(&mut row.name),
+                Column::Name => {
+                    if let Some(swallowed) = cell.lines().skip(1).find(|line| begins_with_prefix(line)) {
+                        return Err(format!(
+                            "the name goes on to the line {swallowed:?}, which looks like one of its own; close the \
+                             quotation mark before it"
+                        ));
+                    }
+                    cell.clone_into(&mut row.name);
+                }
                 Column::Kind => row.kind = choose("kind", &Kind::ALL, cell)?,
                 Column::Expect => row.expect = choose("expect", &Expect::ALL, cell)?,
                 Column::Outside => {
@@ -390,10 +414,11 @@ impl Files {
         let prefix = prefix.map_err(|()| {
             format!("{text:?} is not an IPv4 or IPv6 address or prefix such as 10.21.0.0/16 or 2001:db8::/32")
         })?;
-        let network = prefix.trunc();
+        let network = unmapped(prefix).trunc();
         if network != prefix {
-            self.notes
-                .push(escape_text(&format!("{file}:{line}: {prefix} has host bits set and is read as {network}")));
+            let what =
+                if network.addr().is_ipv4() == prefix.addr().is_ipv4() { "has host bits set" } else { "is IPv4" };
+            self.notes.push(escape_text(&format!("{file}:{line}: {prefix} {what} and is read as {network}")));
         }
         Ok(network)
     }
@@ -494,6 +519,43 @@ fn choose<T: Copy>(what: &str, table: &[(&'static str, T)], text: &str) -> Resul
 /// True for words that have a meaning in another column.
 fn is_a_value(text: &str) -> bool {
     choose("kind", &Kind::ALL, text).is_ok() || choose("expect", &Expect::ALL, text).is_ok()
+}
+
+/// True for a line whose first cell is an address or prefix.
+fn begins_with_prefix(line: &str) -> bool {
+    let cell = line.split(',').next().unwrap_or_default().trim().trim_matches('"');
+    cell.parse::<IpNet>().is_ok() || cell.parse::<IpAddr>().is_ok()
+}
+
+/// The line of the first quotation mark at the beginning of a cell that none at the end of a cell closes: everything up
+/// to the next quotation mark, or to the end, would be read as one cell.
+fn unclosed(text: &str) -> Option<u64> {
+    let (mut line, mut opened) = (1, None);
+    // What is inside of a comment, or before the first cell of a line, is told by what came before.
+    let (mut before, mut at) = ('\n', 0);
+    while let Some(this) = text[at..].chars().next() {
+        let rest = &text[at + this.len_utf8()..];
+        match (this, opened) {
+            ('#', None) if before == '\n' => {
+                at += text[at..].find('\n').unwrap_or(text.len() - at);
+                continue;
+            }
+            ('"', None) if matches!(before, '\n' | ',') => opened = Some(line),
+            ('"', Some(_)) if rest.starts_with('"') => at += 1,
+            ('"', Some(at_line)) => {
+                let next = rest.trim_start_matches([' ', '\t']);
+                if !next.is_empty() && !next.starts_with([',', '\n']) {
+                    return Some(at_line);
+                }
+                opened = None;
+            }
+            ('\n', _) => line += 1,
+            _ => {}
+        }
+        before = this;
+        at += this.len_utf8();
+    }
+    opened
 }
 
 /// The line of the next record: the reader's position is before the comments and empty lines in front of it.
@@ -630,11 +692,42 @@ prefix,name,kind,expect,outside
             ("prefix;name\n10.0.0.0/8;x\n", "expect.csv:1", "separated by commas"),
             ("", "expect.csv", "holds no prefix"),
             ("# nothing\nprefix,name\n", "expect.csv", "holds no prefix"),
+            ("prefix,name\n10.1.0.0/16,\"a\n10.2.0.0/16,b\n", "expect.csv:2", "is not closed"),
+            ("prefix,name\n10.1.0.0/16,\"a\n10.2.0.0/16,\"b\"\n", "expect.csv:2", "is not closed"),
+            ("# \"\nprefix,name\n10.1.0.0/16,\"a\"b\n", "expect.csv:3", "is not closed"),
+            ("prefix,name\n10.1.0.0/16,\"a\n10.2.0.0/16,\"\n", "expect.csv:2", "goes on to the line \"10.2.0.0/16,\""),
         ] {
             let error = refused(text);
             assert!(error.starts_with(&format!("error[E-EXPECT]: {place}: ")), "{text:?}: {error}");
             assert!(error.contains(detail), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn quotation_marks_that_take_nothing_in_are_no_fault() {
+        let text = "# it's \"\nprefix,name\n10.0.0.0/8,5\" pipe\n10.1.0.0/16,\"a\" ,\n 10.2.0.0/16, \"b\n\"10.3.0.0/16\",\"\"\n";
+        let inventory = inventory(&text.replace("name\n", "name,kind\n")).unwrap();
+        let names: Vec<&str> = inventory.rows().iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["5\" pipe", "a", "\"b", ""]);
+    }
+
+    #[test]
+    fn every_way_to_end_a_line_counts() {
+        for end in ["\n", "\r\n", "\r"] {
+            let csv = inventory(&format!("prefix,expect{end}{end}# x{end}10.1.0.0/16,refuse{end}")).unwrap();
+            assert_eq!(says(&csv, "10.1.0.1"), "refuse expect.csv:4", "{end:?}");
+            let plain = inventory(&format!("10.0.0.0/16{end}# x{end}10.1.0.0/16{end}")).unwrap();
+            assert_eq!(says(&plain, "10.1.0.1"), "allow expect.csv:3", "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_prefix_is_the_ipv4_prefix() {
+        let inventory = inventory("::ffff:192.0.2.0/120\n::ffff:10.1.2.3\n::/64\n").unwrap();
+        assert_eq!(says(&inventory, "192.0.2.2"), "allow expect.csv:1");
+        assert_eq!(says(&inventory, "10.1.2.3"), "allow expect.csv:2");
+        assert_eq!(inventory.notes()[0], "expect.csv:1: ::ffff:192.0.2.0/120 is IPv4 and is read as 192.0.2.0/24");
+        assert_eq!((inventory.notes().len(), inventory.rows()[2].prefix.addr().is_ipv6()), (2, true));
     }
 
     #[test]
