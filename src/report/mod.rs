@@ -20,6 +20,7 @@ use crate::capture::Timestamp;
 use crate::config::{Color, Config, Outcome};
 use crate::diagnose::Finding;
 use crate::expect::Expected;
+use crate::expect::acl::compare;
 use crate::expect::acl::judge::{self, Verdicts};
 use crate::expect::acl::text::Cited;
 use crate::expect::acl::{Acl, Rule, Word};
@@ -31,6 +32,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Parts of a `--client` prefix that a server's configuration treats differently, named at most.
+const FOCUS_PARTS: usize = 8;
 
 /// Every output format; the first is the default.
 pub const FORMATS: &[Format] = &[
@@ -138,7 +142,7 @@ pub struct Report {
     pub focus_expectations: Vec<Expectation>,
     /// What servers' configurations say of the wire, one entry per file; empty without one.
     pub files: Vec<FileReport>,
-    /// What they say of each of the `--client` prefixes: verdict and rule.
+    /// What they say of each of the `--client` prefixes: verdict and rule, of each part when they differ within.
     pub focus_verdicts: Vec<String>,
     /// Digits of a second's fraction that the inputs' timestamps carry (3, 6 or 9; the finest of them).
     pub time_digits: usize,
@@ -431,11 +435,19 @@ impl Report {
         for prefix in &self.focus {
             let mut said: Vec<String> = Vec::new();
             for acl in verdicts.acls.iter() {
-                let question = crate::expect::acl::compare::Question::default();
-                let server = crate::expect::acl::compare::destination(acl, None, prefix.addr());
-                let decision = acl.decide(&question.ask(prefix.addr(), server));
-                let rule = decision.rule.map(|rule| format!("  {}", acl.rule(rule))).unwrap_or_default();
-                said.push(format!("{}{rule}", decision.word.name()));
+                let (parts, all) = compare::within(acl, *prefix, FOCUS_PARTS);
+                let mut words: Vec<String> = parts
+                    .iter()
+                    .map(|(range, decision)| {
+                        let rule = decision.rule.map(|rule| format!("  {}", acl.rule(rule))).unwrap_or_default();
+                        let of = if parts.len() == 1 && all { String::new() } else { format!("{}: ", range.show()) };
+                        format!("{of}{}{rule}", decision.word.name())
+                    })
+                    .collect();
+                if !all {
+                    words.push("and further parts (acl list)".to_owned());
+                }
+                said.push(words.join(", "));
             }
             self.focus_verdicts.push(said.join("; "));
         }
