@@ -8,6 +8,7 @@ use crate::capture::Timestamp;
 use crate::config::Outcome;
 use dashmap::{DashMap, Entry};
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -286,6 +287,16 @@ fn merge_frames(into: &mut Vec<FrameRef>, from: &[FrameRef], most: usize) {
     }
 }
 
+/// How many sources these are, each counted once, and whether that is only the least: sources that were joined to a prefix
+/// are one or more, and one of them may also be there under its address.
+pub fn count_sources(sources: impl IntoIterator<Item = IpNet>) -> (u64, bool) {
+    let sources: BTreeSet<IpNet> = sources.into_iter().collect();
+    let joined = sources.iter().any(|source| source.prefix_len() < source.max_prefix_len());
+    // In order, a prefix stands directly before what lies in it.
+    let around = sources.iter().zip(sources.iter().skip(1)).filter(|(one, next)| one.contains(*next)).count();
+    ((sources.len() - around) as u64, joined)
+}
+
 /// Key of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceKey {
@@ -548,6 +559,15 @@ mod tests {
             forward.iter().filter(|(key, _)| !key.kept).map(|(key, _)| key.source.prefix_len()).collect();
         assert_eq!(lengths, vec![23; 14]);
         assert!(forward.iter().any(|(key, row)| key.kept && row.count(Outcome::Refused) == 1));
+    }
+
+    #[test]
+    fn joined_sources_are_counted_as_few_as_they_can_be() {
+        let count = |all: &[&str]| count_sources(all.iter().map(|source| source.parse().unwrap()));
+        assert_eq!(count(&[]), (0, false));
+        assert_eq!(count(&["10.0.0.1/32", "10.0.0.2/32", "10.0.0.1/32"]), (2, false));
+        assert_eq!(count(&["10.0.0.0/24", "10.0.0.0/32", "10.0.0.7/32", "10.0.1.0/24"]), (3, true));
+        assert_eq!(count(&["10.0.0.0/8", "10.0.0.0/24", "2001:db8::/32"]), (2, true));
     }
 
     #[test]

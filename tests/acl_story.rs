@@ -299,3 +299,16 @@ fn of_a_prefix_that_a_file_treats_differently_every_part_is_told() {
     assert!(page.contains(&format!("File says: {both}")), "{page}");
     assert!(page.contains(&format!("File says: allow unbound.conf:{allow} ")), "{page}");
 }
+
+#[test]
+fn a_file_that_treats_parts_of_the_prefix_behind_differently_blames_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(case("seed-unbound").join("unbound.conf")).unwrap();
+    let narrow = "access-control: 10.21.7.0/24 allow\n    access-control: 0.0.0.0/0 refuse";
+    let file = folder.path().join("unbound.conf");
+    std::fs::write(&file, text.replace("access-control: 0.0.0.0/0 refuse", narrow)).unwrap();
+    let report = report("seed-unbound", file.to_str().unwrap(), &[]);
+    let says = report["findings"][0]["says"].as_str().unwrap();
+    let parts = "it says refuse for 10.21.0.0-10.21.6.255, allow for 10.21.7.0/24, refuse for 10.21.8.0-10.21.255.255:";
+    assert!(says.contains(parts) && !says.contains("alone changes nothing"), "{says}");
+}

@@ -13,6 +13,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+/// Narrower lines named beside a line.
+const NARROWER_NAMED: usize = 3;
+
 /// A report's facts beside an inventory.
 #[derive(Debug)]
 pub struct Scene<'a> {
@@ -72,6 +75,28 @@ impl<'a> Scene<'a> {
     pub fn lines(&self, wanted: Presence) -> impl Iterator<Item = &'a Row> {
         let with = self.inventory.rows().iter().zip(&self.presence);
         with.filter(move |(_, presence)| **presence == Some(wanted)).map(|(row, _)| row)
+    }
+
+    /// A line with its place, and with the lines that decide for parts of it: nothing is said of those.
+    pub fn describe(&self, row: &Row) -> String {
+        let narrower: Vec<String> = self.narrower(row).map(Row::rule).collect();
+        match narrower.len() {
+            0 => row.describe(),
+            1 => format!("{} outside of its narrower line ({})", row.describe(), narrower[0]),
+            _ => format!("{} outside of its narrower lines ({})", row.describe(), some(&narrower, NARROWER_NAMED)),
+        }
+    }
+
+    /// The prefix of a line; the rest of it, when lines within it decide for parts.
+    pub fn rest(&self, row: &Row) -> String {
+        let rest = if self.narrower(row).next().is_some() { "the rest of " } else { "" };
+        format!("{rest}{}", show_prefix(row.prefix))
+    }
+
+    /// Lines for parts of a line's prefix.
+    fn narrower<'r>(&'r self, row: &'r Row) -> impl Iterator<Item = &'r Row> {
+        let within = |other: &&Row| other.prefix != row.prefix && row.prefix.contains(&other.prefix);
+        self.inventory.rows().iter().filter(within)
     }
 
     /// Where an unlisted source comes from.
@@ -140,6 +165,35 @@ impl<'a> Scene<'a> {
             advice: None,
         }
     }
+}
+
+/// The one source of a group; nothing for several, and for sources that were joined to a prefix: they may be several.
+pub fn alone<'c, 'a>(group: &'c [Client<'a>]) -> Option<&'c Client<'a>> {
+    match group {
+        [only] if !is_joined(only) => Some(only),
+        _ => None,
+    }
+}
+
+/// Sources were joined to a prefix, for want of room, so that how many they are is not known.
+pub fn is_joined(client: &Client<'_>) -> bool {
+    client.line.source.prefix_len() < client.line.source.max_prefix_len()
+}
+
+/// How many sources a group is, `of_kind` behind the word: `2 sources`, `at least 2 sources`, `sources in 192.0.2.0/24`.
+pub fn sources(group: &[Client<'_>], of_kind: &str) -> String {
+    match group {
+        [only] if is_joined(only) => format!("sources{of_kind} in {}", show_prefix(only.line.source)),
+        [_] => format!("1 source{of_kind}"),
+        several if several.iter().any(is_joined) => format!("at least {} sources{of_kind}", several.len()),
+        several => format!("{} sources{of_kind}", several.len()),
+    }
+}
+
+/// The same at the beginning of a sentence.
+pub fn begins(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Sums over the sources of a group.

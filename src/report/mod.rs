@@ -20,7 +20,7 @@ use crate::capture::Timestamp;
 use crate::config::{Color, Config, Outcome};
 use crate::diagnose::Finding;
 use crate::expect::Expected;
-use crate::expect::acl::compare;
+use crate::expect::acl::compare::{self, Question};
 use crate::expect::acl::judge::{self, Verdicts};
 use crate::expect::acl::text::Cited;
 use crate::expect::acl::{Acl, Rule, Word};
@@ -435,7 +435,7 @@ impl Report {
         for prefix in &self.focus {
             let mut said: Vec<String> = Vec::new();
             for acl in verdicts.acls.iter() {
-                let (parts, all) = compare::within(acl, *prefix, FOCUS_PARTS);
+                let (parts, all) = compare::within(acl, *prefix, &Question::default(), None, FOCUS_PARTS);
                 let mut words: Vec<String> = parts
                     .iter()
                     .map(|(range, decision)| {

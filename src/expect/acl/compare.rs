@@ -179,15 +179,21 @@ pub fn destination(acl: &Acl, asked: Option<IpAddr>, source: IpAddr) -> IpAddr {
     asked.or(same).or(bound.first().copied()).unwrap_or(fallback)
 }
 
-/// What a configuration says about the sources of a prefix, as far as it says the same of neighbours: at most `most` such
+/// What a configuration answers the sources of a prefix, as far as it says the same of neighbours: at most `most` such
 /// parts, and whether that is all.
-pub fn within(acl: &Acl, prefix: IpNet, most: usize) -> (Vec<(Range, Decision)>, bool) {
-    let (whole, question) = (Range::of(prefix), Question::default());
+pub fn within(
+    acl: &Acl,
+    prefix: IpNet,
+    question: &Question,
+    asked: Option<IpAddr>,
+    most: usize,
+) -> (Vec<(Range, Decision)>, bool) {
+    let whole = Range::of(prefix);
     let edges = acl.policy().prefixes().into_iter().filter(|edge| prefix.contains(edge)).chain([prefix]);
     let mut parts: Vec<(Range, Decision)> = Vec::new();
     for range in ranges(edges).into_iter().filter(|range| whole.holds(*range)) {
         let source = range.start();
-        let decision = acl.decide(&question.ask(source, destination(acl, None, source)));
+        let decision = acl.decide(&question.ask(source, destination(acl, asked, source)));
         let full = parts.len() == most;
         match parts.last_mut() {
             Some((before, same)) if *same == decision => before.last = range.last,
@@ -413,7 +419,7 @@ options {
     fn every_part_of_a_prefix_is_told() {
         let acl = acl(&BIND.replace("10.20.0.0/16;", "!10.20.7.0/24; 10.20.0.0/16;"));
         let shown = |prefix: &str, most: usize| {
-            let (parts, all) = within(&acl, prefix.parse().unwrap(), most);
+            let (parts, all) = within(&acl, prefix.parse().unwrap(), &Question::default(), None, most);
             let words = parts.iter().map(|(range, decision)| format!("{} {}", range.show(), decision.word.name()));
             (words.collect::<Vec<_>>(), all)
         };

@@ -9,7 +9,7 @@ use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;
 use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
-use crate::sources::Leg;
+use crate::sources::{Leg, count_sources};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -315,6 +315,20 @@ fn without_messages(report: &Report, prefix: IpNet, glimpsed: bool) -> String {
         1 => " 1 packet was lost.".to_owned(),
         lost => format!(" {} packets were lost.", grouped(lost)),
     };
+    let claimed: BTreeSet<String> = report
+        .proxied
+        .iter()
+        .filter(|(_, pair)| pair.clients.iter().any(|client| prefix.contains(&client.ip())))
+        .map(|((_, proxy), _)| proxy.to_string())
+        .collect();
+    if !claimed.is_empty() {
+        let proxies: Vec<String> = claimed.into_iter().take(MEMBERS_NAMED).collect();
+        return format!(
+            "NOT SEEN as itself. PROXY headers of {} name it as their client (claimed).{}",
+            proxies.join(", "),
+            report.not_read()
+        );
+    }
     match report.not_read() + &lost {
         all if all.is_empty() => "NOT SEEN. No DNS traffic from it or to it is in this capture; it arrives as another \
                                   address, or not here."
@@ -325,10 +339,8 @@ fn without_messages(report: &Report, prefix: IpNet, glimpsed: bool) -> String {
 
 /// How many sources these are: `2 sources`; at least so many, where some were joined to prefixes.
 fn sources_of(lines: &[&SourceLine]) -> String {
-    let sources: BTreeSet<IpNet> = lines.iter().map(|line| line.source).collect();
-    let joined = sources.iter().any(|source| source.prefix_len() < source.max_prefix_len());
-    let least = if joined { "at least " } else { "" };
-    format!("{least}{}", counted(sources.len() as u64, "source", "sources"))
+    let (sources, joined) = count_sources(lines.iter().map(|line| line.source));
+    format!("{}{}", if joined { "at least " } else { "" }, counted(sources, "source", "sources"))
 }
 
 /// What happened to sources: `2 sources, refused 7, answered 3`.

@@ -228,6 +228,16 @@ fn sources_are_counted_once_and_joined_ones_at_least() {
 }
 
 #[test]
+fn lines_that_are_left_out_are_not_taken_for_sources() {
+    let refused = |source_: &str, server: &str| source(source_, server).with(Outcome::Refused, 1);
+    let servers = ["10.0.0.50", "10.0.0.51", "10.0.0.52"];
+    let one = plain(servers.iter().map(|server| refused("192.0.2.1", server)).collect());
+    assert!(page(&one, 1, false).contains("\nand 2 more lines of 1 source at 2 servers, refused 2 (--top)\n"));
+    let several = plain(["192.0.2.1", "192.0.2.2", "192.0.2.3"].iter().map(|one| refused(one, servers[0])).collect());
+    assert!(page(&several, 1, false).contains("\nand 2 more sources, refused 2 (--top)\n"));
+}
+
+#[test]
 fn a_client_that_was_left_out_is_not_called_unseen() {
     let mut report = plain(vec![source("10.0.0.9", "10.20.30.40").with(Outcome::Refused, 9)]);
     report.focus = vec!["10.21.5.18/32".parse().unwrap()];
@@ -254,6 +264,19 @@ fn without_dns_the_page_says_what_was_there_instead() {
     );
     report.totals.frames = 0;
     assert_eq!(line(&report, "NO FRAMES"), "NO FRAMES were read, so nothing is known");
+}
+
+#[test]
+fn a_client_that_a_proxy_names_is_not_called_unseen() {
+    let mut report = plain(vec![source("10.0.0.9", "10.20.30.40").with(Outcome::Refused, 9)]);
+    report.focus = vec!["10.21.0.0/16".parse().unwrap()];
+    let pair = crate::transact::proxied::ProxiedPair {
+        clients: vec!["10.21.5.18:4000".parse().unwrap()],
+        ..Default::default()
+    };
+    report.proxied = [(("10.20.30.40".parse().unwrap(), "10.0.0.9".parse().unwrap()), pair)].into();
+    let text = "10.21.0.0/16: NOT SEEN as itself. PROXY headers of 10.0.0.9 name it as their client (claimed).";
+    assert!(flat(&report).contains(text), "{}", flat(&report));
 }
 
 #[test]
