@@ -3,8 +3,8 @@
 use crate::capture::filter::Filter;
 use crate::capture::open::{self, Input};
 use crate::capture::time::Resolution;
-use crate::capture::{Context, Timestamp};
-use crate::config::{Config, Limits, Vantage};
+use crate::capture::{Context, Passed, Timestamp};
+use crate::config::{Config, Limits, Outcomes, Vantage};
 use crate::decode::detail::DetailLimits;
 use crate::decode::{Decoder, link};
 use crate::diagnose;
@@ -62,6 +62,12 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         return Ok(failed.first().map_or(1, |(_, error)| error.exit_code()));
     }
     check_filter(config, &inputs, console)?;
+    let refusals = |input: &Input| {
+        let interfaces = &input.hint.interfaces;
+        !interfaces.is_empty() && interfaces.iter().all(|interface| interface.passed == Passed::Refusals)
+    };
+    let row_outcomes =
+        if !config.rows_given && inputs.iter().all(refusals) { Outcomes::of_refusals() } else { config.rows };
 
     let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
     let wants_rows = matches!(format.writer, Writer::Rows { .. });
@@ -84,9 +90,9 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         at_server: config.vantage == Some(Vantage::Server),
         // A file is compared with every transaction, not only with those that get a row.
         rows: match (wants_rows, acls.is_empty()) {
-            (_, false) => crate::config::Outcomes::ALL,
-            (true, true) => config.rows,
-            (false, true) => crate::config::Outcomes::of(&[]),
+            (_, false) => Outcomes::ALL,
+            (true, true) => row_outcomes,
+            (false, true) => Outcomes::of(&[]),
         },
         limits,
     };
@@ -99,7 +105,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
             if !acls.is_empty() {
                 judgements.push(transaction);
             }
-            if wants_rows && config.rows.has(transaction.outcome) {
+            if wants_rows && row_outcomes.has(transaction.outcome) {
                 rows_now().push(transaction);
             }
         }),

@@ -1,6 +1,8 @@
 //! libpcap savefiles (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds, and the patched `cd34` records.
 
-use super::{Block, Context, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution, u32_at};
+use super::{
+    Block, Context, Frame, Frames, Interface, Passed, Reader, Stop, Timestamp, Walk, time::Resolution, u32_at,
+};
 use std::sync::Arc;
 
 /// Bytes of the file header.
@@ -29,8 +31,9 @@ pub fn read_header(bytes: &[u8]) -> Option<Context> {
         offset_seconds: 0,
         snap_len: u32_at(header, 16, big_endian),
         name: None,
+        passed: Passed::Everything,
     };
-    Some(Context { big_endian, interfaces: vec![interface], record_header, version: 0 })
+    Some(Context { big_endian, interfaces: vec![interface], record_header, ..Context::default() })
 }
 
 /// True when the bytes begin with a magic number of this format.

@@ -1,6 +1,7 @@
 //! What the pipeline and the tracker counted to a [`Report`]: ledgers, totals, source lines and notes.
 
 use super::{Expectation, InputReport, Ledger, Ledgers, Report, SourceLine, Totals};
+use crate::capture::Choices;
 use crate::config::{Config, Outcome, OwnServer};
 use crate::decode::encrypted::DNS_OVER_TLS;
 use crate::decode::name::NameFault;
@@ -75,6 +76,9 @@ impl Legs {
     }
 }
 
+/// The format of an input that this run captures.
+pub const LIVE: &str = "live";
+
 /// An input that was opened, with what is known of it beforehand.
 #[derive(Debug)]
 pub struct OpenedInput {
@@ -145,6 +149,10 @@ pub fn build(
             }
         }
     }
+    let mut choices = Choices::default();
+    inputs.iter().for_each(|(_, lane)| choices.add(&lane.choices));
+    let live = inputs.iter().any(|(input, _)| input.format == LIVE);
+    let live_filter = live && (config.filter.is_some() || config.live.refused_only);
     let unusable = failed.iter().map(|(_, _, size)| size).sum();
     let bytes = bytes_ledger(inputs.iter().map(|(_, lane)| lane), unusable, interrupted);
     let mut report = Report {
@@ -183,7 +191,8 @@ pub fn build(
             config.clients.iter().map(|prefix| Expectation::from(inventory.decide_prefix(*prefix))).collect()
         },
         selected: (config.from, config.to),
-        filtered: config.filter.is_some() || config.live.refused_only,
+        filtered: config.filter.is_some() || config.live.refused_only || choices.refusals + choices.part > 0,
+        filtered_at_capture: live_filter || choices.refusals + choices.part + choices.unknown > 0,
         inputs: inputs.into_iter().map(|(input, lane)| input_report(input, lane, config.allow_cut_tail)).collect(),
         ..Report::default()
     };
@@ -340,6 +349,7 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
         first: lane.times.map(|(first, _)| first),
         last: lane.times.map(|(_, last)| last),
         bytes: lane.size,
+        refused_only: lane.choices.only_refusals(),
         damage,
         faults: lane.faults,
     }

@@ -206,6 +206,8 @@ struct InputJson<'a> {
     last: Option<String>,
     bytes: u64,
     damage: Vec<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    refused_only: bool,
 }
 
 impl<'a> InputJson<'a> {
@@ -220,6 +222,7 @@ impl<'a> InputJson<'a> {
             last: time(input.last, digits),
             bytes: input.bytes,
             damage: input.damage.iter().map(|sentence| escape_text(sentence)).collect(),
+            refused_only: input.refused_only,
         }
     }
 }

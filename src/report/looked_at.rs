@@ -107,6 +107,9 @@ impl Report {
         if self.filtered && left_out > 0 {
             text.push_str(" The filter may be why something is missing.");
         }
+        if self.filtered_at_capture {
+            text.push_str(" It was captured with a filter, which may be why something is missing.");
+        }
         let unread = self.ledgers.bytes.get("unread_tail");
         if unread > 0 {
             let _ = write!(text, " It was not read to its end: {unread} bytes are left.");

@@ -116,6 +116,8 @@ pub struct Report {
     /// A packet filter chose what was looked at, so that what is not there may have been left out. Only refusals are such
     /// a choice as well.
     pub filtered: bool,
+    /// A filter chose what was captured, by this run or as a file says; another program's may have left out no DNS.
+    pub filtered_at_capture: bool,
     /// Nothing before the one time and after the other was looked at.
     pub selected: (Option<Timestamp>, Option<Timestamp>),
     /// Connections to ports where DNS is encrypted, of which nothing was read.
@@ -167,6 +169,8 @@ pub struct InputReport {
     pub last: Option<Timestamp>,
     /// Bytes after decompression.
     pub bytes: u64,
+    /// Only REFUSED responses were captured, as the file says.
+    pub refused_only: bool,
     /// What is wrong with the input, one sentence each; not empty means exit code 3.
     pub damage: Vec<String>,
     /// The first frames that a fault of this program kept from being decoded; not empty means exit code 7.
@@ -380,9 +384,17 @@ pub struct Expectation {
 }
 
 impl Report {
-    /// Only REFUSED responses were captured.
+    /// Only REFUSED responses were captured: by this run, or where every input was made, as they say.
     pub fn has_only_refusals(&self) -> bool {
-        self.live.as_ref().is_some_and(|live| live.refused_only)
+        match &self.live {
+            Some(live) => live.refused_only,
+            None => self.totals.queries == 0 && self.refused_only_inputs() > 0 && !self.inputs.iter().any(has_others),
+        }
+    }
+
+    /// Inputs that say that they hold only REFUSED responses.
+    pub fn refused_only_inputs(&self) -> usize {
+        self.inputs.iter().filter(|input| input.refused_only).count()
     }
 
     /// Queries may have been captured and forgotten before their response came, because a table was full.
@@ -452,6 +464,11 @@ impl Report {
             self.focus_verdicts.push(said.join("; "));
         }
     }
+}
+
+/// An input that may hold other messages than REFUSED responses.
+fn has_others(input: &InputReport) -> bool {
+    !input.refused_only && !input.format.is_empty()
 }
 
 impl From<Expected<'_>> for Expectation {

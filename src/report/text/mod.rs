@@ -77,6 +77,7 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
     if let Some(live) = &report.live {
         return captured(page, report, live, clock);
     }
+    only_refusals(page, report)?;
     let loss =
         if report.inputs.len() == 1 { "this file does not record drops" } else { "these files do not record drops" };
     match (report.totals.first, report.totals.last) {
@@ -113,12 +114,25 @@ fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Cloc
     let (began, ended) = live.window;
     let interfaces: Vec<String> = live.interfaces.iter().map(|name| escape_text(name)).collect();
     page.wrapped("", &format!("{servers}{}, {}, {loss}", interfaces.join(" "), clock.span(began, ended)), 2)?;
-    if live.refused_only {
-        let text = "only REFUSED responses were captured: no queries, so nothing is known of answers, silence, response \
-                    times, and of names that the response does not repeat";
-        page.wrapped("", text, 2)?;
+    only_refusals(page, report)
+}
+
+/// Says what cannot be known where only REFUSED responses were captured.
+fn only_refusals(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    let unknown =
+        "so nothing is known of answers, silence, response times, and of names that the response does not repeat";
+    if report.has_only_refusals() {
+        return page.wrapped("", &format!("only REFUSED responses were captured: no queries, {unknown}"), 2);
     }
-    Ok(())
+    match report.refused_only_inputs() {
+        0 => Ok(()),
+        some => {
+            let inputs = counted(report.inputs.len() as u64, "input", "inputs");
+            let text =
+                format!("only REFUSED responses were captured for {some} of {inputs}: no queries there, {unknown}");
+            page.wrapped("", &text, 2)
+        }
+    }
 }
 
 /// `server.pcap: pcap, EN10MB, 900 frames`.
@@ -131,6 +145,9 @@ fn describe_input(input: &InputReport) -> String {
     }
     parts.extend(input.link_types.iter().cloned());
     parts.push(counted(input.frames, "frame", "frames"));
+    if input.refused_only {
+        parts.push("only REFUSED responses".to_owned());
+    }
     format!("{}: {}", escape_text(&input.name), parts.join(", "))
 }
 
