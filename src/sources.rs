@@ -475,10 +475,11 @@ impl Sources {
         rows
     }
 
-    /// True when some source (its first address, when joined) and server satisfy `holds`.
+    /// True when some source (its first address, when joined) and server with messages between them satisfy `holds`.
     pub fn any(&self, holds: impl Fn(IpAddr, IpAddr) -> bool) -> bool {
-        let holds = |key: &SourceKey| holds(key.source.addr(), key.server);
-        self.rows.iter().any(|row| holds(row.key())) || self.whole().iter().any(|(key, _)| holds(key))
+        let holds = |key: &SourceKey, row: &SourceRow| !row.only_glimpsed() && holds(key.source.addr(), key.server);
+        self.rows.iter().any(|row| holds(row.key(), row.value()))
+            || self.whole().iter().any(|(key, row)| holds(key, row))
     }
 
     /// Adds rows taken out earlier, within the same budgets.
@@ -559,6 +560,24 @@ mod tests {
             forward.iter().filter(|(key, _)| !key.kept).map(|(key, _)| key.source.prefix_len()).collect();
         assert_eq!(lengths, vec![23; 14]);
         assert!(forward.iter().any(|(key, row)| key.kept && row.count(Outcome::Refused) == 1));
+    }
+
+    #[test]
+    fn a_source_that_was_only_seen_has_a_row_and_no_messages() {
+        let (server, source) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53)), IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1)));
+        let sources = Sources::new(8, 8, 4);
+        let mut seen = SourceRow::default();
+        [7, 3, 5].into_iter().for_each(|time| seen.rare_mut().glimpse(Timestamp(time)));
+        assert!(seen.only_glimpsed() && !seen.heard());
+        sources.fold(source, server, seen, false);
+        assert!(!sources.any(|_, _| true));
+        let mut asked = silent(1);
+        asked.seen(Timestamp(4));
+        sources.fold(source, server, asked, false);
+        assert!(sources.any(|from, to| (from, to) == (source, server)));
+        let (_, row) = sources.drain_sorted().remove(0);
+        assert_eq!((row.only_glimpsed(), row.first(), row.last()), (false, Some(Timestamp(4)), Some(Timestamp(4))));
+        assert_eq!(row.rare().glimpsed, Some((Timestamp(3), Timestamp(7))));
     }
 
     #[test]

@@ -91,7 +91,11 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
                 were(unknown)
             );
             // What a proxy's header names is shown, as its claim.
-            let of_them = if claimed.is_some() { "other of them arrives" } else { "of them arrives" };
+            let of_them = if claimed.as_ref().is_some_and(|claimed| claimed.listed) {
+                "other of them arrives"
+            } else {
+                "of them arrives"
+            };
             finding.says = format!(
                 "{fact}{}{} Which {of_them} as {who}, if any does, is not shown.",
                 if absent > 0 { &not_seen } else { "" },
@@ -128,16 +132,26 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
             };
         }
     }
-    if let Some((says, inside)) = claimed {
-        finding.says.push_str(&says);
-        finding.subject.inside = inside;
+    if let Some(claimed) = claimed {
+        finding.says.push_str(&claimed.says);
+        finding.subject.inside = claimed.clients;
     }
     beside_file(scene, group, behind, &mut finding);
     finding
 }
 
-/// Whom the headers of proxies among these sources name as their clients, as a sentence, and those clients.
-fn claimed(scene: &Scene<'_>, group: &[Client<'_>]) -> Option<(String, Vec<String>)> {
+/// Whom the headers of proxies among the sources name as their clients.
+struct Claimed {
+    /// The sentence.
+    says: String,
+    /// Those clients.
+    clients: Vec<String>,
+    /// One of them is of an inventory line.
+    listed: bool,
+}
+
+/// Whom the headers of proxies among these sources name as their clients, where there are any.
+fn claimed(scene: &Scene<'_>, group: &[Client<'_>]) -> Option<Claimed> {
     /// Clients named in the sentence.
     const NAMED: usize = 3;
     let (mut proxies, mut clients) = (Vec::new(), BTreeSet::new());
@@ -154,8 +168,9 @@ fn claimed(scene: &Scene<'_>, group: &[Client<'_>]) -> Option<(String, Vec<Strin
     };
     let names: Vec<String> = clients.iter().map(describe).collect();
     let says = format!(" Claimed: PROXY headers of {} name {}.", some(&proxies, NAMED), some(&names, NAMED));
-    let inside = clients.iter().take(scene.limits.finding_members).map(ToString::to_string).collect();
-    (!clients.is_empty()).then_some((says, inside))
+    let listed = clients.iter().any(|client| scene.inventory.home(*client).is_some());
+    let named = clients.iter().take(scene.limits.finding_members).map(ToString::to_string).collect();
+    (!clients.is_empty()).then_some(Claimed { says, clients: named, listed })
 }
 
 /// Adds what the server's own file says of the sources, and of the prefix that may be behind them.

@@ -3,8 +3,8 @@ use crate::config::Limits;
 use crate::diagnose::diagnose;
 use crate::diagnose::samples::{With, inventory, report, source};
 use crate::expect::Inventory;
-use crate::report::Ledger;
 use crate::report::page::WIDTH;
+use crate::report::{Expectation, Ledger};
 
 /// The page of a report, without colour unless asked for.
 fn page(report: &Report, top: usize, color: bool) -> String {
