@@ -3,7 +3,7 @@
 use crate::capture::filter::Filter;
 use crate::capture::open::{self, Input};
 use crate::capture::time::Resolution;
-use crate::capture::{Context, Passed, Timestamp};
+use crate::capture::{Context, Timestamp};
 use crate::config::{Config, Limits, Outcomes, Vantage};
 use crate::decode::detail::DetailLimits;
 use crate::decode::{Decoder, link};
@@ -62,10 +62,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         return Ok(failed.first().map_or(1, |(_, error)| error.exit_code()));
     }
     check_filter(config, &inputs, console)?;
-    let refusals = |input: &Input| {
-        let interfaces = &input.hint.interfaces;
-        !interfaces.is_empty() && interfaces.iter().all(|interface| interface.passed == Passed::Refusals)
-    };
+    let refusals = |input: &Input| input.hint.choices.only_refusals();
     let row_outcomes =
         if !config.rows_given && inputs.iter().all(refusals) { Outcomes::of_refusals() } else { config.rows };
 

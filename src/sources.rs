@@ -567,7 +567,9 @@ mod tests {
         let (server, source) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53)), IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1)));
         let sources = Sources::new(8, 8, 4);
         let mut seen = SourceRow::default();
-        [7, 3, 5].into_iter().for_each(|time| seen.rare_mut().glimpse(Timestamp(time)));
+        for time in [7, 3, 5] {
+            seen.rare_mut().glimpse(Timestamp(time));
+        }
         assert!(seen.only_glimpsed() && !seen.heard());
         sources.fold(source, server, seen, false);
         assert!(!sources.any(|_, _| true));

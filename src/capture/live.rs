@@ -8,7 +8,7 @@
 
 use super::kernel_filter::{self, LINUX_SLL2};
 use super::packet_socket::{self, Instruction};
-use super::{Block, Context, Format, Interface, Passed, Reader, Timestamp, time::Resolution};
+use super::{Block, Context, Format, Interface, Reader, Timestamp, time::Resolution};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, escape_text};
 use pcap::{Active, Capture, Device, Linktype, Precision};
@@ -339,7 +339,6 @@ impl Handle {
             offset_seconds: 0,
             snap_len: 0,
             name: Some(Arc::from(self.name.as_str())),
-            passed: Passed::Everything,
         };
         Arc::new(Context { interfaces: vec![interface], record_header: 16, ..Context::default() })
     }

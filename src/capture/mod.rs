@@ -63,8 +63,6 @@ pub struct Interface {
     pub snap_len: u32,
     /// Name, when the file gives one.
     pub name: Option<Arc<str>>,
-    /// What was let through where it was captured.
-    pub passed: Passed,
 }
 
 /// What was let through where packets were captured, as far as a file says.
@@ -131,6 +129,8 @@ pub struct Context {
     pub record_header: usize,
     /// This program wrote the section (pcapng only).
     pub own: bool,
+    /// What every interface described so far is said to have let through, those of earlier sections too (pcapng only).
+    pub choices: Choices,
     /// Counts every change, so that a walk done with an outdated context is noticed.
     pub version: u32,
 }
@@ -284,8 +284,6 @@ pub struct Walk {
     pub bytes: ByteTally,
     /// Odd records.
     pub oddities: Oddities,
-    /// Interfaces described.
-    pub choices: Choices,
     /// Why the walk stopped early.
     pub stop: Option<Stop>,
 }

@@ -1,8 +1,6 @@
 //! libpcap savefiles (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds, and the patched `cd34` records.
 
-use super::{
-    Block, Context, Frame, Frames, Interface, Passed, Reader, Stop, Timestamp, Walk, time::Resolution, u32_at,
-};
+use super::{Block, Context, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution, u32_at};
 use std::sync::Arc;
 
 /// Bytes of the file header.
@@ -31,7 +29,6 @@ pub fn read_header(bytes: &[u8]) -> Option<Context> {
         offset_seconds: 0,
         snap_len: u32_at(header, 16, big_endian),
         name: None,
-        passed: Passed::Everything,
     };
     Some(Context { big_endian, interfaces: vec![interface], record_header, ..Context::default() })
 }

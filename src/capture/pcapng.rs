@@ -94,9 +94,9 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
                 }
                 INTERFACE_DESCRIPTION if body.len() >= 8 => {
                     if context.interfaces.len() < reader.interfaces {
-                        let interface = interface(body, big_endian, context.own, walk);
-                        walk.choices.count(interface.passed);
+                        let (interface, passed) = interface(body, big_endian, context.own, walk);
                         let changed = Arc::make_mut(context);
+                        changed.choices.count(passed);
                         changed.interfaces.push(interface);
                         changed.version += 1;
                     }
@@ -225,24 +225,23 @@ fn passed(filter: &[u8], link_type: u16, own: bool) -> Passed {
     }
 }
 
-/// Reads an interface description block.
-fn interface(body: &[u8], big_endian: bool, own: bool, walk: &mut Walk) -> Interface {
+/// Reads an interface description block: the interface, and what was let through there.
+fn interface(body: &[u8], big_endian: bool, own: bool, walk: &mut Walk) -> (Interface, Passed) {
     let mut interface = Interface {
         link_type: u16_at(body, 0, big_endian),
         resolution: Resolution::Multiply(1000),
         offset_seconds: 0,
         snap_len: u32_at(body, 4, big_endian),
         name: None,
-        passed: Passed::Everything,
     };
-    let link_type = interface.link_type;
+    let (link_type, mut let_through) = (interface.link_type, Passed::Everything);
     let sound = each_option(&body[8..], big_endian, |code, value| match (code, value.len()) {
         (OPTION_INTERFACE_NAME, 1..) => {
             let kept = &value[..value.len().min(INTERFACE_NAME_BYTES)];
             let more = if kept.len() < value.len() { "..." } else { "" };
             interface.name = Some((escape_text(&String::from_utf8_lossy(kept)) + more).into());
         }
-        (OPTION_FILTER, _) => interface.passed = passed(value, link_type, own),
+        (OPTION_FILTER, _) => let_through = passed(value, link_type, own),
         (OPTION_TIME_RESOLUTION, 1) => interface.resolution = Resolution::from_option(value[0]),
         (OPTION_TIME_OFFSET, 8) => {
             let bytes = [value[0], value[1], value[2], value[3], value[4], value[5], value[6], value[7]];
@@ -254,7 +253,7 @@ fn interface(body: &[u8], big_endian: bool, own: bool, walk: &mut Walk) -> Inter
     if interface.resolution == Resolution::Unusable || interface.resolution == Resolution::Binary(127) {
         walk.oddities.bad_resolution += 1;
     }
-    interface
+    (interface, let_through)
 }
 
 /// Calls back for each option; false when one runs over the end.
@@ -381,7 +380,7 @@ mod tests {
             body.extend((len as u16).to_le_bytes());
             body.extend(std::iter::repeat_n(b'e', len));
             body.resize(body.len().next_multiple_of(4), 0);
-            let name = interface(&body, false, false, &mut Walk::default()).name;
+            let name = interface(&body, false, false, &mut Walk::default()).0.name;
             let expected = "e".repeat(len.min(256)) + if cut { "..." } else { "" };
             assert_eq!(name.as_deref(), Some(expected.as_str()), "{len}");
         }

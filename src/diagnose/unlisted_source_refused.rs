@@ -9,7 +9,7 @@ use crate::expect::Expected;
 use crate::expect::inventory::{Kind, Row, show_prefix};
 use crate::report::SourceLine;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The name of the diagnosis.
 pub const KIND: &str = "unlisted-source-refused";
@@ -159,7 +159,7 @@ fn claimed(scene: &Scene<'_>, group: &[Client<'_>]) -> Option<Claimed> {
         let Some(pair) = scene.report.proxied.get(&(client.line.server, client.line.source.addr())) else { continue };
         if !pair.clients.is_empty() {
             proxies.push(show_prefix(client.line.source));
-            clients.extend(pair.clients.iter().map(|client| client.ip()));
+            clients.extend(pair.clients.iter().map(SocketAddr::ip));
         }
     }
     let describe = |client: &IpAddr| match scene.inventory.home(*client) {

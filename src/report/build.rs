@@ -150,7 +150,9 @@ pub fn build(
         }
     }
     let mut choices = Choices::default();
-    inputs.iter().for_each(|(_, lane)| choices.add(&lane.choices));
+    for (_, lane) in &inputs {
+        choices.add(&lane.choices);
+    }
     let live = inputs.iter().any(|(input, _)| input.format == LIVE);
     let live_filter = live && (config.filter.is_some() || config.live.refused_only);
     let unusable = failed.iter().map(|(_, _, size)| size).sum();
