@@ -583,7 +583,10 @@ mod tests {
             .icmpv4_raw(3, 13, [0; 4])
             .write(&mut prohibited, &quoted[14..])
             .unwrap();
+        let mut fragment = frame(branch, server, false, (4000, 53), &QUERY[..16]);
+        fragment[20] |= 0x20;
         let signs = [
+            fragment,
             frame(branch, server, true, (4000, 53), b""),
             frame(branch, server, false, (4000, 53), &QUERY[..11]),
             frame(server, branch, false, (53, 4000), &ANSWER[..11]),

@@ -88,7 +88,7 @@ pub struct Rare {
     /// The first answered transactions' responses, bounded likewise; only where they are of interest.
     pub answered_frames: Vec<FrameRef>,
     /// When it was first and last seen on a DNS port without a message to count: by one without a whole header, a
-    /// connection without any, or a packet that an ICMP error quotes.
+    /// connection without any, the first fragment of a packet, or one that an ICMP error quotes.
     pub glimpsed: Option<(Timestamp, Timestamp)>,
 }
 

@@ -23,7 +23,7 @@ use crate::decode::ip::FragmentHeader;
 use crate::decode::message::{self, Message};
 use crate::decode::quote::Quote;
 use crate::decode::stream::{self, StreamLimits, Streams};
-use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Segment, Tally};
+use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Segment, TCP, Tally, UDP};
 use crate::sources::FrameRef;
 use clock::Clock;
 pub use counts::Counts;
@@ -249,6 +249,9 @@ impl<'a> Tracker<'a> {
         if nested > self.settings.limits.nested_headers {
             return self.tally.count(crate::decode::Bucket::NestLimit);
         }
+        if header.offset == 0 {
+            self.first_fragment(entry, protocol, payload);
+        }
         let (key, now) = (&self.decoder.key, self.clock.advance(entry.time));
         let Some(protocol) = self.fragments.push(key, now, entry.ends, protocol, header, payload, &mut self.tally)
         else {
@@ -278,6 +281,16 @@ impl<'a> Tracker<'a> {
             Err(bucket) => self.tally.count(bucket),
         }
         self.fragments.whole = whole;
+    }
+
+    /// The first fragment of a datagram tells its ports, whether or not the others come.
+    fn first_fragment(&mut self, entry: &Entry, protocol: u8, payload: &[u8]) {
+        let Some(ports) = payload.first_chunk::<4>().filter(|_| matches!(protocol, UDP | TCP)) else { return };
+        let [from_server, to_server] = [[ports[0], ports[1]], [ports[2], ports[3]]]
+            .map(|port| self.decoder.ports.contains(u16::from_be_bytes(port)));
+        if from_server || to_server {
+            self.glimpse(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
+        }
     }
 
     /// An ICMP error about a DNS packet.

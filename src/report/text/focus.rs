@@ -57,7 +57,7 @@ fn without_messages(report: &Report, prefix: IpNet, glimpsed: bool) -> String {
     }
     if glimpsed {
         return "SEEN, but no message from it or to it could be read: only messages without a whole header, TCP connections \
-                without a message, or packets that ICMP errors quote."
+                without a message, first fragments, or packets that ICMP errors quote."
             .to_owned();
     }
     if report.sources.iter().any(|line| line.source.contains(&prefix)) {

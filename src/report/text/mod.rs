@@ -372,7 +372,7 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     if !glimpsed.is_empty() {
         let text = format!(
             "{} on a DNS port without a message that could be read (a message without a whole header, a TCP connection \
-             without any, or a packet that an ICMP error quotes)",
+             without any, a first fragment, or a packet that an ICMP error quotes)",
             sources_of(&glimpsed)
         );
         lines.push(("Seen only: ", text));
