@@ -202,6 +202,12 @@ impl Outcomes {
     /// Every outcome.
     pub const ALL: Outcomes = Outcomes(0x7f);
 
+    /// What is reported when nothing else is asked for and only REFUSED responses were captured: without queries each is
+    /// one that nobody is seen to have asked for.
+    pub fn of_refusals() -> Self {
+        Self::of(&[Outcome::Refused, Outcome::Denied, Outcome::Unsolicited])
+    }
+
     /// The set of the given outcomes.
     pub fn of(outcomes: &[Outcome]) -> Self {
         Self(outcomes.iter().fold(0, |set, outcome| set | 1 << *outcome as u8))
@@ -316,6 +322,8 @@ pub struct Config {
     pub force: bool,
     /// Outcomes for which rows are written.
     pub rows: Outcomes,
+    /// The operator chose them.
+    pub rows_given: bool,
     /// Also write rows of the upstream leg.
     pub upstream: bool,
     /// Write rows of every leg.
@@ -363,6 +371,7 @@ impl Default for Config {
             output: None,
             force: false,
             rows: Outcomes::default(),
+            rows_given: false,
             upstream: false,
             every_leg: false,
             top: 20,

@@ -5,7 +5,7 @@ use crate::capture::kernel_filter;
 use crate::capture::open::{self, Input};
 use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, Outcomes};
 use crate::decode::detail::DetailLimits;
 use crate::decode::{Decoder, link};
 use crate::diagnose;
@@ -63,6 +63,9 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         return Ok(failed.first().map_or(1, |(_, error)| error.exit_code()));
     }
     check_filter(config, &inputs, console)?;
+    let refusals = |input: &Input| input.hint.choices.only_refusals();
+    let row_outcomes =
+        if !config.rows_given && inputs.iter().all(refusals) { Outcomes::of_refusals() } else { config.rows };
 
     let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
     let wants_rows = matches!(format.writer, Writer::Rows { .. });
@@ -86,9 +89,9 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         filtered: config.filter.as_ref().is_some_and(|filter| !kernel_filter::is_complete(filter, &config.ports)),
         // A file is compared with every transaction, not only with those that get a row.
         rows: match (wants_rows, acls.is_empty()) {
-            (_, false) => crate::config::Outcomes::ALL,
-            (true, true) => config.rows,
-            (false, true) => crate::config::Outcomes::of(&[]),
+            (_, false) => Outcomes::ALL,
+            (true, true) => row_outcomes,
+            (false, true) => Outcomes::of(&[]),
         },
         limits,
     };
@@ -101,7 +104,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
             if !acls.is_empty() {
                 judgements.push(transaction);
             }
-            if wants_rows && config.rows.has(transaction.outcome) {
+            if wants_rows && row_outcomes.has(transaction.outcome) {
                 rows_now().push(transaction);
             }
         }),
@@ -500,7 +503,17 @@ mod tests {
 
     /// Reads a capture of frames so many seconds after its beginning: exit code, lines on standard error, and the report.
     fn run_at(frames: &[(u32, &[u8])], format: &str) -> (u8, Vec<String>, String) {
-        run_files(&[frames], &["--format", format])
+        run_with(frames, format, "", &[])
+    }
+
+    /// The same with an inventory, unless it is empty, and further arguments.
+    fn run_with(frames: &[(u32, &[u8])], format: &str, inventory: &str, further: &[&str]) -> (u8, Vec<String>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let expect = folder.path().join("expect.csv");
+        std::fs::write(&expect, inventory).unwrap();
+        let expect = ["--expect", expect.to_str().unwrap()];
+        let expect = if inventory.is_empty() { &[][..] } else { &expect };
+        run_files(&[frames], &[&["--format", format], expect, further].concat())
     }
 
     /// The same for several captures, with these arguments.
@@ -556,6 +569,81 @@ mod tests {
             assert_eq!(code, 0);
             assert!(page.contains(&format!("\n{headline}")), "{page}");
         }
+    }
+
+    /// A page as one line.
+    fn flat(page: &str) -> String {
+        page.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn whoever_was_seen_is_not_called_absent() {
+        let (office, branch, other, server) = ([10, 1, 0, 1], [192, 0, 2, 1], [192, 0, 2, 2], [10, 0, 0, 53]);
+        let refusal = [&ANSWER[..3], &[0x85], &ANSWER[4..]].concat();
+        let talk = [
+            frame(office, server, false, (4000, 53), QUERY),
+            frame(server, office, false, (53, 4000), ANSWER),
+            frame(other, server, false, (4000, 53), QUERY),
+            frame(server, other, false, (53, 4000), &refusal),
+        ];
+        let quoted = frame(branch, server, false, (4000, 53), QUERY);
+        let mut prohibited = Vec::new();
+        etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4([10, 0, 0, 1], branch, 64)
+            .icmpv4_raw(3, 13, [0; 4])
+            .write(&mut prohibited, &quoted[14..])
+            .unwrap();
+        let mut fragment = frame(branch, server, false, (4000, 53), &QUERY[..16]);
+        fragment[20] |= 0x20;
+        let signs = [
+            fragment,
+            frame(branch, server, true, (4000, 53), b""),
+            frame(branch, server, false, (4000, 53), &QUERY[..11]),
+            frame(server, branch, false, (53, 4000), &ANSWER[..11]),
+            prohibited,
+        ];
+        for sign in [None].into_iter().chain(signs.iter().map(Some)) {
+            let frames: Vec<(u32, &[u8])> = sign.into_iter().chain(&talk).map(|frame| (0, frame.as_slice())).collect();
+            let page = run_with(&frames, "text", "10.1.0.0/16\n192.0.2.1\n", &["--client", "192.0.2.1"]).2;
+            let (page, seen) = (flat(&page), sign.is_some());
+            for (text, expected) in [
+                ("192.0.2.1: NOT SEEN. No DNS traffic from it or to it is in this capture; it arrives as", !seen),
+                ("clients of 192.0.2.1 may arrive as 192.0.2.2", !seen),
+                ("expected-never-seen", !seen),
+                ("192.0.2.1: SEEN, but no message from it or to it could be read", seen),
+                ("Seen only: 1 source on a DNS port", seen),
+                ("REFUSED 1 of 2 client queries (50.0 %), 1 source; answered 1", true),
+            ] {
+                assert_eq!(page.contains(text), expected, "{text}: {page}");
+            }
+            let json = run_with(&frames, "json", "10.1.0.0/16\n192.0.2.1\n", &[]).2;
+            assert_eq!(json.contains("\"without_message\":true"), seen, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_not_called_absent() {
+        let (early, late, server) = ([192, 0, 2, 1], [192, 0, 2, 2], [10, 0, 0, 53]);
+        let refusal = [&ANSWER[..3], &[0x85], &ANSWER[4..]].concat();
+        let talk = [
+            (0, frame(early, server, false, (4000, 53), QUERY)),
+            (20, frame(late, server, false, (4000, 53), QUERY)),
+            (21, frame(server, late, false, (53, 4000), &refusal)),
+        ];
+        let frames: Vec<(u32, &[u8])> = talk.iter().map(|(second, frame)| (*second, frame.as_slice())).collect();
+        let further = ["--from", "1700000019.5", "--client", "192.0.2.1", "--client", "10.0.0.53"];
+        let page = flat(&run_with(&frames, "text", "192.0.2.1\n", &further).2);
+        for text in [
+            "looked at (--from, --to): 2023-11-14 22:13:39Z to 22:13:41Z, 2 frames",
+            "192.0.2.1: NOT SEEN. No DNS traffic from it or to it is in what was read of this capture. 1 of its frames",
+            "10.0.0.53: SEEN as a server, not as a client. Clients there: 1 source, refused 1",
+            "in the same 1.5 s.",
+            "in 2 of 3 frames from 2023-11-14T22:13:39Z to 2023-11-14T22:13:41Z",
+        ] {
+            assert!(page.contains(text), "{text}: {page}");
+        }
+        let page = flat(&run_with(&frames, "text", "", &["--client", "192.0.2.1"]).2);
+        assert!(page.contains("192.0.2.1: SEEN: 1 source, unanswered 1"), "{page}");
     }
 
     #[test]

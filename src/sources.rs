@@ -8,6 +8,7 @@ use crate::capture::Timestamp;
 use crate::config::Outcome;
 use dashmap::{DashMap, Entry};
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -86,6 +87,9 @@ pub struct Rare {
     pub refused_frames: Vec<FrameRef>,
     /// The first answered transactions' responses, bounded likewise; only where they are of interest.
     pub answered_frames: Vec<FrameRef>,
+    /// When it was first and last seen on a DNS port without a message to count: by one without a whole header, a
+    /// connection without any, the first fragment of a packet, or one that an ICMP error quotes.
+    pub glimpsed: Option<(Timestamp, Timestamp)>,
 }
 
 /// Why a REFUSED response ends no query, although one of the same ports and identifier was seen.
@@ -130,6 +134,7 @@ static NOTHING: Rare = Rare {
     refused_last: None,
     refused_frames: Vec::new(),
     answered_frames: Vec::new(),
+    glimpsed: None,
 };
 
 impl Rare {
@@ -178,6 +183,16 @@ impl Rare {
         self.refused_last = self.refused_last.max(other.refused_last);
         merge_frames(&mut self.refused_frames, &other.refused_frames, frames);
         merge_frames(&mut self.answered_frames, &other.answered_frames, frames);
+        if let Some((first, last)) = other.glimpsed {
+            self.glimpse(first);
+            self.glimpse(last);
+        }
+    }
+
+    /// Notes that the source was seen without a message to count.
+    pub fn glimpse(&mut self, time: Timestamp) {
+        let (first, last) = self.glimpsed.unwrap_or((time, time));
+        self.glimpsed = Some((first.min(time), last.max(time)));
     }
 }
 
@@ -245,14 +260,23 @@ impl SourceRow {
         self.rare.get_or_insert_default()
     }
 
-    /// First packet of a message from or to the source.
-    pub fn first(&self) -> Option<Timestamp> {
-        (self.first <= self.last).then_some(self.first)
+    /// The source was seen on a DNS port, and no message from or to it was read.
+    pub fn only_glimpsed(&self) -> bool {
+        let rare = self.rare();
+        let counted = self.queries + self.transactions() + rare.unsolicited + rare.refused_beside.iter().sum::<u64>();
+        rare.glimpsed.is_some() && self.first > self.last && counted == 0
     }
 
-    /// Last packet of a message from or to the source.
+    /// First packet of a message from or to the source; of anything, where there is no message.
+    pub fn first(&self) -> Option<Timestamp> {
+        let glimpsed = || self.rare().glimpsed.map(|(first, _)| first);
+        (self.first <= self.last).then_some(self.first).or_else(glimpsed)
+    }
+
+    /// Last such packet.
     pub fn last(&self) -> Option<Timestamp> {
-        (self.first <= self.last).then_some(self.last)
+        let glimpsed = || self.rare().glimpsed.map(|(_, last)| last);
+        (self.first <= self.last).then_some(self.last).or_else(glimpsed)
     }
 
     /// The source received something from the server: a response, or the end of its TCP connection.
@@ -302,6 +326,16 @@ fn merge_frames(into: &mut Vec<FrameRef>, from: &[FrameRef], most: usize) {
         into.dedup();
         into.truncate(most);
     }
+}
+
+/// How many sources these are, each counted once, and whether that is only the least: sources that were joined to a prefix
+/// are one or more, and one of them may also be there under its address.
+pub fn count_sources(sources: impl IntoIterator<Item = IpNet>) -> (u64, bool) {
+    let sources: BTreeSet<IpNet> = sources.into_iter().collect();
+    let joined = sources.iter().any(|source| source.prefix_len() < source.max_prefix_len());
+    // In order, a prefix stands directly before what lies in it.
+    let around = sources.iter().zip(sources.iter().skip(1)).filter(|(one, next)| one.contains(*next)).count();
+    ((sources.len() - around) as u64, joined)
 }
 
 /// Key of a row.
@@ -482,10 +516,11 @@ impl Sources {
         rows
     }
 
-    /// True when some source (its first address, when joined) and server satisfy `holds`.
+    /// True when some source (its first address, when joined) and server with messages between them satisfy `holds`.
     pub fn any(&self, holds: impl Fn(IpAddr, IpAddr) -> bool) -> bool {
-        let holds = |key: &SourceKey| holds(key.source.addr(), key.server);
-        self.rows.iter().any(|row| holds(row.key())) || self.whole().iter().any(|(key, _)| holds(key))
+        let holds = |key: &SourceKey, row: &SourceRow| !row.only_glimpsed() && holds(key.source.addr(), key.server);
+        self.rows.iter().any(|row| holds(row.key(), row.value()))
+            || self.whole().iter().any(|(key, row)| holds(key, row))
     }
 
     /// Adds rows taken out earlier, within the same budgets.
@@ -557,6 +592,35 @@ mod tests {
             forward.iter().filter(|(key, _)| !key.kept).map(|(key, _)| key.source.prefix_len()).collect();
         assert_eq!(lengths, vec![23; 14]);
         assert!(forward.iter().any(|(key, row)| key.kept && row.count(Outcome::Refused) == 1));
+    }
+
+    #[test]
+    fn a_source_that_was_only_seen_has_a_row_and_no_messages() {
+        let (server, source) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53)), IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1)));
+        let sources = Sources::new(8, 8, 4);
+        let mut seen = SourceRow::default();
+        for time in [7, 3, 5] {
+            seen.rare_mut().glimpse(Timestamp(time));
+        }
+        assert!(seen.only_glimpsed() && !seen.heard());
+        sources.fold(source, server, seen, false);
+        assert!(!sources.any(|_, _| true));
+        let mut asked = silent(1);
+        asked.seen(Timestamp(4));
+        sources.fold(source, server, asked, false);
+        assert!(sources.any(|from, to| (from, to) == (source, server)));
+        let (_, row) = sources.drain_sorted().remove(0);
+        assert_eq!((row.only_glimpsed(), row.first(), row.last()), (false, Some(Timestamp(4)), Some(Timestamp(4))));
+        assert_eq!(row.rare().glimpsed, Some((Timestamp(3), Timestamp(7))));
+    }
+
+    #[test]
+    fn joined_sources_are_counted_as_few_as_they_can_be() {
+        let count = |all: &[&str]| count_sources(all.iter().map(|source| source.parse().unwrap()));
+        assert_eq!(count(&[]), (0, false));
+        assert_eq!(count(&["10.0.0.1/32", "10.0.0.2/32", "10.0.0.1/32"]), (2, false));
+        assert_eq!(count(&["10.0.0.0/24", "10.0.0.0/32", "10.0.0.7/32", "10.0.1.0/24"]), (3, true));
+        assert_eq!(count(&["10.0.0.0/8", "10.0.0.0/24", "2001:db8::/32"]), (2, true));
     }
 
     #[test]

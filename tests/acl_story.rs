@@ -283,3 +283,32 @@ fn a_change_is_judged_by_the_traffic_of_a_capture() {
     meant[2] = ("new.conf", only);
     assert_eq!(run_in(&meant, &[&command[..], &["--check"]].concat()).0, Some(0));
 }
+
+#[test]
+fn of_a_prefix_that_a_file_treats_differently_every_part_is_told() {
+    let output = Command::cargo_bin("dnsrefused")
+        .unwrap()
+        .current_dir(case("seed-unbound"))
+        .args(["read", "server.pcap", "--acl", "unbound.conf", "--client", "10.20.0.0/15", "--client", "10.20.7.0/24"])
+        .output()
+        .unwrap();
+    let page = String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let at = |text: &str| line("seed-unbound", "unbound.conf", text);
+    let (allow, refuse) = (at("access-control: 10.20.0.0/16 allow"), at("access-control: 0.0.0.0/0 refuse"));
+    let both = format!("10.20.0.0/16: allow unbound.conf:{allow}, 10.21.0.0/16: refuse unbound.conf:{refuse}");
+    assert!(page.contains(&format!("File says: {both}")), "{page}");
+    assert!(page.contains(&format!("File says: allow unbound.conf:{allow} ")), "{page}");
+}
+
+#[test]
+fn a_file_that_treats_parts_of_the_prefix_behind_differently_blames_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(case("seed-unbound").join("unbound.conf")).unwrap();
+    let narrow = "access-control: 10.21.7.0/24 allow\n    access-control: 0.0.0.0/0 refuse";
+    let file = folder.path().join("unbound.conf");
+    std::fs::write(&file, text.replace("access-control: 0.0.0.0/0 refuse", narrow)).unwrap();
+    let report = report("seed-unbound", file.to_str().unwrap(), &[]);
+    let says = report["findings"][0]["says"].as_str().unwrap();
+    let parts = "it says refuse for 10.21.0.0-10.21.6.255, allow for 10.21.7.0/24, refuse for 10.21.8.0-10.21.255.255:";
+    assert!(says.contains(parts) && !says.contains("alone changes nothing"), "{says}");
+}

@@ -275,8 +275,9 @@ fn handles_that_share_an_interface_see_every_packet_once() {
 fn only_refused_responses_are_let_through_when_asked() {
     let Some(lab) = translated() else { return };
     let _servers = servers(&lab);
-    let arguments = ["-i", "eth0", "--refused-only", "--format", "json", "-o", "live.json"];
-    let mut live = lab.live("server", &arguments, "live");
+    lab.file("expect.csv", "prefix,name,kind,expect\n10.20.0.0/16,office,client,allow\n10.21.0.0/16,vpn,vpn,allow\n");
+    let arguments = ["-i", "eth0", "--refused-only", "--format", "json", "-o", "live.json", "--expect", "expect.csv"];
+    let mut live = lab.live("server", &[&arguments[..], &["--write", "own.pcapng"]].concat(), "live");
     let mut rows = lab.live("server", &["-i", "eth0", "--refused-only", "--format", "jsonl"], "rows");
     for _ in 0..3 {
         assert_eq!(lab.dig("client", "-b 10.21.5.18 @10.20.30.40 x.test").as_deref(), Some("REFUSED"));
@@ -289,8 +290,8 @@ fn only_refused_responses_are_let_through_when_asked() {
     let totals = &report["totals"];
     assert_eq!((&totals["queries"], &totals["responses"]), (&json!(0), &json!(6)), "{totals}");
     assert_eq!(totals["rcodes"], json!({"REFUSED": 6}));
-    let sources: Vec<&Value> = report["sources"].as_array().unwrap().iter().map(|line| &line["source"]).collect();
-    assert_eq!(sources, [&json!("192.0.2.45"); 2], "one row per server");
+    let away: Vec<&Value> = report["sources"].as_array().unwrap().iter().map(|line| &line["source"]).collect();
+    assert_eq!(away, [&json!("192.0.2.45"); 2], "one row per server");
     assert_eq!(rows.stop().0, Some(0), "{}", lab.read("rows.err"));
     assert_eq!(lab.read("rows.out").matches("\"rcode\":\"REFUSED\"").count(), 6, "every refusal has a row");
     let said = lab.read("rows.err");
@@ -298,6 +299,14 @@ fn only_refused_responses_are_let_through_when_asked() {
         said.contains("only REFUSED responses were captured") && said.contains("192.0.2.45                   3"),
         "{said}"
     );
+    // The file says what was left out.
+    let (own, code) = lab.read_captures(&["own.pcapng", "--expect", "expect.csv"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        (&report["totals"], sources(&report), findings(&report)),
+        (&own["totals"], sources(&own), findings(&own))
+    );
+    assert_eq!(own["inputs"][0]["refused_only"], json!(true));
 }
 
 #[test]

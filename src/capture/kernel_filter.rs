@@ -1,7 +1,8 @@
 //! What the kernel lets through: generated expressions (pcap-filter(7)) that really catch DNS ([`dns`]) or only REFUSED
 //! responses ([`refused`]), and compiled programs made fit for a packet socket ([`for_socket`]).
 
-use super::filter::data_link_type;
+use super::Passed;
+use super::filter::{Filter, data_link_type};
 use super::packet_socket::Instruction;
 use crate::error::Error;
 use pcap::{BpfProgram, Capture};
@@ -14,6 +15,9 @@ pub const LINUX_SLL: u16 = 113;
 pub const LINUX_SLL2: u16 = 276;
 /// `LINKTYPE_RAW`.
 pub const RAW: u16 = 101;
+
+/// Ports of an expression looked at.
+const MOST_PORTS: usize = 64;
 
 /// With more ports than this tunnels are not looked into, because the kernel takes no more than 4096 instructions.
 const TUNNEL_PORTS: usize = 2;
@@ -174,6 +178,28 @@ pub fn refused(ports: &[u16], link_type: u16) -> String {
     }
 }
 
+/// What an expression lets through that a file says it was captured with: [`refused`] is known again, and so is [`dns`] for
+/// the usual port, in the words that this program uses.
+pub fn passed(expression: &str, link_type: u16) -> Passed {
+    let begin = "(udp src port ";
+    let ports = expression.match_indices(begin).filter_map(|(at, _)| {
+        let digits = expression[at + begin.len()..].split(|one: char| !one.is_ascii_digit()).next();
+        digits.and_then(|port| port.parse::<u16>().ok())
+    });
+    let mut ports: Vec<u16> = ports.take(MOST_PORTS).collect();
+    // Behind a tag every port is there again.
+    let once = ports.iter().skip(1).position(|port| *port == ports[0]).map_or(ports.len(), |again| again + 1);
+    ports.truncate(once);
+    if !ports.is_empty() && expression == refused(&ports, link_type) {
+        return Passed::Refusals;
+    }
+    let links = [ETHERNET, LINUX_SLL, LINUX_SLL2, link_type];
+    if links.iter().any(|link_type| expression == dns(&[53], *link_type)) {
+        return Passed::Everything;
+    }
+    if Filter::names_a_host(expression) { Passed::Part } else { Passed::Unknown }
+}
+
 /// Joins alternatives; several stand in brackets.
 fn any_of(parts: impl Iterator<Item = String>) -> String {
     let parts: Vec<String> = parts.collect();
@@ -281,6 +307,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_an_expression_let_through_is_known_again() {
+        for link_type in [ETHERNET, LINUX_SLL, LINUX_SLL2, 101] {
+            for ports in [&[53][..], &[53, 5353, 1053]] {
+                let text = refused(ports, link_type);
+                assert_eq!(passed(&text, link_type), Passed::Refusals, "{link_type} {ports:?}");
+                assert_eq!(passed(&format!("{text} or icmp"), link_type), Passed::Unknown);
+            }
+            assert_eq!(passed(&dns(&[53], ETHERNET), link_type), Passed::Everything);
+        }
+        assert_eq!(passed("port 53 and not host 10.0.0.1", ETHERNET), Passed::Part);
+        assert_eq!(passed("udp port 53", ETHERNET), Passed::Unknown);
     }
 
     #[test]

@@ -340,7 +340,7 @@ impl Handle {
             snap_len: 0,
             name: Some(Arc::from(self.name.as_str())),
         };
-        Arc::new(Context { big_endian: false, interfaces: vec![interface], record_header: 16, version: 0 })
+        Arc::new(Context { interfaces: vec![interface], record_header: 16, ..Context::default() })
     }
 
     fn lost_socket(&self, error: &std::io::Error) -> Error {

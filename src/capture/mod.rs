@@ -65,6 +65,59 @@ pub struct Interface {
     pub name: Option<Arc<str>>,
 }
 
+/// What was let through where packets were captured, as far as a file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Passed {
+    /// All DNS, or nothing is said.
+    #[default]
+    Everything,
+    /// Only REFUSED responses.
+    Refusals,
+    /// What an expression chose that is not about DNS as such.
+    Part,
+    /// What an expression of another program chose; it may have left out no DNS.
+    Unknown,
+}
+
+/// How many interfaces of a file are said to have let through what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// Interfaces that are described.
+    pub interfaces: u64,
+    /// Of these, those that let only REFUSED responses through.
+    pub refusals: u64,
+    /// Those that let through a part that somebody chose.
+    pub part: u64,
+    /// Those with an expression of another program.
+    pub unknown: u64,
+}
+
+impl Choices {
+    /// Counts an interface.
+    pub fn count(&mut self, passed: Passed) {
+        self.interfaces += 1;
+        match passed {
+            Passed::Everything => {}
+            Passed::Refusals => self.refusals += 1,
+            Passed::Part => self.part += 1,
+            Passed::Unknown => self.unknown += 1,
+        }
+    }
+
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: &Choices) {
+        self.interfaces += other.interfaces;
+        self.refusals += other.refusals;
+        self.part += other.part;
+        self.unknown += other.unknown;
+    }
+
+    /// Only REFUSED responses were let through.
+    pub fn only_refusals(&self) -> bool {
+        self.interfaces > 0 && self.refusals == self.interfaces
+    }
+}
+
 /// The state of a file format that a record needs to be understood; changes only at section and interface blocks.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
@@ -74,6 +127,10 @@ pub struct Context {
     pub interfaces: Vec<Interface>,
     /// Bytes of record header: 16, or 24 for the patched format (pcap only).
     pub record_header: usize,
+    /// This program wrote the section (pcapng only).
+    pub own: bool,
+    /// What every interface described so far is said to have let through, those of earlier sections too (pcapng only).
+    pub choices: Choices,
     /// Counts every change, so that a walk done with an outdated context is noticed.
     pub version: u32,
 }

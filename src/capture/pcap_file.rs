@@ -30,7 +30,7 @@ pub fn read_header(bytes: &[u8]) -> Option<Context> {
         snap_len: u32_at(header, 16, big_endian),
         name: None,
     };
-    Some(Context { big_endian, interfaces: vec![interface], record_header, version: 0 })
+    Some(Context { big_endian, interfaces: vec![interface], record_header, ..Context::default() })
 }
 
 /// True when the bytes begin with a magic number of this format.

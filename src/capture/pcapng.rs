@@ -2,7 +2,7 @@
 //! and offset, enhanced, simple and obsolete packet blocks; every other block is skipped by its length.
 
 use super::{Block, Context, Direction, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution};
-use super::{u16_at, u32_at};
+use super::{Passed, kernel_filter, u16_at, u32_at};
 use crate::error::escape_text;
 use std::sync::Arc;
 
@@ -21,8 +21,16 @@ const OPTION_END: u16 = 0;
 const INTERFACE_NAME_BYTES: usize = 256;
 const OPTION_INTERFACE_NAME: u16 = 2;
 const OPTION_EPB_FLAGS: u16 = 2;
+const OPTION_APPLICATION: u16 = 4;
 const OPTION_TIME_RESOLUTION: u16 = 9;
+const OPTION_FILTER: u16 = 11;
 const OPTION_TIME_OFFSET: u16 = 14;
+/// Bytes of a section header before its options.
+const SECTION_BODY: usize = 16;
+/// How the name of this program begins that it gives as a section's author.
+pub const APPLICATION: &str = "dnsrefused ";
+/// The first byte of a filter that is an expression of libpcap.
+pub const FILTER_IS_TEXT: u8 = 0;
 /// Options looked at per block.
 const MAX_OPTIONS: usize = 256;
 
@@ -80,13 +88,15 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
                     let changed = Arc::make_mut(context);
                     changed.big_endian = big_endian;
                     changed.interfaces.clear();
+                    changed.own = is_own(body, big_endian);
                     changed.version += 1;
                     walk.bytes.headers += len as u64;
                 }
                 INTERFACE_DESCRIPTION if body.len() >= 8 => {
                     if context.interfaces.len() < reader.interfaces {
-                        let interface = interface(body, big_endian, walk);
+                        let (interface, passed) = interface(body, big_endian, context.own, walk);
                         let changed = Arc::make_mut(context);
+                        changed.choices.count(passed);
                         changed.interfaces.push(interface);
                         changed.version += 1;
                     }
@@ -191,8 +201,32 @@ pub const UNDECLARED: u16 = 0xffff;
 /// Link type given to packet blocks that contradict themselves (not a LINKTYPE_ value).
 pub const DAMAGED: u16 = 0xfffe;
 
-/// Reads an interface description block.
-fn interface(body: &[u8], big_endian: bool, walk: &mut Walk) -> Interface {
+/// True for a section that this program wrote.
+fn is_own(section: &[u8], big_endian: bool) -> bool {
+    let mut own = false;
+    each_option(section.get(SECTION_BODY..).unwrap_or_default(), big_endian, |code, value| {
+        own |= code == OPTION_APPLICATION && value.starts_with(APPLICATION.as_bytes());
+    });
+    own
+}
+
+/// What the filter of an interface let through: one byte that says how it is written, and the filter.
+fn passed(filter: &[u8], link_type: u16, own: bool) -> Passed {
+    let expression = match filter.split_first() {
+        None => return Passed::Everything,
+        Some((&FILTER_IS_TEXT, text)) => String::from_utf8_lossy(text),
+        // Instructions, which say nothing here.
+        Some(_) => return Passed::Unknown,
+    };
+    match kernel_filter::passed(expression.trim_end_matches('\0'), link_type) {
+        // Whoever gave this program a filter is told that it may be why something is missing.
+        Passed::Unknown if own => Passed::Part,
+        other => other,
+    }
+}
+
+/// Reads an interface description block: the interface, and what was let through there.
+fn interface(body: &[u8], big_endian: bool, own: bool, walk: &mut Walk) -> (Interface, Passed) {
     let mut interface = Interface {
         link_type: u16_at(body, 0, big_endian),
         resolution: Resolution::Multiply(1000),
@@ -200,12 +234,14 @@ fn interface(body: &[u8], big_endian: bool, walk: &mut Walk) -> Interface {
         snap_len: u32_at(body, 4, big_endian),
         name: None,
     };
+    let (link_type, mut let_through) = (interface.link_type, Passed::Everything);
     let sound = each_option(&body[8..], big_endian, |code, value| match (code, value.len()) {
         (OPTION_INTERFACE_NAME, 1..) => {
             let kept = &value[..value.len().min(INTERFACE_NAME_BYTES)];
             let more = if kept.len() < value.len() { "..." } else { "" };
             interface.name = Some((escape_text(&String::from_utf8_lossy(kept)) + more).into());
         }
+        (OPTION_FILTER, _) => let_through = passed(value, link_type, own),
         (OPTION_TIME_RESOLUTION, 1) => interface.resolution = Resolution::from_option(value[0]),
         (OPTION_TIME_OFFSET, 8) => {
             let bytes = [value[0], value[1], value[2], value[3], value[4], value[5], value[6], value[7]];
@@ -217,7 +253,7 @@ fn interface(body: &[u8], big_endian: bool, walk: &mut Walk) -> Interface {
     if interface.resolution == Resolution::Unusable || interface.resolution == Resolution::Binary(127) {
         walk.oddities.bad_resolution += 1;
     }
-    interface
+    (interface, let_through)
 }
 
 /// Calls back for each option; false when one runs over the end.
@@ -344,7 +380,7 @@ mod tests {
             body.extend((len as u16).to_le_bytes());
             body.extend(std::iter::repeat_n(b'e', len));
             body.resize(body.len().next_multiple_of(4), 0);
-            let name = interface(&body, false, &mut Walk::default()).name;
+            let name = interface(&body, false, false, &mut Walk::default()).0.name;
             let expected = "e".repeat(len.min(256)) + if cut { "..." } else { "" };
             assert_eq!(name.as_deref(), Some(expected.as_str()), "{len}");
         }

@@ -267,11 +267,9 @@ impl Live {
             return Err(Error::usage("--rotate-size", "at least 1M; nothing was opened"));
         }
         let format_given = self.common.format.is_some();
-        let chosen = self.common.all || !self.common.rows.is_empty();
         let mut config = self.common.into_config();
-        if self.refused_only && !chosen {
-            // Without queries every REFUSED response is one that nobody is seen to have asked for.
-            config.rows = Outcomes::of(&[Outcome::Refused, Outcome::Denied, Outcome::Unsolicited]);
+        if self.refused_only && !config.rows_given {
+            config.rows = Outcomes::of_refusals();
         }
         Ok(Config {
             live: LiveConfig {
@@ -322,6 +320,7 @@ impl Common {
     fn into_config(self) -> Config {
         let default = Config::default();
         let named = |name: &String| Outcome::ALL.iter().find(|(known, _)| known == name).map(|(_, outcome)| *outcome);
+        let rows_given = self.all || !self.rows.is_empty();
         let rows = match (self.all, self.rows.is_empty()) {
             (true, _) => Outcomes::ALL,
             (false, true) => Outcomes::default(),
@@ -330,6 +329,7 @@ impl Common {
         let mut limits = default.limits.clone();
         limits.block_bytes = self.block_size.map_or(limits.block_bytes, |bytes| bytes as usize);
         Config {
+            rows_given,
             expect: self.expect,
             acls: self.acl,
             root: self.root,

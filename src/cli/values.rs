@@ -3,6 +3,7 @@
 use crate::capture::Timestamp;
 use crate::config::OwnServer;
 use crate::expect::acl::name;
+use crate::expect::inventory::unmapped;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub(super) fn parse_server(text: &str) -> Result<OwnServer, String> {
 
 pub(super) fn parse_prefix(text: &str) -> Result<IpNet, String> {
     let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    net.map(|net| net.trunc()).map_err(|_| "neither an address nor a prefix such as 10.21.0.0/16".to_string())
+    net.map(|net| unmapped(net).trunc()).map_err(|_| "neither an address nor a prefix such as 10.21.0.0/16".to_string())
 }
 
 pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {

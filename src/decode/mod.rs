@@ -97,9 +97,9 @@ pub struct Decoder {
 }
 
 /// UDP.
-const UDP: u8 = 17;
+pub const UDP: u8 = 17;
 /// TCP.
-const TCP: u8 = 6;
+pub const TCP: u8 = 6;
 /// ICMP, and ICMP for IPv6.
 const ICMP: [u8; 2] = [1, 58];
 

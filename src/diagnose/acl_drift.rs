@@ -31,7 +31,7 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     finding.says = format!(
         "{} says allow for {}, but on the wire they were {} by {}; {also}.",
         group.describe(),
-        who(&group.sources(&TURNED_AWAY)),
+        who(scene, &group.sources(&TURNED_AWAY)),
         outcomes(group, &TURNED_AWAY),
         group.server
     );

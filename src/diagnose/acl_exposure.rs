@@ -23,7 +23,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         finding.says = format!(
             "{} says {word} for {}, but {} answered {}.",
             group.describe(),
-            who(&group.sources(&answered)),
+            who(scene, &group.sources(&answered)),
             group.server,
             times(finding.count)
         );

@@ -59,7 +59,8 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
                 let advice = "Correct the file or the inventory; and find out as which address these clients arrive.";
                 (Severity::Warning, advice.to_owned())
             } else {
-                let _ = write!(says, "; the wire agrees: {} turned away {count} times by {server}.", who(&sources));
+                let _ =
+                    write!(says, "; the wire agrees: {} turned away {count} times by {server}.", who(scene, &sources));
                 (Severity::Critical, admitting(scene, acl, server, &sources, &question))
             };
             findings.push(Finding {

@@ -38,7 +38,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         finding.says = format!(
             "Only {} covers {}, whom {} answered {}: everybody else is served likewise.",
             group.describe(),
-            who(&group.sources(&answered)),
+            who(scene, &group.sources(&answered)),
             group.server,
             times(group.count(&answered))
         );

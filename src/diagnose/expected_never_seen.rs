@@ -6,7 +6,7 @@ use super::{Finding, Grade, Subject};
 use crate::config::Severity;
 use crate::expect::Expected;
 use crate::expect::inventory::{Row, show_prefix};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -31,14 +31,17 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             .iter()
             .any(|client| matches!(client.expected, Expected::Unlisted) && client.line.turned_away() > 0);
     let servers: BTreeSet<IpAddr> = scene.clients.iter().map(|client| client.line.server).collect();
-    let names: Vec<String> = absent.iter().map(|row| describe(row)).collect();
+    // Only those that are named are looked at closer: there may be many.
+    let mut names: Vec<String> = absent.iter().take(NAMED).map(|row| describe(scene, row)).collect();
+    names.resize(absent.len(), String::new());
     let mut says = format!(
         "No DNS traffic of {} of {expected} expected prefixes in {}: {}. {}",
         names.len(),
-        scene.window(),
+        scene.report.window(),
         some(&names, NAMED),
-        scene.caveats()
+        scene.report.caveats()
     );
+    says.push_str(&claimed(scene, &absent));
     if unknown > 0 {
         let _ = write!(says, " Of {unknown} more it is not known, because sources were joined to prefixes.");
     }
@@ -66,10 +69,32 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
 }
 
 /// The line, with the addresses it was looked for under.
-fn describe(row: &Row) -> String {
+fn describe(scene: &Scene<'_>, row: &Row) -> String {
     if row.outside.is_empty() {
-        return row.describe();
+        return scene.describe(row);
     }
     let outside: Vec<String> = row.outside.iter().map(|prefix| show_prefix(*prefix)).collect();
-    format!("{} nor its outside {}", row.describe(), some(&outside, NAMED))
+    format!("{} nor its outside {}", scene.describe(row), some(&outside, NAMED))
+}
+
+/// Lines of which nothing was seen but in the headers of proxies, which name somebody there as their client.
+fn claimed(scene: &Scene<'_>, absent: &[&Row]) -> String {
+    let mut named: BTreeMap<usize, BTreeSet<IpAddr>> = BTreeMap::new();
+    for ((_, proxy), pair) in &scene.report.proxied {
+        let homes = pair.clients.iter().filter_map(|client| scene.inventory.home(client.ip()));
+        for home in homes.filter(|home| absent.iter().any(|row| row.index == *home)) {
+            named.entry(home).or_default().insert(*proxy);
+        }
+    }
+    let names: Vec<String> = named
+        .iter()
+        .map(|(row, proxies)| {
+            let proxies: Vec<String> = proxies.iter().map(ToString::to_string).collect();
+            format!("{} (by {})", scene.inventory.rows()[*row].describe(), some(&proxies, NAMED))
+        })
+        .collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(" PROXY headers name clients of {} (claimed).", some(&names, NAMED))
 }

@@ -1,7 +1,7 @@
 //! Sources that the inventory expects to be allowed and the server refused.
 
 use super::Finding;
-use super::scene::{Client, Scene, Tally, refused_frames};
+use super::scene::{Client, Scene, Tally, alone, begins, is_joined, refused_frames, sources};
 use crate::config::{Outcome, Severity};
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expect, Expected};
@@ -28,7 +28,8 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
     let tally = Tally::of(group);
     let server = group[0].line.server;
     let first = &finding.subject.sources[0];
-    finding.says = if let [only] = group {
+    let joined = group.iter().any(is_joined);
+    finding.says = if let Some(only) = alone(group) {
         let what = if row.prefix.contains(&only.line.source) { "of" } else { "the expected outside of" };
         let answered = match tally.answered {
             0 => "nothing of it was answered there in time".to_owned(),
@@ -43,14 +44,18 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
     } else {
         let answered = match (starved, tally.answered) {
             (starved, 0) if starved == group.len() => "nothing of any of them was answered there in time".to_owned(),
+            (0, count) if joined => format!("{count} queries of them were answered there"),
             (0, count) => format!("each of them was answered there too, {count} queries in all"),
             (starved, count) => {
-                format!("nothing of {starved} of them was answered there in time; {count} queries of the others were")
+                let least = if joined { "at least " } else { "" };
+                format!(
+                    "nothing of {least}{starved} of them was answered there in time; {count} queries of the others were"
+                )
             }
         };
         format!(
-            "{} sources of {} are expected to be allowed but were {}; {answered}.",
-            group.len(),
+            "{} of {} are expected to be allowed but were {}; {answered}.",
+            begins(&sources(group, "")),
             row.describe(),
             tally.turned_away(server)
         )

@@ -564,6 +564,73 @@ prefix,name,kind,expect
             vec![answered("10.20.0.1", 1), refused("192.0.2.0/31", 4), refused("192.0.2.9", 1)],
         );
         assert!(found[0].says.contains("At least 2 sources in no inventory line were refused"), "{}", found[0].says);
+        let text = "prefix,expect\n10.20.0.0/16,\n198.51.100.0/24,refuse\n";
+        let found = findings(
+            text,
+            vec![
+                refused("10.20.0.0/24", 4),
+                refused("10.20.1.0/24", 1).with(Answered, 2),
+                refused("198.51.100.0/25", 3),
+                refused("198.51.100.128/25", 1).with(Answered, 1),
+                answered("192.0.2.0/31", 2),
+                answered("192.0.2.8/31", 2),
+            ],
+        );
+        for (at, says) in [
+            "At least 2 sources of 10.20.0.0/16 (expect.csv:2) are expected to be allowed but were refused 5 times by \
+             10.20.30.40; nothing of at least 1 of them was answered there in time; 2 queries of the others were.",
+            "Sources in 198.51.100.128/25 of 198.51.100.0/24 (expect.csv:3) are expected to be refused but were answered \
+             once by 10.20.30.40. They were also refused once by 10.20.30.40.",
+            "At least 2 sources in no inventory line were answered 4 times by 10.20.30.40, most often 192.0.2.0/31 (2 \
+             times).",
+            "At least 2 sources of 198.51.100.0/24 (expect.csv:3) were refused 4 times by 10.20.30.40, as expected.",
+        ]
+        .iter()
+        .enumerate()
+        {
+            assert_eq!(found[at].says, *says);
+        }
+        let found = findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), refused("192.0.2.0/24", 4)]);
+        assert_eq!(found[0].says, "Sources in 192.0.2.0/24 in no inventory line were refused 4 times by 10.20.30.40.");
+    }
+
+    #[test]
+    fn of_a_line_only_what_no_narrower_line_decides_is_called_absent() {
+        let text = "10.20.0.0/16\n10.21.0.0/16\n10.21.7.0/24\n";
+        let found = findings(text, vec![answered("10.20.0.1", 1), answered("10.21.7.9", 1), refused("192.0.2.45", 4)]);
+        let says = &found[0].says;
+        assert_eq!((found[0].severity, found[0].subject.prefixes[0].as_str()), (Severity::Critical, "10.21.0.0/16"));
+        for text in [
+            "no DNS traffic from 10.21.0.0/16 (expect.csv:2) outside of its narrower line (expect.csv:3) in the same 30 s.",
+            "Inferred: clients of the rest of 10.21.0.0/16 may arrive as 192.0.2.45;",
+            "and nobody in the rest of 10.21.0.0/16 may have asked meanwhile.",
+        ] {
+            assert!(says.contains(text), "{says}");
+        }
+        let says = &found[1].says;
+        assert!(says.contains(": 10.21.0.0/16 (expect.csv:2) outside of its narrower line (expect.csv:3). "), "{says}");
+    }
+
+    #[test]
+    fn whom_a_proxy_names_is_claimed() {
+        let inventory = inventory("prefix,name\n192.0.2.1,branch\n10.1.0.0/16,office\n");
+        let mut report = report(vec![refused("10.9.9.9", 2)], &inventory);
+        let clients = vec!["192.0.2.1:4000".parse().unwrap(), "192.0.2.77:1".parse().unwrap()];
+        let pair = crate::transact::proxied::ProxiedPair { asked: 2, understood: 2, clients, ..Default::default() };
+        report.proxied = [((SERVER.parse().unwrap(), "10.9.9.9".parse().unwrap()), pair)].into();
+        let found = diagnose(&report, &inventory, &Limits::default());
+        assert_eq!(kinds(&found)[0], ("unlisted-source-refused", "warning", "observed"));
+        assert!(
+            found[0].says.ends_with(
+                "Which other of them arrives as this source, if any does, is not shown. Claimed: PROXY headers of \
+                 10.9.9.9 name 192.0.2.1 of 192.0.2.1 (branch, expect.csv:2), 192.0.2.77 (in no inventory line)."
+            ),
+            "{}",
+            found[0].says
+        );
+        assert_eq!(found[0].subject.inside, ["192.0.2.1", "192.0.2.77"]);
+        let never = "PROXY headers name clients of 192.0.2.1 (branch, expect.csv:2) (by 10.9.9.9) (claimed).";
+        assert!(found[1].says.ends_with(never), "{}", found[1].says);
     }
 
     #[test]

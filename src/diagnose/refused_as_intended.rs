@@ -1,7 +1,7 @@
 //! Sources that the inventory, or without one the server's own file, means to be refused, and that were.
 
 use super::Finding;
-use super::scene::{Scene, Tally, refused_frames};
+use super::scene::{Scene, Tally, alone, begins, refused_frames, sources};
 use super::verdicts::{self, outcomes, who};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
@@ -27,9 +27,9 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             let row = &scene.inventory.rows()[*row];
             let mut finding = scene.finding(KIND, Severity::Info, group, SourceLine::turned_away, refused_frames);
             finding.subject.prefixes = vec![show_prefix(row.prefix)];
-            let who = match group.len() {
-                1 => format!("{} of {} was", finding.subject.sources[0], row.describe()),
-                count => format!("{count} sources of {} were", row.describe()),
+            let who = match alone(group) {
+                Some(_) => format!("{} of {} was", finding.subject.sources[0], row.describe()),
+                None => format!("{} of {} were", begins(&sources(group, "")), row.describe()),
             };
             finding.says = format!("{who} {}, as expected.", Tally::of(group).turned_away(*server));
             finding
@@ -51,7 +51,7 @@ fn as_the_file_says(scene: &Scene<'_>) -> Vec<Finding> {
         finding.says = format!(
             "{} says {word} for {}, and on the wire they were {} by {}: as the file means it.",
             group.describe(),
-            who(&group.sources(&away)),
+            who(scene, &group.sources(&away)),
             outcomes(group, &away),
             group.server
         );

@@ -3,7 +3,6 @@
 
 use super::presence::{Presence, presence};
 use super::{Finding, Grade, Subject};
-use crate::capture::Timestamp;
 use crate::config::{Limits, Outcome, Severity};
 use crate::expect::acl::judge::Verdicts;
 use crate::expect::inventory::{Row, show_prefix};
@@ -12,32 +11,10 @@ use crate::report::{Report, SourceLine};
 use crate::sources::{FrameRef, Leg};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
-/// Ledger buckets of frames that may hold DNS nobody looked at.
-const NOT_LOOKED_INTO: [&str; 19] = [
-    "tcp_conflict",
-    "tcp_out_of_window",
-    "tcp_behind_hole",
-    "tcp_evicted",
-    // Of connections whose beginning was not captured: the rest of a message cannot be told from what is none.
-    "tcp_non_dns",
-    "fragment_conflict",
-    "fragment_expired",
-    "fragment_evicted",
-    "fragment_incomplete",
-    "fragment_malformed",
-    "snap_cut",
-    "link_malformed",
-    "ip_malformed",
-    "transport_malformed",
-    "nest_limit",
-    "not_opened",
-    "undeclared_interface",
-    "damaged_record",
-    "internal_fault",
-];
+/// Narrower lines named beside a line.
+const NARROWER_NAMED: usize = 3;
 
 /// A report's facts beside an inventory.
 #[derive(Debug)]
@@ -98,6 +75,28 @@ impl<'a> Scene<'a> {
     pub fn lines(&self, wanted: Presence) -> impl Iterator<Item = &'a Row> {
         let with = self.inventory.rows().iter().zip(&self.presence);
         with.filter(move |(_, presence)| **presence == Some(wanted)).map(|(row, _)| row)
+    }
+
+    /// A line with its place, and with the lines that decide for parts of it: nothing is said of those.
+    pub fn describe(&self, row: &Row) -> String {
+        let narrower: Vec<String> = self.narrower(row).map(Row::rule).collect();
+        match narrower.len() {
+            0 => row.describe(),
+            1 => format!("{} outside of its narrower line ({})", row.describe(), narrower[0]),
+            _ => format!("{} outside of its narrower lines ({})", row.describe(), some(&narrower, NARROWER_NAMED)),
+        }
+    }
+
+    /// The prefix of a line; the rest of it, when lines within it decide for parts.
+    pub fn rest(&self, row: &Row) -> String {
+        let rest = if self.narrower(row).next().is_some() { "the rest of " } else { "" };
+        format!("{rest}{}", show_prefix(row.prefix))
+    }
+
+    /// Lines for parts of a line's prefix.
+    fn narrower<'r>(&'r self, row: &'r Row) -> impl Iterator<Item = &'r Row> {
+        let within = |other: &&Row| other.prefix != row.prefix && row.prefix.contains(&other.prefix);
+        self.inventory.rows().iter().filter(within)
     }
 
     /// Where an unlisted source comes from.
@@ -166,60 +165,35 @@ impl<'a> Scene<'a> {
             advice: None,
         }
     }
+}
 
-    /// The time from the first to the last frame, such as `30 s`.
-    pub fn duration(&self) -> String {
-        let (Some(first), Some(last)) = (self.report.totals.first, self.report.totals.last) else {
-            return "time".to_owned();
-        };
-        show_duration(last.0.saturating_sub(first.0))
+/// The one source of a group; nothing for several, and for sources that were joined to a prefix: they may be several.
+pub fn alone<'c, 'a>(group: &'c [Client<'a>]) -> Option<&'c Client<'a>> {
+    match group {
+        [only] if !is_joined(only) => Some(only),
+        _ => None,
     }
+}
 
-    /// What was looked at: frames and times.
-    pub fn window(&self) -> String {
-        let totals = &self.report.totals;
-        let seconds_tell = totals.first.map(|time| time.to_rfc3339(0)) != totals.last.map(|time| time.to_rfc3339(0));
-        let show = |time: Timestamp| time.to_rfc3339(if seconds_tell { 0 } else { 3 });
-        let mut text = match totals.frames {
-            1 => "1 frame".to_owned(),
-            frames => format!("{frames} frames"),
-        };
-        match (totals.first, totals.last) {
-            (Some(first), Some(last)) if first == last => {
-                let _ = write!(text, " at {}", show(first));
-            }
-            (Some(first), Some(last)) => {
-                let _ = write!(text, " from {} to {}", show(first), show(last));
-            }
-            _ => {}
-        }
-        text
-    }
+/// Sources were joined to a prefix, for want of room, so that how many they are is not known.
+pub fn is_joined(client: &Client<'_>) -> bool {
+    client.line.source.prefix_len() < client.line.source.max_prefix_len()
+}
 
-    /// Why something may have been there although it was not seen, in sentences.
-    pub fn caveats(&self) -> String {
-        let packets = &self.report.ledgers.packets;
-        let hidden: u64 = NOT_LOOKED_INTO.iter().map(|bucket| packets.get(bucket)).sum();
-        let left_out = packets.get("not_selected");
-        let mut text = match self.report.ledgers.capture.map(|capture| capture.lost()) {
-            None => "This is about this capture only; whether it lost packets is not recorded.".to_owned(),
-            Some(0) => "This is about this capture only, which lost no packets.".to_owned(),
-            Some(lost) => format!("This is about this capture only, which lost {lost} packets."),
-        };
-        if hidden > 0 {
-            let _ = write!(text, " {hidden} of its frames could not be looked into.");
-        }
-        if left_out > 0 {
-            let _ = write!(text, " {left_out} of its frames were left out by filter or time.");
-        }
-        if self.report.filtered && left_out > 0 {
-            text.push_str(" The filter may be why something is missing.");
-        }
-        if self.report.partial.is_some() || self.report.inputs.iter().any(|input| !input.damage.is_empty()) {
-            text.push_str(" It was not read to its end.");
-        }
-        text
+/// How many sources a group is, `of_kind` behind the word: `2 sources`, `at least 2 sources`, `sources in 192.0.2.0/24`.
+pub fn sources(group: &[Client<'_>], of_kind: &str) -> String {
+    match group {
+        [only] if is_joined(only) => format!("sources{of_kind} in {}", show_prefix(only.line.source)),
+        [_] => format!("1 source{of_kind}"),
+        several if several.iter().any(is_joined) => format!("at least {} sources{of_kind}", several.len()),
+        several => format!("{} sources{of_kind}", several.len()),
     }
+}
+
+/// The same at the beginning of a sentence.
+pub fn begins(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Sums over the sources of a group.
@@ -269,20 +243,6 @@ pub fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
-/// A duration in nanoseconds in the unit that fits.
-fn show_duration(nanoseconds: i64) -> String {
-    let milliseconds = nanoseconds / 1_000_000;
-    match milliseconds {
-        ..=0 => "instant".to_owned(),
-        1..=999 => format!("{milliseconds} ms"),
-        1000..=119_999 if milliseconds % 1000 / 100 == 0 => format!("{} s", milliseconds / 1000),
-        1000..=119_999 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
-        120_000..=7_199_999 => format!("{} minutes", milliseconds / 60_000),
-        7_200_000..=172_799_999 => format!("{} hours", milliseconds / 3_600_000),
-        _ => format!("{} days", milliseconds / 86_400_000),
-    }
-}
-
 /// The frames of refusals of a source.
 pub fn refused_frames(line: &SourceLine) -> &[FrameRef] {
     &line.row.rare().refused_frames
@@ -303,6 +263,7 @@ pub mod samples {
     //! Small inventories and sources for the tests of diagnoses and formats.
 
     use super::*;
+    use crate::capture::Timestamp;
     use crate::report::Expectation;
 
     /// An inventory from the text of a file called `expect.csv`.

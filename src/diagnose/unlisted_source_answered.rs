@@ -1,7 +1,7 @@
 //! Sources that were answered although the inventory does not list them, or expects them to be refused.
 
 use super::Finding;
-use super::scene::{Class, Client, Scene, Tally, times};
+use super::scene::{Class, Client, Scene, Tally, alone, begins, sources, times};
 use crate::config::{Outcome, Severity};
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expect, Expected};
@@ -42,14 +42,18 @@ fn against_a_line(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding
     let mut finding = scene.finding(KIND, Severity::Warning, group, answered, answered_frames);
     finding.subject.prefixes = vec![show_prefix(row.prefix)];
     let tally = Tally::of(group);
-    let (who, is, was) = match group.len() {
-        1 => (finding.subject.sources[0].clone(), "is", "was"),
-        count => (format!("{count} sources"), "are", "were"),
+    let (who, is, was) = match alone(group) {
+        Some(_) => (finding.subject.sources[0].clone(), "is", "was"),
+        None => (begins(&sources(group, "")), "are", "were"),
     };
     let server = group[0].line.server;
     let refused = match tally.refused + tally.denied + tally.unsolicited {
         0 => String::new(),
-        _ => format!(" {} also {}.", if group.len() == 1 { "It was" } else { "They were" }, tally.turned_away(server)),
+        _ => format!(
+            " {} also {}.",
+            if alone(group).is_some() { "It was" } else { "They were" },
+            tally.turned_away(server)
+        ),
     };
     finding.says = format!(
         "{who} of {} {is} expected to be refused but {was} answered {} by {server}.{refused}",
@@ -71,7 +75,7 @@ fn without_a_line(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Find
     let tally = Tally::of(group);
     let server = group[0].line.server;
     let first = &finding.subject.sources[0];
-    finding.says = if group.len() == 1 {
+    finding.says = if alone(group).is_some() {
         let own = if class == Class::Own { ", an address of a server itself," } else { "" };
         format!("{first}{own} is in no inventory line and was answered {} by {server}.", times(tally.answered))
     } else {
@@ -82,10 +86,10 @@ fn without_a_line(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Find
         };
         let most = group.iter().map(|client| answered(client.line)).max().unwrap_or_default();
         format!(
-            "{} sources{of_kind} in no inventory line were answered {} by {server}, most often {first} ({}).",
-            group.len(),
+            "{} in no inventory line were answered {} by {server}{}.",
+            begins(&sources(group, of_kind)),
             times(tally.answered),
-            times(most)
+            if group.len() == 1 { String::new() } else { format!(", most often {first} ({})", times(most)) }
         )
     };
     finding.advice = (class != Class::Own).then(|| {

@@ -1,13 +1,15 @@
 //! Sources in no inventory line that were refused: strangers, or one's own clients behind an address nobody listed.
 
 use super::presence::Presence;
-use super::scene::{Class, Client, Scene, Tally, refused_frames, times};
+use super::scene::{Class, Client, Scene, Tally, alone, begins, is_joined, refused_frames, some, sources, times};
 use super::verdicts::beside_refusal;
 use super::{Finding, Grade};
 use crate::config::Severity;
 use crate::expect::Expected;
 use crate::expect::inventory::{Kind, Row, show_prefix};
 use crate::report::SourceLine;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 /// The name of the diagnosis.
 pub const KIND: &str = "unlisted-source-refused";
@@ -31,35 +33,41 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
         Class::Own => Candidates::None,
         Class::Private | Class::Other => candidates(scene, group),
     };
+    let claimed = claimed(scene, group);
     let behind = match &candidates {
         Candidates::One(row) => Some(row.prefix),
         Candidates::None | Candidates::Several { .. } => None,
     };
     match candidates {
         Candidates::One(row) => {
-            let prefix = show_prefix(row.prefix);
-            let mut possible: Vec<&Client<'_>> = group.iter().filter(|client| same_family(row, client)).collect();
+            let prefix = scene.rest(row);
+            let mut possible: Vec<Client<'_>> =
+                group.iter().copied().filter(|client| same_family(row, client)).collect();
             if possible.is_empty() {
-                possible = group.iter().collect();
+                possible = group.to_vec();
             }
             let family = if possible[0].line.source.addr().is_ipv4() { "IPv4" } else { "IPv6" };
+            let only_one = alone(&possible).is_some();
             let (who, whom) = match possible.as_slice() {
                 [only] => (show_prefix(only.line.source), show_prefix(only.line.source)),
                 some if some.len() == group.len() => {
                     ("one or more of these sources".to_owned(), "these addresses".to_owned())
                 }
+                some if some.iter().any(is_joined) => {
+                    (format!("one or more of the {family} sources"), "these addresses".to_owned())
+                }
                 some => (format!("one or more of the {} {family} sources", some.len()), "these addresses".to_owned()),
             };
             finding.severity = Severity::Critical;
             finding.grade = Grade::Inferred;
-            finding.subject.prefixes = vec![prefix.clone()];
+            finding.subject.prefixes = vec![show_prefix(row.prefix)];
             finding.says = format!(
                 "Observed: {fact} Observed: no DNS traffic from {} in the same {}. {} Inferred: clients of {prefix} \
                  may arrive as {who}; other explanations remain: {}, and nobody in {prefix} may have asked meanwhile.",
-                row.describe(),
-                scene.duration(),
-                scene.caveats(),
-                if possible.len() == 1 { "it may be a stranger" } else { "they may be strangers" },
+                scene.describe(row),
+                scene.report.duration(),
+                scene.report.caveats(),
+                if only_one { "it may be a stranger" } else { "they may be strangers" },
             );
             finding.advice = Some(format!(
                 "Ask who owns {whom}. Capture on both sides of the translation that clients of {prefix} pass, at the \
@@ -68,22 +76,28 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
             ));
         }
         Candidates::Several { absent, unknown } => {
-            let who = if group.len() == 1 { "this source" } else { "one of these sources" };
+            let who = if alone(group).is_some() { "this source" } else { "one of these sources" };
             let prefixes = |count: usize| format!("{count} expected prefix{}", if count == 1 { "" } else { "es" });
             let were = |count: usize| if count == 1 { "was" } else { "were" };
             let not_seen = format!(
                 " {} {} not seen in the same {} (expected-never-seen).",
                 prefixes(absent),
                 were(absent),
-                scene.duration()
+                scene.report.duration()
             );
             let not_known = format!(
                 " Whether {} {} seen is not known, because sources were joined to prefixes.",
                 prefixes(unknown),
                 were(unknown)
             );
+            // What a proxy's header names is shown, as its claim.
+            let of_them = if claimed.as_ref().is_some_and(|claimed| claimed.listed) {
+                "other of them arrives"
+            } else {
+                "of them arrives"
+            };
             finding.says = format!(
-                "{fact}{}{} Which of them arrives as {who}, if any does, is not shown.",
+                "{fact}{}{} Which {of_them} as {who}, if any does, is not shown.",
                 if absent > 0 { &not_seen } else { "" },
                 if unknown > 0 { &not_known } else { "" },
             );
@@ -118,15 +132,52 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
             };
         }
     }
+    if let Some(claimed) = claimed {
+        finding.says.push_str(&claimed.says);
+        finding.subject.inside = claimed.clients;
+    }
     beside_file(scene, group, behind, &mut finding);
     finding
+}
+
+/// Whom the headers of proxies among the sources name as their clients.
+struct Claimed {
+    /// The sentence.
+    says: String,
+    /// Those clients.
+    clients: Vec<String>,
+    /// One of them is of an inventory line.
+    listed: bool,
+}
+
+/// Whom the headers of proxies among these sources name as their clients, where there are any.
+fn claimed(scene: &Scene<'_>, group: &[Client<'_>]) -> Option<Claimed> {
+    /// Clients named in the sentence.
+    const NAMED: usize = 3;
+    let (mut proxies, mut clients) = (Vec::new(), BTreeSet::new());
+    for client in group.iter().filter(|client| !is_joined(client)) {
+        let Some(pair) = scene.report.proxied.get(&(client.line.server, client.line.source.addr())) else { continue };
+        if !pair.clients.is_empty() {
+            proxies.push(show_prefix(client.line.source));
+            clients.extend(pair.clients.iter().map(SocketAddr::ip));
+        }
+    }
+    let describe = |client: &IpAddr| match scene.inventory.home(*client) {
+        Some(row) => format!("{client} of {}", scene.inventory.rows()[row].describe()),
+        None => format!("{client} (in no inventory line)"),
+    };
+    let names: Vec<String> = clients.iter().map(describe).collect();
+    let says = format!(" Claimed: PROXY headers of {} name {}.", some(&proxies, NAMED), some(&names, NAMED));
+    let listed = clients.iter().any(|client| scene.inventory.home(*client).is_some());
+    let named = clients.iter().take(scene.limits.finding_members).map(ToString::to_string).collect();
+    (!clients.is_empty()).then_some(Claimed { says, clients: named, listed })
 }
 
 /// Adds what the server's own file says of the sources, and of the prefix that may be behind them.
 fn beside_file(scene: &Scene<'_>, group: &[Client<'_>], behind: Option<ipnet::IpNet>, finding: &mut Finding) {
     let mut lines: Vec<&SourceLine> = group.iter().map(|client| client.line).collect();
     lines.sort_by_key(|line| (std::cmp::Reverse(line.turned_away()), line.source));
-    let sources: Vec<std::net::IpAddr> = lines
+    let sources: Vec<IpAddr> = lines
         .iter()
         .filter(|line| line.source.prefix_len() == line.source.max_prefix_len())
         .map(|line| line.source.addr())
@@ -155,18 +206,16 @@ fn fact(class: Class, group: &[Client<'_>], finding: &Finding) -> String {
         1 => " 1 other query was answered.".to_owned(),
         count => format!(" {count} other queries were answered."),
     };
-    if group.len() == 1 {
+    if alone(group).is_some() {
         let own = if class == Class::Own { ", an address of a server itself," } else { "" };
         return format!("{first}{own} was {} and is in no inventory line.{answered}", tally.turned_away(server));
     }
     let most = group.iter().map(|client| client.line.turned_away()).max().unwrap_or_default();
-    let joined = group.iter().any(|client| client.line.source.prefix_len() < client.line.source.max_prefix_len());
     format!(
-        "{}{} sources{of_kind} in no inventory line were {}, most often {first} ({}).{answered}",
-        if joined { "At least " } else { "" },
-        group.len(),
+        "{} in no inventory line were {}{}.{answered}",
+        begins(&sources(group, of_kind)),
         tally.turned_away(server),
-        times(most)
+        if group.len() == 1 { String::new() } else { format!(", most often {first} ({})", times(most)) }
     )
 }
 

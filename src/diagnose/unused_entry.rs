@@ -59,10 +59,11 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
                 ..Subject::default()
             },
             says: format!(
-                "{} of {} decided for no request in this capture: {}. This is about this capture only.",
+                "{} of {} decided for no request in this capture: {}. This is about this capture only.{}",
                 if unused.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", unused.len()) },
                 crate::error::escape_text(&acl.name),
-                some(&names, NAMED)
+                some(&names, NAMED),
+                scene.report.not_read()
             ),
             count: unused.len() as u64,
             frames: Vec::new(),

@@ -4,7 +4,7 @@ use super::admitting::admitting;
 use super::scene::{Scene, some, times};
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
-use crate::expect::acl::compare::Question;
+use crate::expect::acl::compare::{Question, within};
 use crate::expect::acl::judge::{Tally, Verdicts};
 use crate::expect::acl::{Acl, RuleId, Word};
 use crate::expect::inventory::show_prefix;
@@ -13,6 +13,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+
+/// Parts of a prefix that a file treats differently, named at most.
+const PARTS: usize = 4;
 
 /// Sources of one server for which one rule decides.
 #[derive(Debug)]
@@ -115,13 +118,15 @@ pub fn finding(
     }
 }
 
-/// Sources in words: one address, or how many and the first few.
-pub fn who(sources: &[IpAddr]) -> String {
+/// Sources in words: one address, or how many and the first few. Of more than there is room for only some were kept.
+pub fn who(scene: &Scene<'_>, sources: &[IpAddr]) -> String {
+    let least = if scene.verdicts.is_some_and(|verdicts| verdicts.not_kept > 0) { "at least " } else { "" };
     match sources {
-        [only] => only.to_string(),
+        [only] if least.is_empty() => only.to_string(),
         sources => {
             let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
-            format!("{} sources ({})", sources.len(), some(&names, 3))
+            let word = if sources.len() == 1 { "source" } else { "sources" };
+            format!("{least}{} {word} ({})", sources.len(), some(&names, 3))
         }
     }
 }
@@ -173,10 +178,23 @@ pub fn beside_refusal(
     let question = tally.question.clone().unwrap_or_else(|| usual_question(verdicts, server));
     let mut advice = String::new();
     if let Some(prefix) = behind {
-        let own = acl.decide(&question.ask(prefix.addr(), server));
+        let (parts, all) = within(acl, prefix, &question, Some(server), PARTS);
         let shown = show_prefix(prefix);
-        let place = describe(acl, own.rule);
+        let own = parts[0].1;
+        let place = if parts.len() == 1 { describe(acl, own.rule) } else { "by several rules".to_owned() };
+        let alike = all && parts.iter().all(|(_, decision)| decision.word == own.word);
         match own.word {
+            _ if !alike => {
+                let words: Vec<String> =
+                    parts.iter().map(|(range, part)| format!("{} for {}", part.word.name(), range.show())).collect();
+                let _ = write!(
+                    says,
+                    " Of clients of {shown} under their own addresses it says {}{}: whether the changed address is to \
+                     blame depends on whose it is.",
+                    words.join(", "),
+                    if all { "" } else { ", and more" }
+                );
+            }
             Word::Allow => {
                 let _ = write!(
                     says,

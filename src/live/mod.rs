@@ -128,7 +128,7 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let inputs: Vec<String> = names.iter().map(|name| escape_text(name)).collect();
     let decided = Arc::new(Mutex::new(Decided::new(config, &expectations.now(), inputs, interfaces, stream, legs)));
     if let Some(packets) = &mut packets {
-        packets.begin(&handles)?;
+        packets.begin(&handles, config)?;
     }
     let mut held = HeldBack::new(console, screen.is_some());
     let mut opening = Vec::new();

@@ -5,6 +5,7 @@
 
 use super::interval::suffixed;
 use crate::capture::live::Handle;
+use crate::capture::pcapng::{APPLICATION, FILTER_IS_TEXT};
 use crate::capture::{Frame, Timestamp};
 use crate::config::Config;
 use crate::error::Error;
@@ -23,6 +24,7 @@ const OPTION_END: u16 = 0;
 const OPTION_INTERFACE_NAME: u16 = 2;
 const OPTION_TIME_RESOLUTION: u16 = 9;
 const OPTION_APPLICATION: u16 = 4;
+const OPTION_FILTER: u16 = 11;
 
 /// What is written, in errors.
 const RECORDING: &str = "the recording";
@@ -82,25 +84,32 @@ impl PacketFiles {
         Ok(Some(files))
     }
 
-    /// Begins the first file; the handles are its interfaces.
-    pub fn begin(&mut self, handles: &[Handle]) -> Result<(), Error> {
-        self.describe(handles.iter().map(|handle| (handle.link_type, handle.name.as_str())));
+    /// Begins the first file; the handles are its interfaces. What somebody chose to capture is said there: whoever reads
+    /// the file has to know what was left out.
+    pub fn begin(&mut self, handles: &[Handle], config: &Config) -> Result<(), Error> {
+        let chosen = config.filter.is_some() || config.live.refused_only;
+        self.describe(
+            handles
+                .iter()
+                .map(|handle| (handle.link_type, handle.name.as_str(), chosen.then_some(handle.expression.as_str()))),
+        );
         self.begin_file();
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    /// Makes what every file begins with; interfaces by link type and name.
-    fn describe<'n>(&mut self, interfaces: impl Iterator<Item = (u16, &'n str)>) {
+    /// Makes what every file begins with; interfaces by link type and name, with the filter that chose their packets.
+    fn describe<'n>(&mut self, interfaces: impl Iterator<Item = (u16, &'n str, Option<&'n str>)>) {
         let mut section = Vec::new();
         section.extend(BYTE_ORDER_MAGIC.to_le_bytes());
         section.extend(1u16.to_le_bytes());
         section.extend(0u16.to_le_bytes());
         // The section's length is not known beforehand.
         section.extend(u64::MAX.to_le_bytes());
-        option(&mut section, OPTION_APPLICATION, concat!("dnsrefused ", env!("CARGO_PKG_VERSION")).as_bytes());
+        let application = [APPLICATION, env!("CARGO_PKG_VERSION")].concat();
+        option(&mut section, OPTION_APPLICATION, application.as_bytes());
         option(&mut section, OPTION_END, &[]);
         block(SECTION_HEADER, &section, &mut self.beginning);
-        for (link_type, name) in interfaces {
+        for (link_type, name, filter) in interfaces {
             let mut interface = Vec::new();
             interface.extend(link_type.to_le_bytes());
             interface.extend(0u16.to_le_bytes());
@@ -109,6 +118,9 @@ impl PacketFiles {
             option(&mut interface, OPTION_INTERFACE_NAME, name.as_bytes());
             // Nanoseconds.
             option(&mut interface, OPTION_TIME_RESOLUTION, &[9]);
+            if let Some(filter) = filter {
+                option(&mut interface, OPTION_FILTER, &[&[FILTER_IS_TEXT], filter.as_bytes()].concat());
+            }
             option(&mut interface, OPTION_END, &[]);
             block(INTERFACE_DESCRIPTION, &interface, &mut self.beginning);
         }
@@ -273,12 +285,17 @@ mod tests {
         config.live.write = Some(folder.join("packets.pcapng"));
         (config.live.rotate_bytes, config.live.rotate_after) = (rotate_bytes, rotate_after);
         let mut files = PacketFiles::prepare(&config, &[]).unwrap().unwrap();
-        files.describe([(1, "eth0"), (276, "any")].into_iter());
+        files.describe([(1, "eth0", None), (276, "any", None)].into_iter());
         files.begin_file();
         files
     }
 
     fn write(files: &mut PacketFiles, packets: &[Vec<u8>]) {
+        write_from(files, packets, 1);
+    }
+
+    /// Writes packets on both interfaces in turn, of which `cut` bytes are missing.
+    fn write_from(files: &mut PacketFiles, packets: &[Vec<u8>], cut: u32) {
         for (number, data) in packets.iter().enumerate() {
             let frame = Frame {
                 time: Timestamp(1_700_000_000_123_456_789 + number as i64 * 10_000_000),
@@ -287,9 +304,9 @@ mod tests {
                 direction: Direction::Unknown,
                 data,
                 offset: 0,
-                original_len: data.len() as u32 + 1,
+                original_len: data.len() as u32 + cut,
             };
-            files.packet(number as u32 % 2, &frame);
+            files.packet(if cut > 0 { number as u32 % 2 } else { 0 }, &frame);
         }
     }
 
@@ -344,6 +361,85 @@ mod tests {
             assert!(found.len() == 70 && found.is_sorted());
             assert!(bytes.is_none_or(|bytes| paths.iter().all(|path| path.metadata().unwrap().len() <= bytes)));
         }
+    }
+
+    /// A frame of a response to `client` that says REFUSED, or of a query when it is none.
+    fn message(client: [u8; 4], response: bool) -> Vec<u8> {
+        let (server, mut bytes) = ([10, 20, 30, 40], Vec::new());
+        let flags = if response { [0x81, 0x85] } else { [1, 0] };
+        let message = [&[0x12, 0x34][..], &flags, b"\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01"].concat();
+        let (ends, ports) = if response { ((server, client), (53, 4000)) } else { ((client, server), (4000, 53)) };
+        let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(ends.0, ends.1, 64);
+        builder.udp(ports.0, ports.1).write(&mut bytes, &message).unwrap();
+        bytes
+    }
+
+    /// What `read` says of files in a folder where the first two lines of the inventory expect others than were seen.
+    fn said(folder: &Path, format: &str, names: &[&str]) -> String {
+        std::fs::write(folder.join("expect.csv"), "10.20.0.0/16\n10.21.0.0/16\n").unwrap();
+        let at = |name: &str| folder.join(name).into_os_string();
+        let mut arguments: Vec<std::ffi::OsString> =
+            ["dnsrefused", "read", "--force", "--client", "10.21.5.18", "--format", format].map(Into::into).into();
+        arguments.extend(["--expect".into(), at("expect.csv"), "-o".into(), at("report")]);
+        arguments.extend(names.iter().map(|name| at(name)));
+        let crate::cli::Parsed::Run(config) = crate::cli::parse(arguments).unwrap() else { panic!("not a run") };
+        let mut console = crate::run::StandardError;
+        assert_eq!(crate::run::read(&config, &mut console, &Arc::default()).unwrap(), 0);
+        let report = std::fs::read_to_string(folder.join("report")).unwrap();
+        if format == "text" { report.split_whitespace().collect::<Vec<_>>().join(" ") } else { report }
+    }
+
+    #[test]
+    fn what_was_left_out_is_known_to_whoever_reads_the_recording() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = |name: &str, filter: Option<&str>, packets: &[Vec<u8>]| {
+            let mut config = Config::default();
+            config.live.write = Some(folder.path().join(name));
+            let mut files = PacketFiles::prepare(&config, &[]).unwrap().unwrap();
+            files.describe([(1, "eth0", filter)].into_iter());
+            files.begin_file();
+            write_from(&mut files, packets, 0);
+            files.finish().unwrap();
+        };
+        let refusals = crate::capture::kernel_filter::refused(&[53], 1);
+        let other = [192, 0, 2, 45];
+        record("refused.pcapng", Some(&refusals), &vec![message(other, true); 2]);
+        record("part.pcapng", Some("udp port 53"), &[message(other, false), message(other, true)]);
+        record("all.pcapng", None, &[message(other, false), message(other, true), message([10, 20, 0, 1], false)]);
+        let (absent, inferred) = ("expected-never-seen", "may arrive as");
+
+        let page = said(folder.path(), "text", &["refused.pcapng"]);
+        for text in [
+            "only REFUSED responses were captured: no queries, so nothing is known of answers",
+            "REFUSED 2 responses to 1 source, whose queries are not captured",
+            "10.21.5.18: NOT REFUSED. Only REFUSED responses were captured, and none was sent to it.",
+            "192.0.2.45 2 0 ",
+        ] {
+            assert!(page.contains(text), "{text}: {page}");
+        }
+        assert!(!page.contains(absent) && !page.contains("also REFUSED without its query"), "{page}");
+        let rows = said(folder.path(), "csv", &["refused.pcapng"]);
+        assert_eq!(rows.lines().count(), 3, "every refusal has a row: {rows}");
+        assert!(said(folder.path(), "json", &["refused.pcapng"]).contains("\"refused_only\":true"));
+
+        let page = said(folder.path(), "text", &["part.pcapng"]);
+        assert!(page.contains("10.21.5.18: NOT SEEN. No DNS traffic from it or to it passed the filter"), "{page}");
+        assert!(page.contains("It was captured with a filter, which may be why something is missing."), "{page}");
+        assert!(page.contains(absent) && !page.contains("WARNING expected-never-seen"), "{page}");
+
+        let page = said(folder.path(), "text", &["all.pcapng"]);
+        assert!(page.contains("10.21.0.0/16 may arrive as 192.0.2.45") && !page.contains("filter"), "{page}");
+        assert!(!said(folder.path(), "json", &["all.pcapng"]).contains("refused_only"));
+
+        let page = said(folder.path(), "text", &["all.pcapng", "refused.pcapng"]);
+        assert!(page.contains("only REFUSED responses were captured for 1 of 2 inputs: no queries there"), "{page}");
+        assert!(page.contains(absent) && !page.contains(inferred), "{page}");
+
+        // Two sections in one file, of which the second holds everything.
+        let joined = ["refused.pcapng", "all.pcapng"].map(|name| std::fs::read(folder.path().join(name)).unwrap());
+        std::fs::write(folder.path().join("joined.pcapng"), joined.concat()).unwrap();
+        let page = said(folder.path(), "text", &["joined.pcapng"]);
+        assert!(!page.contains("only REFUSED responses") && !page.contains(inferred), "{page}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
 use crate::report::page::{counted, grouped, percent};
 use crate::report::{Report, SourceLine};
-use crate::sources::Leg;
+use crate::sources::{Leg, count_sources};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -58,12 +58,14 @@ impl Scroll {
         if elapsed.saturating_sub(self.summed_up) >= SUM_UP_EVERY && refused != self.refused {
             (self.summed_up, self.refused) = (elapsed, refused);
             let asked: u64 = clients().map(SourceLine::transactions).sum();
-            let away = clients().filter(|line| line.turned_away() > 0).count() as u64;
+            let away = clients().filter(|line| line.turned_away() > 0).map(|line| line.source);
+            let (away, joined) = count_sources(away);
+            let least = if joined { "at least " } else { "" };
             let lost = report.ledgers.capture.map_or(0, |capture| capture.lost());
             let lost = if lost == 0 { "no loss".to_owned() } else { format!("LOST {} packets", grouped(lost)) };
             let share = percent(clients().map(|line| line.count(Outcome::Refused)).sum(), asked);
             lines.push(format!(
-                "refused {} of {} client queries ({share}), {}, {lost}",
+                "refused {} of {} client queries ({share}), {least}{}, {lost}",
                 grouped(refused),
                 grouped(asked),
                 counted(away, "source", "sources")

@@ -14,7 +14,7 @@ use crate::diagnose::{self, Finding};
 use crate::error::Error;
 use crate::expect::acl::judge::{Verdicts, names_server, own_servers};
 use crate::pipeline::live::{Control, Finished, Look, Moment, Standing, Wish};
-use crate::report::build::{Counted, Legs, OpenedInput, Undecided, build};
+use crate::report::build::{Counted, LIVE, Legs, OpenedInput, Undecided, build};
 use crate::report::output::{self, Output};
 use crate::report::{self, CaptureLedger, Layout, Ledger, LiveReport, Report, Writer, text};
 use crate::run::{self, Console};
@@ -209,8 +209,7 @@ impl<'a> Session<'a> {
                 anomalies.insert(name, count);
             }
         }
-        let opened =
-            self.names.iter().map(|name| OpenedInput { name: name.clone(), format: "live", compression: None });
+        let opened = self.names.iter().map(|name| OpenedInput { name: name.clone(), format: LIVE, compression: None });
         let counted = Counted {
             inputs: opened.zip(part.lanes).collect(),
             failed: Vec::new(),

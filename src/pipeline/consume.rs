@@ -183,6 +183,7 @@ impl<'a, 't> Consumer<'a, 't> {
         lane.result.faults.extend(done.decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
         lane.result.bytes.add(&done.walk.bytes);
         lane.result.oddities.add(&done.walk.oddities);
+        lane.result.choices = lane.context.choices;
         for link_type in &done.decoded.link_types {
             if !lane.result.link_types.contains(link_type) {
                 lane.result.link_types.push(*link_type);

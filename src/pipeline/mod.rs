@@ -16,7 +16,7 @@ pub mod live;
 
 use crate::capture::filter::Filter;
 use crate::capture::open::{Input, Source, StreamBlocks};
-use crate::capture::{Block, ByteTally, Context, Oddities, Reader, Timestamp, Walk};
+use crate::capture::{Block, ByteTally, Choices, Context, Oddities, Reader, Timestamp, Walk};
 use crate::decode::{Decoded, Decoder, Tally};
 use crate::error::{Error, ErrorKind};
 use crate::transact::Tracker;
@@ -68,6 +68,8 @@ pub struct LaneResult {
     pub damage: Option<Damage>,
     /// Bytes after the last compressed member.
     pub trailing: u64,
+    /// What the file says was let through where it was captured.
+    pub choices: Choices,
     /// Names of interfaces by number, as the file gives them.
     pub interfaces: Vec<Option<Arc<str>>>,
     /// It changed while it was read.

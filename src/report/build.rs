@@ -1,6 +1,7 @@
 //! What the pipeline and the tracker counted to a [`Report`]: ledgers, totals, source lines and notes.
 
 use super::{Expectation, InputReport, Ledger, Ledgers, Report, SourceLine, Totals};
+use crate::capture::Choices;
 use crate::config::{Config, Outcome, OwnServer};
 use crate::decode::encrypted::DNS_OVER_TLS;
 use crate::decode::name::NameFault;
@@ -107,6 +108,9 @@ impl Legs {
     }
 }
 
+/// The format of an input that this run captures.
+pub const LIVE: &str = "live";
+
 /// An input that was opened, with what is known of it beforehand.
 #[derive(Debug)]
 pub struct OpenedInput {
@@ -177,6 +181,12 @@ pub fn build(
             }
         }
     }
+    let mut choices = Choices::default();
+    for (_, lane) in &inputs {
+        choices.add(&lane.choices);
+    }
+    let live = inputs.iter().any(|(input, _)| input.format == LIVE);
+    let live_filter = live && (config.filter.is_some() || config.live.refused_only);
     let unusable = failed.iter().map(|(_, _, size)| size).sum();
     let bytes = bytes_ledger(inputs.iter().map(|(_, lane)| lane), unusable, interrupted);
     let mut report = Report {
@@ -215,7 +225,9 @@ pub fn build(
             config.clients.iter().map(|prefix| Expectation::from(inventory.decide_prefix(*prefix))).collect()
         },
         looked_back: config.timeout.saturating_mul(2),
-        filtered: config.filter.is_some() || config.live.refused_only,
+        selected: (config.from, config.to),
+        filtered: config.filter.is_some() || config.live.refused_only || choices.refusals + choices.part > 0,
+        filtered_at_capture: live_filter || choices.refusals + choices.part + choices.unknown > 0,
         inputs: inputs.into_iter().map(|(input, lane)| input_report(input, lane, config.allow_cut_tail)).collect(),
         ..Report::default()
     };
@@ -225,7 +237,10 @@ pub fn build(
         damage: vec![why],
         ..InputReport::default()
     }));
-    report.notes.extend(encrypted_note(&tally, legs));
+    if let Some((connections, note)) = encrypted_note(&tally, legs) {
+        report.encrypted = connections;
+        report.notes.push(note);
+    }
     for (kept, v6, length) in joined.iter().copied() {
         let (who, family) =
             (if kept { "sources" } else { "sources that never got a response" }, if v6 { "IPv6" } else { "IPv4" });
@@ -237,10 +252,10 @@ pub fn build(
 }
 
 /// What is said of connections whose messages cannot be read. To port 853 of anybody, because nothing but DNS is there; to
-/// port 443 of our servers.
-fn encrypted_note(tally: &Tally, legs: &Legs) -> Option<String> {
-    let seen = tally.encrypted.iter().filter(|(server, port, _)| *port == DNS_OVER_TLS || legs.is_ours(*server));
-    let texts: Vec<String> = seen
+/// port 443 of our servers. With how many they are.
+fn encrypted_note(tally: &Tally, legs: &Legs) -> Option<(u64, String)> {
+    let seen = || tally.encrypted.iter().filter(|(server, port, _)| *port == DNS_OVER_TLS || legs.is_ours(*server));
+    let texts: Vec<String> = seen()
         .map(|(server, port, count)| {
             let what = if port == DNS_OVER_TLS { "DNS over TLS or QUIC" } else { "perhaps DNS over HTTPS" };
             let connections = if count == 1 { "connection" } else { "connections" };
@@ -249,8 +264,8 @@ fn encrypted_note(tally: &Tally, legs: &Legs) -> Option<String> {
         .collect();
     let (shown, more) = texts.split_at(texts.len().min(MOST_ENCRYPTED));
     let more = if more.is_empty() { String::new() } else { format!(" and {} more servers", more.len()) };
-    (!texts.is_empty())
-        .then(|| format!("Encrypted, so not read: {}{more}. Who was turned away there is not known.", shown.join(", ")))
+    let note = format!("Encrypted, so not read: {}{more}. Who was turned away there is not known.", shown.join(", "));
+    (!texts.is_empty()).then(|| (seen().map(|(_, _, count)| count).sum(), note))
 }
 
 /// Names and counts that are not zero.
@@ -369,6 +384,7 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
         first: lane.times.map(|(first, _)| first),
         last: lane.times.map(|(_, last)| last),
         bytes: lane.size,
+        refused_only: lane.choices.only_refusals(),
         damage,
         faults: lane.faults,
     }

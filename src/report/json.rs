@@ -206,6 +206,8 @@ struct InputJson<'a> {
     last: Option<String>,
     bytes: u64,
     damage: Vec<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    refused_only: bool,
 }
 
 impl<'a> InputJson<'a> {
@@ -220,6 +222,7 @@ impl<'a> InputJson<'a> {
             last: time(input.last, digits),
             bytes: input.bytes,
             damage: input.damage.iter().map(|sentence| escape_text(sentence)).collect(),
+            refused_only: input.refused_only,
         }
     }
 }
@@ -329,6 +332,9 @@ struct SourceJson<'a> {
     rule: Option<&'a str>,
     identities: Vec<String>,
     hosts_at_least: Option<u64>,
+    /// Seen on a DNS port, and no message from or to it was read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    without_message: bool,
 }
 
 impl<'a> SourceJson<'a> {
@@ -363,6 +369,7 @@ impl<'a> SourceJson<'a> {
             rule: line.verdict.as_ref().map(|verdict| verdict.rule.as_str()).filter(|rule| !rule.is_empty()),
             identities,
             hosts_at_least: None,
+            without_message: line.only_glimpsed(),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod cell;
 pub mod csv;
 pub mod json;
 pub mod jsonl;
+mod looked_at;
 pub mod output;
 pub mod page;
 pub mod row;
@@ -19,6 +20,7 @@ use crate::capture::Timestamp;
 use crate::config::{Color, Config, Outcome};
 use crate::diagnose::Finding;
 use crate::expect::Expected;
+use crate::expect::acl::compare::{self, Question};
 use crate::expect::acl::judge::{self, Verdicts};
 use crate::expect::acl::text::Cited;
 use crate::expect::acl::{Acl, Rule, Word};
@@ -31,6 +33,9 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Parts of a `--client` prefix that a server's configuration treats differently, named at most.
+const FOCUS_PARTS: usize = 8;
 
 /// Every output format; the first is the default.
 pub const FORMATS: &[Format] = &[
@@ -114,6 +119,12 @@ pub struct Report {
     pub filtered: bool,
     /// How long before a response its query is known.
     pub looked_back: Duration,
+    /// A filter chose what was captured, by this run or as a file says; another program's may have left out no DNS.
+    pub filtered_at_capture: bool,
+    /// Nothing before the one time and after the other was looked at.
+    pub selected: (Option<Timestamp>, Option<Timestamp>),
+    /// Connections to ports where DNS is encrypted, of which nothing was read.
+    pub encrypted: u64,
     /// The capture was made by this run.
     pub live: Option<LiveReport>,
     /// One entry per input, in the order they were read.
@@ -136,7 +147,7 @@ pub struct Report {
     pub focus_expectations: Vec<Expectation>,
     /// What servers' configurations say of the wire, one entry per file; empty without one.
     pub files: Vec<FileReport>,
-    /// What they say of each of the `--client` prefixes: verdict and rule.
+    /// What they say of each of the `--client` prefixes: verdict and rule, of each part when they differ within.
     pub focus_verdicts: Vec<String>,
     /// Digits of a second's fraction that the inputs' timestamps carry (3, 6 or 9; the finest of them).
     pub time_digits: usize,
@@ -161,6 +172,8 @@ pub struct InputReport {
     pub last: Option<Timestamp>,
     /// Bytes after decompression.
     pub bytes: u64,
+    /// Only REFUSED responses were captured, as the file says.
+    pub refused_only: bool,
     /// What is wrong with the input, one sentence each; not empty means exit code 3.
     pub damage: Vec<String>,
     /// The first frames that a fault of this program kept from being decoded; not empty means exit code 7.
@@ -349,6 +362,11 @@ impl SourceLine {
         self.row.transactions()
     }
 
+    /// The source was seen on a DNS port, and no message from or to it was read.
+    pub fn only_glimpsed(&self) -> bool {
+        self.row.only_glimpsed()
+    }
+
     /// How often the source was turned away with a response: refused, denied, and REFUSED without a captured query.
     pub fn turned_away(&self) -> u64 {
         self.count(Outcome::Refused) + self.count(Outcome::Denied) + self.row.rare().refused_unsolicited
@@ -369,9 +387,17 @@ pub struct Expectation {
 }
 
 impl Report {
-    /// Only REFUSED responses were captured.
+    /// Only REFUSED responses were captured: by this run, or where every input was made, as they say.
     pub fn has_only_refusals(&self) -> bool {
-        self.live.as_ref().is_some_and(|live| live.refused_only)
+        match &self.live {
+            Some(live) => live.refused_only,
+            None => self.totals.queries == 0 && self.refused_only_inputs() > 0 && !self.inputs.iter().any(has_others),
+        }
+    }
+
+    /// Inputs that say that they hold only REFUSED responses.
+    pub fn refused_only_inputs(&self) -> usize {
+        self.inputs.iter().filter(|input| input.refused_only).count()
     }
 
     /// Queries may have been captured and forgotten before their response came, because a table was full.
@@ -424,15 +450,28 @@ impl Report {
         for prefix in &self.focus {
             let mut said: Vec<String> = Vec::new();
             for acl in verdicts.acls.iter() {
-                let question = crate::expect::acl::compare::Question::default();
-                let server = crate::expect::acl::compare::destination(acl, None, prefix.addr());
-                let decision = acl.decide(&question.ask(prefix.addr(), server));
-                let rule = decision.rule.map(|rule| format!("  {}", acl.rule(rule))).unwrap_or_default();
-                said.push(format!("{}{rule}", decision.word.name()));
+                let (parts, all) = compare::within(acl, *prefix, &Question::default(), None, FOCUS_PARTS);
+                let mut words: Vec<String> = parts
+                    .iter()
+                    .map(|(range, decision)| {
+                        let rule = decision.rule.map(|rule| format!("  {}", acl.rule(rule))).unwrap_or_default();
+                        let of = if parts.len() == 1 && all { String::new() } else { format!("{}: ", range.show()) };
+                        format!("{of}{}{rule}", decision.word.name())
+                    })
+                    .collect();
+                if !all {
+                    words.push("and further parts (acl list)".to_owned());
+                }
+                said.push(words.join(", "));
             }
             self.focus_verdicts.push(said.join("; "));
         }
     }
+}
+
+/// An input that may hold other messages than REFUSED responses.
+fn has_others(input: &InputReport) -> bool {
+    !input.refused_only && !input.format.is_empty()
 }
 
 impl From<Expected<'_>> for Expectation {

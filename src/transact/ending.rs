@@ -235,11 +235,14 @@ impl Tracker<'_> {
         }
     }
 
-    /// Connections that the server ended before anybody asked on them.
+    /// Connections that the server ended before anybody asked on them, and those that brought nothing.
     pub(super) fn take_forgotten(&mut self) {
         while let Some(connection) = self.streams.forgotten.pop() {
-            let Some((time, input, number)) = connection.rejected else { continue };
             let ends = connection.client_ends();
+            let Some((time, input, number)) = connection.rejected else {
+                self.glimpse(ends, connection.seen);
+                continue;
+            };
             let (first_time, first_input, first_frame) = connection.first;
             let place = self.pairs.place(ends.hash(&self.decoder.key), || ends);
             let pair = self.pairs.number(place);

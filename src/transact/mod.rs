@@ -23,7 +23,7 @@ use crate::decode::ip::FragmentHeader;
 use crate::decode::message::{self, Message};
 use crate::decode::quote::Quote;
 use crate::decode::stream::{self, Arrival, StreamLimits, Streams};
-use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Segment, Tally};
+use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Segment, TCP, Tally, UDP};
 use crate::sources::{Beside, FrameRef};
 use clock::Clock;
 pub use counts::Counts;
@@ -264,6 +264,9 @@ impl<'a> Tracker<'a> {
         if nested > self.settings.limits.nested_headers {
             return self.tally.count(crate::decode::Bucket::NestLimit);
         }
+        if header.offset == 0 {
+            self.first_fragment(entry, protocol, payload);
+        }
         let (key, now) = (&self.decoder.key, self.clock.line());
         let Some(protocol) = self.fragments.push(key, now, entry.ends, protocol, header, payload, &mut self.tally)
         else {
@@ -296,12 +299,23 @@ impl<'a> Tracker<'a> {
         self.fragments.whole = whole;
     }
 
+    /// The first fragment of a datagram tells its ports, whether or not the others come.
+    fn first_fragment(&mut self, entry: &Entry, protocol: u8, payload: &[u8]) {
+        let Some(ports) = payload.first_chunk::<4>().filter(|_| matches!(protocol, UDP | TCP)) else { return };
+        let [from_server, to_server] = [[ports[0], ports[1]], [ports[2], ports[3]]]
+            .map(|port| self.decoder.ports.contains(u16::from_be_bytes(port)));
+        if from_server || to_server {
+            self.glimpse(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
+        }
+    }
+
     /// An ICMP error about a DNS packet.
     fn quote(&mut self, entry: &Entry, quote: Quote) {
         self.tally.count(crate::decode::Bucket::IcmpQuotingDns);
         self.quotes.count(entry.ends, quote);
         // The client was told so, or a response is quoted: that is not silence.
         self.note_unread(entry.ends);
+        self.glimpse(entry.ends, entry.time);
     }
 
     /// Counts a UDP datagram on a DNS port, whose payload is where `from` begins; its message goes on.
@@ -318,6 +332,8 @@ impl<'a> Tracker<'a> {
         let Some(message) = &datagram.message else {
             self.counts.header_incomplete += 1;
             self.note_unread(entry.ends.reversed());
+            let to_server = self.decoder.ports.contains(datagram.destination_port);
+            self.glimpse(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
             return None;
         };
         let (header, from) = from.split_at(usize::from(datagram.proxy_len));
@@ -359,6 +375,8 @@ impl<'a> Tracker<'a> {
                 self.counts.header_incomplete += 1;
                 let (from, _) = self.streams.connection(connection).direction(found.from);
                 self.note_unread(from.reversed());
+                let ends = self.streams.connection(connection).client_ends();
+                self.glimpse(ends, entry.time);
                 continue;
             };
             let Arrival { time, point, frame: (input, number), .. } = found.by;
@@ -405,8 +423,27 @@ impl<'a> Tracker<'a> {
     /// Folds what happened so far into the per-source rows, so that they can be read while the time line goes on.
     #[cold]
     pub fn fold(&mut self) {
+        for (ends, time) in self.streams.without_message() {
+            self.note_glimpse(ends, time);
+        }
         let early = self.early.iter().map(|early| early.flow.pair);
         self.pairs.fold(self.flights.pairs().chain(early).chain(self.suspects.pairs()));
+    }
+
+    /// Notes that a source was seen, `ends` leading from it to its server, by something that brings no message to count: it
+    /// is not to be called absent.
+    #[cold]
+    fn glimpse(&mut self, ends: Ends, time: Timestamp) {
+        self.note_glimpse(ends, time);
+        if self.pairs.too_many() {
+            self.fold();
+        }
+    }
+
+    fn note_glimpse(&mut self, ends: Ends, time: Timestamp) {
+        let place = self.pairs.place(ends.hash(&self.decoder.key), || ends);
+        let pair = self.pairs.number(place);
+        self.pairs.rare(pair).glimpse(time);
     }
 
     /// Queries without a response so far, and responses whose query may still come: counted, and in no bucket yet.

@@ -171,7 +171,7 @@ impl Sums {
             Leg::Client => add(&mut self.client),
         }
         add(self.by_server.entry(key.server).or_default());
-        self.sources += 1;
+        self.sources += u64::from(!row.only_glimpsed());
         self.joined += u64::from(key.source.prefix_len() < key.source.max_prefix_len());
         if let Some(line) = facts.inventory.decide_prefix(key.source).row() {
             let named = &mut self.names[self.name_of[line.index]];

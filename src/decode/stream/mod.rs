@@ -95,7 +95,9 @@ pub struct Connection {
     newer: u32,
     older: u32,
     /// When it was last seen, on the clock's line.
-    pub last: Timestamp,
+    last: Timestamp,
+    /// The time of the frame that was seen then.
+    pub seen: Timestamp,
     /// When and in which frame it was first seen.
     pub first: (Timestamp, u32, u64),
     /// Its beginning was captured.
@@ -112,6 +114,10 @@ pub struct Connection {
     pub waiting: Vec<u64>,
     /// A query was seen on it.
     pub asked: bool,
+    /// A message was found on it.
+    brought: bool,
+    /// [`Streams::without_message`] was asked since its last segment.
+    noted: bool,
 }
 
 impl Connection {
@@ -171,7 +177,8 @@ pub struct Streams {
     pub scratch: Vec<u8>,
     /// Messages found during the last push, in stream order.
     pub found: Vec<Found>,
-    /// Connections that ended while nobody had asked on them; the consumer takes them.
+    /// Connections that were rejected while nobody had asked on them, and those that ended without a message; the consumer
+    /// takes them.
     pub forgotten: Vec<Connection>,
     /// Connections given up before they ended.
     pub evicted: u64,
@@ -238,6 +245,8 @@ impl Streams {
         );
         self.touch(index, now);
         let connection = &mut self.connections[index as usize];
+        connection.noted = false;
+        connection.seen = by.time;
         let from_server = from == connection.server;
         if segment.syn() {
             connection.opened = true;
@@ -271,6 +280,7 @@ impl Streams {
             true => closing && connection.streams[server].has_sent_unseen(segment),
             false => learnt,
         };
+        connection.brought |= !self.found.is_empty();
         if closing {
             let stream = &mut connection.streams[from];
             stream.ended = true;
@@ -295,8 +305,7 @@ impl Streams {
         index
     }
 
-    /// Forgets connections that nothing is expected of any more at `now`: idle ones, and those that
-    /// have ended a while ago. The consumer finds them in `forgotten` when nobody had asked on them.
+    /// Forgets connections that nothing is expected of any more at `now`: idle ones, and those that have ended a while ago.
     #[inline]
     pub fn expire(&mut self, now: Timestamp, tally: &mut Tally) {
         for (list, patience) in [(OPEN, self.limits.idle), (ENDED, self.limits.idle.min(ENDED_PATIENCE))] {
@@ -306,6 +315,24 @@ impl Streams {
                 self.forget(self.lists[list].oldest, Bucket::TcpBehindHole, tally);
             }
         }
+    }
+
+    /// Connections without a message so far that were seen since this was last asked: from client to server, and when
+    /// they were last seen.
+    pub fn without_message(&mut self) -> Vec<(Ends, Timestamp)> {
+        let mut seen = Vec::new();
+        for list in self.lists {
+            let mut next = list.newest;
+            // The last seen come first.
+            while let Some(connection) = self.connections.get_mut(next as usize).filter(|one| !one.noted) {
+                connection.noted = true;
+                if !connection.brought {
+                    seen.push((connection.client_ends(), connection.seen));
+                }
+                next = connection.older;
+            }
+        }
+        seen
     }
 
     /// Ends every connection; held segments are given up. The consumer finds the connections in `forgotten`.
@@ -375,6 +402,7 @@ impl Streams {
             newer: NONE,
             older: NONE,
             last: now,
+            seen: by.time,
             first: (by.time, by.frame.0, by.frame.1),
             opened: false,
             server,
@@ -383,6 +411,8 @@ impl Streams {
             rejected: None,
             waiting: Vec::new(),
             asked: false,
+            brought: false,
+            noted: false,
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -453,7 +483,8 @@ impl Streams {
             self.held_bytes -= stream.buffer.len();
             *stream = Stream::default();
         }
-        if connection.rejected.is_some() && !connection.asked {
+        let rejected = connection.rejected.is_some() && !connection.asked;
+        if rejected || !(connection.brought || connection.noted) {
             let gone =
                 Connection { streams: [Stream::default(), Stream::default()], waiting: Vec::new(), ..*connection };
             self.forgotten.push(gone);

@@ -278,3 +278,22 @@ fn a_header_behind_a_lost_length_is_no_beginning() {
         rig.end();
     }
 }
+
+#[test]
+fn a_connection_without_a_message_is_told_of_once_per_look_and_when_it_ends() {
+    let mut rig = Rig::new();
+    rig.push(100, 0x02, b"");
+    let seen: Vec<i64> = rig.streams.without_message().iter().map(|(_, last)| last.0).collect();
+    assert_eq!(seen, [rig.time]);
+    assert_eq!(rig.streams.without_message().len(), 0, "nothing happened since");
+    rig.push_cut(4001, 7, 0x02, b"", 0);
+    rig.push(101, 0x10, b"");
+    assert_eq!(rig.streams.without_message().len(), 2);
+    rig.push(101, 0x18, &framed(1));
+    rig.push_cut(4002, 9, 0x02, b"", 0);
+    assert_eq!(rig.streams.without_message().len(), 1, "one has brought a message");
+    rig.push_cut(4002, 10, 0x11, b"", 0);
+    rig.end();
+    let ports: Vec<u16> = rig.streams.forgotten.iter().map(|connection| connection.client_ports().0).collect();
+    assert_eq!(ports, [4002], "the one that nobody was told of");
+}

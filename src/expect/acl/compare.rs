@@ -179,6 +179,31 @@ pub fn destination(acl: &Acl, asked: Option<IpAddr>, source: IpAddr) -> IpAddr {
     asked.or(same).or(bound.first().copied()).unwrap_or(fallback)
 }
 
+/// What a configuration answers the sources of a prefix, as far as it says the same of neighbours: at most `most` such
+/// parts, and whether that is all.
+pub fn within(
+    acl: &Acl,
+    prefix: IpNet,
+    question: &Question,
+    asked: Option<IpAddr>,
+    most: usize,
+) -> (Vec<(Range, Decision)>, bool) {
+    let whole = Range::of(prefix);
+    let edges = acl.policy().prefixes().into_iter().filter(|edge| prefix.contains(edge)).chain([prefix]);
+    let mut parts: Vec<(Range, Decision)> = Vec::new();
+    for range in ranges(edges).into_iter().filter(|range| whole.holds(*range)) {
+        let source = range.start();
+        let decision = acl.decide(&question.ask(source, destination(acl, asked, source)));
+        let full = parts.len() == most;
+        match parts.last_mut() {
+            Some((before, same)) if *same == decision => before.last = range.last,
+            _ if full => return (parts, false),
+            _ => parts.push((range, decision)),
+        }
+    }
+    (parts, true)
+}
+
 //------------ Against an inventory --------------------------------------------
 
 /// A part of an inventory line of which the configuration says something else.
@@ -388,6 +413,22 @@ options {
         assert_eq!(shown, ["10.20.7.0/24 refuse", "10.21.0.0/16 allow"]);
         assert!(found.without_effect.is_empty());
         assert_eq!(diff(&old, &old, &[]).changes, []);
+    }
+
+    #[test]
+    fn every_part_of_a_prefix_is_told() {
+        let acl = acl(&BIND.replace("10.20.0.0/16;", "!10.20.7.0/24; 10.20.0.0/16;"));
+        let shown = |prefix: &str, most: usize| {
+            let (parts, all) = within(&acl, prefix.parse().unwrap(), &Question::default(), None, most);
+            let words = parts.iter().map(|(range, decision)| format!("{} {}", range.show(), decision.word.name()));
+            (words.collect::<Vec<_>>(), all)
+        };
+        assert_eq!(shown("10.20.1.0/24", 3), (vec!["10.20.1.0/24 allow".to_owned()], true));
+        let parts = ["10.20.6.0/24 allow", "10.20.7.0/24 refuse"].map(str::to_owned);
+        assert_eq!(shown("10.20.6.0/23", 3), (parts.to_vec(), true));
+        assert_eq!(shown("10.20.6.0/23", 1), (parts[..1].to_vec(), false));
+        let wide = shown("10.0.0.0/8", 9);
+        assert_eq!((wide.0.len(), wide.0[0].as_str(), wide.1), (5, "10.0.0.0-10.19.255.255 refuse", true));
     }
 
     #[test]

@@ -1,20 +1,18 @@
 //! A report to text for the person who holds the pager: the answer first, then who, then why, then the accounts.
 
+mod focus;
 mod tables;
 
 use super::accounts;
 use super::page::{Clock, Ink, Page, counted, grouped, percent};
-use super::{Expectation, Format, InputReport, Layout, LiveReport, Report, SourceLine, Writer};
+use super::{Format, InputReport, Layout, LiveReport, Report, SourceLine, Writer};
 use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;
 use crate::error::escape_text;
-use crate::expect::inventory::show_prefix;
-use crate::sources::{Beside, Leg};
-use ipnet::IpNet;
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use crate::sources::{Beside, Leg, count_sources};
+use focus::focus;
 use std::io::{self, Write};
-use tables::{all_frames, files, tables, wireshark};
+use tables::{files, tables, wireshark};
 
 /// The format's entry in the table.
 pub const FORMAT: Format = Format {
@@ -39,7 +37,8 @@ pub fn write(report: &Report, layout: &Layout, out: &mut dyn Write) -> io::Resul
     let (first, last) =
         window.map_or((report.totals.first, report.totals.last), |(first, last)| (Some(first), Some(last)));
     let clock = Clock::of(first, last);
-    let clients: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == Leg::Client).collect();
+    let read = report.sources.iter().filter(|line| !line.only_glimpsed());
+    let clients: Vec<&SourceLine> = read.filter(|line| line.leg == Leg::Client).collect();
     inputs(&mut page, report, clock)?;
     headline(&mut page, report, &clients)?;
     focus(&mut page, report)?;
@@ -76,12 +75,19 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
     if let Some(live) = &report.live {
         return captured(page, report, live, clock);
     }
+    only_refusals(page, report)?;
     let loss =
         if report.inputs.len() == 1 { "this file does not record drops" } else { "these files do not record drops" };
     match (report.totals.first, report.totals.last) {
-        (Some(first), Some(last)) => page.wrapped("", &format!("{}; {loss}", clock.span(first, last)), 2),
-        _ => Ok(()),
+        (Some(first), Some(last)) => page.wrapped("", &format!("{}; {loss}", clock.span(first, last)), 2)?,
+        _ => return Ok(()),
     }
+    if report.selected == (None, None) {
+        return Ok(());
+    }
+    let (frames, times) = (counted(report.frames_looked_at(), "frame", "frames"), report.times_looked_at());
+    let times = times.map_or("nothing of that time".to_owned(), |(first, last)| clock.span(first, last));
+    page.wrapped("", &format!("looked at (--from, --to): {times}, {frames}"), 2)
 }
 
 /// Where and when this run captured, and what was lost.
@@ -106,12 +112,25 @@ fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Cloc
     let (began, ended) = live.window;
     let interfaces: Vec<String> = live.interfaces.iter().map(|name| escape_text(name)).collect();
     page.wrapped("", &format!("{servers}{}, {}, {loss}", interfaces.join(" "), clock.span(began, ended)), 2)?;
-    if live.refused_only {
-        let text = "only REFUSED responses were captured: no queries, so nothing is known of answers, silence, response \
-                    times, and of names that the response does not repeat";
-        page.wrapped("", text, 2)?;
+    only_refusals(page, report)
+}
+
+/// Says what cannot be known where only REFUSED responses were captured.
+fn only_refusals(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    let unknown =
+        "so nothing is known of answers, silence, response times, and of names that the response does not repeat";
+    if report.has_only_refusals() {
+        return page.wrapped("", &format!("only REFUSED responses were captured: no queries, {unknown}"), 2);
     }
-    Ok(())
+    match report.refused_only_inputs() {
+        0 => Ok(()),
+        some => {
+            let inputs = counted(report.inputs.len() as u64, "input", "inputs");
+            let text =
+                format!("only REFUSED responses were captured for {some} of {inputs}: no queries there, {unknown}");
+            page.wrapped("", &text, 2)
+        }
+    }
 }
 
 /// `server.pcap: pcap, EN10MB, 900 frames`.
@@ -124,6 +143,9 @@ fn describe_input(input: &InputReport) -> String {
     }
     parts.extend(input.link_types.iter().cloned());
     parts.push(counted(input.frames, "frame", "frames"));
+    if input.refused_only {
+        parts.push("only REFUSED responses".to_owned());
+    }
     format!("{}: {}", escape_text(&input.name), parts.join(", "))
 }
 
@@ -132,9 +154,23 @@ fn describe_input(input: &InputReport) -> String {
 /// How much was refused; or plainly that nothing was, or that there was nothing to look at.
 fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::Result<()> {
     let totals = &report.totals;
-    if totals.messages_udp + totals.messages_tcp == 0 && report.sources.is_empty() {
+    if totals.messages_udp + totals.messages_tcp == 0 && report.sources.iter().all(SourceLine::only_glimpsed) {
         return no_dns(page, report);
     }
+    answer(page, report, clients)?;
+    match report.ledgers.messages.get("undecodable") {
+        0 => Ok(()),
+        1 => page.wrapped("  ", "1 message without a whole header could not be read; it may be a refusal", 2),
+        more => {
+            let text =
+                format!("{} messages without a whole header could not be read; they may be refusals", grouped(more));
+            page.wrapped("  ", &text, 2)
+        }
+    }
+}
+
+/// What became of the clients' queries.
+fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::Result<()> {
     let sum = |outcome: Outcome| -> u64 { clients.iter().map(|line| line.count(outcome)).sum() };
     let asked: u64 = clients.iter().map(|line| line.transactions()).sum();
     let what = match (asked, sum(Outcome::TcpRejected)) {
@@ -160,9 +196,12 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
     };
     let where_queries_are = if report.forgot_queries() {
         "not known: forgotten because a table was full, or not captured".to_owned()
+    } else if report.has_only_refusals() {
+        "not captured".to_owned()
     } else {
         format!("not among what was read of the {} s before", report.looked_back.as_secs_f64())
     };
+    let queries_are = if without_query == 1 { "query is" } else { "queries are" };
     let beside: Vec<(u64, &str)> = Beside::ALL
         .iter()
         .map(|(_, why)| {
@@ -186,7 +225,7 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
         page.inked(Some(Ink::Red), "REFUSED ", &text, 2)?;
         if without_query > 0 {
             let responses = counted(without_query, "more REFUSED response", "more REFUSED responses");
-            page.wrapped("  ", &format!("{responses} whose query is {where_queries_are}"), 2)?;
+            page.wrapped("  ", &format!("{responses} whose {queries_are} {where_queries_are}"), 2)?;
         }
         return say_beside(page);
     }
@@ -194,7 +233,7 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
         let away: Vec<&SourceLine> =
             clients.iter().copied().filter(|line| line.row.rare().refused_unsolicited > 0).collect();
         let responses = counted(without_query, "response", "responses");
-        let text = format!("{responses} to {}, whose queries are {where_queries_are}; {of_asked}", sources_of(&away));
+        let text = format!("{responses} to {}, whose {queries_are} {where_queries_are}; {of_asked}", sources_of(&away));
         page.inked(Some(Ink::Red), "REFUSED ", &text, 2)?;
         return say_beside(page);
     }
@@ -207,6 +246,7 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
     if asked == 0 {
         let responses: u64 = clients.iter().map(|line| line.count(Outcome::Unsolicited)).sum();
         let text = match responses {
+            0 if report.ledgers.messages.get("undecodable") > 0 => "could be read".to_owned(),
             0 => "are in the capture".to_owned(),
             responses => {
                 format!("are in the capture, only {} without a query", counted(responses, "response", "responses"))
@@ -214,7 +254,7 @@ fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io
         };
         return page.inked(Some(Ink::Bold), "NO CLIENT QUERIES ", &text, 2);
     }
-    if totals.responses == 0 && sum(Outcome::Unanswered) + sum(Outcome::Silent) == asked {
+    if report.totals.responses == 0 && sum(Outcome::Unanswered) + sum(Outcome::Silent) == asked {
         return page.inked(Some(Ink::Yellow), "NO RESPONSES ", &format!("are in the capture; {of_asked}"), 2);
     }
     let silent_ways = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
@@ -244,56 +284,10 @@ fn no_dns(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     page.inked(Some(Ink::Bold), "NO DNS SEEN ", &format!("in {frames}: {}", parts.join("; ")), 2)
 }
 
-//------------ The clients asked about ---------------------------------------
-
-/// One paragraph per `--client`: seen or not, outcomes, rule.
-fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
-    if report.focus.is_empty() {
-        return Ok(());
-    }
-    page.gap()?;
-    for (index, prefix) in report.focus.iter().enumerate() {
-        let name = show_prefix(*prefix);
-        let lines: Vec<&SourceLine> = report.sources.iter().filter(|line| prefix.contains(&line.source)).collect();
-        if lines.is_empty() {
-            let joined = report.sources.iter().any(|line| line.source.contains(prefix));
-            let text = if joined {
-                "NOT KNOWN. It may be among sources that were joined to prefixes."
-            } else if report.has_only_refusals() {
-                "NOT REFUSED. Only REFUSED responses were captured, and none was sent to it."
-            } else if report.filtered {
-                "NOT SEEN. No DNS traffic from it or to it passed the filter, which may have left it out."
-            } else {
-                "NOT SEEN. No DNS traffic from it or to it is in this capture; it arrives as another address, or not here."
-            };
-            page.inked(Some(Ink::Bold), &format!("{name}: "), text, 2)?;
-        } else {
-            let (clients, others): (Vec<&SourceLine>, Vec<&SourceLine>) =
-                lines.iter().partition(|line| line.leg == Leg::Client);
-            let mut text = format!("SEEN: {}", outcomes(&clients));
-            let elsewhere: u64 = others.iter().map(|line| line.transactions()).sum();
-            if elsewhere > 0 {
-                let _ = write!(text, "; {} on other legs", counted(elsewhere, "transaction", "transactions"));
-            }
-            page.inked(Some(Ink::Bold), &format!("{name}: "), &text, 2)?;
-            all_frames(page, report, &clients)?;
-        }
-        if let Some(expectation) = report.focus_expectations.get(index) {
-            page.wrapped("  Inventory: ", &describe_expectation(expectation), 4)?;
-        }
-        if let Some(said) = report.focus_verdicts.get(index) {
-            page.wrapped("  File says: ", said, 4)?;
-        }
-    }
-    Ok(())
-}
-
 /// How many sources these are: `2 sources`; at least so many, where some were joined to prefixes.
 fn sources_of(lines: &[&SourceLine]) -> String {
-    let sources: BTreeSet<IpNet> = lines.iter().map(|line| line.source).collect();
-    let joined = sources.iter().any(|source| source.prefix_len() < source.max_prefix_len());
-    let least = if joined { "at least " } else { "" };
-    format!("{least}{}", counted(sources.len() as u64, "source", "sources"))
+    let (sources, joined) = count_sources(lines.iter().map(|line| line.source));
+    format!("{}{}", if joined { "at least " } else { "" }, counted(sources, "source", "sources"))
 }
 
 /// What happened to sources: `2 sources, refused 7, answered 3`.
@@ -310,18 +304,6 @@ fn outcomes(lines: &[&SourceLine]) -> String {
         parts.push(format!("REFUSED beside what counts {}", grouped(beside)));
     }
     parts.join(", ")
-}
-
-/// `unlisted`, or `allow by expect.csv:3 (vpn)`.
-fn describe_expectation(expectation: &Expectation) -> String {
-    let name = match expectation.name.as_str() {
-        "" => String::new(),
-        name => format!(" ({})", escape_text(name)),
-    };
-    match expectation.rule.as_str() {
-        "" => expectation.expected.to_owned(),
-        rule => format!("{} by {}{name}", expectation.expected, escape_text(rule)),
-    }
 }
 
 //------------ Who was turned away -------------------------------------------
@@ -395,7 +377,8 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     for (leg, who) in
         [(Leg::Upstream, "of our own servers to others"), (Leg::Other, "between others, to none of our servers")]
     {
-        let of_leg: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == leg).collect();
+        let read = report.sources.iter().filter(|line| !line.only_glimpsed());
+        let of_leg: Vec<&SourceLine> = read.filter(|line| line.leg == leg).collect();
         if of_leg.is_empty() {
             continue;
         }
@@ -406,6 +389,15 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
             "Apart: ",
             format!("{} {who}; {} of them refused{option}", counted(asked, "query", "queries"), grouped(refused)),
         ));
+    }
+    let glimpsed: Vec<&SourceLine> = report.sources.iter().filter(|line| line.only_glimpsed()).collect();
+    if !glimpsed.is_empty() {
+        let text = format!(
+            "{} on a DNS port without a message that could be read (a message without a whole header, a TCP connection \
+             without any, a first fragment, or a packet that an ICMP error quotes)",
+            sources_of(&glimpsed)
+        );
+        lines.push(("Seen only: ", text));
     }
     if report.totals.refused_restored > 0 {
         let refused = report.totals.outcomes[Outcome::Refused as usize];

@@ -2,11 +2,11 @@
 
 use super::super::page::{Clock, Ink, Page, WIDTH, counted, grouped};
 use super::super::{Layout, LiveReport, Report, SourceLine};
-use super::{SOURCE_WIDTH, outcomes};
+use super::{SOURCE_WIDTH, outcomes, sources_of};
 use crate::config::Outcome;
 use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
-use crate::sources::Beside;
+use crate::sources::{Beside, count_sources};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -42,11 +42,7 @@ pub(super) fn tables(
     }
     if !more.is_empty() {
         let refused: u64 = more.iter().map(|line| line.count(Outcome::Refused)).sum();
-        page.line(&format!(
-            "and {}, refused {} (--top)",
-            counted(more.len() as u64, "more source", "more sources"),
-            grouped(refused)
-        ))?;
+        page.wrapped("", &format!("and {}, refused {} (--top)", left_out(listed, more), grouped(refused)), 2)?;
     }
     let away: BTreeSet<IpNet> = shown.iter().map(|line| line.source).collect();
     // Who only got a response that it did not ask for was neither turned away nor not.
@@ -58,6 +54,22 @@ pub(super) fn tables(
         }
     }
     Ok(())
+}
+
+/// What is left out: sources, or where one of them has several lines, or one in the tables too, lines.
+fn left_out(listed: &[&SourceLine], more: &[&SourceLine]) -> String {
+    let sources: BTreeSet<IpNet> = more.iter().map(|line| line.source).collect();
+    if sources.len() == more.len() && !listed.iter().any(|line| sources.contains(&line.source)) {
+        let least = if count_sources(sources).1 { "at least " } else { "" };
+        return format!("{least}{}", counted(more.len() as u64, "more source", "more sources"));
+    }
+    let servers: BTreeSet<IpAddr> = more.iter().map(|line| line.server).collect();
+    format!(
+        "{} of {} at {}",
+        counted(more.len() as u64, "more line", "more lines"),
+        sources_of(more),
+        counted(servers.len() as u64, "server", "servers")
+    )
 }
 
 /// The sources that one server turned away.

@@ -3,8 +3,8 @@ use crate::config::Limits;
 use crate::diagnose::diagnose;
 use crate::diagnose::samples::{With, inventory, report, source};
 use crate::expect::Inventory;
-use crate::report::Ledger;
 use crate::report::page::WIDTH;
+use crate::report::{Expectation, Ledger};
 
 /// The page of a report, without colour unless asked for.
 fn page(report: &Report, top: usize, color: bool) -> String {
@@ -228,10 +228,24 @@ fn sources_are_counted_once_and_joined_ones_at_least() {
 }
 
 #[test]
+fn lines_that_are_left_out_are_not_taken_for_sources() {
+    let refused = |source_: &str, server: &str| source(source_, server).with(Outcome::Refused, 1);
+    let servers = ["10.0.0.50", "10.0.0.51", "10.0.0.52"];
+    let one = plain(servers.iter().map(|server| refused("192.0.2.1", server)).collect());
+    assert!(page(&one, 1, false).contains("\nand 2 more lines of 1 source at 2 servers, refused 2 (--top)\n"));
+    let several = plain(["192.0.2.1", "192.0.2.2", "192.0.2.3"].iter().map(|one| refused(one, servers[0])).collect());
+    assert!(page(&several, 1, false).contains("\nand 2 more sources, refused 2 (--top)\n"));
+}
+
+#[test]
 fn a_client_that_was_left_out_is_not_called_unseen() {
     let mut report = plain(vec![source("10.0.0.9", "10.20.30.40").with(Outcome::Refused, 9)]);
     report.focus = vec!["10.21.5.18/32".parse().unwrap()];
     assert!(flat(&report).contains("it arrives as another address, or not here"));
+    report.ledgers.bytes.buckets.push(("unread_tail", 328));
+    let unread = "10.21.5.18: NOT SEEN. No DNS traffic from it or to it is in what was read of this capture. It was not read \
+                  to its end: 328 bytes are left.";
+    assert!(flat(&report).contains(unread), "{}", flat(&report));
     report.filtered = true;
     assert!(flat(&report).contains("passed the filter"));
     report.live = Some(LiveReport { refused_only: true, ..LiveReport::default() });
@@ -250,6 +264,28 @@ fn without_dns_the_page_says_what_was_there_instead() {
     );
     report.totals.frames = 0;
     assert_eq!(line(&report, "NO FRAMES"), "NO FRAMES were read, so nothing is known");
+}
+
+#[test]
+fn a_client_that_a_proxy_names_is_not_called_unseen() {
+    let mut report = plain(vec![source("10.0.0.9", "10.20.30.40").with(Outcome::Refused, 9)]);
+    report.focus = vec!["10.21.0.0/16".parse().unwrap()];
+    let pair = crate::transact::proxied::ProxiedPair {
+        clients: vec!["10.21.5.18:4000".parse().unwrap()],
+        ..Default::default()
+    };
+    report.proxied = [(("10.20.30.40".parse().unwrap(), "10.0.0.9".parse().unwrap()), pair)].into();
+    let text = "10.21.0.0/16: NOT SEEN as itself. PROXY headers of 10.0.0.9 name it as their client (claimed).";
+    assert!(flat(&report).contains(text), "{}", flat(&report));
+}
+
+#[test]
+fn messages_without_a_header_do_not_go_unsaid() {
+    let mut report = plain(Vec::new());
+    report.ledgers.messages.buckets = vec![("udp", 2), ("undecodable", 2)];
+    assert!(flat(&report).contains(
+        "NO CLIENT QUERIES could be read 2 messages without a whole header could not be read; they may be refusals"
+    ));
 }
 
 #[test]

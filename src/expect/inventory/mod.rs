@@ -1,15 +1,14 @@
 //! Inventories of expected prefixes (`--expect`): CSV with a header, or one prefix per line, to an [`Inventory`] that
 //! decides for an address by its most specific line.
 
+mod reading;
+
 use super::ranges::Ranges;
-use crate::config::INVENTORY_BYTES;
-use crate::error::{Error, ErrorKind, escape_text};
+use crate::error::{Error, escape_text};
 use ipnet::IpNet;
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
+use reading::{Files, read};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Every line of every inventory, ready to decide. Without a line it decides nothing and says so ([`is_empty`]).
 ///
@@ -225,285 +224,13 @@ pub fn show_prefix(prefix: IpNet) -> String {
     if prefix.prefix_len() == prefix.max_prefix_len() { prefix.addr().to_string() } else { prefix.to_string() }
 }
 
-/// The whole text of a file, without byte order mark.
-fn read(path: &Path) -> Result<String, Error> {
-    let name = path.to_string_lossy().into_owned();
-    let mut bytes = Vec::new();
-    let size = File::open(path)
-        .and_then(|file| file.take(INVENTORY_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| wrong(&name, format!("the inventory cannot be read: {error}")))?;
-    if size as u64 > INVENTORY_BYTES {
-        return Err(wrong(&name, format!("the inventory is larger than {} MiB", INVENTORY_BYTES >> 20)));
-    }
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(wrong(&name, "the inventory is UTF-16; save it as UTF-8"));
-    }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    // Only names can hold other characters than ASCII, and they decide nothing: an unknown encoding is no reason to stop.
-    Ok(String::from_utf8_lossy(bytes).into_owned())
-}
-
-/// What is wrong with an inventory, and where.
-fn wrong(place: impl Into<String>, detail: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Usage, "E-EXPECT", place, detail)
-}
-
-/// Inventories while they are read.
-#[derive(Debug, Default)]
-struct Files {
-    rows: Vec<Row>,
-    notes: Vec<String>,
-}
-
-impl Files {
-    /// Adds the lines of one file.
-    fn add(&mut self, file: &str, text: &str) -> Result<(), Error> {
-        let before = self.rows.len();
-        let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-        if first.is_some_and(names_prefix) {
-            self.add_csv(file, text)?;
-        } else {
-            self.add_plain(file, text)?;
-        }
-        if self.rows.len() == before {
-            return Err(wrong(file, "the inventory holds no prefix; with it every source would be unlisted"));
-        }
-        Ok(())
-    }
-
-    /// Adds the rows of CSV with a header.
-    fn add_csv(&mut self, file: &str, text: &str) -> Result<(), Error> {
-        let mut reader = csv::ReaderBuilder::new()
-            .comment(Some(b'#'))
-            .trim(csv::Trim::All)
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(text.as_bytes());
-        let mut record = csv::StringRecord::new();
-        let mut columns: Option<Vec<Column>> = None;
-        loop {
-            let line = line_after(text, reader.position());
-            let at = || format!("{file}:{line}");
-            if !reader.read_record(&mut record).map_err(|error| wrong(at(), error.to_string()))? {
-                return Ok(());
-            }
-            if record.iter().all(str::is_empty) || record.get(0).is_some_and(|cell| cell.starts_with('#')) {
-                continue;
-            }
-            match &columns {
-                None => columns = Some(header(&record).map_err(|detail| wrong(at(), detail))?),
-                Some(columns) => {
-                    let row = self.csv_row(columns, &record, file, line).map_err(|detail| wrong(at(), detail))?;
-                    self.rows.push(row);
-                }
-            }
-        }
-    }
-
-    /// One record of CSV as a row.
-    fn csv_row(
-        &mut self,
-        columns: &[Column],
-        record: &csv::StringRecord,
-        file: &str,
-        line: u64,
-    ) -> Result<Row, String> {
-        if record.len() > columns.len() {
-            return Err(format!("{} cells, but the header names only {} columns", record.len(), columns.len()));
-        }
-        // Cells may be left out at the end. Every other column would notice a value that belongs elsewhere; a name
-        // would not, and `10.0.0.0/8,refuse` would turn the expectation around in silence.
-        let name = columns.iter().position(|column| *column == Column::Name).and_then(|index| record.get(index));
-        if let Some(word) = name.filter(|name| record.len() < columns.len() && is_a_value(name)) {
-            return Err(format!(
-                "{} cells for {} columns, and the name would be {word:?}; leave cells empty rather than out",
-                record.len(),
-                columns.len()
-            ));
-        }
-        let mut prefix = None;
-        let mut row = Row {
-            index: self.rows.len(),
-            prefix: IpNet::default(),
-            name: String::new(),
-            kind: Kind::Client,
-            expect: Expect::Allow,
-            outside: Vec::new(),
-            file: file.to_owned(),
-            line,
-        };
-        for (column, cell) in columns.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty()) {
-            match column {
-                Column::Prefix => prefix = Some(self.prefix(cell, file, line)?),
-                Column::Name => cell.clone_into(&mut row.name),
-                Column::Kind => row.kind = choose("kind", &Kind::ALL, cell)?,
-                Column::Expect => row.expect = choose("expect", &Expect::ALL, cell)?,
-                Column::Outside => {
-                    for part in cell.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-                        row.outside.push(self.prefix(part, file, line)?);
-                    }
-                }
-            }
-        }
-        row.prefix = prefix.ok_or("the prefix is empty")?;
-        Ok(row)
-    }
-
-    /// Adds one prefix per line.
-    fn add_plain(&mut self, file: &str, text: &str) -> Result<(), Error> {
-        for (index, content) in text.lines().enumerate() {
-            let line = index as u64 + 1;
-            let content = content.split('#').next().unwrap_or_default().trim();
-            if content.is_empty() {
-                continue;
-            }
-            let prefix = self.prefix(content, file, line).map_err(|detail| {
-                let hint = if content.contains([',', ';', '\t']) {
-                    "; a file with more than prefixes needs a first line that names its columns, separated by commas, \
-                     such as prefix,name,kind,expect,outside"
-                } else {
-                    ""
-                };
-                wrong(format!("{file}:{line}"), detail + hint)
-            })?;
-            self.rows.push(Row {
-                index: self.rows.len(),
-                prefix,
-                name: String::new(),
-                kind: Kind::Client,
-                expect: Expect::Allow,
-                outside: Vec::new(),
-                file: file.to_owned(),
-                line,
-            });
-        }
-        Ok(())
-    }
-
-    /// An address or prefix; host bits are dropped, with a note.
-    fn prefix(&mut self, text: &str, file: &str, line: u64) -> Result<IpNet, String> {
-        let prefix = if text.contains('/') {
-            text.parse::<IpNet>().map_err(|_| ())
-        } else {
-            text.parse::<IpAddr>().map(IpNet::from).map_err(|_| ())
-        };
-        let prefix = prefix.map_err(|()| {
-            format!("{text:?} is not an IPv4 or IPv6 address or prefix such as 10.21.0.0/16 or 2001:db8::/32")
-        })?;
-        let network = prefix.trunc();
-        if network != prefix {
-            self.notes
-                .push(escape_text(&format!("{file}:{line}: {prefix} has host bits set and is read as {network}")));
-        }
-        Ok(network)
-    }
-
-    /// Checks that no two lines contradict each other, and makes everything ready to decide.
-    fn finish(self) -> Result<Inventory, Error> {
-        let number = |index: usize| index as u32;
-        let own: Vec<(IpNet, u32)> =
-            self.rows.iter().enumerate().map(|(index, row)| (row.prefix, number(index))).collect();
-        let outside = self
-            .rows
-            .iter()
-            .enumerate()
-            .flat_map(|(index, row)| row.outside.iter().map(move |prefix| (*prefix, number(index))));
-        // A prefix's own line comes before lines that only expect others to arrive as it.
-        let listed: Vec<(IpNet, u32)> = own.iter().copied().chain(outside).collect();
-        let mut first: HashMap<IpNet, u32> = HashMap::new();
-        let mut contradiction: Option<(u32, u32, IpNet)> = None;
-        for (prefix, index) in &listed {
-            let earlier = *first.entry(*prefix).or_insert(*index);
-            if self.rows[earlier as usize].expect != self.rows[*index as usize].expect {
-                let pair = (earlier.max(*index), earlier.min(*index), *prefix);
-                contradiction = Some(contradiction.map_or(pair, |found| found.min(pair)));
-            }
-        }
-        if let Some((later, earlier, prefix)) = contradiction {
-            let (later, earlier) = (&self.rows[later as usize], &self.rows[earlier as usize]);
-            return Err(wrong(
-                format!("{}:{}", later.file, later.line),
-                format!(
-                    "{} is expected to be {} here and {} at {}:{}",
-                    show_prefix(prefix),
-                    past(later.expect),
-                    past(earlier.expect),
-                    earlier.file,
-                    earlier.line
-                ),
-            ));
-        }
-        let (own, listed) = (Ranges::new(&own), Ranges::new(&listed));
-        Ok(Inventory { rows: self.rows, notes: self.notes, listed, own })
-    }
-}
-
-/// What an expectation means for a query.
-fn past(expect: Expect) -> &'static str {
-    match expect {
-        Expect::Allow => "allowed",
-        Expect::Refuse => "refused",
-    }
-}
-
-/// The columns of an inventory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Column {
-    Prefix,
-    Name,
-    Kind,
-    Expect,
-    Outside,
-}
-
-/// Every column with its name in the header.
-const COLUMNS: [(&str, Column); 5] = [
-    ("prefix", Column::Prefix),
-    ("name", Column::Name),
-    ("kind", Column::Kind),
-    ("expect", Column::Expect),
-    ("outside", Column::Outside),
-];
-
-/// True when a line is a header that names the column `prefix`.
-fn names_prefix(line: &str) -> bool {
-    line.split(',').any(|cell| cell.trim().trim_matches('"').trim().eq_ignore_ascii_case("prefix"))
-}
-
-/// The columns a header names, each at most once.
-fn header(record: &csv::StringRecord) -> Result<Vec<Column>, String> {
-    let mut columns = Vec::with_capacity(record.len());
-    for cell in record {
-        let column = choose("column", &COLUMNS, cell)?;
-        if columns.contains(&column) {
-            return Err(format!("the column {cell:?} is named twice"));
-        }
-        columns.push(column);
-    }
-    Ok(columns)
-}
-
-/// The value of a name in a table, in any case; `what` says what the names are.
-fn choose<T: Copy>(what: &str, table: &[(&'static str, T)], text: &str) -> Result<T, String> {
-    table.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
-        format!("unknown {what} {text:?}; one of {}", names.join(", "))
-    })
-}
-
-/// True for words that have a meaning in another column.
-fn is_a_value(text: &str) -> bool {
-    choose("kind", &Kind::ALL, text).is_ok() || choose("expect", &Expect::ALL, text).is_ok()
-}
-
-/// The line of the next record: the reader's position is before the comments and empty lines in front of it.
-fn line_after(text: &str, position: &csv::Position) -> u64 {
-    let rest = text.get(position.byte() as usize..).unwrap_or_default();
-    let skipped = rest
-        .split_inclusive('\n')
-        .take_while(|line| line.starts_with('#') || line.trim_end_matches(['\r', '\n']).is_empty())
-        .count();
-    position.line() + skipped as u64
+/// An IPv4 prefix for one that is written as IPv4-mapped IPv6: on the wire its addresses are IPv4.
+pub fn unmapped(prefix: IpNet) -> IpNet {
+    let mapped = match prefix {
+        IpNet::V6(prefix) if prefix.prefix_len() >= 96 => prefix.addr().to_ipv4_mapped(),
+        _ => None,
+    };
+    mapped.and_then(|address| IpNet::new(address.into(), prefix.prefix_len() - 96).ok()).unwrap_or(prefix)
 }
 
 #[cfg(test)]
@@ -630,11 +357,42 @@ prefix,name,kind,expect,outside
             ("prefix;name\n10.0.0.0/8;x\n", "expect.csv:1", "separated by commas"),
             ("", "expect.csv", "holds no prefix"),
             ("# nothing\nprefix,name\n", "expect.csv", "holds no prefix"),
+            ("prefix,name\n10.1.0.0/16,\"a\n10.2.0.0/16,b\n", "expect.csv:2", "is not closed"),
+            ("prefix,name\n10.1.0.0/16,\"a\n10.2.0.0/16,\"b\"\n", "expect.csv:2", "is not closed"),
+            ("# \"\nprefix,name\n10.1.0.0/16,\"a\"b\n", "expect.csv:3", "is not closed"),
+            ("prefix,name\n10.1.0.0/16,\"a\n10.2.0.0/16,\"\n", "expect.csv:2", "goes on to the line \"10.2.0.0/16,\""),
         ] {
             let error = refused(text);
             assert!(error.starts_with(&format!("error[E-EXPECT]: {place}: ")), "{text:?}: {error}");
             assert!(error.contains(detail), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn quotation_marks_that_take_nothing_in_are_no_fault() {
+        let text = "# it's \"\nprefix,name\n10.0.0.0/8,5\" pipe\n10.1.0.0/16,\"a\" ,\n 10.2.0.0/16, \"b\n\"10.3.0.0/16\",\"\"\n";
+        let inventory = inventory(&text.replace("name\n", "name,kind\n")).unwrap();
+        let names: Vec<&str> = inventory.rows().iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["5\" pipe", "a", "\"b", ""]);
+    }
+
+    #[test]
+    fn every_way_to_end_a_line_counts() {
+        for end in ["\n", "\r\n", "\r"] {
+            let csv = inventory(&format!("prefix,expect{end}{end}# x{end}10.1.0.0/16,refuse{end}")).unwrap();
+            assert_eq!(says(&csv, "10.1.0.1"), "refuse expect.csv:4", "{end:?}");
+            let plain = inventory(&format!("10.0.0.0/16{end}# x{end}10.1.0.0/16{end}")).unwrap();
+            assert_eq!(says(&plain, "10.1.0.1"), "allow expect.csv:3", "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_prefix_is_the_ipv4_prefix() {
+        let inventory = inventory("::ffff:192.0.2.0/120\n::ffff:10.1.2.3\n::/64\n").unwrap();
+        assert_eq!(says(&inventory, "192.0.2.2"), "allow expect.csv:1");
+        assert_eq!(says(&inventory, "10.1.2.3"), "allow expect.csv:2");
+        assert_eq!(inventory.notes()[0], "expect.csv:1: ::ffff:192.0.2.0/120 is IPv4 and is read as 192.0.2.0/24");
+        assert_eq!((inventory.notes().len(), inventory.rows()[2].prefix.addr().is_ipv6()), (2, true));
     }
 
     #[test]
