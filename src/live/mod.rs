@@ -215,6 +215,7 @@ fn plan(config: &Config, expectations: &Expectations, handles: &[Handle]) -> Pla
             .map(folder)
             .collect(),
         read: config.expect.iter().cloned().chain(expectations::acl_paths(config, &expectations.now())).collect(),
+        appears: expectations::acl_places(&expectations.now()),
         interfaces: handles.iter().map(|handle| handle.name.clone()).collect(),
         captures: handles.iter().map(|handle| handle.socket().as_raw_fd()).collect(),
         listens: config.live.metrics.is_some(),

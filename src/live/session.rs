@@ -230,6 +230,7 @@ impl<'a> Session<'a> {
         report.notes.extend(inventory.notes().iter().cloned());
         report.notes.extend(standing.quoted.iter().cloned());
         report.notes.append(&mut self.notes.clone());
+        report.notes.extend(self.watcher.outdated().map(str::to_owned));
         report.proxied = standing.proxied.clone();
         let servers: BTreeSet<IpAddr> = report
             .sources
@@ -284,7 +285,7 @@ impl<'a> Session<'a> {
 
     /// Reads changed files again.
     fn reread(&mut self, now: Timestamp) {
-        let reread = self.watcher.look(self.config, &self.expectations);
+        let reread = self.watcher.look(self.config, &self.expectations, now);
         for line in &reread.says {
             self.note(now, line);
         }
