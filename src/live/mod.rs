@@ -52,6 +52,8 @@ pub struct Signals {
     pub snapshot: Arc<AtomicBool>,
     /// A further signal ends the process at once.
     pub at_once: Arc<AtomicBool>,
+    /// There is a terminal to give back.
+    screen: bool,
 }
 
 impl Signals {
@@ -60,12 +62,19 @@ impl Signals {
     pub fn new(screen: bool) -> Self {
         let stop: Arc<AtomicBool> = Arc::default();
         let at_once = if screen { Arc::default() } else { Arc::clone(&stop) };
-        Self { stop, at_once, snapshot: Arc::default() }
+        Self { stop, at_once, snapshot: Arc::default(), screen }
     }
 
     /// Sets the flags on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1.
     pub fn on(self) -> std::io::Result<Self> {
+        use signal_hook::consts::{SIGALRM, SIGPROF, SIGQUIT, SIGUSR2, SIGVTALRM, SIGXCPU};
         crate::run::on_signals(&self.stop, &self.at_once)?;
+        if self.screen {
+            for signal in [SIGQUIT, SIGALRM, SIGPROF, SIGUSR2, SIGVTALRM, SIGXCPU] {
+                signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&self.at_once))?;
+                signal_hook::flag::register(signal, Arc::clone(&self.stop))?;
+            }
+        }
         signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&self.snapshot))?;
         Ok(self)
     }
