@@ -18,6 +18,7 @@ use crate::config::{Color, Config, Sandbox, Vantage};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::acl::judge::own_servers;
+use crate::pipeline::aside::Speaker;
 use crate::pipeline::live::{Beside, Group, Watchdog};
 use crate::pipeline::{self};
 use crate::report::output::{self, FileIdentity};
@@ -31,6 +32,7 @@ use crate::watch::metrics::http as metrics;
 use crate::watch::sandbox::{Plan, confine};
 use crate::watch::screen::terminal::Borrowed;
 use crate::watch::screen::{self, Left, Look};
+
 use decided::{Decided, Stream, StreamLegs};
 use expectations::Expectations;
 use packets::PacketFiles;
@@ -65,7 +67,8 @@ impl Signals {
         Self { stop, at_once, snapshot: Arc::default(), screen }
     }
 
-    /// Sets the flags on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1.
+    /// Sets the flags on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1; with a screen on every other signal, too, that would
+    /// end the process.
     pub fn on(self) -> std::io::Result<Self> {
         use signal_hook::consts::{SIGALRM, SIGPROF, SIGQUIT, SIGUSR2, SIGVTALRM, SIGXCPU};
         crate::run::on_signals(&self.stop, &self.at_once)?;
@@ -81,7 +84,7 @@ impl Signals {
 }
 
 /// Runs `live` and returns the exit code.
-pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Result<u8, Error> {
+pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Signals) -> Result<u8, Error> {
     let mut config = config.clone();
     config.node = config.node.or_else(live::host_name);
     if config.output.is_none() && !config.live.format_given && !std::io::stdout().is_terminal() {
@@ -125,7 +128,9 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
     let stream = match format.writer {
-        Writer::Rows { header, row } => output.take().map(|output| Stream::new(output, header, row)),
+        Writer::Rows { header, row } => {
+            output.take().map(|output| Stream::new(output, header, row, limits.waiting_output_bytes)).transpose()?
+        }
         Writer::Report(_) => None,
     };
     let mut servers = config.servers.clone();
@@ -138,7 +143,9 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     if let Some(packets) = &mut packets {
         packets.begin(&handles)?;
     }
-    let mut held = HeldBack::new(console, screen.is_some());
+    // From here on nothing waits for whoever reads standard error.
+    let mut speaker = Speaker::start(console, limits.waiting_output_bytes)?;
+    let mut held = HeldBack::new(&mut speaker, screen.is_some());
     let mut opening = Vec::new();
     if !config.quiet {
         opening.push(describe(config, &handles));
@@ -194,11 +201,24 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     }
     // What is written to may take nothing.
     let _watchdog = Watchdog::start(Arc::clone(&signals.stop));
-    let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session)?;
+    let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session);
     session.show();
     let written = packets.map_or(Ok(()), PacketFiles::finish);
-    let code = session.conclude(finished, written)?;
-    Ok(if faulty.into_inner() { 7 } else { code })
+    let code = match finished {
+        Ok(finished) => session.conclude(finished, written),
+        Err(error) => {
+            drop(session);
+            speaker.line(&error.to_string());
+            error.exit_code()
+        }
+    };
+    let all_said = speaker.finish();
+    Ok(match code {
+        _ if faulty.into_inner() => 7,
+        // An output, too, is what was said.
+        0 | 3 | 4 | 10 if !all_said => 5,
+        code => code,
+    })
 }
 
 /// Opens the address where metrics are served.
@@ -257,6 +277,10 @@ impl Console for HeldBack<'_> {
         } else {
             self.console.line(text);
         }
+    }
+
+    fn missing(&self) -> u64 {
+        self.console.missing()
     }
 
     fn show(&mut self) {
