@@ -75,6 +75,9 @@ pub struct Limits {
     pub watch_findings: usize,
     /// Pairs of source and server whose refused names and rate are remembered while a capture runs.
     pub watch_pairs: usize,
+    /// Bytes of rows, reports or lines that wait for whoever reads them while a capture runs; twice as many in the worst
+    /// case. Some forty thousand rows.
+    pub waiting_output_bytes: usize,
 }
 
 impl Default for Limits {
@@ -111,6 +114,7 @@ impl Default for Limits {
             watch_names: 1000,
             watch_findings: 200,
             watch_pairs: 8192,
+            waiting_output_bytes: 16 << 20,
         }
     }
 }

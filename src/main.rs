@@ -43,7 +43,7 @@ fn main() -> ExitCode {
             // Without handlers signals end the process as usual.
             let signals = live::Signals::new(config.live.screen);
             let signals = signals.clone().on().unwrap_or(signals);
-            live::run(&config, &mut StandardError, &signals)
+            live::run(&config, Box::new(StandardError), &signals)
         }
         Parsed::Run(config) => {
             // Without a handler a signal ends the process as usual.

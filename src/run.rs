@@ -34,6 +34,11 @@ pub trait Console {
 
     /// Shows lines that were held back, where any are.
     fn show(&mut self) {}
+
+    /// Lines so far that could not be shown.
+    fn missing(&self) -> u64 {
+        0
+    }
 }
 
 /// Standard error; nobody reading it is no reason to stop.

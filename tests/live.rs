@@ -8,10 +8,11 @@ mod lab;
 
 use lab::{Lab, PROGRAM, Random, Refuser, Running, burst, is_installed, is_lab};
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 20, 30, 40);
 
@@ -489,6 +490,10 @@ fn outputs_that_take_nothing_end_the_run_in_time() {
     std::thread::sleep(Duration::from_millis(800));
     burst(&lab, "host", SERVER, 10).join().expect("it ends");
     assert_eq!(live.wait().0, Some(5), "it ends by itself");
+    let mut said = String::new();
+    live.child.stderr.take().expect("errors").read_to_string(&mut said).expect("text");
+    assert!(said.contains("rows_left_out 10") && said.contains("No space left on device"), "{said}");
+    assert!(said.contains("Ledgers closed") && !said.contains("fault of dnsrefused"), "{said}");
 
     // A reader that never reads.
     let mut command = lab.command("host", PROGRAM);
@@ -500,7 +505,234 @@ fn outputs_that_take_nothing_end_the_run_in_time() {
     assert!(refuser.sent.load(Ordering::Relaxed) > 1000);
     let (code, took) = live.stop();
     assert_eq!(code, Some(5));
-    assert!(took > Duration::from_secs(4) && took < Duration::from_millis(5500), "{took:?}");
+    assert!(took > Duration::from_secs(2) && took < Duration::from_millis(4500), "{took:?}");
+}
+
+/// The metrics as curl gets them.
+fn metrics(lab: &Lab) -> String {
+    let mut curl = lab.command("host", "curl");
+    let output = curl.args(["-sS", "--max-time", "5", "http://127.0.0.1:9353/metrics"]).output().expect("curl runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Waits until the metrics hold a sample; how long it took.
+fn wait_for_metric(lab: &Lab, wanted: &str) -> Duration {
+    let began = Instant::now();
+    let mut last = String::new();
+    loop {
+        let text = metrics(lab);
+        if !text.is_empty() {
+            last.clone_from(&text);
+        }
+        if text.lines().any(|line| line == wanted) {
+            return began.elapsed();
+        }
+        assert!(began.elapsed() < Duration::from_secs(15), "no {wanted} in\n{last}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_reader_that_takes_nothing_stops_neither_packets_nor_time_nor_other_outputs() {
+    if !is_installed("curl") {
+        return;
+    }
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    lab.ip("host", "addr add 10.20.30.40/32 dev lo");
+    let beside = ["live", "-i", "lo", "--filter", "udp port 53", "--for", "8s", "--metrics", "127.0.0.1:9353"];
+    for (number, stalls) in ["rows", "reports", "lines"].into_iter().enumerate() {
+        let mut refuser = Refuser::start(&lab, "host", SERVER);
+        // It is full, and nobody reads it.
+        let (_reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(&vec![0; 65536]).expect("that much fits");
+        let recording = format!("{stalls}.pcapng");
+        let mut command = lab.command("host", PROGRAM);
+        command.args(beside).args(["--write", &recording]);
+        match stalls {
+            "rows" => command.args(["--format", "jsonl"]).stdout(writer).stderr(Stdio::null()),
+            "reports" => command.args(["--format", "json", "--every", "1s"]).stdout(writer).stderr(Stdio::null()),
+            _ => command.args(["--format", "json", "-o", "st.json"]).stdout(Stdio::null()).stderr(writer),
+        };
+        let began = Instant::now();
+        let mut live = Running { child: command.spawn().expect("it starts") };
+        std::thread::sleep(Duration::from_millis(1200));
+        let (sent, _socket) = burst(&lab, "host", SERVER, 2000).join().expect("it ends");
+        for _ in 0..10 {
+            live.signal(libc::SIGUSR1);
+            std::thread::sleep(Duration::from_millis(60));
+        }
+        let (more, _socket) = burst(&lab, "host", SERVER, 7).join().expect("it ends");
+        let packets = sent + more + refuser.finish();
+        wait_for_metric(&lab, &format!("dnsrefused_packets_seen_total {packets}"));
+        let (code, _) = live.wait();
+        assert_eq!(code, Some(5), "{stalls}");
+        assert!(began.elapsed() < Duration::from_secs(12), "{number}: {:?}", began.elapsed());
+        let (report, code) = lab.read_captures(&[&recording]);
+        assert_eq!((code, &report["totals"]["frames"]), (Some(0), &json!(packets)), "{stalls}");
+        if stalls == "lines" {
+            let report = lab.json("st.json");
+            assert_eq!(report["totals"]["queries"], json!(sent + more));
+            assert!(!report["notes"].to_string().contains("Standard error"), "what waits may still be taken");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_error() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = lab.command("host", PROGRAM);
+    command.args(["live", "-i", "lo", "--format", "json", "--every", "200ms", "--for", "2s"]);
+    command.stdout(writer).stderr(std::fs::File::create(lab.path("live.err")).expect("a file"));
+    let mut live = Running { child: command.spawn().expect("it starts") };
+    // The command holds the other end, too.
+    drop(command);
+    reader.read_exact(&mut [0; 100]).expect("the first report");
+    drop(reader);
+    assert_eq!(live.wait().0, Some(0), "{}", lab.read("live.err"));
+    assert!(!lab.read("live.err").contains("E-OUT"), "{}", lab.read("live.err"));
+}
+
+#[test]
+fn what_a_file_said_before_it_changed_still_counts() {
+    if !is_installed("curl") {
+        return;
+    }
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    lab.ip("host", "addr add 10.20.30.40/32 dev lo");
+    let text = "server:\n interface: 10.20.30.40\n access-control: 10.0.0.0/8 refuse\n";
+    lab.file("unbound.conf", text);
+    let mut refuser = Refuser::start(&lab, "host", SERVER);
+    let arguments = ["-i", "lo", "--acl", "unbound.conf", "--metrics", "127.0.0.1:9353", "--format", "text"];
+    let mut live = lab.live("host", &arguments, "live");
+    let sample = |count: u32| {
+        format!(
+            "dnsrefused_server_verdict_transactions_total{{server=\"10.20.30.40\",verdict=\"refuse\",outcome=\"refused\"}} {count}"
+        )
+    };
+    let _socket = burst(&lab, "host", SERVER, 3).join().expect("it ends");
+    wait_for_metric(&lab, &sample(3));
+    lab.file("unbound.conf", &format!("{text}# the same\n"));
+    lab.wait_for("live.err", "servers' configuration re-read");
+    let _socket = burst(&lab, "host", SERVER, 1).join().expect("it ends");
+    wait_for_metric(&lab, &sample(4));
+    refuser.finish();
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+    let said = lab.read("live.out").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("REFUSED 4 of 4 client queries"), "{said}");
+    assert!(said.contains("refused once") == said.contains("only: a server's file had changed."), "{said}");
+    assert!(said.contains("A server's file had changed: what was decided before 20"), "{said}");
+}
+
+#[test]
+fn what_the_sandbox_forbids_to_read_again_is_said_to_be_forbidden() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    for folder in ["conf", "other", "third", "out"] {
+        std::fs::create_dir(lab.path(folder)).expect("a folder");
+    }
+    std::os::unix::fs::chown(lab.path("out"), Some(65534), Some(65534)).expect("its owner");
+    lab.file("other/clients.csv", "10.20.0.0/16\n");
+    lab.file("third/more.conf", "access-control: 10.0.0.0/8 allow\n");
+    std::os::unix::fs::symlink(lab.path("other/clients.csv"), lab.path("conf/clients.csv")).expect("a link");
+    let text = "server:\n interface: 10.20.30.40\n";
+    lab.file("conf/unbound.conf", text);
+    let arguments = ["-i", "lo", "--expect", "conf/clients.csv", "--acl", "conf/unbound.conf", "--every", "3s"];
+    let mut live = lab.live("host", &[&arguments[..], &["--format", "json", "-o", "out/live.json"]].concat(), "live");
+    std::thread::sleep(Duration::from_millis(100));
+    lab.file("other/clients.csv", "10.20.0.0/16\n10.21.0.0/16\n");
+    lab.wait_for("live.err", "inventory re-read");
+    let more = lab.path("third/more.conf");
+    lab.file("conf/unbound.conf", &format!("{text} include: {}\n", more.display()));
+    lab.wait_for(
+        "live.err",
+        "more.conf: is included and cannot be read: Permission denied (os error 13) (the sandbox forbids it",
+    );
+    std::thread::sleep(Duration::from_millis(3200));
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+    let said = lab.read("live.err");
+    assert!(said.contains("the configuration read earlier stays in use"), "{said}");
+    assert!(!said.contains("configuration re-read") && said.matches("cannot be read").count() == 1, "{said}");
+    let mut reports: Vec<_> =
+        std::fs::read_dir(lab.path("out")).expect("reports").map(|entry| entry.expect("one").path()).collect();
+    reports.sort();
+    let last = std::fs::read_to_string(reports.last().expect("a report")).expect("text");
+    assert!(
+        last.contains("The configuration in use was read before 20") && last.contains("the sandbox forbids it"),
+        "{last}"
+    );
+}
+
+#[test]
+fn a_filter_that_is_applied_here_chooses_what_is_recorded() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    lab.ip("host", "addr add 10.20.30.40/32 dev lo");
+    let mut refuser = Refuser::start(&lab, "host", SERVER);
+    let arguments = ["-i", "any", "--filter", "link[11]=6 and udp src port 53", "--format", "json", "-o", "live.json"];
+    let mut live = lab.live("host", &[&arguments[..], &["--write", "own.pcapng"]].concat(), "live");
+    lab.wait_for("live.err", "chosen here and not by the kernel");
+    let (sent, _socket) = burst(&lab, "host", SERVER, 15).join().expect("it ends");
+    refuser.finish();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+    let report = lab.json("live.json");
+    let (seen, ..) = capture(&report);
+    assert_eq!((seen, &report["ledgers"]["packets"]["not_selected"]), (sent * 2, &json!(sent)));
+    assert_eq!(report["totals"]["outcomes"]["unsolicited"], json!(sent));
+    let (own, code) = lab.read_captures(&["own.pcapng", "--server", "10.20.30.40"]);
+    assert_eq!((code, &own["totals"]["frames"]), (Some(0), &json!(sent)));
+    assert_eq!(totals(&report), totals(&own));
+    for name in ["first", "last"] {
+        assert_eq!(report["totals"][name], own["totals"][name]);
+    }
+    assert_eq!(sources(&report), sources(&own));
+}
+
+#[test]
+fn a_rejected_connection_is_told_while_the_capture_goes_on() {
+    if !is_installed("curl") {
+        return;
+    }
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    lab.ip("host", "addr add 10.20.30.40/32 dev lo");
+    let arguments = ["-i", "lo", "--filter", "tcp port 53", "--metrics", "127.0.0.1:9353", "--format", "json"];
+    let more = ["-o", "live.json", "--write", "own.pcapng"];
+    let mut live = lab.live("host", &[&arguments[..], &more[..]].concat(), "live");
+    let refused = lab.inside("host", || (0..3).filter(|_| std::net::TcpStream::connect((SERVER, 53)).is_err()).count());
+    assert_eq!(refused.join().expect("it ends"), 3);
+    let took = wait_for_metric(&lab, "dnsrefused_transactions_total{outcome=\"tcp-rejected\"} 3");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+    let report = lab.json("live.json");
+    assert_eq!(report["totals"]["outcomes"]["tcp-rejected"], json!(3));
+    let (own, _) = lab.read_captures(&["own.pcapng", "--server", "10.20.30.40"]);
+    assert_eq!(totals(&report), totals(&own));
+    assert_eq!(sources(&report), sources(&own));
+}
+
+#[test]
+fn one_interface_of_several_that_is_gone_is_said_to_be() {
+    let Some(lab) = Lab::of(&["client", "host"]) else { return };
+    for number in 0..2 {
+        lab.ip("host", &format!("link add eth{number} type veth peer name c{number} netns @client"));
+        lab.ip("host", &format!("addr add 10.20.{number}.40/24 dev eth{number}"));
+        lab.ip("client", &format!("addr add 10.20.{number}.7/24 dev c{number}"));
+        lab.ip("host", &format!("link set eth{number} up"));
+        lab.ip("client", &format!("link set c{number} up"));
+    }
+    let mut refuser = Refuser::start(&lab, "host", Ipv4Addr::UNSPECIFIED);
+    let arguments = ["-i", "eth0", "-i", "eth1", "--format", "json", "-o", "live.json"];
+    let mut live = lab.live("host", &arguments, "live");
+    burst(&lab, "client", Ipv4Addr::new(10, 20, 1, 40), 2).join().expect("it ends");
+    std::thread::sleep(Duration::from_millis(300));
+    lab.ip("host", "link del eth1");
+    lab.wait_for("live.err", "eth1 is gone: nothing comes from it any more; the capture goes on without it");
+    let _socket = burst(&lab, "client", Ipv4Addr::new(10, 20, 0, 40), 3).join().expect("it ends");
+    refuser.finish();
+    assert_eq!(live.stop().0, Some(3), "{}", lab.read("live.err"));
+    let report = lab.json("live.json");
+    capture(&report);
+    assert_eq!(report["totals"]["refused"], json!(5));
+    assert!(report["notes"].to_string().contains("eth1 is gone"), "{}", report["notes"]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ const AS_ROOT: &[Case] = &[
     ("what_is_left_is_what_live_needs", what_is_left_is_what_live_needs),
     ("outputs_go_where_their_folders_owner_may_write", outputs_go_where_their_folders_owner_may_write),
     ("roots_own_folder_is_named_and_stops_require", roots_own_folder_is_named_and_stops_require),
+    ("root_that_may_not_become_another_user_is_told_why", root_that_may_not_become_another_user_is_told_why),
     ("one_capability_is_enough_and_is_given_up", one_capability_is_enough_and_is_given_up),
     ("files_that_cannot_be_read_again_are_named", files_that_cannot_be_read_again_are_named),
     ("off_changes_nothing", off_changes_nothing),
@@ -81,6 +82,7 @@ fn confined(case: &str) {
         interfaces: vec!["lo".to_owned()],
         captures: capture.iter().map(AsRawFd::as_raw_fd).collect(),
         listens: true,
+        ..Plan::default()
     };
     let state = match sandbox::confine(&plan, mode) {
         Ok(state) => state,
@@ -362,6 +364,25 @@ fn roots_own_folder_is_named_and_stops_require() {
     let tried = confined.tries();
     assert_eq!(tried["write"], "ok");
     assert_ne!(tried["write elsewhere"], "ok");
+}
+
+fn root_that_may_not_become_another_user_is_told_why() {
+    let folder = folder(0, 0o755);
+    let inner = command("best-effort", folder.path());
+    let mut outer = Command::new("setpriv");
+    outer.args(["--bounding-set=-all,+net_raw", "--"]).arg(inner.get_program());
+    inner.get_envs().for_each(|(name, value)| {
+        outer.env(name, value.unwrap());
+    });
+    let confined = start(outer);
+    assert!(
+        confined
+            .line
+            .contains("uid 0 stays: this process may not become another user (Operation not permitted (os error 1))"),
+        "{}",
+        confined.line
+    );
+    assert!(!confined.line.contains("chown"), "{}", confined.line);
 }
 
 fn one_capability_is_enough_and_is_given_up() {

@@ -226,6 +226,27 @@ fn two_signals_at_once_give_the_terminal_back_too() {
     assert_eq!(lab.read("before"), lab.read("after"));
 }
 
+#[test]
+fn a_signal_that_is_no_request_to_end_gives_the_terminal_back_too() {
+    let Some((lab, _unbound)) = server() else { return };
+    if !is_installed("tmux") {
+        return;
+    }
+    let terminal = Terminal::open(&lab, "quit", "LANG=C");
+    for signal in ["QUIT", "USR2"] {
+        let _ = fs::remove_file(lab.path("after"));
+        terminal.enter("clear");
+        terminal.enter(&screen_line(&lab, ""));
+        terminal.wait_for("No client query so far");
+        let pid = running_live(&lab).to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+        let shown = terminal.wait_for("ended with 0");
+        assert!(shown.contains("\nLedgers closed"), "{signal}: {shown}");
+        lab.wait_for("after", "icanon");
+        assert_eq!(lab.read("before"), lab.read("after"), "{signal}");
+    }
+}
+
 /// The process that runs `live` for this lab: the one whose current folder is the lab's.
 fn running_live(lab: &Lab) -> u32 {
     let began = Instant::now();

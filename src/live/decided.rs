@@ -6,6 +6,7 @@ use crate::decode::Interface;
 use crate::decode::detail::DetailLimits;
 use crate::error::Error;
 use crate::expect::acl::judge::{Judgements, Verdicts};
+use crate::pipeline::aside::{Aside, Counts};
 use crate::report::Ledger;
 use crate::report::output::Output;
 use crate::report::row::RowText;
@@ -23,32 +24,30 @@ const TIME_DIGITS: usize = 9;
 
 /// Where rows go as they are decided.
 pub struct Stream {
-    output: Output,
+    output: Aside,
     row: fn(&RowText, &mut Vec<u8>),
     line: Vec<u8>,
-    made: u64,
-    written: u64,
-    fine: bool,
 }
 
 impl Stream {
-    /// Writes the header.
-    pub fn new(mut output: Output, header: fn(&mut Vec<u8>), row: fn(&RowText, &mut Vec<u8>)) -> Self {
+    /// Begins with the header; at most `limit` bytes of rows wait for their reader.
+    pub fn new(
+        mut output: Output,
+        header: fn(&mut Vec<u8>),
+        row: fn(&RowText, &mut Vec<u8>),
+        limit: usize,
+    ) -> Result<Self, Error> {
         let mut line = Vec::new();
         header(&mut line);
-        let fine = output.write_all(&line).is_ok();
-        Self { output, row, line, made: 0, written: 0, fine }
+        // It is buffered; the output remembers its first error, which its end reports.
+        let _ = output.write_all(&line);
+        Ok(Self { output: Aside::of(output, limit)?, row, line })
     }
 
     fn write(&mut self, text: &RowText) {
-        self.made += 1;
-        if self.fine {
-            self.line.clear();
-            (self.row)(text, &mut self.line);
-            // The output remembers its first error, which its end reports.
-            self.fine = self.output.write_all(&self.line).is_ok();
-            self.written += u64::from(self.fine);
-        }
+        self.line.clear();
+        (self.row)(text, &mut self.line);
+        self.output.offer(&self.line);
     }
 }
 
@@ -95,10 +94,10 @@ pub struct Decided {
     judgements: Judgements,
     detail: DetailLimits,
     stream: Option<Stream>,
-    /// Rows made and written by a stream that has ended.
-    ended: (u64, u64),
-    /// Those that stood in a ledger already.
-    told: (u64, u64),
+    /// Rows of a stream that has ended.
+    ended: Counts,
+    /// Rows that stood in a ledger already.
+    told: Counts,
     /// For whoever watches: screen and metrics.
     noted: Option<Noted>,
 }
@@ -129,8 +128,8 @@ impl Decided {
             judgements: judgements(config, expected, detail),
             detail,
             stream,
-            ended: (0, 0),
-            told: (0, 0),
+            ended: Counts::default(),
+            told: Counts::default(),
             noted: watched(config).then(|| Noted::new(limits.watch_pairs)),
         }
     }
@@ -180,27 +179,23 @@ impl Decided {
         self.rows.without_detail
     }
 
-    /// Other expectations hold from now on; where the servers' files are others, what they say is compared anew.
-    pub fn expect(&mut self, config: &Config, expected: &Expected) {
+    /// Other expectations hold from now on. Where the servers' files are others, what they say is compared anew, and what
+    /// was decided before is returned.
+    pub fn expect(&mut self, config: &Config, expected: &Expected) -> Option<Verdicts> {
         let without_detail = self.rows.without_detail;
         self.rows = rows(config, expected, &self.inputs);
         self.rows.without_detail = without_detail;
-        if !Arc::ptr_eq(self.judgements.acls(), &expected.acls) {
-            self.compare_anew(config, expected);
-        }
+        (!Arc::ptr_eq(self.judgements.acls(), &expected.acls)).then(|| self.compare_anew(config, expected))
     }
 
-    /// What the servers' files say is compared anew.
-    pub fn compare_anew(&mut self, config: &Config, expected: &Expected) {
-        self.judgements = judgements(config, expected, self.detail);
+    /// What the servers' files say is compared anew; returns what was decided before.
+    pub fn compare_anew(&mut self, config: &Config, expected: &Expected) -> Verdicts {
+        let fresh = judgements(config, expected, self.detail);
+        std::mem::replace(&mut self.judgements, fresh).finish()
     }
 
-    /// What was decided so far by the servers' files, or since the last time this was taken with `begin_anew`.
-    pub fn verdicts(&mut self, config: &Config, expected: &Expected, begin_anew: bool) -> Verdicts {
-        if begin_anew {
-            let fresh = judgements(config, expected, self.detail);
-            return std::mem::replace(&mut self.judgements, fresh).finish();
-        }
+    /// What was decided by the servers' files since it was last compared anew.
+    pub fn verdicts(&self) -> Verdicts {
         self.judgements.so_far()
     }
 
@@ -210,30 +205,41 @@ impl Decided {
         (0..verdicts.acls.len()).any(|number| verdicts.agreement(number).1 > 0)
     }
 
-    /// Rows made and written since this was last asked.
+    /// Where all rows so far are.
+    pub fn counts(&self) -> Counts {
+        self.stream.as_ref().map_or(self.ended, |stream| stream.output.counts())
+    }
+
+    /// Rows made since this was last asked, and those that waited then.
     pub fn ledger(&mut self) -> Ledger {
-        let now = self.stream.as_ref().map_or(self.ended, |stream| (stream.made, stream.written));
+        let now = self.counts();
         let before = std::mem::replace(&mut self.told, now);
-        let (made, written) = (now.0 - before.0, now.1 - before.1);
-        Ledger { buckets: vec![("rows_made", made), ("rows_written", written)], closed: made == written }
+        let (made, carried) = (now.made - before.made, before.waiting);
+        let (written, left_out) = (now.written - before.written, now.left_out - before.left_out);
+        let mut buckets = vec![("rows_made", made), ("rows_written", written)];
+        let more = [("rows_carried_in", carried), ("rows_left_out", left_out), ("rows_waiting", now.waiting)];
+        buckets.extend(more.into_iter().filter(|(_, count)| *count > 0));
+        Ledger { buckets, closed: made + carried == written + left_out + now.waiting }
     }
 
     /// Sends what was written so far on its way.
-    pub fn flush(&mut self) {
-        if let Some(stream) = &mut self.stream {
-            stream.fine &= stream.output.flush().is_ok();
+    pub fn flush(&self) {
+        if let Some(stream) = &self.stream {
+            stream.output.flush();
         }
     }
 
     /// Ends the rows; true when their reader went away before.
     pub fn finish(&mut self) -> Result<bool, Error> {
-        self.ended = self.stream.as_ref().map_or(self.ended, |stream| (stream.made, stream.written));
-        self.stream.take().map_or(Ok(false), |stream| stream.output.finish().map(|finished| finished.pipe_closed))
+        let Some(stream) = self.stream.take() else { return Ok(false) };
+        let (result, counts) = stream.output.finish("rows");
+        self.ended = counts;
+        result.map(|finished| finished.pipe_closed)
     }
 
     /// True when the reader of rows went away, or they cannot be written.
     pub fn is_broken(&self) -> bool {
-        self.stream.as_ref().is_some_and(|stream| !stream.fine)
+        self.stream.as_ref().is_some_and(|stream| stream.output.is_broken())
     }
 }
 

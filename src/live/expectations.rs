@@ -2,11 +2,11 @@
 
 use crate::capture::Timestamp;
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What holds at a moment.
@@ -48,27 +48,37 @@ fn acls(config: &Config) -> Result<Arc<[Acl]>, Error> {
     Acl::load_all(&config.acls, config.root.as_deref(), &config.servers).map(Arc::from)
 }
 
-/// A file as it was when it was last looked at: inode, size, time of its last change in nanoseconds. `None` when it
-/// cannot be examined.
-type Look = Option<(u64, u64, i64)>;
+/// A file as it was when it was last looked at: inode, size, times of the last change of what it says and of itself in
+/// nanoseconds. `None` when it cannot be examined.
+type Look = Option<(u64, u64, i64, i64)>;
 
 fn look(path: &PathBuf) -> Look {
     let metadata = std::fs::metadata(path).ok()?;
-    let changed = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-    Some((metadata.ino(), metadata.size(), changed))
+    let time = |seconds: i64, more: i64| seconds.saturating_mul(1_000_000_000).saturating_add(more);
+    let (said, changed) =
+        (time(metadata.mtime(), metadata.mtime_nsec()), time(metadata.ctime(), metadata.ctime_nsec()));
+    Some((metadata.ino(), metadata.size(), said, changed))
 }
 
 /// Files that are looked at again and again.
 #[derive(Debug)]
 struct Files {
     paths: Vec<PathBuf>,
+    /// Of these paths, the first so many are files that were read; the others are where some may appear.
+    read: usize,
     seen: Vec<Look>,
 }
 
 impl Files {
-    fn of(paths: Vec<PathBuf>) -> Self {
+    fn of(mut paths: Vec<PathBuf>, places: Vec<PathBuf>) -> Self {
+        let read = paths.len();
+        paths.extend(places);
         let seen = paths.iter().map(look).collect();
-        Self { paths, seen }
+        Self { paths, read, seen }
+    }
+
+    fn of_acls(config: &Config, expected: &Expected) -> Self {
+        Self::of(acl_paths(config, expected), acl_places(expected))
     }
 
     /// True when one changed since it was last asked.
@@ -79,7 +89,7 @@ impl Files {
 
     /// When the latest change was made.
     fn latest_change(&self) -> Option<Timestamp> {
-        self.seen.iter().flatten().map(|(_, _, changed)| Timestamp(*changed)).max()
+        self.seen[..self.read].iter().flatten().map(|(_, _, said, _)| Timestamp(*said)).max()
     }
 }
 
@@ -97,46 +107,80 @@ pub struct Reread {
 pub struct Watcher {
     inventories: Files,
     acls: Files,
+    /// When a server's files were found to be others.
+    others_since: Option<Timestamp>,
+    /// Why what is in use was read before the files last changed: of inventories and of servers' files.
+    outdated: [Option<String>; 2],
 }
 
 impl Watcher {
     /// Begins to look.
     pub fn new(config: &Config, expected: &Expected) -> Self {
-        Self { inventories: Files::of(config.expect.clone()), acls: Files::of(acl_paths(config, expected)) }
+        Self {
+            inventories: Files::of(config.expect.clone(), Vec::new()),
+            acls: Files::of_acls(config, expected),
+            others_since: None,
+            outdated: [None, None],
+        }
     }
 
-    /// When a server's file was last changed.
+    /// When a server's file was last changed. That one is gone, or is another one now, was noticed later.
     pub fn acl_changed(&self) -> Option<Timestamp> {
-        self.acls.latest_change()
+        self.acls.latest_change().max(self.others_since)
     }
 
-    /// Reads again what changed. What cannot be read leaves the earlier one in use, and is said.
-    pub fn look(&mut self, config: &Config, expectations: &Expectations) -> Reread {
+    /// What is in use though the files changed since, one sentence each.
+    pub fn outdated(&self) -> impl Iterator<Item = &str> {
+        self.outdated.iter().flatten().map(String::as_str)
+    }
+
+    /// Reads again what changed by `now`. What cannot be read leaves the earlier one in use, and is said.
+    pub fn look(&mut self, config: &Config, expectations: &Expectations, now: Timestamp) -> Reread {
         let mut reread = Reread::default();
         let mut expected = expectations.now();
         if self.inventories.changed() {
             match inventory(config) {
                 Ok(inventory) => {
                     expected.inventory = inventory;
+                    self.outdated[0] = None;
                     reread.note("inventory re-read".into());
                 }
-                Err(error) => reread.failed(&error, "the inventory read earlier stays in use"),
+                Err(error) => self.keep(0, "inventory", &error, now, &mut reread),
             }
         }
         if self.acls.changed() {
-            match acls(config) {
+            match acls(config).and_then(|acls| readable(&acls, &expected.acls).map(|()| acls)) {
                 Ok(acls) => {
-                    expected.acls = acls;
-                    self.acls = Files::of(acl_paths(config, &expected));
-                    reread.note("servers' configuration re-read; what it says is compared with the wire anew".into());
+                    let others = acls.len() != expected.acls.len()
+                        || acls.iter().zip(expected.acls.iter()).any(|(new, old)| !new.files().are_as(old.files()));
+                    self.outdated[1] = None;
+                    let read = Expected { acls, ..expected.clone() };
+                    self.acls = Files::of_acls(config, &read);
+                    // Something else changed where a file might have appeared.
+                    if others {
+                        expected = read;
+                        self.others_since = Some(now);
+                        reread
+                            .note("servers' configuration re-read; what it says is compared with the wire anew".into());
+                    }
                 }
-                Err(error) => reread.failed(&error, "the configuration read earlier stays in use"),
+                Err(error) => self.keep(1, "configuration", &error, now, &mut reread),
             }
         }
         if reread.anything {
             expectations.set(expected);
         }
         reread
+    }
+
+    /// What was read earlier stays in use.
+    fn keep(&mut self, which: usize, what: &str, error: &Error, now: Timestamp, reread: &mut Reread) {
+        reread.says.push(format!("warning: {error}{}; the {what} read earlier stays in use", why(error)));
+        self.outdated[which] = Some(format!(
+            "The {what} in use was read before {}, when it changed and could not be read again: {error}{}.",
+            now.to_rfc3339(0),
+            why(error)
+        ));
     }
 }
 
@@ -145,9 +189,27 @@ impl Reread {
         self.anything = true;
         self.says.push(what);
     }
+}
 
-    fn failed(&mut self, error: &Error, kept: &str) {
-        self.says.push(format!("warning: {error}; {kept}"));
+/// An error when an included file may not be read that was no obstacle before.
+fn readable(acls: &[Acl], before: &[Acl]) -> Result<(), Error> {
+    let known: Vec<_> = before.iter().flat_map(|acl| acl.files().forbidden()).collect();
+    let Some(path) = acls.iter().flat_map(|acl| acl.files().forbidden()).find(|path| !known.contains(path)) else {
+        return Ok(());
+    };
+    let what = "is included and cannot be read: Permission denied (os error 13)";
+    Err(Error::new(ErrorKind::Usage, "E-ACL", path.to_string_lossy(), what))
+}
+
+/// What forbids to read a file: its permissions are for everybody to read, those of the sandbox are not.
+fn why(error: &Error) -> &'static str {
+    let path = Path::new(&error.object);
+    let denied = std::fs::File::open(path).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    let for_all = std::fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0);
+    if denied && for_all {
+        " (the sandbox forbids it: its folder was not among those read when the capture began)"
+    } else {
+        ""
     }
 }
 
@@ -160,6 +222,15 @@ pub fn acl_paths(config: &Config, expected: &Expected) -> Vec<PathBuf> {
     paths.sort();
     paths.dedup();
     paths
+}
+
+/// Where more files of the servers' configurations may appear.
+pub fn acl_places(expected: &Expected) -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> =
+        expected.acls.iter().flat_map(|acl| acl.files().looked().map(Path::to_path_buf)).collect();
+    places.sort();
+    places.dedup();
+    places
 }
 
 #[cfg(test)]
@@ -175,21 +246,70 @@ mod tests {
         let expectations = Expectations::load(&config).unwrap();
         let mut watcher = Watcher::new(&config, &expectations.now());
         let lines = |expectations: &Expectations| expectations.now().inventory.rows().len();
-        assert!(watcher.look(&config, &expectations).says.is_empty());
+        assert!(watcher.look(&config, &expectations, Timestamp(0)).says.is_empty());
 
         std::fs::write(&path, "10.20.0.0/16\n10.21.0.0/16\n").unwrap();
-        let reread = watcher.look(&config, &expectations);
+        let reread = watcher.look(&config, &expectations, Timestamp(0));
         assert!(reread.anything && lines(&expectations) == 2, "{reread:?}");
-        assert!(watcher.look(&config, &expectations).says.is_empty(), "once");
+        assert!(watcher.look(&config, &expectations, Timestamp(0)).says.is_empty(), "once");
 
         std::fs::write(&path, "10.20.0.0/99\n").unwrap();
-        let reread = watcher.look(&config, &expectations);
+        let reread = watcher.look(&config, &expectations, Timestamp(0));
         assert!(!reread.anything && reread.says[0].contains("stays in use"), "{reread:?}");
         assert_eq!(lines(&expectations), 2);
 
         std::fs::remove_file(&path).unwrap();
-        assert!(!watcher.look(&config, &expectations).anything);
+        assert!(!watcher.look(&config, &expectations, Timestamp(0)).anything);
         std::fs::write(&path, "10.0.0.0/8\n").unwrap();
-        assert!(watcher.look(&config, &expectations).anything && lines(&expectations) == 1);
+        assert!(watcher.look(&config, &expectations, Timestamp(0)).anything && lines(&expectations) == 1);
+    }
+    /// The main file, and a watcher that looks at it.
+    fn unbound(folder: &Path, more: &str) -> (Config, Expectations, Watcher) {
+        let path = folder.join("unbound.conf");
+        std::fs::write(&path, format!("server:\n interface: 10.0.0.53\n{more}")).unwrap();
+        let acl = crate::expect::acl::AclArgument::parse(&path.to_string_lossy()).unwrap();
+        let config = Config { acls: vec![acl], ..Config::default() };
+        let expectations = Expectations::load(&config).unwrap();
+        let watcher = Watcher::new(&config, &expectations.now());
+        (config, expectations, watcher)
+    }
+
+    #[test]
+    fn included_files_that_appear_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+        let (config, expectations, mut watcher) =
+            unbound(folder.path(), "include: late.conf\ninclude: \"conf.d/*.conf\"\n");
+        let mut look = |now| watcher.look(&config, &expectations, Timestamp(now));
+        let files = || expectations.now().acls[0].files().list().len();
+        assert!(!look(1).anything && files() == 1);
+        std::fs::write(folder.path().join("late.conf"), "access-control: 10.0.0.2/32 allow\n").unwrap();
+        assert!(look(2).anything && files() == 2);
+        std::fs::write(folder.path().join("conf.d/a.conf"), "access-control: 10.0.0.3/32 allow\n").unwrap();
+        assert!(look(3).anything && files() == 3);
+        // Nothing that is read.
+        std::fs::write(folder.path().join("conf.d/a.txt"), "").unwrap();
+        assert!(!look(4).anything && files() == 3);
+        std::fs::remove_file(folder.path().join("conf.d/a.conf")).unwrap();
+        assert!(look(5).anything && files() == 2);
+        assert!(!look(6).anything);
+        assert!(watcher.acl_changed() > Some(Timestamp(5)), "the time of a file counts where it is later");
+    }
+
+    #[test]
+    fn what_is_outdated_is_said_until_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, expectations, mut watcher) = unbound(folder.path(), "");
+        std::fs::write(folder.path().join("unbound.conf"), "server:\n access-control: 10.0.0.0/99 allow\n").unwrap();
+        let said = watcher.look(&config, &expectations, Timestamp(0)).says;
+        assert!(said.len() == 1 && said[0].ends_with("the configuration read earlier stays in use"), "{said:?}");
+        let outdated: Vec<&str> = watcher.outdated().collect();
+        assert!(
+            outdated[0].starts_with("The configuration in use was read before 1970-01-01T00:00:00Z"),
+            "{outdated:?}"
+        );
+        assert_eq!(expectations.now().acls[0].policy().listens().len(), 1);
+        std::fs::write(folder.path().join("unbound.conf"), "server:\n access-control: 10.0.0.0/9 allow\n").unwrap();
+        assert!(watcher.look(&config, &expectations, Timestamp(0)).anything && watcher.outdated().count() == 0);
     }
 }

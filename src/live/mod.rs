@@ -19,6 +19,7 @@ use crate::config::{Color, Config, Sandbox};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::acl::judge::own_servers;
+use crate::pipeline::aside::Speaker;
 use crate::pipeline::live::{Beside, Group, Watchdog};
 use crate::pipeline::{self};
 use crate::report::output::{self, FileIdentity};
@@ -32,6 +33,7 @@ use crate::watch::metrics::http as metrics;
 use crate::watch::sandbox::{Plan, confine};
 use crate::watch::screen::terminal::Borrowed;
 use crate::watch::screen::{self, Left, Look};
+
 use decided::{Decided, Stream, StreamLegs};
 use expectations::Expectations;
 use packets::PacketFiles;
@@ -53,6 +55,8 @@ pub struct Signals {
     pub snapshot: Arc<AtomicBool>,
     /// A further signal ends the process at once.
     pub at_once: Arc<AtomicBool>,
+    /// There is a terminal to give back.
+    screen: bool,
 }
 
 impl Signals {
@@ -61,19 +65,27 @@ impl Signals {
     pub fn new(screen: bool) -> Self {
         let stop: Arc<AtomicBool> = Arc::default();
         let at_once = if screen { Arc::default() } else { Arc::clone(&stop) };
-        Self { stop, at_once, snapshot: Arc::default() }
+        Self { stop, at_once, snapshot: Arc::default(), screen }
     }
 
-    /// Sets the flags on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1.
+    /// Sets the flags on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1; with a screen on every other signal, too, that would
+    /// end the process.
     pub fn on(self) -> std::io::Result<Self> {
+        use signal_hook::consts::{SIGALRM, SIGPROF, SIGQUIT, SIGUSR2, SIGVTALRM, SIGXCPU};
         crate::run::on_signals(&self.stop, &self.at_once)?;
+        if self.screen {
+            for signal in [SIGQUIT, SIGALRM, SIGPROF, SIGUSR2, SIGVTALRM, SIGXCPU] {
+                signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&self.at_once))?;
+                signal_hook::flag::register(signal, Arc::clone(&self.stop))?;
+            }
+        }
         signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&self.snapshot))?;
         Ok(self)
     }
 }
 
 /// Runs `live` and returns the exit code.
-pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Result<u8, Error> {
+pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Signals) -> Result<u8, Error> {
     let mut config = config.clone();
     config.node = config.node.or_else(live::host_name);
     if config.output.is_none() && !config.live.format_given && !std::io::stdout().is_terminal() {
@@ -117,7 +129,9 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
     let stream = match format.writer {
-        Writer::Rows { header, row } => output.take().map(|output| Stream::new(output, header, row)),
+        Writer::Rows { header, row } => {
+            output.take().map(|output| Stream::new(output, header, row, limits.waiting_output_bytes)).transpose()?
+        }
         Writer::Report(_) => None,
     };
     let mut servers = config.servers.clone();
@@ -130,7 +144,9 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     if let Some(packets) = &mut packets {
         packets.begin(&handles, config)?;
     }
-    let mut held = HeldBack::new(console, screen.is_some());
+    // From here on nothing waits for whoever reads standard error.
+    let mut speaker = Speaker::start(console, limits.waiting_output_bytes)?;
+    let mut held = HeldBack::new(&mut speaker, screen.is_some());
     let mut opening = Vec::new();
     if !config.quiet {
         opening.push(describe(config, &handles));
@@ -186,11 +202,24 @@ pub fn run(config: &Config, console: &mut dyn Console, signals: &Signals) -> Res
     }
     // What is written to may take nothing.
     let _watchdog = Watchdog::start(Arc::clone(&signals.stop));
-    let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session)?;
+    let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session);
     session.show();
     let written = packets.map_or(Ok(()), PacketFiles::finish);
-    let code = session.conclude(finished, written)?;
-    Ok(if faulty.into_inner() { 7 } else { code })
+    let code = match finished {
+        Ok(finished) => session.conclude(finished, written),
+        Err(error) => {
+            drop(session);
+            speaker.line(&error.to_string());
+            error.exit_code()
+        }
+    };
+    let all_said = speaker.finish();
+    Ok(match code {
+        _ if faulty.into_inner() => 7,
+        // An output, too, is what was said.
+        0 | 3 | 4 | 10 if !all_said => 5,
+        code => code,
+    })
 }
 
 /// Opens the address where metrics are served.
@@ -216,6 +245,7 @@ fn plan(config: &Config, expectations: &Expectations, handles: &[Handle]) -> Pla
             .map(folder)
             .collect(),
         read: config.expect.iter().cloned().chain(expectations::acl_paths(config, &expectations.now())).collect(),
+        appears: expectations::acl_places(&expectations.now()),
         interfaces: handles.iter().map(|handle| handle.name.clone()).collect(),
         captures: handles.iter().map(|handle| handle.socket().as_raw_fd()).collect(),
         listens: config.live.metrics.is_some(),
@@ -248,6 +278,10 @@ impl Console for HeldBack<'_> {
         } else {
             self.console.line(text);
         }
+    }
+
+    fn missing(&self) -> u64 {
+        self.console.missing()
     }
 
     fn show(&mut self) {

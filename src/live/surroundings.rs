@@ -14,6 +14,7 @@ pub struct Surroundings {
     /// Names of the inputs, escaped.
     names: Vec<String>,
     down: Vec<Option<Timestamp>>,
+    gone: Vec<bool>,
     renamed: Vec<Option<String>>,
     stalls: usize,
     stepped: i64,
@@ -25,6 +26,7 @@ impl Surroundings {
         Self {
             names: names.iter().map(|name| escape_text(name)).collect(),
             down: vec![None; names.len()],
+            gone: vec![false; names.len()],
             renamed: vec![None; names.len()],
             stalls: 0,
             stepped: 0,
@@ -41,12 +43,18 @@ impl Surroundings {
                 let now = link.renamed.as_deref().map_or_else(|| name.clone(), escape_text);
                 lines.push((moment.now, format!("{name} is now called {now}")));
             }
-            match (self.down[input], link.down) {
+            if link.gone && !self.gone[input] {
+                self.gone[input] = true;
+                let others = moment.links.iter().any(|link| !link.gone);
+                let goes_on = if others { "; the capture goes on without it, and ends with exit code 3" } else { "" };
+                lines.push((moment.now, format!("{name} is gone: nothing comes from it any more{goes_on}")));
+            }
+            match (self.down[input], link.down && !link.gone) {
                 (None, true) => {
                     self.down[input] = Some(moment.now);
                     lines.push((moment.now, format!("{name} is down; waiting for it to come back")));
                 }
-                (Some(since), false) => {
+                (Some(since), false) if !link.gone => {
                     self.down[input] = None;
                     let seconds = (moment.now.0 - since.0).max(0) as f64 / 1e9;
                     lines.push((moment.now, format!("{name} is up again after {seconds:.1} s")));
@@ -76,7 +84,7 @@ mod tests {
 
     #[test]
     fn each_change_is_said_once() {
-        let mut surroundings = Surroundings::of(&["eth0".to_owned()]);
+        let mut surroundings = Surroundings::of(&["eth0".to_owned(), "wlan0".to_owned()]);
         let mut moment = Moment {
             now: Timestamp(1_000_000_000),
             elapsed: Duration::ZERO,
@@ -97,6 +105,13 @@ mod tests {
         (moment.links[0].down, moment.now) = (false, Timestamp(3_500_000_000));
         moment.links[0].renamed = Some("lan\u{1b}0".to_owned());
         assert_eq!(says(&moment), ["eth0 is now called lan\\u{1b}0", "eth0 is up again after 2.5 s"]);
+        moment.links.push(LinkState::default());
+        moment.links[1].gone = true;
+        let gone =
+            "wlan0 is gone: nothing comes from it any more; the capture goes on without it, and ends with exit code 3";
+        assert_eq!(says(&moment), [gone]);
+        moment.links[0].gone = true;
+        assert_eq!(says(&moment), ["eth0 is gone: nothing comes from it any more"]);
         moment.stepped = 100_000_000;
         assert!(says(&moment).is_empty(), "slewed");
         moment.stepped = -3_000_000_000;

@@ -52,8 +52,8 @@ pub fn write(page: &mut Page<'_>, ledgers: &Ledgers) -> io::Result<()> {
     if ledgers.capture.is_none() {
         equation(page, "bytes ", &ledgers.bytes, &["total"], &[])?;
     }
-    if ledgers.outputs.get("rows_made") > 0 {
-        equation(page, "", &ledgers.outputs, &["rows_made"], &[])?;
+    if ledgers.outputs.get("rows_made") + ledgers.outputs.get("rows_carried_in") > 0 {
+        equation(page, "", &ledgers.outputs, &["rows_made", "rows_carried_in"], &[])?;
     }
     let list = |counts: Vec<(&str, u64)>| -> String {
         counts

@@ -106,6 +106,20 @@ impl Output {
         self.writer.as_ref().is_some_and(|writer| writer.get_ref().is_terminal())
     }
 
+    /// True when it is written to a disk, and not to somebody who reads.
+    pub fn is_file(&self) -> bool {
+        let file = self.writer.as_ref().and_then(|writer| writer.get_ref().metadata().ok());
+        file.is_some_and(|metadata| metadata.is_file())
+    }
+
+    /// What it is called in errors.
+    pub fn name(&self) -> String {
+        match &self.target {
+            Target::Standard => "standard output".to_owned(),
+            Target::Named { path, .. } => path.to_string_lossy().into_owned(),
+        }
+    }
+
     /// Makes the output complete and durable, or says what is missing.
     pub fn finish(mut self) -> Result<Finished, Error> {
         let flushed = self.flush_and_sync();

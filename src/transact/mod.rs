@@ -420,6 +420,14 @@ impl<'a> Tracker<'a> {
         }
     }
 
+    /// While a capture goes on: connections that have ended are settled, and not only when the next segment comes. Every
+    /// packet before `until` was taken. Nothing else comes of it than what the next segment would have done.
+    pub fn pass_time(&mut self, until: Option<Timestamp>) {
+        let line = self.clock.line();
+        self.streams.expire(until.map_or(line, |until| line.max(until)), &mut self.tally);
+        self.take_forgotten();
+    }
+
     /// Folds what happened so far into the per-source rows, so that they can be read while the time line goes on.
     #[cold]
     pub fn fold(&mut self) {

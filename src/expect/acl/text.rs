@@ -6,7 +6,7 @@ use crate::config::{ACL_FILE_BYTES, ACL_FILES, ACL_TOTAL_BYTES};
 use crate::error::{Error, ErrorKind, escape_text};
 use ariadne::{CharSet, Config, IndexType, Label, Report, ReportKind, Source};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -101,6 +101,10 @@ pub struct Files {
     bytes: u64,
     /// Texts that stand in for files on disk, to try out a change.
     instead: BTreeMap<PathBuf, String>,
+    /// Where included files were looked for in vain, and folders that were searched for them.
+    looked: BTreeSet<PathBuf>,
+    /// Included files that are there and may not be read.
+    forbidden: BTreeSet<PathBuf>,
 }
 
 impl Files {
@@ -155,8 +159,48 @@ impl Files {
                 self.add(name, path, content).map(Some)
             }
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(error.to_string()),
-            Err(_) => Ok(None),
+            Err(error) => {
+                if error.kind() == std::io::ErrorKind::PermissionDenied && self.forbidden.len() < ACL_FILES {
+                    self.forbidden.insert(path.clone());
+                }
+                self.look_for(path);
+                Ok(None)
+            }
         }
+    }
+
+    /// Remembers a place where a file may be later.
+    fn look_for(&mut self, place: PathBuf) {
+        if self.looked.len() < ACL_FILES {
+            self.looked.insert(place);
+        }
+    }
+
+    /// The entries of a folder that is searched for included files.
+    pub fn entries(&mut self, folder: &Path) -> std::io::Result<std::fs::ReadDir> {
+        self.look_for(folder.to_path_buf());
+        let entries = std::fs::read_dir(folder);
+        if entries.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+            self.forbidden.insert(folder.to_path_buf());
+        }
+        entries
+    }
+
+    /// Where included files were looked for in vain, and folders that were searched for them: what is read may be another
+    /// when something changes there.
+    pub fn looked(&self) -> impl Iterator<Item = &Path> {
+        self.looked.iter().map(PathBuf::as_path)
+    }
+
+    /// Included files, and folders of such, that are there and may not be read.
+    pub fn forbidden(&self) -> impl Iterator<Item = &Path> {
+        self.forbidden.iter().map(PathBuf::as_path)
+    }
+
+    /// The same bytes were read of the same files, of the same times.
+    pub fn are_as(&self, other: &Files) -> bool {
+        let facts = |file: &SourceFile| (file.path.clone(), file.sha256, file.modified);
+        self.list.iter().map(facts).eq(other.list.iter().map(facts)) && self.forbidden == other.forbidden
     }
 
     /// The paths that a name in a configuration may mean.

@@ -27,6 +27,8 @@ struct Arrived {
     decoded: Decoded,
     at: Instant,
     kernel: KernelCounts,
+    /// Packets that the filter did not choose, and the time of the last.
+    rejected: (u32, Option<Timestamp>),
     first_frame: u64,
     /// Next entry.
     cursor: usize,
@@ -37,6 +39,11 @@ struct Arrived {
 impl Arrived {
     fn head(&self) -> Option<Timestamp> {
         self.decoded.entries.get(self.cursor).map(|entry| entry.time)
+    }
+
+    /// The latest time of its packets.
+    fn last(&self) -> Option<Timestamp> {
+        self.decoded.times.map(|(_, last)| last).max(self.rejected.1)
     }
 
     /// Time of the next record.
@@ -107,14 +114,16 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
                 default(IDLE) => None,
             };
             match captured {
-                Some(Captured::Block { lane, at, kernel, memory }) => {
+                Some(Captured::Block { lane, at, kernel, rejected, memory }) => {
                     let (block, decoded) = *memory;
                     if self.shared.abandon.load(Ordering::Relaxed) {
-                        self.shared.own_dropped.fetch_add(u64::from(decoded.frames), Ordering::Relaxed);
+                        let read = u64::from(decoded.frames) + u64::from(rejected.0);
+                        self.shared.own_dropped.fetch_add(read, Ordering::Relaxed);
                     } else {
                         let first_frame = self.numbered[lane] + 1;
                         self.numbered[lane] += u64::from(decoded.frames);
-                        let arrived = Arrived { block, decoded, at, kernel, first_frame, cursor: 0, record: 0 };
+                        let arrived =
+                            Arrived { block, decoded, at, kernel, rejected, first_frame, cursor: 0, record: 0 };
                         self.pending[lane].push_back(arrived);
                     }
                 }
@@ -126,6 +135,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
                     if let Some(writer) = &mut self.writer {
                         writer.pause();
                     }
+                    self.pass_time(receiver);
                 }
             }
             self.release(false);
@@ -134,12 +144,24 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         errors
     }
 
+    /// Time passes without packets: what ends by itself ends.
+    fn pass_time(&mut self, receiver: &Receiver<Captured>) {
+        let first = self.first_input as usize;
+        let lanes = &self.shared.handed_on[first..first + self.lanes.len()];
+        let handed_on = lanes.iter().map(|lane| lane.load(Ordering::SeqCst)).min().unwrap_or(i64::MIN);
+        // Looked at after that time was read: until then everything before it has come.
+        if handed_on != i64::MAX && receiver.is_empty() && self.pending.iter().all(VecDeque::is_empty) {
+            self.tracker.pass_time(Some(Timestamp(handed_on)));
+            self.tracker.hand_out();
+        }
+    }
+
     /// Counts a block whose entries were all followed, and gives its memory back.
     fn retire(&mut self, lane: usize, arrived: Arrived) {
-        let Arrived { block, decoded, kernel, first_frame, .. } = arrived;
+        let Arrived { block, decoded, kernel, rejected, first_frame, .. } = arrived;
         self.kernel[lane] = kernel;
         let result = &mut self.lanes[lane];
-        result.frames += u64::from(decoded.frames);
+        result.frames += u64::from(decoded.frames) + u64::from(rejected.0);
         result.times = match (result.times, decoded.times) {
             (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
             (one, two) => one.or(two),
@@ -167,10 +189,10 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         let until = if all {
             Some(Timestamp(i64::MAX))
         } else if held > HELD_BLOCKS {
-            blocks().min_by_key(|arrived| arrived.at).and_then(|arrived| arrived.decoded.times).map(|(_, last)| last)
+            blocks().min_by_key(|arrived| arrived.at).and_then(Arrived::last)
         } else {
             let ripe = blocks().filter(|arrived| arrived.at.elapsed() >= HOLD_BACK);
-            ripe.filter_map(|arrived| arrived.decoded.times.map(|(_, last)| last)).max()
+            ripe.filter_map(Arrived::last).max()
         };
         let Some(until) = until else { return };
         self.write(until);
@@ -185,6 +207,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             arrived.cursor += 1;
             self.tracker.take(self.first_input + lane as u32, arrived.first_frame, &arrived.block.data, &[entry]);
         }
+        self.tracker.pass_time(None);
         self.tracker.hand_out();
         let writes = self.writer.is_some();
         let used = |arrived: &Arrived| arrived.head().is_none() && !(writes && arrived.record_time().is_some());
@@ -203,6 +226,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             self.tracker.take(self.first_input, arrived.first_frame, &arrived.block.data, &arrived.decoded.entries);
             self.retire(0, arrived);
         }
+        self.tracker.pass_time(None);
         self.tracker.hand_out();
     }
 

@@ -21,7 +21,7 @@ use reading::capture;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -100,6 +100,8 @@ pub struct Moment {
 pub struct LinkState {
     /// It is down.
     pub down: bool,
+    /// It does not exist any more.
+    pub gone: bool,
     /// Its name, when it was renamed.
     pub renamed: Option<String>,
 }
@@ -163,6 +165,8 @@ struct Shared<'a> {
     kernel: Mutex<Vec<KernelCounts>>,
     links: Mutex<Vec<LinkState>>,
     stalls: Mutex<Vec<(Timestamp, Duration)>>,
+    /// By input: every packet captured before this time (nanoseconds) was handed on.
+    handed_on: Vec<AtomicI64>,
     failed: Mutex<Option<Error>>,
     /// Memory to use again, the latest first: it is still in the processor's cache.
     pool: Mutex<Vec<Memory>>,
@@ -195,14 +199,13 @@ enum Captured {
         lane: usize,
         at: Instant,
         kernel: KernelCounts,
+        /// Packets read before those in the block that the filter, which is applied here, does not choose; time of the
+        /// last.
+        rejected: (u32, Option<Timestamp>),
         memory: Box<Memory>,
     },
     /// Nothing more comes from the handle.
-    End {
-        lane: usize,
-        damage: Option<Damage>,
-        error: Option<Error>,
-    },
+    End { lane: usize, damage: Option<Damage>, error: Option<Error> },
 }
 
 /// A group at its end, and why each of its handles ended early.
@@ -242,6 +245,7 @@ pub fn run(
         kernel: Mutex::new(vec![KernelCounts::default(); handles]),
         links: Mutex::new(vec![LinkState::default(); handles]),
         stalls: Mutex::default(),
+        handed_on: (0..handles).map(|_| AtomicI64::new(i64::MIN)).collect(),
         failed: Mutex::new(None),
         pool: Mutex::default(),
     };

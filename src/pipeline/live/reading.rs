@@ -3,7 +3,7 @@
 use super::{Captured, LinkState, Memory, Shared, lock};
 use crate::capture::filter::Filter;
 use crate::capture::live::{self, Handle, State};
-use crate::capture::{Block, Context, Frame, Walk};
+use crate::capture::{Block, Context, Frame, Timestamp, Walk};
 use crate::decode::{Bucket, Decoded, Decoder};
 use crate::error::{Error, packets};
 use crate::pipeline::Damage;
@@ -13,12 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// Bytes before the data of each record in a block.
+const RECORD_HEADER: usize = 16;
 /// How long a handle waits for packets before it looks at the clock.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often the kernel is asked for its counts.
 const ASK_KERNEL: Duration = Duration::from_millis(100);
 /// With a filter that lets nothing through, a ring from which nothing came for this long is empty.
 const SETTLED: Duration = Duration::from_millis(300);
+/// The ring hands a packet over within this time.
+const HAND_OVER: Duration = Duration::from_millis(500);
 /// A reader that did not run for this long was stopped or starved.
 const STALL: Duration = Duration::from_secs(1);
 /// Such times remembered.
@@ -36,6 +40,7 @@ pub fn capture(shared: &Shared<'_>, lane: usize, input: usize, handle: &mut Hand
     lock(&shared.kernel)[input] = handle.counts;
     let error = result.err();
     let _ = sender.send(Captured::End { lane, damage, error });
+    shared.handed_on[input].store(i64::MAX, Ordering::SeqCst);
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -77,21 +82,34 @@ fn read_until_stopped(
         let (mut block, mut decoded) = spare.take().or_else(|| lock(&shared.pool).pop()).unwrap_or_default();
         block.data.clear();
         (block.limit, block.at_end) = (shared.block_bytes, true);
+        let asked_at = live::now();
         let packets = handle.fill(&mut block, if stopping { Duration::from_millis(5) } else { PATIENCE })?;
         if packets > 0 {
             quiet_since = Instant::now();
-            decode(shared, input, &mut block, filter, context, &mut decoded)?;
+            let rejected = match filter {
+                Some(filter) => choose(shared, &mut block, filter, context)?,
+                None => (0, None),
+            };
+            decode(shared, input, &mut block, context, &mut decoded);
+            (0..rejected.0).for_each(|_| decoded.tally.count(Bucket::NotSelected));
             handle.add_statistics()?;
             let (at, kernel) = (Instant::now(), handle.counts);
-            send(shared, sender, Captured::Block { lane, at, kernel, memory: Box::new((block, decoded)) }, packets);
+            let memory = Box::new((block, decoded));
+            send(shared, sender, Captured::Block { lane, at, kernel, rejected, memory }, packets);
         } else {
+            let handed_on = asked_at.0 - HAND_OVER.as_nanos() as i64;
+            shared.handed_on[input].store(handed_on, Ordering::SeqCst);
             spare = Some((block, decoded));
         }
         if stopping || asked.elapsed() >= ASK_KERNEL {
             handle.add_statistics()?;
             lock(&shared.kernel)[input] = handle.counts;
-            let down = handle.look_at_interface() == State::Down;
-            lock(&shared.links)[input] = LinkState { down, renamed: handle.new_name().map(str::to_owned) };
+            let state = handle.look_at_interface();
+            lock(&shared.links)[input] = LinkState {
+                down: state == State::Down,
+                gone: state == State::Gone,
+                renamed: handle.new_name().map(str::to_owned),
+            };
             asked = Instant::now();
         }
         if stopping && packets == 0 {
@@ -112,47 +130,61 @@ fn read_until_stopped(
     }
 }
 
-/// Decodes a block of a handle; once more with every frame guarded when this program fails on one.
-fn decode(
+/// Leaves the packets in a block that the filter chooses: all that follows, the recording and the numbers of frames
+/// included, is about them. Returns the number of the others, and the time of the last.
+fn choose(
     shared: &Shared<'_>,
-    input: usize,
     block: &mut Block,
-    filter: &mut Option<Filter>,
+    filter: &mut Filter,
     context: &mut Arc<Context>,
-    decoded: &mut Decoded,
-) -> Result<(), Error> {
+) -> Result<(u32, Option<Timestamp>), Error> {
+    let (mut rejected, mut last, mut refused) = (0, None, None);
+    let mut chosen: Vec<std::ops::Range<usize>> = Vec::new();
     block.limit = block.data.len();
-    let whole = AssertUnwindSafe(|| decode_frames(shared, input, block, filter, context, decoded, Decoder::frame));
-    catch_unwind(whole)
-        .unwrap_or_else(|_| decode_frames(shared, input, block, filter, context, decoded, Decoder::guarded_frame))
+    shared.reader.walk(block, 0, context, &mut Walk::default(), &mut |frame: Frame<'_>| match filter
+        .passes(frame.link_type, frame.data)
+    {
+        Ok(true) => chosen.push(frame.offset - RECORD_HEADER..frame.offset + frame.data.len()),
+        Ok(false) => {
+            rejected += 1;
+            last = last.max(Some(frame.time));
+        }
+        Err(error) => refused = Some(error),
+    });
+    let mut end = 0;
+    for record in chosen {
+        let length = record.len();
+        block.data.copy_within(record, end);
+        end += length;
+    }
+    block.data.truncate(end);
+    refused.map_or(Ok((rejected, last)), Err)
+}
+
+/// Decodes a block of a handle; once more with every frame guarded when this program fails on one.
+fn decode(shared: &Shared<'_>, input: usize, block: &mut Block, context: &mut Arc<Context>, decoded: &mut Decoded) {
+    block.limit = block.data.len();
+    let whole = AssertUnwindSafe(|| decode_frames(shared, input, block, context, decoded, Decoder::frame));
+    if catch_unwind(whole).is_err() {
+        decode_frames(shared, input, block, context, decoded, Decoder::guarded_frame);
+    }
 }
 
 fn decode_frames(
     shared: &Shared<'_>,
     input: usize,
     block: &Block,
-    filter: &mut Option<Filter>,
     context: &mut Arc<Context>,
     decoded: &mut Decoded,
     decode_frame: impl Fn(&Decoder, &Frame<'_>, &mut Decoded),
-) -> Result<(), Error> {
+) {
     decoded.clear();
     let mut walk = Walk::default();
-    let mut refused = None;
     shared.reader.walk(block, 0, context, &mut walk, &mut |frame: Frame<'_>| {
         let (first, last) = decoded.times.unwrap_or((frame.time, frame.time));
         decoded.times = Some((first.min(frame.time), last.max(frame.time)));
-        let passes = filter.as_mut().map_or(Ok(true), |filter| filter.passes(frame.link_type, frame.data));
-        match passes {
-            Ok(true) => decode_frame(shared.decoder, &Frame { interface: input as u32, ..frame }, decoded),
-            Ok(false) => {
-                decoded.frames += 1;
-                decoded.tally.count(Bucket::NotSelected);
-            }
-            Err(error) => refused = Some(error),
-        }
+        decode_frame(shared.decoder, &Frame { interface: input as u32, ..frame }, decoded);
     });
-    refused.map_or(Ok(()), Err)
 }
 
 /// Hands a block on; waits while the queue is full.

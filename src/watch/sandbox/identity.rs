@@ -44,6 +44,12 @@ pub fn change_user(plan: &Plan, missing: &mut Vec<String>, notes: &mut Vec<Strin
     if let Err(error) = set_thread_groups(&[]) {
         missing.push(format!("supplementary groups: {error}"));
     }
+    if let Err(error) = as_user((NOBODY, NOBODY), || ()) {
+        missing.push(format!(
+            "uid 0 stays: this process may not become another user ({error}); CAP_SETUID and CAP_SETGID are needed"
+        ));
+        return;
+    }
     let owners = plan.write.iter().filter_map(|folder| fs::metadata(folder).ok()).map(|data| (data.uid(), data.gid()));
     let candidates: Vec<(u32, u32)> =
         std::iter::once((NOBODY, NOBODY)).chain(owners).filter(|(uid, _)| *uid != 0).collect();

@@ -26,6 +26,8 @@ pub struct Plan {
     /// Files that are read again when they change. Their whole folders stay readable, since a new version is often
     /// another file of that name.
     pub read: Vec<PathBuf>,
+    /// Files, and folders of files, that may be there later and are read then.
+    pub appears: Vec<PathBuf>,
     /// Interfaces whose state, name and own counts of dropped packets are read.
     pub interfaces: Vec<String>,
     /// Packet sockets; nothing can be written to them any more.
@@ -69,15 +71,19 @@ pub fn confine(plan: &Plan, mode: Sandbox) -> Result<State, Error> {
 }
 
 impl Plan {
-    /// Folders whose files may be read.
-    fn read_folders(&self) -> impl Iterator<Item = &Path> {
-        self.read.iter().map(|file| folder(file))
+    /// Folders whose files may be read: a file may also be a link into another one.
+    fn read_folders(&self) -> impl Iterator<Item = PathBuf> {
+        let targets = self.read.iter().filter_map(|file| std::fs::canonicalize(file).ok());
+        let files = self.read.iter().cloned().chain(targets).map(|file| folder(&file).to_owned());
+        files.chain(
+            self.appears.iter().map(|place| if place.is_dir() { place.clone() } else { folder(place).to_owned() }),
+        )
     }
 
     /// The root folder itself has to stay open.
     fn opens_root(&self) -> bool {
         let is_root = |folder: &Path| std::fs::canonicalize(folder).is_ok_and(|path| path == Path::new("/"));
-        self.read_folders().chain(self.write.iter().map(PathBuf::as_path)).any(is_root)
+        self.read_folders().any(|folder| is_root(&folder)) || self.write.iter().any(|folder| is_root(folder))
     }
 }
 
@@ -87,5 +93,29 @@ fn folder(file: &Path) -> &Path {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
         None => file,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_read_where_files_may_appear_and_where_links_point() {
+        let base = tempfile::tempdir().unwrap();
+        let path = |name: &str| base.path().join(name);
+        for folder in ["conf", "conf.d", "elsewhere"] {
+            std::fs::create_dir(path(folder)).unwrap();
+        }
+        std::fs::write(path("elsewhere/clients.csv"), "").unwrap();
+        std::os::unix::fs::symlink(path("elsewhere/clients.csv"), path("conf/clients.csv")).unwrap();
+        let plan = Plan {
+            read: vec![path("conf/clients.csv"), "bare.conf".into()],
+            appears: vec![path("conf.d"), path("later/more.conf")],
+            ..Plan::default()
+        };
+        let folders: Vec<PathBuf> = plan.read_folders().collect();
+        let target = path("elsewhere").canonicalize().unwrap();
+        assert_eq!(folders, [path("conf"), ".".into(), target, path("conf.d"), path("later")]);
     }
 }

@@ -127,7 +127,11 @@ impl fmt::Display for State {
             None => f.write_str("uid unavailable")?,
         }
         let none = self.all(|thread| [0, 1, 2, 4].iter().all(|set| thread.capabilities[*set] == 0));
-        f.write_str(if none { ", capabilities none" } else { ", capabilities left" })?;
+        f.write_str(match (none, self.threads.is_empty()) {
+            (true, _) => ", capabilities none",
+            (false, false) => ", capabilities left",
+            (false, true) => ", capabilities unavailable",
+        })?;
         if none && !self.all(|thread| thread.capabilities[BOUNDING] == 0) {
             f.write_str(" (bounding set unusable)")?;
         }
@@ -211,6 +215,6 @@ mod tests {
         assert!(Thread::parse(1, &STATUS.replace("Seccomp:", "Secc:")).is_none());
         let nothing = State { threads: Vec::new(), ..state(&[]) };
         assert_eq!(wrong(&nothing, true).len(), 1);
-        assert!(nothing.to_string().starts_with("sandbox: uid unavailable, capabilities left"));
+        assert!(nothing.to_string().starts_with("sandbox: uid unavailable, capabilities unavailable"));
     }
 }

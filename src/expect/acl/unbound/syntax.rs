@@ -228,11 +228,11 @@ impl Reader<'_> {
     }
 
     /// The files that a pattern names, in order of their names; a pattern only stands in the last part.
-    fn matching(&self, pattern: &str) -> Vec<PathBuf> {
+    fn matching(&mut self, pattern: &str) -> Vec<PathBuf> {
         for candidate in self.files.candidates(pattern, &self.folders) {
             let (Some(folder), Some(last)) = (candidate.parent(), candidate.file_name()) else { continue };
             let last = last.to_string_lossy().into_owned();
-            let Ok(entries) = std::fs::read_dir(folder) else { continue };
+            let Ok(entries) = self.files.entries(folder) else { continue };
             let mut found: Vec<PathBuf> = entries
                 .filter_map(Result::ok)
                 .filter(|entry| {

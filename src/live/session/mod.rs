@@ -1,5 +1,8 @@
 //! A live run from the operator's side ([`Session`]): when it ends, what scrolls meanwhile, and its reports.
 
+mod files;
+mod writing;
+
 use super::Signals;
 use super::decided::Decided;
 use super::expectations::{Expectations, Expected, Watcher};
@@ -13,10 +16,11 @@ use crate::config::Config;
 use crate::diagnose::{self, Finding};
 use crate::error::Error;
 use crate::expect::acl::judge::{Verdicts, names_server, own_servers};
+use crate::pipeline::aside::Aside;
 use crate::pipeline::live::{Control, Finished, Look, Moment, Standing, Wish};
 use crate::report::build::{Counted, LIVE, Legs, OpenedInput, Undecided, build};
-use crate::report::output::{self, Output};
-use crate::report::{self, CaptureLedger, Layout, Ledger, LiveReport, Report, Writer, text};
+use crate::report::output::Output;
+use crate::report::{CaptureLedger, Layout, Ledger, LiveReport, Report};
 use crate::run::{self, Console};
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use crate::watch::Board;
@@ -34,8 +38,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_SHARE: u32 = 20;
 /// Notes kept for one report.
 const NOTES: usize = 100;
-/// After a server's file changed (nanoseconds), what differs from it may be the server that has not read it yet.
-const SETTLES: i64 = 60_000_000_000;
 
 /// What a report covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +77,13 @@ pub struct Session<'a> {
     local: Vec<IpAddr>,
     /// Where reports go that are not rows.
     output: Option<Output>,
+    /// Where they go meanwhile, when all of them go to standard output.
+    standard: Option<(Aside, Layout)>,
     written: Result<(), Error>,
+    /// Rows were left out, and are until their reader takes them again.
+    stalled: bool,
+    /// Rows left out so far.
+    left_out: u64,
     begin: Option<Begin>,
     /// When the capture began.
     began: Timestamp,
@@ -88,6 +96,8 @@ pub struct Session<'a> {
     notes: Vec<String>,
     /// Until when what differs from a server's file is not reported.
     settles: Option<Timestamp>,
+    /// Since when what servers' files say is compared, when that is not the whole time of the report.
+    compared_since: Option<Timestamp>,
     /// Where snapshots are published, when somebody watches.
     board: Option<Arc<Board>>,
     /// Rows of the parts of the time that were reported already, for whoever watches.
@@ -129,7 +139,7 @@ impl<'a> Session<'a> {
         let watcher = Watcher::new(config, &expectations.now());
         Self {
             next_interval: config.live.every.unwrap_or(Duration::MAX),
-            settles: watcher.acl_changed().map(|changed| Timestamp(changed.0.saturating_add(SETTLES))),
+            settles: files::settles(&watcher),
             config,
             console,
             signals,
@@ -143,12 +153,16 @@ impl<'a> Session<'a> {
             names,
             local,
             output,
+            standard: None,
             written: Ok(()),
+            stalled: false,
+            left_out: 0,
             begin: None,
             began: Timestamp(0),
             next_look: LOOK_EVERY,
             looked_at: None,
             notes: Vec::new(),
+            compared_since: None,
             past_verdicts: ByVerdict::default(),
             past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
             board,
@@ -165,14 +179,19 @@ impl<'a> Session<'a> {
         self.config.format == "text" && !self.config.quiet && !self.config.live.screen
     }
 
-    /// Takes everything a report is made of, while the trackers hold still.
-    fn take(&mut self, groups: Vec<Standing>, covers: Covers) -> Taken {
-        let expected = self.expectations.now();
+    /// Who asks whom, as far as it is known by now.
+    fn legs(&mut self, expected: &Expected) -> Legs {
         let configured = own_servers(&expected.acls);
         let is_local = |address: &IpAddr| self.local.contains(address);
         self.own_traffic |= self.sources.any(|source, server| is_local(&source) || is_local(&server));
         let rows = [self.sources, &self.past];
-        let legs = Legs::live(self.config, &configured, &self.local, self.own_traffic, rows);
+        Legs::live(self.config, &configured, &self.local, self.own_traffic, rows)
+    }
+
+    /// Takes everything a report is made of, while the trackers hold still.
+    fn take(&mut self, groups: Vec<Standing>, covers: Covers) -> Taken {
+        let expected = self.expectations.now();
+        let legs = self.legs(&expected);
         let joined = self.sources.joined();
         let rows = match covers {
             Covers::Part => {
@@ -184,7 +203,10 @@ impl<'a> Session<'a> {
             }
             Covers::SoFar => self.sources.copy_sorted(),
         };
-        let verdicts = lock(&self.decided).verdicts(self.config, &expected, covers == Covers::Part);
+        let verdicts = match covers {
+            Covers::Part => lock(&self.decided).compare_anew(self.config, &expected),
+            Covers::SoFar => lock(&self.decided).verdicts(),
+        };
         if self.board.is_some() && covers == Covers::Part {
             add_verdicts(&mut self.past_verdicts, &verdicts, &legs);
         }
@@ -229,6 +251,7 @@ impl<'a> Session<'a> {
         report.notes.extend(inventory.notes().iter().cloned());
         report.notes.extend(standing.quoted.iter().cloned());
         report.notes.append(&mut self.notes.clone());
+        report.notes.extend(self.watcher.outdated().map(str::to_owned));
         report.proxied = standing.proxied.clone();
         let servers: BTreeSet<IpAddr> = report
             .sources
@@ -246,12 +269,14 @@ impl<'a> Session<'a> {
         report.judge(&verdicts);
         report.findings = diagnose::diagnose_with_files(&report, inventory, &verdicts, self.config);
         self.hold_back_drift(&mut report, moment.now);
+        self.say_compared_since(&mut report);
         match covers {
             Covers::Part => {
                 let worst = report.findings.iter().chain(&self.worst).max_by_key(|finding| finding.severity);
                 self.worst = worst.cloned();
                 self.begin = Some(Begin { time: moment.now, before: Some((standing, moment.clone(), after)) });
                 self.notes.clear();
+                self.compared_since = None;
             }
             Covers::SoFar => {
                 self.begin = Some(begin);
@@ -266,37 +291,6 @@ impl<'a> Session<'a> {
         let live = &self.config.live;
         let one = self.names.len() == 1 && live.rotate_bytes.is_none() && live.rotate_after.is_none();
         live.write.as_ref().filter(|_| one).map(|path| path.to_string_lossy().into_owned())
-    }
-
-    /// Right after a server's file changed, the server may not have read it yet.
-    fn hold_back_drift(&self, report: &mut Report, now: Timestamp) {
-        let Some(until) = self.settles.filter(|until| now < *until) else { return };
-        let held = report.findings.iter().filter(|finding| finding.kind == diagnose::acl_drift::KIND).count();
-        if held > 0 {
-            report.findings.retain(|finding| finding.kind != diagnose::acl_drift::KIND);
-            report.notes.push(format!(
-                "A server's file changed less than 60 s ago: what differs from it is not reported before {}.",
-                until.to_rfc3339(0)
-            ));
-        }
-    }
-
-    /// Reads changed files again.
-    fn reread(&mut self, now: Timestamp) {
-        let reread = self.watcher.look(self.config, &self.expectations);
-        for line in &reread.says {
-            self.note(now, line);
-        }
-        if reread.anything {
-            lock(&self.decided).expect(self.config, &self.expectations.now());
-            self.settles = self.watcher.acl_changed().map(|changed| Timestamp(changed.0.saturating_add(SETTLES)));
-        } else if self.settles.is_some_and(|until| now >= until) {
-            // What was compared while the server may not have read its file says nothing about drift.
-            self.settles = None;
-            if lock(&self.decided).differs() {
-                lock(&self.decided).compare_anew(self.config, &self.expectations.now());
-            }
-        }
     }
 
     /// A line for the operator, with its time.
@@ -350,63 +344,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Prints a report as text beside the output.
-    fn print_beside(&mut self, report: &Report) {
-        let layout = Layout { top: self.config.top, color: false, verbose: self.config.verbose };
-        let mut out = Vec::new();
-        if text::write(report, &layout, &mut out).is_ok() {
-            for line in String::from_utf8_lossy(&out).lines() {
-                self.console.line(line);
-            }
-        }
-    }
-
-    /// Writes the report of a part of the time, where reports are asked for.
-    fn write_report(&mut self, report: &mut Report, last: bool) {
-        let Some(Writer::Report(write)) = report::format(self.config.format).map(|format| format.writer) else {
-            report.ledgers.outputs = lock(&self.decided).ledger();
-            if !self.config.quiet {
-                self.print_beside(report);
-            }
-            return;
-        };
-        report.ledgers.outputs = Ledger { buckets: vec![("rows_made", 0), ("rows_written", 0)], closed: true };
-        let output = match self.output.take() {
-            Some(output) => Ok(output),
-            None => self.output_of_interval(report),
-        };
-        let written = output.and_then(|mut output| {
-            let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            let layout = Layout::of(self.config, output.is_terminal(), no_color);
-            // The output remembers its first error, which its end reports.
-            let _ = write(report, &layout, &mut output);
-            if last || self.config.output.is_some() {
-                return output.finish().map(|_| ());
-            }
-            let _ = std::io::Write::flush(&mut output);
-            self.output = Some(output);
-            Ok(())
-        });
-        if let Err(error) = written {
-            if !last {
-                self.console.line(&error.to_string());
-            }
-            if self.written.is_ok() {
-                self.written = Err(error);
-            }
-        }
-    }
-
-    /// A file for the report of one interval: the name asked for with the time the interval began, of its own in any case.
-    fn output_of_interval(&self, report: &Report) -> Result<Output, Error> {
-        let began = report.live.as_ref().map_or(Timestamp(0), |live| live.window.0);
-        let path = self.config.output.as_deref().map(|path| interval::file(path, began));
-        output::prepare_next(&Config { output: path, ..self.config.clone() }).map_err(|mut error| {
-            error.detail.push_str("; the report of this interval is lost");
-            error
-        })
-    }
-
     /// Writes the report of an interval that has ended, and begins the next.
     fn end_interval(&mut self, moment: &Moment, look: &mut Look<'_>) {
         let mut taken = None;
@@ -446,7 +383,7 @@ impl<'a> Session<'a> {
     }
 
     /// The run is over: the last report, and the exit code.
-    pub fn conclude(mut self, finished: Finished, packets: Result<(), Error>) -> Result<u8, Error> {
+    pub fn conclude(mut self, finished: Finished, packets: Result<(), Error>) -> u8 {
         let Finished { groups, moment, began, cut_short, ended } = finished;
         self.begin.get_or_insert(Begin { time: began, before: None });
         if cut_short {
@@ -456,6 +393,11 @@ impl<'a> Session<'a> {
             self.names.iter().zip(ended).filter_map(|(name, error)| error.map(|error| (name.clone(), error))).collect();
         for (_, error) in &failed {
             self.console.line(&error.to_string());
+        }
+        let missing = self.console.missing();
+        if missing > 0 {
+            let lines = if missing == 1 { "line was" } else { "lines were" };
+            self.notes.push(format!("Standard error took nothing for a time: {missing} {lines} not shown there."));
         }
         let taken = self.take(groups, Covers::Part);
         let lost = taken.standing.lost_state;
@@ -475,7 +417,7 @@ impl<'a> Session<'a> {
         // The exit code is about the whole run, also where reports were of its parts.
         report.ledgers.capture = self.whole_capture;
         report.findings.extend(self.worst.take());
-        Ok(run::conclude(self.config, &report, &failed, lost, written, self.console))
+        run::conclude(self.config, &report, &failed, lost, written, self.console)
     }
 }
 
@@ -495,12 +437,15 @@ impl Control for Session<'_> {
         if let Some(stopped) = stopped {
             self.note(moment.now, &stopped);
         }
-        if let Ok(mut decided) = self.decided.try_lock() {
+        let (rows, broken) = {
+            let decided = lock(&self.decided);
             decided.flush();
-            if decided.is_broken() {
-                return Wish::Stop;
-            }
+            (decided.counts(), decided.is_broken())
+        };
+        if broken {
+            return Wish::Stop;
         }
+        self.say_left_out(moment.now, rows);
         for (at, line) in self.surroundings.look(moment) {
             self.note(at, &line);
         }

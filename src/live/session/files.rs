@@ -1,0 +1,78 @@
+//! Servers' files and inventories that change during a run: read again, and what may be said of them meanwhile.
+
+use super::{Session, lock};
+use crate::capture::Timestamp;
+use crate::diagnose::{self, Grade};
+use crate::expect::acl::judge::Verdicts;
+use crate::live::expectations::Watcher;
+use crate::report::Report;
+use crate::watch::gather::add_verdicts;
+
+/// After a server's file changed (nanoseconds), what differs from it may be the server that has not read it yet.
+const SETTLES: i64 = 60_000_000_000;
+
+/// Until when what differs from a server's file is not reported.
+pub fn settles(watcher: &Watcher) -> Option<Timestamp> {
+    watcher.acl_changed().map(|changed| Timestamp(changed.0.saturating_add(SETTLES)))
+}
+
+impl Session<'_> {
+    /// Right after a server's file changed, the server may not have read it yet.
+    pub(super) fn hold_back_drift(&self, report: &mut Report, now: Timestamp) {
+        let Some(until) = self.settles.filter(|until| now < *until) else { return };
+        let held = report.findings.iter().filter(|finding| finding.kind == diagnose::acl_drift::KIND).count();
+        if held > 0 {
+            report.findings.retain(|finding| finding.kind != diagnose::acl_drift::KIND);
+            report.notes.push(format!(
+                "A server's file changed less than 60 s ago: what differs from it is not reported before {}.",
+                until.to_rfc3339(0)
+            ));
+        }
+    }
+
+    /// Reads changed files again.
+    pub(super) fn reread(&mut self, now: Timestamp) {
+        let reread = self.watcher.look(self.config, &self.expectations, now);
+        for line in &reread.says {
+            self.note(now, line);
+        }
+        if reread.anything {
+            let expected = self.expectations.now();
+            let before = lock(&self.decided).expect(self.config, &expected);
+            self.compared_anew(now, before);
+            self.settles = settles(&self.watcher);
+        } else if self.settles.is_some_and(|until| now >= until) {
+            // What was compared while the server may not have read its file says nothing about drift.
+            self.settles = None;
+            let before = {
+                let mut decided = lock(&self.decided);
+                decided.differs().then(|| decided.compare_anew(self.config, &self.expectations.now()))
+            };
+            self.compared_anew(now, before);
+        }
+    }
+
+    /// What servers' files say is compared with what comes from now on: whoever watches still counts what was decided
+    /// before, and reports say since when.
+    fn compared_anew(&mut self, now: Timestamp, before: Option<Verdicts>) {
+        let Some(before) = before.filter(|before| !before.pairs.is_empty()) else { return };
+        self.compared_since = Some(now);
+        if self.board.is_some() {
+            let legs = self.legs(&self.expectations.now());
+            add_verdicts(&mut self.past_verdicts, &before, &legs);
+        }
+    }
+
+    /// Says since when what servers' files say was compared, where that is not the whole time of the report.
+    pub(super) fn say_compared_since(&self, report: &mut Report) {
+        let Some(since) = self.compared_since.map(|since| since.to_rfc3339(3)) else { return };
+        let text = format!("Compared since {since} only: a server's file had changed.");
+        for finding in report.findings.iter_mut().filter(|finding| finding.grade == Grade::Evaluated) {
+            finding.says = format!("{} {text}", finding.says);
+        }
+        report.notes.push(format!(
+            "A server's file had changed: what was decided before {since} is not compared with what it says; the other \
+             counts are of the whole time."
+        ));
+    }
+}

@@ -1,0 +1,417 @@
+//! What is written beside the capture ([`Aside`]): whoever reads it may take nothing for as long as it likes, and neither
+//! packets nor the time wait for it.
+//!
+//! Pieces (rows, reports, lines) are handed to a thread of their own through a bounded queue. What does not fit is left
+//! out, and every piece is counted as written, left out or waiting.
+
+use crate::error::{Error, ErrorKind};
+use crate::report::output::{Finished, Output};
+use crate::run::Console;
+use std::io::{self, Write as _};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Bytes that are written at once; by as many it may be wrong what a reader got that takes no more.
+const AT_ONCE: usize = 64 << 10;
+/// A reader that took nothing for this long takes nothing more, when everything else has ended.
+const STALLED: Duration = Duration::from_secs(2);
+/// The same for lines to the operator, the last that is waited for.
+const STALLED_LINES: Duration = Duration::from_secs(1);
+/// A file is not read, only written slowly: the watchdog ends that.
+const FILE: Duration = Duration::from_secs(60);
+
+/// Where pieces go.
+pub trait Sink: Send + 'static {
+    /// Writes whole pieces and sends them on their way.
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Everything was written, or given up after an error.
+    fn end(self) -> Result<Finished, Error>;
+}
+
+impl Sink for Output {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)?;
+        self.flush()
+    }
+
+    fn end(self) -> Result<Finished, Error> {
+        self.finish()
+    }
+}
+
+/// How many pieces went where. Every piece that was offered is in one of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Offered.
+    pub made: u64,
+    /// Taken by whoever reads.
+    pub written: u64,
+    /// Given up: the queue was full, or they could not be written.
+    pub left_out: u64,
+    /// In the queue, or being written.
+    pub waiting: u64,
+}
+
+/// A queue with a thread that writes.
+pub struct Aside {
+    shared: Arc<Shared>,
+    /// The most bytes that wait.
+    limit: usize,
+    /// Where they go.
+    name: String,
+    /// How long nothing may be taken when everything else has ended.
+    patience: Duration,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<u8>,
+    /// Where each piece in `waiting` ends.
+    ends: Vec<usize>,
+    counts: Counts,
+    /// What waits is to be written now.
+    wanted: bool,
+    /// Nothing more is offered.
+    closed: bool,
+    broken: bool,
+    /// How it ended.
+    ended: Option<Result<Finished, Error>>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Aside {
+    /// Begins to write to an output; at most `limit` bytes wait.
+    pub fn of(output: Output, limit: usize) -> Result<Self, Error> {
+        let (name, patience) = (output.name(), if output.is_file() { FILE } else { STALLED });
+        let aside = Self::start(output, name, patience, limit)?;
+        // What was written to it before goes on its way at once.
+        aside.shared.state().wanted = true;
+        aside.shared.changed.notify_all();
+        Ok(aside)
+    }
+
+    fn start(sink: impl Sink, name: String, patience: Duration, limit: usize) -> Result<Self, Error> {
+        let shared = Arc::new(Shared::default());
+        let ours = Arc::clone(&shared);
+        std::thread::Builder::new().name("output".into()).spawn(move || work(&ours, sink)).map_err(|error| {
+            let what = format!("no thread to write with: {error}; nothing was captured");
+            Error::new(ErrorKind::CouldNotRun, "E-THREADS", "dnsrefused", what)
+        })?;
+        Ok(Self { shared, limit, name, patience })
+    }
+
+    /// Takes a piece, or leaves it out where the queue is full; never waits. A piece larger than the queue is taken when
+    /// nothing else waits.
+    pub fn offer(&self, piece: &[u8]) -> bool {
+        let mut state = self.shared.state();
+        state.counts.made += 1;
+        if state.broken || (!state.waiting.is_empty() && state.waiting.len() + piece.len() > self.limit) {
+            state.counts.left_out += 1;
+            return false;
+        }
+        state.waiting.extend_from_slice(piece);
+        let end = state.waiting.len();
+        state.ends.push(end);
+        state.counts.waiting += 1;
+        if end >= AT_ONCE && !state.wanted {
+            state.wanted = true;
+            self.shared.changed.notify_all();
+        }
+        true
+    }
+
+    /// Sends what waits on its way.
+    pub fn flush(&self) {
+        let mut state = self.shared.state();
+        if !state.ends.is_empty() {
+            state.wanted = true;
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// What it is called in errors.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the pieces are.
+    pub fn counts(&self) -> Counts {
+        self.shared.state().counts
+    }
+
+    /// Its reader went away, or it cannot be written.
+    pub fn is_broken(&self) -> bool {
+        self.shared.state().broken
+    }
+
+    /// Ends it: what waits is written, unless nothing is taken for too long. Returns how it ended, `None` where its
+    /// reader takes nothing, and the last counts.
+    fn end(&self) -> (Option<Result<Finished, Error>>, Counts) {
+        let mut state = self.shared.state();
+        state.closed = true;
+        self.shared.changed.notify_all();
+        loop {
+            let written = state.counts.written;
+            let more = |state: &mut State| state.ended.is_none() && state.counts.written == written;
+            let waited = self.shared.changed.wait_timeout_while(state, self.patience, more);
+            let (now, limit) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = now;
+            if let Some(ended) = state.ended.take() {
+                return (Some(ended), state.counts);
+            }
+            if limit.timed_out() {
+                state.broken = true;
+                state.counts.left_out += std::mem::take(&mut state.counts.waiting);
+                return (None, state.counts);
+            }
+        }
+    }
+
+    /// Ends an output whose pieces are called `pieces`. What was left out is an error, unless its reader went away.
+    pub fn finish(self, pieces: &str) -> (Result<Finished, Error>, Counts) {
+        let (ended, counts) = self.end();
+        let lost = |code, what| {
+            let detail = format!("{what}; {} of {} {pieces} were left out", counts.left_out, counts.made);
+            Err(Error::new(ErrorKind::Output, code, &self.name, detail))
+        };
+        let result = match ended {
+            None => lost("E-OUT-STALLED", "takes nothing"),
+            Some(Ok(finished)) if counts.left_out > 0 && !finished.pipe_closed => {
+                lost("E-OUT", "took nothing for too long")
+            }
+            Some(ended) => ended,
+        };
+        (result, counts)
+    }
+}
+
+/// The thread: writes until nothing more is offered.
+fn work(shared: &Shared, mut sink: impl Sink) {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    loop {
+        let idle = |state: &mut State| !state.wanted && !state.closed;
+        let mut state = shared.changed.wait_while(shared.state(), idle).unwrap_or_else(PoisonError::into_inner);
+        state.wanted = false;
+        if state.ends.is_empty() && state.closed {
+            break;
+        }
+        std::mem::swap(&mut state.waiting, &mut bytes);
+        std::mem::swap(&mut state.ends, &mut ends);
+        let mut broken = state.broken;
+        drop(state);
+        let (mut from, mut first) = (0, 0);
+        loop {
+            let rest = &ends[first..];
+            let more = rest.partition_point(|end| end - from <= AT_ONCE).max(1).min(rest.len());
+            let to = rest[..more].last().copied().unwrap_or(from);
+            broken = broken || sink.put(&bytes[from..to]).is_err();
+            (from, first) = (to, first + more);
+            let mut state = shared.state();
+            // Whoever ended it meanwhile has given these up.
+            let more = (more as u64).min(state.counts.waiting);
+            state.counts.waiting -= more;
+            let counted = if broken { &mut state.counts.left_out } else { &mut state.counts.written };
+            *counted += more;
+            state.broken |= broken;
+            shared.changed.notify_all();
+            if first >= ends.len() {
+                break;
+            }
+        }
+        bytes.clear();
+        ends.clear();
+    }
+    let ended = sink.end();
+    shared.state().ended = Some(ended);
+    shared.changed.notify_all();
+}
+
+/// Lines to a console.
+struct Lines(Box<dyn Console + Send>);
+
+impl Sink for Lines {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        String::from_utf8_lossy(bytes).lines().for_each(|line| self.0.line(line));
+        Ok(())
+    }
+
+    fn end(self) -> Result<Finished, Error> {
+        Ok(Finished { path: None, bytes: 0, pipe_closed: false })
+    }
+}
+
+/// A console whose lines nobody waits for.
+pub struct Speaker {
+    aside: Aside,
+    /// Lines left out since the last one that was not.
+    missing: u64,
+}
+
+impl Speaker {
+    /// Lines go to `console` from now on; at most `limit` bytes of them wait.
+    pub fn start(console: Box<dyn Console + Send>, limit: usize) -> Result<Self, Error> {
+        let aside = Aside::start(Lines(console), "standard error".to_owned(), STALLED_LINES, limit)?;
+        Ok(Self { aside, missing: 0 })
+    }
+
+    /// Says what is still to be said; false when lines were left out.
+    pub fn finish(self) -> bool {
+        if self.missing > 0 {
+            self.aside.offer(self.remark().as_bytes());
+        }
+        let (_, counts) = self.aside.end();
+        counts.left_out == 0
+    }
+
+    /// What stands in the place of lines that were left out.
+    fn remark(&self) -> String {
+        let lines = if self.missing == 1 { "line is" } else { "lines are" };
+        format!("({} {lines} missing here: standard error took nothing)\n", self.missing)
+    }
+}
+
+impl Console for Speaker {
+    fn line(&mut self, text: &str) {
+        let remark = if self.missing > 0 { self.remark() } else { String::new() };
+        let taken = self.aside.offer(format!("{remark}{text}\n").as_bytes());
+        self.missing = if taken { 0 } else { self.missing + 1 };
+        self.aside.flush();
+    }
+
+    fn missing(&self) -> u64 {
+        self.aside.counts().left_out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// Takes pieces one after the other, each when it is told to.
+    struct Slow {
+        go: Receiver<bool>,
+        taken: Sender<Vec<u8>>,
+    }
+
+    impl Sink for Slow {
+        fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+            if !self.go.recv().unwrap_or(false) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let _ = self.taken.send(bytes.to_vec());
+            Ok(())
+        }
+
+        fn end(self) -> Result<Finished, Error> {
+            Ok(Finished { path: None, bytes: 0, pipe_closed: false })
+        }
+    }
+
+    fn slow(limit: usize) -> (Aside, Sender<bool>, Receiver<Vec<u8>>) {
+        let ((go, gone), (taken, takes)) = (channel(), channel());
+        let sink = Slow { go: gone, taken };
+        (Aside::start(sink, "a pipe".to_owned(), Duration::from_millis(200), limit).unwrap(), go, takes)
+    }
+
+    fn wait_until(aside: &Aside, what: impl Fn(Counts) -> bool) {
+        for _ in 0..1000 {
+            if what(aside.counts()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("{:?}", aside.counts());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_and_counted() {
+        let (aside, go, takes) = slow(10);
+        assert!(aside.offer(b"larger than the queue"), "nothing else waits");
+        aside.flush();
+        // The thread has it when something else fits.
+        for _ in 0..1000 {
+            if aside.shared.state().waiting.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(aside.offer(b"12345") && aside.offer(b"67890") && !aside.offer(b"a"));
+        assert_eq!(aside.counts(), Counts { made: 4, written: 0, left_out: 1, waiting: 3 });
+        aside.flush();
+        go.send(true).unwrap();
+        assert_eq!(takes.recv().unwrap(), b"larger than the queue");
+        wait_until(&aside, |counts| counts.written == 1);
+        go.send(true).unwrap();
+        assert_eq!(takes.recv().unwrap(), b"1234567890");
+        let (result, counts) = aside.finish("rows");
+        assert_eq!(counts, Counts { made: 4, written: 3, left_out: 1, waiting: 0 });
+        let error = result.unwrap_err();
+        assert!(error.exit_code() == 5 && error.detail.ends_with("1 of 4 rows were left out"), "{error}");
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_is_not_waited_for() {
+        let (aside, _go, _takes) = slow(10);
+        assert!(aside.offer(b"1"));
+        let (result, counts) = aside.finish("rows");
+        assert_eq!(counts, Counts { made: 1, written: 0, left_out: 1, waiting: 0 });
+        assert_eq!(result.unwrap_err().code, "E-OUT-STALLED");
+    }
+
+    #[test]
+    fn after_an_error_everything_is_left_out() {
+        let (aside, go, _takes) = slow(10);
+        aside.offer(b"1");
+        aside.flush();
+        go.send(false).unwrap();
+        wait_until(&aside, |counts| counts.left_out == 1);
+        assert!(aside.is_broken() && !aside.offer(b"2"));
+        assert_eq!(aside.counts(), Counts { made: 2, written: 0, left_out: 2, waiting: 0 });
+    }
+
+    /// A console that passes its lines on, one each time it is told to.
+    struct Told(Sender<String>, Receiver<()>);
+
+    impl Console for Told {
+        fn line(&mut self, text: &str) {
+            let _ = self.1.recv();
+            let _ = self.0.send(text.to_owned());
+        }
+    }
+
+    #[test]
+    fn lines_that_nobody_took_are_told_later() {
+        let ((says, said), (go, gone)) = (channel(), channel());
+        let mut speaker = Speaker::start(Box::new(Told(says, gone)), 80).unwrap();
+        speaker.line("first");
+        while !speaker.aside.shared.state().waiting.is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for line in ["2".repeat(60), "too long".repeat(10), "too long".repeat(11)] {
+            speaker.line(&line);
+        }
+        assert_eq!(speaker.missing(), 2);
+        for _ in 0..2 {
+            go.send(()).unwrap();
+            said.recv().unwrap();
+        }
+        wait_until(&speaker.aside, |counts| counts.waiting == 0);
+        speaker.line("fifth");
+        drop(go);
+        assert!(!speaker.finish(), "some were left out");
+        let rest: Vec<String> = said.iter().collect();
+        assert_eq!(rest, ["(2 lines are missing here: standard error took nothing)", "fifth"]);
+    }
+}
