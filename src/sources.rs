@@ -482,12 +482,6 @@ impl Sources {
         rows
     }
 
-    /// True when some source (its first address, when joined) and server satisfy `holds`.
-    pub fn any(&self, holds: impl Fn(IpAddr, IpAddr) -> bool) -> bool {
-        let holds = |key: &SourceKey| holds(key.source.addr(), key.server);
-        self.rows.iter().any(|row| holds(row.key())) || self.whole().iter().any(|(key, _)| holds(key))
-    }
-
     /// Adds rows taken out earlier, within the same budgets.
     pub fn absorb(&self, rows: impl IntoIterator<Item = (SourceKey, SourceRow)>) {
         for (key, row) in rows {

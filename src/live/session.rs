@@ -22,7 +22,7 @@ use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use crate::watch::Board;
 use crate::watch::gather::{ByVerdict, Facts, add_verdicts, gather};
 use crate::watch::snapshot::Loss;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,7 +72,8 @@ pub struct Session<'a> {
     watcher: Watcher,
     decided: Arc<Mutex<Decided>>,
     names: Vec<String>,
-    local: Vec<IpAddr>,
+    /// This host's addresses when it was last looked.
+    local: HashSet<IpAddr>,
     /// Where reports go that are not rows.
     output: Option<Output>,
     written: Result<(), Error>,
@@ -96,8 +97,6 @@ pub struct Session<'a> {
     past_verdicts: ByVerdict,
     /// Tells that the recording stopped.
     recording: Option<Alarm>,
-    /// An address of this host was seen asking or answering since the capture began.
-    own_traffic: bool,
     /// The most severe finding of the parts of the time that were reported already.
     worst: Option<Finding>,
     /// The capture's account since it began.
@@ -121,7 +120,6 @@ impl<'a> Session<'a> {
         expectations: Arc<Expectations>,
         decided: Arc<Mutex<Decided>>,
         names: Vec<String>,
-        local: Vec<IpAddr>,
         output: Option<Output>,
         board: Option<Arc<Board>>,
         sandbox: String,
@@ -141,7 +139,7 @@ impl<'a> Session<'a> {
             scroll: Scroll::default(),
             surroundings: Surroundings::of(&names),
             names,
-            local,
+            local: HashSet::new(),
             output,
             written: Ok(()),
             begin: None,
@@ -153,7 +151,6 @@ impl<'a> Session<'a> {
             past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
             board,
             recording: None,
-            own_traffic: false,
             worst: None,
             whole_capture: None,
             sandbox,
@@ -168,11 +165,9 @@ impl<'a> Session<'a> {
     /// Takes everything a report is made of, while the trackers hold still.
     fn take(&mut self, groups: Vec<Standing>, covers: Covers) -> Taken {
         let expected = self.expectations.now();
-        let configured = own_servers(&expected.acls);
-        let is_local = |address: &IpAddr| self.local.contains(address);
-        self.own_traffic |= self.sources.any(|source, server| is_local(&source) || is_local(&server));
         let rows = [self.sources, &self.past];
-        let legs = Legs::live(self.config, &configured, &self.local, self.own_traffic, rows);
+        let legs;
+        (self.local, legs) = lock(&self.decided).legs().of_rows(rows);
         let joined = self.sources.joined();
         let rows = match covers {
             Covers::Part => {
@@ -289,7 +284,11 @@ impl<'a> Session<'a> {
             self.note(now, line);
         }
         if reread.anything {
-            lock(&self.decided).expect(self.config, &self.expectations.now());
+            let expected = self.expectations.now();
+            let mut decided = lock(&self.decided);
+            decided.expect(self.config, &expected);
+            decided.legs().declare(own_servers(&expected.acls).iter().map(|server| server.address));
+            drop(decided);
             self.settles = self.watcher.acl_changed().map(|changed| Timestamp(changed.0.saturating_add(SETTLES)));
         } else if self.settles.is_some_and(|until| now >= until) {
             // What was compared while the server may not have read its file says nothing about drift.

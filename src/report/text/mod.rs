@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use tables::{all_frames, files, tables, wireshark};
 
 /// The format's entry in the table.
@@ -392,9 +393,16 @@ fn members(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
 /// What is not about our clients: other legs, restored names, notes.
 fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let mut lines: Vec<(&str, String)> = Vec::new();
-    for (leg, who) in
-        [(Leg::Upstream, "of our own servers to others"), (Leg::Other, "between others, to none of our servers")]
-    {
+    // A host that captures need not be a server to ask others.
+    let by_leg = |leg: Leg| report.sources.iter().filter(move |line| line.leg == leg);
+    let servers: BTreeSet<IpAddr> = by_leg(Leg::Client).map(|line| line.server).collect();
+    let of_servers = by_leg(Leg::Upstream).all(|line| servers.contains(&line.source.addr()));
+    let own = match (of_servers || report.live.is_none(), servers.is_empty()) {
+        (true, _) => "of our own servers to others",
+        (false, true) => "of this host to others",
+        (false, false) => "of this host or our own servers to others",
+    };
+    for (leg, who) in [(Leg::Upstream, own), (Leg::Other, "between others, to none of our servers")] {
         let of_leg: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == leg).collect();
         if of_leg.is_empty() {
             continue;
