@@ -8,6 +8,7 @@ mod lab;
 
 use lab::{Lab, PROGRAM, Random, Refuser, Running, burst, is_installed, is_lab};
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -655,6 +656,52 @@ fn loss_above_what_is_allowed_and_a_full_disk_have_codes_of_their_own() {
     let report = lab.json("live.json");
     capture(&report);
     assert_eq!(report["totals"]["queries"], json!(sent), "the report is complete all the same");
+}
+
+#[test]
+fn what_interfaces_lose_is_loss_with_a_code() {
+    let Some(lab) = Lab::of(&["client", "host"]) else { return };
+    for number in 0..2 {
+        lab.ip("host", &format!("link add eth{number} type veth peer name c{number} netns @client"));
+        lab.ip("host", &format!("link set eth{number} up"));
+        lab.ip("client", &format!("link set c{number} up"));
+    }
+    // A file stands for each counter, in a file system that only the program sees.
+    for number in 0..2 {
+        lab.file(&format!("lost{number}"), "0\n");
+    }
+    let script = "for n in 0 1; do mount --bind lost$n /sys/class/net/eth$n/statistics/rx_missed_errors || exit 99; done; \
+                  exec \"$0\" \"$@\"";
+    for (interfaces, lost, says, known) in [
+        (&["-i", "eth0", "-i", "eth1"][..], 12, "lost by the interface 12 (any traffic)", "interface_dropped"),
+        (&["-i", "eth0", "--fanout", "2"], 7, "LOST 7 packets", "interface_dropped"),
+        (&["-i", "eth0", "-i", "lo"], 7, "LOST at least 7 packets", "interface_dropped_at_least"),
+    ] {
+        for number in 0..2 {
+            lab.file(&format!("lost{number}"), "0\n");
+        }
+        let arguments =
+            [&["-c", script, PROGRAM, "live", "--format", "json", "-o", "live.json", "--force"], interfaces].concat();
+        let mut live = lab.start("host", "sh", &arguments, "live");
+        lab.wait_for("live.err", "capturing ");
+        std::thread::sleep(Duration::from_millis(300));
+        for (file, text) in [("lost0", "7"), ("lost1", "5")] {
+            // Not emptied first, as no counter is.
+            let file = std::fs::File::options().write(true).open(lab.path(file));
+            file.and_then(|mut file| file.write_all(text.as_bytes())).expect("it counts");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        // Nothing was captured: what the interface says is known without a packet.
+        live.signal(libc::SIGUSR1);
+        lab.wait_for("live.err", says);
+        assert_eq!(live.stop().0, Some(4), "{}", lab.read("live.err"));
+        assert!(
+            lab.read("live.err").contains(&format!("{lost} packets of any traffic were lost")),
+            "{}",
+            lab.read("live.err")
+        );
+        assert_eq!(lab.json("live.json")["ledgers"]["capture"][known], json!(lost), "{interfaces:?}");
+    }
 }
 
 #[test]

@@ -4,10 +4,12 @@
 use super::presence::{Presence, presence};
 use super::{Finding, Grade, Subject};
 use crate::capture::Timestamp;
+use crate::capture::live::InterfaceLoss;
 use crate::config::{Limits, Outcome, Severity};
 use crate::expect::acl::judge::Verdicts;
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expected, Inventory};
+use crate::report::page::interface_loss;
 use crate::report::{Report, SourceLine};
 use crate::sources::{FrameRef, Leg};
 use std::cmp::Reverse;
@@ -199,11 +201,21 @@ impl<'a> Scene<'a> {
         let packets = &self.report.ledgers.packets;
         let hidden: u64 = NOT_LOOKED_INTO.iter().map(|bucket| packets.get(bucket)).sum();
         let left_out = packets.get("not_selected");
-        let mut text = match self.report.ledgers.capture.map(|capture| capture.lost()) {
-            None => "This is about this capture only; whether it lost packets is not recorded.".to_owned(),
-            Some(0) => "This is about this capture only, which lost no packets.".to_owned(),
-            Some(lost) => format!("This is about this capture only, which lost {lost} packets."),
-        };
+        let mut text = "This is about this capture only".to_owned();
+        match self.report.ledgers.capture.map(|capture| (capture.lost(), capture.interface_dropped)) {
+            None => text.push_str("; whether it lost packets is not recorded."),
+            Some((lost, interface)) => {
+                let lost = if lost == 0 { "no".to_owned() } else { lost.to_string() };
+                let _ = match interface.known() {
+                    Some(0) if interface == InterfaceLoss::Exactly(0) => write!(text, ", which lost {lost} packets."),
+                    Some(1..) => {
+                        let interface = interface_loss(interface);
+                        write!(text, ", which lost {lost} packets; its interface lost {interface} of any traffic.")
+                    }
+                    _ => write!(text, ", which lost {lost} packets; what its interface lost is not known."),
+                };
+            }
+        }
         if hidden > 0 {
             let _ = write!(text, " {hidden} of its frames could not be looked into.");
         }

@@ -218,9 +218,10 @@ impl<'a> Session<'a> {
         let inventory = &expected.inventory;
         let mut report = build(self.config, counted, &joined, rows, &legs, inventory);
         report.ledgers.bytes = Ledger { buckets: Vec::new(), closed: true };
+        let names = &self.config.live.interfaces;
         let earlier = begin.before.as_ref().map(|(standing, moment, _)| (standing, moment));
-        report.ledgers.capture = Some(capture_ledger((&standing, moment), earlier, finished));
-        self.whole_capture = Some(capture_ledger((&standing, moment), None, finished));
+        report.ledgers.capture = Some(capture_ledger((&standing, moment), earlier, finished, names));
+        self.whole_capture = Some(capture_ledger((&standing, moment), None, finished, names));
         report.time_digits = 9;
         report.notes.extend(inventory.notes().iter().cloned());
         report.notes.extend(standing.quoted.iter().cloned());

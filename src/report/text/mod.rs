@@ -96,14 +96,7 @@ fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Cloc
         }
         _ => format!("{} (this host{host}), ", servers.join(", ")),
     };
-    let loss = match report.ledgers.capture.map(|capture| (capture.lost(), capture)) {
-        None => "loss unavailable".to_owned(),
-        Some((0, _)) => "no loss".to_owned(),
-        Some((lost, capture)) => {
-            let share = percent(lost, capture.seen);
-            format!("LOST {} of {} packets ({share})", grouped(lost), grouped(capture.seen))
-        }
-    };
+    let loss = report.ledgers.capture.map_or_else(|| "loss unavailable".to_owned(), |capture| capture.describe_loss());
     let (began, ended) = live.window;
     let interfaces: Vec<String> = live.interfaces.iter().map(|name| escape_text(name)).collect();
     page.wrapped("", &format!("{servers}{}, {}, {loss}", interfaces.join(" "), clock.span(began, ended)), 2)?;
