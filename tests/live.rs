@@ -6,10 +6,10 @@
 #[path = "live/lab.rs"]
 mod lab;
 
-use lab::{Lab, PROGRAM, Random, Refuser, Running, burst, is_installed, is_lab};
+use lab::{Lab, PROGRAM, Random, Refuser, Running, burst, burst_from, is_installed, is_lab};
 use serde_json::{Value, json};
 use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -254,10 +254,12 @@ fn handles_that_share_an_interface_see_every_packet_once() {
     lab.ip("client", "addr add 10.20.30.7/24 dev c0");
     lab.ip("host", "link set eth0 up");
     lab.ip("client", "link set c0 up");
+    let clients: Vec<Ipv4Addr> = (100..108).map(|last| Ipv4Addr::new(10, 20, 30, last)).collect();
+    clients.iter().for_each(|client| lab.ip("client", &format!("addr add {client}/24 dev c0")));
     let mut refuser = Refuser::start(&lab, "host", SERVER);
     let arguments = ["-i", "eth0", "--fanout", "3", "--format", "json", "-o", "live.json"];
     let mut live = lab.live("host", &arguments, "live");
-    let senders: Vec<_> = (0..8).map(|_| burst(&lab, "client", SERVER, 3000)).collect();
+    let senders: Vec<_> = clients.iter().map(|client| burst_from(&lab, "client", *client, SERVER, 3000)).collect();
     let senders: Vec<_> = senders.into_iter().map(|sender| sender.join().expect("it ends")).collect();
     let sent: u64 = senders.iter().map(|(sent, _)| sent).sum();
     let answered = refuser.finish();
@@ -270,6 +272,54 @@ fn handles_that_share_an_interface_see_every_packet_once() {
     assert_eq!(report["ledgers"]["matches"]["unsolicited"], json!(0), "query and response meet in one tracker");
     let used = report["inputs"].as_array().unwrap().iter().filter(|input| input["frames"] != json!(0)).count();
     assert!(used > 1, "one handle did all the work");
+}
+
+#[test]
+fn fragments_come_to_the_handle_of_their_query() {
+    let Some(lab) = Lab::of(&["client", "host"]) else { return };
+    lab.ip("host", "link add eth0 type veth peer name c0 netns @client");
+    lab.ip("host", "addr add fd02::53/64 dev eth0 nodad");
+    lab.ip("host", "link set eth0 up");
+    lab.ip("client", "link set c0 up");
+    (1..=4).for_each(|last| lab.ip("client", &format!("addr add fd02::{last}/64 dev c0 nodad")));
+    let server = lab.inside("host", || {
+        let socket = UdpSocket::bind("[fd02::53]:53").expect("port 53 is free");
+        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a time limit");
+        let mut message = [0; 512];
+        for _ in 0..40 {
+            let (len, client) = socket.recv_from(&mut message).expect("a query");
+            message[2] |= 0x80;
+            message[7] = 1;
+            // A TXT record of 2,560 bytes.
+            let record =
+                [&b"\xc0\x0c\0\x10\0\x01\0\0\0\x3c\x0a\0"[..], &[&[255][..], &[b'x'; 255]].concat().repeat(10)]
+                    .concat();
+            socket.send_to(&[&message[..len], &record].concat(), client).expect("it is sent");
+        }
+    });
+    for interface in ["eth0", "any"] {
+        let arguments = ["-i", interface, "--fanout", "2", "--format", "json", "-o", "live.json", "--force"];
+        let mut live = lab.live("host", &arguments, "live");
+        let clients = lab.inside("client", || {
+            for number in 0..20u8 {
+                let socket = UdpSocket::bind(format!("[fd02::{}]:0", 1 + number % 4)).expect("a socket");
+                socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a time limit");
+                let query = [&[0, number][..], b"\x01\0\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x10\0\x01"].concat();
+                socket.send_to(&query, "[fd02::53]:53").expect("it is sent");
+                let mut answer = [0; 4096];
+                assert!(socket.recv(&mut answer).expect("an answer") > 2500);
+            }
+        });
+        clients.join().expect("every client is answered");
+        assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+        let report = lab.json("live.json");
+        capture(&report);
+        assert_eq!(report["totals"]["outcomes"]["answered"], json!(20), "{interface}: {}", report["totals"]);
+        assert_eq!(report["ledgers"]["matches"]["unsolicited"], json!(0), "{interface}");
+        let frames: Vec<&Value> = report["inputs"].as_array().unwrap().iter().map(|input| &input["frames"]).collect();
+        assert!(!frames.contains(&&json!(0)), "{interface}: one handle did all the work, {frames:?}");
+    }
+    server.join().expect("the server answers all");
 }
 
 #[test]

@@ -213,7 +213,7 @@ impl Handle {
     /// Puts this handle into a fan-out group: a new one, or that of another handle. Call before [`Handle::start`].
     pub fn fan_out(&mut self, group: Option<u16>) -> Result<u16, Error> {
         let joined = match group {
-            None => packet_socket::begin_fanout(self.capture.as_fd()),
+            None => packet_socket::begin_fanout(self.capture.as_fd(), &kernel_filter::by_addresses()),
             Some(group) => packet_socket::join_fanout(self.capture.as_fd(), group).map(|()| group),
         };
         joined.map_err(|error| {
