@@ -507,9 +507,9 @@ mod tests {
         assert_eq!(says(0, Exactly(7)), "LOST 7 packets of any traffic at the interface");
         assert_eq!(
             says(2, AtLeast(1)),
-            "LOST 2 of 200 packets (1 %), LOST at least 1 packet of any traffic at the interface"
+            "LOST 2 of 200 packets (1.0 %), LOST at least 1 packet of any traffic at the interface"
         );
-        assert_eq!(says(2, Unknown), "LOST 2 of 200 packets (1 %)");
+        assert_eq!(says(2, Unknown), "LOST 2 of 200 packets (1.0 %)");
         assert_eq!(says(0, Unknown), "no loss that is known (of the interface it is unavailable)");
         assert_eq!(says(0, AtLeast(0)), "no loss that is known (of some interfaces it is unavailable)");
     }
