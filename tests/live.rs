@@ -255,7 +255,9 @@ fn handles_that_share_an_interface_see_every_packet_once() {
     lab.ip("host", "link set eth0 up");
     lab.ip("client", "link set c0 up");
     let clients: Vec<Ipv4Addr> = (100..108).map(|last| Ipv4Addr::new(10, 20, 30, last)).collect();
-    clients.iter().for_each(|client| lab.ip("client", &format!("addr add {client}/24 dev c0")));
+    for client in &clients {
+        lab.ip("client", &format!("addr add {client}/24 dev c0"));
+    }
     let mut refuser = Refuser::start(&lab, "host", SERVER);
     let arguments = ["-i", "eth0", "--fanout", "3", "--format", "json", "-o", "live.json"];
     let mut live = lab.live("host", &arguments, "live");

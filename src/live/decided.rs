@@ -119,7 +119,9 @@ impl StreamLegs {
     /// Takes in addresses that this host has only now; true when there are some.
     fn look(&mut self) -> bool {
         let new = self.addresses.look();
-        new.iter().for_each(|address| self.legs.add_host(*address));
+        for address in &new {
+            self.legs.add_host(*address);
+        }
         !new.is_empty()
     }
 

@@ -135,6 +135,7 @@ pub fn capture_ledger(
 
 #[cfg(test)]
 mod tests {
+    use super::InterfaceLoss::{AtLeast, Exactly, Unknown};
     use super::*;
     use crate::capture::Timestamp;
     use std::time::Duration;
@@ -180,7 +181,6 @@ mod tests {
             // Before a packet was read nothing stands in the standing.
             capture_ledger((&standing(0, 0, 0), &moment), None, false, &names).interface_dropped
         };
-        use InterfaceLoss::{AtLeast, Exactly, Unknown};
         assert_eq!(lost(&["eth0"], &[Exactly(3), Exactly(3)]), Exactly(3), "two handles");
         assert_eq!(lost(&["eth0", "eth1"], &[Exactly(7), Exactly(5)]), Exactly(12));
         assert_eq!(lost(&["eth0", "eth1"], &[Exactly(7), Exactly(7), Exactly(5), Exactly(5)]), Exactly(12));

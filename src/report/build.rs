@@ -103,7 +103,9 @@ impl Legs {
     /// When live, before anybody was heard: this host's addresses, and what was declared.
     pub fn of_host(local: &HashSet<IpAddr>, declared: impl Iterator<Item = IpAddr>) -> Self {
         let mut legs = Self::declared(declared);
-        local.iter().for_each(|address| legs.serves(*address, Served::Host));
+        for address in local {
+            legs.serves(*address, Served::Host);
+        }
         legs
     }
 
