@@ -4,7 +4,7 @@
 use super::presence::{Presence, presence};
 use super::{Finding, Grade, Subject};
 use crate::capture::Timestamp;
-use crate::capture::live::InterfaceLoss;
+use crate::capture::losses::InterfaceLoss;
 use crate::config::{Limits, Outcome, Severity};
 use crate::expect::acl::judge::Verdicts;
 use crate::expect::inventory::{Row, show_prefix};

@@ -87,7 +87,7 @@ fn key_of(finding: &Finding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::live::InterfaceLoss;
+    use crate::capture::losses::InterfaceLoss;
     use crate::config::Limits;
     use crate::diagnose::diagnose;
     use crate::diagnose::samples::{With, inventory, report, source};

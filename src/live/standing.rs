@@ -1,6 +1,7 @@
 //! Where the trackers of a run stand, added up and taken apart by time: [`Standing`]s to what a report is built from.
 
-use crate::capture::live::{ANY, InterfaceLoss, KernelCounts};
+use crate::capture::live::{ANY, KernelCounts};
+use crate::capture::losses::InterfaceLoss;
 use crate::pipeline::LaneResult;
 use crate::pipeline::live::{Moment, Standing};
 use crate::report::CaptureLedger;

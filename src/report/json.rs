@@ -4,7 +4,7 @@
 
 use super::{FileReport, Format, InputReport, Layout, Ledger, Ledgers, Report, SourceLine, Totals, Writer};
 use crate::capture::Timestamp;
-use crate::capture::live::InterfaceLoss;
+use crate::capture::losses::InterfaceLoss;
 use crate::config::Outcome;
 use crate::decode::proxy;
 use crate::diagnose::{Finding, Subject};

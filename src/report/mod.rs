@@ -16,7 +16,7 @@ pub mod spool;
 pub mod text;
 
 use crate::capture::Timestamp;
-use crate::capture::live::InterfaceLoss;
+use crate::capture::losses::InterfaceLoss;
 use crate::config::{Color, Config, Outcome};
 use crate::diagnose::Finding;
 use crate::expect::Expected;

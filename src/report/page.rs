@@ -1,7 +1,7 @@
 //! Text laid out for a terminal of 80 columns ([`Page`]): wrapping, numbers, times and the few colours.
 
 use crate::capture::Timestamp;
-use crate::capture::live::InterfaceLoss;
+use crate::capture::losses::InterfaceLoss;
 use std::io::{self, Write};
 
 /// Columns of a page.

@@ -1,7 +1,7 @@
 //! What is known of a running capture at one moment ([`Snapshot`]): immutable and bounded, read by screen and metrics.
 
 use crate::capture::Timestamp;
-use crate::capture::live::InterfaceLoss;
+use crate::capture::losses::InterfaceLoss;
 use crate::config::{Outcome, Severity};
 use ipnet::IpNet;
 use std::net::IpAddr;

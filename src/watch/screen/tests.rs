@@ -3,7 +3,7 @@
 use super::draw::draw;
 use super::keys::Key;
 use super::*;
-use crate::capture::live::InterfaceLoss;
+use crate::capture::losses::InterfaceLoss;
 use crate::watch::snapshot::{Loss, samples};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
