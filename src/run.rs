@@ -439,6 +439,14 @@ pub(crate) fn conclude(
             capture.own_lost()
         ));
     }
+    // Nobody knows what these were, so they may have been what was to be captured.
+    let by_interface = ledgers.capture.and_then(|capture| capture.interface_dropped.known()).unwrap_or(0);
+    if by_interface > 0 && dropped + by_interface > config.max_loss && !config.quiet {
+        console.line(&format!(
+            "warning: {by_interface} packets of any traffic were lost by the interface before the kernel saw them; DNS may \
+             have been among them"
+        ));
+    }
     if lost > config.max_loss && !config.quiet {
         console.line(&format!(
             "warning: {lost} transactions or connections were given up because a table was full; counts of responses \
@@ -451,7 +459,7 @@ pub(crate) fn conclude(
         () if written.is_err() => written.err().map_or(5, |error| error.exit_code()),
         () if unreadable_links => 1,
         () if damaged => 3,
-        () if lost + dropped > config.max_loss => 4,
+        () if lost + dropped + by_interface > config.max_loss => 4,
         () if severe => 10,
         () => 0,
     }

@@ -516,13 +516,6 @@ impl Sources {
         rows
     }
 
-    /// True when some source (its first address, when joined) and server with messages between them satisfy `holds`.
-    pub fn any(&self, holds: impl Fn(IpAddr, IpAddr) -> bool) -> bool {
-        let holds = |key: &SourceKey, row: &SourceRow| !row.only_glimpsed() && holds(key.source.addr(), key.server);
-        self.rows.iter().any(|row| holds(row.key(), row.value()))
-            || self.whole().iter().any(|(key, row)| holds(key, row))
-    }
-
     /// Adds rows taken out earlier, within the same budgets.
     pub fn absorb(&self, rows: impl IntoIterator<Item = (SourceKey, SourceRow)>) {
         for (key, row) in rows {
@@ -604,11 +597,9 @@ mod tests {
         }
         assert!(seen.only_glimpsed() && !seen.heard());
         sources.fold(source, server, seen, false);
-        assert!(!sources.any(|_, _| true));
         let mut asked = silent(1);
         asked.seen(Timestamp(4));
         sources.fold(source, server, asked, false);
-        assert!(sources.any(|from, to| (from, to) == (source, server)));
         let (_, row) = sources.drain_sorted().remove(0);
         assert_eq!((row.only_glimpsed(), row.first(), row.last()), (false, Some(Timestamp(4)), Some(Timestamp(4))));
         assert_eq!(row.rare().glimpsed, Some((Timestamp(3), Timestamp(7))));

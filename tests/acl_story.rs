@@ -157,10 +157,15 @@ fn commands_without_a_capture_answer_with_exit_codes() {
 
 /// A capture of queries for www.example.com to 10.20.30.40, each refused or answered.
 fn capture(sources: &[(&str, bool)]) -> Vec<u8> {
+    let to_one: Vec<_> = sources.iter().map(|(source, refused)| (*source, "10.20.30.40", *refused)).collect();
+    capture_of_servers(&to_one)
+}
+
+/// The same with the server of each.
+fn capture_of_servers(sources: &[(&str, &str, bool)]) -> Vec<u8> {
     let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 262_144, 101].map(u32::to_le_bytes).concat();
-    let server = [10, 20, 30, 40];
-    for (number, (source, refused)) in sources.iter().enumerate() {
-        let client = source.parse::<std::net::Ipv4Addr>().unwrap().octets();
+    for (number, (source, server, refused)) in sources.iter().enumerate() {
+        let [client, server] = [source, server].map(|address| address.parse::<std::net::Ipv4Addr>().unwrap().octets());
         for response in [false, true] {
             let flags: [u8; 2] = if response { [0x81, if *refused { 5 } else { 0x80 }] } else { [1, 0] };
             let id = (number as u16).to_be_bytes();
@@ -227,6 +232,48 @@ fn many_sources_are_joined_where_that_admits_nobody_who_is_seen_or_to_be_refused
     for wide in ["10.21.5.0/28", "10.21.5.0/29", "10.21.5.4"] {
         assert!(!said.contains(wide), "{wide}: {said}");
     }
+}
+
+#[test]
+fn what_the_file_refuses_and_was_seen_is_not_called_unseen() {
+    let unbound = b"server:\n interface: 10.20.30.40\n access-control: 0.0.0.0/0 refuse\n";
+    let inventory = b"10.1.0.0/24\n10.2.0.0/24\n10.3.0.0/24\n10.4.0.0/24\n";
+    let bytes = capture_of_servers(&[
+        ("10.1.0.2", "10.20.30.40", false),
+        ("10.1.0.2", "10.20.30.40", false),
+        ("10.2.0.2", "10.20.30.40", true),
+        ("10.3.0.2", "10.20.30.99", true),
+    ]);
+    let files = [("a.pcap", &bytes[..]), ("unbound.conf", unbound), ("expect.csv", inventory)];
+    let arguments = ["read", "a.pcap", "--expect", "expect.csv", "--acl", "unbound.conf@10.20.30.40"];
+    let (_, text) = run_in(&files, &[&arguments[..], &["--format", "json"]].concat());
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let said = |prefix: &str| {
+        let of =
+            |finding: &&Value| finding["kind"] == "acl-refuses-expected" && finding["subject"]["prefixes"][0] == prefix;
+        let finding = report["findings"].as_array().unwrap().iter().find(of).unwrap();
+        ["says", "advice", "count"].map(|name| finding[name].to_string())
+    };
+    let [says, advice, count] = said("10.1.0.0/24");
+    assert!(says.contains("the wire does not: 10.20.30.40 answered 10.1.0.2 2 times"), "{says}");
+    assert!(!says.contains("No request") && advice.contains("Does 10.20.30.40 run this file?"), "{says} {advice}");
+    assert_eq!(count, "2");
+    assert!(
+        said("10.2.0.0/24")[0].contains("the wire agrees: 10.2.0.2 turned away once by"),
+        "{:?}",
+        said("10.2.0.0/24")
+    );
+    let [says, advice, _] = said("10.3.0.0/24");
+    assert!(
+        says.contains("No request from there to 10.20.30.40 was seen here; seen at other servers: 10.3.0.2."),
+        "{says}"
+    );
+    assert!(!says.contains("changes nothing") && !advice.contains("as which address"), "{says} {advice}");
+    let [says, advice, _] = said("10.4.0.0/24");
+    assert!(
+        says.contains("No request from there was seen here, so that") && advice.contains("as which address"),
+        "{says}"
+    );
 }
 
 #[test]

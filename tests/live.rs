@@ -6,10 +6,10 @@
 #[path = "live/lab.rs"]
 mod lab;
 
-use lab::{Lab, PROGRAM, Random, Refuser, Running, burst, is_installed, is_lab};
+use lab::{Lab, PROGRAM, Random, Refuser, Running, burst, burst_from, is_installed, is_lab};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -254,10 +254,14 @@ fn handles_that_share_an_interface_see_every_packet_once() {
     lab.ip("client", "addr add 10.20.30.7/24 dev c0");
     lab.ip("host", "link set eth0 up");
     lab.ip("client", "link set c0 up");
+    let clients: Vec<Ipv4Addr> = (100..108).map(|last| Ipv4Addr::new(10, 20, 30, last)).collect();
+    for client in &clients {
+        lab.ip("client", &format!("addr add {client}/24 dev c0"));
+    }
     let mut refuser = Refuser::start(&lab, "host", SERVER);
     let arguments = ["-i", "eth0", "--fanout", "3", "--format", "json", "-o", "live.json"];
     let mut live = lab.live("host", &arguments, "live");
-    let senders: Vec<_> = (0..8).map(|_| burst(&lab, "client", SERVER, 3000)).collect();
+    let senders: Vec<_> = clients.iter().map(|client| burst_from(&lab, "client", *client, SERVER, 3000)).collect();
     let senders: Vec<_> = senders.into_iter().map(|sender| sender.join().expect("it ends")).collect();
     let sent: u64 = senders.iter().map(|(sent, _)| sent).sum();
     let answered = refuser.finish();
@@ -270,6 +274,54 @@ fn handles_that_share_an_interface_see_every_packet_once() {
     assert_eq!(report["ledgers"]["matches"]["unsolicited"], json!(0), "query and response meet in one tracker");
     let used = report["inputs"].as_array().unwrap().iter().filter(|input| input["frames"] != json!(0)).count();
     assert!(used > 1, "one handle did all the work");
+}
+
+#[test]
+fn fragments_come_to_the_handle_of_their_query() {
+    let Some(lab) = Lab::of(&["client", "host"]) else { return };
+    lab.ip("host", "link add eth0 type veth peer name c0 netns @client");
+    lab.ip("host", "addr add fd02::53/64 dev eth0 nodad");
+    lab.ip("host", "link set eth0 up");
+    lab.ip("client", "link set c0 up");
+    (1..=4).for_each(|last| lab.ip("client", &format!("addr add fd02::{last}/64 dev c0 nodad")));
+    let server = lab.inside("host", || {
+        let socket = UdpSocket::bind("[fd02::53]:53").expect("port 53 is free");
+        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a time limit");
+        let mut message = [0; 512];
+        for _ in 0..40 {
+            let (len, client) = socket.recv_from(&mut message).expect("a query");
+            message[2] |= 0x80;
+            message[7] = 1;
+            // A TXT record of 2,560 bytes.
+            let record =
+                [&b"\xc0\x0c\0\x10\0\x01\0\0\0\x3c\x0a\0"[..], &[&[255][..], &[b'x'; 255]].concat().repeat(10)]
+                    .concat();
+            socket.send_to(&[&message[..len], &record].concat(), client).expect("it is sent");
+        }
+    });
+    for interface in ["eth0", "any"] {
+        let arguments = ["-i", interface, "--fanout", "2", "--format", "json", "-o", "live.json", "--force"];
+        let mut live = lab.live("host", &arguments, "live");
+        let clients = lab.inside("client", || {
+            for number in 0..20u8 {
+                let socket = UdpSocket::bind(format!("[fd02::{}]:0", 1 + number % 4)).expect("a socket");
+                socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a time limit");
+                let query = [&[0, number][..], b"\x01\0\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x10\0\x01"].concat();
+                socket.send_to(&query, "[fd02::53]:53").expect("it is sent");
+                let mut answer = [0; 4096];
+                assert!(socket.recv(&mut answer).expect("an answer") > 2500);
+            }
+        });
+        clients.join().expect("every client is answered");
+        assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+        let report = lab.json("live.json");
+        capture(&report);
+        assert_eq!(report["totals"]["outcomes"]["answered"], json!(20), "{interface}: {}", report["totals"]);
+        assert_eq!(report["ledgers"]["matches"]["unsolicited"], json!(0), "{interface}");
+        let frames: Vec<&Value> = report["inputs"].as_array().unwrap().iter().map(|input| &input["frames"]).collect();
+        assert!(!frames.contains(&&json!(0)), "{interface}: one handle did all the work, {frames:?}");
+    }
+    server.join().expect("the server answers all");
 }
 
 #[test]
@@ -789,7 +841,74 @@ fn what_this_host_asks_others_is_upstream() {
         );
     }
     let said = lab.read("live.err");
-    assert!(said.contains("NO CLIENT QUERIES") && said.contains("2 queries of our own servers to others"), "{said}");
+    assert!(said.contains("NO CLIENT QUERIES") && said.contains("2 queries of this host to others"), "{said}");
+}
+
+#[test]
+fn an_address_that_is_added_meanwhile_is_this_hosts() {
+    let Some(lab) = Lab::of(&["client", "host"]) else { return };
+    lab.ip("host", "link add eth0 type veth peer name c0 netns @client");
+    lab.ip("host", "addr add 10.20.30.40/24 dev eth0");
+    lab.ip("client", "addr add 10.20.30.7/24 dev c0");
+    lab.ip("client", "link set c0 up");
+    lab.ip("host", "link set eth0 up");
+    let _first = Refuser::start(&lab, "host", SERVER);
+    let mut live = lab.live("host", &["-i", "eth0", "--format", "jsonl", "-o", "rows.jsonl"], "live");
+    burst(&lab, "client", SERVER, 1).join().expect("it ends");
+    let added = Ipv4Addr::new(10, 20, 30, 99);
+    lab.ip("host", "addr add 10.20.30.99/32 dev eth0");
+    let mut refuser = Refuser::start(&lab, "host", added);
+    let _socket = burst(&lab, "client", added, 5).join().expect("it ends");
+    assert_eq!(refuser.finish(), 5);
+    // It stays this host's when it went on to another one.
+    lab.ip("host", "addr del 10.20.30.99/32 dev eth0");
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+    let said = lab.read("live.err");
+    assert!(said.contains("REFUSED 6 of 6 client queries") && said.contains("10.20.30.99 (this host"), "{said}");
+    assert_eq!(lab.read("rows.jsonl").matches("\"server\":\"10.20.30.99\"").count(), 5, "no row is missing");
+}
+
+#[test]
+fn what_a_router_itself_asks_hides_no_refusal_of_others() {
+    let Some(lab) = Lab::of(&["client", "router", "server"]) else { return };
+    for (namespace, arguments) in [
+        ("client", "link add c0 type veth peer name r0 netns @router"),
+        ("router", "link add r1 type veth peer name eth0 netns @server"),
+        ("client", "addr add 10.21.5.18/24 dev c0"),
+        ("router", "addr add 10.21.5.1/24 dev r0"),
+        ("router", "addr add 10.20.30.1/24 dev r1"),
+        ("server", "addr add 10.20.30.40/24 dev eth0"),
+        ("client", "link set c0 up"),
+        ("router", "link set r0 up"),
+        ("router", "link set r1 up"),
+        ("server", "link set eth0 up"),
+        ("client", "route add default via 10.21.5.1"),
+        ("server", "route add default via 10.20.30.1"),
+    ] {
+        lab.ip(namespace, arguments);
+    }
+    let forward = ["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"];
+    assert!(lab.command("router", "sh").args(forward).status().expect("it runs").success());
+    let _refuser = Refuser::start(&lab, "server", SERVER);
+    let mut live = lab.live("router", &["--format", "jsonl", "-o", "rows.jsonl", "--upstream"], "live");
+    let mut declared =
+        lab.live("router", &["--format", "json", "-o", "live.json", "--server", "10.20.30.40"], "declared");
+    let mut sockets = Vec::new();
+    for (who, count) in [("client", 5), ("router", 1), ("client", 5)] {
+        sockets.push(burst(&lab, who, SERVER, count).join().expect("it ends"));
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!((live.stop().0, declared.stop().0), (Some(0), Some(0)));
+    let said = lab.read("live.err");
+    assert!(said.contains("REFUSED 10 of 10 client"), "{said}");
+    assert!(said.contains("1 query of this host or our own servers to others"), "{said}");
+    let rows = lab.read("rows.jsonl");
+    let of_leg = |leg: &str| rows.matches(&format!("\"leg\":\"{leg}\"")).count();
+    assert_eq!((of_leg("client"), of_leg("upstream")), (10, 1), "{rows}");
+    // Of a server that was named everybody who asks it is a client.
+    let legs: Vec<Value> =
+        lab.json("live.json")["sources"].as_array().unwrap().iter().map(|line| line["leg"].clone()).collect();
+    assert_eq!(legs, [json!("client"), json!("client")]);
 }
 
 #[test]
@@ -829,6 +948,52 @@ fn loss_above_what_is_allowed_and_a_full_disk_have_codes_of_their_own() {
     let report = lab.json("live.json");
     capture(&report);
     assert_eq!(report["totals"]["queries"], json!(sent), "the report is complete all the same");
+}
+
+#[test]
+fn what_interfaces_lose_is_loss_with_a_code() {
+    let Some(lab) = Lab::of(&["client", "host"]) else { return };
+    for number in 0..2 {
+        lab.ip("host", &format!("link add eth{number} type veth peer name c{number} netns @client"));
+        lab.ip("host", &format!("link set eth{number} up"));
+        lab.ip("client", &format!("link set c{number} up"));
+    }
+    // A file stands for each counter, in a file system that only the program sees.
+    for number in 0..2 {
+        lab.file(&format!("lost{number}"), "0\n");
+    }
+    let script = "for n in 0 1; do mount --bind lost$n /sys/class/net/eth$n/statistics/rx_missed_errors || exit 99; done; \
+                  exec \"$0\" \"$@\"";
+    for (interfaces, lost, says, known) in [
+        (&["-i", "eth0", "-i", "eth1"][..], 12, "lost by the interface 12 (any traffic)", "interface_dropped"),
+        (&["-i", "eth0", "--fanout", "2"], 7, "LOST 7 packets", "interface_dropped"),
+        (&["-i", "eth0", "-i", "lo"], 7, "LOST at least 7 packets", "interface_dropped_at_least"),
+    ] {
+        for number in 0..2 {
+            lab.file(&format!("lost{number}"), "0\n");
+        }
+        let arguments =
+            [&["-c", script, PROGRAM, "live", "--format", "json", "-o", "live.json", "--force"], interfaces].concat();
+        let mut live = lab.start("host", "sh", &arguments, "live");
+        lab.wait_for("live.err", "capturing ");
+        std::thread::sleep(Duration::from_millis(300));
+        for (file, text) in [("lost0", "7"), ("lost1", "5")] {
+            // Not emptied first, as no counter is.
+            let file = std::fs::File::options().write(true).open(lab.path(file));
+            file.and_then(|mut file| file.write_all(text.as_bytes())).expect("it counts");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        // Nothing was captured: what the interface says is known without a packet.
+        live.signal(libc::SIGUSR1);
+        lab.wait_for("live.err", says);
+        assert_eq!(live.stop().0, Some(4), "{}", lab.read("live.err"));
+        assert!(
+            lab.read("live.err").contains(&format!("{lost} packets of any traffic were lost")),
+            "{}",
+            lab.read("live.err")
+        );
+        assert_eq!(lab.json("live.json")["ledgers"]["capture"][known], json!(lost), "{interfaces:?}");
+    }
 }
 
 #[test]

@@ -208,6 +208,10 @@ fn a_signal_gives_the_terminal_back_and_no_colour_is_no_colour() {
     assert!(shown.contains("\nLedgers closed"), "{shown}");
     lab.wait_for("after", "icanon");
     assert_eq!(lab.read("before"), lab.read("after"));
+    // A terminal that can show none is left alone.
+    terminal.enter(&format!("clear; export TERM=dumb; {}", screen_line(&lab, "")));
+    let said = terminal.wait_for("ended with 2");
+    assert!(said.contains("can show no screen") && !said.contains("sandbox:"), "{said}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the kernel lets through: generated expressions (pcap-filter(7)) that really catch DNS ([`dns`]) or only REFUSED
-//! responses ([`refused`]), and compiled programs made fit for a packet socket ([`for_socket`]).
+//! responses ([`refused`]), and compiled programs made fit for a packet socket ([`for_socket`]); and to which of several
+//! handles ([`by_addresses`]).
 
 use super::Passed;
 use super::filter::{Filter, data_link_type};
@@ -243,6 +244,12 @@ const ABS: u16 = 0x20;
 const IND: u16 = 0x40;
 const MSH: u16 = 0xa0;
 const LOAD_WORD: u16 = 0x20;
+const LOAD_HALF: u16 = 0x28;
+const TO_X: u16 = 0x07;
+const XOR_X: u16 = 0xac;
+const SHIFT_RIGHT: u16 = 0x74;
+const MULTIPLY: u16 = 0x24;
+const RETURN_VALUE: u16 = 0x16;
 const JUMP_EQUAL: u16 = 0x15;
 const RETURN: u16 = 0x06;
 /// Loads from here on are of what the kernel knows about the packet (linux/filter.h).
@@ -250,6 +257,8 @@ const ABOUT: u32 = 0xffff_f000;
 const ABOUT_PROTOCOL: u32 = ABOUT;
 const ABOUT_PACKET_TYPE: u32 = ABOUT + 4;
 const ABOUT_INTERFACE: u32 = ABOUT + 8;
+/// Loads from here on are of what follows the network header's beginning, wherever that is.
+const NETWORK: u32 = 0xfff0_0000;
 /// Packets that leave the host (`linux/if_packet.h`).
 const OUTGOING: u32 = 4;
 
@@ -293,9 +302,104 @@ pub fn for_socket(program: &[Instruction], link_type: u16, loopback: Option<u32>
     Some(made)
 }
 
+/// A program that numbers packets by their two addresses, the same in both directions. A query, its response and all
+/// fragments of either get the same number: the kernel's own hash is of ports as well, which later fragments do not have, and
+/// putting fragments together before hashing is not done for IPv6. What is neither IPv4 nor IPv6, or behind more than two VLAN
+/// tags (the kernel takes the outer one off), is number 0.
+pub fn by_addresses() -> Vec<Instruction> {
+    const IPV4: u32 = 0x0800;
+    const IPV6: u32 = 0x86dd;
+    let plain = |code, k| Instruction { code, jump_true: 0, jump_false: 0, k };
+    let jump =
+        |k, to: usize, otherwise| Instruction { code: JUMP_EQUAL, jump_true: to as u8, jump_false: otherwise, k };
+    // All words of both addresses in one, of which every bit then counts in the lower half.
+    let number = |addresses: std::ops::Range<u32>| -> Vec<Instruction> {
+        let mut made = vec![plain(LOAD_WORD, NETWORK + addresses.start)];
+        for at in addresses.skip(4).step_by(4) {
+            made.extend([plain(TO_X, 0), plain(LOAD_WORD, NETWORK + at), plain(XOR_X, 0)]);
+        }
+        made.extend([plain(TO_X, 0), plain(SHIFT_RIGHT, 16), plain(XOR_X, 0)]);
+        made.extend([plain(MULTIPLY, 0x9e37_79b1), plain(SHIFT_RIGHT, 16), plain(RETURN_VALUE, 0)]);
+        made
+    };
+    // By the type that was loaded, for a header so many bytes on.
+    let by_type = |on: u32| -> Vec<Instruction> {
+        let (v4, v6) = (number(on + 12..on + 20), number(on + 8..on + 40));
+        let mut made = vec![jump(IPV4, 2, 0), jump(IPV6, 1 + v4.len(), 0), NOTHING[0]];
+        made.extend(v4.into_iter().chain(v6));
+        made
+    };
+    let untagged = by_type(0);
+    let mut made = vec![plain(LOAD_WORD, ABOUT_PROTOCOL), jump(0x8100, 1 + untagged.len(), 0)];
+    made.push(jump(0x88a8, untagged.len(), 0));
+    made.extend(untagged);
+    made.push(plain(LOAD_HALF, NETWORK + 2));
+    made.extend(by_type(4));
+    made
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the kernel computes for a packet.
+    fn run(program: &[Instruction], protocol: u32, packet: &[u8]) -> u32 {
+        let (mut a, mut x, mut at) = (0u32, 0u32, 0);
+        let load = |k: u32, len: usize| {
+            let from = (k - NETWORK) as usize;
+            packet[from..from + len].iter().fold(0, |word, byte| word << 8 | u32::from(*byte))
+        };
+        loop {
+            let one = program[at];
+            at += 1;
+            match one.code {
+                LOAD_WORD if one.k == ABOUT_PROTOCOL => a = protocol,
+                LOAD_WORD => a = load(one.k, 4),
+                LOAD_HALF => a = load(one.k, 2),
+                TO_X => x = a,
+                XOR_X => a ^= x,
+                SHIFT_RIGHT => a >>= one.k,
+                MULTIPLY => a = a.wrapping_mul(one.k),
+                JUMP_EQUAL => at += usize::from(if a == one.k { one.jump_true } else { one.jump_false }),
+                RETURN_VALUE => return a,
+                RETURN => return one.k,
+                other => panic!("{other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn two_addresses_have_one_number_and_many_clients_have_many() {
+        let program = by_addresses();
+        let v4 = |one: [u8; 4], two: [u8; 4]| [&[0x45; 12][..], &one, &two].concat();
+        let v6 = |one: u8, two: u8| {
+            let address = |last| [&[0xfd; 14][..], &[0, last]].concat();
+            [&[0x60; 8][..], &address(one), &address(two)].concat()
+        };
+        let (there, back) = (v4([10, 1, 0, 2], [10, 2, 0, 53]), v4([10, 2, 0, 53], [10, 1, 0, 2]));
+        assert_eq!(run(&program, 0x800, &there), run(&program, 0x800, &back));
+        assert_eq!(run(&program, 0x86dd, &v6(2, 53)), run(&program, 0x86dd, &v6(53, 2)));
+        for (outer, inner, packet) in [(0x8100, [8, 0], &there), (0x88a8, [0x86, 0xdd], &v6(2, 53))] {
+            let tagged = [&[0, 7][..], &inner, packet].concat();
+            let untagged = run(&program, u32::from(u16::from_be_bytes(inner)), packet);
+            assert_eq!(run(&program, outer, &tagged), untagged, "behind a tag");
+        }
+        assert_eq!((run(&program, 0x806, &there), run(&program, 0x8100, &[0; 8])), (0, 0));
+        for handles in 2..=8 {
+            for family in [4, 6] {
+                let mut load = vec![0; handles];
+                for client in 0..=255 {
+                    let number = match family {
+                        4 => run(&program, 0x800, &v4([10, 1, 0, client], [10, 2, 0, 53])),
+                        _ => run(&program, 0x86dd, &v6(client, 53)),
+                    };
+                    load[number as usize % handles] += 1;
+                }
+                let fair = 256 / handles;
+                assert!(load.iter().all(|load| (fair / 2..=fair * 2).contains(load)), "{load:?}");
+            }
+        }
+    }
 
     #[test]
     fn generated_expressions_compile_for_every_link_type_they_are_for() {

@@ -7,6 +7,7 @@
 //! through before the last packet is read. The statistics of the socket are cleared by reading and are added up here.
 
 use super::kernel_filter::{self, LINUX_SLL2};
+use super::losses::{InterfaceDrops, InterfaceLoss};
 use super::packet_socket::{self, Instruction};
 use super::{Block, Context, Format, Interface, Reader, Timestamp, time::Resolution};
 use crate::config::Limits;
@@ -57,8 +58,8 @@ pub struct KernelCounts {
     pub bursts: u64,
     /// Packets read from the ring.
     pub read: u64,
-    /// Packets the interface itself says it lost meanwhile; `None` when it does not say.
-    pub interface_dropped: Option<u64>,
+    /// Packets the interface itself says it lost meanwhile.
+    pub interface_dropped: InterfaceLoss,
 }
 
 impl KernelCounts {
@@ -93,7 +94,7 @@ pub struct Handle {
     pub counts: KernelCounts,
     capture: Capture<Active>,
     program: Vec<Instruction>,
-    drops: Option<InterfaceDrops>,
+    drops: InterfaceDrops,
     /// The interface's flags; `None` for all interfaces, and where they cannot be read.
     flags: Option<File>,
     /// The name the interface has now, when it is another one.
@@ -173,7 +174,7 @@ impl Handle {
     /// Puts this handle into a fan-out group: a new one, or that of another handle. Call before [`Handle::start`].
     pub fn fan_out(&mut self, group: Option<u16>) -> Result<u16, Error> {
         let joined = match group {
-            None => packet_socket::begin_fanout(self.capture.as_fd()),
+            None => packet_socket::begin_fanout(self.capture.as_fd(), &kernel_filter::by_addresses()),
             Some(group) => packet_socket::join_fanout(self.capture.as_fd(), group).map(|()| group),
         };
         joined.map_err(|error| {
@@ -205,9 +206,7 @@ impl Handle {
 
     /// Begins to take packets in.
     pub fn start(&mut self) -> Result<(), Error> {
-        if let Some(drops) = &mut self.drops {
-            drops.begin();
-        }
+        self.drops.begin();
         packet_socket::attach(self.capture.as_fd(), &self.program).map_err(|error| {
             let detail = format!("the filter cannot be attached: {error}; nothing was captured");
             Error::new(ErrorKind::CouldNotRun, "E-LIVE-FILTER", &self.name, detail)
@@ -225,7 +224,7 @@ impl Handle {
         self.counts.seen += u64::from(more.packets);
         self.counts.dropped += u64::from(more.drops);
         self.counts.bursts += u64::from(more.freezes);
-        self.counts.interface_dropped = self.drops.as_ref().and_then(InterfaceDrops::since_begin);
+        self.counts.interface_dropped = self.drops.since_begin();
         Ok(())
     }
 
@@ -430,48 +429,10 @@ fn is_up(flags: &File) -> Option<bool> {
 }
 
 /// A short text from the beginning of a file.
-fn read_small(file: &File) -> Option<String> {
+pub(super) fn read_small(file: &File) -> Option<String> {
     let mut text = [0; 64];
     let len = file.read_at(&mut text, 0).ok()?;
     Some(std::str::from_utf8(&text[..len]).ok()?.trim().to_string())
-}
-
-/// Receive counters of interfaces that mean packets lost before the kernel saw them (Documentation/networking/statistics:
-/// `rx_missed_errors`, `rx_fifo_errors`). Opened once, so that they can be read after privileges were given up.
-struct InterfaceDrops {
-    files: Vec<File>,
-    begin: Option<u64>,
-}
-
-impl InterfaceDrops {
-    /// Of one interface, or of all but loopback. `None` when there are none.
-    fn open(name: &str) -> Option<Self> {
-        let names = if name == ANY { interfaces() } else { vec![name.to_string()] };
-        let files: Vec<File> = names
-            .iter()
-            .filter(|name| *name != "lo")
-            .flat_map(|name| {
-                ["rx_missed_errors", "rx_fifo_errors"]
-                    .map(|counter| format!("/sys/class/net/{name}/statistics/{counter}"))
-            })
-            .filter_map(|path| File::open(path).ok())
-            .collect();
-        (!files.is_empty()).then_some(Self { files, begin: None })
-    }
-
-    fn sum(&self) -> Option<u64> {
-        let read = |file: &File| read_small(file)?.parse::<u64>().ok();
-        // The counters of an interface that is gone cannot be read.
-        self.files.iter().map(read).sum()
-    }
-
-    fn begin(&mut self) {
-        self.begin = self.sum();
-    }
-
-    fn since_begin(&self) -> Option<u64> {
-        self.sum()?.checked_sub(self.begin?)
-    }
 }
 
 #[cfg(test)]

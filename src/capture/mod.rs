@@ -8,6 +8,7 @@
 pub mod filter;
 pub mod kernel_filter;
 pub mod live;
+pub mod losses;
 pub mod open;
 pub mod packet_socket;
 pub mod pcap_file;

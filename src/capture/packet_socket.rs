@@ -38,11 +38,10 @@ pub struct Statistics {
     pub freezes: u32,
 }
 
-/// `PACKET_FANOUT` value for a group of its own number: flow hash, fragments put together before hashing.
-const FANOUT_NEW: u32 =
-    (libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_DEFRAG | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16;
+/// `PACKET_FANOUT` value for a group of its own number whose members a program chooses.
+const FANOUT_NEW: u32 = (libc::PACKET_FANOUT_CBPF | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16;
 /// The same for an existing group, whose number stands in the lower half.
-const FANOUT_JOIN: u32 = (libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_DEFRAG) << 16;
+const FANOUT_JOIN: u32 = libc::PACKET_FANOUT_CBPF << 16;
 
 /// Reads and clears the kernel's counts.
 pub fn statistics(socket: BorrowedFd<'_>) -> io::Result<Statistics> {
@@ -58,9 +57,11 @@ pub fn pending_error(socket: BorrowedFd<'_>) -> io::Result<i32> {
     Ok(number[0] as i32)
 }
 
-/// Makes a new fan-out group of this socket and returns its number.
-pub fn begin_fanout(socket: BorrowedFd<'_>) -> io::Result<u16> {
+/// Makes a new fan-out group of this socket, in which `program` numbers the member that gets a packet (modulo how many
+/// there are), and returns the group's number.
+pub fn begin_fanout(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<u16> {
     set(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, &[FANOUT_NEW])?;
+    set_program(socket, libc::SOL_PACKET, libc::PACKET_FANOUT_DATA, program)?;
     let mut number = [0u32];
     get(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, &mut number)?;
     Ok(number[0] as u16)
@@ -90,8 +91,12 @@ pub fn interface_index(socket: BorrowedFd<'_>) -> io::Result<i32> {
 
 /// Attaches a filter; it decides about every packet from now on and leaves alone what passed before.
 pub fn attach(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
+    set_program(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
+}
+
+fn set_program(socket: BorrowedFd<'_>, level: c_int, name: c_int, program: &[Instruction]) -> io::Result<()> {
     if program.len() > MAX_INSTRUCTIONS {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the filter has too many instructions"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the program has too many instructions"));
     }
     let mut instructions: Vec<libc::sock_filter> = program
         .iter()
@@ -102,8 +107,8 @@ pub fn attach(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()>
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
+            level,
+            name,
             (&raw const program).cast::<c_void>(),
             size_of::<libc::sock_fprog>() as libc::socklen_t,
         )

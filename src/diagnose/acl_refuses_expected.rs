@@ -1,13 +1,16 @@
 //! The file refuses what the inventory expects to be allowed, seen on the wire or not.
 
 use super::admitting::admitting;
-use super::scene::Scene;
+use super::scene::{Scene, times};
 use super::verdicts::{describe, usual_question, who};
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
 use crate::expect::Expect;
+use crate::expect::acl::compare::{Difference, Range};
+use crate::expect::acl::judge::Verdicts;
 use crate::expect::acl::{Word, compare};
 use crate::expect::inventory::{Row, show_prefix};
+use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -23,29 +26,17 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     for server in servers {
         let Some(acl) = verdicts.acls.iter().find(|acl| acl.speaks_for(server)) else { continue };
         let question = usual_question(verdicts, server);
-        let refused = [Outcome::Refused, Outcome::Denied, Outcome::Silent];
-        // What was seen, by line: sources that the file and the wire turn away.
-        let mut seen: BTreeMap<usize, BTreeMap<IpAddr, u64>> = BTreeMap::new();
-        for ((source, _), tallies) in verdicts.pairs.iter().filter(|((_, at), _)| *at == server) {
-            let Some(row) = scene.inventory.decide(*source).row() else { continue };
-            for tally in tallies.iter().filter(|tally| matches!(tally.judged.decision.word, Word::Refuse | Word::Drop))
-            {
-                let count: u64 = refused.iter().map(|outcome| tally.count(*outcome)).sum();
-                if count > 0 {
-                    *seen.entry(row.index).or_default().entry(*source).or_default() += count;
-                }
-            }
-        }
-        let mut by_row: BTreeMap<usize, (&Row, Vec<compare::Difference<'_>>)> = BTreeMap::new();
+        let mut refused = Refused::default();
         for difference in compare::check(acl, scene.inventory, &question, Some(server)) {
             let refuses = matches!(difference.decision.word, Word::Refuse | Word::Drop | Word::NotAuth);
             if difference.row.expect == Expect::Allow && refuses {
-                by_row.entry(difference.row.index).or_insert((difference.row, Vec::new())).1.push(difference);
+                refused.add(difference);
             }
         }
-        for (index, (row, parts)) in by_row {
-            let sources: Vec<IpAddr> = seen.get(&index).into_iter().flat_map(BTreeMap::keys).copied().collect();
-            let count: u64 = seen.get(&index).into_iter().flat_map(BTreeMap::values).sum();
+        let seen = seen(scene, verdicts, server, &refused);
+        for (index, (row, parts)) in &refused.by_row {
+            let nothing = Seen::default();
+            let seen = seen.get(index).unwrap_or(&nothing);
             let decision = parts[0].decision;
             let mut says = format!(
                 "{} is expected to be allowed, but {} says {} for {}",
@@ -54,14 +45,28 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
                 decision.word.name(),
                 parts.iter().map(|part| part.range.show()).collect::<Vec<_>>().join(", ")
             );
-            let (severity, advice) = if sources.is_empty() {
-                says += ". No request from there was seen here, so that changing the file changes nothing for any source seen here.";
-                let advice = "Correct the file or the inventory; and find out as which address these clients arrive.";
-                (Severity::Warning, advice.to_owned())
-            } else {
+            let shown = if seen.turned_away.is_empty() { &seen.served } else { &seen.turned_away };
+            let (sources, count): (Vec<IpAddr>, u64) = (shown.keys().copied().collect(), shown.values().sum());
+            let mut severity = Severity::Warning;
+            let advice = if !seen.turned_away.is_empty() {
+                severity = Severity::Critical;
+                let _ = write!(
+                    says,
+                    "; the wire agrees: {} turned away {} by {server}.",
+                    who(scene, &sources),
+                    times(count)
+                );
+                admitting(scene, acl, server, &sources, &question)
+            } else if !seen.served.is_empty() {
                 let _ =
-                    write!(says, "; the wire agrees: {} turned away {count} times by {server}.", who(scene, &sources));
-                (Severity::Critical, admitting(scene, acl, server, &sources, &question))
+                    write!(says, "; the wire does not: {server} answered {} {}.", who(scene, &sources), times(count));
+                format!(
+                    "Does {server} run this file? Correct the file or the inventory before it does: it would no longer answer them."
+                )
+            } else {
+                seen.what_else(scene, server, &mut says);
+                "Correct the file or the inventory.".to_owned()
+                    + if seen.is_anything() { "" } else { " Find out as which address these clients arrive." }
             };
             findings.push(Finding {
                 id: String::new(),
@@ -82,4 +87,108 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// What the file refuses of lines that are to be allowed.
+#[derive(Default)]
+struct Refused<'a> {
+    by_row: BTreeMap<usize, (&'a Row, Vec<Difference<'a>>)>,
+    /// Each part by family and first address, with its last one and its line; they do not overlap.
+    parts: BTreeMap<(bool, u128), (u128, usize)>,
+}
+
+impl<'a> Refused<'a> {
+    fn add(&mut self, part: Difference<'a>) {
+        self.parts.insert((part.range.v6, part.range.first), (part.range.last, part.row.index));
+        self.by_row.entry(part.row.index).or_insert((part.row, Vec::new())).1.push(part);
+    }
+
+    /// The lines of the parts that a prefix touches.
+    fn touched(&self, prefix: IpNet) -> impl Iterator<Item = usize> + '_ {
+        let Range { v6, first, last } = Range::of(prefix);
+        let up_to_its_end = self.parts.range((v6, 0)..=(v6, last)).rev();
+        up_to_its_end.take_while(move |(_, (last, _))| *last >= first).map(|(_, (_, row))| *row)
+    }
+}
+
+/// What was seen of what the file refuses of a line.
+#[derive(Default)]
+struct Seen {
+    /// Sources that the wire turns away as well, with how often.
+    turned_away: BTreeMap<IpAddr, u64>,
+    /// Sources that the server answered all the same.
+    served: BTreeMap<IpAddr, u64>,
+    /// Every source seen at this server, and what became of what it sent.
+    here: BTreeSet<IpAddr>,
+    outcomes: [u64; Outcome::ALL.len()],
+    /// Sources seen at another server.
+    elsewhere: BTreeSet<IpAddr>,
+    /// Sources were joined to a prefix that touches it: they may or may not be among these.
+    joined: bool,
+}
+
+impl Seen {
+    fn is_anything(&self) -> bool {
+        self.joined || !self.here.is_empty() || !self.elsewhere.is_empty()
+    }
+
+    /// What is known where nobody was turned away or answered against the file.
+    fn what_else(&self, scene: &Scene<'_>, server: IpAddr, says: &mut String) {
+        let addresses = |sources: &BTreeSet<IpAddr>| who(scene, &sources.iter().copied().collect::<Vec<_>>());
+        let joined = "sources that never got a response are joined by prefixes, and may be from there";
+        if !self.here.is_empty() {
+            let outcomes = self.outcomes.iter().zip(Outcome::ALL).filter(|(count, _)| **count > 0);
+            let outcomes: Vec<String> = outcomes.map(|(count, (name, _))| format!("{name} {count}")).collect();
+            let outcomes = if outcomes.is_empty() { "undecided".to_owned() } else { outcomes.join(", ") };
+            let _ = write!(says, ". Seen from there at {server}: {}; {outcomes}.", addresses(&self.here));
+        } else if self.joined {
+            let _ = write!(says, ". Whether a request from there was seen is not known: {joined}.");
+        } else if !self.elsewhere.is_empty() {
+            let _ = write!(
+                says,
+                ". No request from there to {server} was seen here; seen at other servers: {}.",
+                addresses(&self.elsewhere)
+            );
+        } else {
+            says.push_str(
+                ". No request from there was seen here, so that changing the file changes nothing for any source seen here.",
+            );
+        }
+    }
+}
+
+/// What was seen, by line. Everything that arrived counts, whatever became of it.
+fn seen(scene: &Scene<'_>, verdicts: &Verdicts, server: IpAddr, refused: &Refused<'_>) -> BTreeMap<usize, Seen> {
+    let turned_away = [Outcome::Refused, Outcome::Denied, Outcome::Silent];
+    let mut seen: BTreeMap<usize, Seen> = BTreeMap::new();
+    for ((source, _), tallies) in verdicts.pairs.iter().filter(|((_, at), _)| *at == server) {
+        let Some(row) = refused.touched(IpNet::from(*source)).next() else { continue };
+        let seen = seen.entry(row).or_default();
+        for tally in tallies {
+            let word = tally.judged.decision.word;
+            let away: u64 = turned_away.iter().map(|outcome| tally.count(*outcome)).sum();
+            if matches!(word, Word::Refuse | Word::Drop) && away > 0 {
+                *seen.turned_away.entry(*source).or_default() += away;
+            }
+            if matches!(word, Word::Refuse | Word::Drop | Word::NotAuth) && tally.served() > 0 {
+                *seen.served.entry(*source).or_default() += tally.served();
+            }
+        }
+    }
+    for line in &scene.report.sources {
+        for row in refused.touched(line.source) {
+            let seen = seen.entry(row).or_default();
+            if line.source.prefix_len() < line.source.max_prefix_len() {
+                seen.joined = true;
+            } else if line.server == server {
+                seen.here.insert(line.source.addr());
+                for (sum, (_, outcome)) in seen.outcomes.iter_mut().zip(Outcome::ALL) {
+                    *sum += line.count(outcome);
+                }
+            } else {
+                seen.elsewhere.insert(line.source.addr());
+            }
+        }
+    }
+    seen
 }

@@ -1,17 +1,19 @@
 //! Transactions as they are decided ([`Decided`]): rows written at once, and what the servers' files say of each.
 
+use super::addresses::Addresses;
 use super::expectations::Expected;
-use crate::config::{Config, Outcomes};
+use crate::config::{Config, Outcome, Outcomes};
 use crate::decode::Interface;
 use crate::decode::detail::DetailLimits;
 use crate::error::Error;
 use crate::expect::acl::judge::{Judgements, Verdicts};
 use crate::pipeline::aside::{Aside, Counts};
 use crate::report::Ledger;
+use crate::report::build::{About, Legs};
 use crate::report::output::Output;
 use crate::report::row::RowText;
 use crate::report::rows::{RowInput, Rows};
-use crate::sources::Leg;
+use crate::sources::{Leg, Sources};
 use crate::transact::Transaction;
 use crate::watch::noted::Noted;
 use std::collections::{HashMap, HashSet};
@@ -51,31 +53,97 @@ impl Stream {
     }
 }
 
+/// Servers of others that are remembered to have answered.
+const SERVERS: usize = 65_536;
+
 /// On which leg a transaction is, as far as can be told while the capture goes on.
 #[derive(Debug)]
 pub struct StreamLegs {
-    ours: HashSet<IpAddr>,
-    /// Servers were declared, or one of this host's addresses was seen.
-    known: bool,
+    legs: Legs,
+    addresses: Addresses,
+    declared: HashSet<IpAddr>,
+    about: About,
+    /// Only responses are captured.
+    without_queries: bool,
 }
 
 impl StreamLegs {
-    /// `ours` are the addresses of declared servers and of this host; `declared` when there are some of the former.
-    pub fn new(ours: HashSet<IpAddr>, declared: bool) -> Self {
-        Self { ours, known: declared }
+    /// `addresses` are this host's, `declared` those of declared servers.
+    pub fn new(addresses: Addresses, declared: HashSet<IpAddr>, without_queries: bool) -> Self {
+        let legs = Legs::of_host(addresses.known(), declared.iter().copied());
+        let about = if declared.is_empty() { About::Undecided } else { About::Host };
+        Self { legs, addresses, declared, about, without_queries }
     }
 
-    /// The leg of a transaction. Until an address of this host is seen every server that answers is one of ours.
+    /// The leg of a transaction. Where the capture is about others' servers, every one that answers is one of ours.
     fn leg(&mut self, transaction: &Transaction<'_>) -> Leg {
         let (source, server) = (transaction.ends.source(), transaction.ends.destination());
-        let (source, to_ours) = (self.ours.contains(&source), self.ours.contains(&server));
-        self.known |= source || to_ours;
-        match (source, to_ours) {
-            (true, _) if transaction.ends.source() != transaction.ends.destination() => Leg::Upstream,
-            (_, true) => Leg::Client,
-            (_, false) if !self.known && transaction.response.is_some() => Leg::Client,
-            (_, false) => Leg::Other,
+        let answered = match transaction.outcome {
+            Outcome::Refused | Outcome::Denied | Outcome::Answered => true,
+            Outcome::Unsolicited => self.without_queries,
+            Outcome::TcpRejected | Outcome::Silent | Outcome::Unanswered => false,
+        };
+        if answered && self.about != About::Host && !self.addresses.known().contains(&source) {
+            self.answered(source, server);
         }
+        match self.legs.leg(source, server) {
+            // It may be an address that this host has only now.
+            Leg::Other if self.look() => self.legs.leg(source, server),
+            leg => leg,
+        }
+    }
+
+    /// A server answered another host than this.
+    fn answered(&mut self, source: IpAddr, server: IpAddr) {
+        self.look();
+        let by_us = self.addresses.known().contains(&server);
+        if self.about == About::Undecided {
+            self.about = if by_us { About::Host } else { About::Others };
+        }
+        if self.about == About::Others && !by_us {
+            self.legs.answered(source, server, SERVERS);
+        }
+    }
+
+    /// More servers are declared. Those that were stay so, because what was said of them does.
+    pub fn declare(&mut self, servers: impl Iterator<Item = IpAddr>) {
+        for server in servers.filter(|server| self.declared.insert(*server)) {
+            self.legs.declare(server);
+            if self.about == About::Undecided {
+                self.about = About::Host;
+            }
+        }
+    }
+
+    /// Takes in addresses that this host has only now; true when there are some.
+    fn look(&mut self) -> bool {
+        let new = self.addresses.look();
+        for address in &new {
+            self.legs.add_host(*address);
+        }
+        !new.is_empty()
+    }
+
+    /// This host's addresses, and the legs as far as these rows tell: of this part of the time, and of those before.
+    pub fn of_rows(&mut self, rows: [&Sources; 2]) -> (HashSet<IpAddr>, Legs) {
+        self.look();
+        let local = self.addresses.known();
+        if self.about == About::Undecided {
+            let answered = |by_us: bool| {
+                let mut found = false;
+                rows[0].each(|key, row| {
+                    let heard = row.has_answers() || (self.without_queries && row.heard());
+                    found |= heard && local.contains(&key.server) == by_us && !local.contains(&key.source.addr());
+                });
+                found
+            };
+            self.about = match (answered(true), answered(false)) {
+                (true, _) => About::Host,
+                (false, true) => About::Others,
+                (false, false) => About::Undecided,
+            };
+        }
+        (local.clone(), Legs::live(local, self.declared.iter().copied(), self.about, rows))
     }
 }
 
@@ -169,6 +237,11 @@ impl Decided {
         }
     }
 
+    /// Tells legs.
+    pub fn legs(&mut self) -> &mut StreamLegs {
+        &mut self.legs
+    }
+
     /// What was noted for whoever watches.
     pub fn noted(&self) -> Option<&Noted> {
         self.noted.as_ref()
@@ -260,13 +333,13 @@ fn judgements(config: &Config, expected: &Expected, detail: DetailLimits) -> Jud
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Outcome;
     use crate::decode::Ends;
+    use crate::sources::SourceRow;
     use crate::transact::flights::Transport;
 
-    fn transaction(source: u8, server: u8) -> Transaction<'static> {
+    fn transaction(source: u8, server: u8, answered: bool) -> Transaction<'static> {
         Transaction {
-            outcome: Outcome::Unanswered,
+            outcome: if answered { Outcome::Refused } else { Outcome::Unanswered },
             ends: Ends::v4([10, 0, 0, source], [10, 0, 0, server]),
             ports: (1234, 53),
             transport: Transport::Udp,
@@ -279,13 +352,40 @@ mod tests {
         }
     }
 
+    fn legs() -> StreamLegs {
+        StreamLegs::new(Addresses::fixed(["10.0.0.53".parse().unwrap()]), HashSet::new(), false)
+    }
+
     #[test]
     fn this_hosts_addresses_decide_the_leg() {
-        let ours: HashSet<IpAddr> = ["10.0.0.53".parse().unwrap()].into();
-        let mut legs = StreamLegs::new(ours.clone(), false);
-        assert_eq!(legs.leg(&transaction(1, 9)), Leg::Other, "it did not answer");
-        assert_eq!(legs.leg(&transaction(1, 53)), Leg::Client);
-        assert_eq!(legs.leg(&transaction(53, 9)), Leg::Upstream);
-        assert!(legs.known);
+        let mut legs = legs();
+        assert_eq!(legs.leg(&transaction(1, 9, false)), Leg::Other, "it did not answer");
+        assert_eq!(legs.leg(&transaction(53, 9, true)), Leg::Upstream);
+        assert_eq!(legs.leg(&transaction(1, 53, true)), Leg::Client);
+        assert_eq!(legs.leg(&transaction(1, 9, true)), Leg::Other, "this host answers");
+    }
+
+    #[test]
+    fn what_this_host_asks_hides_nothing_on_a_mirror_port() {
+        let mut legs = legs();
+        let (now, before) = (Sources::new(8, 8, 1), Sources::new(8, 8, 1));
+        let mut refused = SourceRow::default();
+        refused.add_outcome(Outcome::Refused, 1);
+        let [own, server] = [53, 9].map(|last| IpAddr::from([10, 0, 0, last]));
+        for (source, leg) in [(1, Leg::Client), (53, Leg::Upstream), (2, Leg::Client)] {
+            assert_eq!(legs.leg(&transaction(source, 9, true)), leg);
+            let source = IpAddr::from([10, 0, 0, source]);
+            now.fold(source, server, refused.clone(), false);
+            // The report says the same of it, then and later.
+            let (_, of_rows) = legs.of_rows([&now, &before]);
+            assert_eq!(of_rows.leg(source, server), leg);
+        }
+        assert_eq!(legs.leg(&transaction(2, 9, false)), Leg::Client, "it is known to answer others");
+        // That this host answers somebody as well takes nothing back.
+        assert_eq!(legs.leg(&transaction(1, 53, true)), Leg::Client);
+        now.fold(IpAddr::from([10, 0, 0, 1]), own, refused, false);
+        assert_eq!(legs.leg(&transaction(3, 9, true)), Leg::Client);
+        let (_, of_rows) = legs.of_rows([&now, &before]);
+        assert_eq!(of_rows.leg(IpAddr::from([10, 0, 0, 2]), server), Leg::Client);
     }
 }

@@ -4,6 +4,7 @@
 //! they are decided, [`expectations`] re-reads inventories and servers' files when they change, [`packets`] writes the
 //! packets themselves; [`standing`] adds up what the trackers counted, [`scroll`] and [`surroundings`] say what is new.
 
+mod addresses;
 pub mod decided;
 pub mod expectations;
 mod interval;
@@ -33,7 +34,7 @@ use crate::watch::metrics::http as metrics;
 use crate::watch::sandbox::{Plan, confine};
 use crate::watch::screen::terminal::Borrowed;
 use crate::watch::screen::{self, Left, Look};
-
+use addresses::Addresses;
 use decided::{Decided, Stream, StreamLegs};
 use expectations::Expectations;
 use packets::PacketFiles;
@@ -113,12 +114,12 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let per_interval = config.live.every.is_some() && config.output.is_some() && !streams;
     let handles = open(config)?;
     // Asked for here, because a confined process may not.
-    let local: Vec<_> = live::local_addresses().into_iter().filter(|address| !address.is_unspecified()).collect();
+    let addresses = Addresses::listen();
     let listener = config.live.metrics.map(listen).transpose()?;
     let board = decided::watched(config).then(|| Arc::new(Board::default()));
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
     let interfaces = live::interfaces_by_index();
-    let sandbox = confine(&plan(config, &expectations, &handles), config.live.sandbox)?;
+    let sandbox = confine(&plan(config, &expectations, &handles, &addresses), config.live.sandbox)?;
     let first = config.output.as_ref().filter(|_| per_interval).map(|path| interval::file(path, live::now()));
     let target = Config { output: first.or_else(|| config.output.clone()), ..config.clone() };
     // With files of their own for every interval this was only tried out.
@@ -136,9 +137,9 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     };
     let mut servers = config.servers.clone();
     servers.extend(own_servers(&expectations.now().acls));
-    let declared = !servers.is_empty();
-    let ours = servers.iter().map(|server| server.address).chain(local.iter().copied());
-    let legs = StreamLegs::new(ours.collect(), declared);
+    let declared = servers.iter().map(|server| server.address).collect();
+    let news = addresses.socket().is_some();
+    let legs = StreamLegs::new(addresses, declared, config.live.refused_only);
     let inputs: Vec<String> = names.iter().map(|name| escape_text(name)).collect();
     let decided = Arc::new(Mutex::new(Decided::new(config, &expectations.now(), inputs, interfaces, stream, legs)));
     if let Some(packets) = &mut packets {
@@ -154,6 +155,8 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         opening.extend(metrics.map(|address| format!("metrics: http://{address}/metrics")));
         opening.extend((config.live.sandbox != Sandbox::Off).then(|| sandbox.to_string()));
         opening.extend(sandbox.notes.iter().map(|note| format!("note: {note}")));
+        let deaf = "note: the kernel does not tell of new addresses here: those added from now on are not known as this host's";
+        opening.extend((!news).then(|| deaf.to_owned()));
     }
 
     let groups = groups(config, handles, &decoder, &sources, &expectations, &decided);
@@ -165,7 +168,6 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         Arc::clone(&expectations),
         Arc::clone(&decided),
         names,
-        local,
         output,
         board.clone(),
         sandbox.to_string(),
@@ -231,7 +233,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// What the process still has to do when it is confined.
-fn plan(config: &Config, expectations: &Expectations, handles: &[Handle]) -> Plan {
+fn plan(config: &Config, expectations: &Expectations, handles: &[Handle], addresses: &Addresses) -> Plan {
     let folder = |path: &PathBuf| match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
@@ -247,7 +249,8 @@ fn plan(config: &Config, expectations: &Expectations, handles: &[Handle]) -> Pla
         read: config.expect.iter().cloned().chain(expectations::acl_paths(config, &expectations.now())).collect(),
         appears: expectations::acl_places(&expectations.now()),
         interfaces: handles.iter().map(|handle| handle.name.clone()).collect(),
-        captures: handles.iter().map(|handle| handle.socket().as_raw_fd()).collect(),
+        // Nothing is ever sent on these.
+        captures: handles.iter().map(|handle| handle.socket().as_raw_fd()).chain(addresses.socket()).collect(),
         listens: config.live.metrics.is_some(),
     }
 }

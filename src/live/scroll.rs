@@ -61,8 +61,7 @@ impl Scroll {
             let away = clients().filter(|line| line.turned_away() > 0).map(|line| line.source);
             let (away, joined) = count_sources(away);
             let least = if joined { "at least " } else { "" };
-            let lost = report.ledgers.capture.map_or(0, |capture| capture.lost());
-            let lost = if lost == 0 { "no loss".to_owned() } else { format!("LOST {} packets", grouped(lost)) };
+            let lost = report.ledgers.capture.unwrap_or_default().describe_loss();
             let share = percent(clients().map(|line| line.count(Outcome::Refused)).sum(), asked);
             lines.push(format!(
                 "refused {} of {} client queries ({share}), {least}{}, {lost}",
@@ -90,9 +89,11 @@ fn key_of(finding: &Finding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::losses::InterfaceLoss;
     use crate::config::Limits;
     use crate::diagnose::diagnose;
     use crate::diagnose::samples::{With, inventory, report, source};
+    use crate::report::CaptureLedger;
 
     fn lines(scroll: &mut Scroll, refused: u32, times: u64, seconds: u64) -> Vec<String> {
         let inventory = inventory("10.20.0.0/16\n");
@@ -100,6 +101,8 @@ mod tests {
             .map(|number| source(&format!("192.0.2.{}", number + 1), "10.20.30.40").with(Outcome::Refused, times))
             .collect();
         let mut report = report(sources, &inventory);
+        let interface_dropped = InterfaceLoss::Exactly(0);
+        report.ledgers.capture = Some(CaptureLedger { interface_dropped, ..CaptureLedger::default() });
         report.findings = diagnose(&report, &inventory, &Limits::default());
         scroll.lines(&report, Duration::from_secs(seconds))
     }

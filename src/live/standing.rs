@@ -1,6 +1,7 @@
 //! Where the trackers of a run stand, added up and taken apart by time: [`Standing`]s to what a report is built from.
 
-use crate::capture::live::KernelCounts;
+use crate::capture::live::{ANY, KernelCounts};
+use crate::capture::losses::InterfaceLoss;
 use crate::pipeline::LaneResult;
 use crate::pipeline::live::{Moment, Standing};
 use crate::report::CaptureLedger;
@@ -77,19 +78,27 @@ fn part_of(lane: &mut LaneResult, earlier: &LaneResult) {
 
 /// Kernel counts of all inputs.
 fn kernel(standing: &Standing) -> KernelCounts {
-    let mut sum = KernelCounts { interface_dropped: Some(0), ..KernelCounts::default() };
+    let mut sum = KernelCounts::default();
     for counts in &standing.kernel {
         sum.seen += counts.seen;
         sum.dropped += counts.dropped;
         sum.bursts += counts.bursts;
         sum.read += counts.read;
-        // Handles that share an interface read the same counters.
-        sum.interface_dropped = match (sum.interface_dropped, counts.interface_dropped) {
-            (Some(one), Some(two)) => Some(one.max(two)),
-            _ => None,
-        };
     }
     sum
+}
+
+/// What all interfaces lost, as far as they say. Not part of the account, so that it is as of the moment, and not of the last
+/// packet that was read.
+fn interfaces(moment: &Moment, names: &[String]) -> InterfaceLoss {
+    // Handles that share an interface read the same counters.
+    let handles = (moment.kernel.len() / names.len().max(1)).max(1);
+    let mut each = moment.kernel.iter().step_by(handles).map(|counts| counts.interface_dropped);
+    match names.iter().position(|name| name == ANY) {
+        // All of them are among these.
+        Some(any) => each.nth(any).unwrap_or_default(),
+        None => each.reduce(InterfaceLoss::and).unwrap_or_default(),
+    }
 }
 
 /// Frames that reached a tracker.
@@ -97,12 +106,13 @@ fn followed(standing: &Standing) -> u64 {
     standing.lanes.iter().map(|lane| lane.frames).sum()
 }
 
-/// The capture's account up to a standing, or since another one. Packets that were in the ring when the time began are
+/// The capture's account on interfaces up to a standing, or since another one. Packets that were in the ring when the time began are
 /// read in it.
 pub fn capture_ledger(
     now: (&Standing, &Moment),
     before: Option<(&Standing, &Moment)>,
     finished: bool,
+    names: &[String],
 ) -> CaptureLedger {
     let (standing, moment) = now;
     let sum = kernel(standing);
@@ -116,9 +126,9 @@ pub fn capture_ledger(
         followed: followed(standing) - before.map_or(0, |(standing, _)| followed(standing)),
         own_dropped: moment.own_dropped - before.map_or(0, |(_, before)| before.own_dropped),
         finished,
-        interface_dropped: match (sum.interface_dropped, before) {
-            (Some(now), Some(_)) => then.interface_dropped.map(|then| now.saturating_sub(then)),
-            (now, _) => now,
+        interface_dropped: match before {
+            Some((_, before)) => interfaces(moment, names).since(interfaces(before, names)),
+            None => interfaces(moment, names),
         },
         waits: moment.waits - before.map_or(0, |(_, before)| before.waits),
     }
@@ -126,12 +136,13 @@ pub fn capture_ledger(
 
 #[cfg(test)]
 mod tests {
+    use super::InterfaceLoss::{AtLeast, Exactly, Unknown};
     use super::*;
     use crate::capture::Timestamp;
     use std::time::Duration;
 
     fn standing(seen: u64, dropped: u64, read: u64) -> Standing {
-        let kernel = vec![KernelCounts { seen, dropped, bursts: 0, read, interface_dropped: Some(0) }];
+        let kernel = vec![KernelCounts { seen, dropped, bursts: 0, read, ..KernelCounts::default() }];
         let lanes = vec![LaneResult { frames: read, ..Default::default() }];
         Standing { lanes, kernel, ..Standing::default() }
     }
@@ -154,20 +165,27 @@ mod tests {
     #[test]
     fn parts_of_a_capture_close_like_the_whole() {
         let (first, second) = (standing(100, 5, 90), standing(250, 25, 225));
-        let one = capture_ledger((&first, &moment()), None, false);
+        let one = capture_ledger((&first, &moment()), None, false, &[]);
         assert!(one.is_closed() && (one.seen, one.waiting) == (100, 5), "{one:?}");
-        let two = capture_ledger((&second, &moment()), Some((&first, &moment())), false);
+        let two = capture_ledger((&second, &moment()), Some((&first, &moment())), false, &[]);
         assert!(two.is_closed() && (two.seen, two.dropped, two.read, two.waiting) == (155, 20, 135, 0), "{two:?}");
-        let wrong = capture_ledger((&standing(100, 0, 101), &moment()), None, true);
+        let wrong = capture_ledger((&standing(100, 0, 101), &moment()), None, true, &[]);
         assert!(!wrong.is_closed(), "more was read than was seen");
     }
 
     #[test]
-    fn handles_that_share_an_interface_do_not_add_its_losses() {
-        let mut shared = standing(1, 0, 1);
-        shared.kernel = vec![KernelCounts { interface_dropped: Some(3), ..shared.kernel[0] }; 2];
-        assert_eq!(capture_ledger((&shared, &moment()), None, true).interface_dropped, Some(3));
-        shared.kernel[1].interface_dropped = None;
-        assert_eq!(capture_ledger((&shared, &moment()), None, true).interface_dropped, None, "unknown is not zero");
+    fn interfaces_add_their_losses_and_handles_that_share_one_do_not() {
+        let lost = |names: &[&str], losses: &[InterfaceLoss]| {
+            let of = |loss: &InterfaceLoss| KernelCounts { interface_dropped: *loss, ..KernelCounts::default() };
+            let moment = Moment { kernel: losses.iter().map(of).collect(), ..moment() };
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            // Before a packet was read nothing stands in the standing.
+            capture_ledger((&standing(0, 0, 0), &moment), None, false, &names).interface_dropped
+        };
+        assert_eq!(lost(&["eth0"], &[Exactly(3), Exactly(3)]), Exactly(3), "two handles");
+        assert_eq!(lost(&["eth0", "eth1"], &[Exactly(7), Exactly(5)]), Exactly(12));
+        assert_eq!(lost(&["eth0", "eth1"], &[Exactly(7), Exactly(7), Exactly(5), Exactly(5)]), Exactly(12));
+        assert_eq!(lost(&["eth0", "lo"], &[Exactly(7), Unknown]), AtLeast(7));
+        assert_eq!(lost(&["eth0", "any"], &[Exactly(7), Exactly(12)]), Exactly(12), "it is among all");
     }
 }

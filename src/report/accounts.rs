@@ -1,6 +1,6 @@
 //! Ledgers to the last lines of a page: where every frame, message, query, response and byte went.
 
-use super::page::{Ink, Page, counted, grouped};
+use super::page::{Ink, Page, counted, grouped, interface_loss};
 use super::{CaptureLedger, Ledger, Ledgers};
 use crate::error::escape_text;
 use std::fmt::Write as _;
@@ -90,8 +90,9 @@ fn kernel(page: &mut Page<'_>, capture: &CaptureLedger) -> io::Result<()> {
         ),
         4,
     )?;
-    let interface = capture.interface_dropped.map_or_else(|| "unavailable".to_owned(), grouped);
-    let mut beside = format!("lost by the interface {interface}, by us {}", grouped(capture.own_lost()));
+    let interface = interface_loss(capture.interface_dropped);
+    let any = if capture.interface_dropped.known() > Some(0) { " (any traffic)" } else { "" };
+    let mut beside = format!("lost by the interface {interface}{any}, by us {}", grouped(capture.own_lost()));
     if capture.bursts > 0 {
         let _ = write!(beside, "; the ring was full {}", counted(capture.bursts, "time", "times"));
     }

@@ -10,7 +10,7 @@ use crate::expect::Inventory;
 use crate::pipeline::LaneResult;
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use crate::transact::Counts;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,14 +31,33 @@ enum Served {
     Nobody,
     /// This client alone.
     One(IpAddr),
-    /// Several clients; or it was declared.
+    /// Several clients.
     Many,
+    /// It need not have answered: it is an address of the host that captures.
+    Host,
+    /// It need not have answered: it was declared.
+    Declared,
+}
+
+/// Whose servers a live capture is about, when none was declared. Decided once, by who answers whom first, and kept: what
+/// counted as a query of a client is not taken back, and rows that were written stay as true as the report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum About {
+    /// Nobody answered anybody yet.
+    #[default]
+    Undecided,
+    /// This host's: it answered another host. Also wherever servers were declared.
+    Host,
+    /// Those of others, as on a mirror port or a router: another host answered another one.
+    Others,
 }
 
 impl Served {
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nobody, other) => other,
+            (Self::Declared, _) | (_, Self::Declared) => Self::Declared,
+            (Self::Host, _) | (_, Self::Host) => Self::Host,
             (one, other) if one == other || other == Self::Nobody => one,
             _ => Self::Many,
         }
@@ -51,38 +70,76 @@ impl Legs {
     pub fn of(config: &Config, configured: &[OwnServer], sources: &Sources) -> Self {
         let declared = config.servers.iter().chain(configured).map(|server| server.address);
         let legs = Self::declared(declared);
-        if legs.ours.is_empty() { Self::answering(&[sources]) } else { legs }
+        if legs.ours.is_empty() { Self::answering(&[sources], |_| false) } else { legs }
     }
 
     fn declared(servers: impl Iterator<Item = IpAddr>) -> Self {
-        Self { ours: servers.map(|server| (server, Served::Many)).collect() }
+        Self { ours: servers.map(|server| (server, Served::Declared)).collect() }
     }
 
-    /// Every server that sent something to a source in these rows; where none did, every one that was asked.
-    fn answering(rows: &[&Sources]) -> Self {
+    /// Every server that sent something to a source in these rows; where none did, every one that was asked. Rows with an
+    /// end that is to be `apart` tell nothing of the other.
+    fn answering(rows: &[&Sources], apart: impl Fn(IpAddr) -> bool) -> Self {
         let (mut legs, mut asked) = (Self::default(), Self::default());
         for sources in rows {
             sources.each(|key, row| {
+                if apart(key.source.addr()) || apart(key.server) {
+                    return;
+                }
                 let (legs, served) = match row {
                     row if row.has_answers() => (&mut legs, Served::One(key.source.addr())),
                     row if row.heard() => (&mut legs, Served::Nobody),
                     _ => (&mut asked, Served::Nobody),
                 };
-                legs.ours.entry(key.server).and_modify(|before| *before = before.and(served)).or_insert(served);
+                legs.serves(key.server, served);
             });
         }
         if legs.ours.is_empty() { asked } else { legs }
     }
 
-    /// When live, this host's addresses are servers of ours as well. Where none of them was `seen` asking or answering since
-    /// the capture began, and nothing was declared, the capture is of others' servers (a mirror port), and every address
-    /// that answered is one: in the rows of this part of the time, or of those before.
-    pub fn live(config: &Config, configured: &[OwnServer], local: &[IpAddr], seen: bool, rows: [&Sources; 2]) -> Self {
-        if config.servers.is_empty() && configured.is_empty() && !seen {
-            return Self::answering(&rows);
+    fn serves(&mut self, server: IpAddr, served: Served) {
+        self.ours.entry(server).and_modify(|before| *before = before.and(served)).or_insert(served);
+    }
+
+    /// When live, before anybody was heard: this host's addresses, and what was declared.
+    pub fn of_host(local: &HashSet<IpAddr>, declared: impl Iterator<Item = IpAddr>) -> Self {
+        let mut legs = Self::declared(declared);
+        for address in local {
+            legs.serves(*address, Served::Host);
         }
-        let declared = config.servers.iter().chain(configured).map(|server| server.address);
-        Self::declared(local.iter().copied().chain(declared))
+        legs
+    }
+
+    /// When live, as far as these rows tell: of this part of the time, and of those before. What this host itself asks is
+    /// no sign of whose servers the capture is about.
+    pub fn live(
+        local: &HashSet<IpAddr>,
+        declared: impl Iterator<Item = IpAddr>,
+        about: About,
+        rows: [&Sources; 2],
+    ) -> Self {
+        let mut legs = Self::of_host(local, declared);
+        if about != About::Host {
+            legs.ours.extend(Self::answering(&rows, |address| local.contains(&address)).ours);
+        }
+        legs
+    }
+
+    /// An address of this host that it did not have before.
+    pub fn add_host(&mut self, address: IpAddr) {
+        self.serves(address, Served::Host);
+    }
+
+    /// A server that was not declared before.
+    pub fn declare(&mut self, server: IpAddr) {
+        self.serves(server, Served::Declared);
+    }
+
+    /// A server answered a source; at most so many servers are remembered.
+    pub fn answered(&mut self, source: IpAddr, server: IpAddr, most: usize) {
+        if self.ours.len() < most || self.is_ours(server) {
+            self.serves(server, Served::One(source));
+        }
     }
 
     /// The address is a server of ours.
@@ -94,7 +151,9 @@ impl Legs {
     pub fn leg(&self, source: IpAddr, server: IpAddr) -> Leg {
         let asks_as_server = match self.ours.get(&source) {
             // A server that asks itself is its own client, as when somebody tries it out on its host.
-            Some(Served::Many) => source != server,
+            Some(Served::Many | Served::Declared) => source != server,
+            // Whoever asks a server that was declared is its client: translated clients arrive as their router.
+            Some(Served::Host) => source != server && self.ours.get(&server) != Some(&Served::Declared),
             Some(Served::One(client)) => source != server && *client != server,
             Some(Served::Nobody) | None => false,
         };
@@ -425,18 +484,28 @@ mod tests {
     use crate::sources::SourceRow;
 
     #[test]
-    fn whose_servers_a_part_of_the_time_is_about_was_decided_when_it_was_first_seen() {
+    fn whose_servers_a_part_of_the_time_is_about_does_not_depend_on_that_part() {
         let address = |text: &str| -> IpAddr { text.parse().unwrap() };
         let (own, client, other) = (address("10.0.0.53"), address("10.0.0.1"), address("10.0.0.9"));
-        let (config, quiet, past) = (Config::default(), Sources::new(8, 8, 1), Sources::new(8, 8, 1));
+        let (local, quiet, past) = (HashSet::from([own]), Sources::new(8, 8, 1), Sources::new(8, 8, 1));
         let mut answered = SourceRow::default();
         answered.add_outcome(Outcome::Answered, 1);
-        past.fold(client, other, answered, false);
-        // This host was seen before: a quiet part, or one with traffic of others only, does not make them its servers.
-        let legs = Legs::live(&config, &[], &[own], true, [&quiet, &past]);
+        past.fold(client, other, answered.clone(), false);
+        let live = |declared: &[IpAddr], about| Legs::live(&local, declared.iter().copied(), about, [&quiet, &past]);
+        // A quiet part, or one with traffic of others only, does not make them this host's servers.
+        let legs = live(&[], About::Host);
         assert_eq!((legs.leg(client, own), legs.leg(client, other)), (Leg::Client, Leg::Other));
-        // It was never seen: a mirror port, whose servers stay servers when they are quiet.
-        let legs = Legs::live(&config, &[], &[own], false, [&quiet, &past]);
-        assert_eq!((legs.leg(client, own), legs.leg(client, other)), (Leg::Other, Leg::Client));
+        // A mirror port's servers stay servers when they are quiet.
+        let legs = live(&[], About::Others);
+        assert_eq!((legs.leg(client, own), legs.leg(client, other)), (Leg::Client, Leg::Client));
+        assert_eq!(legs.leg(own, other), Leg::Upstream);
+        // Whoever asks a declared server is its client, the host that captures as well.
+        let legs = live(&[other], About::Host);
+        assert_eq!((legs.leg(own, other), legs.leg(own, address("10.0.0.8"))), (Leg::Client, Leg::Upstream));
+        // What this host asked makes nobody a server.
+        let asked = Sources::new(8, 8, 1);
+        asked.fold(own, other, answered, false);
+        let legs = Legs::live(&local, [].into_iter(), About::Undecided, [&asked, &quiet]);
+        assert_eq!((legs.leg(own, other), legs.leg(client, other)), (Leg::Upstream, Leg::Other));
     }
 }

@@ -4,6 +4,7 @@
 
 use super::{FileReport, Format, InputReport, Layout, Ledger, Ledgers, Report, SourceLine, Totals, Writer};
 use crate::capture::Timestamp;
+use crate::capture::losses::InterfaceLoss;
 use crate::config::Outcome;
 use crate::decode::proxy;
 use crate::diagnose::{Finding, Subject};
@@ -139,8 +140,12 @@ fn ledgers(ledgers: &Ledgers) -> [(&'static str, LedgerJson<'_>); 6] {
                 ("loss_bursts", capture.bursts),
                 ("waits", capture.waits),
             ];
-            buckets.extend(capture.interface_dropped.map(|count| ("interface_dropped", count)));
-            let unavailable: &[&str] = if capture.interface_dropped.is_none() { &["interface_dropped"] } else { &[] };
+            let (interface, unavailable): (_, &[&str]) = match capture.interface_dropped {
+                InterfaceLoss::Exactly(count) => (Some(("interface_dropped", count)), &[]),
+                InterfaceLoss::AtLeast(count) => (Some(("interface_dropped_at_least", count)), &["interface_dropped"]),
+                InterfaceLoss::Unknown => (None, &["interface_dropped"]),
+            };
+            buckets.extend(interface);
             LedgerJson { closed: capture.is_closed(), unavailable, buckets, beside: Vec::new() }
         }
     };

@@ -1,7 +1,8 @@
 //! What a report is about, and why something may have been there although it was not seen: one place, so that the page
 //! and the findings say the same.
 
-use super::Report;
+use super::page::interface_loss;
+use super::{InterfaceLoss, Report};
 use crate::capture::Timestamp;
 use std::fmt::Write as _;
 
@@ -79,12 +80,22 @@ impl Report {
 
     /// Why something may have been there although it was not seen, in sentences: first of all because this is one capture.
     pub fn caveats(&self) -> String {
-        let about = match self.ledgers.capture.map(|capture| capture.lost()) {
-            None => "This is about this capture only; whether it lost packets is not recorded.".to_owned(),
-            Some(0) => "This is about this capture only, which lost no packets.".to_owned(),
-            Some(lost) => format!("This is about this capture only, which lost {lost} packets."),
-        };
-        about + &self.not_read()
+        let mut text = "This is about this capture only".to_owned();
+        match self.ledgers.capture.map(|capture| (capture.lost(), capture.interface_dropped)) {
+            None => text.push_str("; whether it lost packets is not recorded."),
+            Some((lost, interface)) => {
+                let lost = if lost == 0 { "no".to_owned() } else { lost.to_string() };
+                let _ = match interface.known() {
+                    Some(0) if interface == InterfaceLoss::Exactly(0) => write!(text, ", which lost {lost} packets."),
+                    Some(1..) => {
+                        let interface = interface_loss(interface);
+                        write!(text, ", which lost {lost} packets; its interface lost {interface} of any traffic.")
+                    }
+                    _ => write!(text, ", which lost {lost} packets; what its interface lost is not known."),
+                };
+            }
+        }
+        text + &self.not_read()
     }
 
     /// What there is in the capture that was not read, a space before each sentence; nothing where everything was.

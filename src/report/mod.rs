@@ -17,6 +17,7 @@ pub mod spool;
 pub mod text;
 
 use crate::capture::Timestamp;
+use crate::capture::losses::InterfaceLoss;
 use crate::config::{Color, Config, Outcome};
 use crate::diagnose::Finding;
 use crate::expect::Expected;
@@ -27,6 +28,7 @@ use crate::expect::acl::{Acl, Rule, Word};
 use crate::sources::{Leg, SourceRow};
 use crate::transact::proxied::{ProxiedKey, ProxiedPair};
 use ipnet::IpNet;
+use page::{grouped, interface_loss, percent};
 use row::RowText;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -214,9 +216,8 @@ pub struct CaptureLedger {
     pub own_dropped: u64,
     /// The run is over.
     pub finished: bool,
-    /// Packets the interfaces say they lost; `None` when they do not say. Not part of the account: the kernel did not see
-    /// them.
-    pub interface_dropped: Option<u64>,
+    /// Packets of any traffic that the interfaces say they lost. Not part of the account: the kernel did not see them.
+    pub interface_dropped: InterfaceLoss,
     /// How often a handle had to wait for its tracker.
     pub waits: u64,
 }
@@ -235,6 +236,29 @@ impl CaptureLedger {
     /// Packets lost on the way from the kernel to here.
     pub fn lost(&self) -> u64 {
         self.dropped + self.own_lost()
+    }
+
+    /// The loss in one line: of the packets that were to be captured, and of any traffic before anything was chosen.
+    pub fn describe_loss(&self) -> String {
+        let mut said = Vec::new();
+        if self.lost() > 0 {
+            let share = percent(self.lost(), self.seen);
+            said.push(format!("LOST {} of {} packets ({share})", grouped(self.lost()), grouped(self.seen)));
+        }
+        let lost = interface_loss(self.interface_dropped);
+        match self.interface_dropped.known() {
+            None | Some(0) => {}
+            Some(1) => said.push(format!("LOST {lost} packet of any traffic at the interface")),
+            Some(_) => said.push(format!("LOST {lost} packets of any traffic at the interface")),
+        }
+        match (said.is_empty(), self.interface_dropped) {
+            (false, _) => said.join(", "),
+            (true, InterfaceLoss::Exactly(_)) => "no loss".to_owned(),
+            (true, InterfaceLoss::AtLeast(_)) => {
+                "no loss that is known (of some interfaces it is unavailable)".to_owned()
+            }
+            (true, InterfaceLoss::Unknown) => "no loss that is known (of the interface it is unavailable)".to_owned(),
+        }
     }
 }
 
@@ -510,6 +534,23 @@ mod tests {
             assert!(out.ends_with(b"\n"), "{}", entry.name);
         }
         assert!(format("html").is_none());
+    }
+
+    #[test]
+    fn what_the_interface_lost_is_loss_and_nothing_is_none_that_nobody_knows() {
+        use InterfaceLoss::{AtLeast, Exactly, Unknown};
+        let says = |dropped, interface_dropped| {
+            CaptureLedger { seen: 200, dropped, interface_dropped, ..CaptureLedger::default() }.describe_loss()
+        };
+        assert_eq!(says(0, Exactly(0)), "no loss");
+        assert_eq!(says(0, Exactly(7)), "LOST 7 packets of any traffic at the interface");
+        assert_eq!(
+            says(2, AtLeast(1)),
+            "LOST 2 of 200 packets (1.0 %), LOST at least 1 packet of any traffic at the interface"
+        );
+        assert_eq!(says(2, Unknown), "LOST 2 of 200 packets (1.0 %)");
+        assert_eq!(says(0, Unknown), "no loss that is known (of the interface it is unavailable)");
+        assert_eq!(says(0, AtLeast(0)), "no loss that is known (of some interfaces it is unavailable)");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Text laid out for a terminal of 80 columns ([`Page`]): wrapping, numbers, times and the few colours.
 
 use crate::capture::Timestamp;
+use crate::capture::losses::InterfaceLoss;
 use std::io::{self, Write};
 
 /// Columns of a page.
@@ -118,6 +119,15 @@ pub fn grouped(number: u64) -> String {
 /// `1 source`, `2 sources`.
 pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
+}
+
+/// What interfaces lost, as far as they say.
+pub fn interface_loss(loss: InterfaceLoss) -> String {
+    match loss {
+        InterfaceLoss::Unknown => "unavailable".to_owned(),
+        InterfaceLoss::AtLeast(count) => format!("at least {}", grouped(count)),
+        InterfaceLoss::Exactly(count) => grouped(count),
+    }
 }
 
 /// A share of a whole, which is never called nothing or everything unless it is.

@@ -1,6 +1,7 @@
 //! What is known of a running capture at one moment ([`Snapshot`]): immutable and bounded, read by screen and metrics.
 
 use crate::capture::Timestamp;
+use crate::capture::losses::InterfaceLoss;
 use crate::config::{Outcome, Severity};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -86,7 +87,7 @@ pub struct Loss {
     /// Of these, packets that found the ring full.
     pub kernel_dropped: Option<u64>,
     /// Packets the network interfaces dropped before the kernel saw them.
-    pub interface_dropped: Option<u64>,
+    pub interface_dropped: InterfaceLoss,
     /// Packets this program read and could not keep up with.
     pub own_dropped: Option<u64>,
 }
@@ -94,12 +95,13 @@ pub struct Loss {
 impl Loss {
     /// Packets known to be lost.
     pub fn known(&self) -> u64 {
-        [self.kernel_dropped, self.interface_dropped, self.own_dropped].iter().flatten().sum()
+        [self.kernel_dropped, self.interface_dropped.known(), self.own_dropped].iter().flatten().sum()
     }
 
     /// True when each of the three numbers is known.
     pub fn complete(&self) -> bool {
-        self.kernel_dropped.is_some() && self.interface_dropped.is_some() && self.own_dropped.is_some()
+        let interface = matches!(self.interface_dropped, InterfaceLoss::Exactly(_));
+        self.kernel_dropped.is_some() && interface && self.own_dropped.is_some()
     }
 }
 
@@ -275,7 +277,7 @@ pub(super) mod samples {
             loss: Loss {
                 kernel_seen: Some(83_412),
                 kernel_dropped: Some(7),
-                interface_dropped: None,
+                interface_dropped: InterfaceLoss::Unknown,
                 own_dropped: Some(0),
             },
             ring_bytes: 64 << 20,
@@ -327,6 +329,7 @@ mod tests {
     fn unknown_loss_is_not_no_loss() {
         let loss = Loss { kernel_seen: Some(9), kernel_dropped: Some(2), own_dropped: Some(0), ..Loss::default() };
         assert_eq!((loss.known(), loss.complete()), (2, false));
-        assert!(Loss { interface_dropped: Some(0), ..loss }.complete());
+        assert!(Loss { interface_dropped: InterfaceLoss::Exactly(0), ..loss }.complete());
+        assert!(!Loss { interface_dropped: InterfaceLoss::AtLeast(0), ..loss }.complete());
     }
 }

@@ -284,8 +284,19 @@ impl Drop for Refuser {
 
 /// Sends `count` queries as fast as possible from a namespace; the number the kernel took, and the socket.
 pub fn burst(lab: &Lab, name: &str, server: Ipv4Addr, count: u32) -> std::thread::JoinHandle<(u64, UdpSocket)> {
+    burst_from(lab, name, Ipv4Addr::UNSPECIFIED, server, count)
+}
+
+/// The same from one of the namespace's addresses.
+pub fn burst_from(
+    lab: &Lab,
+    name: &str,
+    client: Ipv4Addr,
+    server: Ipv4Addr,
+    count: u32,
+) -> std::thread::JoinHandle<(u64, UdpSocket)> {
     lab.inside(name, move || {
-        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        let socket = UdpSocket::bind((client, 0)).expect("a socket");
         socket.connect(SocketAddr::from((server, 53))).expect("a server");
         let mut query = b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x01\0\x01".to_vec();
         let mut taken = 0;

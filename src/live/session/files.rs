@@ -3,7 +3,7 @@
 use super::{Session, lock};
 use crate::capture::Timestamp;
 use crate::diagnose::{self, Grade};
-use crate::expect::acl::judge::Verdicts;
+use crate::expect::acl::judge::{Verdicts, own_servers};
 use crate::live::expectations::Watcher;
 use crate::report::Report;
 use crate::watch::gather::add_verdicts;
@@ -38,7 +38,10 @@ impl Session<'_> {
         }
         if reread.anything {
             let expected = self.expectations.now();
-            let before = lock(&self.decided).expect(self.config, &expected);
+            let mut decided = lock(&self.decided);
+            let before = decided.expect(self.config, &expected);
+            decided.legs().declare(own_servers(&expected.acls).iter().map(|server| server.address));
+            drop(decided);
             self.compared_anew(now, before);
             self.settles = settles(&self.watcher);
         } else if self.settles.is_some_and(|until| now >= until) {
@@ -58,7 +61,7 @@ impl Session<'_> {
         let Some(before) = before.filter(|before| !before.pairs.is_empty()) else { return };
         self.compared_since = Some(now);
         if self.board.is_some() {
-            let legs = self.legs(&self.expectations.now());
+            let (_, legs) = lock(&self.decided).legs().of_rows([self.sources, &self.past]);
             add_verdicts(&mut self.past_verdicts, &before, &legs);
         }
     }

@@ -15,7 +15,7 @@ use crate::capture::Timestamp;
 use crate::config::Config;
 use crate::diagnose::{self, Finding};
 use crate::error::Error;
-use crate::expect::acl::judge::{Verdicts, names_server, own_servers};
+use crate::expect::acl::judge::{Verdicts, names_server};
 use crate::pipeline::aside::Aside;
 use crate::pipeline::live::{Control, Finished, Look, Moment, Standing, Wish};
 use crate::report::build::{Counted, LIVE, Legs, OpenedInput, Undecided, build};
@@ -26,7 +26,7 @@ use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use crate::watch::Board;
 use crate::watch::gather::{ByVerdict, Facts, add_verdicts, gather};
 use crate::watch::snapshot::Loss;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,7 +74,8 @@ pub struct Session<'a> {
     watcher: Watcher,
     decided: Arc<Mutex<Decided>>,
     names: Vec<String>,
-    local: Vec<IpAddr>,
+    /// This host's addresses when it was last looked.
+    local: HashSet<IpAddr>,
     /// Where reports go that are not rows.
     output: Option<Output>,
     /// Where they go meanwhile, when all of them go to standard output.
@@ -106,8 +107,6 @@ pub struct Session<'a> {
     past_verdicts: ByVerdict,
     /// Tells that the recording stopped.
     recording: Option<Alarm>,
-    /// An address of this host was seen asking or answering since the capture began.
-    own_traffic: bool,
     /// The most severe finding of the parts of the time that were reported already.
     worst: Option<Finding>,
     /// The capture's account since it began.
@@ -131,7 +130,6 @@ impl<'a> Session<'a> {
         expectations: Arc<Expectations>,
         decided: Arc<Mutex<Decided>>,
         names: Vec<String>,
-        local: Vec<IpAddr>,
         output: Option<Output>,
         board: Option<Arc<Board>>,
         sandbox: String,
@@ -151,7 +149,7 @@ impl<'a> Session<'a> {
             scroll: Scroll::default(),
             surroundings: Surroundings::of(&names),
             names,
-            local,
+            local: HashSet::new(),
             output,
             standard: None,
             written: Ok(()),
@@ -167,7 +165,6 @@ impl<'a> Session<'a> {
             past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
             board,
             recording: None,
-            own_traffic: false,
             worst: None,
             whole_capture: None,
             sandbox,
@@ -179,19 +176,12 @@ impl<'a> Session<'a> {
         self.config.format == "text" && !self.config.quiet && !self.config.live.screen
     }
 
-    /// Who asks whom, as far as it is known by now.
-    fn legs(&mut self, expected: &Expected) -> Legs {
-        let configured = own_servers(&expected.acls);
-        let is_local = |address: &IpAddr| self.local.contains(address);
-        self.own_traffic |= self.sources.any(|source, server| is_local(&source) || is_local(&server));
-        let rows = [self.sources, &self.past];
-        Legs::live(self.config, &configured, &self.local, self.own_traffic, rows)
-    }
-
     /// Takes everything a report is made of, while the trackers hold still.
     fn take(&mut self, groups: Vec<Standing>, covers: Covers) -> Taken {
         let expected = self.expectations.now();
-        let legs = self.legs(&expected);
+        let rows = [self.sources, &self.past];
+        let legs;
+        (self.local, legs) = lock(&self.decided).legs().of_rows(rows);
         let joined = self.sources.joined();
         let rows = match covers {
             Covers::Part => {
@@ -244,9 +234,10 @@ impl<'a> Session<'a> {
         let inventory = &expected.inventory;
         let mut report = build(self.config, counted, &joined, rows, &legs, inventory);
         report.ledgers.bytes = Ledger { buckets: Vec::new(), closed: true };
+        let names = &self.config.live.interfaces;
         let earlier = begin.before.as_ref().map(|(standing, moment, _)| (standing, moment));
-        report.ledgers.capture = Some(capture_ledger((&standing, moment), earlier, finished));
-        self.whole_capture = Some(capture_ledger((&standing, moment), None, finished));
+        report.ledgers.capture = Some(capture_ledger((&standing, moment), earlier, finished, names));
+        self.whole_capture = Some(capture_ledger((&standing, moment), None, finished, names));
         report.time_digits = 9;
         report.notes.extend(inventory.notes().iter().cloned());
         report.notes.extend(standing.quoted.iter().cloned());

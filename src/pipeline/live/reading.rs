@@ -62,8 +62,8 @@ fn read_until_stopped(
     loop {
         let since = std::mem::replace(&mut ran, Instant::now()).elapsed();
         let mut stalls = lock(&shared.stalls);
-        if since > STALL && stalls.len() < STALLS {
-            stalls.push((live::now(), since));
+        if since > STALL {
+            note_stall(&mut stalls, live::now(), since);
         }
         drop(stalls);
         if !stopping && (shared.stop.load(Ordering::Relaxed) || handle.state() == State::Gone) {
@@ -205,5 +205,38 @@ fn send(shared: &Shared<'_>, sender: &Sender<Captured>, mut captured: Captured, 
                 return;
             }
         }
+    }
+}
+
+/// Notes that a reader did not run until a time. When the whole program is stopped every reader meets the same stop, which is
+/// one.
+fn note_stall(stalls: &mut Vec<(Timestamp, Duration)>, ended: Timestamp, length: Duration) {
+    let nanoseconds = |length: Duration| length.as_nanos() as i64;
+    let began = |ended: Timestamp, length| ended.0.saturating_sub(nanoseconds(length));
+    let known = |(other, of_other): &(Timestamp, Duration)| {
+        ended.0.min(other.0).saturating_sub(began(ended, length).max(began(*other, *of_other))).max(0)
+    };
+    let new = nanoseconds(length) - stalls.iter().map(known).sum::<i64>();
+    if stalls.len() < STALLS && new > nanoseconds(STALL) {
+        stalls.push((ended, length));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stop_of_all_readers_is_said_once() {
+        let mut stalls = Vec::new();
+        let mut note = |ended: i64, length: u64| {
+            note_stall(&mut stalls, Timestamp(ended * 1_000_000), Duration::from_millis(length));
+            stalls.len()
+        };
+        assert_eq!(note(100_000, 3000), 1);
+        assert_eq!(note(100_004, 3060), 1, "the other reader");
+        assert_eq!(note(103_000, 2900), 2, "the next stop");
+        assert_eq!(note(103_001, 6000), 2, "both in one, for a reader that did not run between them");
+        assert_eq!(note(106_000, 4200), 3, "most of it is new");
     }
 }

@@ -11,7 +11,9 @@ use crate::diagnose::Finding;
 use crate::error::escape_text;
 use crate::sources::{Beside, Leg, count_sources};
 use focus::focus;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use tables::{files, tables, wireshark};
 
 /// The format's entry in the table.
@@ -101,14 +103,7 @@ fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Cloc
         }
         _ => format!("{} (this host{host}), ", servers.join(", ")),
     };
-    let loss = match report.ledgers.capture.map(|capture| (capture.lost(), capture)) {
-        None => "loss unavailable".to_owned(),
-        Some((0, _)) => "no loss".to_owned(),
-        Some((lost, capture)) => {
-            let share = percent(lost, capture.seen);
-            format!("LOST {} of {} packets ({share})", grouped(lost), grouped(capture.seen))
-        }
-    };
+    let loss = report.ledgers.capture.map_or_else(|| "loss unavailable".to_owned(), |capture| capture.describe_loss());
     let (began, ended) = live.window;
     let interfaces: Vec<String> = live.interfaces.iter().map(|name| escape_text(name)).collect();
     page.wrapped("", &format!("{servers}{}, {}, {loss}", interfaces.join(" "), clock.span(began, ended)), 2)?;
@@ -374,11 +369,17 @@ fn members(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
 /// What is not about our clients: other legs, restored names, notes.
 fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let mut lines: Vec<(&str, String)> = Vec::new();
-    for (leg, who) in
-        [(Leg::Upstream, "of our own servers to others"), (Leg::Other, "between others, to none of our servers")]
-    {
-        let read = report.sources.iter().filter(|line| !line.only_glimpsed());
-        let of_leg: Vec<&SourceLine> = read.filter(|line| line.leg == leg).collect();
+    // A host that captures need not be a server to ask others.
+    let by_leg = |leg: Leg| report.sources.iter().filter(move |line| line.leg == leg && !line.only_glimpsed());
+    let servers: BTreeSet<IpAddr> = by_leg(Leg::Client).map(|line| line.server).collect();
+    let of_servers = by_leg(Leg::Upstream).all(|line| servers.contains(&line.source.addr()));
+    let own = match (of_servers || report.live.is_none(), servers.is_empty()) {
+        (true, _) => "of our own servers to others",
+        (false, true) => "of this host to others",
+        (false, false) => "of this host or our own servers to others",
+    };
+    for (leg, who) in [(Leg::Upstream, own), (Leg::Other, "between others, to none of our servers")] {
+        let of_leg: Vec<&SourceLine> = by_leg(leg).collect();
         if of_leg.is_empty() {
             continue;
         }

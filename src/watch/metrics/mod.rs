@@ -90,9 +90,10 @@ fn loss(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
             to.encode_counter::<NoLabelSet, u64, u64>(&seen, None)
         })?;
     }
-    let help = "Packets not looked at: dropped by the kernel (ring full), the interface or this program";
+    let help = "Packets not looked at: dropped by the kernel (ring full), by interfaces that say so (any traffic) or this program";
     family(out, Counter, ("packets_lost", None), help, |to| {
-        let lost = [("kernel", loss.kernel_dropped), ("interface", loss.interface_dropped), ("own", loss.own_dropped)];
+        let lost =
+            [("kernel", loss.kernel_dropped), ("interface", loss.interface_dropped.known()), ("own", loss.own_dropped)];
         lost.iter().try_for_each(|(place, lost)| lost.map_or(Ok(()), |lost| count(to, [("place", place)], lost)))
     })?;
     family(out, Gauge, ("ring", Some(Unit::Bytes)), "Room of all rings that packets wait in", |to| {

@@ -8,7 +8,7 @@ use crate::capture::Timestamp;
 use crate::config::{Outcome, Severity};
 use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
-use crate::report::page::{counted, grouped, percent, wrap};
+use crate::report::page::{counted, grouped, interface_loss, percent, wrap};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -164,7 +164,7 @@ fn loss(paint: &mut Paint<'_>, latest: &Snapshot) {
     let parts = format!(
         "kernel {}, interface {}, own {}",
         number(kernel_dropped),
-        number(interface_dropped),
+        interface_loss(interface_dropped),
         number(own_dropped)
     );
     let seen = kernel_seen.map_or_else(String::new, |seen| format!("  of {}", counted(seen, "packet", "packets")));

@@ -36,6 +36,10 @@ impl Borrowed {
                 "standard input and output must be a terminal; without --screen everything is written as lines";
             return Err(Error::usage("--screen", detail));
         }
+        if std::env::var_os("TERM").is_some_and(|name| name == "dumb") {
+            let detail = "this terminal says that it can show no screen (TERM=dumb); without --screen everything is written as lines";
+            return Err(Error::usage("--screen", detail));
+        }
         let failed = |error: io::Error| {
             Error::new(ErrorKind::CouldNotRun, "E-SCREEN", "terminal", format!("{error}; no packet was read"))
         };

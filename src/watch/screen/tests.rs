@@ -3,6 +3,7 @@
 use super::draw::draw;
 use super::keys::Key;
 use super::*;
+use crate::capture::losses::InterfaceLoss;
 use crate::watch::snapshot::{Loss, samples};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -92,9 +93,17 @@ fn loss_and_the_answer_stand_on_every_view_and_small_windows_do_not_panic() {
 #[test]
 fn what_is_not_known_is_not_called_zero() {
     let said = |loss| painted(&mut Screen::new(LOOK), &Snapshot { loss, ..samples::snapshot() }, USUAL)[2].clone();
-    let none = Loss { kernel_seen: Some(9), kernel_dropped: Some(0), interface_dropped: Some(0), own_dropped: Some(0) };
+    let none = Loss {
+        kernel_seen: Some(9),
+        kernel_dropped: Some(0),
+        interface_dropped: InterfaceLoss::Exactly(0),
+        own_dropped: Some(0),
+    };
     assert!(said(none).starts_with("No loss: kernel 0, interface 0, own 0  of 9 packets"));
-    assert!(said(Loss { interface_dropped: None, ..none }).starts_with("Loss: kernel 0, interface unavailable, own 0"));
+    assert!(
+        said(Loss { interface_dropped: InterfaceLoss::Unknown, ..none })
+            .starts_with("Loss: kernel 0, interface unavailable, own 0")
+    );
     assert!(
         said(Loss::default()).starts_with("Loss: kernel unavailable, interface unavailable, own unavailable  ring")
     );

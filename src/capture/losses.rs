@@ -1,0 +1,136 @@
+//! What interfaces say they lost before the kernel saw it: their counters ([`InterfaceDrops`]) to a number that says how far
+//! it is known ([`InterfaceLoss`]).
+
+use super::live::{ANY, interfaces, read_small};
+use std::fs::File;
+
+/// Packets of any traffic that interfaces say they lost before the kernel saw them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum InterfaceLoss {
+    /// None of them says.
+    #[default]
+    Unknown,
+    /// Some say this, others do not, or no longer.
+    AtLeast(u64),
+    /// All of them say this.
+    Exactly(u64),
+}
+
+impl InterfaceLoss {
+    /// As far as it is known.
+    pub fn known(self) -> Option<u64> {
+        match self {
+            Self::Unknown => None,
+            Self::AtLeast(count) | Self::Exactly(count) => Some(count),
+        }
+    }
+
+    fn of(known: Option<u64>, all: bool) -> Self {
+        known.map_or(Self::Unknown, if all { Self::Exactly } else { Self::AtLeast })
+    }
+
+    /// Of these interfaces and of others.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let known = self.known().map_or(other.known(), |one| Some(one + other.known().unwrap_or(0)));
+        Self::of(known, matches!((self, other), (Self::Exactly(_), Self::Exactly(_))))
+    }
+
+    /// What was lost after an earlier moment.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        let known = self.known().zip(earlier.known()).map(|(now, then)| now.saturating_sub(then));
+        Self::of(known, matches!((self, earlier), (Self::Exactly(_), Self::Exactly(_))))
+    }
+}
+
+/// Receive counters of interfaces that mean packets lost before the kernel saw them (Documentation/networking/statistics:
+/// `rx_missed_errors`, `rx_fifo_errors`). Opened once, so that they can be read after privileges were given up.
+pub struct InterfaceDrops {
+    counters: Vec<DropCounter>,
+    /// One began anew: what it had counted since it was last read is not known.
+    began_anew: bool,
+}
+
+struct DropCounter {
+    file: File,
+    begin: Option<u64>,
+    /// Since the beginning, when it was last read.
+    since: u64,
+}
+
+impl InterfaceDrops {
+    /// Of one interface, or of all but loopback, which has none.
+    pub fn open(name: &str) -> Self {
+        let names = if name == ANY { interfaces() } else { vec![name.to_string()] };
+        let paths = names.iter().filter(|name| *name != "lo").flat_map(|name| {
+            ["rx_missed_errors", "rx_fifo_errors"].map(|counter| format!("/sys/class/net/{name}/statistics/{counter}"))
+        });
+        let counter = |path| File::open(path).ok().map(|file| DropCounter { file, begin: None, since: 0 });
+        Self { counters: paths.filter_map(counter).collect(), began_anew: false }
+    }
+
+    /// Counts from now on.
+    pub fn begin(&mut self) {
+        for counter in &mut self.counters {
+            counter.begin = counter.read();
+        }
+    }
+
+    /// What was lost since.
+    pub fn since_begin(&mut self) -> InterfaceLoss {
+        let mut all_say = true;
+        for counter in &mut self.counters {
+            match counter.read().zip(counter.begin) {
+                Some((now, begin)) if now.saturating_sub(begin) >= counter.since && now >= begin => {
+                    counter.since = now - begin;
+                }
+                Some(_) => self.began_anew = true,
+                // The counters of an interface that is gone cannot be read; what they said until then was lost.
+                None => all_say = false,
+            }
+        }
+        let sum = || self.counters.iter().map(|counter| counter.since).sum();
+        InterfaceLoss::of((!self.counters.is_empty()).then(sum), all_say && !self.began_anew)
+    }
+}
+
+impl DropCounter {
+    fn read(&self) -> Option<u64> {
+        read_small(&self.file)?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::InterfaceLoss::{AtLeast, Exactly, Unknown};
+    use super::*;
+
+    #[test]
+    fn losses_of_interfaces_add_up_as_far_as_they_are_known() {
+        assert_eq!(Exactly(7).and(Exactly(5)), Exactly(12));
+        assert_eq!([Exactly(7).and(Unknown), Unknown.and(Exactly(7))], [AtLeast(7); 2]);
+        assert_eq!((Unknown.and(Unknown), AtLeast(1).and(Exactly(2))), (Unknown, AtLeast(3)));
+        assert_eq!((Exactly(7).since(Exactly(5)), AtLeast(7).since(Exactly(5))), (Exactly(2), AtLeast(2)));
+        assert_eq!(Exactly(7).since(Unknown), Unknown);
+    }
+
+    #[test]
+    fn what_an_interface_lost_before_it_was_gone_stays_lost() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |text: &str| std::fs::write(file.path(), text).unwrap();
+        let counter = || DropCounter { file: File::open(file.path()).unwrap(), begin: None, since: 0 };
+        let mut drops = InterfaceDrops { counters: vec![counter()], began_anew: false };
+        write("3\n");
+        drops.begin();
+        write("10\n");
+        assert_eq!(drops.since_begin(), Exactly(7));
+        write("");
+        assert_eq!(drops.since_begin(), AtLeast(7));
+        write("11\n");
+        assert_eq!(drops.since_begin(), Exactly(8));
+        write("2\n");
+        assert_eq!(drops.since_begin(), AtLeast(8));
+        assert_eq!(InterfaceDrops::open("lo").since_begin(), Unknown);
+    }
+}
