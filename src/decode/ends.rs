@@ -70,16 +70,19 @@ impl Ends {
         self.hash_from_client(false, key)
     }
 
-    /// A keyed hash of both ends in the direction from client to server: in a response, the other one than this.
+    /// A keyed hash of both ends in the direction from client to server: in a response, the other one than this. Without a
+    /// branch, because which of the two a packet brings cannot be foretold.
     #[allow(clippy::inline_always)] // else these are copied for the call
     #[inline(always)]
     pub fn hash_from_client(self, response: bool, key: &Key) -> u64 {
         if self.v6 {
-            let ends = if response { self.reversed() } else { self };
-            key.numbers([ends.source, ends.destination])
+            let exchange = u64::from(response).wrapping_neg();
+            let [high, low] = [0, 1].map(|half| (self.source[half] ^ self.destination[half]) & exchange);
+            let with = |[one, two]: [u64; 2]| [one ^ high, two ^ low];
+            key.numbers([with(self.source), with(self.destination)])
         } else {
             let both = self.source[1] << 32 | self.destination[1];
-            key.numbers([[if response { both.rotate_left(32) } else { both }, 0]])
+            key.numbers([[both.rotate_left(u32::from(response) * 32), 0]])
         }
     }
 }

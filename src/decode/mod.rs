@@ -464,8 +464,7 @@ impl Decoder {
     #[inline(always)]
     fn flow(&self, ends: Ends, [source, destination]: [u16; 2], id: u16, response: bool) -> (u64, u64) {
         let pair_hash = ends.hash_from_client(response, &self.key);
-        let ports = u32::from(source) << 16 | u32::from(destination);
-        let ports = if response { ports.rotate_left(16) } else { ports };
+        let ports = (u32::from(source) << 16 | u32::from(destination)).rotate_left(u32::from(response) * 16);
         (pair_hash, self.key.flow(pair_hash, ((ports >> 16) as u16, ports as u16), id, Transport::Udp))
     }
 }

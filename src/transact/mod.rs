@@ -319,7 +319,8 @@ impl<'a> Tracker<'a> {
     }
 
     /// Counts a UDP datagram on a DNS port, whose payload is where `from` begins; its message goes on.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message, and what it returns stays in registers
+    #[inline(always)]
     fn datagram<'s>(
         &mut self,
         entry: &'s Entry,
@@ -330,15 +331,22 @@ impl<'a> Tracker<'a> {
         self.tally.count(crate::decode::Bucket::UdpDns);
         self.counts.messages[Transport::Udp as usize] += 1;
         let Some(message) = &datagram.message else {
-            self.counts.header_incomplete += 1;
-            self.note_unread(entry.ends.reversed());
-            let to_server = self.decoder.ports.contains(datagram.destination_port);
-            self.glimpse(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
+            self.headless(entry, datagram);
             return None;
         };
         let (header, from) = from.split_at(usize::from(datagram.proxy_len));
         let len = entry.len as usize - header.len();
         Some(Seen { entry, frame, transport: Transport::Udp, message, datagram, from, len, header, connection: None })
+    }
+
+    /// A UDP datagram without a whole header.
+    #[cold]
+    #[inline(never)]
+    fn headless(&mut self, entry: &Entry, datagram: &Datagram) {
+        self.counts.header_incomplete += 1;
+        self.note_unread(entry.ends.reversed());
+        let to_server = self.decoder.ports.contains(datagram.destination_port);
+        self.glimpse(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
     }
 
     /// A TCP segment on a DNS port: the messages it completes, and the end of the connection.
