@@ -61,7 +61,7 @@ fn threads_and_channels_live_in_the_pipeline() {
 
 #[test]
 fn dashmap_lives_in_sources_and_clap_in_cli() {
-    only_in(&["dashmap"], &["src/sources.rs"]);
+    only_in(&["dashmap"], &["src/sources/mod.rs"]);
     only_in(&["clap"], &["src/cli/"]);
 }
 

@@ -4,10 +4,11 @@
 //! got one have another. When a budget is full its rows are joined by ever shorter prefixes, the same length for all of
 //! a family, so that the result depends on the set of sources and not on their order; nothing is dropped.
 
-use crate::capture::Timestamp;
-use crate::config::Outcome;
+mod row;
+
 use dashmap::{DashMap, Entry};
 use ipnet::IpNet;
+pub use row::{Beside, Rare, SourceRow};
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -43,289 +44,6 @@ pub struct FrameRef {
     pub input: u32,
     /// 1-based frame number, as Wireshark counts.
     pub frame: u64,
-}
-
-/// What one source did at one server. `queries` counts messages, everything else transactions. Small, because there may
-/// be hundreds of thousands: what most sources never have stands in [`Rare`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceRow {
-    /// Query messages, retransmissions and copies included.
-    pub queries: u64,
-    /// Transactions answered.
-    pub answered: u64,
-    /// Transactions without a response, silence not among them.
-    pub unanswered: u64,
-    /// Transactions over TCP.
-    pub tcp: u64,
-    first: Timestamp,
-    last: Timestamp,
-    rare: Option<Box<Rare>>,
-}
-
-/// What most sources never have.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rare {
-    /// Transactions refused.
-    pub refused: u64,
-    /// Transactions denied otherwise.
-    pub denied: u64,
-    /// Transactions that met silence at the server.
-    pub silent: u64,
-    /// TCP connections the server ended without a byte.
-    pub tcp_rejected: u64,
-    /// Responses without a query.
-    pub unsolicited: u64,
-    /// REFUSED responses without a query, part of `unsolicited`.
-    pub refused_unsolicited: u64,
-    /// REFUSED responses that end no query, by [`Beside`].
-    pub refused_beside: [u64; Beside::ALL.len()],
-    /// First query that was refused or denied.
-    pub refused_first: Option<Timestamp>,
-    /// Last query that was refused or denied.
-    pub refused_last: Option<Timestamp>,
-    /// Responses to the first refused transactions, bounded by `Limits::finding_frames`.
-    pub refused_frames: Vec<FrameRef>,
-    /// The first answered transactions' responses, bounded likewise; only where they are of interest.
-    pub answered_frames: Vec<FrameRef>,
-    /// When it was first and last seen on a DNS port without a message to count: by one without a whole header, a
-    /// connection without any, the first fragment of a packet, or one that an ICMP error quotes.
-    pub glimpsed: Option<(Timestamp, Timestamp)>,
-}
-
-/// Why a REFUSED response ends no query, although one of the same ports and identifier was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beside {
-    /// It came after the time-out.
-    Late,
-    /// It has another question, or another operation.
-    OtherQuestion,
-    /// Another response, which was not REFUSED, came first.
-    Second,
-}
-
-impl Beside {
-    /// Each with its name among the anomalies.
-    pub const ALL: [(&'static str, Beside); 3] = [
-        ("refused_late", Beside::Late),
-        ("refused_other_question", Beside::OtherQuestion),
-        ("refused_second", Beside::Second),
-    ];
-
-    /// In a few words, and in as many as it takes.
-    pub fn words(self) -> [&'static str; 2] {
-        match self {
-            Self::Late => ["late", "after the time-out of the query (--timeout), which counts as unanswered"],
-            Self::OtherQuestion => ["with another question", "with another question than the query of its port and id"],
-            Self::Second => ["as a second response", "after another response to the same query, which counts"],
-        }
-    }
-}
-
-/// Nothing rare.
-static NOTHING: Rare = Rare {
-    refused: 0,
-    denied: 0,
-    silent: 0,
-    tcp_rejected: 0,
-    unsolicited: 0,
-    refused_unsolicited: 0,
-    refused_beside: [0; Beside::ALL.len()],
-    refused_first: None,
-    refused_last: None,
-    refused_frames: Vec::new(),
-    answered_frames: Vec::new(),
-    glimpsed: None,
-};
-
-impl Rare {
-    /// Notes a refused query and where its response is; at most `frames` are kept.
-    pub fn note_refused(&mut self, time: Timestamp, frame: FrameRef, frames: usize) {
-        self.refused_first = earlier(self.refused_first, Some(time));
-        self.refused_last = self.refused_last.max(Some(time));
-        if self.refused_frames.len() < frames {
-            self.refused_frames.push(frame);
-        }
-    }
-
-    /// Adds transactions of an outcome that is kept here.
-    pub fn add_outcome(&mut self, outcome: Outcome, count: u64) {
-        match outcome {
-            Outcome::Refused => self.refused += count,
-            Outcome::Denied => self.denied += count,
-            Outcome::Silent => self.silent += count,
-            Outcome::TcpRejected => self.tcp_rejected += count,
-            Outcome::Unsolicited => self.unsolicited += count,
-            Outcome::Answered | Outcome::Unanswered => {}
-        }
-    }
-
-    /// The source received something from the server, an answer apart.
-    pub fn heard(&self) -> bool {
-        self.has_answers() || self.tcp_rejected + self.unsolicited > 0
-    }
-
-    /// The server responded to a query of the source, other than with an answer.
-    fn has_answers(&self) -> bool {
-        self.refused + self.denied + self.refused_beside.iter().sum::<u64>() > 0
-    }
-
-    fn add(&mut self, other: &Rare, frames: usize) {
-        self.refused += other.refused;
-        self.denied += other.denied;
-        self.silent += other.silent;
-        self.tcp_rejected += other.tcp_rejected;
-        self.unsolicited += other.unsolicited;
-        self.refused_unsolicited += other.refused_unsolicited;
-        for (sum, more) in self.refused_beside.iter_mut().zip(other.refused_beside) {
-            *sum += more;
-        }
-        self.refused_first = earlier(self.refused_first, other.refused_first);
-        self.refused_last = self.refused_last.max(other.refused_last);
-        merge_frames(&mut self.refused_frames, &other.refused_frames, frames);
-        merge_frames(&mut self.answered_frames, &other.answered_frames, frames);
-        if let Some((first, last)) = other.glimpsed {
-            self.glimpse(first);
-            self.glimpse(last);
-        }
-    }
-
-    /// Notes that the source was seen without a message to count.
-    pub fn glimpse(&mut self, time: Timestamp) {
-        let (first, last) = self.glimpsed.unwrap_or((time, time));
-        self.glimpsed = Some((first.min(time), last.max(time)));
-    }
-}
-
-impl Default for SourceRow {
-    fn default() -> Self {
-        Self {
-            queries: 0,
-            answered: 0,
-            unanswered: 0,
-            tcp: 0,
-            first: Timestamp(i64::MAX),
-            last: Timestamp(i64::MIN),
-            rare: None,
-        }
-    }
-}
-
-impl SourceRow {
-    /// Transactions of an outcome.
-    pub fn count(&self, outcome: Outcome) -> u64 {
-        let rare = self.rare();
-        match outcome {
-            Outcome::Answered => self.answered,
-            Outcome::Refused => rare.refused,
-            Outcome::Denied => rare.denied,
-            Outcome::Silent => rare.silent,
-            Outcome::TcpRejected => rare.tcp_rejected,
-            Outcome::Unanswered => self.unanswered,
-            Outcome::Unsolicited => rare.unsolicited,
-        }
-    }
-
-    /// Adds transactions of an outcome.
-    pub fn add_outcome(&mut self, outcome: Outcome, count: u64) {
-        match outcome {
-            Outcome::Answered => self.answered += count,
-            Outcome::Unanswered => self.unanswered += count,
-            rare => self.rare_mut().add_outcome(rare, count),
-        }
-    }
-
-    /// All transactions.
-    pub fn transactions(&self) -> u64 {
-        let rare = self.rare();
-        self.answered + self.unanswered + rare.refused + rare.denied + rare.silent + rare.tcp_rejected
-    }
-
-    /// Transactions over UDP.
-    pub fn udp(&self) -> u64 {
-        self.transactions() - self.tcp
-    }
-
-    /// A row with these rare things, and nothing else yet.
-    pub fn with_rare(rare: Option<Box<Rare>>) -> Self {
-        Self { rare, ..Self::default() }
-    }
-
-    /// What most sources never have.
-    pub fn rare(&self) -> &Rare {
-        self.rare.as_deref().unwrap_or(&NOTHING)
-    }
-
-    /// The same, to change it.
-    pub fn rare_mut(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
-    }
-
-    /// The source was seen on a DNS port, and no message from or to it was read.
-    pub fn only_glimpsed(&self) -> bool {
-        let rare = self.rare();
-        let counted = self.queries + self.transactions() + rare.unsolicited + rare.refused_beside.iter().sum::<u64>();
-        rare.glimpsed.is_some() && self.first > self.last && counted == 0
-    }
-
-    /// First packet of a message from or to the source; of anything, where there is no message.
-    pub fn first(&self) -> Option<Timestamp> {
-        let glimpsed = || self.rare().glimpsed.map(|(first, _)| first);
-        (self.first <= self.last).then_some(self.first).or_else(glimpsed)
-    }
-
-    /// Last such packet.
-    pub fn last(&self) -> Option<Timestamp> {
-        let glimpsed = || self.rare().glimpsed.map(|(_, last)| last);
-        (self.first <= self.last).then_some(self.last).or_else(glimpsed)
-    }
-
-    /// The source received something from the server: a response, or the end of its TCP connection.
-    pub fn heard(&self) -> bool {
-        self.answered > 0 || self.rare().heard()
-    }
-
-    /// The server responded to a query of the source.
-    pub fn has_answers(&self) -> bool {
-        self.answered > 0 || self.rare().has_answers()
-    }
-
-    /// Notes the time of a message.
-    #[inline]
-    pub fn seen(&mut self, time: Timestamp) {
-        self.first = self.first.min(time);
-        self.last = self.last.max(time);
-    }
-
-    /// Adds another row to this one; at most `frames` frames of each kind are kept.
-    pub fn add(&mut self, other: &SourceRow, frames: usize) {
-        self.queries += other.queries;
-        self.answered += other.answered;
-        self.unanswered += other.unanswered;
-        self.tcp += other.tcp;
-        self.first = self.first.min(other.first);
-        self.last = self.last.max(other.last);
-        if let Some(rare) = &other.rare {
-            self.rare_mut().add(rare, frames);
-        }
-    }
-}
-
-/// The earlier of two times, of which either may be unknown.
-fn earlier(one: Option<Timestamp>, two: Option<Timestamp>) -> Option<Timestamp> {
-    match (one, two) {
-        (Some(one), Some(two)) => Some(one.min(two)),
-        (one, two) => one.or(two),
-    }
-}
-
-/// Keeps the lowest `most` frames of both lists.
-fn merge_frames(into: &mut Vec<FrameRef>, from: &[FrameRef], most: usize) {
-    if !from.is_empty() {
-        into.extend_from_slice(from);
-        into.sort_unstable();
-        into.dedup();
-        into.truncate(most);
-    }
 }
 
 /// How many sources these are, each counted once, and whether that is only the least: sources that were joined to a prefix
@@ -548,16 +266,20 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::Timestamp;
+    use crate::config::Outcome;
     use std::net::Ipv4Addr;
 
     fn silent(queries: u64) -> SourceRow {
-        let mut row = SourceRow { queries, ..SourceRow::default() };
+        let mut row = SourceRow::default();
+        row.queries = queries;
         row.add_outcome(Outcome::Unanswered, queries);
         row
     }
 
     fn heard() -> SourceRow {
-        let mut row = SourceRow { queries: 1, ..SourceRow::default() };
+        let mut row = SourceRow::default();
+        row.queries = 1;
         row.add_outcome(Outcome::Refused, 1);
         row
     }
