@@ -91,7 +91,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let settings = Settings {
         timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
         vantage: config.vantage,
-        filtered: config.filter.as_ref().is_some_and(|filter| !kernel_filter::is_complete(filter, &config.ports)),
+        filtered: config.filter.as_ref().is_some_and(|filter| !kernel_filter::is_complete(filter, &config.ports))
+            || inputs.iter().any(|input| input.hint.choices.may_lack_packets()),
         // A file is compared with every transaction, not only with those that get a row.
         rows: match (wants_rows, acls.is_empty()) {
             (_, false) => Outcomes::ALL,
@@ -657,6 +658,17 @@ mod tests {
         }
         let page = flat(&run_with(&frames, "text", "", &["--client", "192.0.2.1"]).2);
         assert!(page.contains("192.0.2.1: SEEN: 1 source, unanswered 1"), "{page}");
+    }
+
+    #[test]
+    fn the_first_queries_after_hours_without_any_are_in_time() {
+        let (client, server) = ([10, 0, 0, 1], [10, 0, 0, 53]);
+        let refusal = [&ANSWER[..3], &[0x85], &ANSWER[4..]].concat();
+        let query = frame(client, server, false, (4000, 53), QUERY);
+        let refused = frame(server, client, false, (53, 4000), &refusal);
+        let frames: Vec<(u32, &[u8])> =
+            (0..6).flat_map(|round| [(round * 7200, query.as_slice()), (round * 7200 + 1, &refused)]).collect();
+        assert!(run_at(&frames, "text").2.contains("\nREFUSED 6 of 6 client queries"));
     }
 
     #[test]

@@ -113,6 +113,11 @@ impl Choices {
         self.unknown += other.unknown;
     }
 
+    /// Some interface did not let everything through, or may not have.
+    pub fn may_lack_packets(&self) -> bool {
+        self.refusals + self.part + self.unknown > 0
+    }
+
     /// Only REFUSED responses were let through.
     pub fn only_refusals(&self) -> bool {
         self.interfaces > 0 && self.refusals == self.interfaces

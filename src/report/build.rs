@@ -286,7 +286,7 @@ pub fn build(
         looked_back: config.timeout.saturating_mul(2),
         selected: (config.from, config.to),
         filtered: config.filter.is_some() || config.live.refused_only || choices.refusals + choices.part > 0,
-        filtered_at_capture: live_filter || choices.refusals + choices.part + choices.unknown > 0,
+        filtered_at_capture: live_filter || choices.may_lack_packets(),
         inputs: inputs.into_iter().map(|(input, lane)| input_report(input, lane, config.allow_cut_tail)).collect(),
         ..Report::default()
     };

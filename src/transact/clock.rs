@@ -7,20 +7,26 @@
 use crate::capture::Timestamp;
 use crate::config::CLOCK_JUMP;
 
-/// A packet this much older than the newest one (nanoseconds) does not come from reordering.
+/// A packet this much older than the newest one (nanoseconds) does not come from reordering: the clock stepped, or several
+/// clocks or interfaces take turns.
 pub const STEP: i64 = 100_000_000;
-/// Such packets in succession, with none in between that agrees with the newest one, after which the clock was set back.
-const SET_BACK: u32 = 4;
+/// Such packets in succession, with none in between that agrees with the newest one, make a step.
+const IN_SUCCESSION: u32 = 4;
 
 /// The newest time seen, as far as it can be believed.
 #[derive(Debug, Default)]
 pub struct Clock {
     now: Option<Timestamp>,
+    /// Steps back of more than this (nanoseconds) are followed. While the newest time stands still for less, nothing that is
+    /// measured on the line ends too early.
+    far: i64,
     /// What the clock was set back by, in all: the line is ahead of it by this.
     set_back: i64,
+    /// The newest time when the clock was last set back, and what it had been set back by until then.
+    before: (Timestamp, i64),
     /// A time far ahead that one packet claimed and no second one has confirmed.
     leap: Option<Timestamp>,
-    /// Packets far behind in succession: the newest time at the first of them, the time of the last, how many.
+    /// Packets behind in succession: the newest time at the first of them, the time of the last, how many.
     behind: (Timestamp, Timestamp, u32),
     /// Where on the line a leap ahead was last believed: how much time really passed before is not known.
     leapt: Option<Timestamp>,
@@ -29,13 +35,22 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// Before the first packet, for what waits so long (nanoseconds).
+    pub fn new(far: i64) -> Self {
+        Self { far, ..Self::default() }
+    }
+
     /// Takes the time of a packet, once for each, and returns where on the line it stands: at the newest time so far. A time
     /// more than an hour ahead counts only when a second packet agrees, so that one wrong timestamp cannot expire everything.
     #[inline]
     pub fn advance(&mut self, time: Timestamp) -> Timestamp {
         match self.now {
             // The difference fits when the later time is not the smaller number.
-            Some(now) if time >= now && time.0.wrapping_sub(now.0) as u64 <= CLOCK_JUMP as u64 => {}
+            Some(now) if time >= now && time.0.wrapping_sub(now.0) as u64 <= CLOCK_JUMP as u64 => {
+                if self.set_back > 0 && time >= self.before.0 && time.0 - now.0 > STEP {
+                    return self.take_turns(time);
+                }
+            }
             Some(now) => {
                 self.odd(time, now, time.0.saturating_sub(now.0));
                 return self.line();
@@ -61,13 +76,25 @@ impl Clock {
             let (since, last, count) = self.behind;
             let goes_on = count > 0 && since == now && time.0.abs_diff(last.0) <= CLOCK_JUMP as u64;
             self.behind = (now, time, if goes_on { count + 1 } else { 1 });
-            if self.behind.2 >= SET_BACK {
+            if self.behind.2 == IN_SUCCESSION {
                 self.steps += 1;
-                self.set_back = self.set_back.saturating_add(now.0.saturating_sub(time.0));
-                self.now = Some(time);
-                self.behind.2 = 0;
+                if ahead < -self.far {
+                    self.before = (now, self.set_back);
+                    self.set_back = self.set_back.saturating_add(now.0.saturating_sub(time.0));
+                    self.now = Some(time);
+                    self.behind.2 = 0;
+                }
             }
         }
+    }
+
+    /// A leap to where the clock was before it was set back: two clocks take turns, and it was none. The line does not run
+    /// back.
+    #[cold]
+    fn take_turns(&mut self, time: Timestamp) -> Timestamp {
+        self.set_back = self.before.1.max(self.line().0.saturating_sub(time.0));
+        self.now = Some(time);
+        self.line()
     }
 
     /// The time of the newest packet, as far as it can be believed; `None` before the first packet.
@@ -95,7 +122,7 @@ impl Clock {
 
     /// The capture has ended: packets far behind at its end stay so.
     pub fn finish(&mut self) {
-        self.steps += u64::from(self.behind.2 > 0 && self.now == Some(self.behind.0));
+        self.steps += u64::from((1..IN_SUCCESSION).contains(&self.behind.2) && self.now == Some(self.behind.0));
         self.behind.2 = 0;
     }
 
@@ -146,7 +173,7 @@ mod tests {
 
     #[test]
     fn set_back_for_good_it_is_followed_and_the_line_goes_on() {
-        let mut clock = Clock::default();
+        let mut clock = Clock::new(5 * SECOND);
         clock.advance(at(100));
         for time in [40, 41, 42] {
             assert_eq!(clock.advance(at(time)), at(100), "not yet believed");
@@ -158,11 +185,35 @@ mod tests {
     }
 
     #[test]
+    fn clocks_that_take_turns_do_not_make_the_line_run() {
+        // 250 ms, which nothing notices, and 30 s, which looks like a clock that was set back until the other goes on.
+        for (behind, steps) in [(SECOND / 4, 100), (30 * SECOND, 100)] {
+            let mut clock = Clock::new(5 * SECOND);
+            for turn in 0..100 {
+                for offset in [behind, 0] {
+                    for packet in 0..10 {
+                        clock.advance(Timestamp(at(100 + turn).0 + packet * SECOND / 20 + offset));
+                    }
+                }
+            }
+            let (line, newest) = (clock.line(), Timestamp(at(199).0 + 9 * SECOND / 20 + behind));
+            assert!(line >= newest && line.0 - newest.0 <= SECOND, "{line:?} {newest:?}");
+            assert_eq!(clock.steps, steps);
+        }
+        let mut clock = Clock::new(5 * SECOND);
+        clock.advance(at(100));
+        for packet in 0..40 {
+            assert_eq!(clock.advance(at(97)), at(100), "{packet}");
+        }
+        assert_eq!((clock.advance(at(101)), clock.steps), (at(101), 1), "a short step is waited for, and is one");
+    }
+
+    #[test]
     fn reordered_packets_are_no_step() {
         let mut clock = Clock::default();
         for round in 1..10 {
             clock.advance(at(100 * round));
-            for _ in 0..SET_BACK - 1 {
+            for _ in 0..IN_SUCCESSION - 1 {
                 assert_eq!(clock.advance(at(100 * round - 1)), at(100 * round));
             }
         }

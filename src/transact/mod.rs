@@ -125,7 +125,7 @@ impl<'a> Tracker<'a> {
         let limits = settings.limits;
         Self {
             decoder,
-            clock: Clock::default(),
+            clock: Clock::new(settings.timeout),
             pairs,
             flights: Flights::new(settings.timeout, limits.answered_memory),
             streams: Streams::new(StreamLimits {

@@ -391,8 +391,8 @@ impl Flights {
         }
     }
 
-    /// Where on the clock's line a transaction was opened, and whether that is its query's own time. It is not when that
-    /// time is not to be believed, or was read off before the clock was set back.
+    /// Where on the clock's line a transaction was opened, and whether that is its query's own time. It is not while that
+    /// time is not to be believed, or when it was read off before the clock was set back.
     #[inline]
     pub fn asked(&self, index: u32) -> (Timestamp, bool) {
         let slot = &self.slots[index as usize];
@@ -401,7 +401,8 @@ impl Flights {
         // The end of its tick.
         let opened = ((line >> TICK) - i64::from(ticks) + 1).saturating_mul(1 << TICK);
         let asked = slot.query.time.0.saturating_add(set_back);
-        let own = asked < opened && opened.saturating_sub(asked) <= STEP + (1 << TICK);
+        // Ahead of where the line was, when a leap was believed later.
+        let own = asked <= line && opened.saturating_sub(asked) <= STEP + (1 << TICK);
         (Timestamp(if own { asked } else { opened }), own)
     }
 
@@ -413,7 +414,14 @@ impl Flights {
 
     /// The oldest pending transaction, when it is due: older than the timeout at `now` on the clock's line.
     #[inline]
-    pub fn due(&self, now: Timestamp) -> Option<u32> {
+    pub fn due(&mut self, now: Timestamp) -> Option<u32> {
+        if now.0 > self.due_after { self.due_by_now(now) } else { None }
+    }
+
+    /// The same for one that was due as far as was known when it became the oldest: a leap may have been believed since.
+    fn due_by_now(&mut self, now: Timestamp) -> Option<u32> {
+        self.line.0 = now.0;
+        self.due_after = self.due_after(self.oldest);
         (now.0 > self.due_after).then_some(self.oldest)
     }
 
