@@ -17,7 +17,14 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     let found = groups(scene, |_, tally| {
         tally.judged.decision.word == Word::Allow && TURNED_AWAY.iter().any(|outcome| tally.count(*outcome) > 0)
     });
-    found.iter().map(|group| one(scene, group)).collect()
+    found.iter().filter(|group| differs(group)).map(|group| one(scene, group)).collect()
+}
+
+/// True unless the server itself says no to such requests (NOTIMP, FORMERR), and that is all that happened: no line of the
+/// file lets them pass.
+fn differs(group: &Group<'_>) -> bool {
+    let of_text = group.rule.is_none_or(|rule| group.acl.rule(rule).line > 0);
+    of_text || group.count(&[Outcome::Refused, Outcome::Silent]) > 0
 }
 
 fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
@@ -25,8 +32,8 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     let severity = if answered == 0 { Severity::Critical } else { Severity::Warning };
     let mut finding = finding(scene, KIND, severity, group, &TURNED_AWAY, true);
     let also = match answered {
-        0 => "none of their other requests was answered there in time".to_owned(),
-        count => format!("{count} other requests of theirs were answered there"),
+        0 => "none of their other requests under this rule was answered there in time".to_owned(),
+        count => format!("{count} other requests of theirs under this rule were answered there"),
     };
     finding.says = format!(
         "{} says allow for {}, but on the wire they were {} by {}; {also}.",

@@ -107,7 +107,7 @@ impl Policy for Bind {
         }
         match request.qclass {
             code::IN => {}
-            code::CH => return self.chaos(request),
+            code::CH => return self.chaos(request, Subject { address: source, key: request.key }, trace),
             code::HS if model.views.iter().all(|view| view.internet) => {
                 return Decision::of(Word::Refuse, model.built_in.no_view);
             }
@@ -305,15 +305,25 @@ impl Bind {
         }))
     }
 
-    /// Names of the server itself; everything else of this class is refused.
-    fn chaos(&self, request: &Request<'_>) -> Decision {
+    /// Names of the server itself, for those that the options let ask (measured with 9.18); everything else of this class is
+    /// refused.
+    fn chaos(&self, request: &Request<'_>, subject: Subject<'_>, trace: &mut Trace) -> Decision {
         if self.model.views.iter().any(|view| !view.internet) {
             return Decision::unknown("only class IN is evaluated", None);
         }
         let own = ["version.bind", "hostname.bind", "authors.bind", "id.server"];
         let is_own = own.iter().any(|own| name::parse_name(own).is_some_and(|own| own == request.qname));
         match (request.opcode, is_own) {
-            (code::QUERY, true) => Decision::of(Word::Allow, self.model.built_in.chaos),
+            (code::QUERY, true) => {
+                let [query, query_on] = &self.model.own_names;
+                let at = Subject { address: request.destination, ..subject };
+                for (clause, subject) in [(query, subject), (query_on, at)] {
+                    if let Some(Err(decision)) = clause.as_ref().map(|clause| self.pass(clause, subject, trace)) {
+                        return decision;
+                    }
+                }
+                Decision::of(Word::Allow, self.model.built_in.chaos)
+            }
             (code::QUERY, false) => Decision::of(Word::Refuse, self.model.built_in.chaos),
             _ => Decision::unknown("only class IN is evaluated", None),
         }

@@ -39,6 +39,22 @@ fn the_story_is_decided_with_its_lines() {
 }
 
 #[test]
+fn the_servers_own_names_are_bound_by_the_options_and_not_by_views() {
+    for (text, inside, outside) in [
+        ("options { allow-query { 192.0.2.0/24; }; };", "allow", "refuse"),
+        ("options { allow-query-on { 10.0.0.1; }; };", "refuse", "refuse"),
+        ("options { allow-query-cache { none; }; };", "allow", "allow"),
+        ("view all { allow-query { 192.0.2.0/24; }; };", "allow", "allow"),
+    ] {
+        let word = |source: &str| {
+            let asked = format!("{source} class 3 id.server");
+            says(text, &asked).split(' ').next().unwrap().to_owned()
+        };
+        assert_eq!((word("192.0.2.45").as_str(), word("10.53.0.9").as_str()), (inside, outside), "{text}");
+    }
+}
+
+#[test]
 fn cache_and_recursion_inherit_only_what_is_written() {
     for (options, inside, outside) in [
         // The default is { localnets; localhost; }.

@@ -28,6 +28,8 @@ pub struct Model {
     pub with_views: bool,
     /// Whoever matches is not answered at all.
     pub blackhole: Option<Clause>,
+    /// `allow-query` and `allow-query-on` of the options, which bind the server's own names in class CH as well.
+    pub own_names: [Option<Clause>; 2],
     /// The server's own addresses.
     pub own: OwnAddresses,
     /// IPv4 addresses inside IPv6 ones are matched as IPv4.
@@ -238,6 +240,7 @@ pub fn build(
         malformed: builder.rules.built_in("such a question is malformed (FORMERR)"),
     };
     let blackhole = builder.clause("blackhole", &[&options])?;
+    let own_names = [builder.clause("allow-query", &[&options])?, builder.clause("allow-query-on", &[&options])?];
     let match_mapped = builder.switch("match-mapped-addresses", &[&options], false)?.on;
     let (views, with_views) = builder.views(&top, &options)?;
     let mut notes = Vec::new();
@@ -255,5 +258,5 @@ pub fn build(
         );
     }
     let own = OwnAddresses::of(surroundings.servers, &listens);
-    Ok(Model { views, with_views, blackhole, own, match_mapped, listens, missing, built_in, notes })
+    Ok(Model { views, with_views, blackhole, own_names, own, match_mapped, listens, missing, built_in, notes })
 }
