@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Addresses remembered.
 const MOST: usize = 65_536;
-/// Messages taken in one call.
-const AT_ONCE: usize = 64;
+/// Messages taken in one call: more than the socket holds.
+const AT_ONCE: usize = 65_536;
 
 /// Every address this host had since the capture began: one that was ours once stays ours, so that what was said of it
 /// stays true.
@@ -23,6 +23,8 @@ pub struct Addresses {
     known: HashSet<IpAddr>,
     /// Nothing where it cannot be had.
     told: Option<OwnedFd>,
+    /// Some were lost, because they came faster than they were read.
+    missed: bool,
 }
 
 impl Addresses {
@@ -31,12 +33,12 @@ impl Addresses {
         // Listening comes first, so that none slips through in between.
         let told = listen().ok();
         let known = live::local_addresses().into_iter().filter(|address| !address.is_unspecified()).collect();
-        Self { known, told }
+        Self { known, told, missed: false }
     }
 
     /// These, and no others.
     pub fn fixed(known: impl IntoIterator<Item = IpAddr>) -> Self {
-        Self { known: known.into_iter().collect(), told: None }
+        Self { known: known.into_iter().collect(), told: None, missed: false }
     }
 
     /// The socket the kernel tells on.
@@ -47,6 +49,11 @@ impl Addresses {
     /// All of them.
     pub fn known(&self) -> &HashSet<IpAddr> {
         &self.known
+    }
+
+    /// True once when addresses were missed since this was last asked.
+    pub fn has_missed(&mut self) -> bool {
+        std::mem::take(&mut self.missed)
     }
 
     /// Takes in what the kernel told, and returns what is new.
@@ -60,8 +67,9 @@ impl Addresses {
                     let fits = |address: &IpAddr| self.known.len() < MOST && self.known.insert(*address);
                     new.extend(added(&buffer[..message]).into_iter().filter(fits));
                 }
-                // Some were lost, because they came faster than they were read; others may follow.
-                Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) => {}
+                // Others may follow.
+                Err(rustix::io::Errno::NOBUFS) => self.missed = true,
+                Err(rustix::io::Errno::INTR) => {}
                 Err(_) => break,
             }
         }

@@ -115,6 +115,12 @@ impl StreamLegs {
         }
     }
 
+    /// Takes in addresses that this host has only now; true when some of them were missed.
+    pub fn keep_up(&mut self) -> bool {
+        self.look();
+        self.addresses.has_missed()
+    }
+
     /// Takes in addresses that this host has only now; true when there are some.
     fn look(&mut self) -> bool {
         let new = self.addresses.look();

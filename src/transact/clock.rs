@@ -47,7 +47,8 @@ impl Clock {
         match self.now {
             // The difference fits when the later time is not the smaller number.
             Some(now) if time >= now && time.0.wrapping_sub(now.0) as u64 <= CLOCK_JUMP as u64 => {
-                if self.set_back > 0 && time >= self.before.0 && time.0 - now.0 > STEP {
+                let leaps_back = self.set_back > 0 && time >= self.before.0 && time.0 - now.0 > STEP;
+                if leaps_back {
                     return self.take_turns(time);
                 }
             }

@@ -13,6 +13,9 @@ use crate::decode::message::{Message, Question};
 use crate::decode::{Ends, Entry, Point};
 use crate::sources::FrameRef;
 
+/// A connection on which nobody asked is rejected when the server ends it within this time (nanoseconds); later it was idle.
+const REJECTED_WITHIN: i64 = 1_000_000_000;
+
 impl Tracker<'_> {
     /// Closes what is due at `now` on the clock's line.
     #[inline]
@@ -109,6 +112,7 @@ impl Tracker<'_> {
     fn end_suspect(&mut self, suspect: &Suspect, outcome: Outcome) {
         self.counts.outcomes[outcome as usize] += 1;
         self.pairs.outcome(suspect.flow.pair, outcome);
+        self.count_transport(suspect.flow);
         if self.settings.rows.has(outcome) {
             self.report_of(suspect.flow, suspect.query, suspect.kept, outcome, None);
         }
@@ -148,6 +152,11 @@ impl Tracker<'_> {
         self.end_behind_header(index);
         self.counts.outcomes[outcome as usize] += 1;
         self.pairs.outcome(pair, outcome);
+        self.count_transport(self.flights.slot(index).flow);
+        if let Some(rejection) = rejection {
+            let (asked, limit) = (self.flights.slot(index).query.time, self.settings.limits.finding_frames);
+            self.pairs.rare(pair).note_refused(asked, rejection.frame, limit);
+        }
         if self.settings.rows.has(outcome) {
             let none = Message {
                 id: 0,
@@ -239,11 +248,12 @@ impl Tracker<'_> {
     pub(super) fn take_forgotten(&mut self) {
         while let Some(connection) = self.streams.forgotten.pop() {
             let ends = connection.client_ends();
-            let Some((time, input, number)) = connection.rejected else {
+            let (first_time, first_input, first_frame) = connection.first;
+            let at_once = |(time, _, _): &(Timestamp, _, _)| time.0.saturating_sub(first_time.0) <= REJECTED_WITHIN;
+            let Some((time, input, number)) = connection.rejected.filter(at_once) else {
                 self.glimpse(ends, connection.seen);
                 continue;
             };
-            let (first_time, first_input, first_frame) = connection.first;
             let place = self.pairs.place(ends.hash(&self.decoder.key), || ends);
             let pair = self.pairs.number(place);
             self.counts.outcomes[Outcome::TcpRejected as usize] += 1;

@@ -146,9 +146,6 @@ impl Tracker<'_> {
         let flow = seen.flow(self.pairs.number(place));
         let (hash, print) = (seen.datagram.flow_hash, seen.print());
         let slot = self.flights.open(hash, flow, seen.message, seen.sighting(), print, kept, &self.clock);
-        if flow.transport == Transport::Tcp {
-            self.pairs.tcp(flow.pair);
-        }
         if !seen.header.is_empty() {
             self.behind_header(slot, *seen);
         }
@@ -288,6 +285,7 @@ impl Tracker<'_> {
         self.counts.matched += 1;
         let outcome = outcome_of(message);
         self.counts.outcomes[outcome as usize] += 1;
+        self.count_transport(self.flights.slot(index).flow);
         if outcome != Outcome::Answered {
             self.turned_away(index, outcome, message, seen.frame);
         } else if self.pairs.answered(place) {
@@ -297,6 +295,14 @@ impl Tracker<'_> {
             self.report(index, outcome, Some((seen, *message, bytes)));
         }
         self.flights.answer(index, print, outcome == Outcome::Refused);
+    }
+
+    /// Counts the transport of a transaction, at the same time as its outcome.
+    #[inline]
+    pub(super) fn count_transport(&mut self, flow: Flow) {
+        if flow.transport == Transport::Tcp {
+            self.pairs.tcp(flow.pair);
+        }
     }
 
     /// Counts a response that refuses or denies.

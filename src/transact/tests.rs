@@ -85,14 +85,14 @@ fn handshake(client: u8, time: i64) -> Vec<(i64, Vec<u8>)> {
 
 /// What became of frames of these times: outcome, client, id, and the frames of query and response; and the tracker's end.
 fn track(frames: &[(i64, Vec<u8>)]) -> Vec<String> {
-    track_with(frames, Some(Vantage::Server), |_| {}).0
+    track_with(frames, Some(Vantage::Server), |_, _| {}).0
 }
 
 /// The same at another vantage, with what else is to be done with the tracker before its end.
 fn track_with<T>(
     frames: &[(i64, Vec<u8>)],
     vantage: Option<Vantage>,
-    last: impl FnOnce(&mut Tracker<'_>) -> T,
+    last: impl FnOnce(&mut Tracker<'_>, &Sources) -> T,
 ) -> (Vec<String>, T) {
     let limits = Limits::default();
     let (decoder, sources) = (Decoder::new(vec![53], &limits), Sources::new(64, 64, 0));
@@ -122,7 +122,7 @@ fn track_with<T>(
         decoder.frame(&packet, &mut decoded);
         tracker.take(0, number, bytes, &decoded.entries);
     }
-    let last = last(&mut tracker);
+    let last = last(&mut tracker, &sources);
     tracker.finish(None);
     drop(tracker);
     (lines, last)
@@ -165,7 +165,7 @@ fn a_clock_that_is_set_back_turns_no_refusal_into_a_time_out() {
     frames.push((after, tcp(A, true, ACK, (101, 501), &asked[..2])));
     frames.push((after, tcp(A, true, ACK, (103, 501), &asked[2..])));
     frames.push((after + MILLI, tcp(A, false, ACK, (501, 101), &told)));
-    let (lines, steps) = track_with(&frames, Some(Vantage::Server), |tracker| tracker.clock.steps);
+    let (lines, steps) = track_with(&frames, Some(Vantage::Server), |tracker, _| tracker.clock.steps);
     let refused = |client: u8, id: u16, query: u64| format!("refused 192.0.2.{client} {id}: {query} {}", query + 1);
     let expected = [refused(A, 1, 1), refused(B, 2, 3), refused(B, 3, 5), refused(B, 4, 7), refused(A, 9, 13)];
     assert_eq!(lines, expected);
@@ -185,14 +185,14 @@ fn one_client_whose_packets_have_other_times_is_measured_by_them() {
             (now + MILLI, reply(B, &refusal(id))),
         ]);
     }
-    let (lines, steps) = track_with(&frames, None, |tracker| tracker.clock.steps);
+    let (lines, steps) = track_with(&frames, None, |tracker, _| tracker.clock.steps);
     assert_eq!(lines.iter().filter(|line| line.starts_with("refused 192.0.2.2")).count(), 5, "{lines:?}");
     assert_eq!((lines.len(), steps), (10, 0));
 
     // Such a query is given up as well, when time has passed where the others are.
     let frames =
         [(100 * SECOND, ask(A, 1)), (SECOND, ask(B, 2)), (106 * SECOND, ask(A, 3)), (SECOND, reply(B, &refusal(2)))];
-    assert_eq!(track_with(&frames, None, |tracker| tracker.counts.late).1, 1);
+    assert_eq!(track_with(&frames, None, |tracker, _| tracker.counts.late).1, 1);
 }
 
 /// A query of one client at 0 s, another client's answered at 0.1 s and 12 s, and `more`; what became of the first.
@@ -203,7 +203,7 @@ fn first_of(more: &[(i64, Vec<u8>)], vantage: Option<Vantage>) -> String {
     }
     frames.extend_from_slice(more);
     frames.sort_by_key(|(time, _)| *time);
-    let (lines, ()) = track_with(&frames, vantage, |_| {});
+    let (lines, ()) = track_with(&frames, vantage, |_, _| {});
     let first = lines.iter().find(|line| line.starts_with("silent") || line.contains("192.0.2.1 1: 1"));
     first.and_then(|line| line.split(' ').next()).unwrap_or_default().to_owned()
 }
@@ -276,7 +276,7 @@ fn silence_is_not_said_across_a_time_when_nobody_looked() {
     let frames = [(0, ask(A, 1)), (MILLI, ask(B, 2)), (2 * MILLI, reply(B, &answer(2)))];
     let base = 1_700_000_000 * SECOND;
     for (last, first, outcome) in [(2, 8, "unanswered"), (6, 8, "silent")] {
-        let (lines, ()) = track_with(&frames, None, |tracker| {
+        let (lines, ()) = track_with(&frames, None, |tracker, _| {
             tracker.unwatched(Timestamp(base + last * SECOND), Timestamp(base + first * SECOND));
             // Time goes on.
             tracker.clock.advance(Timestamp(base + 20 * SECOND));
@@ -308,4 +308,33 @@ fn a_rejected_connection_is_one_without_a_byte_of_the_server() {
     }
     let refused = [(0, tcp(A, true, SYN, (100, 0), b"")), (0, tcp(A, false, RST | ACK, (0, 101), b""))];
     assert_eq!(track(&refused), ["tcp-rejected 192.0.2.1 -: 1 2"]);
+}
+
+#[test]
+fn a_transaction_over_tcp_is_counted_with_its_transport_when_it_is_decided() {
+    let framed = [&(query(1).len() as u16).to_be_bytes()[..], &query(1)].concat();
+    let mut frames = handshake(1, 0);
+    frames.push((0, tcp(1, true, ACK, (101, 501), &framed)));
+    let counts = |sources: &Sources| {
+        let mut counts = (0, 0);
+        sources.each(|_, row| counts = (row.transactions(), row.tcp));
+        counts
+    };
+    let (_, waiting) = track_with(&frames, Some(Vantage::Server), |tracker, sources| {
+        tracker.fold();
+        counts(sources)
+    });
+    assert_eq!(waiting, (0, 0), "a part of the time may end here");
+    frames.push((0, tcp(1, false, ACK, (501, 101 + framed.len() as u32), &framed_reply(1))));
+    let (_, decided) = track_with(&frames, Some(Vantage::Server), |tracker, sources| {
+        tracker.fold();
+        counts(sources)
+    });
+    assert_eq!(decided, (1, 1));
+}
+
+fn framed_reply(id: u16) -> Vec<u8> {
+    let mut reply = query(id);
+    reply[2] |= 0x80;
+    [&(reply.len() as u16).to_be_bytes()[..], &reply].concat()
 }

@@ -52,6 +52,8 @@ pub struct Facts<'a> {
     pub past_verdicts: &'a ByVerdict,
     /// What was noted beside the trackers, added up.
     pub noted: &'a Noted,
+    /// Only REFUSED responses are captured.
+    pub without_queries: bool,
 }
 
 /// Transactions of clients by server, verdict and outcome.
@@ -93,6 +95,8 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
         started: facts.started,
         now: facts.now,
         outcomes: sums.client,
+        refused_beside: sums.beside,
+        without_queries: facts.without_queries,
         upstream: sums.upstream,
         servers,
         servers_not_shown,
@@ -116,6 +120,8 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
 /// Sums over all rows.
 struct Sums {
     client: [u64; 7],
+    /// REFUSED responses on the client leg that are not among these.
+    beside: u64,
     upstream: [u64; 7],
     by_server: HashMap<IpAddr, [u64; 7]>,
     names: Vec<NamedCounts>,
@@ -151,6 +157,7 @@ impl Sums {
         let name_of = name_of.collect();
         Self {
             client: [0; 7],
+            beside: 0,
             upstream: [0; 7],
             by_server: HashMap::new(),
             names,
@@ -163,13 +170,19 @@ impl Sums {
 
     fn add(&mut self, facts: &Facts<'_>, key: &SourceKey, row: &SourceRow) {
         let leg = facts.legs.leg(key.source.addr(), key.server);
-        let outcomes = outcomes(row);
+        let rare = row.rare();
+        let mut outcomes = outcomes(row);
+        let mut beside = rare.refused_unsolicited + rare.refused_beside.iter().sum::<u64>();
+        if facts.without_queries {
+            outcomes[Outcome::Refused as usize] += std::mem::take(&mut beside);
+        }
         let add = |to: &mut [u64; 7]| to.iter_mut().zip(outcomes).for_each(|(sum, count)| *sum += count);
         match leg {
             Leg::Other => return,
             Leg::Upstream => return add(&mut self.upstream),
             Leg::Client => add(&mut self.client),
         }
+        self.beside += beside;
         add(self.by_server.entry(key.server).or_default());
         self.sources += u64::from(!row.only_glimpsed());
         self.joined += u64::from(key.source.prefix_len() < key.source.max_prefix_len());
@@ -179,8 +192,7 @@ impl Sums {
             named.last = named.last.max(row.last());
         }
         let turned_away = [Outcome::Refused, Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
-        if turned_away.iter().any(|outcome| row.count(*outcome) > 0) {
-            let rare = row.rare();
+        if beside > 0 || turned_away.iter().any(|outcome| outcomes[*outcome as usize] > 0) {
             self.candidates.push(Candidate {
                 key: *key,
                 outcomes,
@@ -362,6 +374,7 @@ mod tests {
             verdicts: None,
             past_verdicts: &ByVerdict::default(),
             noted: &Noted::new(8),
+            without_queries: false,
         };
         gather(&facts, limits)
     }
@@ -448,6 +461,7 @@ mod tests {
             verdicts: None,
             past_verdicts: &ByVerdict::default(),
             noted: &Noted::new(8),
+            without_queries: false,
         };
         sources.each(|key, row| sums.add(&facts, key, row));
         // The silent one is a prefix by now; given the same key they are one.

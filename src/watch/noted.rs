@@ -4,7 +4,7 @@
 use super::snapshot::RoundTrips;
 use crate::capture::Timestamp;
 use crate::config::Outcome;
-use crate::decode::message::HEADER;
+use crate::decode::message::{HEADER, Message};
 use crate::decode::name::read_name;
 use crate::transact::Transaction;
 use std::collections::HashMap;
@@ -104,16 +104,19 @@ impl Noted {
         }
     }
 
-    /// Takes a transaction of the client leg; those that were refused or denied, and for the round trips all others.
+    /// Takes a transaction of the client leg; those that were refused or denied, also without a query, and for the round trips
+    /// all others.
     pub fn push(&mut self, transaction: &Transaction<'_>) {
         let (query, response) = (transaction.query.map(|seen| seen.time), transaction.response.map(|seen| seen.time));
         let turned_away = matches!(transaction.outcome, Outcome::Refused | Outcome::Denied);
+        let without_query =
+            transaction.outcome == Outcome::Unsolicited && transaction.message.is_some_and(Message::is_refused);
         if let (Some(query), Some(response)) = (query, response)
             && (turned_away || transaction.outcome == Outcome::Answered)
         {
             self.round_trips.note(response.0.saturating_sub(query.0));
         }
-        if let Some(time) = response.or(query).filter(|_| turned_away) {
+        if let Some(time) = response.or(query).filter(|_| turned_away || without_query) {
             let bytes = match transaction.query_bytes {
                 bytes if bytes.len() > HEADER => bytes,
                 _ => transaction.response_bytes,

@@ -19,7 +19,11 @@ pub struct Snapshot {
     pub now: Timestamp,
     /// Transactions by outcome, indexed by `Outcome as usize`; for `unsolicited`, responses.
     pub outcomes: [u64; 7],
-    /// The same on the upstream leg: our servers' own queries.
+    /// REFUSED responses that are in none of these as such: without their query, or ending none.
+    pub refused_beside: u64,
+    /// Only REFUSED responses are captured: each counts as a refused transaction.
+    pub without_queries: bool,
+    /// The same as `outcomes` on the upstream leg: our servers' own queries.
     pub upstream: [u64; 7],
     /// Our servers, the most asked first; bounded by `Limits::watch_servers`.
     pub servers: Vec<ServerCounts>,
@@ -267,6 +271,8 @@ pub(super) mod samples {
             started: at(0),
             now: at(40),
             outcomes: [20_166, 1_312, 4, 3, 2, 1, 9],
+            refused_beside: 0,
+            without_queries: false,
             upstream: [5_865, 41, 0, 0, 0, 0, 0],
             servers: vec![ServerCounts {
                 server: "10.20.30.40".parse().unwrap(),

@@ -305,6 +305,7 @@ impl<'a> Session<'a> {
             whole
         });
         let facts = Facts {
+            without_queries: self.config.live.refused_only,
             node: self.config.node.as_deref().unwrap_or_default(),
             interfaces: &self.config.live.interfaces,
             started: self.began,
@@ -428,11 +429,17 @@ impl Control for Session<'_> {
         if let Some(stopped) = stopped {
             self.note(moment.now, &stopped);
         }
-        let (rows, broken) = {
-            let decided = lock(&self.decided);
+        let (rows, broken, missed) = {
+            let mut decided = lock(&self.decided);
             decided.flush();
-            (decided.counts(), decided.is_broken())
+            (decided.counts(), decided.is_broken(), decided.legs().keep_up())
         };
+        if missed {
+            self.note(
+                moment.now,
+                "Addresses came to this host faster than they were read: some may be taken for others'.",
+            );
+        }
         if broken {
             return Wish::Stop;
         }

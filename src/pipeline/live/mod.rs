@@ -307,7 +307,10 @@ pub fn run(
         for work in beside {
             std::thread::Builder::new().spawn_scoped(scope, move || work(finished_beside)).map_err(no_thread)?;
         }
-        keep_time(shared, clock, &requests, &ended, &mut standings, finished_beside, control);
+        let keep = || keep_time(shared, clock, &requests, &ended, &mut standings, finished_beside, control);
+        if catch_unwind(AssertUnwindSafe(keep)).is_err() {
+            shared.fail(internal("a fault in what keeps the time was caught"));
+        }
         shared.stop.store(true, Ordering::Relaxed);
         finished_beside.store(true, Ordering::Relaxed);
         Ok(())

@@ -250,7 +250,8 @@ fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::
         return page.inked(Some(Ink::Bold), "NO CLIENT QUERIES ", &text, 2);
     }
     if report.totals.responses == 0 && sum(Outcome::Unanswered) + sum(Outcome::Silent) == asked {
-        return page.inked(Some(Ink::Yellow), "NO RESPONSES ", &format!("are in the capture; {of_asked}"), 2);
+        let what = if report.not_read().is_empty() { "are in the capture" } else { "could be read" };
+        return page.inked(Some(Ink::Yellow), "NO RESPONSES ", &format!("{what}; {of_asked}"), 2);
     }
     let silent_ways = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
     let ink = if silent_ways.iter().any(|outcome| sum(*outcome) > 0) { Ink::Yellow } else { Ink::Green };

@@ -113,7 +113,7 @@ fn transactions(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Re
     family(out, Counter, ("unsolicited_responses", None), "Responses to clients without a query", |to| {
         to.encode_counter::<NoLabelSet, u64, u64>(&snapshot.outcomes[Outcome::Unsolicited as usize], None)
     })?;
-    if snapshot.transactions() > 0 {
+    if snapshot.transactions() > 0 && !snapshot.without_queries {
         let refused = snapshot.outcomes[Outcome::Refused as usize] as f64 / snapshot.transactions() as f64;
         let help = "Share of the transactions since the start that was refused";
         family(out, Gauge, ("refused_ratio", None), help, |to| to.encode_gauge(&refused))?;

@@ -136,6 +136,18 @@ fn answer(paint: &mut Paint<'_>, shown: &Snapshot) {
     let queries = if asked == 1 { "client query" } else { "client queries" };
     let sources = shown.rows.len() as u64 + shown.rows_not_shown;
     let turned_away = counted(sources, "source", "sources");
+    if shown.without_queries {
+        let text = match refused {
+            0 => "No REFUSED response so far; nothing else is captured".to_owned(),
+            _ => format!("REFUSED {}, {turned_away} turned away", counted(refused, "response", "responses")),
+        };
+        return paint.line(y, &text, if refused == 0 { PLAIN } else { paint.loud(Color::Red) });
+    }
+    if refused == 0 && shown.refused_beside > 0 {
+        let responses = counted(shown.refused_beside, "response", "responses");
+        let text = format!("REFUSED {responses} that end no query; nothing in {} {queries}", grouped(asked));
+        return paint.line(y, &text, paint.loud(Color::Red));
+    }
     match (asked, refused, sources) {
         (0, 0, 0) => paint.line(y, "No client query so far", PLAIN),
         (_, 0, 0) => {
