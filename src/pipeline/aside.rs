@@ -59,7 +59,7 @@ pub struct Aside {
     limit: usize,
     /// Where they go.
     name: String,
-    /// How long nothing may be taken when everything else has ended.
+    /// How long what waits may take when everything else has ended: what comes after it waits for that.
     patience: Duration,
 }
 
@@ -155,27 +155,20 @@ impl Aside {
         self.shared.state().broken
     }
 
-    /// Ends it: what waits is written, unless nothing is taken for too long. Returns how it ended, `None` where its
-    /// reader takes nothing, and the last counts.
+    /// Ends it: what waits is written, unless that takes too long. Returns how it ended, `None` where its reader takes
+    /// nothing or too little, and the last counts.
     fn end(&self) -> (Option<Result<Finished, Error>>, Counts) {
         let mut state = self.shared.state();
         state.closed = true;
         self.shared.changed.notify_all();
-        loop {
-            let written = state.counts.written;
-            let more = |state: &mut State| state.ended.is_none() && state.counts.written == written;
-            let waited = self.shared.changed.wait_timeout_while(state, self.patience, more);
-            let (now, limit) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = now;
-            if let Some(ended) = state.ended.take() {
-                return (Some(ended), state.counts);
-            }
-            if limit.timed_out() {
-                state.broken = true;
-                state.counts.left_out += std::mem::take(&mut state.counts.waiting);
-                return (None, state.counts);
-            }
+        let waited = self.shared.changed.wait_timeout_while(state, self.patience, |state| state.ended.is_none());
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let ended = state.ended.take();
+        if ended.is_none() {
+            state.broken = true;
+            state.counts.left_out += std::mem::take(&mut state.counts.waiting);
         }
+        (ended, state.counts)
     }
 
     /// Ends an output whose pieces are called `pieces`. What was left out is an error, unless its reader went away.
@@ -186,7 +179,7 @@ impl Aside {
             Err(Error::new(ErrorKind::Output, code, &self.name, detail))
         };
         let result = match ended {
-            None => lost("E-OUT-STALLED", "takes nothing"),
+            None => lost("E-OUT-STALLED", "takes nothing, or too little"),
             Some(Ok(finished)) if counts.left_out > 0 && !finished.pipe_closed => {
                 lost("E-OUT", "took nothing for too long")
             }
