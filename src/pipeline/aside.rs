@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Bytes that are written at once; by as many it may be wrong what a reader got that takes no more.
 const AT_ONCE: usize = 64 << 10;
-/// A reader that took nothing for this long takes nothing more, when everything else has ended.
+/// How long a reader may take for what waits, when everything else has ended.
 const STALLED: Duration = Duration::from_secs(2);
 /// The same for lines to the operator, the last that is waited for.
 const STALLED_LINES: Duration = Duration::from_secs(1);
