@@ -94,6 +94,20 @@ impl Files {
         }
     }
 
+    /// A line of this prefix, with what holds where nothing else is said.
+    fn next(&self, prefix: IpNet, file: &str, line: u64) -> Row {
+        Row {
+            index: self.rows.len(),
+            prefix,
+            name: String::new(),
+            kind: Kind::Client,
+            expect: Expect::Allow,
+            outside: Vec::new(),
+            file: file.to_owned(),
+            line,
+        }
+    }
+
     /// One record of CSV as a row.
     fn csv_row(
         &mut self,
@@ -116,16 +130,7 @@ impl Files {
             ));
         }
         let mut prefix = None;
-        let mut row = Row {
-            index: self.rows.len(),
-            prefix: IpNet::default(),
-            name: String::new(),
-            kind: Kind::Client,
-            expect: Expect::Allow,
-            outside: Vec::new(),
-            file: file.to_owned(),
-            line,
-        };
+        let mut row = self.next(IpNet::default(), file, line);
         for (column, cell) in columns.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty()) {
             match column {
                 Column::Prefix => prefix = Some(self.prefix(cell, file, line)?),
@@ -168,16 +173,8 @@ impl Files {
                 };
                 wrong(format!("{file}:{line}"), detail + hint)
             })?;
-            self.rows.push(Row {
-                index: self.rows.len(),
-                prefix,
-                name: String::new(),
-                kind: Kind::Client,
-                expect: Expect::Allow,
-                outside: Vec::new(),
-                file: file.to_owned(),
-                line,
-            });
+            let row = self.next(prefix, file, line);
+            self.rows.push(row);
         }
         Ok(())
     }

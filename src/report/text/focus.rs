@@ -1,6 +1,6 @@
 //! The clients that were asked about: one paragraph per `--client`.
 
-use super::super::page::{Ink, Page, counted, grouped};
+use super::super::page::{Ink, Page, counted, grouped, interface_loss};
 use super::super::{Expectation, Report, SourceLine};
 use super::tables::all_frames;
 use super::{MEMBERS_NAMED, outcomes};
@@ -27,7 +27,10 @@ pub(super) fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         } else {
             let (clients, others): (Vec<&SourceLine>, Vec<&SourceLine>) =
                 lines.iter().partition(|line| line.leg == Leg::Client);
-            let mut text = format!("SEEN: {}", outcomes(&clients));
+            let mut text = match clients.as_slice() {
+                [] => "SEEN, not as a client of these servers".to_owned(),
+                clients => format!("SEEN: {}", outcomes(clients)),
+            };
             let elsewhere: u64 = others.iter().map(|line| line.transactions()).sum();
             if elsewhere > 0 {
                 let _ = write!(text, "; {} on other legs", counted(elsewhere, "transaction", "transactions"));
@@ -69,11 +72,14 @@ fn without_messages(report: &Report, prefix: IpNet, glimpsed: bool) -> String {
     if report.filtered {
         return "NOT SEEN. No DNS traffic from it or to it passed the filter, which may have left it out.".to_owned();
     }
-    let lost = match report.ledgers.capture.map_or(0, |capture| capture.lost()) {
+    let mut lost = match report.ledgers.capture.map_or(0, |capture| capture.lost()) {
         0 => String::new(),
         1 => " 1 packet was lost.".to_owned(),
         lost => format!(" {} packets were lost.", grouped(lost)),
     };
+    if let Some(capture) = report.ledgers.capture.filter(|capture| capture.interface_dropped.known() > Some(0)) {
+        let _ = write!(lost, " Its interface lost {} of any traffic.", interface_loss(capture.interface_dropped));
+    }
     let claimed: BTreeSet<String> = report
         .proxied
         .iter()

@@ -4,7 +4,7 @@ use crate::diagnose::diagnose;
 use crate::diagnose::samples::{With, inventory, report, source};
 use crate::expect::Inventory;
 use crate::report::page::WIDTH;
-use crate::report::{Expectation, Ledger};
+use crate::report::{CaptureLedger, Expectation, Ledger};
 
 /// The page of a report, without colour unless asked for.
 fn page(report: &Report, top: usize, color: bool) -> String {
@@ -242,6 +242,17 @@ fn a_client_that_was_left_out_is_not_called_unseen() {
     let mut report = plain(vec![source("10.0.0.9", "10.20.30.40").with(Outcome::Refused, 9)]);
     report.focus = vec!["10.21.5.18/32".parse().unwrap()];
     assert!(flat(&report).contains("its queries arrive as another address, at another port, or not here"));
+    let interface_dropped = crate::capture::losses::InterfaceLoss::Exactly(7);
+    report.ledgers.capture = Some(CaptureLedger { interface_dropped, ..CaptureLedger::default() });
+    let lost = "is in what was read of this capture. Its interface lost 7 of any traffic.";
+    assert!(flat(&report).contains(lost), "{}", flat(&report));
+    report.ledgers.capture = None;
+    let mut elsewhere = source("10.21.5.18", "203.0.113.53").with(Outcome::Refused, 1);
+    elsewhere.leg = Leg::Other;
+    report.sources.push(elsewhere);
+    let seen = "10.21.5.18: SEEN, not as a client of these servers; 1 transaction on other legs";
+    assert!(flat(&report).contains(seen), "{}", flat(&report));
+    report.sources.pop();
     report.ledgers.bytes.buckets.push(("unread_tail", 328));
     let unread = "10.21.5.18: NOT SEEN. No DNS traffic from it or to it is in what was read of this capture. It was not read \
                   to its end: 328 bytes are left.";
