@@ -153,7 +153,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     };
     let rows_of_sources = if with_sources { sources.drain_sorted() } else { Vec::new() };
     let mut report = build(config, counted, &sources.joined(), rows_of_sources, &legs, &inventory);
-    report.time_digits = rows.time_digits();
+    report.time_digits = rows.time_digits;
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
     report.proxied = proxied;

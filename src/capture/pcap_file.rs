@@ -1,6 +1,7 @@
 //! libpcap savefiles (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds, and the patched `cd34` records.
 
 use super::{Block, Context, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution, u32_at};
+use prefetch_index::prefetch_index;
 use std::sync::Arc;
 
 /// Bytes of the file header.
@@ -78,6 +79,9 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
             break;
         }
         let end = header + captured as usize;
+        // The next record with its frame's headers; where that is, is known only now.
+        prefetch_index(data, at + end);
+        prefetch_index(data, at + end + 64);
         let Some(packet) = rest.get(header..end) else {
             walk.stop = Some(short(block, at, end));
             break;

@@ -53,7 +53,8 @@ impl Encrypted {
 }
 
 /// The port to which such a connection begins with this datagram or segment.
-#[inline]
+#[allow(clippy::inline_always)] // once for every packet of the web's port
+#[inline(always)]
 pub(super) fn begins(protocol: u8, payload: &[u8]) -> Option<u16> {
     let [_, _, high, low] = *payload.first_chunk::<4>()?;
     let port = u16::from_be_bytes([high, low]);

@@ -135,7 +135,8 @@ impl Decoder {
         let payload = frame.data[at..].get(start..end)?;
         let header = payload.first_chunk::<UDP_HEADER>()?;
         let ports = [number(header, 0), number(header, 2)];
-        if self.ports.any(ports) {
+        let meaning = self.ports.meaning(ports);
+        if meaning.may_be_dns() && self.ports.any(ports) {
             if protocol == TCP {
                 return segment(frame, index, (at, vlan), ip, out).map(|()| Rest::Nothing);
             }
@@ -168,7 +169,6 @@ impl Decoder {
             let Some(Entry { body: Body::Datagram(datagram), .. }) = out.entries.last_mut() else { return None };
             return Some(Rest::Message { datagram, payload: message, cut: claimed > payload.len() });
         }
-        let meaning = self.ports.meaning(ports);
         match protocol {
             UDP if !meaning.may_wrap() => {}
             TCP => {

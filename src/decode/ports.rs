@@ -23,6 +23,7 @@ pub struct Meaning(u8);
 
 const WRAPPING: u8 = 1;
 const ENCRYPTED: u8 = 2;
+const PLAIN: u8 = 4;
 
 /// The port of DNS (RFC 1035 section 4.2).
 const DNS: u16 = 53;
@@ -32,6 +33,12 @@ impl Meaning {
     #[inline]
     pub fn may_wrap(self) -> bool {
         self.0 & WRAPPING != 0
+    }
+
+    /// DNS may be asked for at one of them.
+    #[inline]
+    pub fn may_be_dns(self) -> bool {
+        self.0 & PLAIN != 0
     }
 
     /// Encrypted DNS may be asked for at one of them.
@@ -47,11 +54,12 @@ impl Ports {
         let mut meanings = [0; SETS];
         let wrappings = wrapping::PORTS.iter().map(|row| (row.number, WRAPPING));
         let encrypted = [DNS_OVER_TLS, HTTPS].map(|port| (port, ENCRYPTED));
-        for (port, meaning) in wrappings.chain(encrypted) {
+        let dns = if dns.is_empty() { vec![DNS] } else { dns };
+        let plain = dns.iter().map(|port| (*port, PLAIN));
+        for (port, meaning) in wrappings.chain(encrypted).chain(plain) {
             meanings[usize::from(port) % SETS] |= meaning;
         }
-        let mut dns = dns.into_iter();
-        Self { dns: dns.next().unwrap_or(DNS), other_dns: dns.collect(), meanings }
+        Self { dns: dns[0], other_dns: dns[1..].to_vec(), meanings }
     }
 
     /// The port carries DNS.
@@ -91,10 +99,11 @@ mod tests {
                 let meaning = ports.meaning(pair);
                 assert_eq!(ports.any(pair), dns, "{port}");
                 assert!(meaning.may_wrap() || !wraps, "{port}");
+                assert!(meaning.may_be_dns() || !dns, "{port}");
                 assert!(meaning.may_be_encrypted() || ![DNS_OVER_TLS, HTTPS].contains(&port), "{port}");
             }
         }
         let web = ports.meaning([40_000, 80]);
-        assert!(!web.may_wrap() && !web.may_be_encrypted());
+        assert!(!web.may_wrap() && !web.may_be_encrypted() && !web.may_be_dns());
     }
 }

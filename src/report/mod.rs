@@ -5,7 +5,9 @@
 pub mod accounts;
 pub mod build;
 pub mod cell;
+mod columns;
 pub mod csv;
+mod facts;
 pub mod json;
 pub mod jsonl;
 mod looked_at;

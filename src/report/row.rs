@@ -48,9 +48,6 @@ pub const COLUMNS: [(&str, ColumnKind); 33] = [
     ("response_frame", ColumnKind::Number),
 ];
 
-/// Marks a row with a column that is too long for one byte.
-const WIDE: u8 = u8::MAX;
-
 /// A transaction's columns as text, in the order of [`COLUMNS`]; absent values are empty. They are joined by commas, so that
 /// most rows are lines of csv as they stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,37 +96,18 @@ impl RowText {
         &self.text
     }
 
-    /// Appends the row for [`RowText::read_bytes`]: where columns end, as one byte each behind the column before, or as
-    /// numbers behind a mark.
+    /// Appends the row for [`RowText::read_bytes`]: where columns end, and the text.
     pub fn to_bytes(&self, out: &mut Vec<u8>) {
-        let mut before = 0;
-        let behind = self.ends.map(|end| end - std::mem::replace(&mut before, end));
-        if behind.iter().all(|len| *len < u32::from(WIDE)) {
-            out.extend_from_slice(&behind.map(|len| len as u8));
-        } else {
-            out.push(WIDE);
-            out.extend_from_slice(self.ends.map(u32::to_le_bytes).as_flattened());
-        }
+        out.extend_from_slice(self.ends.map(u32::to_le_bytes).as_flattened());
         out.extend_from_slice(&self.text);
     }
 
     /// Reads what [`RowText::to_bytes`] wrote.
     pub fn read_bytes(&mut self, bytes: &[u8]) {
-        let text = if let Some((&WIDE, wide)) = bytes.split_first() {
-            let Some((ends, text)) = wide.split_at_checked(size_of_val(&self.ends)) else { return };
-            for (end, bytes) in self.ends.iter_mut().zip(ends.as_chunks().0) {
-                *end = u32::from_le_bytes(*bytes);
-            }
-            text
-        } else {
-            let Some((behind, text)) = bytes.split_first_chunk::<{ COLUMNS.len() }>() else { return };
-            let mut sum = 0;
-            for (end, len) in self.ends.iter_mut().zip(behind) {
-                sum += u32::from(*len);
-                *end = sum;
-            }
-            text
-        };
+        let Some((ends, text)) = bytes.split_at_checked(size_of_val(&self.ends)) else { return };
+        for (end, bytes) in self.ends.iter_mut().zip(ends.as_chunks().0) {
+            *end = u32::from_le_bytes(*bytes);
+        }
         self.text.clear();
         self.text.extend_from_slice(text);
         self.columns = COLUMNS.len();

@@ -50,23 +50,21 @@ impl Spool {
         self.pushed
     }
 
-    /// Ends pushing; the records come back in key order. Those in the temporary file are read by what `reading` makes of
-    /// their reader.
-    pub fn into_sorted(mut self, reading: impl FnOnce(Box<dyn Records>) -> Box<dyn Records>) -> Result<Sorted, Error> {
+    /// Ends pushing; the records come back in key order.
+    pub fn into_sorted(mut self) -> Result<Box<dyn Records>, Error> {
         if self.runs.is_some() {
             self.write_run().map_err(failed)?;
         }
         let Some(mut runs) = self.runs else {
             self.held.sort();
-            return Ok(Sorted::Memory { held: self.held, next: 0 });
+            return Ok(Box::new(self.held));
         };
         let at_once = (self.budget / READ_BUFFER).max(2);
         while runs.bounds.len() > at_once {
             runs = runs.merge_groups(at_once).map_err(failed)?;
         }
         let bounds = std::mem::take(&mut runs.bounds);
-        let merge = Merge::new(runs.file, &bounds).map_err(failed)?;
-        Ok(Sorted::File(reading(Box::new(merge))))
+        Ok(Box::new(Merge::new(runs.file, &bounds).map_err(failed)?))
     }
 
     /// Moves what is held to the temporary file, as one sorted run.
@@ -94,35 +92,9 @@ pub trait Records: Send {
     fn next_record(&mut self) -> io::Result<Option<&[u8]>>;
 }
 
-/// The records of a spool in key order.
-pub enum Sorted {
-    /// Everything fitted.
-    Memory {
-        /// The records.
-        held: Held,
-        /// The next one.
-        next: usize,
-    },
-    /// From the temporary file.
-    File(Box<dyn Records>),
-}
-
-impl Sorted {
-    /// The next record, or nothing at the end.
-    pub fn next_record(&mut self) -> Result<Option<&[u8]>, Error> {
-        match self {
-            Sorted::Memory { held, next } => {
-                *next += 1;
-                Ok((*next <= held.entries.len()).then(|| held.record(*next - 1)))
-            }
-            Sorted::File(records) => records.next_record().map_err(failed),
-        }
-    }
-}
-
 /// The error for anything that goes wrong with the temporary file: rows are lost, so the output is not complete.
 #[allow(clippy::needless_pass_by_value)] // for map_err
-fn failed(error: io::Error) -> Error {
+pub(super) fn failed(error: io::Error) -> Error {
     Error::new(
         ErrorKind::Output,
         "E-OUT-SPOOL",
@@ -133,9 +105,18 @@ fn failed(error: io::Error) -> Error {
 
 /// Records in memory.
 #[derive(Debug, Default)]
-pub struct Held {
+struct Held {
     data: Vec<u8>,
     entries: Vec<(Key, usize, u32)>,
+    /// The next one that is handed out.
+    next: usize,
+}
+
+impl Records for Held {
+    fn next_record(&mut self) -> io::Result<Option<&[u8]>> {
+        self.next += 1;
+        Ok((self.next <= self.entries.len()).then(|| self.record(self.next - 1)))
+    }
 }
 
 impl Held {
@@ -321,7 +302,7 @@ mod tests {
 
     /// Everything a spool gives back.
     fn sorted(spool: Spool) -> Vec<Vec<u8>> {
-        let mut sorted = spool.into_sorted(|records| records).unwrap();
+        let mut sorted = spool.into_sorted().unwrap();
         let mut all = Vec::new();
         while let Some(record) = sorted.next_record().unwrap() {
             all.push(record.to_vec());

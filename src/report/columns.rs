@@ -1,0 +1,141 @@
+//! What a row says to its columns ([`Columns`]): the one place where rows are put into words.
+
+use super::cell::{write_address, write_flags, write_list, write_number};
+use super::facts::{Facts, Text};
+use super::json::rcode_name;
+use super::row::RowText;
+use super::rows::RowInput;
+use crate::capture::Timestamp;
+use crate::capture::time::{TimeWriter, write_microseconds};
+use crate::config::SKEW;
+use crate::decode::name::write_name;
+use crate::decode::{Interface, detail};
+use crate::expect::Inventory;
+use crate::expect::inventory::{Expected, Row};
+use crate::sources::Leg;
+use std::sync::Arc;
+
+/// Prints rows.
+#[derive(Debug, Default)]
+pub struct Columns {
+    inputs: Vec<RowInput>,
+    inventory: Option<Arc<Inventory>>,
+    /// `file:line` of each inventory line, made once.
+    rules: Vec<String>,
+    times: TimeWriter,
+    text: RowText,
+}
+
+impl Columns {
+    /// Columns of rows about these inputs.
+    pub fn new(inputs: Vec<RowInput>, inventory: Option<Arc<Inventory>>) -> Self {
+        Self {
+            rules: inventory.iter().flat_map(|inventory| inventory.rows()).map(Row::rule).collect(),
+            inputs,
+            inventory,
+            times: TimeWriter::default(),
+            text: RowText::default(),
+        }
+    }
+
+    /// The row of these facts, in the order of [`super::row::COLUMNS`]. Its leg is the one that most rows have, and a
+    /// section's interface is not named.
+    pub fn print(&mut self, facts: &Facts<'_>) -> &mut RowText {
+        let input = facts.input.and_then(|input| self.inputs.get(input as usize));
+        let expected = self.inventory.as_ref().map(|inventory| inventory.decide(facts.client));
+        let (times, rules, text) = (&mut self.times, &self.rules, &mut self.text);
+        text.clear();
+        let mut time = |seen: Option<(Timestamp, u64)>, out: &mut Vec<u8>| {
+            if let Some((time, _)) = seen {
+                times.write(time, input.map_or(6, |input| input.time_digits), out);
+            }
+        };
+        text.push(|out| time(facts.query, out));
+        text.push(|out| time(facts.response, out));
+        text.push(|out| {
+            if let (Some((asked, _)), Some((answered, _)), Some(_)) = (facts.query, facts.response, facts.rcode) {
+                let nanoseconds = answered.0.saturating_sub(asked.0);
+                // Captured a moment before its query: the two were handled by different processors. Longer before: the
+                // clock stepped back, and how long it took is not known.
+                if nanoseconds >= -SKEW {
+                    write_microseconds(nanoseconds.max(0), out);
+                }
+            }
+        });
+        text.push(|out| out.extend_from_slice(Leg::Client.name().as_bytes()));
+        text.push(|out| out.extend_from_slice(facts.outcome.name().as_bytes()));
+        text.push(|out| {
+            if let Some(rcode) = facts.rcode {
+                out.extend_from_slice(rcode_name(rcode).as_bytes());
+            }
+        });
+        text.push(|out| out.extend_from_slice(facts.transport.name().as_bytes()));
+        text.push(|out| write_address(facts.client, out));
+        text.push(|out| write_number(facts.ports.0, out));
+        text.push(|out| write_address(facts.server, out));
+        text.push(|out| write_number(facts.ports.1, out));
+        text.push(|out| {
+            if let Some(id) = facts.id {
+                write_number(id, out);
+            }
+        });
+        text.push(|out| {
+            if let Some(opcode) = facts.opcode {
+                detail::write_opcode(opcode, out);
+            }
+        });
+        let asked = facts.asked.as_ref();
+        text.push(|out| {
+            if let Some(asked) = asked {
+                write_name(&asked.name, out);
+            }
+        });
+        text.push(|out| {
+            if let Some(asked) = asked {
+                detail::write_type(asked.record_type, out);
+            }
+        });
+        text.push(|out| {
+            if let Some(asked) = asked {
+                detail::write_class(asked.class, out);
+            }
+        });
+        text.push(|out| out.extend_from_slice(facts.known.word().as_bytes()));
+        text.push(|out| {
+            if let Some(flags) = facts.flags {
+                write_flags(flags, out);
+            }
+        });
+        for kept in [Text::ExtendedErrors, Text::ExtendedErrorTexts, Text::ClientSubnet, Text::Identity, Text::KeyName]
+        {
+            text.push(|out| out.extend_from_slice(facts.text(kept)));
+        }
+        text.push(|out| {
+            let tagged = facts.point.vlans().into_iter().filter(|vlan| *vlan != 0);
+            write_list(tagged, out, write_number);
+        });
+        text.push(|out| {
+            if let Interface::Host(index) = facts.point.interface() {
+                write_number(index, out);
+            }
+        });
+        text.push(|out| out.extend_from_slice(expected.map_or("", |expected| expected.word()).as_bytes()));
+        text.push(|out| {
+            let row = expected.and_then(Expected::row);
+            out.extend_from_slice(row.map_or("", |row| &rules[row.index]).as_bytes());
+        });
+        text.push(|out| out.extend_from_slice(facts.text(Text::Verdict)));
+        text.push(|out| out.extend_from_slice(facts.text(Text::Rule)));
+        // The mechanism is of a stage that is not asked here.
+        text.push(|_| {});
+        text.push(|out| out.extend_from_slice(input.map_or("", |input| &input.name).as_bytes()));
+        for seen in [facts.query, facts.response] {
+            text.push(|out| {
+                if let Some((_, frame)) = seen {
+                    write_number(frame, out);
+                }
+            });
+        }
+        text
+    }
+}

@@ -1,0 +1,403 @@
+//! Transactions to what their rows say ([`Facts`]), in few bytes while they wait for their turn.
+//!
+//! A row is several times as long as what it says, most of it the same in every row. What only the whole messages tell is
+//! read off them here.
+
+use crate::capture::Timestamp;
+use crate::config::Outcome;
+use crate::decode::detail::{self, Detail, DetailLimits};
+use crate::decode::message::{HEADER, Message, Transport};
+use crate::decode::name::{plain_len, read_name};
+use crate::decode::{Point, proxy};
+use crate::expect::acl::judge::Judge;
+use crate::report::cell::{write_list, write_number};
+use crate::sources::FrameRef;
+use crate::transact::Transaction;
+use crate::transact::flights::Sighting;
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What a row says of a transaction, but for what the end of the capture tells, and what is known of its client from its
+/// address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts<'a> {
+    pub client: IpAddr,
+    pub server: IpAddr,
+    /// Ports of client and server.
+    pub ports: (u16, u16),
+    pub outcome: Outcome,
+    pub transport: Transport,
+    /// The input of query and response; nothing when neither was seen.
+    pub input: Option<u32>,
+    /// Where the query was seen, else the response.
+    pub point: Point,
+    /// Time and frame number of the query, or of a rejected connection's first segment.
+    pub query: Option<(Timestamp, u64)>,
+    /// The same of the response, or of the segment that ended the connection.
+    pub response: Option<(Timestamp, u64)>,
+    pub id: Option<u16>,
+    pub opcode: Option<u8>,
+    pub flags: Option<u16>,
+    /// Response code; nothing when the response is no message.
+    pub rcode: Option<u16>,
+    pub asked: Option<Asked<'a>>,
+    pub known: Known,
+    /// See [`Text`].
+    pub texts: [Cow<'a, [u8]>; Text::COUNT],
+}
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// Wire bytes, without compression.
+    pub name: Cow<'a, [u8]>,
+    pub record_type: u16,
+    pub class: u16,
+}
+
+/// How the question is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Known {
+    /// There was no response to repeat it.
+    Asked,
+    /// The response repeats it.
+    Echoed,
+    /// The response has none; it is that of its query.
+    Restored,
+    /// It is not.
+    Unknown,
+}
+
+impl Known {
+    const ALL: [Known; 4] = [Known::Asked, Known::Echoed, Known::Restored, Known::Unknown];
+
+    /// The word in rows.
+    pub fn word(self) -> &'static str {
+        match self {
+            Known::Asked => "",
+            Known::Echoed => "echoed",
+            Known::Restored => "restored",
+            Known::Unknown => "unknown",
+        }
+    }
+}
+
+/// Columns that are kept as they are printed; few rows have any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Text {
+    ExtendedErrors,
+    ExtendedErrorTexts,
+    ClientSubnet,
+    Identity,
+    KeyName,
+    Verdict,
+    Rule,
+}
+
+/// An absent text.
+const NOTHING: &[u8] = &[];
+
+impl Text {
+    const COUNT: usize = 7;
+}
+
+impl<'a> Facts<'a> {
+    /// What the row of a transaction says. Counts messages that could not be decoded in full in `without_detail`.
+    pub fn of(
+        transaction: &Transaction<'a>,
+        judge: Option<&mut Judge>,
+        limits: DetailLimits,
+        without_detail: &mut u64,
+    ) -> Self {
+        let Transaction { ends, query, response, message, response_bytes, .. } = *transaction;
+        let (proxy_header, query_bytes) = proxy::split(transaction.query_bytes);
+        let mut detail = |message: &[u8]| {
+            let detail = if message.is_empty() { return None } else { detail::read(message, limits) };
+            *without_detail += u64::from(detail.is_none());
+            detail
+        };
+        let [query_detail, response_detail] = [query_bytes, response_bytes].map(&mut detail);
+        let header = if response_bytes.len() >= HEADER { response_bytes } else { query_bytes };
+        // What answers a proxy's header has the operation code that the header seems to have.
+        let of_opcode = if proxy_header.is_some() { query_bytes } else { header };
+        let (question, known) = question(query_bytes, message.as_ref(), response_bytes);
+        // Type and class stand behind the name; without them the question is not whole.
+        let asked = question.and_then(|(name, rest)| {
+            let [[one, two], [three, four]] = *rest.first_chunk::<4>()?.as_chunks::<2>().0 else { return None };
+            Some(Asked { name, record_type: u16::from_be_bytes([one, two]), class: u16::from_be_bytes([three, four]) })
+        });
+        let sighting = query.or(response);
+        let time_and_frame = |seen: Sighting| (seen.time, seen.frame.frame);
+
+        let mut texts = [const { Cow::Borrowed(NOTHING) }; Text::COUNT];
+        let mut put = |text: Text, value: Vec<u8>| texts[text as usize] = Cow::Owned(value);
+        if let Some((verdict, rule)) = judge.map(|judge| judge.words(transaction)) {
+            put(Text::Verdict, verdict.into());
+            put(Text::Rule, rule.into());
+        }
+        if let Some(errors) =
+            response_detail.as_ref().map(|detail| &detail.extended_errors).filter(|all| !all.is_empty())
+        {
+            let (mut codes, mut words) = (Vec::new(), Vec::new());
+            write_list(errors.iter(), &mut codes, |(code, _), out| write_number(*code, out));
+            let with_text = errors.iter().filter(|(_, text)| !text.is_empty());
+            write_list(with_text, &mut words, |(_, text), out| out.extend_from_slice(text));
+            put(Text::ExtendedErrors, codes);
+            put(Text::ExtendedErrorTexts, words);
+        }
+        let either = |of: fn(&Detail) -> Option<Vec<u8>>| {
+            query_detail.as_ref().and_then(of).or(response_detail.as_ref().and_then(of)).unwrap_or_default()
+        };
+        put(Text::ClientSubnet, either(|detail| detail.client_subnet.clone().map(String::into_bytes)));
+        put(Text::KeyName, either(|detail| detail.key_name.clone()));
+        if let Some(client) = proxy_header.and_then(|header| header.client) {
+            put(Text::Identity, proxy::identity(client).into());
+        }
+        Self {
+            client: ends.source(),
+            server: ends.destination(),
+            ports: transaction.ports,
+            outcome: transaction.outcome,
+            transport: transaction.transport,
+            input: sighting.map(|seen| seen.frame.input),
+            point: sighting.map_or_else(Point::default, |seen| seen.point),
+            query: query.map(time_and_frame),
+            response: response.map(time_and_frame),
+            id: transaction.id,
+            opcode: of_opcode.get(..HEADER).map(|header| header[2] >> 3 & 15),
+            flags: header.get(..HEADER).map(|header| u16::from_be_bytes([header[2], header[3]])),
+            rcode: message.map(|message| message.rcode),
+            asked,
+            known,
+            texts,
+        }
+    }
+
+    /// A text; empty when absent.
+    pub fn text(&self, text: Text) -> &[u8] {
+        &self.texts[text as usize]
+    }
+
+    /// The frame by which rows are put in order.
+    pub fn frame(&self) -> FrameRef {
+        let frame = self.query.or(self.response).map_or(0, |(_, frame)| frame);
+        FrameRef { input: self.input.unwrap_or(0), frame }
+    }
+
+    /// Appends them for [`Facts::from_bytes`].
+    pub fn to_bytes(&self, out: &mut Vec<u8>) {
+        let asked = self.asked.as_ref();
+        let (query, response) = (self.query.unwrap_or_default(), self.response.unwrap_or_default());
+        let numbers = [self.point.to_bits(), query.0.0 as u64, query.1, response.0.0 as u64, response.1];
+        let present = [
+            self.input.is_some(),
+            self.query.is_some(),
+            self.response.is_some(),
+            self.id.is_some(),
+            self.opcode.is_some(),
+            self.flags.is_some(),
+            self.rcode.is_some(),
+            asked.is_some(),
+        ];
+        let present = bits(present.into_iter().chain(self.texts.iter().map(|text| !text.is_empty())));
+        let shorts = [
+            present,
+            self.ports.0,
+            self.ports.1,
+            self.id.unwrap_or_default(),
+            self.flags.unwrap_or_default(),
+            self.rcode.unwrap_or_default(),
+            asked.map_or(0, |asked| asked.record_type),
+            asked.map_or(0, |asked| asked.class),
+        ];
+        let bytes = [
+            self.outcome as u8,
+            self.transport as u8,
+            self.opcode.unwrap_or_default(),
+            self.known as u8,
+            asked.map_or(0, |asked| asked.name.len() as u8),
+        ];
+        out.extend_from_slice(numbers.map(u64::to_le_bytes).as_flattened());
+        out.extend_from_slice(&self.input.unwrap_or_default().to_le_bytes());
+        out.extend_from_slice(shorts.map(u16::to_le_bytes).as_flattened());
+        out.extend_from_slice(&bytes);
+        put_address(self.client, out);
+        put_address(self.server, out);
+        if let Some(asked) = asked {
+            out.extend_from_slice(&asked.name);
+        }
+        for text in self.texts.iter().filter(|text| !text.is_empty()) {
+            out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            out.extend_from_slice(text);
+        }
+    }
+
+    /// Reads what [`Facts::to_bytes`] wrote, and nothing else.
+    pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.split_first_chunk::<40>()?;
+        let [point, query_time, query_frame, response_time, response_frame] =
+            array::<8, 5>(numbers).map(u64::from_le_bytes);
+        let (input, rest) = rest.split_first_chunk::<4>()?;
+        let (shorts, rest) = rest.split_first_chunk::<16>()?;
+        let [present, client_port, server_port, id, flags, rcode, record_type, class] =
+            array::<2, 8>(shorts).map(u16::from_le_bytes);
+        let (&[outcome, transport, opcode, known, name_len], rest) = rest.split_first_chunk::<5>()?;
+        let (client, rest) = take_address(rest)?;
+        let (server, rest) = take_address(rest)?;
+        let (name, mut rest) = rest.split_at_checked(usize::from(name_len))?;
+        let has = |bit: usize| present >> bit & 1 == 1;
+        let mut texts = [const { Cow::Borrowed(NOTHING) }; Text::COUNT];
+        for (_, text) in texts.iter_mut().enumerate().filter(|(at, _)| has(8 + *at)) {
+            let (len, behind) = rest.split_first_chunk()?;
+            let (value, behind) = behind.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            (*text, rest) = (Cow::Borrowed(value), behind);
+        }
+        Some(Self {
+            client,
+            server,
+            ports: (client_port, server_port),
+            outcome: Outcome::ALL.get(usize::from(outcome))?.1,
+            transport: if transport == Transport::Udp as u8 { Transport::Udp } else { Transport::Tcp },
+            input: has(0).then_some(u32::from_le_bytes(*input)),
+            point: Point::from_bits(point),
+            query: has(1).then_some((Timestamp(query_time as i64), query_frame)),
+            response: has(2).then_some((Timestamp(response_time as i64), response_frame)),
+            id: has(3).then_some(id),
+            opcode: has(4).then_some(opcode),
+            flags: has(5).then_some(flags),
+            rcode: has(6).then_some(rcode),
+            asked: has(7).then_some(Asked { name: Cow::Borrowed(name), record_type, class }),
+            known: *Known::ALL.get(usize::from(known))?,
+            texts,
+        })
+    }
+}
+
+/// Bits from the lowest on.
+fn bits(all: impl Iterator<Item = bool>) -> u16 {
+    all.enumerate().fold(0, |bits, (at, one)| bits | u16::from(one) << at)
+}
+
+/// Bytes as so many numbers' bytes.
+fn array<const LEN: usize, const COUNT: usize>(bytes: &[u8]) -> [[u8; LEN]; COUNT] {
+    let mut all = [[0; LEN]; COUNT];
+    all.as_flattened_mut().copy_from_slice(bytes);
+    all
+}
+
+/// A question's name as wire bytes, and what follows it in the message.
+type Name<'m> = (Cow<'m, [u8]>, &'m [u8]);
+
+/// The question that is printed, from whichever message has it, and how it is known.
+fn question<'m>(query: &'m [u8], message: Option<&Message>, response: &'m [u8]) -> (Option<Name<'m>>, Known) {
+    if let Some(message) = message {
+        let echoed = if message.question.is_known() { question_name(response) } else { None };
+        match echoed {
+            Some(name) => (Some(name), Known::Echoed),
+            None => question_name(query).map_or((None, Known::Unknown), |name| (Some(name), Known::Restored)),
+        }
+    } else {
+        // Without a response there was nothing to echo the question.
+        question_name(query).map_or((None, Known::Unknown), |name| (Some(name), Known::Asked))
+    }
+}
+
+/// The name of a message's first question.
+fn question_name(message: &[u8]) -> Option<Name<'_>> {
+    if message.len() <= HEADER || message[4..6] == [0, 0] {
+        return None;
+    }
+    // Hardly any of them is compressed.
+    let (name, end) = match plain_len(&message[HEADER..]) {
+        Some(len) => (Cow::Borrowed(&message[HEADER..HEADER + len]), HEADER + len),
+        None => {
+            let (name, end) = read_name(message, HEADER).ok()?;
+            (Cow::Owned(name.as_bytes().to_vec()), end)
+        }
+    };
+    Some((name, &message[end..]))
+}
+
+/// Appends an address for [`take_address`].
+pub(super) fn put_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => {
+            out.push(4);
+            out.extend_from_slice(&address.octets());
+        }
+        IpAddr::V6(address) => {
+            out.push(6);
+            out.extend_from_slice(&address.octets());
+        }
+    }
+}
+
+/// The address at the beginning, and what is behind it.
+pub(super) fn take_address(bytes: &[u8]) -> Option<(IpAddr, &[u8])> {
+    let (family, rest) = bytes.split_first()?;
+    if *family == 4 {
+        let (octets, rest) = rest.split_first_chunk::<4>()?;
+        Some((IpAddr::V4(Ipv4Addr::from(*octets)), rest))
+    } else {
+        let (octets, rest) = rest.split_first_chunk::<16>()?;
+        Some((IpAddr::V6(Ipv6Addr::from(*octets)), rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(longest: usize) -> impl Strategy<Value = Cow<'static, [u8]>> {
+        proptest::collection::vec(any::<u8>(), 0..=longest).prop_map(Cow::Owned)
+    }
+
+    fn address() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]
+    }
+
+    prop_compose! {
+        fn seen()(time in any::<i64>(), frame in any::<u64>()) -> (Timestamp, u64) {
+            (Timestamp(time), frame)
+        }
+    }
+
+    prop_compose! {
+        fn facts()(
+            (client, server, ports) in (address(), address(), any::<(u16, u16)>()),
+            (outcome, tcp, known) in (0..Outcome::ALL.len(), any::<bool>(), 0..Known::ALL.len()),
+            (input, point) in any::<(Option<u32>, u64)>(),
+            (query, response) in (proptest::option::of(seen()), proptest::option::of(seen())),
+            (id, opcode, flags, rcode) in any::<(Option<u16>, Option<u8>, Option<u16>, Option<u16>)>(),
+            asked in proptest::option::of((bytes(255), any::<(u16, u16)>())),
+            texts in proptest::array::uniform7(bytes(3)),
+        ) -> Facts<'static> {
+            let (outcome, known) = (Outcome::ALL[outcome].1, Known::ALL[known]);
+            let transport = if tcp { Transport::Tcp } else { Transport::Udp };
+            let asked = asked.map(|(name, (record_type, class))| Asked { name, record_type, class });
+            let point = Point::from_bits(point);
+            Facts {
+                client, server, ports, outcome, transport, input, point, query, response, id, opcode, flags, rcode, asked,
+                known, texts,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_waits_comes_back(mut facts in facts(), long in proptest::option::of(0..Text::COUNT)) {
+            if let Some(long) = long {
+                facts.texts[long] = Cow::Owned(vec![b'x'; 70_000]);
+            }
+            let mut kept = Vec::new();
+            facts.to_bytes(&mut kept);
+            prop_assert_eq!(Facts::from_bytes(&kept), Some(facts));
+            for len in 0..kept.len().min(200) {
+                // Cut anywhere it is nothing, or itself with less of a text: never a fault.
+                let _ = Facts::from_bytes(&kept[..len]);
+            }
+        }
+    }
+}
