@@ -69,7 +69,8 @@ impl Ports {
     }
 
     /// One of the ports carries DNS.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every packet
+    #[inline(always)]
     pub fn any(&self, [one, other]: [u16; 2]) -> bool {
         // Which of the two it is cannot be foretold, that it is one of them can: a product is zero when a factor is.
         let differences = [one, other].map(|port| u32::from(port ^ self.dns));

@@ -3,7 +3,6 @@
 
 use super::flights::{Flow, Sighting, Transport};
 use super::kept::KeptMessage;
-use super::pairs::Place;
 use super::proxied::ProxiedEnd;
 use super::silence::Suspect;
 use super::{Tracker, Transaction};
@@ -18,8 +17,16 @@ const REJECTED_WITHIN: i64 = 1_000_000_000;
 
 impl Tracker<'_> {
     /// Closes what is due at `now` on the clock's line.
-    #[inline]
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
     pub(super) fn expire(&mut self, now: Timestamp) {
+        if !self.early.is_empty() || self.flights.may_be_due(now) {
+            self.expire_those_due(now);
+        }
+    }
+
+    #[inline(never)]
+    fn expire_those_due(&mut self, now: Timestamp) {
         while let Some(early) = self.early.front()
             && now.0.saturating_sub(early.since.0) > SKEW
         {
@@ -191,11 +198,11 @@ impl Tracker<'_> {
             && self.clock.measures_since(asked)
     }
 
-    /// Notes a response of the pair at `place`, where silence can be told.
+    /// Notes a response of a pair, where silence can be told.
     #[inline]
-    pub(super) fn note_answering(&mut self, place: Place, seen: &Entry) {
+    pub(super) fn note_answering(&mut self, pair: u32, seen: &Entry) {
         if self.answering.tells(seen.point) {
-            let (pair, now) = (self.pairs.number(place), self.clock.line());
+            let now = self.clock.line();
             self.pairs.note_response(pair, now);
             self.answering.note(self.pairs.ends(pair), now, seen.point);
         }
@@ -254,10 +261,9 @@ impl Tracker<'_> {
                 self.glimpse(ends, connection.seen);
                 continue;
             };
-            let place = self.pairs.place(ends.hash(&self.decoder.key), || ends);
-            let pair = self.pairs.number(place);
+            let pair = self.pairs.number(ends.hash(&self.decoder.key), || ends);
             self.counts.outcomes[Outcome::TcpRejected as usize] += 1;
-            self.pairs.told(place, first_time);
+            self.pairs.told(pair, first_time);
             self.pairs.tcp(pair);
             self.pairs.outcome(pair, Outcome::TcpRejected);
             let limit = self.settings.limits.finding_frames;

@@ -4,7 +4,6 @@
 use super::Tracker;
 use super::flights::{Flow, Print, QueryIs, ResponseIs, Sighting, Transport};
 use super::kept::KeptMessage;
-use super::pairs::Place;
 use super::proxied::ProxiedEnd;
 use crate::capture::Timestamp;
 use crate::config::{Outcome, SKEW};
@@ -107,12 +106,12 @@ impl Tracker<'_> {
         if let Some(fault) = message.question.fault() {
             self.counts.unreadable[fault as usize] += 1;
         }
-        let place = self.pairs.place(seen.datagram.pair_hash, || seen.client_to_server());
+        let pair = self.pairs.number(seen.datagram.pair_hash, || seen.client_to_server());
         if response {
             self.counts.rcodes[usize::from(message.rcode) & 0xfff] += 1;
-            self.response(seen, place);
+            self.response(seen, pair);
         } else {
-            self.query(seen, place);
+            self.query(seen, pair);
         }
         if self.pairs.too_many() {
             self.fold();
@@ -121,29 +120,29 @@ impl Tracker<'_> {
 
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
-    fn query(&mut self, seen: &Seen<'_>, place: Place) {
-        self.pairs.asked(place, seen.entry.time);
+    fn query(&mut self, seen: &Seen<'_>, pair: u32) {
+        self.pairs.asked(pair, seen.entry.time);
         match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.print()) {
             QueryIs::Copy => self.counts.query_copies += 1,
             QueryIs::Retransmission => self.counts.retransmitted += 1,
-            QueryIs::New => self.open(place, seen),
+            QueryIs::New => self.open(pair, seen),
             QueryIs::Crowded(oldest) => {
                 self.evict(oldest);
-                self.open(place, seen);
+                self.open(pair, seen);
             }
         }
     }
 
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
-    fn open(&mut self, place: Place, seen: &Seen<'_>) {
+    fn open(&mut self, pair: u32, seen: &Seen<'_>) {
         if self.flights.pending() >= self.settings.limits.in_flight
             && let Some(oldest) = self.flights.oldest()
         {
             self.evict(oldest);
         }
         let kept = self.flights.kept.keep_before(seen.from, seen.len.min(self.settings.limits.kept_message_bytes));
-        let flow = seen.flow(self.pairs.number(place));
+        let flow = seen.flow(pair);
         let (hash, print) = (seen.datagram.flow_hash, seen.print());
         let slot = self.flights.open(hash, flow, seen.message, seen.sighting(), print, kept, &self.clock);
         if !seen.header.is_empty() {
@@ -158,7 +157,7 @@ impl Tracker<'_> {
             }
         }
         if !self.early.is_empty() {
-            self.match_early(seen.datagram.flow_hash, slot, place);
+            self.match_early(seen.datagram.flow_hash, slot, pair);
         }
     }
 
@@ -175,62 +174,62 @@ impl Tracker<'_> {
 
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
-    fn response(&mut self, seen: &Seen<'_>, place: Place) {
-        self.pairs.told(place, seen.entry.time);
+    fn response(&mut self, seen: &Seen<'_>, pair: u32) {
+        self.pairs.told(pair, seen.entry.time);
         match self.flights.response(seen.datagram.flow_hash, seen.message, &seen.print()) {
             ResponseIs::Match(slot) => {
                 if !self.proxied.is_empty() {
                     self.ended_behind_header(slot, ProxiedEnd::Understood, seen.frame);
                 }
-                self.matched(slot, place, seen.message, seen.sighting(), seen.print(), seen.bytes());
+                self.matched(slot, pair, seen.message, seen.sighting(), seen.print(), seen.bytes());
             }
             ResponseIs::Continued => self.counts.continued += 1,
             ResponseIs::Copy => self.counts.response_copies += 1,
             ResponseIs::Duplicate { refused } => {
                 self.counts.duplicate += 1;
                 if !refused {
-                    self.beside(Beside::Second, place, seen.message);
+                    self.beside(Beside::Second, pair, seen.message);
                 }
             }
             ResponseIs::Late => {
-                self.answers_suspect(seen);
+                self.answers_suspect(seen.datagram.flow_hash);
                 self.counts.late += 1;
-                self.beside(Beside::Late, place, seen.message);
+                self.beside(Beside::Late, pair, seen.message);
             }
             ResponseIs::Mismatch => {
                 self.counts.mismatch += 1;
-                self.beside(Beside::OtherQuestion, place, seen.message);
+                self.beside(Beside::OtherQuestion, pair, seen.message);
             }
             ResponseIs::Unsolicited => {
-                self.answers_suspect(seen);
-                self.without_query(place, *seen);
+                self.answers_suspect(seen.datagram.flow_hash);
+                self.without_query(pair, *seen);
             }
         }
-        self.note_answering(place, seen.entry);
+        self.note_answering(pair, seen.entry);
     }
 
     /// Counts a response that ends no query, when it is REFUSED.
     #[cold]
-    fn beside(&mut self, why: Beside, place: Place, message: &Message) {
+    fn beside(&mut self, why: Beside, pair: u32, message: &Message) {
         if message.is_refused() {
             self.counts.refused_beside[why as usize] += 1;
-            let number = self.pairs.number(place);
+            let number = pair;
             self.pairs.rare(number).refused_beside[why as usize] += 1;
         }
     }
 
     /// A response that no query waits for may be the late one to a query that seemed to meet silence.
     #[cold]
-    fn answers_suspect(&mut self, seen: &Seen<'_>) {
+    fn answers_suspect(&mut self, flow_hash: u64) {
         self.settle_silence();
-        self.suspects.answered(seen.datagram.flow_hash);
+        self.suspects.answered(flow_hash);
     }
 
     /// A response that belongs to no query so far: it waits for one that may have been captured after it.
     #[cold]
-    fn without_query(&mut self, place: Place, seen: Seen<'_>) {
-        let flow = seen.flow(self.pairs.number(place));
-        if self.is_answer_to_header(flow, place, &seen) {
+    fn without_query(&mut self, pair: u32, seen: Seen<'_>) {
+        let flow = seen.flow(pair);
+        if self.is_answer_to_header(flow, pair, &seen) {
             return;
         }
         let print = seen.print();
@@ -253,7 +252,7 @@ impl Tracker<'_> {
     }
 
     /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.
-    fn is_answer_to_header(&mut self, flow: Flow, place: Place, seen: &Seen<'_>) -> bool {
+    fn is_answer_to_header(&mut self, flow: Flow, pair: u32, seen: &Seen<'_>) -> bool {
         let message = seen.message;
         if self.proxied.is_empty() || !proxy::is_answer(message.id, message.opcode()) {
             return false;
@@ -265,7 +264,7 @@ impl Tracker<'_> {
             return false;
         };
         self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.frame);
-        self.matched(slot, place, message, seen.sighting(), seen.print(), seen.bytes());
+        self.matched(slot, pair, message, seen.sighting(), seen.print(), seen.bytes());
         true
     }
 
@@ -281,15 +280,15 @@ impl Tracker<'_> {
     /// A pending transaction has its response.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
-    fn matched(&mut self, index: u32, place: Place, message: &Message, seen: Sighting, print: Print, bytes: &[u8]) {
+    fn matched(&mut self, index: u32, pair: u32, message: &Message, seen: Sighting, print: Print, bytes: &[u8]) {
         self.counts.matched += 1;
         let outcome = outcome_of(message);
         self.counts.outcomes[outcome as usize] += 1;
         self.count_transport(self.flights.slot(index).flow);
         if outcome != Outcome::Answered {
             self.turned_away(index, outcome, message, seen.frame);
-        } else if self.pairs.answered(place) {
-            self.pairs.note_answer(place, seen.frame, self.settings.limits.finding_frames);
+        } else if self.pairs.answered(pair) {
+            self.pairs.note_answer(pair, seen.frame, self.settings.limits.finding_frames);
         }
         if self.settings.rows.has(outcome) {
             self.report(index, outcome, Some((seen, *message, bytes)));
@@ -318,7 +317,7 @@ impl Tracker<'_> {
     }
 
     /// Matches a query just opened with a response that was captured shortly before it.
-    fn match_early(&mut self, hash: u64, slot: u32, place: Place) {
+    fn match_early(&mut self, hash: u64, slot: u32, pair: u32) {
         let (flow, opcode, question, time) = {
             let slot = self.flights.slot(slot);
             (slot.flow, slot.opcode, slot.question, slot.query.time)
@@ -334,7 +333,7 @@ impl Tracker<'_> {
         let mut bytes = std::mem::take(&mut self.scratch);
         self.flights.kept.read(early.bytes, &mut bytes);
         self.flights.kept.release(early.bytes);
-        self.matched(slot, place, &early.message, early.seen, early.print, &bytes);
+        self.matched(slot, pair, &early.message, early.seen, early.print, &bytes);
         self.scratch = bytes;
     }
 }

@@ -169,9 +169,9 @@ impl<'a> Tracker<'a> {
             for entry in now {
                 self.entry(input, first_frame, data, entry);
             }
-            if self.pairs.full() {
-                self.fold();
-            }
+        }
+        if self.pairs.full() {
+            self.fold();
         }
         if !self.decided.is_empty() {
             self.outlet.put(&mut self.decided);
@@ -189,7 +189,7 @@ impl<'a> Tracker<'a> {
     }
 
     /// Each message needs memory that is seldom in the cache, and what it needs says where to find the next. The processor
-    /// fetches it while earlier batches are worked on: first where the pair and the chain stand.
+    /// fetches it while earlier ones are worked on: first where the number of the pair and the chain stand.
     #[inline]
     fn prefetch_places(&self, batch: &[Entry]) {
         for datagram in batch.iter().filter_map(message_of) {
@@ -198,11 +198,12 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// Then the first of the chain, and of those that are turned away what else is noted of the pair.
+    /// Then the pair and the first of the chain, and of those that are turned away what else is noted of the pair.
     #[inline]
     fn prefetch_members(&self, batch: &[Entry]) {
         for datagram in batch.iter().filter_map(message_of) {
             self.flights.prefetch_first(datagram.flow_hash);
+            self.pairs.prefetch_hot(datagram.pair_hash);
             if is_refused(datagram) {
                 self.pairs.prefetch_cold(datagram.pair_hash);
             }
@@ -230,23 +231,27 @@ impl<'a> Tracker<'a> {
         let from = &data[entry.offset as usize..];
         let payload = &from[..entry.len as usize];
         let frame = FrameRef { input, frame: first_frame + u64::from(entry.frame) };
+        if let Body::Datagram(datagram) = &entry.body {
+            if let Some(seen) = self.datagram(entry, frame, datagram, from) {
+                self.message(&seen);
+            }
+        } else {
+            self.other_entry(entry, frame, payload);
+        }
+    }
+
+    /// An entry that is no datagram.
+    #[inline(never)]
+    fn other_entry(&mut self, entry: &Entry, frame: FrameRef, payload: &[u8]) {
+        if let Body::Quote(quote) = &entry.body {
+            return self.quote(entry, *quote);
+        }
+        let now = self.clock.advance(entry.time);
+        self.expire(now);
         match &entry.body {
-            Body::Datagram(datagram) => {
-                if let Some(seen) = self.datagram(entry, frame, datagram, from) {
-                    self.message(&seen);
-                }
-            }
-            Body::Segment(segment) => {
-                let now = self.clock.advance(entry.time);
-                self.expire(now);
-                self.segment(entry, frame, segment, payload);
-            }
-            Body::Fragment { header, protocol } => {
-                let now = self.clock.advance(entry.time);
-                self.expire(now);
-                self.fragment(entry, frame, *header, *protocol, payload, 0);
-            }
-            Body::Quote(quote) => self.quote(entry, *quote),
+            Body::Segment(segment) => self.segment(entry, frame, segment, payload),
+            Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
+            Body::Datagram(_) | Body::Quote(_) => {}
         }
     }
 
@@ -457,8 +462,7 @@ impl<'a> Tracker<'a> {
     }
 
     fn note_glimpse(&mut self, ends: Ends, time: Timestamp) {
-        let place = self.pairs.place(ends.hash(&self.decoder.key), || ends);
-        let pair = self.pairs.number(place);
+        let pair = self.pairs.number(ends.hash(&self.decoder.key), || ends);
         self.pairs.rare(pair).glimpse(time);
     }
 

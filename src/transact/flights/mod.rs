@@ -412,10 +412,16 @@ impl Flights {
         self.asked(index).0.0.saturating_add(self.timeout)
     }
 
+    /// False when no transaction can be due at `now` on the clock's line.
+    #[inline]
+    pub fn may_be_due(&self, now: Timestamp) -> bool {
+        now.0 > self.due_after
+    }
+
     /// The oldest pending transaction, when it is due: older than the timeout at `now` on the clock's line.
     #[inline]
     pub fn due(&mut self, now: Timestamp) -> Option<u32> {
-        if now.0 > self.due_after { self.due_by_now(now) } else { None }
+        if self.may_be_due(now) { self.due_by_now(now) } else { None }
     }
 
     /// The same for one that was due as far as was known when it became the oldest: a leap may have been believed since.

@@ -2,8 +2,7 @@
 //! per-source rows.
 //!
 //! This is a cache in front of [`Sources`]: a pair that no open transaction refers to can be dropped after folding
-//! without losing anything. What every message touches stands apart from the rest, in a table by the
-//! pair's hash.
+//! without losing anything. What every message touches stands apart from the rest.
 
 mod table;
 
@@ -12,8 +11,7 @@ use crate::config::Outcome;
 use crate::decode::Ends;
 use crate::sources::{FrameRef, Rare, SourceRow, Sources};
 use prefetch_index::prefetch_index;
-pub use table::Place;
-use table::{Hot, Table};
+use table::Table;
 
 /// Pairs kept; when there are more, all are folded and those without an open transaction dropped. A count of pairs, not
 /// of blocks, so that the outcome does not depend on how the input was cut.
@@ -22,6 +20,19 @@ const KEEP: usize = 262_144;
 const FOLD_AFTER: u32 = 1 << 30;
 /// Marks in `Hot::answered` that frames of answers are wanted, and not enough yet.
 const WANTED: u32 = 1 << 31;
+
+/// What every message touches of a pair.
+#[derive(Debug, Clone)]
+#[repr(align(32))]
+struct Hot {
+    /// Keyed hash of client and server. It has 64 bits and a key that nobody knows, so that it stands for them.
+    hash: u64,
+    /// The latest time of a message.
+    last: Timestamp,
+    queries: u32,
+    /// Answered transactions, and in the highest bit whether frames of answers are wanted.
+    answered: u32,
+}
 
 /// What fewer messages touch of a pair.
 #[derive(Debug)]
@@ -54,6 +65,9 @@ pub type Judge<'a> = Box<dyn Fn(std::net::IpAddr) -> Judged + Send + 'a>;
 /// Every pair met lately.
 pub struct Pairs<'a> {
     table: Table,
+    /// By number, which is the order of their first messages but for those that were dropped. So those that are met often
+    /// stand near each other.
+    hot: Vec<Hot>,
     cold: Vec<Cold>,
     /// Numbers of pairs that were dropped.
     free: Vec<u32>,
@@ -73,6 +87,7 @@ impl<'a> Pairs<'a> {
     pub fn new(sources: &'a Sources, judge: Judge<'a>) -> Self {
         Self {
             table: Table::default(),
+            hot: Vec::new(),
             cold: Vec::new(),
             free: Vec::new(),
             queries: 0,
@@ -83,58 +98,68 @@ impl<'a> Pairs<'a> {
         }
     }
 
-    /// Fetches where the pair of this hash should stand, so that it is at hand when it is used.
+    /// Fetches where the number of this pair should stand, so that it is at hand when it is used.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
         self.table.prefetch(hash);
     }
 
+    /// Fetches likewise what every message touches of it.
+    #[inline]
+    pub fn prefetch_hot(&self, hash: u64) {
+        prefetch_index(&self.hot, self.table.guess(hash) as usize);
+    }
+
     /// Fetches likewise what fewer messages touch of it.
+    #[inline]
     pub fn prefetch_cold(&self, hash: u64) {
-        if let Some(place) = self.table.find(hash) {
-            prefetch_index(&self.cold, self.number(place) as usize);
-        }
+        prefetch_index(&self.cold, self.table.guess(hash) as usize);
     }
 
     /// Fetches likewise what most pairs never have.
     pub fn prefetch_rare(&self, hash: u64) {
-        let cold = self.table.find(hash).and_then(|place| self.cold.get(self.number(place) as usize));
+        let cold = self.cold.get(self.table.guess(hash) as usize);
         if let Some(rare) = cold.and_then(|cold| cold.rare.as_deref()) {
             prefetch_index(std::slice::from_ref(rare), 0);
         }
     }
 
-    /// Where the pair of this hash stands, if it is new from now on. `ends` lead from client to server.
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
+    fn find(&self, hash: u64) -> Option<u32> {
+        self.table.find(hash, |number| self.hot[number as usize].hash == hash)
+    }
+
+    /// The number of the pair of this hash, if it is new from now on; it may be another's when pairs were dropped. `ends` lead
+    /// from client to server.
     #[inline]
-    pub fn place(&mut self, hash: u64, ends: impl FnOnce() -> Ends) -> Place {
-        match self.table.find(hash) {
-            Some(place) => place,
+    pub fn number(&mut self, hash: u64, ends: impl FnOnce() -> Ends) -> u32 {
+        match self.find(hash) {
+            Some(number) => number,
             None => self.add(hash, ends()),
         }
     }
 
-    fn add(&mut self, hash: u64, ends: Ends) -> Place {
+    fn add(&mut self, hash: u64, ends: Ends) -> u32 {
         let judged = (self.judge)(ends.source());
         let (first, last_response) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
+        let hot = Hot { hash, last: Timestamp(i64::MIN), queries: 0, answered: wanted(judged) };
         let cold =
             Cold { ends, first, last_response, last_unread: last_response, unanswered: 0, tcp: 0, rare: None, judged };
         let number = match self.free.pop() {
             Some(number) => {
+                self.hot[number as usize] = hot;
                 self.cold[number as usize] = cold;
                 number
             }
             None => {
+                self.hot.push(hot);
                 self.cold.push(cold);
                 self.cold.len() as u32 - 1
             }
         };
-        self.table.add(Hot { hash, last: Timestamp(i64::MIN), queries: 0, answered: wanted(judged), number })
-    }
-
-    /// The number of the pair at a place.
-    #[inline]
-    pub fn number(&self, place: Place) -> u32 {
-        self.table.at(place).number
+        self.table.add(hash, number, |other| self.hot[other as usize].hash);
+        number
     }
 
     /// Client to server.
@@ -145,19 +170,19 @@ impl<'a> Pairs<'a> {
 
     /// Notes a query.
     #[inline]
-    pub fn asked(&mut self, place: Place, time: Timestamp) {
+    pub fn asked(&mut self, number: u32, time: Timestamp) {
         self.queries += 1;
-        self.table.at_mut(place).queries += 1;
-        self.told(place, time);
+        self.hot[number as usize].queries += 1;
+        self.told(number, time);
     }
 
     /// Notes a response, or another sign of the server.
     #[inline]
-    pub fn told(&mut self, place: Place, time: Timestamp) {
-        let hot = self.table.at_mut(place);
+    pub fn told(&mut self, number: u32, time: Timestamp) {
+        let hot = &mut self.hot[number as usize];
         // Mostly a time is the latest so far, and not the first.
         if time < hot.last || hot.last == Timestamp(i64::MIN) {
-            let first = &mut self.cold[hot.number as usize].first;
+            let first = &mut self.cold[number as usize].first;
             *first = time.min(*first);
         }
         hot.last = time.max(hot.last);
@@ -165,22 +190,21 @@ impl<'a> Pairs<'a> {
 
     /// Notes that a query was answered; true when [`Pairs::note_answer`] wants the frame.
     #[inline]
-    pub fn answered(&mut self, place: Place) -> bool {
-        let hot = self.table.at_mut(place);
+    pub fn answered(&mut self, number: u32) -> bool {
+        let hot = &mut self.hot[number as usize];
         hot.answered += 1;
         hot.answered & WANTED != 0
     }
 
     /// Notes the frame of an answer; the first `most` are kept.
-    pub fn note_answer(&mut self, place: Place, frame: FrameRef, most: usize) {
+    pub fn note_answer(&mut self, number: u32, frame: FrameRef, most: usize) {
         if most == 0 {
             return;
         }
-        let number = self.number(place);
         let frames = &mut self.rare(number).answered_frames;
         frames.push(frame);
         if frames.len() >= most {
-            self.table.at_mut(place).answered &= !WANTED;
+            self.hot[number as usize].answered &= !WANTED;
         }
     }
 
@@ -214,8 +238,7 @@ impl<'a> Pairs<'a> {
 
     /// Notes that the server of a pair sent the source something that could not be read, when the pair is known.
     pub fn note_unread(&mut self, hash: u64, time: Timestamp) {
-        if let Some(place) = self.table.find(hash) {
-            let number = self.number(place);
+        if let Some(number) = self.find(hash) {
             self.cold[number as usize].last_unread = time;
         }
     }
@@ -243,14 +266,13 @@ impl<'a> Pairs<'a> {
         self.queries = 0;
         self.folded = true;
         // When there are more rows than allowed, which of them are joined depends on the order.
-        for place in self.table.by_number(self.cold.len()) {
-            let hot = self.table.at_mut(place);
-            fold_pair(self.sources, hot, &mut self.cold[hot.number as usize]);
+        for (hot, cold) in self.hot.iter_mut().zip(&mut self.cold) {
+            fold_pair(self.sources, hot, cold);
         }
         if self.too_many() {
             let mut stays = vec![false; self.cold.len()];
             referred.for_each(|number| stays[number as usize] = true);
-            self.table.retain(|hot| stays[hot.number as usize]);
+            self.table.retain(|number| stays[number as usize], |number| self.hot[number as usize].hash);
             // The order in which numbers are used again must not depend on the hash key: the lowest first.
             self.free.clear();
             self.free.extend((0..self.cold.len() as u32).rev().filter(|number| !stays[*number as usize]));
@@ -261,21 +283,19 @@ impl<'a> Pairs<'a> {
     /// The same as [`Pairs::finish`], when nobody else folds into these rows.
     pub fn finish_alone(&mut self) {
         if !self.folded {
-            let places = self.table.by_number(self.cold.len());
-            // The numbers of pairs of which none was dropped have no gaps.
-            let pairs = || places.iter().map(|place| self.table.at(*place)).zip(&self.cold);
+            let pairs = || self.hot.iter().zip(&self.cold);
             let mut rows = [[0; 2]; 2];
             for (hot, cold) in pairs() {
                 rows[usize::from(cold.judged.listed || has_heard(hot, cold))][usize::from(cold.ends.is_v6())] += 1;
             }
             if self.sources.have_room(rows) {
-                let cold = std::mem::take(&mut self.cold);
-                let rows = places.iter().zip(cold).filter_map(|(place, mut cold)| {
-                    let row = row_of(&mut self.table.at(*place).clone(), &mut cold)?;
+                let count = self.hot.len();
+                let pairs = std::mem::take(&mut self.hot).into_iter().zip(std::mem::take(&mut self.cold));
+                let rows = pairs.filter_map(|(mut hot, mut cold)| {
+                    let row = row_of(&mut hot, &mut cold)?;
                     Some((cold.ends.source(), cold.ends.destination(), row, cold.judged.listed))
                 });
-                self.sources.fill(places.len(), rows);
-                self.table = Table::default();
+                self.sources.fill(count, rows);
             }
         }
         self.finish();
@@ -286,16 +306,13 @@ impl<'a> Pairs<'a> {
     pub fn finish(&mut self) {
         self.queries = 0;
         self.folded = true;
-        self.free = Vec::new();
-        let mut table = self.table.take_by_number();
-        while let Some(mut cold) = self.cold.pop() {
-            // A number that is free has nothing left to fold.
-            if let Some(mut hot) = table.pop_if(|hot| hot.number as usize == self.cold.len()) {
-                fold_pair(self.sources, &mut hot, &mut cold);
-            }
+        (self.free, self.table) = (Vec::new(), Table::default());
+        while let (Some(mut hot), Some(mut cold)) = (self.hot.pop(), self.cold.pop()) {
+            // One that was dropped has nothing left to fold.
+            fold_pair(self.sources, &mut hot, &mut cold);
             if self.cold.len().is_multiple_of(PIECE) {
+                self.hot.shrink_to_fit();
                 self.cold.shrink_to_fit();
-                table.shrink_to_fit();
             }
         }
     }
@@ -350,12 +367,12 @@ mod tests {
         let mut pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
         let ends = |number: u32| Ends::v4((0x0b00_0000 + number * 5).to_be_bytes(), [192, 0, 2, 53]);
         let message = |pairs: &mut Pairs<'_>, number: u32, answered: bool| {
-            let place = pairs.place(ends(number).hash(key), || ends(number));
+            let pair = pairs.number(ends(number).hash(key), || ends(number));
             if answered {
-                pairs.told(place, Timestamp(i64::from(number) + 7));
-                pairs.answered(place);
+                pairs.told(pair, Timestamp(i64::from(number) + 7));
+                pairs.answered(pair);
             } else {
-                pairs.asked(place, Timestamp(i64::from(number)));
+                pairs.asked(pair, Timestamp(i64::from(number)));
             }
         };
         (0..8).for_each(|number| message(&mut pairs, number, false));
@@ -393,11 +410,10 @@ mod tests {
             } else {
                 Ends::v4((0x0b00_0000 + number * 5).to_be_bytes(), [192, 0, 2, 53])
             };
-            let place = pairs.place(ends.hash(&key), || ends);
-            let (number, time) = (pairs.number(place), Timestamp(i64::from(*number)));
+            let (number, time) = (pairs.number(ends.hash(&key), || ends), Timestamp(i64::from(*number)));
             match what {
-                0 => pairs.asked(place, time),
-                1 if pairs.answered(place) => pairs.note_answer(place, FrameRef { input: 0, frame }, 2),
+                0 => pairs.asked(number, time),
+                1 if pairs.answered(number) => pairs.note_answer(number, FrameRef { input: 0, frame }, 2),
                 1 => {}
                 2 => pairs.outcome(number, Outcome::Refused),
                 3 => pairs.outcome(number, Outcome::Silent),

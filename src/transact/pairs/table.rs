@@ -1,47 +1,31 @@
-//! What every message touches of its pair ([`Hot`]), found by the pair's hash in one look at memory that is seldom in the
-//! cache ([`Table`]): half of the cache line that the hash says, or of one soon behind it.
+//! Hashes of pairs to their numbers ([`Table`]): one look at memory that is seldom in the cache, and it says where in the
+//! cache the rest of the pair should be.
 
-use crate::capture::Timestamp;
 use prefetch_index::prefetch_index;
 
 /// Places at the beginning; a power of two.
 const PLACES: usize = 1024;
 
-/// Where a pair stands in the table, until a pair is added or pairs are dropped.
+/// A pair in the table: its number, and half of its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place(u32);
-
-/// What every message touches of a pair.
-#[derive(Debug, Clone)]
-#[repr(align(32))]
-pub(super) struct Hot {
-    /// Keyed hash of client and server. It has 64 bits and a key that nobody knows, so that it stands for them.
-    pub hash: u64,
-    /// The latest time of a message.
-    pub last: Timestamp,
-    pub queries: u32,
-    /// Answered transactions, and in the highest bit whether frames of answers are wanted.
-    pub answered: u32,
-    /// The number of the pair; [`NOBODY`] where there is none.
-    pub number: u32,
+struct Entry {
+    number: u32,
+    tag: u32,
 }
 
-/// The number of no pair.
-const NOBODY: u32 = u32::MAX;
 /// A place without a pair.
-const FREE: Hot = Hot { hash: 0, last: Timestamp(i64::MIN), queries: 0, answered: 0, number: NOBODY };
+const FREE: Entry = Entry { number: u32::MAX, tag: 0 };
 
-impl Hot {
-    #[inline]
-    fn is_free(&self) -> bool {
-        self.number == NOBODY
-    }
+/// The half of a hash that does not say where it stands.
+#[inline]
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
-/// Pairs by their hash; at most three quarters of the places are taken.
+/// Numbers by hashes; at most half of the places are taken, so that most hashes stand at their own.
 #[derive(Debug)]
 pub(super) struct Table {
-    places: Vec<Hot>,
+    places: Vec<Entry>,
     len: usize,
 }
 
@@ -57,98 +41,69 @@ impl Table {
         self.len
     }
 
-    /// The first of the two places in the cache line that a hash belongs to.
+    /// The place that a hash begins to be looked for at.
     #[inline]
     fn own(&self, hash: u64) -> usize {
-        hash as usize & (self.places.len() - 2)
+        hash as usize & (self.places.len() - 1)
     }
 
-    /// The place of a hash from `place` on, or the free one where it would have to be.
-    #[inline]
-    fn look(&self, mut place: usize, hash: u64) -> (usize, &Hot) {
+    /// The number of a hash, of those that agree in half of it the one that `is` its pair.
+    #[allow(clippy::inline_always)] // once for every message
+    #[inline(always)]
+    pub fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut place = self.own(hash);
         loop {
-            place &= self.places.len() - 1;
-            let hot = &self.places[place];
-            if hot.hash == hash || hot.is_free() {
-                return (place, hot);
+            let entry = self.places[place];
+            if entry.number == FREE.number {
+                return None;
             }
-            place += 1;
+            if entry.tag == tag(hash) && is(entry.number) {
+                return Some(entry.number);
+            }
+            place = (place + 1) & (self.places.len() - 1);
         }
     }
 
-    /// Where the pair of a hash stands.
-    #[inline]
-    pub fn find(&self, hash: u64) -> Option<Place> {
-        // At its own place or the next one: which of the two cannot be foretold, that it is one of them can.
-        let own = self.own(hash);
-        let near = own + usize::from(self.places[own].hash != hash);
-        let (place, hot) = self.look(near, hash);
-        (!hot.is_free()).then_some(Place(place as u32))
-    }
-
-    /// Fetches where the pair of a hash should be, so that it is at hand when it is looked for.
+    /// Fetches where a hash should stand, so that it is at hand when it is looked for.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
         prefetch_index(&self.places, self.own(hash));
     }
 
-    /// The pair at a place.
+    /// What is most likely the number of a hash; any number when it has none.
     #[inline]
-    pub fn at(&self, place: Place) -> &Hot {
-        &self.places[place.0 as usize]
+    pub fn guess(&self, hash: u64) -> u32 {
+        self.places[self.own(hash)].number
     }
 
-    /// The same, to change it.
-    #[inline]
-    pub fn at_mut(&mut self, place: Place) -> &mut Hot {
-        &mut self.places[place.0 as usize]
-    }
-
-    /// Adds a pair whose hash is not in the table.
-    pub fn add(&mut self, hot: Hot) -> Place {
-        if (self.len + 1) * 4 > self.places.len() * 3 {
-            self.rebuild(self.places.len() * 2, |_| true);
+    /// Adds a pair whose hash is not in the table. `hash_of` tells the hashes of those that are.
+    pub fn add(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
+        if (self.len + 1) * 2 > self.places.len() {
+            self.rebuild(self.places.len() * 2, |_| true, hash_of);
         }
-        let (place, _) = self.look(self.own(hot.hash), hot.hash);
-        self.places[place] = hot;
+        self.put(hash, number);
+    }
+
+    fn put(&mut self, hash: u64, number: u32) {
+        let mut place = self.own(hash);
+        while self.places[place] != FREE {
+            place = (place + 1) & (self.places.len() - 1);
+        }
+        self.places[place] = Entry { number, tag: tag(hash) };
         self.len += 1;
-        Place(place as u32)
     }
 
     /// Drops the pairs that are not to `stay`.
-    pub fn retain(&mut self, stay: impl Fn(&Hot) -> bool) {
-        self.rebuild(self.places.len(), stay);
+    pub fn retain(&mut self, stay: impl Fn(u32) -> bool, hash_of: impl Fn(u32) -> u64) {
+        self.rebuild(self.places.len(), stay, hash_of);
     }
 
-    fn rebuild(&mut self, places: usize, stay: impl Fn(&Hot) -> bool) {
+    fn rebuild(&mut self, places: usize, stay: impl Fn(u32) -> bool, hash_of: impl Fn(u32) -> u64) {
         let before = std::mem::replace(&mut self.places, vec![FREE; places]);
         self.len = 0;
-        for hot in before.into_iter().filter(|hot| !hot.is_free() && stay(hot)) {
-            let (place, _) = self.look(self.own(hot.hash), hot.hash);
-            self.places[place] = hot;
-            self.len += 1;
+        for entry in before.into_iter().filter(|entry| *entry != FREE && stay(entry.number)) {
+            self.put(hash_of(entry.number), entry.number);
         }
-    }
-
-    /// Where every pair stands, in the order of their numbers, all of which are below `numbers`: the order of the table
-    /// depends on the hash key.
-    pub fn by_number(&self, numbers: usize) -> Vec<Place> {
-        const NOWHERE: Place = Place(u32::MAX);
-        let mut places = vec![NOWHERE; numbers];
-        for (at, hot) in self.places.iter().enumerate().filter(|(_, hot)| !hot.is_free()) {
-            places[hot.number as usize] = Place(at as u32);
-        }
-        places.retain(|place| *place != NOWHERE);
-        places
-    }
-
-    /// Takes every pair out, in the order of their numbers.
-    pub fn take_by_number(&mut self) -> Vec<Hot> {
-        let mut pairs = std::mem::take(self).places;
-        pairs.retain(|hot| !hot.is_free());
-        pairs.shrink_to_fit();
-        pairs.sort_unstable_by_key(|hot| hot.number);
-        pairs
     }
 }
 
@@ -162,36 +117,35 @@ impl Default for Table {
 mod tests {
     use super::*;
 
-    fn hot(hash: u64, number: u32) -> Hot {
-        Hot { hash, number, ..FREE }
-    }
-
-    #[test]
-    fn a_pair_is_half_a_cache_line() {
-        assert_eq!(size_of::<Hot>(), 32);
-    }
-
     #[test]
     fn pairs_are_found_until_they_are_dropped_however_their_hashes_meet() {
+        // Many begin at the same few places, the last one among them, and many agree in half of their hash.
+        let hash = |number: u32| {
+            u64::from(number % 7).wrapping_sub(3) ^ u64::from(number / 7 % 50) << 32 ^ u64::from(number / 350) << 20
+        };
         let mut table = Table::new();
-        // Many begin at the same few places, the last one among them, and one has the hash of a free place.
-        let hash = |number: u32| u64::from(number % 7).wrapping_sub(3) ^ u64::from(number / 7) << 32;
+        let find = |table: &Table, number: u32| table.find(hash(number), |other| hash(other) == hash(number));
         for number in 0..5000 {
-            assert_eq!(table.find(hash(number)), None, "{number}");
-            let place = table.add(hot(hash(number), number));
-            assert_eq!(table.find(hash(number)), Some(place));
+            assert_eq!(find(&table, number), None, "{number}");
+            table.add(hash(number), number, hash);
+            assert_eq!(find(&table, number), Some(number));
         }
         assert_eq!(table.len(), 5000);
-        assert!(table.places.len() * 3 >= table.len() * 4);
-        table.retain(|hot| hot.number % 3 == 0);
+        assert!(table.places.len() >= table.len() * 2);
+        table.retain(|number| number % 3 == 0, hash);
         for number in 0..5000 {
-            let found = table.find(hash(number)).map(|place| table.at(place).number);
-            assert_eq!(found, (number % 3 == 0).then_some(number));
+            assert_eq!(find(&table, number), (number % 3 == 0).then_some(number));
         }
-        let numbers: Vec<u32> = table.by_number(5000).into_iter().map(|place| table.at(place).number).collect();
-        assert_eq!(numbers, (0..5000).step_by(3).collect::<Vec<u32>>());
-        let numbers: Vec<u32> = table.take_by_number().iter().map(|hot| hot.number).collect();
-        assert_eq!(numbers, (0..5000).step_by(3).collect::<Vec<u32>>());
-        assert_eq!(table.find(hash(0)), None);
+        assert_eq!(table.len(), 1667);
+    }
+
+    #[test]
+    fn most_pairs_are_where_they_are_guessed() {
+        let key = crate::decode::key::Key::random();
+        let hash = |number: u32| key.numbers([[u64::from(number), 0]]);
+        let mut table = Table::new();
+        (0..100_000).for_each(|number| table.add(hash(number), number, hash));
+        let guessed = (0..100_000).filter(|number| table.guess(hash(*number)) == *number).count();
+        assert!(guessed > 70_000, "{guessed}");
     }
 }
