@@ -1,6 +1,8 @@
 //! libpcap savefiles (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds, and the patched `cd34` records.
 
-use super::{Block, Context, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution, u32_at};
+use super::{
+    Block, Context, Frame, Frames, Interface, Oddities, Reader, Stop, Timestamp, Walk, time::Resolution, u32_at,
+};
 use prefetch_index::prefetch_index;
 use std::sync::Arc;
 
@@ -74,8 +76,7 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
         };
         let [seconds, fraction, captured, mut original] = fields(record, big_endian);
         if captured > most {
-            let what = format!("captured length {captured} is above the maximum of {}", reader.packet_bytes);
-            walk.stop = Some(Stop::Bad { at, what });
+            walk.stop = Some(too_long(at, captured, most));
             break;
         }
         let end = header + captured as usize;
@@ -87,9 +88,7 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
             break;
         };
         if fraction >= units_per_second || captured > snap_len.min(original) {
-            walk.oddities.timestamps += u64::from(fraction >= units_per_second);
-            walk.oddities.over_snap_len += u64::from(captured > snap_len);
-            walk.oddities.over_original_len += u64::from(captured > original);
+            note_odd(&mut walk.oddities, fraction >= units_per_second, captured > snap_len, captured > original);
             original = original.max(captured);
         }
         records += 1;
@@ -110,7 +109,22 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
     walk.end = at;
 }
 
+/// Counts what is odd of a record.
+#[cold]
+fn note_odd(oddities: &mut Oddities, timestamp: bool, over_snap_len: bool, over_original_len: bool) {
+    oddities.timestamps += u64::from(timestamp);
+    oddities.over_snap_len += u64::from(over_snap_len);
+    oddities.over_original_len += u64::from(over_original_len);
+}
+
+/// The record at `at` claims more than any packet has.
+#[cold]
+fn too_long(at: usize, captured: u32, most: u32) -> Stop {
+    Stop::Bad { at, what: format!("captured length {captured} is above the maximum of {most}") }
+}
+
 /// The record at `at` needs `wanted` bytes, more than the block has.
+#[cold]
 fn short(block: &Block, at: usize, wanted: usize) -> Stop {
     if block.at_end { Stop::Cut { at, wanted, has: block.data.len() - at } } else { Stop::Need { at, bytes: wanted } }
 }

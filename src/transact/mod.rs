@@ -240,7 +240,8 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// An entry that is no datagram.
+    /// An entry that is no datagram. Called cold, so that datagrams have the registers.
+    #[cold]
     #[inline(never)]
     fn other_entry(&mut self, entry: &Entry, frame: FrameRef, payload: &[u8]) {
         if let Body::Quote(quote) = &entry.body {

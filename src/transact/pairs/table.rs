@@ -70,10 +70,13 @@ impl Table {
         prefetch_index(&self.places, self.own(hash));
     }
 
-    /// What is most likely the number of a hash; any number when it has none.
+    /// What is most likely the number of a hash; any number when it has none. It is at its own place or the next one: which of
+    /// the two cannot be foretold.
     #[inline]
     pub fn guess(&self, hash: u64) -> u32 {
-        self.places[self.own(hash)].number
+        let own = self.own(hash);
+        let near = own + usize::from(self.places[own].tag != tag(hash));
+        self.places[near & (self.places.len() - 1)].number
     }
 
     /// Adds a pair whose hash is not in the table. `hash_of` tells the hashes of those that are.
@@ -146,6 +149,6 @@ mod tests {
         let mut table = Table::new();
         (0..100_000).for_each(|number| table.add(hash(number), number, hash));
         let guessed = (0..100_000).filter(|number| table.guess(hash(*number)) == *number).count();
-        assert!(guessed > 70_000, "{guessed}");
+        assert!(guessed > 85_000, "{guessed}");
     }
 }
