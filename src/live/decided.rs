@@ -95,7 +95,10 @@ impl StreamLegs {
 
     /// A server answered another host than this.
     fn answered(&mut self, source: IpAddr, server: IpAddr) {
-        self.look();
+        // The kernel is asked once for each server, and not for each answer.
+        if !self.legs.is_ours(server) {
+            self.look();
+        }
         let by_us = self.addresses.known().contains(&server);
         if self.about == About::Undecided {
             self.about = if by_us { About::Host } else { About::Others };
