@@ -64,6 +64,7 @@ fn generate_file(arguments: &[String]) -> io::Result<()> {
             "--dns" => plan.dns = number()?,
             "--vlan" => plan.vlan = number()?,
             "--seed" => plan.seed = number()? as u64,
+            "--clients" => plan.clients = number()? as usize,
             "--pcapng" => plan.format = Format::Pcapng,
             "--nanoseconds" => plan.nanoseconds = true,
             name if !name.starts_with('-') => file = Some(name),
