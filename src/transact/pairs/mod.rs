@@ -282,6 +282,9 @@ impl<'a> Pairs<'a> {
 
     /// The same as [`Pairs::finish`], when nobody else folds into these rows.
     pub fn finish_alone(&mut self) {
+        // Before the rows grow.
+        (self.free, self.table) = (Vec::new(), Table::default());
+        let sources = self.sources;
         if !self.folded {
             let pairs = || self.hot.iter().zip(&self.cold);
             let mut rows = [[0; 2]; 2];
@@ -290,12 +293,11 @@ impl<'a> Pairs<'a> {
             }
             if self.sources.have_room(rows) {
                 let count = self.hot.len();
-                let pairs = std::mem::take(&mut self.hot).into_iter().zip(std::mem::take(&mut self.cold));
-                let rows = pairs.filter_map(|(mut hot, mut cold)| {
+                let rows = std::iter::from_fn(|| self.pop()).filter_map(|(mut hot, mut cold)| {
                     let row = row_of(&mut hot, &mut cold)?;
                     Some((cold.ends.source(), cold.ends.destination(), row, cold.judged.listed))
                 });
-                self.sources.fill(count, rows);
+                sources.fill(count, rows);
             }
         }
         self.finish();
@@ -307,14 +309,20 @@ impl<'a> Pairs<'a> {
         self.queries = 0;
         self.folded = true;
         (self.free, self.table) = (Vec::new(), Table::default());
-        while let (Some(mut hot), Some(mut cold)) = (self.hot.pop(), self.cold.pop()) {
+        while let Some((mut hot, mut cold)) = self.pop() {
             // One that was dropped has nothing left to fold.
             fold_pair(self.sources, &mut hot, &mut cold);
-            if self.cold.len().is_multiple_of(PIECE) {
-                self.hot.shrink_to_fit();
-                self.cold.shrink_to_fit();
-            }
         }
+    }
+
+    /// Takes the last pair out; now and then its memory is given back.
+    fn pop(&mut self) -> Option<(Hot, Cold)> {
+        let pair = self.hot.pop().zip(self.cold.pop())?;
+        if self.cold.len().is_multiple_of(PIECE) {
+            self.hot.shrink_to_fit();
+            self.cold.shrink_to_fit();
+        }
+        Some(pair)
     }
 }
 
