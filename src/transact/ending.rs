@@ -81,6 +81,9 @@ impl Tracker<'_> {
             self.end_without_response(index, pair, outcome, rejection.flatten());
         }
         self.flights.time_out(index);
+        if let Some(pair) = self.flights.prefetch_oldest() {
+            self.pairs.prefetch_known(pair);
+        }
     }
 
     /// A transaction that may have met silence waits for a late response.

@@ -14,6 +14,7 @@ use crate::capture::Timestamp;
 use boundary::Boundary;
 use direction::{Beginning, GAP_PATIENCE, Stream, Work};
 use hashbrown::HashTable;
+use prefetch_index::prefetch_index;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -429,6 +430,17 @@ impl Streams {
         index
     }
 
+    /// Fetches what will be needed when the oldest of a list is forgotten, which nobody had in hands for long.
+    fn prefetch_oldest(&self, list: usize) {
+        if let Some(oldest) = self.connections.get(self.lists[list].oldest as usize) {
+            prefetch_index(std::slice::from_ref(&oldest.hash), 0);
+            for stream in &oldest.streams {
+                prefetch_index(std::slice::from_ref(&stream.held), 0);
+                prefetch_index(std::slice::from_ref(&stream.boundary), 0);
+            }
+        }
+    }
+
     fn touch(&mut self, index: u32, now: Timestamp) {
         self.connections[index as usize].last = now;
         if self.lists[self.connections[index as usize].list].newest != index {
@@ -462,8 +474,9 @@ impl Streams {
 
     /// Forgets a connection; its unfinished bytes go to `bucket`.
     fn forget(&mut self, index: u32, bucket: Bucket, tally: &mut Tally) {
+        let Connection { list, hash, .. } = self.connections[index as usize];
         self.unlink(index);
-        let hash = self.connections[index as usize].hash;
+        self.prefetch_oldest(list);
         if let Ok(entry) = self.table.find_entry(hash, |other| *other == index) {
             entry.remove();
         }

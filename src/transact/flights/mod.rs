@@ -513,6 +513,19 @@ impl Flights {
         self.pending -= 1;
     }
 
+    /// Fetches what will be needed when the oldest transaction is due, which was in nobody's hands since it began: where its
+    /// chain begins, and the one after it. Returns its pair.
+    pub fn prefetch_oldest(&self) -> Option<u32> {
+        let slot = self.slots.get(self.oldest as usize)?;
+        self.heads.prefetch(slot.hash);
+        prefetch_index(&self.links, self.oldest as usize);
+        if let Some(next) = self.slots.get(slot.newer as usize) {
+            prefetch_index(std::slice::from_ref(&next.hash), 0);
+            prefetch_index(std::slice::from_ref(&next.query), 0);
+        }
+        Some(slot.flow.pair)
+    }
+
     /// Takes away the bytes kept with an open transaction.
     pub fn take_kept(&mut self, index: u32) -> KeptMessage {
         std::mem::replace(&mut self.slots[index as usize].kept, KeptMessage::NONE)

@@ -116,6 +116,11 @@ impl<'a> Pairs<'a> {
         prefetch_index(&self.cold, self.table.guess(hash) as usize);
     }
 
+    /// The same of a pair whose number is known.
+    pub fn prefetch_known(&self, number: u32) {
+        prefetch_index(&self.cold, number as usize);
+    }
+
     /// Fetches likewise what most pairs never have.
     pub fn prefetch_rare(&self, hash: u64) {
         let cold = self.cold.get(self.table.guess(hash) as usize);
