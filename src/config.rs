@@ -55,7 +55,7 @@ pub struct Limits {
     pub silent_rows: usize,
     /// Rows decided but held back because an earlier query is still open (rows are written in input order).
     pub held_rows: usize,
-    /// Bytes of rendered rows kept in memory before they go to an unlinked temporary file.
+    /// Bytes of rows, as records, kept in memory before they go to an unlinked temporary file.
     pub spool_bytes: usize,
     /// Most bytes of one message that are decoded in full for a report.
     pub detail_bytes: usize,

@@ -80,7 +80,7 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
             break;
         }
         let end = header + captured as usize;
-        // The next record with its frame's headers; where that is, is known only now.
+        // The next record and the headers of its frame: only now is it known where they are.
         prefetch_index(data, at + end);
         prefetch_index(data, at + end + 64);
         let Some(packet) = rest.get(header..end) else {
@@ -88,7 +88,7 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
             break;
         };
         if fraction >= units_per_second || captured > snap_len.min(original) {
-            note_odd(&mut walk.oddities, fraction >= units_per_second, captured > snap_len, captured > original);
+            note_odd(&mut walk.oddities, [fraction >= units_per_second, captured > snap_len, captured > original]);
             original = original.max(captured);
         }
         records += 1;
@@ -109,9 +109,9 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
     walk.end = at;
 }
 
-/// Counts what is odd of a record.
+/// Counts what is odd of a record: its time, its length beside the snapshot length, and beside the original length.
 #[cold]
-fn note_odd(oddities: &mut Oddities, timestamp: bool, over_snap_len: bool, over_original_len: bool) {
+fn note_odd(oddities: &mut Oddities, [timestamp, over_snap_len, over_original_len]: [bool; 3]) {
     oddities.timestamps += u64::from(timestamp);
     oddities.over_snap_len += u64::from(over_snap_len);
     oddities.over_original_len += u64::from(over_original_len);

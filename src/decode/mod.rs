@@ -145,13 +145,13 @@ impl Decoder {
         }
         // Put together again here, so that it need not be in memory before.
         let Frame { time, link_type, interface, direction, data, offset, original_len } = *frame;
-        self.otherwise(&Frame { time, link_type, interface, direction, data, offset, original_len }, index, out);
+        self.in_general(&Frame { time, link_type, interface, direction, data, offset, original_len }, index, out);
     }
 
     /// Decodes a frame in the general way. Called cold, so that the short way has the registers.
     #[cold]
     #[inline(never)]
-    fn otherwise(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) {
+    fn in_general(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) {
         if let Err(bucket) = self.open(frame, index, out) {
             let cut = frame.original_len as usize > frame.data.len();
             out.tally.count(if cut && bucket == Bucket::LinkMalformed { Bucket::SnapCut } else { bucket });

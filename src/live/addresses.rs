@@ -118,23 +118,35 @@ fn attribute(mut attributes: &[u8], kind: u16) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
+/// A message with attributes.
+fn message(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut body = vec![2, 24, 0, 0, 3, 0, 0, 0];
+    for (kind, value) in attributes {
+        body.extend([4 + value.len() as u16, *kind].map(u16::to_ne_bytes).concat());
+        body.extend(*value);
+        body.resize(body.len().next_multiple_of(4), 0);
+    }
+    let mut message = (16 + body.len() as u32).to_ne_bytes().to_vec();
+    message.extend([kind, 0].map(u16::to_ne_bytes).concat());
+    message.extend([0; 8]);
+    message.extend(body);
+    message
+}
+
+#[cfg(test)]
+impl Addresses {
+    /// These, and another one of which the kernel has told already, which nobody has heard so far.
+    pub fn with_news(known: impl IntoIterator<Item = IpAddr>, new: std::net::Ipv4Addr) -> Self {
+        let (kernel, told) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        told.set_nonblocking(true).unwrap();
+        kernel.send(&message(libc::RTM_NEWADDR, &[(libc::IFA_LOCAL, &new.octets())])).unwrap();
+        Self { told: Some(told.into()), ..Self::fixed(known) }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A message with attributes.
-    fn message(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut body = vec![2, 24, 0, 0, 3, 0, 0, 0];
-        for (kind, value) in attributes {
-            body.extend([4 + value.len() as u16, *kind].map(u16::to_ne_bytes).concat());
-            body.extend(*value);
-            body.resize(body.len().next_multiple_of(4), 0);
-        }
-        let mut message = (16 + body.len() as u32).to_ne_bytes().to_vec();
-        message.extend([kind, 0].map(u16::to_ne_bytes).concat());
-        message.extend([0; 8]);
-        message.extend(body);
-        message
-    }
 
     #[test]
     fn new_addresses_are_taken_from_what_the_kernel_tells() {

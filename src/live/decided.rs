@@ -95,9 +95,14 @@ impl StreamLegs {
 
     /// A server answered another host than this.
     fn answered(&mut self, source: IpAddr, server: IpAddr) {
-        // The kernel is asked once for each server, and not for each answer.
+        // The kernel is asked when a server is met, and not for each answer: an address of this host that came since the
+        // last tick may be taken for another's until the next one.
         if !self.legs.is_ours(server) {
             self.look();
+            // What this host itself asks is no sign of whose servers these are.
+            if self.addresses.known().contains(&source) {
+                return;
+            }
         }
         let by_us = self.addresses.known().contains(&server);
         if self.about == About::Undecided {
@@ -396,5 +401,14 @@ mod tests {
         assert_eq!(legs.leg(&transaction(3, 9, true)), Leg::Client);
         let (_, of_rows) = legs.of_rows([&now, &before]);
         assert_eq!(of_rows.leg(IpAddr::from([10, 0, 0, 2]), server), Leg::Client);
+    }
+
+    #[test]
+    fn what_this_host_asks_from_a_new_address_tells_nothing_of_whose_servers_these_are() {
+        let addresses = Addresses::with_news(["10.0.0.53".parse().unwrap()], [10, 0, 0, 7].into());
+        let mut legs = StreamLegs::new(addresses, HashSet::new(), false);
+        assert_eq!(legs.leg(&transaction(7, 9, true)), Leg::Upstream);
+        assert_eq!(legs.leg(&transaction(1, 53, true)), Leg::Client);
+        assert_eq!(legs.leg(&transaction(1, 9, true)), Leg::Other, "this host answers");
     }
 }

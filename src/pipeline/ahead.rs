@@ -1,4 +1,4 @@
-//! Records read by a thread of their own, ahead of whoever uses them ([`begin`]).
+//! Records read, and made of others, by a thread of their own, ahead of whoever uses them ([`begin`]).
 
 use crate::report::spool::Records;
 use crossbeam_channel::{Receiver, Sender, bounded};

@@ -12,7 +12,7 @@ use crate::decode::name::write_name;
 use crate::decode::{Interface, detail};
 use crate::expect::Inventory;
 use crate::expect::inventory::{Expected, Row};
-use crate::sources::Leg;
+use crate::sources::{FrameRef, Leg};
 use std::sync::Arc;
 
 /// Prints rows.
@@ -41,13 +41,14 @@ impl Columns {
     /// The row of these facts, in the order of [`super::row::COLUMNS`]. Its leg is the one that most rows have, and a
     /// section's interface is not named.
     pub fn print(&mut self, facts: &Facts<'_>) -> &mut RowText {
-        let input = facts.input.and_then(|input| self.inputs.get(input as usize));
+        let inputs = &self.inputs;
+        let input = facts.frame().and_then(|frame| inputs.get(frame.input as usize));
         let expected = self.inventory.as_ref().map(|inventory| inventory.decide(facts.client));
         let (times, rules, text) = (&mut self.times, &self.rules, &mut self.text);
         text.clear();
-        let mut time = |seen: Option<(Timestamp, u64)>, out: &mut Vec<u8>| {
-            if let Some((time, _)) = seen {
-                times.write(time, input.map_or(6, |input| input.time_digits), out);
+        let mut time = |seen: Option<(Timestamp, FrameRef)>, out: &mut Vec<u8>| {
+            if let Some((time, frame)) = seen {
+                times.write(time, inputs.get(frame.input as usize).map_or(6, |input| input.time_digits), out);
             }
         };
         text.push(|out| time(facts.query, out));
@@ -132,10 +133,57 @@ impl Columns {
         for seen in [facts.query, facts.response] {
             text.push(|out| {
                 if let Some((_, frame)) = seen {
-                    write_number(frame, out);
+                    write_number(frame.frame, out);
                 }
             });
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::Known;
+    use super::super::row::COLUMNS;
+    use super::*;
+    use crate::config::Outcome;
+    use crate::decode::Point;
+    use crate::decode::message::Transport;
+    use std::borrow::Cow;
+    use std::net::IpAddr;
+
+    #[test]
+    fn each_time_has_the_digits_of_its_own_input() {
+        let inputs = [("micro", 6), ("nano", 9)].map(|(name, time_digits)| RowInput { name: name.into(), time_digits });
+        let at = |time, input, frame| Some((Timestamp(time), FrameRef { input, frame }));
+        let facts = Facts {
+            client: IpAddr::from([10, 0, 0, 1]),
+            server: IpAddr::from([10, 0, 0, 53]),
+            ports: (4000, 53),
+            outcome: Outcome::Refused,
+            transport: Transport::Udp,
+            point: Point::default(),
+            query: at(1_000, 0, 7),
+            response: at(2_345, 1, 1),
+            id: None,
+            opcode: None,
+            flags: None,
+            rcode: Some(5),
+            asked: None,
+            known: Known::Unknown,
+            texts: std::array::from_fn(|_| Cow::Borrowed(&[][..])),
+        };
+        let mut columns = Columns::new(inputs.into(), None);
+        let row = columns.print(&facts);
+        let value = |name| {
+            let at = COLUMNS.iter().position(|(column, _)| *column == name).unwrap();
+            String::from_utf8_lossy(row.column(at)).into_owned()
+        };
+        assert_eq!(value("time"), "1970-01-01T00:00:00.000001Z");
+        assert_eq!(value("response_time"), "1970-01-01T00:00:00.000002345Z");
+        assert_eq!(
+            (value("input"), value("query_frame"), value("response_frame")),
+            ("micro".into(), "7".into(), "1".into())
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! A row is several times as long as what it says, most of it the same in every row. What only the whole messages tell is
 //! read off them here.
 
+use super::cell::{write_list, write_number};
 use crate::capture::Timestamp;
 use crate::config::Outcome;
 use crate::decode::detail::{self, Detail, DetailLimits};
@@ -10,7 +11,6 @@ use crate::decode::message::{HEADER, Message, Transport};
 use crate::decode::name::{plain_len, read_name};
 use crate::decode::{Point, proxy};
 use crate::expect::acl::judge::Judge;
-use crate::report::cell::{write_list, write_number};
 use crate::sources::FrameRef;
 use crate::transact::Transaction;
 use crate::transact::flights::Sighting;
@@ -21,26 +21,33 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts<'a> {
+    /// Source of the query.
     pub client: IpAddr,
+    /// Its destination.
     pub server: IpAddr,
     /// Ports of client and server.
     pub ports: (u16, u16),
+    /// What became of the query.
     pub outcome: Outcome,
+    /// UDP or TCP.
     pub transport: Transport,
-    /// The input of query and response; nothing when neither was seen.
-    pub input: Option<u32>,
     /// Where the query was seen, else the response.
     pub point: Point,
-    /// Time and frame number of the query, or of a rejected connection's first segment.
-    pub query: Option<(Timestamp, u64)>,
-    /// The same of the response, or of the segment that ended the connection.
-    pub response: Option<(Timestamp, u64)>,
+    /// Time and frame of the query, or of a rejected connection's first segment.
+    pub query: Option<(Timestamp, FrameRef)>,
+    /// The same of the response, which may be in another input, or of the segment that ended the connection.
+    pub response: Option<(Timestamp, FrameRef)>,
+    /// Message identifier.
     pub id: Option<u16>,
+    /// Operation code.
     pub opcode: Option<u8>,
+    /// Second 16 bits of the response's header, else of the query's.
     pub flags: Option<u16>,
     /// Response code; nothing when the response is no message.
     pub rcode: Option<u16>,
+    /// The question, from whichever message has it.
     pub asked: Option<Asked<'a>>,
+    /// How it is known.
     pub known: Known,
     /// See [`Text`].
     pub texts: [Cow<'a, [u8]>; Text::COUNT],
@@ -51,7 +58,9 @@ pub struct Facts<'a> {
 pub struct Asked<'a> {
     /// Wire bytes, without compression.
     pub name: Cow<'a, [u8]>,
+    /// QTYPE.
     pub record_type: u16,
+    /// QCLASS.
     pub class: u16,
 }
 
@@ -86,12 +95,19 @@ impl Known {
 /// Columns that are kept as they are printed; few rows have any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text {
+    /// Codes (RFC 8914).
     ExtendedErrors,
+    /// Their extra texts.
     ExtendedErrorTexts,
+    /// RFC 7871.
     ClientSubnet,
+    /// What a proxy's header says of the client.
     Identity,
+    /// The key that signed the message.
     KeyName,
+    /// What the server's configuration says.
     Verdict,
+    /// The rule that says so.
     Rule,
 }
 
@@ -99,7 +115,7 @@ pub enum Text {
 const NOTHING: &[u8] = &[];
 
 impl Text {
-    const COUNT: usize = 7;
+    const COUNT: usize = Text::Rule as usize + 1;
 }
 
 impl<'a> Facts<'a> {
@@ -128,13 +144,13 @@ impl<'a> Facts<'a> {
             Some(Asked { name, record_type: u16::from_be_bytes([one, two]), class: u16::from_be_bytes([three, four]) })
         });
         let sighting = query.or(response);
-        let time_and_frame = |seen: Sighting| (seen.time, seen.frame.frame);
+        let time_and_frame = |seen: Sighting| (seen.time, seen.frame);
 
         let mut texts = [const { Cow::Borrowed(NOTHING) }; Text::COUNT];
-        let mut put = |text: Text, value: Vec<u8>| texts[text as usize] = Cow::Owned(value);
+        let mut put = |text: Text, value: Cow<'a, [u8]>| texts[text as usize] = value;
         if let Some((verdict, rule)) = judge.map(|judge| judge.words(transaction)) {
-            put(Text::Verdict, verdict.into());
-            put(Text::Rule, rule.into());
+            put(Text::Verdict, Cow::Borrowed(verdict.as_bytes()));
+            put(Text::Rule, Cow::Owned(rule.into_bytes()));
         }
         if let Some(errors) =
             response_detail.as_ref().map(|detail| &detail.extended_errors).filter(|all| !all.is_empty())
@@ -143,16 +159,16 @@ impl<'a> Facts<'a> {
             write_list(errors.iter(), &mut codes, |(code, _), out| write_number(*code, out));
             let with_text = errors.iter().filter(|(_, text)| !text.is_empty());
             write_list(with_text, &mut words, |(_, text), out| out.extend_from_slice(text));
-            put(Text::ExtendedErrors, codes);
-            put(Text::ExtendedErrorTexts, words);
+            put(Text::ExtendedErrors, codes.into());
+            put(Text::ExtendedErrorTexts, words.into());
         }
         let either = |of: fn(&Detail) -> Option<Vec<u8>>| {
             query_detail.as_ref().and_then(of).or(response_detail.as_ref().and_then(of)).unwrap_or_default()
         };
-        put(Text::ClientSubnet, either(|detail| detail.client_subnet.clone().map(String::into_bytes)));
-        put(Text::KeyName, either(|detail| detail.key_name.clone()));
+        put(Text::ClientSubnet, either(|detail| detail.client_subnet.clone().map(String::into_bytes)).into());
+        put(Text::KeyName, either(|detail| detail.key_name.clone()).into());
         if let Some(client) = proxy_header.and_then(|header| header.client) {
-            put(Text::Identity, proxy::identity(client).into());
+            put(Text::Identity, proxy::identity(client).into_bytes().into());
         }
         Self {
             client: ends.source(),
@@ -160,7 +176,6 @@ impl<'a> Facts<'a> {
             ports: transaction.ports,
             outcome: transaction.outcome,
             transport: transaction.transport,
-            input: sighting.map(|seen| seen.frame.input),
             point: sighting.map_or_else(Point::default, |seen| seen.point),
             query: query.map(time_and_frame),
             response: response.map(time_and_frame),
@@ -179,19 +194,17 @@ impl<'a> Facts<'a> {
         &self.texts[text as usize]
     }
 
-    /// The frame by which rows are put in order.
-    pub fn frame(&self) -> FrameRef {
-        let frame = self.query.or(self.response).map_or(0, |(_, frame)| frame);
-        FrameRef { input: self.input.unwrap_or(0), frame }
+    /// The frame by which rows are put in order; nothing when neither query nor response was seen.
+    pub fn frame(&self) -> Option<FrameRef> {
+        self.query.or(self.response).map(|(_, frame)| frame)
     }
 
     /// Appends them for [`Facts::from_bytes`].
     pub fn to_bytes(&self, out: &mut Vec<u8>) {
         let asked = self.asked.as_ref();
         let (query, response) = (self.query.unwrap_or_default(), self.response.unwrap_or_default());
-        let numbers = [self.point.to_bits(), query.0.0 as u64, query.1, response.0.0 as u64, response.1];
+        let numbers = [self.point.to_bits(), query.0.0 as u64, query.1.frame, response.0.0 as u64, response.1.frame];
         let present = [
-            self.input.is_some(),
             self.query.is_some(),
             self.response.is_some(),
             self.id.is_some(),
@@ -219,7 +232,7 @@ impl<'a> Facts<'a> {
             asked.map_or(0, |asked| asked.name.len() as u8),
         ];
         out.extend_from_slice(numbers.map(u64::to_le_bytes).as_flattened());
-        out.extend_from_slice(&self.input.unwrap_or_default().to_le_bytes());
+        out.extend_from_slice([query.1.input, response.1.input].map(u32::to_le_bytes).as_flattened());
         out.extend_from_slice(shorts.map(u16::to_le_bytes).as_flattened());
         out.extend_from_slice(&bytes);
         put_address(self.client, out);
@@ -238,7 +251,8 @@ impl<'a> Facts<'a> {
         let (numbers, rest) = bytes.split_first_chunk::<40>()?;
         let [point, query_time, query_frame, response_time, response_frame] =
             array::<8, 5>(numbers).map(u64::from_le_bytes);
-        let (input, rest) = rest.split_first_chunk::<4>()?;
+        let (inputs, rest) = rest.split_first_chunk::<8>()?;
+        let [query_input, response_input] = array::<4, 2>(inputs).map(u32::from_le_bytes);
         let (shorts, rest) = rest.split_first_chunk::<16>()?;
         let [present, client_port, server_port, id, flags, rcode, record_type, class] =
             array::<2, 8>(shorts).map(u16::from_le_bytes);
@@ -248,7 +262,7 @@ impl<'a> Facts<'a> {
         let (name, mut rest) = rest.split_at_checked(usize::from(name_len))?;
         let has = |bit: usize| present >> bit & 1 == 1;
         let mut texts = [const { Cow::Borrowed(NOTHING) }; Text::COUNT];
-        for (_, text) in texts.iter_mut().enumerate().filter(|(at, _)| has(8 + *at)) {
+        for (_, text) in texts.iter_mut().enumerate().filter(|(at, _)| has(7 + *at)) {
             let (len, behind) = rest.split_first_chunk()?;
             let (value, behind) = behind.split_at_checked(u32::from_le_bytes(*len) as usize)?;
             (*text, rest) = (Cow::Borrowed(value), behind);
@@ -259,15 +273,18 @@ impl<'a> Facts<'a> {
             ports: (client_port, server_port),
             outcome: Outcome::ALL.get(usize::from(outcome))?.1,
             transport: if transport == Transport::Udp as u8 { Transport::Udp } else { Transport::Tcp },
-            input: has(0).then_some(u32::from_le_bytes(*input)),
             point: Point::from_bits(point),
-            query: has(1).then_some((Timestamp(query_time as i64), query_frame)),
-            response: has(2).then_some((Timestamp(response_time as i64), response_frame)),
-            id: has(3).then_some(id),
-            opcode: has(4).then_some(opcode),
-            flags: has(5).then_some(flags),
-            rcode: has(6).then_some(rcode),
-            asked: has(7).then_some(Asked { name: Cow::Borrowed(name), record_type, class }),
+            query: has(0)
+                .then_some((Timestamp(query_time as i64), FrameRef { input: query_input, frame: query_frame })),
+            response: has(1).then_some((
+                Timestamp(response_time as i64),
+                FrameRef { input: response_input, frame: response_frame },
+            )),
+            id: has(2).then_some(id),
+            opcode: has(3).then_some(opcode),
+            flags: has(4).then_some(flags),
+            rcode: has(5).then_some(rcode),
+            asked: has(6).then_some(Asked { name: Cow::Borrowed(name), record_type, class }),
             known: *Known::ALL.get(usize::from(known))?,
             texts,
         })
@@ -359,8 +376,8 @@ mod tests {
     }
 
     prop_compose! {
-        fn seen()(time in any::<i64>(), frame in any::<u64>()) -> (Timestamp, u64) {
-            (Timestamp(time), frame)
+        fn seen()(time in any::<i64>(), input in any::<u32>(), frame in any::<u64>()) -> (Timestamp, FrameRef) {
+            (Timestamp(time), FrameRef { input, frame })
         }
     }
 
@@ -368,7 +385,7 @@ mod tests {
         fn facts()(
             (client, server, ports) in (address(), address(), any::<(u16, u16)>()),
             (outcome, tcp, known) in (0..Outcome::ALL.len(), any::<bool>(), 0..Known::ALL.len()),
-            (input, point) in any::<(Option<u32>, u64)>(),
+            point in any::<u64>(),
             (query, response) in (proptest::option::of(seen()), proptest::option::of(seen())),
             (id, opcode, flags, rcode) in any::<(Option<u16>, Option<u8>, Option<u16>, Option<u16>)>(),
             asked in proptest::option::of((bytes(255), any::<(u16, u16)>())),
@@ -379,7 +396,7 @@ mod tests {
             let asked = asked.map(|(name, (record_type, class))| Asked { name, record_type, class });
             let point = Point::from_bits(point);
             Facts {
-                client, server, ports, outcome, transport, input, point, query, response, id, opcode, flags, rcode, asked,
+                client, server, ports, outcome, transport, point, query, response, id, opcode, flags, rcode, asked,
                 known, texts,
             }
         }
@@ -395,8 +412,7 @@ mod tests {
             facts.to_bytes(&mut kept);
             prop_assert_eq!(Facts::from_bytes(&kept), Some(facts));
             for len in 0..kept.len().min(200) {
-                // Cut anywhere it is nothing, or itself with less of a text: never a fault.
-                let _ = Facts::from_bytes(&kept[..len]);
+                prop_assert_eq!(Facts::from_bytes(&kept[..len]), None);
             }
         }
     }

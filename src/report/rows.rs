@@ -74,7 +74,7 @@ impl Rows {
         let facts = Facts::of(transaction, self.judge.as_mut(), self.limits, &mut self.without_detail);
         self.record.clear();
         facts.to_bytes(&mut self.record);
-        let frame = facts.frame();
+        let frame = facts.frame().unwrap_or_default();
         if let Err(error) = self.spool.push((frame.input, frame.frame), &self.record) {
             self.failed = Some(error);
         }
@@ -165,14 +165,15 @@ impl Records for Printed {
         let Some(record) = self.sorted.next_record()? else { return Ok(None) };
         let facts = Facts::from_bytes(record).ok_or_else(|| io::Error::other("a row is not as it was written"))?;
         // Only files have sections.
-        let section = match (facts.input, facts.point.interface()) {
+        let frame = facts.frame();
+        let section = match (frame, facts.point.interface()) {
             (Some(_), Interface::Section(number)) => number,
             _ => u32::MAX,
         };
         self.record.clear();
         put_address(facts.client, &mut self.record);
         put_address(facts.server, &mut self.record);
-        self.record.extend_from_slice(&facts.input.unwrap_or(0).to_le_bytes());
+        self.record.extend_from_slice(&frame.map_or(0, |frame| frame.input).to_le_bytes());
         self.record.extend_from_slice(&section.to_le_bytes());
         self.columns.print(&facts).to_bytes(&mut self.record);
         Ok(Some(&self.record))

@@ -1,4 +1,4 @@
-//! Rendered rows in any order to the same rows in input order ([`Spool`]), in bounded memory.
+//! Records of rows in any order to the same records in input order ([`Spool`]), in bounded memory.
 //!
 //! Rows are decided out of order and there may be more than fit: what is over the budget goes, sorted, to an unlinked
 //! temporary file as a *run*, and runs are merged when everything has been pushed.
@@ -16,7 +16,7 @@ pub type Key = (u32, u64);
 
 /// Bytes in front of a record in a run: key and length.
 const HEADER: usize = 4 + 8 + 4;
-/// Buffer of one run while merging. With the default budget 256 runs (1 GiB of rows) merge at once.
+/// Buffer of one run while merging. With the default budget 256 runs (1 GiB of records) merge at once.
 const READ_BUFFER: usize = 16 << 10;
 
 /// A sorter of records. Records of equal key come out in the order they were pushed.

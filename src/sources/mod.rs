@@ -38,7 +38,7 @@ impl Leg {
 }
 
 /// A frame of an input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct FrameRef {
     /// Index of the input in reading order.
     pub input: u32,

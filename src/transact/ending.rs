@@ -25,6 +25,7 @@ impl Tracker<'_> {
         }
     }
 
+    /// The same when something may be due. Not inlined, so that messages have the registers.
     #[inline(never)]
     fn expire_those_due(&mut self, now: Timestamp) {
         while let Some(early) = self.early.front()
@@ -285,6 +286,9 @@ impl Tracker<'_> {
                     message: None,
                 });
                 self.pass_on();
+            }
+            if self.pairs.is_time_to_fold() {
+                self.fold();
             }
         }
     }

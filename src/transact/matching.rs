@@ -113,7 +113,7 @@ impl Tracker<'_> {
         } else {
             self.query(seen, pair);
         }
-        if self.pairs.too_many() {
+        if self.pairs.is_time_to_fold() {
             self.fold();
         }
     }
@@ -213,8 +213,7 @@ impl Tracker<'_> {
     fn beside(&mut self, why: Beside, pair: u32, message: &Message) {
         if message.is_refused() {
             self.counts.refused_beside[why as usize] += 1;
-            let number = pair;
-            self.pairs.rare(number).refused_beside[why as usize] += 1;
+            self.pairs.rare(pair).refused_beside[why as usize] += 1;
         }
     }
 
@@ -258,7 +257,7 @@ impl Tracker<'_> {
             return false;
         }
         let flights = &self.flights;
-        // Pairs are renumbered after a while, so the slot is asked whether it is still of this flow.
+        // Numbers of dropped pairs are used again, so the slot is asked whether it is still of this flow.
         let same_ports = |slot: &u32| Flow { id: flow.id, ..flights.slot(*slot).flow } == flow;
         let Some(slot) = self.proxied.oldest(flow, |token| flights.open_slot(token).filter(same_ports)) else {
             return false;

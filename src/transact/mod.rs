@@ -170,9 +170,6 @@ impl<'a> Tracker<'a> {
                 self.entry(input, first_frame, data, entry);
             }
         }
-        if self.pairs.full() {
-            self.fold();
-        }
         if !self.decided.is_empty() {
             self.outlet.put(&mut self.decided);
         }
@@ -244,15 +241,15 @@ impl<'a> Tracker<'a> {
     #[cold]
     #[inline(never)]
     fn other_entry(&mut self, entry: &Entry, frame: FrameRef, payload: &[u8]) {
-        if let Body::Quote(quote) = &entry.body {
-            return self.quote(entry, *quote);
+        if !matches!(entry.body, Body::Quote(_)) {
+            let now = self.clock.advance(entry.time);
+            self.expire(now);
         }
-        let now = self.clock.advance(entry.time);
-        self.expire(now);
         match &entry.body {
             Body::Segment(segment) => self.segment(entry, frame, segment, payload),
             Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
-            Body::Datagram(_) | Body::Quote(_) => {}
+            Body::Quote(quote) => self.quote(entry, *quote),
+            Body::Datagram(_) => {}
         }
     }
 
@@ -457,7 +454,7 @@ impl<'a> Tracker<'a> {
     #[cold]
     fn glimpse(&mut self, ends: Ends, time: Timestamp) {
         self.note_glimpse(ends, time);
-        if self.pairs.too_many() {
+        if self.pairs.is_time_to_fold() {
             self.fold();
         }
     }

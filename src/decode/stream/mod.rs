@@ -430,7 +430,7 @@ impl Streams {
         index
     }
 
-    /// Fetches what will be needed when the oldest of a list is forgotten, which nobody had in hands for long.
+    /// Fetches what will be needed when the oldest of a list is forgotten: nothing has touched it for long.
     fn prefetch_oldest(&self, list: usize) {
         if let Some(oldest) = self.connections.get(self.lists[list].oldest as usize) {
             prefetch_index(std::slice::from_ref(&oldest.hash), 0);

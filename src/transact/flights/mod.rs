@@ -513,7 +513,7 @@ impl Flights {
         self.pending -= 1;
     }
 
-    /// Fetches what will be needed when the oldest transaction is due, which was in nobody's hands since it began: where its
+    /// Fetches what will be needed when the oldest transaction is due, which nothing has touched since it began: where its
     /// chain begins, and the one after it. Returns its pair.
     pub fn prefetch_oldest(&self) -> Option<u32> {
         let slot = self.slots.get(self.oldest as usize)?;

@@ -11,7 +11,7 @@ use crate::transact::kept::KeptMessage;
 /// What identifies a transaction besides its question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
-    /// Index of the client and server pair.
+    /// Number of the client and server pair.
     pub pair: u32,
     /// The client's port.
     pub client_port: u16,

@@ -22,7 +22,7 @@ const FOLD_AFTER: u32 = 1 << 30;
 const WANTED: u32 = 1 << 31;
 
 /// What every message touches of a pair.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[repr(align(32))]
 struct Hot {
     /// Keyed hash of client and server. It has 64 bits and a key that nobody knows, so that it stands for them.
@@ -33,6 +33,9 @@ struct Hot {
     /// Answered transactions, and in the highest bit whether frames of answers are wanted.
     answered: u32,
 }
+
+/// Two are a cache line.
+const _: () = assert!(size_of::<Hot>() == 32);
 
 /// What fewer messages touch of a pair.
 #[derive(Debug)]
@@ -65,8 +68,8 @@ pub type Judge<'a> = Box<dyn Fn(std::net::IpAddr) -> Judged + Send + 'a>;
 /// Every pair met lately.
 pub struct Pairs<'a> {
     table: Table,
-    /// By number, which is the order of their first messages but for those that were dropped. So those that are met often
-    /// stand near each other.
+    /// By number. Numbers are given in the order of first messages, those of dropped pairs again; so pairs that are met
+    /// often stand near each other.
     hot: Vec<Hot>,
     cold: Vec<Cold>,
     /// Numbers of pairs that were dropped.
@@ -116,7 +119,7 @@ impl<'a> Pairs<'a> {
         prefetch_index(&self.cold, self.table.guess(hash) as usize);
     }
 
-    /// The same of a pair whose number is known.
+    /// Fetches what fewer messages touch of a pair whose number is known.
     pub fn prefetch_known(&self, number: u32) {
         prefetch_index(&self.cold, number as usize);
     }
@@ -135,8 +138,8 @@ impl<'a> Pairs<'a> {
         self.table.find(hash, |number| self.hot[number as usize].hash == hash)
     }
 
-    /// The number of the pair of this hash, if it is new from now on; it may be another's when pairs were dropped. `ends` lead
-    /// from client to server.
+    /// The number of the pair of this hash, which is added when it is new. It holds until [`Pairs::fold`]; then it may become
+    /// another's. `ends` lead from client to server.
     #[inline]
     pub fn number(&mut self, hash: u64, ends: impl FnOnce() -> Ends) -> u32 {
         match self.find(hash) {
@@ -254,16 +257,11 @@ impl<'a> Pairs<'a> {
         *last = time.max(*last);
     }
 
-    /// True when there are so many pairs that it is time to fold. To be asked after every message: which pairs are
-    /// dropped must not depend on how the input was cut.
+    /// True when there are too many pairs, or counts may be near their end. To be asked after every message: what is folded
+    /// and dropped when must not depend on how the input was cut.
     #[inline]
-    pub fn too_many(&self) -> bool {
-        self.table.len() > self.too_many
-    }
-
-    /// True when counts may be near their end, so that it is time to fold. To be asked now and then.
-    pub fn full(&self) -> bool {
-        self.queries >= FOLD_AFTER
+    pub fn is_time_to_fold(&self) -> bool {
+        self.table.len() > self.too_many || self.queries >= FOLD_AFTER
     }
 
     /// Folds everything into the rows and drops pairs that none of `referred` is.
@@ -274,7 +272,7 @@ impl<'a> Pairs<'a> {
         for (hot, cold) in self.hot.iter_mut().zip(&mut self.cold) {
             fold_pair(self.sources, hot, cold);
         }
-        if self.too_many() {
+        if self.table.len() > self.too_many {
             let mut stays = vec![false; self.cold.len()];
             referred.for_each(|number| stays[number as usize] = true);
             self.table.retain(|number| stays[number as usize], |number| self.hot[number as usize].hash);
@@ -291,12 +289,11 @@ impl<'a> Pairs<'a> {
         (self.free, self.table) = (Vec::new(), Table::default());
         let sources = self.sources;
         if !self.folded {
-            let pairs = || self.hot.iter().zip(&self.cold);
             let mut rows = [[0; 2]; 2];
-            for (hot, cold) in pairs() {
+            for (hot, cold) in self.hot.iter().zip(&self.cold) {
                 rows[usize::from(cold.judged.listed || has_heard(hot, cold))][usize::from(cold.ends.is_v6())] += 1;
             }
-            if self.sources.have_room(rows) {
+            if sources.have_room(rows) {
                 let count = self.hot.len();
                 let rows = std::iter::from_fn(|| self.pop()).filter_map(|(mut hot, mut cold)| {
                     let row = row_of(&mut hot, &mut cold)?;
@@ -405,6 +402,27 @@ mod tests {
         for _ in 0..8 {
             assert_eq!(rows(&Key::random()), first);
         }
+    }
+
+    #[test]
+    fn those_referred_to_keep_their_numbers_and_the_others_are_used_again() {
+        let (key, sources) = (Key::random(), Sources::new(64, 64, 2));
+        let mut pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
+        pairs.too_many = 4;
+        let meet = |pairs: &mut Pairs<'_>, number: u32| {
+            let ends = Ends::v4((0x0b00_0000 + number).to_be_bytes(), [192, 0, 2, 53]);
+            let pair = pairs.number(ends.hash(&key), || ends);
+            pairs.asked(pair, Timestamp(i64::from(number)));
+            pair
+        };
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|number| meet(&mut pairs, number)), [0, 1, 2, 3, 4, 5]);
+        assert!(pairs.is_time_to_fold());
+        pairs.fold([2, 5].into_iter());
+        assert_eq!(pairs.table.len(), 2);
+        assert_eq!([2, 5, 9, 0, 1, 3, 4].map(|number| meet(&mut pairs, number)), [2, 5, 0, 1, 3, 4, 6]);
+        pairs.finish();
+        let queries: Vec<u64> = sources.drain_sorted().iter().map(|(_, row)| row.queries).collect();
+        assert_eq!(queries, [2, 2, 2, 2, 2, 2, 1]);
     }
 
     /// The rows after what was noted, folded in the end.

@@ -1,5 +1,5 @@
-//! Hashes of pairs to their numbers ([`Table`]): one look at memory that is seldom in the cache, and it says where in the
-//! cache the rest of the pair should be.
+//! Hashes of pairs to their numbers ([`Table`]): one look at memory that is seldom in the cache, and it says what
+//! else to fetch of the pair.
 
 use prefetch_index::prefetch_index;
 
@@ -15,6 +15,13 @@ struct Entry {
 
 /// A place without a pair.
 const FREE: Entry = Entry { number: u32::MAX, tag: 0 };
+
+impl Entry {
+    #[inline]
+    fn is_free(self) -> bool {
+        self.number == FREE.number
+    }
+}
 
 /// The half of a hash that does not say where it stands.
 #[inline]
@@ -47,14 +54,14 @@ impl Table {
         hash as usize & (self.places.len() - 1)
     }
 
-    /// The number of a hash, of those that agree in half of it the one that `is` its pair.
+    /// The number of a hash: of those that agree in half of it, the one for which `is` holds.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
         let mut place = self.own(hash);
         loop {
             let entry = self.places[place];
-            if entry.number == FREE.number {
+            if entry.is_free() {
                 return None;
             }
             if entry.tag == tag(hash) && is(entry.number) {
@@ -89,7 +96,7 @@ impl Table {
 
     fn put(&mut self, hash: u64, number: u32) {
         let mut place = self.own(hash);
-        while self.places[place] != FREE {
+        while !self.places[place].is_free() {
             place = (place + 1) & (self.places.len() - 1);
         }
         self.places[place] = Entry { number, tag: tag(hash) };
@@ -104,7 +111,7 @@ impl Table {
     fn rebuild(&mut self, places: usize, stay: impl Fn(u32) -> bool, hash_of: impl Fn(u32) -> u64) {
         let before = std::mem::replace(&mut self.places, vec![FREE; places]);
         self.len = 0;
-        for entry in before.into_iter().filter(|entry| *entry != FREE && stay(entry.number)) {
+        for entry in before.into_iter().filter(|entry| !entry.is_free() && stay(entry.number)) {
             self.put(hash_of(entry.number), entry.number);
         }
     }
