@@ -170,13 +170,13 @@ impl<'a> Tracker<'a> {
                 self.entry(input, first_frame, data, entry);
             }
         }
+    }
+
+    /// Hands out everything that was decided.
+    pub fn hand_out(&mut self) {
         if !self.decided.is_empty() {
             self.outlet.put(&mut self.decided);
         }
-    }
-
-    /// Hands out what waits at the outlet.
-    pub fn hand_out(&self) {
         self.outlet.drain();
     }
 
