@@ -120,7 +120,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     // Frames behind the time asked for were not looked at, nor all of those read when somebody interrupted.
     let looked_until = last.filter(|_| !finished.interrupted).map(|last| config.to.map_or(last, |to| last.min(to)));
     tracker.finish(looked_until);
-    rows_now().sort(|records| if config.threads > 1 { pipeline::ahead::begin(records) } else { records });
+    rows_now().sort(|rows| if config.threads > 1 { pipeline::ahead::begin(rows) } else { rows });
     // While another thread may be reading rows.
     tracker.fold_all_alone();
 

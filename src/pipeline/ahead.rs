@@ -1,103 +1,109 @@
-//! Records read, and made of others, by a thread of their own, ahead of whoever uses them ([`begin`]).
+//! Rows printed by a thread of their own, ahead of whoever writes them ([`begin`]).
 
-use crate::report::spool::Records;
+use crate::report::rows::{PrintedRow, PrintedRows};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 
-/// Bytes of records handed over together.
-const BATCH_BYTES: usize = 256 << 10;
-/// Batches read ahead.
+/// Rows handed over together, and bytes of theirs.
+const BATCH: (usize, usize) = (512, 256 << 10);
+/// Batches printed ahead.
 const BATCHES: usize = 4;
 
-/// Records one behind another.
+/// Rows one behind another.
 #[derive(Debug, Default)]
 struct Batch {
-    data: Vec<u8>,
-    /// Where each ends.
-    ends: Vec<usize>,
+    rows: Vec<PrintedRow>,
+    /// How many of them there are: the others are memory to use again.
+    len: usize,
 }
 
 /// What the thread has to say.
 #[derive(Debug)]
 enum Message {
-    Read(Batch),
+    Printed(Batch),
     Failed(io::Error),
     End,
 }
 
-/// Records that another thread reads.
+/// Rows that another thread prints.
 #[derive(Debug)]
 struct Ahead {
     messages: Receiver<Message>,
     /// Batches whose memory is used again.
     used: Sender<Batch>,
     batch: Batch,
-    /// The next record of the batch.
+    /// The next row of the batch.
     next: usize,
     ended: bool,
 }
 
-/// Begins to read with a thread; where none can be had, the records are left to whoever uses them.
-pub fn begin(records: Box<dyn Records>) -> Box<dyn Records> {
+/// Begins to print with a thread; where none can be had, it is left to whoever uses the rows.
+pub fn begin(rows: Box<dyn PrintedRows>) -> Box<dyn PrintedRows> {
     let (to_user, messages) = bounded(BATCHES);
     // Room for all there are, so that giving one back never waits.
     let (used, from_user) = bounded(BATCHES + 2);
-    let (hand, handed) = bounded::<Box<dyn Records>>(1);
+    let (hand, handed) = bounded::<Box<dyn PrintedRows>>(1);
     let thread = std::thread::Builder::new().name("rows".to_owned()).spawn(move || {
-        if let Ok(mut records) = handed.recv() {
-            read_all(&mut *records, &to_user, &from_user);
+        if let Ok(mut rows) = handed.recv() {
+            print_all(&mut *rows, &to_user, &from_user);
         }
     });
     if thread.is_err() {
-        return records;
+        return rows;
     }
-    match hand.send(records) {
+    match hand.send(rows) {
         Ok(()) => Box::new(Ahead { messages, used, batch: Batch::default(), next: 0, ended: false }),
         Err(unsent) => unsent.0,
     }
 }
 
-impl Records for Ahead {
-    fn next_record(&mut self) -> io::Result<Option<&[u8]>> {
-        while self.next == self.batch.ends.len() && !self.ended {
+impl PrintedRows for Ahead {
+    fn next_row(&mut self, row: &mut PrintedRow) -> io::Result<bool> {
+        while self.next == self.batch.len && !self.ended {
             match self.messages.recv() {
-                Ok(Message::Read(batch)) => {
+                Ok(Message::Printed(batch)) => {
                     let _ = self.used.try_send(std::mem::replace(&mut self.batch, batch));
                     self.next = 0;
                 }
                 Ok(Message::End) => self.ended = true,
                 Ok(Message::Failed(error)) => return Err(error),
                 // It ended without saying so.
-                Err(_) => return Err(io::Error::other("the thread that reads them failed")),
+                Err(_) => return Err(io::Error::other("the thread that prints them failed")),
             }
         }
-        let Some(end) = self.batch.ends.get(self.next) else { return Ok(None) };
-        let start = if self.next == 0 { 0 } else { self.batch.ends[self.next - 1] };
-        self.next += 1;
-        Ok(Some(&self.batch.data[start..*end]))
+        let there = self.next < self.batch.len;
+        if there {
+            std::mem::swap(row, &mut self.batch.rows[self.next]);
+            self.next += 1;
+        }
+        Ok(there)
     }
 }
 
-/// Reads everything, until nobody wants more.
-fn read_all(records: &mut dyn Records, to_user: &Sender<Message>, from_user: &Receiver<Batch>) {
+/// Prints everything, until nobody wants more.
+fn print_all(rows: &mut dyn PrintedRows, to_user: &Sender<Message>, from_user: &Receiver<Batch>) {
     loop {
         let mut batch = from_user.try_recv().unwrap_or_default();
-        batch.data.clear();
-        batch.ends.clear();
+        batch.len = 0;
+        let mut bytes = 0;
         let last = loop {
-            match records.next_record() {
-                Ok(Some(record)) => {
-                    batch.data.extend_from_slice(record);
-                    batch.ends.push(batch.data.len());
+            if batch.len == batch.rows.len() {
+                batch.rows.push(PrintedRow::default());
+            }
+            let row = &mut batch.rows[batch.len];
+            match rows.next_row(row) {
+                Ok(true) => {
+                    bytes += row.text.joined().len();
+                    batch.len += 1;
                 }
-                Ok(None) => break Some(Message::End),
+                Ok(false) => break Some(Message::End),
                 Err(error) => break Some(Message::Failed(error)),
             }
-            if batch.data.len() >= BATCH_BYTES {
+            if batch.len >= BATCH.0 || bytes >= BATCH.1 {
                 break None;
             }
         };
-        if to_user.send(Message::Read(batch)).is_err() {
+        if to_user.send(Message::Printed(batch)).is_err() {
             return;
         }
         if let Some(last) = last {
@@ -113,61 +119,61 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// So many records of a length, then the end, an error or a fault.
+    /// So many rows of a length, then the end, an error or a fault.
     struct Numbers {
         next: u32,
         count: u32,
         len: usize,
         then: Then,
         made: Arc<AtomicUsize>,
-        record: Vec<u8>,
     }
 
-    impl Records for Numbers {
-        fn next_record(&mut self) -> io::Result<Option<&[u8]>> {
+    impl PrintedRows for Numbers {
+        fn next_row(&mut self, row: &mut PrintedRow) -> io::Result<bool> {
             if self.next == self.count {
                 return (self.then)();
             }
-            self.record = self.next.to_le_bytes().repeat(self.len);
+            row.text.clear();
+            row.text.push(|out| out.extend(format!("{:09}", self.next).into_bytes().repeat(self.len)));
             self.next += 1;
             self.made.fetch_add(1, Ordering::Relaxed);
-            Ok(Some(&self.record))
+            Ok(true)
         }
     }
 
-    type Then = fn() -> io::Result<Option<&'static [u8]>>;
+    type Then = fn() -> io::Result<bool>;
 
-    fn numbers(count: u32, len: usize, then: Then) -> (Box<dyn Records>, Arc<AtomicUsize>) {
+    fn numbers(count: u32, len: usize, then: Then) -> (Box<dyn PrintedRows>, Arc<AtomicUsize>) {
         let made = Arc::default();
-        let numbers = Numbers { next: 0, count, len, then, made: Arc::clone(&made), record: Vec::new() };
+        let numbers = Numbers { next: 0, count, len, then, made: Arc::clone(&made) };
         (begin(Box::new(numbers)), made)
     }
 
     #[test]
-    fn records_come_whole_and_in_order_and_the_end_stays() {
-        for (count, len) in [(0, 1), (1, 0), (100_000, 4), (20, 100_000)] {
-            let (mut ahead, _) = numbers(count, len, || Ok(None));
+    fn rows_come_whole_and_in_order_and_the_end_stays() {
+        for (count, len) in [(0, 1), (1, 0), (100_000, 2), (20, 50_000)] {
+            let (mut ahead, _) = numbers(count, len, || Ok(false));
+            let mut row = PrintedRow::default();
             for number in 0..count {
-                let record = ahead.next_record().unwrap().unwrap();
-                assert_eq!(record.len(), 4 * len);
-                assert!(record.chunks(4).all(|word| word == number.to_le_bytes()), "{number}");
+                assert!(ahead.next_row(&mut row).unwrap());
+                assert_eq!(row.text.joined(), format!("{number:09}").into_bytes().repeat(len));
             }
             for _ in 0..2 {
-                assert_eq!(ahead.next_record().unwrap(), None);
+                assert!(!ahead.next_row(&mut row).unwrap());
             }
         }
     }
 
     #[test]
-    fn an_error_and_a_fault_come_behind_the_records_before_them() {
+    fn an_error_and_a_fault_come_behind_the_rows_before_them() {
         let error: Then = || Err(io::Error::other("gone"));
         let fault: Then = || panic!("as if it had a fault");
-        for (then, what) in [(error, "gone"), (fault, "the thread that reads them failed")] {
+        for (then, what) in [(error, "gone"), (fault, "the thread that prints them failed")] {
             let (mut ahead, _) = numbers(70_000, 1, then);
-            let mut read = 0;
+            let (mut read, mut row) = (0, PrintedRow::default());
             let error = loop {
-                match ahead.next_record() {
-                    Ok(record) => read += u32::from(record.is_some()),
+                match ahead.next_row(&mut row) {
+                    Ok(there) => read += u32::from(there),
                     Err(error) => break error,
                 }
             };
@@ -178,11 +184,11 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_read_than_may_wait() {
-        let (mut ahead, made) = numbers(1000, 100_000, || Ok(None));
-        assert!(ahead.next_record().unwrap().is_some());
+    fn no_more_is_printed_than_may_wait() {
+        let (mut ahead, made) = numbers(1000, 50_000, || Ok(false));
+        assert!(ahead.next_row(&mut PrintedRow::default()).unwrap());
         std::thread::sleep(std::time::Duration::from_millis(200));
-        // A batch here is one record: some wait, one is being handed over, and one is in use.
+        // A batch here is one row: some wait, one is being handed over, and one is in use.
         assert!(made.load(Ordering::Relaxed) <= BATCHES + 2, "{made:?}");
     }
 }

@@ -23,7 +23,6 @@ pub struct Columns {
     /// `file:line` of each inventory line, made once.
     rules: Vec<String>,
     times: TimeWriter,
-    text: RowText,
 }
 
 impl Columns {
@@ -34,17 +33,16 @@ impl Columns {
             inputs,
             inventory,
             times: TimeWriter::default(),
-            text: RowText::default(),
         }
     }
 
-    /// The row of these facts, in the order of [`super::row::COLUMNS`]. Its leg is the one that most rows have, and a
+    /// Prints the row of these facts, in the order of [`super::row::COLUMNS`]. Its leg is the one that most rows have, and a
     /// section's interface is not named.
-    pub fn print(&mut self, facts: &Facts<'_>) -> &mut RowText {
+    pub fn print(&mut self, facts: &Facts<'_>, text: &mut RowText) {
         let inputs = &self.inputs;
         let input = facts.frame().and_then(|frame| inputs.get(frame.input as usize));
         let expected = self.inventory.as_ref().map(|inventory| inventory.decide(facts.client));
-        let (times, rules, text) = (&mut self.times, &self.rules, &mut self.text);
+        let (times, rules) = (&mut self.times, &self.rules);
         text.clear();
         let mut time = |seen: Option<(Timestamp, FrameRef)>, out: &mut Vec<u8>| {
             if let Some((time, frame)) = seen {
@@ -137,7 +135,6 @@ impl Columns {
                 }
             });
         }
-        text
     }
 }
 
@@ -174,7 +171,8 @@ mod tests {
             texts: std::array::from_fn(|_| Cow::Borrowed(&[][..])),
         };
         let mut columns = Columns::new(inputs.into(), None);
-        let row = columns.print(&facts);
+        let mut row = RowText::default();
+        columns.print(&facts, &mut row);
         let value = |name| {
             let at = COLUMNS.iter().position(|(column, _)| *column == name).unwrap();
             String::from_utf8_lossy(row.column(at)).into_owned()

@@ -337,7 +337,7 @@ fn question_name(message: &[u8]) -> Option<Name<'_>> {
 }
 
 /// Appends an address for [`take_address`].
-pub(super) fn put_address(address: IpAddr, out: &mut Vec<u8>) {
+fn put_address(address: IpAddr, out: &mut Vec<u8>) {
     match address {
         IpAddr::V4(address) => {
             out.push(4);
@@ -351,7 +351,7 @@ pub(super) fn put_address(address: IpAddr, out: &mut Vec<u8>) {
 }
 
 /// The address at the beginning, and what is behind it.
-pub(super) fn take_address(bytes: &[u8]) -> Option<(IpAddr, &[u8])> {
+fn take_address(bytes: &[u8]) -> Option<(IpAddr, &[u8])> {
     let (family, rest) = bytes.split_first()?;
     if *family == 4 {
         let (octets, rest) = rest.split_first_chunk::<4>()?;

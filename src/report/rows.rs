@@ -2,7 +2,7 @@
 //! end, when it is known which addresses are servers.
 
 use super::columns::Columns;
-use super::facts::{Facts, put_address, take_address};
+use super::facts::Facts;
 use super::row::{COLUMNS, RowText};
 use super::spool::{self, Records, Spool};
 use crate::config::Limits;
@@ -11,7 +11,7 @@ use crate::decode::detail::DetailLimits;
 use crate::error::Error;
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
-use crate::expect::acl::judge::Judge;
+use crate::expect::acl::judge::{Judge, names_server};
 use crate::sources::Leg;
 use crate::transact::Transaction;
 use std::io;
@@ -27,11 +27,35 @@ pub struct RowInput {
     pub time_digits: usize,
 }
 
+/// A row as it is printed, but for what the end of the capture tells.
+#[derive(Debug)]
+pub struct PrintedRow {
+    client: IpAddr,
+    server: IpAddr,
+    /// The input, and the number of the interface in its section where it has any.
+    seen: (u32, Option<u32>),
+    /// Its columns.
+    pub text: RowText,
+}
+
+impl Default for PrintedRow {
+    fn default() -> Self {
+        let nobody = IpAddr::from([0; 4]);
+        Self { client: nobody, server: nobody, seen: (0, None), text: RowText::default() }
+    }
+}
+
+/// Rows that are printed one after another, into memory that is used again.
+pub trait PrintedRows: Send {
+    /// Prints the next row; false at the end.
+    fn next_row(&mut self, row: &mut PrintedRow) -> io::Result<bool>;
+}
+
 /// Makes and holds rows.
 pub struct Rows {
     spool: Spool,
     /// What the spool became.
-    sorted: Option<Box<dyn Records>>,
+    sorted: Option<Box<dyn PrintedRows>>,
     columns: Columns,
     /// What servers' configurations say; nothing without one.
     judge: Option<Judge>,
@@ -39,6 +63,7 @@ pub struct Rows {
     /// Digits of the fraction of the finest input's timestamps.
     pub time_digits: usize,
     record: Vec<u8>,
+    text: RowText,
     failed: Option<Error>,
     /// Messages of rows that could not be decoded in full.
     pub without_detail: u64,
@@ -61,6 +86,7 @@ impl Rows {
             judge: (!acls.is_empty()).then(|| Judge::new(Arc::clone(acls), detail)),
             limits: detail,
             record: Vec::new(),
+            text: RowText::default(),
             failed: None,
             without_detail: 0,
         }
@@ -83,20 +109,20 @@ impl Rows {
     /// The row of a transaction whose leg and interface are known already, to be written at once.
     pub fn one(&mut self, transaction: &Transaction<'_>, leg: Leg, interface: Option<&str>) -> &RowText {
         let facts = Facts::of(transaction, self.judge.as_mut(), self.limits, &mut self.without_detail);
-        let text = self.columns.print(&facts);
-        text.change(position("leg"), leg.name().as_bytes());
+        self.columns.print(&facts, &mut self.text);
+        self.text.change(position("leg"), leg.name().as_bytes());
         if let Some(name) = interface {
-            text.change(position("interface"), name.as_bytes());
+            self.text.change(position("interface"), name.as_bytes());
         }
-        text
+        &self.text
     }
 
-    /// All are pushed: sorts them. They are printed by what `reading` makes of whoever hands them out.
-    pub fn sort(&mut self, reading: impl FnOnce(Box<dyn Records>) -> Box<dyn Records>) {
+    /// All are pushed: sorts them. They are printed by what `printing` makes of whoever prints them.
+    pub fn sort(&mut self, printing: impl FnOnce(Box<dyn PrintedRows>) -> Box<dyn PrintedRows>) {
         match std::mem::take(&mut self.spool).into_sorted() {
             Ok(sorted) => {
                 let columns = std::mem::take(&mut self.columns);
-                self.sorted = Some(reading(Box::new(Printed { sorted, columns, record: Vec::new() })));
+                self.sorted = Some(printing(Box::new(Printing { sorted, columns })));
             }
             Err(error) => self.failed = self.failed.take().or(Some(error)),
         }
@@ -112,7 +138,7 @@ impl Rows {
         mut write: impl FnMut(&RowText),
     ) -> Result<u64, Error> {
         if self.sorted.is_none() {
-            self.sort(|records| records);
+            self.sort(|rows| rows);
         }
         if let Some(error) = self.failed {
             return Err(error);
@@ -121,61 +147,47 @@ impl Rows {
         let (leg_at, interface_at) = (position("leg"), position("interface"));
         let (verdict_at, rule_at) = (position("verdict"), position("rule"));
         let acls = self.judge.as_ref().map(|judge| Arc::clone(judge.acls()));
-        let mut text = RowText::default();
+        let mut row = PrintedRow::default();
         let mut made = 0;
-        while let Some(record) = sorted.next_record().map_err(spool::failed)? {
-            let Some((client, rest)) = take_address(record) else { continue };
-            let Some((server, rest)) = take_address(rest) else { continue };
-            let leg = leg(client, server);
-            let Some((numbers, columns)) = rest.split_first_chunk::<8>() else { continue };
+        while sorted.next_row(&mut row).map_err(spool::failed)? {
+            let leg = leg(row.client, row.server);
             if !wanted(leg) {
                 continue;
             }
-            let number =
-                |at: usize| u32::from_le_bytes([numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]]);
-            let name = interface(number(0), number(4));
+            let (input, section) = row.seen;
             // A file that names no server speaks for those its own server's clients ask only.
-            let apart = leg != Leg::Client
-                && acls.as_ref().is_some_and(|acls| !crate::expect::acl::judge::names_server(acls, server));
-            text.read_bytes(columns);
-            text.change(leg_at, leg.name().as_bytes());
-            if let Some(name) = name {
-                text.change(interface_at, name.as_bytes());
+            let apart = leg != Leg::Client && acls.as_ref().is_some_and(|acls| !names_server(acls, row.server));
+            row.text.change(leg_at, leg.name().as_bytes());
+            if let Some(name) = section.and_then(|section| interface(input, section)) {
+                row.text.change(interface_at, name.as_bytes());
             }
             if apart {
-                text.change(verdict_at, b"unknown");
-                text.change(rule_at, b"");
+                row.text.change(verdict_at, b"unknown");
+                row.text.change(rule_at, b"");
             }
-            write(&text);
+            write(&row.text);
             made += 1;
         }
         Ok(made)
     }
 }
 
-/// Rows as [`Rows::write`] takes them: who, where, and the columns as far as they are known.
-struct Printed {
+/// Prints rows from their records.
+struct Printing {
     sorted: Box<dyn Records>,
     columns: Columns,
-    record: Vec<u8>,
 }
 
-impl Records for Printed {
-    fn next_record(&mut self) -> io::Result<Option<&[u8]>> {
-        let Some(record) = self.sorted.next_record()? else { return Ok(None) };
+impl PrintedRows for Printing {
+    fn next_row(&mut self, row: &mut PrintedRow) -> io::Result<bool> {
+        let Some(record) = self.sorted.next_record()? else { return Ok(false) };
         let facts = Facts::from_bytes(record).ok_or_else(|| io::Error::other("a row is not as it was written"))?;
-        // Only files have sections.
-        let frame = facts.frame();
-        let section = match (frame, facts.point.interface()) {
-            (Some(_), Interface::Section(number)) => number,
-            _ => u32::MAX,
+        (row.client, row.server) = (facts.client, facts.server);
+        row.seen = match (facts.frame(), facts.point.interface()) {
+            (Some(frame), Interface::Section(number)) => (frame.input, Some(number)),
+            _ => (0, None),
         };
-        self.record.clear();
-        put_address(facts.client, &mut self.record);
-        put_address(facts.server, &mut self.record);
-        self.record.extend_from_slice(&frame.map_or(0, |frame| frame.input).to_le_bytes());
-        self.record.extend_from_slice(&section.to_le_bytes());
-        self.columns.print(&facts).to_bytes(&mut self.record);
-        Ok(Some(&self.record))
+        self.columns.print(&facts, &mut row.text);
+        Ok(true)
     }
 }
