@@ -5,6 +5,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
+use rustix::fs::{Advice, fadvise};
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -72,6 +73,9 @@ fn open(config: &Config, inputs: &[FileIdentity]) -> Result<Output, Error> {
     }
 }
 
+/// Bytes after which the disk is asked to begin with them.
+const WRITE_BACK: u64 = 4 << 20;
+
 /// A report's destination. It remembers its first error: writers may stop at any error, and [`Output::finish`] tells
 /// what to make of it. Dropped unfinished it leaves a `.partial` file if anything was written, and nothing otherwise.
 #[derive(Debug)]
@@ -81,6 +85,8 @@ pub struct Output {
     /// What is written, in errors.
     what: &'static str,
     bytes: u64,
+    /// Bytes that the disk was asked to begin with.
+    begun: u64,
     error: Option<io::Error>,
 }
 
@@ -230,6 +236,12 @@ impl Write for Output {
         match writer.write(data) {
             Ok(written) => {
                 self.bytes += written as u64;
+                if self.bytes - self.begun >= WRITE_BACK {
+                    // Else the disk would begin only when everything is written, and be waited for. The advice says more
+                    // than that, but pages that are not on disk yet are not given up (mm/fadvise.c).
+                    let _ = fadvise(writer.get_ref(), self.begun, None, Advice::DontNeed);
+                    self.begun = self.bytes;
+                }
                 Ok(written)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
@@ -292,6 +304,7 @@ fn to_standard_output(inputs: &[FileIdentity]) -> Result<Output, Error> {
         target: Target::Standard,
         what: REPORT,
         bytes: 0,
+        begun: 0,
         error: None,
     })
 }
@@ -320,6 +333,7 @@ fn to_file(path: &Path, force: bool, inputs: &[FileIdentity]) -> Result<Output, 
         target: Target::Named { path: path.to_path_buf(), temporary: Some(temporary), replace: force },
         what: REPORT,
         bytes: 0,
+        begun: 0,
         error: None,
     })
 }
@@ -543,6 +557,7 @@ mod tests {
             target: Target::Standard,
             what: REPORT,
             bytes: 0,
+            begun: 0,
             error: None,
         }
     }

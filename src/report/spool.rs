@@ -92,15 +92,16 @@ pub trait Records: Send {
     fn next_record(&mut self) -> io::Result<Option<&[u8]>>;
 }
 
-/// The error for anything that goes wrong with the temporary file: rows are lost, so the output is not complete.
+/// The error for anything that goes wrong with what waits: rows are lost, so the output is not complete.
 #[allow(clippy::needless_pass_by_value)] // for map_err
 pub(super) fn failed(error: io::Error) -> Error {
-    Error::new(
-        ErrorKind::Output,
-        "E-OUT-SPOOL",
-        std::env::temp_dir().to_string_lossy(),
-        format!("rows could not be kept in a temporary file: {error}; set TMPDIR to a folder with more space"),
-    )
+    let what = match error.raw_os_error() {
+        Some(_) => {
+            format!("rows could not be kept in a temporary file: {error}; set TMPDIR to a folder with more space")
+        }
+        None => format!("rows could not be put in order: {error}; the output ends before them"),
+    };
+    Error::new(ErrorKind::Output, "E-OUT-SPOOL", std::env::temp_dir().to_string_lossy(), what)
 }
 
 /// Records in memory.
