@@ -1,0 +1,148 @@
+use super::*;
+use crate::capture::Direction;
+use crate::decode::message::Question;
+use crate::decode::{Interface, Point};
+use crate::sources::FrameRef;
+use proptest::prelude::*;
+
+const SECOND: i64 = 1_000_000_000;
+
+/// Message `number` of as many flows, at a time in seconds.
+fn message(number: u16, time: i64, response: bool) -> (u64, Flow, Message, Sighting, Print) {
+    let hash = u64::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let flow = Flow { pair: 0, client_port: number, server_port: 53, id: number, transport: Transport::Udp };
+    let message = Message {
+        id: number,
+        flags: if response { 0x8000 } else { 0 },
+        rcode: 0,
+        question: Question::known(hash),
+        policy_error: false,
+        transfer: false,
+        trailing: false,
+        cut: false,
+    };
+    let frame = FrameRef { input: 0, frame: 1 };
+    let seen = Sighting { time: Timestamp(time * SECOND), frame, point: Point::default() };
+    (hash, flow, message, seen, Print::new(seen.time, seen.point, u32::from(response), 0))
+}
+
+fn ask(flights: &mut Flights, number: u16, time: i64) -> u32 {
+    let (hash, flow, message, seen, print) = message(number, time, false);
+    assert_eq!(flights.query(hash, &message, &print), QueryIs::New, "{number}");
+    flights.open(hash, flow, &message, seen, print, KeptMessage::NONE, &clock_at(seen.time))
+}
+
+fn clock_at(time: Timestamp) -> Clock {
+    let mut clock = Clock::default();
+    clock.advance(time);
+    clock
+}
+
+fn answer(flights: &mut Flights, number: u16, time: i64) -> ResponseIs {
+    let (hash, _, message, _, print) = message(number, time, true);
+    let is = flights.response(hash, &message, &print);
+    if let ResponseIs::Match(index) = is {
+        flights.answer(index, print, false);
+    }
+    is
+}
+
+#[test]
+fn more_chains_hold_what_fewer_held() {
+    let mut flights = Flights::new(5 * SECOND, 16);
+    let few = flights.heads.len();
+    for number in 0..8 {
+        let index = ask(&mut flights, number, 0);
+        assert_eq!(answer(&mut flights, number, 1), ResponseIs::Match(index));
+    }
+    let open: Vec<u32> = (8..500).map(|number| ask(&mut flights, number, 1)).collect();
+    assert!(flights.heads.len() > few && flights.pending() == open.len());
+    for number in 0..8 {
+        assert_eq!(answer(&mut flights, number, 2), ResponseIs::Duplicate { refused: false }, "{number}");
+    }
+    for (number, index) in (8..).zip(open) {
+        assert_eq!(answer(&mut flights, number, 2), ResponseIs::Match(index), "{number}");
+    }
+    assert_eq!(flights.pending(), 0);
+    assert_eq!(flights.due(Timestamp(i64::MAX - 1)), None, "nothing is left to be due");
+}
+
+#[test]
+fn time_outs_take_the_oldest_and_are_remembered_apart() {
+    let mut flights = Flights::new(5 * SECOND, 16);
+    let first = ask(&mut flights, 0, 0);
+    ask(&mut flights, 1, 3);
+    assert_eq!(flights.due(Timestamp(5 * SECOND)), None, "the time is not over yet");
+    assert_eq!(flights.due(Timestamp(5 * SECOND + 1)), Some(first));
+    flights.time_out(first);
+    assert_eq!(flights.due(Timestamp(5 * SECOND + 1)), None, "the next is younger");
+    assert_eq!(answer(&mut flights, 0, 6), ResponseIs::Late);
+    assert_eq!(answer(&mut flights, 0, 11), ResponseIs::Unsolicited, "after a second timeout nobody remembers");
+    assert_eq!(answer(&mut flights, 2, 6), ResponseIs::Unsolicited);
+}
+
+/// What is done to the table: a message, or a response that had no query.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    flow: u64,
+    question: u64,
+    after: i64,
+    payload: u32,
+    point: u16,
+    kind: u8,
+}
+
+/// Does it, and says what the message was.
+fn step(flights: &mut Flights, step: Step, now: i64) -> String {
+    while let Some(due) = flights.due(Timestamp(now)) {
+        flights.time_out(due);
+    }
+    // Few chains and few marks, so that flows meet in both.
+    let hash = (step.flow % 3) << 62 | step.flow << 32 | (step.flow % 2);
+    let question = if step.question == 0 { Question::ABSENT } else { Question::known(step.question << 20) };
+    let (_, flow, message, seen, _) = message(step.flow as u16, 0, step.kind > 0);
+    let message = Message { question, transfer: step.question == 3, ..message };
+    let seen = Sighting { time: Timestamp(now), ..seen };
+    let point = Point::new(Interface::Section(0), [step.point, 0], Direction::Unknown);
+    let print = Print::new(seen.time, point, step.payload, 0);
+    match step.kind {
+        0 => {
+            let is = flights.query(hash, &message, &print);
+            let opened = matches!(is, QueryIs::New)
+                .then(|| flights.open(hash, flow, &message, seen, print, KeptMessage::NONE, &clock_at(seen.time)));
+            format!("{is:?} {opened:?}")
+        }
+        1 => {
+            let is = flights.response(hash, &message, &print);
+            if let ResponseIs::Match(index) = is {
+                flights.answer(index, print, false);
+            }
+            format!("{is:?}")
+        }
+        _ => {
+            flights.remember_orphan(hash, &message, print);
+            String::new()
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn what_is_told_by_marks_is_what_looking_tells(
+        steps in proptest::collection::vec(
+            (0u64..7, 0u64..4, 0i64..9_000_000, 0u32..2, 0u16..2, prop_oneof![5 => Just(0u8), 5 => Just(1), 1 => Just(2)])
+                .prop_map(|(flow, question, after, payload, point, kind)| Step { flow, question, after, payload, point, kind }),
+            1..120,
+        ),
+    ) {
+        let (mut sure, mut doubting) = (Flights::new(SECOND / 20, 8), Flights::new(SECOND / 20, 8));
+        let mut now = 0;
+        for one in steps {
+            now += one.after;
+            doubting.heads.doubt();
+            doubting.slots.iter_mut().for_each(|slot| slot.alone = false);
+            prop_assert_eq!(step(&mut sure, one, now), step(&mut doubting, one, now), "{:?}", one);
+        }
+    }
+}
