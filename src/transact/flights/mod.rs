@@ -6,6 +6,7 @@
 //! those in use stay in the processor's cache.
 
 mod chain;
+mod looking;
 mod recent;
 mod slot;
 
@@ -15,8 +16,9 @@ use crate::capture::Timestamp;
 use crate::decode::message::Message;
 pub use crate::decode::message::Transport;
 use chain::{Heads, Link, Node};
+pub use looking::{QueryIs, ResponseIs};
 use prefetch_index::prefetch_index;
-use recent::{Closed, Ended, MAX_SAME_FLOW, Recent, ShortQuestion};
+use recent::{Closed, Ended, Recent};
 pub use slot::{Flow, Print, Sighting, Slot};
 
 /// No slot.
@@ -28,41 +30,6 @@ const TICK: u32 = 20;
 /// Chains per slot and per closed transaction, at least: most are empty, so that looking for what is not there takes one
 /// look.
 const CHAINS: usize = 4;
-
-/// What a query turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QueryIs {
-    /// The beginning of a transaction; no slot yet.
-    New,
-    /// The same, with too many of the same flow and id waiting: the slot of the oldest.
-    Crowded(u32),
-    /// The same question again while it is pending.
-    Retransmission,
-    /// The same packet at another point.
-    Copy,
-}
-
-/// What a response turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResponseIs {
-    /// The response to the pending transaction in this slot.
-    Match(u32),
-    /// A further message of a zone transfer.
-    Continued,
-    /// The same packet at another point.
-    Copy,
-    /// A second response to an answered transaction.
-    Duplicate {
-        /// The first was REFUSED.
-        refused: bool,
-    },
-    /// A response to a transaction that timed out, within one further timeout.
-    Late,
-    /// Flow and id of a pending transaction, but another question or operation.
-    Mismatch,
-    /// Nothing it could belong to.
-    Unsolicited,
-}
 
 /// The table of transactions.
 #[derive(Debug)]
@@ -176,58 +143,6 @@ impl Flights {
         Some(place.map(|place| self.rejections.swap_remove(place).1))
     }
 
-    /// What a query is; a retransmission is noted in its slot.
-    #[allow(clippy::inline_always)] // once for every message
-    #[inline(always)]
-    pub fn query(&mut self, hash: u64, message: &Message, print: &Print) -> QueryIs {
-        let head = self.heads.at(hash);
-        if head.may_have(hash) { self.query_among(head.first, hash, message, print) } else { QueryIs::New }
-    }
-
-    /// What a query is beside the members of its chain.
-    fn query_among(&mut self, first: Node, hash: u64, message: &Message, print: &Print) -> QueryIs {
-        let mut same_flow = 0;
-        let mut oldest = (u64::MAX, NONE);
-        let mut newest = (0, NONE);
-        let mut node = first;
-        while let Some(index) = node.slot() {
-            let link = self.links[index];
-            node = link.older;
-            if !link.may_be(hash) || self.slots[index].hash != hash {
-                continue;
-            }
-            let slot = &mut self.slots[index];
-            slot.alone = false;
-            same_flow += 1;
-            oldest = oldest.min((slot.opened, index as u32));
-            if slot.opcode == message.opcode() && slot.question == message.question {
-                if slot.repeated.is_copied_by(print) {
-                    return QueryIs::Copy;
-                }
-                if print.time.0.saturating_sub(slot.query.time.0) <= self.timeout {
-                    newest = newest.max((slot.opened, index as u32));
-                }
-            }
-        }
-        if newest.1 != NONE {
-            self.slots[newest.1 as usize].repeated = *print;
-            return QueryIs::Retransmission;
-        }
-        let copied = self.answered.newest(node, hash, |closed| {
-            closed.ended == Ended::Answered
-                && closed.opcode == message.opcode()
-                && closed.question == message.question.into()
-                && closed.query().is_copied_by(print)
-        });
-        if copied.is_some() {
-            QueryIs::Copy
-        } else if same_flow >= MAX_SAME_FLOW {
-            QueryIs::Crowded(oldest.1)
-        } else {
-            QueryIs::New
-        }
-    }
-
     /// Opens a transaction; returns its slot.
     #[allow(clippy::inline_always)] // once for every message
     #[allow(clippy::too_many_arguments)]
@@ -290,105 +205,6 @@ impl Flights {
         self.newest = index;
         self.pending += 1;
         index
-    }
-
-    /// What a response is; what it repeats or continues is noted.
-    #[allow(clippy::inline_always)] // once for every message
-    #[inline(always)]
-    pub fn response(&mut self, hash: u64, message: &Message, print: &Print) -> ResponseIs {
-        let first = self.heads.at(hash).first;
-        // Mostly one transaction of the flow waits, and nothing is known of another.
-        let mut node = first;
-        while let Some(index) = node.slot() {
-            let link = self.links[index];
-            if link.may_be(hash) {
-                let slot = &self.slots[index];
-                if slot.alone
-                    && slot.hash == hash
-                    && slot.opcode == message.opcode()
-                    && slot.question.fits(message.question)
-                    && print.time.0.saturating_sub(slot.query.time.0) <= self.timeout
-                {
-                    return ResponseIs::Match(index as u32);
-                }
-                break;
-            }
-            node = link.older;
-        }
-        self.response_among(first, hash, message, print)
-    }
-
-    /// The same, whatever the chain holds.
-    fn response_among(&mut self, first: Node, hash: u64, message: &Message, print: &Print) -> ResponseIs {
-        let (opcode, question, timeout) = (message.opcode(), message.question, self.timeout);
-        // Several may wait when the response has no question: the oldest is taken.
-        let mut fitting = 0;
-        let mut oldest = (Timestamp(i64::MAX), u64::MAX, NONE);
-        let (mut other_question, mut late) = (false, false);
-        let mut node = first;
-        while let Some(index) = node.slot() {
-            let link = self.links[index];
-            node = link.older;
-            if !link.may_be(hash) || self.slots[index].hash != hash {
-                continue;
-            }
-            let slot = &self.slots[index];
-            let age = print.time.0.saturating_sub(slot.query.time.0);
-            if slot.opcode != opcode || !slot.question.fits(question) {
-                other_question |= age <= timeout;
-            } else if age > timeout {
-                // Due, but not swept yet because the capture's packets are out of order.
-                late |= age <= 2 * timeout;
-            } else {
-                fitting += 1;
-                oldest = oldest.min((slot.query.time, slot.opened, index as u32));
-            }
-        }
-        // A response that came to nothing may have been copied before its query, by another clock; the query decides.
-        let copied = |closed: &Closed| {
-            (closed.ended != Ended::Orphan || oldest.2 == NONE) && closed.response().is_copied_by(print)
-        };
-        if self.answered.newest(node, hash, copied).is_some() {
-            return ResponseIs::Copy;
-        }
-        if fitting > 1 {
-            self.note_ambiguous(first, hash);
-        }
-        if oldest.2 != NONE {
-            return ResponseIs::Match(oldest.2);
-        }
-        let question = ShortQuestion::from(question);
-        let fits = |closed: &Closed| closed.opcode == opcode && closed.question.fits(question);
-        let recent = |closed: &Closed| print.time.0.saturating_sub(closed.asked.0) <= 2 * timeout;
-        let answered = |closed: &Closed| closed.ended == Ended::Answered && fits(closed);
-        if let Some(transfer) = self.answered.newest(node, hash, |closed| answered(closed) && closed.transfer) {
-            transfer.set_response(*print);
-            return ResponseIs::Continued;
-        }
-        if let Some(duplicated) = self.answered.newest(node, hash, |closed| answered(closed) && recent(closed)) {
-            duplicated.set_response(*print);
-            return ResponseIs::Duplicate { refused: duplicated.refused };
-        }
-        let chain = self.timed_out_heads.at(hash).first;
-        if late || self.timed_out.newest(chain, hash, |closed| fits(closed) && recent(closed)).is_some() {
-            ResponseIs::Late
-        } else if other_question {
-            ResponseIs::Mismatch
-        } else {
-            ResponseIs::Unsolicited
-        }
-    }
-
-    /// Which of the open transactions of a flow and id a response without a question belongs to is not known, and so not
-    /// which of the others the next one does.
-    #[cold]
-    fn note_ambiguous(&mut self, first: Node, hash: u64) {
-        let mut node = first;
-        while let Some(index) = node.slot() {
-            node = self.links[index].older;
-            let slot = &mut self.slots[index];
-            slot.ambiguous |= slot.hash == hash;
-        }
     }
 
     /// Where on the clock's line a transaction was opened, and whether that is its query's own time. It is not while that
