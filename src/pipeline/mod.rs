@@ -1,7 +1,8 @@
 //! Inputs to a tracked time line: the only folder with threads and channels.
 //!
-//! Every worker runs the same loop: take the tracker and feed it the next blocks in order when they are ready, else write
-//! rows of what it decided, else read and decode a block that will be needed. Blocks in the middle of a file are decoded
+//! Every worker runs the same loop: the one that had the tracker last feeds it the next blocks in order when they are
+//! ready; else it writes rows of what was decided, else reads and decodes a block that will be needed, and with nothing
+//! else to do it takes the tracker over. Blocks in the middle of a file are decoded
 //! from a guessed record boundary; whoever holds the tracker checks that each block begins where the one before ended,
 //! with the same interfaces, and decodes it again when it does not. So the result does not depend on the number of
 //! workers or the size of blocks, and one thread runs the same code. Streams (compressed, pipes) are read by a thread of
@@ -134,6 +135,7 @@ pub fn run(
     let outlet = tracker.outlet();
     let shared = Shared {
         state: Mutex::new(State {
+            keeper: 0,
             consumer: Some(Consumer { tracker, lanes, next: 0, tally: Tally::default(), on_progress, consumed: 0 }),
             tasks,
             pool: Vec::new(),
@@ -152,13 +154,13 @@ pub fn run(
     };
     std::thread::scope(|scope| {
         let shared = &shared;
-        for _ in 1..workers {
+        for worker in 1..workers {
             // One worker is enough to get everything done.
-            if std::thread::Builder::new().spawn_scoped(scope, || shared.work(scope)).is_err() {
+            if std::thread::Builder::new().spawn_scoped(scope, move || shared.work(worker, scope)).is_err() {
                 break;
             }
         }
-        shared.work(scope);
+        shared.work(0, scope);
     });
     let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = state.failed {
@@ -203,6 +205,8 @@ struct Shared<'a, 't> {
 
 /// What changes, under the lock.
 struct State<'a, 't> {
+    /// The worker that has the tracker, or had it last.
+    keeper: usize,
     /// Absent while a worker uses it.
     consumer: Option<Consumer<'a, 't>>,
     tasks: Vec<LaneTasks>,
@@ -272,10 +276,19 @@ struct DecodedBlock {
 }
 
 /// What a worker does next.
-enum Task {
+enum Step<'a, 't> {
+    /// Feeds the tracker.
+    Consume(Consumer<'a, 't>),
+    /// Writes rows of what it decided.
+    Write,
+    /// Starts a stream's reader.
     Start { lane: usize, stream: Box<StreamBlocks>, sender: Sender<StreamBlock> },
+    /// Reads and decodes a block of a file.
     Read { lane: usize, number: u64, hint: Arc<Context>, memory: (Block, Decoded) },
+    /// Decodes a block of a stream.
     Stream { lane: usize, number: u64, block: StreamBlock },
+    /// Waits until something has changed.
+    Wait,
 }
 
 impl<'a, 't> Shared<'a, 't> {
@@ -294,9 +307,9 @@ impl<'a, 't> Shared<'a, 't> {
     }
 
     /// A worker, start to end. A panic ends the run as an internal fault, not the process.
-    fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+    fn work<'scope>(&'scope self, worker: usize, scope: &'scope Scope<'scope, '_>) {
         let mut filter = self.selection.filter.as_deref().map(Filter::new);
-        let worked = catch_unwind(AssertUnwindSafe(|| self.work_until_done(scope, &mut filter)));
+        let worked = catch_unwind(AssertUnwindSafe(|| self.work_until_done(worker, scope, &mut filter)));
         match worked {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.fail(error),
@@ -306,6 +319,7 @@ impl<'a, 't> Shared<'a, 't> {
 
     fn work_until_done<'scope>(
         &'scope self,
+        worker: usize,
         scope: &'scope Scope<'scope, '_>,
         filter: &mut Option<Filter>,
     ) -> Result<(), Error> {
@@ -320,69 +334,97 @@ impl<'a, 't> Shared<'a, 't> {
                 state.tasks.iter_mut().for_each(|lane| lane.stream = None);
                 return Ok(());
             }
-            if state.can_consume() {
-                let State { consumer, tasks, .. } = &mut *state;
-                let Some(mut consumer) = consumer.take() else { continue };
-                let inbox = collect(tasks);
-                drop(state);
-                let mut used = Vec::new();
-                let finished = consumer.consume(inbox, self, filter, &mut used)?;
-                state = self.lock();
-                for (lane, tasks) in state.tasks.iter_mut().enumerate() {
-                    let progress = &consumer.lanes[lane];
-                    tasks.needed = progress.active && !progress.ended && progress.current.is_none();
-                    tasks.ended |= progress.ended;
-                    if tasks.ended {
-                        tasks.ready.clear();
+            match state.next_step(worker, self.threads, self.outlet.has_waiting()) {
+                Step::Consume(mut consumer) => {
+                    let inbox = collect(&mut state.tasks);
+                    drop(state);
+                    let mut used = Vec::new();
+                    let finished = consumer.consume(inbox, self, filter, &mut used)?;
+                    state = self.lock();
+                    for (lane, tasks) in state.tasks.iter_mut().enumerate() {
+                        let progress = &consumer.lanes[lane];
+                        tasks.needed = progress.active && !progress.ended && progress.current.is_none();
+                        tasks.ended |= progress.ended;
+                        if tasks.ended {
+                            tasks.ready.clear();
+                        }
+                        tasks.hint = Arc::clone(&progress.context);
                     }
-                    tasks.hint = Arc::clone(&progress.context);
+                    state.pool.append(&mut used);
+                    state.done |= finished;
+                    state.consumer = Some(consumer);
+                    self.changed.notify_all();
                 }
-                state.pool.append(&mut used);
-                state.done |= finished;
-                state.consumer = Some(consumer);
-                self.changed.notify_all();
-            } else if self.outlet.has_waiting() && !state.writing {
-                state.writing = true;
-                drop(state);
-                self.outlet.drain();
-                state = self.lock();
-                state.writing = false;
-            } else if let Some(task) = state.next_task(self.threads) {
-                drop(state);
-                let (lane, number, done) = match task {
-                    Task::Start { lane, stream, sender } => {
-                        let read = move || {
-                            let read = AssertUnwindSafe(|| read_stream(lane, *stream, &sender, self));
-                            if catch_unwind(read).is_err() {
-                                self.fail(internal("a fault in the reader of a stream was caught"));
-                            }
-                        };
-                        std::thread::Builder::new().spawn_scoped(scope, read).map_err(|error| {
-                            let what = format!("no thread to read a stream with: {error}; no report was written");
-                            Error::new(ErrorKind::CouldNotRun, "E-THREADS", "dnsrefused", what)
-                        })?;
-                        state = self.lock();
-                        continue;
-                    }
-                    Task::Read { lane, number, hint, memory } => {
-                        (lane, number, self.read_block(lane, number, &hint, memory, filter)?)
-                    }
-                    Task::Stream { lane, number, block } => (lane, number, self.take_block(lane, block, filter)?),
-                };
-                state = self.lock();
-                let tasks = &mut state.tasks[lane];
-                if let Some(slot) = tasks.ready.get_mut((number - tasks.taken) as usize) {
-                    *slot = Some(done);
+                Step::Write => {
+                    state.writing = true;
+                    drop(state);
+                    self.outlet.drain();
+                    state = self.lock();
+                    state.writing = false;
                 }
-                self.changed.notify_all();
-            } else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                Step::Start { lane, stream, sender } => {
+                    drop(state);
+                    let read = move || {
+                        let read = AssertUnwindSafe(|| read_stream(lane, *stream, &sender, self));
+                        if catch_unwind(read).is_err() {
+                            self.fail(internal("a fault in the reader of a stream was caught"));
+                        }
+                    };
+                    std::thread::Builder::new().spawn_scoped(scope, read).map_err(|error| {
+                        let what = format!("no thread to read a stream with: {error}; no report was written");
+                        Error::new(ErrorKind::CouldNotRun, "E-THREADS", "dnsrefused", what)
+                    })?;
+                    state = self.lock();
+                }
+                Step::Read { lane, number, hint, memory } => {
+                    drop(state);
+                    let done = self.read_block(lane, number, &hint, memory, filter)?;
+                    state = self.ready(lane, number, done);
+                }
+                Step::Stream { lane, number, block } => {
+                    drop(state);
+                    let done = self.take_block(lane, block, filter)?;
+                    state = self.ready(lane, number, done);
+                }
+                Step::Wait => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
+
+    /// Puts a decoded block where the tracker takes it from.
+    fn ready(&self, lane: usize, number: u64, done: DecodedBlock) -> MutexGuard<'_, State<'a, 't>> {
+        let mut state = self.lock();
+        let tasks = &mut state.tasks[lane];
+        if let Some(slot) = tasks.ready.get_mut((number - tasks.taken) as usize) {
+            *slot = Some(done);
+        }
+        self.changed.notify_all();
+        state
+    }
 }
 
-impl State<'_, '_> {
+impl<'a, 't> State<'a, 't> {
+    /// What a worker does now. Whoever had the tracker last has its state in the caches of its processor: another one takes
+    /// it only when it has nothing else to do.
+    fn next_step(&mut self, worker: usize, threads: usize, rows_wait: bool) -> Step<'a, 't> {
+        if self.keeper == worker
+            && let Some(step) = self.consume(worker)
+        {
+            return step;
+        }
+        if rows_wait && !self.writing {
+            return Step::Write;
+        }
+        self.next_task(threads).or_else(|| self.consume(worker)).unwrap_or(Step::Wait)
+    }
+
+    /// Gives the tracker to a worker, when it can be fed.
+    fn consume(&mut self, worker: usize) -> Option<Step<'a, 't>> {
+        let consumer = if self.can_consume() { self.consumer.take() } else { None }?;
+        self.keeper = worker;
+        Some(Step::Consume(consumer))
+    }
+
     /// True when the tracker is free and every lane it waits for has its next block (or has ended).
     fn can_consume(&self) -> bool {
         self.consumer.is_some()
@@ -393,7 +435,7 @@ impl State<'_, '_> {
     }
 
     /// The next block to read and decode: of lanes in order, those the tracker waits for first.
-    fn next_task(&mut self, threads: usize) -> Option<Task> {
+    fn next_task(&mut self, threads: usize) -> Option<Step<'a, 't>> {
         let outstanding: usize = self.tasks.iter().map(|lane| lane.ready.len()).sum();
         let room = outstanding < threads * BLOCKS_PER_WORKER;
         let State { tasks, pool, .. } = self;
@@ -408,7 +450,7 @@ impl State<'_, '_> {
             {
                 let (sender, receiver) = bounded(STREAM_AHEAD);
                 lane.stream = Some(receiver);
-                return Some(Task::Start { lane: index, stream, sender });
+                return Some(Step::Start { lane: index, stream, sender });
             }
             let number = lane.next;
             if let Some(blocks) = lane.blocks {
@@ -416,7 +458,7 @@ impl State<'_, '_> {
                     lane.next += 1;
                     lane.ready.push_back(None);
                     let memory = pool.pop().unwrap_or_default();
-                    return Some(Task::Read { lane: index, number, hint: Arc::clone(&lane.hint), memory });
+                    return Some(Step::Read { lane: index, number, hint: Arc::clone(&lane.hint), memory });
                 }
             } else if let Some(receiver) = &lane.stream {
                 match receiver.try_recv() {
@@ -426,7 +468,7 @@ impl State<'_, '_> {
                         if matches!(block, StreamBlock::End(_)) {
                             lane.blocks = Some(lane.next);
                         }
-                        return Some(Task::Stream { lane: index, number, block });
+                        return Some(Step::Stream { lane: index, number, block });
                     }
                     // The reader thread is gone without a last word: it failed, and said so.
                     Err(TryRecvError::Disconnected) => lane.blocks = Some(lane.next),
