@@ -23,24 +23,40 @@ const TEXTS: [usize; 8] = {
 
 /// Appends a row.
 pub fn row(row: &RowText, out: &mut Vec<u8>) {
-    // Most rows need neither quotes nor guards, and a writer per record costs more than the record.
-    if !TEXTS.iter().any(|index| needs_care(row.column(*index))) {
-        out.extend_from_slice(row.joined());
-        return out.push(b'\n');
-    }
-    let guarded = COLUMNS.iter().enumerate().map(|(index, (_, kind))| {
+    // Most texts need neither quotes nor guards, and a writer per cell costs more than a whole row.
+    let mut written = 0;
+    for index in TEXTS {
         let cell = row.column(index);
-        let guard: &[u8] = if *kind == ColumnKind::Text && starts_like_a_formula(cell) { b"'" } else { b"" };
-        [guard, cell].concat()
-    });
-    record(guarded, out);
+        if !needs_care(cell) {
+            continue;
+        }
+        let place = row.place(index);
+        out.extend_from_slice(&row.joined()[written..place.start]);
+        written = place.end;
+        let guard: &[u8] = if starts_like_a_formula(cell) { b"'" } else { b"" };
+        if needs_quotes(cell) {
+            record(std::iter::once([guard, cell].concat()), out);
+            // The row goes on.
+            out.pop();
+        } else {
+            out.extend_from_slice(guard);
+            out.extend_from_slice(cell);
+        }
+    }
+    out.extend_from_slice(&row.joined()[written..]);
+    out.push(b'\n');
 }
 
 /// True when a text needs quotes, or is not to be taken for a formula.
 fn needs_care(text: &[u8]) -> bool {
-    // What needs quotes is below a hyphen, where hardly any name or path has a byte.
+    needs_quotes(text) || starts_like_a_formula(text)
+}
+
+/// True when a text needs quotes.
+fn needs_quotes(text: &[u8]) -> bool {
+    // What does is below a hyphen, where hardly any name or path has a byte.
     let lowest = text.iter().fold(u8::MAX, |lowest, byte| lowest.min(*byte));
-    (lowest < b'-' && text.iter().any(|byte| b",\"\r\n".contains(byte))) || starts_like_a_formula(text)
+    lowest < b'-' && text.iter().any(|byte| b",\"\r\n".contains(byte))
 }
 
 /// Appends one record, quoted where necessary.
@@ -127,6 +143,22 @@ mod tests {
         }
         assert!(line(&[("input", "\r=")]).contains(",\"'\r=\","), "guarded inside the quotes");
         assert!(line(&[("rtt_us", "-0.5")]).starts_with(",,-0.5,"), "a number is no formula");
+    }
+
+    proptest::proptest! {
+        /// Whatever the texts are, a row is what the library makes of its cells.
+        #[test]
+        fn a_row_is_a_record_of_its_cells(texts in proptest::collection::vec("[-=@,\"\r\n a\u{a0}#']{0,4}", TEXTS.len())) {
+            let mut values: Vec<(&str, &str)> = vec![("time", "2026"), ("id", "7")];
+            values.extend(TEXTS.iter().zip(&texts).map(|(index, text)| (COLUMNS[*index].0, text.as_str())));
+            let cells = COLUMNS.iter().map(|(name, _)| {
+                let cell = values.iter().find(|(column, _)| column == name).map_or("", |(_, value)| *value);
+                if starts_like_a_formula(cell.as_bytes()) { format!("'{cell}") } else { cell.to_owned() }
+            });
+            let mut whole = Vec::new();
+            record(cells, &mut whole);
+            proptest::prop_assert_eq!(line(&values).into_bytes(), whole);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One transaction as the columns of csv and jsonl ([`RowText`]); [`COLUMNS`] is the one list of them.
 
+use std::ops::Range;
+
 /// What the values of a column are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind {
@@ -91,8 +93,14 @@ impl RowText {
     /// The bytes of a column; empty when absent.
     #[inline]
     pub fn column(&self, index: usize) -> &[u8] {
+        self.text.get(self.place(index)).unwrap_or_default()
+    }
+
+    /// Where a column stands in [`RowText::joined`].
+    #[inline]
+    pub fn place(&self, index: usize) -> Range<usize> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize + 1 };
-        self.text.get(start..self.ends[index] as usize).unwrap_or_default()
+        start..self.ends[index] as usize
     }
 
     /// All columns, with commas between them.
