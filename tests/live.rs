@@ -919,7 +919,7 @@ fn loss_above_what_is_allowed_and_a_full_disk_have_codes_of_their_own() {
     for (allowed, wanted) in [("10", 4), ("1000000", 0)] {
         let arguments =
             ["-i", "lo", "--ring", "300K", "--format", "json", "-o", "live.json", "--force", "--max-loss", allowed];
-        let mut live = lab.live("host", &arguments, "live");
+        let mut live = lab.live("host", &[&arguments[..], &["--write", "own.pcapng"]].concat(), "live");
         live.signal(libc::SIGSTOP);
         let (sent, _socket) = burst(&lab, "host", SERVER, 20_000).join().expect("it ends");
         live.signal(libc::SIGCONT);
@@ -928,6 +928,21 @@ fn loss_above_what_is_allowed_and_a_full_disk_have_codes_of_their_own() {
         let (seen, dropped, read, _) = capture(&lab.json("live.json"));
         assert!(seen >= sent && dropped > 10 && seen == dropped + read);
         assert_eq!(lab.read("live.err").contains("packets were lost"), wanted == 4);
+        // The recording says what it lacks: to this program, and to others.
+        let (own, code) = lab.read_captures(&["own.pcapng"]);
+        assert_eq!((code, &own["totals"]["frames"]), (Some(0), &json!(read)));
+        assert_eq!(own["ledgers"]["capture"]["recorded_dropped"], json!(dropped));
+        if is_installed("tshark") {
+            let mut tshark = Command::new("tshark");
+            tshark.args(["-X", "read_format:MIME Files Format", "-T", "fields", "-r"]).arg(lab.path("own.pcapng"));
+            for field in ["dropped", "dropped_by_os", "delivered_to_user"] {
+                tshark.args(["-e", &format!("pcapng.options.option.data.interface.{field}")]);
+            }
+            let told = String::from_utf8(tshark.output().expect("it runs").stdout).expect("text");
+            let by_interface = &lab.json("live.json")["ledgers"]["capture"]["interface_dropped"];
+            let by_interface = by_interface.as_u64().map(|count| count.to_string()).unwrap_or_default();
+            assert_eq!(told.trim_end_matches('\n'), format!("{by_interface}\t{dropped}\t{read}"));
+        }
     }
 
     std::fs::create_dir(lab.path("small")).expect("a folder");

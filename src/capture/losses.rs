@@ -1,10 +1,10 @@
-//! What interfaces say they lost before the kernel saw it: their counters ([`InterfaceDrops`]) to a number that says how far
+//! What interfaces say they lost: before the kernel saw it, their counters ([`InterfaceDrops`]) to a number that says how far
 //! it is known ([`InterfaceLoss`]).
 
 use super::live::{ANY, interfaces, read_small};
 use std::fs::File;
 
-/// Packets of any traffic that interfaces say they lost before the kernel saw them.
+/// Packets of any traffic that interfaces say they lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum InterfaceLoss {
     /// None of them says.
@@ -25,7 +25,8 @@ impl InterfaceLoss {
         }
     }
 
-    fn of(known: Option<u64>, all: bool) -> Self {
+    /// So many as are known, of all interfaces or of some.
+    pub fn of(known: Option<u64>, all: bool) -> Self {
         known.map_or(Self::Unknown, if all { Self::Exactly } else { Self::AtLeast })
     }
 

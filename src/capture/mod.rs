@@ -13,10 +13,12 @@ pub mod open;
 pub mod packet_socket;
 pub mod pcap_file;
 pub mod pcapng;
+pub mod stated_loss;
 pub mod time;
 
 pub use time::Timestamp;
 
+use stated_loss::Statement;
 use std::sync::Arc;
 
 /// One captured packet as the file holds it.
@@ -290,6 +292,8 @@ pub struct Walk {
     pub bytes: ByteTally,
     /// Odd records.
     pub oddities: Oddities,
+    /// What was said of losses.
+    pub statements: Vec<Statement>,
     /// Why the walk stopped early.
     pub stop: Option<Stop>,
 }

@@ -1,6 +1,7 @@
 //! pcapng (draft-ietf-opsawg-pcapng): sections in either byte order, interfaces with their own link type, resolution
 //! and offset, enhanced, simple and obsolete packet blocks; every other block is skipped by its length.
 
+use super::stated_loss::{Says, Statement};
 use super::{Block, Context, Direction, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution};
 use super::{Passed, kernel_filter, u16_at, u32_at};
 use crate::error::escape_text;
@@ -11,6 +12,7 @@ pub const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
+const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 /// Type, length and trailing length of any block.
@@ -25,6 +27,12 @@ const OPTION_APPLICATION: u16 = 4;
 const OPTION_TIME_RESOLUTION: u16 = 9;
 const OPTION_FILTER: u16 = 11;
 const OPTION_TIME_OFFSET: u16 = 14;
+/// Packets dropped by an interface so far.
+pub const OPTION_DROPPED_BY_INTERFACE: u16 = 5;
+/// Packets dropped by the operating system so far.
+pub const OPTION_DROPPED_BY_SYSTEM: u16 = 7;
+/// Bytes of an interface statistics block before its options.
+const STATISTICS_BODY: usize = 12;
 /// Bytes of a section header before its options.
 const SECTION_BODY: usize = 16;
 /// How the name of this program begins that it gives as a section's author.
@@ -90,6 +98,7 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
                     changed.interfaces.clear();
                     changed.own = is_own(body, big_endian);
                     changed.version += 1;
+                    state(Says::Section, walk);
                     walk.bytes.headers += len as u64;
                 }
                 INTERFACE_DESCRIPTION if body.len() >= 8 => {
@@ -102,7 +111,15 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
                     }
                     walk.bytes.headers += len as u64;
                 }
-                _ => walk.bytes.skipped_blocks += len as u64,
+                _ => {
+                    if kind == INTERFACE_STATISTICS
+                        && let Some((interface, packets)) = dropped(body, big_endian)
+                        && (interface as usize) < context.interfaces.len()
+                    {
+                        state(Says::Lost { interface, packets }, walk);
+                    }
+                    walk.bytes.skipped_blocks += len as u64;
+                }
             }
         }
         at += len;
@@ -256,6 +273,24 @@ fn interface(body: &[u8], big_endian: bool, own: bool, walk: &mut Walk) -> (Inte
     (interface, let_through)
 }
 
+/// Notes what is said at this place.
+fn state(says: Says, walk: &mut Walk) {
+    walk.statements.push(Statement { says, record_headers: walk.bytes.record_headers });
+}
+
+/// Reads an interface statistics block: the interface, and the packets it is said to have dropped so far, itself or by the
+/// operating system. Nothing when the block does not say or contradicts itself.
+fn dropped(body: &[u8], big_endian: bool) -> Option<(u32, u64)> {
+    let mut dropped: Option<u64> = None;
+    let sound = each_option(body.get(STATISTICS_BODY..)?, big_endian, |code, value| {
+        if let (OPTION_DROPPED_BY_INTERFACE | OPTION_DROPPED_BY_SYSTEM, Ok(bytes)) = (code, value.try_into()) {
+            let packets = if big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) };
+            dropped = Some(dropped.unwrap_or(0).saturating_add(packets));
+        }
+    });
+    dropped.filter(|_| sound).map(|packets| (u32_at(body, 0, big_endian), packets))
+}
+
 /// Calls back for each option; false when one runs over the end.
 fn each_option(mut options: &[u8], big_endian: bool, mut on_option: impl FnMut(u16, &[u8])) -> bool {
     for _ in 0..MAX_OPTIONS {
@@ -371,6 +406,32 @@ mod tests {
         assert_eq!(seen, [(time, 1, b"abc".to_vec()), (time, 113, b"defgh".to_vec())]);
         assert_eq!((walk.stop, walk.bytes.total()), (None, bytes.len() as u64));
         assert_eq!(walk.bytes.skipped_blocks, 20);
+    }
+
+    #[test]
+    fn statistics_say_what_was_dropped() {
+        for big_endian in [false, true] {
+            let four = |number: u32| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
+            let option = |code: u16, value: &[u8]| {
+                let head = [code, value.len() as u16];
+                let head = head.map(|half| if big_endian { half.to_be_bytes() } else { half.to_le_bytes() }).concat();
+                [head, value.to_vec(), vec![0; value.len().wrapping_neg() & 3]].concat()
+            };
+            let eight = |number: u64| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
+            let statistics = |options: &[Vec<u8>]| [[four(7), four(0), four(0)].concat(), options.concat()].concat();
+            let received = option(4, &eight(99));
+            let said = |options: &[Vec<u8>]| dropped(&statistics(options), big_endian);
+            assert_eq!(said(&[]), None);
+            assert_eq!(said(&[received.clone(), option(0, &[])]), None, "what was received says nothing");
+            assert_eq!(said(&[received.clone(), option(5, &eight(3))]), Some((7, 3)));
+            assert_eq!(said(&[option(7, &eight(1 << 40)), received, option(5, &eight(3))]), Some((7, (1 << 40) + 3)));
+            assert_eq!(said(&[option(5, &eight(u64::MAX)), option(7, &eight(2))]), Some((7, u64::MAX)));
+            assert_eq!(said(&[option(5, &[0; 4])]), None, "not a count");
+            let mut cut = statistics(&[option(5, &eight(3)), option(7, &eight(3))]);
+            cut.truncate(cut.len() - 4);
+            assert_eq!(dropped(&cut, big_endian), None, "it contradicts itself");
+            assert_eq!(dropped(&cut[..8], big_endian), None);
+        }
     }
 
     #[test]

@@ -206,6 +206,10 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let _watchdog = Watchdog::start(Arc::clone(&signals.stop));
     let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session);
     session.show();
+    if let (Ok(finished), Some(packets)) = (&finished, &mut packets) {
+        let moment = &finished.moment;
+        packets.state_losses(moment.now, &moment.kernel, moment.own_dropped);
+    }
     let written = packets.map_or(Ok(()), PacketFiles::finish);
     let code = match finished {
         Ok(finished) => session.conclude(finished, written),

@@ -4,8 +4,9 @@
 //! disk and then renamed; a run that is killed leaves it absent or complete under its own name.
 
 use super::interval::suffixed;
-use crate::capture::live::Handle;
-use crate::capture::pcapng::{APPLICATION, FILTER_IS_TEXT};
+use crate::capture::live::{Handle, KernelCounts};
+use crate::capture::losses::InterfaceLoss;
+use crate::capture::pcapng::{APPLICATION, FILTER_IS_TEXT, OPTION_DROPPED_BY_INTERFACE, OPTION_DROPPED_BY_SYSTEM};
 use crate::capture::{Frame, Timestamp};
 use crate::config::Config;
 use crate::error::Error;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
+const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 const OPTION_END: u16 = 0;
@@ -25,6 +27,10 @@ const OPTION_INTERFACE_NAME: u16 = 2;
 const OPTION_TIME_RESOLUTION: u16 = 9;
 const OPTION_APPLICATION: u16 = 4;
 const OPTION_FILTER: u16 = 11;
+const OPTION_PASSED_FILTER: u16 = 6;
+const OPTION_DELIVERED: u16 = 8;
+/// Bytes of an interface statistics block: its frame, interface and time, and five options.
+const STATISTICS_BYTES: u64 = 12 + 12 + 4 * 12 + 4;
 
 /// What is written, in errors.
 const RECORDING: &str = "the recording";
@@ -37,6 +43,8 @@ pub struct PacketFiles {
     rotate_after: i64,
     /// The section and interface blocks every file begins with.
     beginning: Vec<u8>,
+    /// Room kept for what the last file says of losses.
+    ending_bytes: u64,
     output: Option<Output>,
     /// Files begun.
     number: u64,
@@ -71,6 +79,7 @@ impl PacketFiles {
             rotate_bytes: live.rotate_bytes.unwrap_or(u64::MAX),
             rotate_after: live.rotate_after.map_or(i64::MAX, |after| after.as_nanos() as i64),
             beginning: Vec::new(),
+            ending_bytes: 0,
             output: None,
             number: 0,
             bytes: 0,
@@ -123,7 +132,35 @@ impl PacketFiles {
             }
             option(&mut interface, OPTION_END, &[]);
             block(INTERFACE_DESCRIPTION, &interface, &mut self.beginning);
+            self.ending_bytes += STATISTICS_BYTES;
         }
+    }
+
+    /// Says at the end of the last file what the kernel counted for every interface, and of how many packets this program
+    /// gave up: whoever reads the recording has to know what it lacks.
+    pub fn state_losses(&mut self, now: Timestamp, kernel: &[KernelCounts], given_up: u64) {
+        if given_up > 0 && kernel.len() > 1 {
+            // It is not known from which interface they came.
+            return;
+        }
+        let time = now.0 as u64;
+        let mut statistics = Vec::new();
+        for (interface, counts) in (0u32..).zip(kernel) {
+            let mut body = Vec::new();
+            for number in [interface, (time >> 32) as u32, time as u32] {
+                body.extend(number.to_le_bytes());
+            }
+            if let InterfaceLoss::Exactly(dropped) = counts.interface_dropped {
+                option(&mut body, OPTION_DROPPED_BY_INTERFACE, &dropped.to_le_bytes());
+            }
+            option(&mut body, OPTION_PASSED_FILTER, &counts.seen.to_le_bytes());
+            let lost = counts.seen.saturating_sub(counts.read).saturating_add(given_up);
+            option(&mut body, OPTION_DROPPED_BY_SYSTEM, &lost.to_le_bytes());
+            option(&mut body, OPTION_DELIVERED, &counts.read.to_le_bytes());
+            option(&mut body, OPTION_END, &[]);
+            block(INTERFACE_STATISTICS, &body, &mut statistics);
+        }
+        self.write(&statistics);
     }
 
     /// Writes what every file begins with.
@@ -193,7 +230,7 @@ impl PacketFiles {
     /// Begins a new file when the present one is large or old enough.
     fn rotate(&mut self, next: usize, time: Timestamp) {
         let first = *self.first.get_or_insert(time);
-        let full = self.bytes.saturating_add(next as u64) > self.rotate_bytes;
+        let full = self.bytes.saturating_add(next as u64 + self.ending_bytes) > self.rotate_bytes;
         if (full && self.bytes > self.beginning.len() as u64) || time.0.saturating_sub(first.0) >= self.rotate_after {
             self.end_file();
             (self.bytes, self.first) = (0, Some(time));
@@ -440,6 +477,45 @@ mod tests {
         std::fs::write(folder.path().join("joined.pcapng"), joined.concat()).unwrap();
         let page = said(folder.path(), "text", &["joined.pcapng"]);
         assert!(!page.contains("only REFUSED responses") && !page.contains(inferred), "{page}");
+    }
+
+    #[test]
+    fn what_was_dropped_is_known_to_whoever_reads_the_recording() {
+        let folder = tempfile::tempdir().unwrap();
+        let counts = |seen, read, interface_dropped| KernelCounts {
+            seen,
+            dropped: seen - read,
+            read,
+            interface_dropped,
+            ..KernelCounts::default()
+        };
+        let unknown = InterfaceLoss::Unknown;
+        let cases = [
+            (
+                vec![counts(2, 2, unknown), counts(0, 0, unknown)],
+                0,
+                "this file records no drops",
+                "\"recorded_dropped\":0",
+            ),
+            (
+                vec![counts(9, 2, unknown), counts(5, 0, InterfaceLoss::Exactly(1000))],
+                0,
+                "LOST 1,012 packets of any traffic, as this file records",
+                "\"recorded_dropped\":1012",
+            ),
+            (vec![counts(9, 2, unknown)], 3, "LOST at least 10 packets of any", "\"recorded_dropped_at_least\":10"),
+            (vec![counts(9, 2, unknown); 2], 3, "this file does not record drops", "\"read\":2}"),
+        ];
+        for (kernel, given_up, page, json) in cases {
+            let mut files = files(folder.path(), None, None);
+            write_from(&mut files, &[message([10, 21, 5, 18], false), message([10, 21, 5, 18], true)], 0);
+            files.state_losses(Timestamp(1), &kernel, given_up);
+            files.finish().unwrap();
+            let said = |format| said(folder.path(), format, &["packets.pcapng"]);
+            assert!(said("text").contains(page), "{}", said("text"));
+            assert!(said("json").contains(json), "{}", said("json"));
+            std::fs::remove_file(folder.path().join("packets.pcapng")).unwrap();
+        }
     }
 
     #[test]

@@ -44,12 +44,12 @@ impl Shared<'_, '_> {
         block: StreamBlock,
         filter: &mut Option<Filter>,
     ) -> Result<DecodedBlock, Error> {
-        let (block, decoded, before, end) = match block {
-            StreamBlock::Decoded(done) => return Ok(done),
-            StreamBlock::Read(block, decoded, before) => (block, decoded, before, None),
+        let ((block, decoded), before, end) = match block {
+            StreamBlock::Decoded(done) => return Ok(*done),
+            StreamBlock::Read(memory, before) => (*memory, before, None),
             StreamBlock::End(end) => {
                 let nothing = Block { offset: u64::MAX, limit: 0, at_end: true, data: Vec::new() };
-                (nothing, Decoded::default(), Arc::default(), Some(end))
+                ((nothing, Decoded::default()), Arc::default(), Some(end))
             }
         };
         let after = Arc::clone(&before);

@@ -6,6 +6,7 @@
 use super::{Damage, DecodedBlock, LaneResult, MAX_FAULTS, OnProgress, Shared, StreamEnd};
 use crate::capture::filter::Filter;
 use crate::capture::open::{Input, Source};
+use crate::capture::stated_loss::StatedLoss;
 use crate::capture::{Block, ByteTally, Context, Stop, Timestamp};
 use crate::decode::{Decoded, Tally};
 use crate::error::{Error, packets};
@@ -28,6 +29,8 @@ pub(super) struct Lane {
     pub(super) current: Option<Current>,
     pub(super) active: bool,
     pub(super) ended: bool,
+    /// What the input says its capture lost.
+    stated: StatedLoss,
     pub(super) result: LaneResult,
 }
 
@@ -56,8 +59,17 @@ impl Lane {
             current: None,
             active: false,
             ended: false,
+            stated: StatedLoss::default(),
             result: LaneResult { bytes, size, ..LaneResult::default() },
         }
+    }
+
+    /// What became of it.
+    pub(super) fn finish(mut self) -> LaneResult {
+        let result = &mut self.result;
+        let whole = result.damage.is_none() && result.bytes.unread_tail == 0 && self.ended;
+        result.stated_loss = self.stated.finish(result.choices.interfaces, result.bytes.record_headers, whole);
+        self.result
     }
 
     /// Time of the next entry of the current block.
@@ -181,6 +193,7 @@ impl<'a, 't> Consumer<'a, 't> {
         lane.result.frames += u64::from(done.decoded.frames);
         let room = MAX_FAULTS.saturating_sub(lane.result.faults.len());
         lane.result.faults.extend(done.decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
+        lane.stated.take(&done.walk.statements, lane.result.bytes.record_headers);
         lane.result.bytes.add(&done.walk.bytes);
         lane.result.oddities.add(&done.walk.oddities);
         lane.result.choices = lane.context.choices;

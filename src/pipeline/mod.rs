@@ -15,8 +15,10 @@ pub mod aside;
 mod blocks;
 mod consume;
 pub mod live;
+mod steps;
 
 use crate::capture::filter::Filter;
+use crate::capture::losses::InterfaceLoss;
 use crate::capture::open::{Input, Source, StreamBlocks};
 use crate::capture::{Block, ByteTally, Choices, Context, Oddities, Reader, Timestamp, Walk};
 use crate::decode::{Decoded, Decoder, Tally};
@@ -24,18 +26,13 @@ use crate::error::{Error, ErrorKind};
 use crate::transact::Tracker;
 use crate::transact::outlet::Outlet;
 use consume::{Consumer, Lane};
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
-use std::collections::VecDeque;
+use crossbeam_channel::{Sender, TrySendError};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
-
-/// Blocks in hand per worker.
-const BLOCKS_PER_WORKER: usize = 4;
-/// Blocks a stream's reader may be ahead.
-const STREAM_AHEAD: usize = 4;
+use steps::{LaneTasks, State, Step, collect};
 
 /// Frames with a fault of this program that are named per input.
 const MAX_FAULTS: usize = 8;
@@ -72,6 +69,8 @@ pub struct LaneResult {
     pub trailing: u64,
     /// What the file says was let through where it was captured.
     pub choices: Choices,
+    /// Packets that the file says its capture lost.
+    pub stated_loss: InterfaceLoss,
     /// Names of interfaces by number, as the file gives them.
     pub interfaces: Vec<Option<Arc<str>>>,
     /// It changed while it was read.
@@ -136,7 +135,14 @@ pub fn run(
     let shared = Shared {
         state: Mutex::new(State {
             keeper: 0,
-            consumer: Some(Consumer { tracker, lanes, next: 0, tally: Tally::default(), on_progress, consumed: 0 }),
+            consumer: Some(Box::new(Consumer {
+                tracker,
+                lanes,
+                next: 0,
+                tally: Tally::default(),
+                on_progress,
+                consumed: 0,
+            })),
             tasks,
             pool: Vec::new(),
             writing: false,
@@ -167,7 +173,7 @@ pub fn run(
         return Err(error);
     }
     let Some(consumer) = state.consumer else { return Err(internal("the tracker was lost")) };
-    let mut lanes: Vec<LaneResult> = consumer.lanes.into_iter().map(|lane| lane.result).collect();
+    let mut lanes: Vec<LaneResult> = consumer.lanes.into_iter().map(Lane::finish).collect();
     for (lane, source) in lanes.iter_mut().zip(&shared.sources) {
         if let Some((file, size)) = &source.file {
             lane.changed = file.metadata().is_ok_and(|metadata| metadata.len() != *size);
@@ -203,50 +209,12 @@ struct Shared<'a, 't> {
     outlet: Arc<Outlet<'t>>,
 }
 
-/// What changes, under the lock.
-struct State<'a, 't> {
-    /// The worker that has the tracker, or had it last.
-    keeper: usize,
-    /// Absent while a worker uses it.
-    consumer: Option<Consumer<'a, 't>>,
-    tasks: Vec<LaneTasks>,
-    /// Memory to use again.
-    pool: Vec<(Block, Decoded)>,
-    /// A worker writes rows.
-    writing: bool,
-    failed: Option<Error>,
-    done: bool,
-}
-
-/// What is handed out and ready of a lane.
-#[derive(Default)]
-struct LaneTasks {
-    /// Number of blocks, when known beforehand.
-    blocks: Option<u64>,
-    /// A stream whose reader thread has not been started.
-    unread: Option<Box<StreamBlocks>>,
-    /// Blocks from a stream's reader thread.
-    stream: Option<Receiver<StreamBlock>>,
-    /// Next block number to hand out.
-    next: u64,
-    /// Blocks taken by the consumer.
-    taken: u64,
-    /// Blocks after those, as they become ready.
-    ready: VecDeque<Option<DecodedBlock>>,
-    /// Interfaces as far as known.
-    hint: Arc<Context>,
-    /// Nothing more comes.
-    ended: bool,
-    /// The consumer needs its next block.
-    needed: bool,
-}
-
 /// A block from a stream.
 enum StreamBlock {
     /// As it was read, with the memory to decode it into and the state at its first record.
-    Read(Block, Decoded, Arc<Context>),
+    Read(Box<(Block, Decoded)>, Arc<Context>),
     /// Decoded by the reader, because the workers are behind.
-    Decoded(DecodedBlock),
+    Decoded(Box<DecodedBlock>),
     /// The stream ended: bytes that were not used, and why.
     End(StreamEnd),
 }
@@ -273,22 +241,6 @@ struct DecodedBlock {
     after: Arc<Context>,
     /// Set on the last block of a stream.
     end: Option<StreamEnd>,
-}
-
-/// What a worker does next.
-enum Step<'a, 't> {
-    /// Feeds the tracker.
-    Consume(Consumer<'a, 't>),
-    /// Writes rows of what it decided.
-    Write,
-    /// Starts a stream's reader.
-    Start { lane: usize, stream: Box<StreamBlocks>, sender: Sender<StreamBlock> },
-    /// Reads and decodes a block of a file.
-    Read { lane: usize, number: u64, hint: Arc<Context>, memory: (Block, Decoded) },
-    /// Decodes a block of a stream.
-    Stream { lane: usize, number: u64, block: StreamBlock },
-    /// Waits until something has changed.
-    Wait,
 }
 
 impl<'a, 't> Shared<'a, 't> {
@@ -378,7 +330,7 @@ impl<'a, 't> Shared<'a, 't> {
                 }
                 Step::Read { lane, number, hint, memory } => {
                     drop(state);
-                    let done = self.read_block(lane, number, &hint, memory, filter)?;
+                    let done = self.read_block(lane, number, &hint, *memory, filter)?;
                     state = self.ready(lane, number, done);
                 }
                 Step::Stream { lane, number, block } => {
@@ -403,104 +355,6 @@ impl<'a, 't> Shared<'a, 't> {
     }
 }
 
-impl<'a, 't> State<'a, 't> {
-    /// What a worker does now. Whoever had the tracker last has its state in the caches of its processor: another one takes
-    /// it only when it has nothing else to do.
-    fn next_step(&mut self, worker: usize, threads: usize, rows_wait: bool) -> Step<'a, 't> {
-        if self.keeper == worker
-            && let Some(step) = self.consume(worker)
-        {
-            return step;
-        }
-        if rows_wait && !self.writing {
-            return Step::Write;
-        }
-        self.next_task(threads).or_else(|| self.consume(worker)).unwrap_or(Step::Wait)
-    }
-
-    /// Gives the tracker to a worker, when it can be fed.
-    fn consume(&mut self, worker: usize) -> Option<Step<'a, 't>> {
-        let consumer = if self.can_consume() { self.consumer.take() } else { None }?;
-        self.keeper = worker;
-        Some(Step::Consume(consumer))
-    }
-
-    /// True when the tracker is free and every lane it waits for has its next block (or has ended).
-    fn can_consume(&self) -> bool {
-        self.consumer.is_some()
-            && self
-                .tasks
-                .iter()
-                .all(|lane| !lane.needed || lane.exhausted() || lane.ready.front().is_some_and(Option::is_some))
-    }
-
-    /// The next block to read and decode: of lanes in order, those the tracker waits for first.
-    fn next_task(&mut self, threads: usize) -> Option<Step<'a, 't>> {
-        let outstanding: usize = self.tasks.iter().map(|lane| lane.ready.len()).sum();
-        let room = outstanding < threads * BLOCKS_PER_WORKER;
-        let State { tasks, pool, .. } = self;
-        let reading = tasks.iter().filter(|lane| lane.stream.is_some() && lane.blocks.is_none() && !lane.ended).count();
-        for (index, lane) in tasks.iter_mut().enumerate() {
-            let wanted = lane.needed && lane.ready.is_empty();
-            if lane.ended || !(room || wanted) {
-                continue;
-            }
-            if (reading < threads || wanted)
-                && let Some(stream) = lane.unread.take()
-            {
-                let (sender, receiver) = bounded(STREAM_AHEAD);
-                lane.stream = Some(receiver);
-                return Some(Step::Start { lane: index, stream, sender });
-            }
-            let number = lane.next;
-            if let Some(blocks) = lane.blocks {
-                if number < blocks {
-                    lane.next += 1;
-                    lane.ready.push_back(None);
-                    let memory = pool.pop().unwrap_or_default();
-                    return Some(Step::Read { lane: index, number, hint: Arc::clone(&lane.hint), memory });
-                }
-            } else if let Some(receiver) = &lane.stream {
-                match receiver.try_recv() {
-                    Ok(block) => {
-                        lane.next += 1;
-                        lane.ready.push_back(None);
-                        if matches!(block, StreamBlock::End(_)) {
-                            lane.blocks = Some(lane.next);
-                        }
-                        return Some(Step::Stream { lane: index, number, block });
-                    }
-                    // The reader thread is gone without a last word: it failed, and said so.
-                    Err(TryRecvError::Disconnected) => lane.blocks = Some(lane.next),
-                    Err(TryRecvError::Empty) => {}
-                }
-            }
-        }
-        None
-    }
-}
-
-impl LaneTasks {
-    /// Every block has been taken.
-    fn exhausted(&self) -> bool {
-        self.blocks == Some(self.taken)
-    }
-}
-
-/// Takes the ready blocks of lanes that need one; `None` tells that a lane has no more.
-fn collect(tasks: &mut [LaneTasks]) -> Vec<(usize, Option<DecodedBlock>)> {
-    let mut inbox = Vec::new();
-    for (index, lane) in tasks.iter_mut().enumerate().filter(|(_, lane)| lane.needed) {
-        if lane.exhausted() {
-            inbox.push((index, None));
-        } else if let Some(block) = lane.ready.pop_front() {
-            lane.taken += 1;
-            inbox.push((index, block));
-        }
-    }
-    inbox
-}
-
 /// A stream's reader thread: cuts it into blocks until it ends or nobody wants more. When blocks are read faster than they
 /// are used, it decodes some itself.
 fn read_stream(lane: usize, mut stream: StreamBlocks, sender: &Sender<StreamBlock>, shared: &Shared<'_, '_>) {
@@ -516,10 +370,10 @@ fn read_stream(lane: usize, mut stream: StreamBlocks, sender: &Sender<StreamBloc
         let (memory, decoded) = shared.lock().pool.pop().unwrap_or_default();
         let Some(block) = stream.next_block(&reader, &mut context, memory.data) else { break };
         let last = block.at_end;
-        let sent = match sender.try_send(StreamBlock::Read(block, decoded, before)) {
+        let sent = match sender.try_send(StreamBlock::Read(Box::new((block, decoded)), before)) {
             Ok(()) => true,
             Err(TrySendError::Full(block)) => match shared.take_block(lane, block, &mut filter) {
-                Ok(done) => sender.send(StreamBlock::Decoded(done)).is_ok(),
+                Ok(done) => sender.send(StreamBlock::Decoded(Box::new(done))).is_ok(),
                 Err(error) => return shared.fail(error),
             },
             Err(TrySendError::Disconnected(_)) => false,

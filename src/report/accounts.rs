@@ -2,6 +2,7 @@
 
 use super::page::{Ink, Page, counted, grouped, interface_loss};
 use super::{CaptureLedger, Ledger, Ledgers};
+use crate::capture::losses::InterfaceLoss;
 use crate::error::escape_text;
 use std::fmt::Write as _;
 use std::io;
@@ -21,9 +22,12 @@ pub fn write(page: &mut Page<'_>, ledgers: &Ledgers) -> io::Result<()> {
     let open: Vec<&str> =
         ledgers.capture.filter(|capture| !capture.is_closed()).map(|_| "capture").into_iter().chain(open).collect();
     if open.is_empty() {
-        page.line(match ledgers.capture {
-            Some(_) => "Ledgers closed",
-            None => "Ledgers closed; what the kernel dropped is unavailable",
+        page.line(&match ledgers.capture {
+            Some(_) => "Ledgers closed".to_owned(),
+            None if ledgers.stated_loss == InterfaceLoss::Unknown => {
+                "Ledgers closed; what the kernel dropped is unavailable".to_owned()
+            }
+            None => format!("Ledgers closed; recorded as dropped: {}", interface_loss(ledgers.stated_loss)),
         })?;
     } else {
         let text = format!("{}. This is a fault of dnsrefused; its counts cannot be relied on", open.join(", "));

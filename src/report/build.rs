@@ -2,6 +2,7 @@
 
 use super::{Expectation, InputReport, Ledger, Ledgers, Report, SourceLine, Totals};
 use crate::capture::Choices;
+use crate::capture::losses::InterfaceLoss;
 use crate::config::{Config, Outcome, OwnServer};
 use crate::decode::encrypted::DNS_OVER_TLS;
 use crate::decode::name::NameFault;
@@ -296,6 +297,7 @@ pub fn build(
         damage: vec![why],
         ..InputReport::default()
     }));
+    report.ledgers.stated_loss = stated_loss(&report.inputs);
     if let Some((connections, note)) = encrypted_note(&tally, legs) {
         report.encrypted = connections;
         report.notes.push(note);
@@ -444,9 +446,20 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
         last: lane.times.map(|(_, last)| last),
         bytes: lane.size,
         refused_only: lane.choices.only_refusals(),
+        stated_loss: lane.stated_loss,
         damage,
         faults: lane.faults,
     }
+}
+
+/// What several files say of the loss of their captures. Each file of one capture counts from its beginning, so their counts
+/// must not be added up.
+fn stated_loss(inputs: &[InputReport]) -> InterfaceLoss {
+    let losses = || inputs.iter().map(|input| input.stated_loss);
+    let most = losses().filter_map(InterfaceLoss::known).max();
+    let certain = losses().all(|loss| matches!(loss, InterfaceLoss::Exactly(_)))
+        && losses().filter(|loss| loss.known() > Some(0)).count() <= 1;
+    InterfaceLoss::of(most, certain)
 }
 
 /// Rows with leg and expectation, in report order. Rows of one source that differ only in how they were budgeted are

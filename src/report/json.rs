@@ -123,11 +123,16 @@ fn ledgers(ledgers: &Ledgers) -> [(&'static str, LedgerJson<'_>); 6] {
         LedgerJson { closed: ledger.closed, unavailable: &[], buckets: ledger.buckets.clone(), beside }
     }
     // A file does not say what its capture lost. What is known of that ledger adds up: all that was read was handed on.
+    let stated = match ledgers.stated_loss {
+        InterfaceLoss::Exactly(count) => Some(("recorded_dropped", count)),
+        InterfaceLoss::AtLeast(count) => Some(("recorded_dropped_at_least", count)),
+        InterfaceLoss::Unknown => None,
+    };
     let capture = match &ledgers.capture {
         None => LedgerJson {
             closed: true,
             unavailable: &["kernel_seen", "kernel_dropped"],
-            buckets: vec![("read", ledgers.packets.get("frames"))],
+            buckets: [Some(("read", ledgers.packets.get("frames"))), stated].into_iter().flatten().collect(),
             beside: Vec::new(),
         },
         Some(capture) => {

@@ -1,7 +1,7 @@
 //! What a report is about, and why something may have been there although it was not seen: one place, so that the page
 //! and the findings say the same.
 
-use super::page::interface_loss;
+use super::page::{interface_loss, lost_packets};
 use super::{InterfaceLoss, Report};
 use crate::capture::Timestamp;
 use std::fmt::Write as _;
@@ -82,7 +82,14 @@ impl Report {
     pub fn caveats(&self) -> String {
         let mut text = "This is about this capture only".to_owned();
         match self.ledgers.capture.map(|capture| (capture.lost(), capture.interface_dropped)) {
-            None => text.push_str("; whether it lost packets is not recorded."),
+            None => match self.ledgers.stated_loss {
+                InterfaceLoss::Unknown => text.push_str("; whether it lost packets is not recorded."),
+                InterfaceLoss::Exactly(0) => text.push_str("; it records no lost packets."),
+                InterfaceLoss::AtLeast(0) => text.push_str("; it records no lost packets, but not of everything."),
+                loss => {
+                    let _ = write!(text, "; it records {} of any traffic as lost.", lost_packets(loss));
+                }
+            },
             Some((lost, interface)) => {
                 let lost = if lost == 0 { "no".to_owned() } else { lost.to_string() };
                 let _ = match interface.known() {

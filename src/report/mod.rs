@@ -30,7 +30,7 @@ use crate::expect::acl::{Acl, Rule, Word};
 use crate::sources::{Leg, SourceRow};
 use crate::transact::proxied::{ProxiedKey, ProxiedPair};
 use ipnet::IpNet;
-use page::{grouped, interface_loss, percent};
+use page::{grouped, lost_packets, percent};
 use row::RowText;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -178,6 +178,8 @@ pub struct InputReport {
     pub bytes: u64,
     /// Only REFUSED responses were captured, as the file says.
     pub refused_only: bool,
+    /// Packets that the file says its capture lost.
+    pub stated_loss: InterfaceLoss,
     /// What is wrong with the input, one sentence each; not empty means exit code 3.
     pub damage: Vec<String>,
     /// The first frames that a fault of this program kept from being decoded; not empty means exit code 7.
@@ -247,11 +249,8 @@ impl CaptureLedger {
             let share = percent(self.lost(), self.seen);
             said.push(format!("LOST {} of {} packets ({share})", grouped(self.lost()), grouped(self.seen)));
         }
-        let lost = interface_loss(self.interface_dropped);
-        match self.interface_dropped.known() {
-            None | Some(0) => {}
-            Some(1) => said.push(format!("LOST {lost} packet of any traffic at the interface")),
-            Some(_) => said.push(format!("LOST {lost} packets of any traffic at the interface")),
+        if self.interface_dropped.known() > Some(0) {
+            said.push(format!("LOST {} of any traffic at the interface", lost_packets(self.interface_dropped)));
         }
         match (said.is_empty(), self.interface_dropped) {
             (false, _) => said.join(", "),
@@ -267,8 +266,10 @@ impl CaptureLedger {
 /// The six ledgers. Buckets are listed in the order they are printed.
 #[derive(Debug, Clone, Default)]
 pub struct Ledgers {
-    /// What the kernel saw, dropped and handed over; `None` for files, which do not say.
+    /// What the kernel saw, dropped and handed over; `None` for files.
     pub capture: Option<CaptureLedger>,
+    /// Packets that files say their captures lost.
+    pub stated_loss: InterfaceLoss,
     /// Frames by the one bucket each ended in.
     pub packets: Ledger,
     /// Messages: udp + tcp = queries + responses + undecodable.

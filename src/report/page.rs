@@ -130,6 +130,12 @@ pub fn interface_loss(loss: InterfaceLoss) -> String {
     }
 }
 
+/// `1 packet`, `at least 2 packets`; what interfaces lost, as far as they say.
+pub fn lost_packets(loss: InterfaceLoss) -> String {
+    let packets = if loss.known() == Some(1) { "packet" } else { "packets" };
+    format!("{} {packets}", interface_loss(loss))
+}
+
 /// A share of a whole, which is never called nothing or everything unless it is.
 pub fn percent(part: u64, whole: u64) -> String {
     if part == 0 || whole == 0 {

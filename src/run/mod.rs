@@ -17,6 +17,7 @@ use crate::expect::inventory::{Expect, Expected};
 use crate::pipeline::{self, Finished, Selection};
 use crate::report::build::{Counted, Legs, OpenedInput, build};
 use crate::report::output::{self, FileIdentity, Output};
+use crate::report::page::lost_packets;
 use crate::report::rows::{RowInput, Rows};
 use crate::report::{self, Layout, Ledger, Report, Writer};
 use crate::sources::{Leg, Sources};
@@ -438,6 +439,13 @@ pub(crate) fn conclude(
             "warning: {dropped} packets were lost: {} by the kernel, whose ring was full, {} by us; counts are too low",
             capture.dropped,
             capture.own_lost()
+        ));
+    }
+    for input in report.inputs.iter().filter(|input| input.stated_loss.known() > Some(0) && !config.quiet) {
+        console.line(&format!(
+            "warning: {}: its capture lost {} of any traffic, as it says itself; counts may be too low",
+            escape_text(&input.name),
+            lost_packets(input.stated_loss)
         ));
     }
     // Nobody knows what these were, so they may have been what was to be captured.

@@ -80,6 +80,9 @@ fn without_messages(report: &Report, prefix: IpNet, glimpsed: bool) -> String {
     if let Some(capture) = report.ledgers.capture.filter(|capture| capture.interface_dropped.known() > Some(0)) {
         let _ = write!(lost, " Its interface lost {} of any traffic.", interface_loss(capture.interface_dropped));
     }
+    if report.ledgers.stated_loss.known() > Some(0) {
+        let _ = write!(lost, " Its capture lost {} of any traffic.", interface_loss(report.ledgers.stated_loss));
+    }
     let claimed: BTreeSet<String> = report
         .proxied
         .iter()

@@ -4,8 +4,8 @@ mod focus;
 mod tables;
 
 use super::accounts;
-use super::page::{Clock, Ink, Page, counted, grouped, percent};
-use super::{Format, InputReport, Layout, LiveReport, Report, SourceLine, Writer};
+use super::page::{Clock, Ink, Page, counted, grouped, lost_packets, percent};
+use super::{Format, InputReport, InterfaceLoss, Layout, LiveReport, Report, SourceLine, Writer};
 use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;
 use crate::error::escape_text;
@@ -78,8 +78,7 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
         return captured(page, report, live, clock);
     }
     only_refusals(page, report)?;
-    let loss =
-        if report.inputs.len() == 1 { "this file does not record drops" } else { "these files do not record drops" };
+    let loss = recorded_loss(report);
     match (report.totals.first, report.totals.last) {
         (Some(first), Some(last)) => page.wrapped("", &format!("{}; {loss}", clock.span(first, last)), 2)?,
         _ => return Ok(()),
@@ -90,6 +89,18 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
     let (frames, times) = (counted(report.frames_looked_at(), "frame", "frames"), report.times_looked_at());
     let times = times.map_or("nothing of that time".to_owned(), |(first, last)| clock.span(first, last));
     page.wrapped("", &format!("looked at (--from, --to): {times}, {frames}"), 2)
+}
+
+/// What the files say of packets that their captures lost.
+fn recorded_loss(report: &Report) -> String {
+    let (files, record, does) =
+        if report.inputs.len() == 1 { ("this file", "records", "does") } else { ("these files", "record", "do") };
+    match report.ledgers.stated_loss {
+        InterfaceLoss::Unknown => format!("{files} {does} not record drops"),
+        InterfaceLoss::Exactly(0) => format!("{files} {record} no drops"),
+        InterfaceLoss::AtLeast(0) => format!("{files} {record} no drops, but not of everything"),
+        loss => format!("LOST {} of any traffic, as {files} {record}", lost_packets(loss)),
+    }
 }
 
 /// Where and when this run captured, and what was lost.

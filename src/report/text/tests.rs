@@ -242,7 +242,7 @@ fn a_client_that_was_left_out_is_not_called_unseen() {
     let mut report = plain(vec![source("10.0.0.9", "10.20.30.40").with(Outcome::Refused, 9)]);
     report.focus = vec!["10.21.5.18/32".parse().unwrap()];
     assert!(flat(&report).contains("its queries arrive as another address, at another port, or not here"));
-    let interface_dropped = crate::capture::losses::InterfaceLoss::Exactly(7);
+    let interface_dropped = InterfaceLoss::Exactly(7);
     report.ledgers.capture = Some(CaptureLedger { interface_dropped, ..CaptureLedger::default() });
     let lost = "is in what was read of this capture. Its interface lost 7 of any traffic.";
     assert!(flat(&report).contains(lost), "{}", flat(&report));

@@ -1,0 +1,168 @@
+//! What a worker does next ([`State`] to [`Step`]): under the lock, and so only what is quick.
+
+use super::consume::Consumer;
+use super::{DecodedBlock, StreamBlock};
+use crate::capture::open::StreamBlocks;
+use crate::capture::{Block, Context};
+use crate::decode::Decoded;
+use crate::error::Error;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Blocks in hand per worker.
+const BLOCKS_PER_WORKER: usize = 4;
+/// Blocks a stream's reader may be ahead.
+const STREAM_AHEAD: usize = 4;
+
+/// What changes, under the lock.
+pub(super) struct State<'a, 't> {
+    /// The worker that has the tracker, or had it last.
+    pub(super) keeper: usize,
+    /// Absent while a worker uses it.
+    pub(super) consumer: Option<Box<Consumer<'a, 't>>>,
+    pub(super) tasks: Vec<LaneTasks>,
+    /// Memory to use again.
+    pub(super) pool: Vec<(Block, Decoded)>,
+    /// A worker writes rows.
+    pub(super) writing: bool,
+    pub(super) failed: Option<Error>,
+    pub(super) done: bool,
+}
+
+/// What is handed out and ready of a lane.
+#[derive(Default)]
+pub(super) struct LaneTasks {
+    /// Number of blocks, when known beforehand.
+    pub(super) blocks: Option<u64>,
+    /// A stream whose reader thread has not been started.
+    pub(super) unread: Option<Box<StreamBlocks>>,
+    /// Blocks from a stream's reader thread.
+    pub(super) stream: Option<Receiver<StreamBlock>>,
+    /// Next block number to hand out.
+    pub(super) next: u64,
+    /// Blocks taken by the consumer.
+    pub(super) taken: u64,
+    /// Blocks after those, as they become ready.
+    pub(super) ready: VecDeque<Option<DecodedBlock>>,
+    /// Interfaces as far as known.
+    pub(super) hint: Arc<Context>,
+    /// Nothing more comes.
+    pub(super) ended: bool,
+    /// The consumer needs its next block.
+    pub(super) needed: bool,
+}
+
+/// What a worker does next.
+pub(super) enum Step<'a, 't> {
+    /// Feeds the tracker.
+    Consume(Box<Consumer<'a, 't>>),
+    /// Writes rows of what it decided.
+    Write,
+    /// Starts a stream's reader.
+    Start { lane: usize, stream: Box<StreamBlocks>, sender: Sender<StreamBlock> },
+    /// Reads and decodes a block of a file.
+    Read { lane: usize, number: u64, hint: Arc<Context>, memory: Box<(Block, Decoded)> },
+    /// Decodes a block of a stream.
+    Stream { lane: usize, number: u64, block: StreamBlock },
+    /// Waits until something has changed.
+    Wait,
+}
+
+impl<'a, 't> State<'a, 't> {
+    /// What a worker does now. Whoever had the tracker last has its state in the caches of its processor: another one takes
+    /// it only when it has nothing else to do.
+    pub(super) fn next_step(&mut self, worker: usize, threads: usize, rows_wait: bool) -> Step<'a, 't> {
+        if self.keeper == worker
+            && let Some(step) = self.consume(worker)
+        {
+            return step;
+        }
+        if rows_wait && !self.writing {
+            return Step::Write;
+        }
+        self.next_task(threads).or_else(|| self.consume(worker)).unwrap_or(Step::Wait)
+    }
+
+    /// Gives the tracker to a worker, when it can be fed.
+    fn consume(&mut self, worker: usize) -> Option<Step<'a, 't>> {
+        let consumer = if self.can_consume() { self.consumer.take() } else { None }?;
+        self.keeper = worker;
+        Some(Step::Consume(consumer))
+    }
+
+    /// True when the tracker is free and every lane it waits for has its next block (or has ended).
+    fn can_consume(&self) -> bool {
+        self.consumer.is_some()
+            && self
+                .tasks
+                .iter()
+                .all(|lane| !lane.needed || lane.exhausted() || lane.ready.front().is_some_and(Option::is_some))
+    }
+
+    /// The next block to read and decode: of lanes in order, those the tracker waits for first.
+    fn next_task(&mut self, threads: usize) -> Option<Step<'a, 't>> {
+        let outstanding: usize = self.tasks.iter().map(|lane| lane.ready.len()).sum();
+        let room = outstanding < threads * BLOCKS_PER_WORKER;
+        let State { tasks, pool, .. } = self;
+        let reading = tasks.iter().filter(|lane| lane.stream.is_some() && lane.blocks.is_none() && !lane.ended).count();
+        for (index, lane) in tasks.iter_mut().enumerate() {
+            let wanted = lane.needed && lane.ready.is_empty();
+            if lane.ended || !(room || wanted) {
+                continue;
+            }
+            if (reading < threads || wanted)
+                && let Some(stream) = lane.unread.take()
+            {
+                let (sender, receiver) = bounded(STREAM_AHEAD);
+                lane.stream = Some(receiver);
+                return Some(Step::Start { lane: index, stream, sender });
+            }
+            let number = lane.next;
+            if let Some(blocks) = lane.blocks {
+                if number < blocks {
+                    lane.next += 1;
+                    lane.ready.push_back(None);
+                    let memory = Box::new(pool.pop().unwrap_or_default());
+                    return Some(Step::Read { lane: index, number, hint: Arc::clone(&lane.hint), memory });
+                }
+            } else if let Some(receiver) = &lane.stream {
+                match receiver.try_recv() {
+                    Ok(block) => {
+                        lane.next += 1;
+                        lane.ready.push_back(None);
+                        if matches!(block, StreamBlock::End(_)) {
+                            lane.blocks = Some(lane.next);
+                        }
+                        return Some(Step::Stream { lane: index, number, block });
+                    }
+                    // The reader thread is gone without a last word: it failed, and said so.
+                    Err(TryRecvError::Disconnected) => lane.blocks = Some(lane.next),
+                    Err(TryRecvError::Empty) => {}
+                }
+            }
+        }
+        None
+    }
+}
+
+impl LaneTasks {
+    /// Every block has been taken.
+    fn exhausted(&self) -> bool {
+        self.blocks == Some(self.taken)
+    }
+}
+
+/// Takes the ready blocks of lanes that need one; `None` tells that a lane has no more.
+pub(super) fn collect(tasks: &mut [LaneTasks]) -> Vec<(usize, Option<DecodedBlock>)> {
+    let mut inbox = Vec::new();
+    for (index, lane) in tasks.iter_mut().enumerate().filter(|(_, lane)| lane.needed) {
+        if lane.exhausted() {
+            inbox.push((index, None));
+        } else if let Some(block) = lane.ready.pop_front() {
+            lane.taken += 1;
+            inbox.push((index, block));
+        }
+    }
+    inbox
+}
