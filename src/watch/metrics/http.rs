@@ -1,11 +1,11 @@
-//! Connections to answers ([`serve`]): as much of HTTP/1.1 as a collector of metrics needs, one connection after the
-//! other, each bounded in bytes and time.
+//! Connections to answers ([`serve`]): as much of HTTP/1.1 as a collector of metrics needs. A few connections side by side, so
+//! that one that says nothing delays nobody, each bounded in bytes and time.
 
 use super::super::Board;
 use super::{CONTENT_TYPE, exposition};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,36 +13,111 @@ use std::time::{Duration, Instant};
 const REQUEST_BYTES: usize = 8 << 10;
 /// Longest time for one connection, from its first byte to our last.
 const CONNECTION: Duration = Duration::from_secs(2);
+/// Connections open at a time; one more ends the oldest.
+const CONNECTIONS: usize = 16;
 /// How often it is asked whether to stop.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Answers connections until told to stop. A connection that fails is forgotten: its client asks again.
 pub fn serve(listener: &TcpListener, board: &Board, stop: &AtomicBool) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    let mut open: Vec<Connection> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&TICK));
-        if !ready.is_ok_and(|ready| ready > 0) {
-            continue;
+        let mut waiting = vec![PollFd::new(listener, PollFlags::IN)];
+        waiting.extend(open.iter().map(|connection| PollFd::new(&connection.stream, connection.waits_for())));
+        let ready = poll(&mut waiting, Some(&TICK));
+        let asked = ready.is_ok_and(|ready| ready > 0) && !waiting[0].revents().is_empty();
+        if asked {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    if open.len() == CONNECTIONS {
+                        open.remove(0);
+                    }
+                    open.extend(Connection::new(stream));
+                }
+                // Out of descriptors and the like: waiting is better than asking again at once.
+                Err(error) if error.kind() != ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(200)),
+                Err(_) => {}
+            }
         }
-        match listener.accept() {
-            Ok((connection, _)) => drop(answer(connection, board)),
-            // Out of descriptors and the like: waiting is better than asking again at once.
-            Err(error) if error.kind() != ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(200)),
-            Err(_) => {}
-        }
+        let waits = |went_on: io::Result<()>| went_on.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        open.retain_mut(|connection| waits(connection.go_on(board)));
     }
     Ok(())
 }
 
-/// A request and its answer.
-fn answer(mut connection: TcpStream, board: &Board) -> io::Result<()> {
-    let until = Instant::now() + CONNECTION;
-    connection.set_nonblocking(false)?;
-    let response = match request(&mut connection, until)? {
+/// A connection on its way from request to answer.
+struct Connection {
+    stream: TcpStream,
+    /// When it is given up.
+    until: Instant,
+    request: Vec<u8>,
+    /// The answer, and how many of its bytes are sent.
+    response: Option<(String, usize)>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, until: Instant::now() + CONNECTION, request: Vec::new(), response: None })
+    }
+
+    fn waits_for(&self) -> PollFlags {
+        if self.response.is_some() { PollFlags::OUT } else { PollFlags::IN }
+    }
+
+    /// Does what can be done without waiting: to the end, or `WouldBlock` while the client has to say or to read something
+    /// first.
+    fn go_on(&mut self, board: &Board) -> io::Result<()> {
+        if Instant::now() >= self.until {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        if self.response.is_none() {
+            self.response = Some((answer(&self.read_request()?, board), 0));
+        }
+        self.send()
+    }
+
+    /// Reads a request to the end of its head; what follows is not wanted.
+    fn read_request(&mut self) -> io::Result<Request> {
+        let mut buffer = [0; 1024];
+        while !self.request.windows(4).any(|end| end == b"\r\n\r\n") {
+            let read = match self.stream.read(&mut buffer) {
+                Ok(0) => return Ok(Request::Unreadable),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.request.extend_from_slice(&buffer[..read]);
+            if self.request.len() > REQUEST_BYTES {
+                return Ok(Request::Unreadable);
+            }
+        }
+        Ok(parse(&self.request))
+    }
+
+    /// Sends the answer to its end.
+    fn send(&mut self) -> io::Result<()> {
+        let Some((response, sent)) = &mut self.response else { return Ok(()) };
+        while *sent < response.len() {
+            match self.stream.write(&response.as_bytes()[*sent..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => *sent += written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.stream.shutdown(Shutdown::Write)
+    }
+}
+
+/// The answer to a request.
+fn answer(request: &Request, board: &Board) -> String {
+    match request {
         Request::Metrics { body } => {
             let text = exposition(&board.latest());
             let mut response = head("200 OK", CONTENT_TYPE, text.len());
-            if body {
+            if *body {
                 response.push_str(&text);
             }
             response
@@ -50,17 +125,7 @@ fn answer(mut connection: TcpStream, board: &Board) -> io::Result<()> {
         Request::Other => plain("404 Not Found", "the metrics are at /metrics\n"),
         Request::Method => plain("405 Method Not Allowed", "only GET and HEAD\n"),
         Request::Unreadable => plain("400 Bad Request", "no HTTP request\n"),
-    };
-    let mut rest = response.as_bytes();
-    while !rest.is_empty() {
-        connection.set_write_timeout(Some(left(until)?))?;
-        match connection.write(rest) {
-            Ok(written) => rest = &rest[written..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
-    connection.shutdown(std::net::Shutdown::Write)
 }
 
 /// What is asked.
@@ -74,26 +139,6 @@ enum Request {
     Method,
     /// No request at all.
     Unreadable,
-}
-
-/// Reads a request to the end of its head; what follows is not wanted.
-fn request(connection: &mut TcpStream, until: Instant) -> io::Result<Request> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 1024];
-    while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
-        connection.set_read_timeout(Some(left(until)?))?;
-        let read = match connection.read(&mut buffer) {
-            Ok(0) => return Ok(Request::Unreadable),
-            Ok(read) => read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        bytes.extend_from_slice(&buffer[..read]);
-        if bytes.len() > REQUEST_BYTES {
-            return Ok(Request::Unreadable);
-        }
-    }
-    Ok(parse(&bytes))
 }
 
 /// The first line of a request.
@@ -111,12 +156,6 @@ fn parse(bytes: &[u8]) -> Request {
         (b"GET" | b"HEAD", _) => Request::Other,
         _ => Request::Method,
     }
-}
-
-/// Time left for a connection; none is an error.
-fn left(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 fn head(status: &str, kind: &str, length: usize) -> String {
@@ -176,15 +215,35 @@ mod tests {
     }
 
     #[test]
+    fn a_request_may_come_in_pieces_but_not_for_ever() {
+        served(|address| {
+            let mut slow = TcpStream::connect(address).unwrap();
+            for piece in [&b"GET /met"[..], b"rics HTTP/1.1\r", b"\n\r\n"] {
+                slow.write_all(piece).unwrap();
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let mut answer = String::new();
+            slow.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            let (begun, mut slower) = (Instant::now(), TcpStream::connect(address).unwrap());
+            while slower.write_all(b"x").is_ok() && begun.elapsed() < CONNECTION * 3 {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            assert!(begun.elapsed() < CONNECTION + Duration::from_secs(1), "{:?}", begun.elapsed());
+        });
+    }
+
+    #[test]
     fn a_client_that_says_too_much_or_nothing_does_not_stop_the_others() {
         served(|address| {
             let endless = [b'x'; REQUEST_BYTES + 1];
             let answer = exchange(address, &endless);
             assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
-            let silent = TcpStream::connect(address).unwrap();
+            // More of them than can be open at a time.
+            let silent: Vec<TcpStream> = (0..2 * CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
             let begun = Instant::now();
             assert!(exchange(address, b"GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
-            assert!(begun.elapsed() < CONNECTION + Duration::from_secs(2), "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < CONNECTION, "{:?}", begun.elapsed());
             drop(silent);
         });
     }
