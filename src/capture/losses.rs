@@ -26,7 +26,7 @@ impl InterfaceLoss {
     }
 
     /// So many as are known, of all interfaces or of some.
-    pub fn of(known: Option<u64>, all: bool) -> Self {
+    pub(super) fn of(known: Option<u64>, all: bool) -> Self {
         known.map_or(Self::Unknown, if all { Self::Exactly } else { Self::AtLeast })
     }
 
@@ -35,6 +35,14 @@ impl InterfaceLoss {
     pub fn and(self, other: Self) -> Self {
         let known = self.known().map_or(other.known(), |one| Some(one + other.known().unwrap_or(0)));
         Self::of(known, matches!((self, other), (Self::Exactly(_), Self::Exactly(_))))
+    }
+
+    /// Of two parts that may count from the same beginning, so that their counts must not be added up.
+    #[must_use]
+    pub fn or_of(self, other: Self) -> Self {
+        let most = self.known().max(other.known());
+        let certain = matches!((self, other), (Self::Exactly(one), Self::Exactly(other)) if one == 0 || other == 0);
+        Self::of(most, certain)
     }
 
     /// What was lost after an earlier moment.

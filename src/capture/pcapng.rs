@@ -1,7 +1,7 @@
 //! pcapng (draft-ietf-opsawg-pcapng): sections in either byte order, interfaces with their own link type, resolution
 //! and offset, enhanced, simple and obsolete packet blocks; every other block is skipped by its length.
 
-use super::stated_loss::{Says, Statement};
+use super::stated_loss::{Lost, Says, Statement};
 use super::{Block, Context, Direction, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution};
 use super::{Passed, kernel_filter, u16_at, u32_at};
 use crate::error::escape_text;
@@ -19,6 +19,8 @@ const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 const BLOCK_OVERHEAD: usize = 12;
 
 const OPTION_END: u16 = 0;
+/// Text for people.
+pub const OPTION_COMMENT: u16 = 1;
 /// Bytes of an interface name kept; three dots stand for more.
 const INTERFACE_NAME_BYTES: usize = 256;
 const OPTION_INTERFACE_NAME: u16 = 2;
@@ -102,7 +104,9 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
                     walk.bytes.headers += len as u64;
                 }
                 INTERFACE_DESCRIPTION if body.len() >= 8 => {
-                    if context.interfaces.len() < reader.interfaces {
+                    let kept = context.interfaces.len() < reader.interfaces;
+                    state(if kept { Says::Interface } else { Says::Unclear }, walk);
+                    if kept {
                         let (interface, passed) = interface(body, big_endian, context.own, walk);
                         let changed = Arc::make_mut(context);
                         changed.choices.count(passed);
@@ -112,11 +116,10 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
                     walk.bytes.headers += len as u64;
                 }
                 _ => {
-                    if kind == INTERFACE_STATISTICS
-                        && let Some((interface, packets)) = dropped(body, big_endian)
-                        && (interface as usize) < context.interfaces.len()
-                    {
-                        state(Says::Lost { interface, packets }, walk);
+                    match kind {
+                        INTERFACE_STATISTICS => statistics(body, big_endian, context, walk),
+                        INTERFACE_DESCRIPTION => state(Says::Unclear, walk),
+                        _ => {}
                     }
                     walk.bytes.skipped_blocks += len as u64;
                 }
@@ -278,17 +281,36 @@ fn state(says: Says, walk: &mut Walk) {
     walk.statements.push(Statement { says, record_headers: walk.bytes.record_headers });
 }
 
-/// Reads an interface statistics block: the interface, and the packets it is said to have dropped so far, itself or by the
-/// operating system. Nothing when the block does not say or contradicts itself.
-fn dropped(body: &[u8], big_endian: bool) -> Option<(u32, u64)> {
-    let mut dropped: Option<u64> = None;
-    let sound = each_option(body.get(STATISTICS_BODY..)?, big_endian, |code, value| {
-        if let (OPTION_DROPPED_BY_INTERFACE | OPTION_DROPPED_BY_SYSTEM, Ok(bytes)) = (code, value.try_into()) {
-            let packets = if big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) };
-            dropped = Some(dropped.unwrap_or(0).saturating_add(packets));
-        }
+/// Reads an interface statistics block: how many packets the interface lost so far, as far as it can be understood.
+fn statistics(body: &[u8], big_endian: bool, context: &Context, walk: &mut Walk) {
+    let (mut lost, mut seen, mut clear) = (Lost::default(), 0, true);
+    let options = body.get(STATISTICS_BODY..);
+    let sound = each_option(options.unwrap_or_default(), big_endian, |code, value| {
+        seen += 1;
+        let said = match code {
+            OPTION_DROPPED_BY_INTERFACE => &mut lost.by_interface,
+            OPTION_DROPPED_BY_SYSTEM => &mut lost.by_system,
+            // This program says so when its numbers are not exact.
+            OPTION_COMMENT => return clear &= !context.own,
+            _ => return,
+        };
+        let number = |bytes| if big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) };
+        // Some write all ones for what they do not know.
+        let count = value.try_into().ok().map(number).filter(|count| *count != u64::MAX);
+        clear &= count.is_some();
+        *said = count.max(*said);
     });
-    dropped.filter(|_| sound).map(|packets| (u32_at(body, 0, big_endian), packets))
+    if options.is_some() {
+        lost.interface = u32_at(body, 0, big_endian);
+    }
+    let says_something = lost.by_interface.is_some() || lost.by_system.is_some();
+    let declared = (lost.interface as usize) < context.interfaces.len();
+    if says_something && declared && sound {
+        state(Says::Lost(lost), walk);
+    }
+    if !(clear && sound) || options.is_none() || seen == MAX_OPTIONS || (says_something && !declared) {
+        state(Says::Unclear, walk);
+    }
 }
 
 /// Calls back for each option; false when one runs over the end.
@@ -354,6 +376,8 @@ pub fn guess_start(reader: &Reader, block: &Block, context: &Context) -> usize {
 mod tests {
     use super::*;
     use crate::capture::Format;
+    use crate::capture::losses::InterfaceLoss::{AtLeast, Exactly, Unknown};
+    use crate::capture::stated_loss::StatedLoss;
 
     fn block_bytes(kind: u32, body: &[u8], big_endian: bool) -> Vec<u8> {
         let len = (body.len().next_multiple_of(4) + BLOCK_OVERHEAD) as u32;
@@ -418,19 +442,44 @@ mod tests {
                 [head, value.to_vec(), vec![0; value.len().wrapping_neg() & 3]].concat()
             };
             let eight = |number: u64| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
-            let statistics = |options: &[Vec<u8>]| [[four(7), four(0), four(0)].concat(), options.concat()].concat();
+            let statistics = |options: &[Vec<u8>]| [[four(0); 3].concat(), options.concat()].concat();
             let received = option(4, &eight(99));
-            let said = |options: &[Vec<u8>]| dropped(&statistics(options), big_endian);
-            assert_eq!(said(&[]), None);
-            assert_eq!(said(&[received.clone(), option(0, &[])]), None, "what was received says nothing");
-            assert_eq!(said(&[received.clone(), option(5, &eight(3))]), Some((7, 3)));
-            assert_eq!(said(&[option(7, &eight(1 << 40)), received, option(5, &eight(3))]), Some((7, (1 << 40) + 3)));
-            assert_eq!(said(&[option(5, &eight(u64::MAX)), option(7, &eight(2))]), Some((7, u64::MAX)));
-            assert_eq!(said(&[option(5, &[0; 4])]), None, "not a count");
+            let interface = block_bytes(INTERFACE_DESCRIPTION, &[four(1), four(0)].concat(), big_endian);
+            let own = option(OPTION_APPLICATION, APPLICATION.as_bytes());
+            let read = |application: &[u8], body: &[u8]| {
+                let magic = if big_endian { BYTE_ORDER_MAGIC.to_be_bytes() } else { BYTE_ORDER_MAGIC.to_le_bytes() };
+                let section = [&magic[..], &[0; 12], application].concat();
+                let blocks = [(SECTION_HEADER, &section[..]), (INTERFACE_STATISTICS, body)];
+                let [section, statistics] = blocks.map(|(kind, body)| block_bytes(kind, body, big_endian));
+                let data = [section, interface.clone(), statistics].concat();
+                let block = Block { offset: 0, limit: data.len(), data, at_end: true };
+                let reader =
+                    Reader { format: Format::Pcapng, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };
+                let (mut walk, mut stated) = (Walk::default(), StatedLoss::default());
+                reader.walk(&block, 0, &mut Arc::default(), &mut walk, &mut |_: Frame<'_>| {});
+                assert_eq!((&walk.stop, walk.end), (&None, block.data.len()));
+                stated.take(&walk.statements, 0);
+                stated.finish(0, true)
+            };
+            let said = |options: &[Vec<u8>]| read(&[], &statistics(options));
+            assert_eq!(said(&[]), Unknown);
+            assert_eq!(said(&[received.clone(), option(0, &[])]), Unknown, "what was received says nothing");
+            assert_eq!(said(&[received.clone(), option(5, &eight(3))]), Exactly(3));
+            assert_eq!(said(&[option(7, &eight(1 << 40)), received, option(5, &eight(3))]), Exactly((1 << 40) + 3));
+            assert_eq!(said(&[option(5, &eight(3)), option(5, &eight(4))]), Exactly(4));
+            assert_eq!(said(&[option(5, &eight(u64::MAX)), option(7, &eight(2))]), AtLeast(2), "it is not known");
+            assert_eq!(said(&[option(5, &[0; 4]), option(7, &eight(2))]), AtLeast(2), "not a count");
+            let mut many = vec![option(1, b"many"); MAX_OPTIONS];
+            many.insert(0, option(5, &eight(3)));
+            assert_eq!(said(&many), AtLeast(3), "not all were looked at");
+            let noted = [option(5, &eight(3)), option(1, b"note")];
+            assert_eq!((said(&noted), read(&own, &statistics(&noted))), (Exactly(3), AtLeast(3)));
             let mut cut = statistics(&[option(5, &eight(3)), option(7, &eight(3))]);
             cut.truncate(cut.len() - 4);
-            assert_eq!(dropped(&cut, big_endian), None, "it contradicts itself");
-            assert_eq!(dropped(&cut[..8], big_endian), None);
+            assert_eq!(read(&[], &cut), Unknown, "it contradicts itself");
+            assert_eq!(read(&[], &cut[..8]), Unknown);
+            let other = [[four(7), four(0), four(0)].concat(), option(5, &eight(3))].concat();
+            assert_eq!(read(&[], &other), Unknown, "of no interface that there is");
         }
     }
 

@@ -1,8 +1,9 @@
 //! What a capture file says its capture lost: statements of interface statistics blocks ([`Statement`]) to one number
 //! ([`StatedLoss`]).
 //!
-//! The blocks count from the beginning of the capture, so the last one of an interface holds; packets that follow it may
-//! have had others lost beside them.
+//! The blocks count from the beginning of the capture, so the most that an interface ever said holds. It is all that was
+//! lost only when nothing is missing or contradicts itself: every interface of the section has the last word after its last
+//! packet.
 
 use super::losses::InterfaceLoss;
 use std::collections::BTreeMap;
@@ -21,28 +22,45 @@ pub struct Statement {
 pub enum Says {
     /// A section begins, whose interfaces are others.
     Section,
-    /// An interface of the section lost so many packets so far.
-    Lost {
-        /// Its number in the section.
-        interface: u32,
-        /// Packets that the interface or the operating system dropped.
-        packets: u64,
-    },
+    /// There is a further interface.
+    Interface,
+    /// So many packets were lost so far.
+    Lost(Lost),
+    /// There is more that may have been lost: what is said of it cannot be understood, or is not exact.
+    Unclear,
+}
+
+/// Packets that an interface lost since its capture began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Its number in the section.
+    pub interface: u32,
+    /// Dropped by itself.
+    pub by_interface: Option<u64>,
+    /// Dropped by the operating system.
+    pub by_system: Option<u64>,
 }
 
 /// What was said so far.
 #[derive(Debug, Clone, Default)]
 pub struct StatedLoss {
-    /// What interfaces of the present section lost.
-    section: BTreeMap<u32, u64>,
-    /// Bytes of record headers before the last of these said so.
-    said_at: u64,
-    /// Interfaces of earlier sections that said something.
+    /// Interfaces of the present section.
     interfaces: u64,
-    /// What they lost.
-    packets: u64,
-    /// Packets came after the last word of a section.
-    outdated: bool,
+    /// What they said.
+    words: BTreeMap<u32, Word>,
+    /// There is more that may have been lost in it.
+    unclear: bool,
+    /// What earlier sections lost.
+    earlier: Option<InterfaceLoss>,
+}
+
+/// What an interface said.
+#[derive(Debug, Clone, Copy, Default)]
+struct Word {
+    by_interface: u64,
+    by_system: u64,
+    /// Bytes of record headers before it said so.
+    at: u64,
 }
 
 impl StatedLoss {
@@ -52,27 +70,37 @@ impl StatedLoss {
             let at = before + record_headers;
             match says {
                 Says::Section => self.end_section(at),
-                Says::Lost { interface, packets } => {
-                    self.section.insert(*interface, *packets);
-                    self.said_at = at;
+                Says::Interface => self.interfaces += 1,
+                Says::Unclear => self.unclear = true,
+                Says::Lost(lost) => {
+                    let word = self.words.entry(lost.interface).or_default();
+                    word.at = at;
+                    for (count, said) in
+                        [(&mut word.by_interface, lost.by_interface), (&mut word.by_system, lost.by_system)]
+                    {
+                        // A count that goes down began anew or is wrong.
+                        self.unclear |= said.is_some_and(|said| said < *count);
+                        *count = said.unwrap_or(0).max(*count);
+                    }
                 }
             }
         }
     }
 
     fn end_section(&mut self, at: u64) {
-        self.outdated |= !self.section.is_empty() && at > self.said_at;
-        self.interfaces += self.section.len() as u64;
-        self.packets = self.section.values().fold(self.packets, |sum, packets| sum.saturating_add(*packets));
-        self.section.clear();
+        let Self { interfaces, words, unclear, earlier } = std::mem::take(self);
+        let sums = words.values().map(|word| word.by_interface.saturating_add(word.by_system));
+        let lost = sums.reduce(u64::saturating_add);
+        let all = !unclear && words.len() as u64 == interfaces && words.values().all(|word| word.at == at);
+        let here = Some(InterfaceLoss::of(lost, all)).filter(|_| interfaces > 0 || unclear);
+        self.earlier = earlier.zip(here).map(|(one, other)| one.or_of(other)).or(earlier).or(here);
     }
 
-    /// The loss of a file that describes `interfaces` and has `record_headers` bytes of them; `whole` when it was read to
-    /// its end.
-    pub fn finish(mut self, interfaces: u64, record_headers: u64, whole: bool) -> InterfaceLoss {
+    /// The loss of a file with `record_headers` bytes of them; `whole` when everything in it was read.
+    pub fn finish(mut self, record_headers: u64, whole: bool) -> InterfaceLoss {
+        self.unclear |= !whole;
         self.end_section(record_headers);
-        let all = whole && !self.outdated && self.interfaces == interfaces;
-        InterfaceLoss::of((self.interfaces > 0).then_some(self.packets), all)
+        self.earlier.unwrap_or_default()
     }
 }
 
@@ -81,37 +109,53 @@ mod tests {
     use super::InterfaceLoss::{AtLeast, Exactly, Unknown};
     use super::*;
 
-    /// The loss of what was said, each after so many bytes of record headers.
-    fn loss(said: &[(u64, Says)], interfaces: u64, end: u64, whole: bool) -> InterfaceLoss {
+    const SECTION: (u64, Says) = (1, Says::Section);
+    const INTERFACE: (u64, Says) = (1, Says::Interface);
+
+    /// An interface said after so many bytes of record headers that itself and the system dropped so many.
+    fn lost(at: u64, interface: u32, by_interface: u64, by_system: u64) -> (u64, Says) {
+        let said = |count| Some(count).filter(|count| *count < 1000);
+        let lost = Lost { interface, by_interface: said(by_interface), by_system: said(by_system) };
+        (at, Says::Lost(lost))
+    }
+
+    /// The loss of what was said, each after so many bytes of record headers of 64.
+    fn loss(said: &[(u64, Says)], whole: bool) -> InterfaceLoss {
         let mut stated = StatedLoss::default();
         // Every statement in a block of its own, after one of the bytes before it.
         for (at, says) in said {
             stated.take(&[Statement { says: *says, record_headers: 1 }], at - 1);
         }
-        stated.finish(interfaces, end, whole)
-    }
-
-    fn lost(interface: u32, packets: u64) -> Says {
-        Says::Lost { interface, packets }
+        stated.finish(64, whole)
     }
 
     #[test]
-    fn the_last_word_of_every_interface_counts() {
-        assert_eq!(loss(&[], 2, 64, true), Unknown);
-        assert_eq!(loss(&[(64, lost(0, 3)), (64, lost(1, 0))], 2, 64, true), Exactly(3));
-        assert_eq!(loss(&[(32, lost(0, 3)), (64, lost(0, 5))], 1, 64, true), Exactly(5));
-        assert_eq!(loss(&[(64, lost(0, 3))], 2, 64, true), AtLeast(3), "the other does not say");
-        assert_eq!(loss(&[(32, lost(0, 3))], 1, 64, true), AtLeast(3), "packets came afterwards");
-        assert_eq!(loss(&[(64, lost(0, 0))], 1, 64, false), AtLeast(0), "the rest was not read");
-        assert_eq!(loss(&[(64, lost(0, u64::MAX)), (64, lost(1, 1))], 2, 64, true), Exactly(u64::MAX));
+    fn everything_has_to_be_said_of_every_interface() {
+        let none = 1000;
+        let two = |said: &[(u64, Says)]| loss(&[&[SECTION, INTERFACE, INTERFACE], said].concat(), true);
+        assert_eq!(two(&[]), Unknown);
+        assert_eq!(two(&[lost(64, 0, 3, none), lost(64, 1, none, 0)]), Exactly(3));
+        assert_eq!(two(&[lost(64, 0, 3, 4), lost(64, 1, 0, 0)]), Exactly(7));
+        assert_eq!(two(&[lost(64, 0, 3, none)]), AtLeast(3), "the other does not say");
+        assert_eq!(two(&[lost(32, 0, 3, none), lost(64, 0, 5, none), lost(64, 1, 0, 0)]), Exactly(5));
+        assert_eq!(two(&[lost(64, 0, 10, none), lost(64, 0, none, 12), lost(64, 1, 0, 0)]), Exactly(22));
+        assert_eq!(two(&[lost(32, 0, 3, none), lost(64, 1, 0, 0)]), AtLeast(3), "packets came after the first");
+        assert_eq!(two(&[lost(32, 0, 9, none), lost(64, 0, 2, none), lost(64, 1, 0, 0)]), AtLeast(9), "it went down");
+        assert_eq!(two(&[lost(64, 0, 3, 0), lost(64, 1, 0, 0), (64, Says::Unclear)]), AtLeast(3));
+        assert_eq!(loss(&[SECTION, INTERFACE, lost(64, 0, 0, 0)], false), AtLeast(0), "the rest was not read");
+        let huge = Lost { interface: 0, by_interface: Some(u64::MAX), by_system: Some(1) };
+        assert_eq!(loss(&[SECTION, INTERFACE, (64, Says::Lost(huge))], true), Exactly(u64::MAX));
     }
 
     #[test]
-    fn sections_have_their_own_interfaces() {
-        let both = [(1, Says::Section), (32, lost(0, 3)), (32, Says::Section), (64, lost(0, 4))];
-        assert_eq!(loss(&both, 2, 64, true), Exactly(7));
-        assert_eq!(loss(&both[..3], 2, 64, true), AtLeast(3), "the second does not say");
-        let outdated = [(16, lost(0, 3)), (32, Says::Section), (64, lost(0, 4))];
-        assert_eq!(loss(&outdated, 2, 64, true), AtLeast(7));
+    fn sections_may_count_from_the_same_beginning() {
+        let (one, two) = ([SECTION, INTERFACE, lost(32, 0, 3, 0)], [(32, Says::Section), INTERFACE, lost(64, 0, 4, 0)]);
+        assert_eq!(loss(&[&one[..], &two].concat(), true), AtLeast(4));
+        let nothing = [(32, Says::Section), INTERFACE, lost(64, 0, 0, 0)];
+        assert_eq!(loss(&[&one[..], &nothing].concat(), true), Exactly(3));
+        assert_eq!(loss(&[&one[..], &nothing, &[(64, Says::Section)]].concat(), true), Exactly(3), "nothing is in it");
+        assert_eq!(loss(&[&one[..], &nothing[..2]].concat(), true), AtLeast(3), "the second does not say");
+        let outdated = [SECTION, INTERFACE, lost(16, 0, 3, 0)];
+        assert_eq!(loss(&[&outdated[..], &nothing].concat(), true), AtLeast(3));
     }
 }

@@ -4,9 +4,11 @@
 //! disk and then renamed; a run that is killed leaves it absent or complete under its own name.
 
 use super::interval::suffixed;
-use crate::capture::live::{Handle, KernelCounts};
+use crate::capture::live::{ANY, Handle, KernelCounts};
 use crate::capture::losses::InterfaceLoss;
-use crate::capture::pcapng::{APPLICATION, FILTER_IS_TEXT, OPTION_DROPPED_BY_INTERFACE, OPTION_DROPPED_BY_SYSTEM};
+use crate::capture::pcapng::{
+    APPLICATION, FILTER_IS_TEXT, OPTION_COMMENT, OPTION_DROPPED_BY_INTERFACE, OPTION_DROPPED_BY_SYSTEM,
+};
 use crate::capture::{Frame, Timestamp};
 use crate::config::Config;
 use crate::error::Error;
@@ -29,8 +31,8 @@ const OPTION_APPLICATION: u16 = 4;
 const OPTION_FILTER: u16 = 11;
 const OPTION_PASSED_FILTER: u16 = 6;
 const OPTION_DELIVERED: u16 = 8;
-/// Bytes of an interface statistics block: its frame, interface and time, and five options.
-const STATISTICS_BYTES: u64 = 12 + 12 + 4 * 12 + 4;
+/// Most bytes of an interface statistics block: its frame, interface and time, four numbers, a comment and the end.
+const STATISTICS_BYTES: u64 = 12 + 12 + 4 * 12 + 4 + 40 + 4;
 
 /// What is written, in errors.
 const RECORDING: &str = "the recording";
@@ -45,6 +47,8 @@ pub struct PacketFiles {
     beginning: Vec<u8>,
     /// Room kept for what the last file says of losses.
     ending_bytes: u64,
+    /// The one among several that stands for all interfaces.
+    all_interfaces: Option<u32>,
     output: Option<Output>,
     /// Files begun.
     number: u64,
@@ -80,6 +84,7 @@ impl PacketFiles {
             rotate_after: live.rotate_after.map_or(i64::MAX, |after| after.as_nanos() as i64),
             beginning: Vec::new(),
             ending_bytes: 0,
+            all_interfaces: None,
             output: None,
             number: 0,
             bytes: 0,
@@ -118,7 +123,10 @@ impl PacketFiles {
         option(&mut section, OPTION_APPLICATION, application.as_bytes());
         option(&mut section, OPTION_END, &[]);
         block(SECTION_HEADER, &section, &mut self.beginning);
-        for (link_type, name, filter) in interfaces {
+        for (number, (link_type, name, filter)) in (0u32..).zip(interfaces) {
+            if name == ANY {
+                self.all_interfaces = Some(number);
+            }
             let mut interface = Vec::new();
             interface.extend(link_type.to_le_bytes());
             interface.extend(0u16.to_le_bytes());
@@ -137,12 +145,8 @@ impl PacketFiles {
     }
 
     /// Says at the end of the last file what the kernel counted for every interface, and of how many packets this program
-    /// gave up: whoever reads the recording has to know what it lacks.
+    /// gave up: whoever reads the recording has to know what it lacks. Where that is not exact, a comment says so.
     pub fn state_losses(&mut self, now: Timestamp, kernel: &[KernelCounts], given_up: u64) {
-        if given_up > 0 && kernel.len() > 1 {
-            // It is not known from which interface they came.
-            return;
-        }
         let time = now.0 as u64;
         let mut statistics = Vec::new();
         for (interface, counts) in (0u32..).zip(kernel) {
@@ -150,13 +154,32 @@ impl PacketFiles {
             for number in [interface, (time >> 32) as u32, time as u32] {
                 body.extend(number.to_le_bytes());
             }
-            if let InterfaceLoss::Exactly(dropped) = counts.interface_dropped {
-                option(&mut body, OPTION_DROPPED_BY_INTERFACE, &dropped.to_le_bytes());
+            let mut lost = counts.seen.saturating_sub(counts.read);
+            let mut comment = "";
+            match counts.interface_dropped {
+                // What it lost is among what all of them lost, and is not to be counted twice.
+                _ if self.all_interfaces.is_some_and(|all| all != interface) => {}
+                InterfaceLoss::Exactly(dropped) => {
+                    option(&mut body, OPTION_DROPPED_BY_INTERFACE, &dropped.to_le_bytes());
+                }
+                InterfaceLoss::AtLeast(dropped) => {
+                    option(&mut body, OPTION_DROPPED_BY_INTERFACE, &dropped.to_le_bytes());
+                    comment = "the interface dropped at least this";
+                }
+                InterfaceLoss::Unknown => comment = "what the interface dropped is unknown",
+            }
+            if kernel.len() == 1 {
+                lost = lost.saturating_add(given_up);
+            } else if given_up > 0 {
+                // It is not known from which interface they came.
+                comment = "more packets were given up";
             }
             option(&mut body, OPTION_PASSED_FILTER, &counts.seen.to_le_bytes());
-            let lost = counts.seen.saturating_sub(counts.read).saturating_add(given_up);
             option(&mut body, OPTION_DROPPED_BY_SYSTEM, &lost.to_le_bytes());
             option(&mut body, OPTION_DELIVERED, &counts.read.to_le_bytes());
+            if !comment.is_empty() {
+                option(&mut body, OPTION_COMMENT, comment.as_bytes());
+            }
             option(&mut body, OPTION_END, &[]);
             block(INTERFACE_STATISTICS, &body, &mut statistics);
         }
@@ -489,22 +512,25 @@ mod tests {
             interface_dropped,
             ..KernelCounts::default()
         };
-        let unknown = InterfaceLoss::Unknown;
+        let (unknown, none) = (InterfaceLoss::Unknown, InterfaceLoss::Exactly(0));
+        // The second interface stands for all, so that what the first dropped is among what it did.
         let cases = [
+            (vec![counts(2, 2, none); 2], 0, "this file records no drops", "\"recorded_dropped\":0"),
             (
-                vec![counts(2, 2, unknown), counts(0, 0, unknown)],
-                0,
-                "this file records no drops",
-                "\"recorded_dropped\":0",
-            ),
-            (
-                vec![counts(9, 2, unknown), counts(5, 0, InterfaceLoss::Exactly(1000))],
+                vec![counts(9, 2, InterfaceLoss::Exactly(800)), counts(5, 0, InterfaceLoss::Exactly(1000))],
                 0,
                 "LOST 1,012 packets of any traffic, as this file records",
                 "\"recorded_dropped\":1012",
             ),
-            (vec![counts(9, 2, unknown)], 3, "LOST at least 10 packets of any", "\"recorded_dropped_at_least\":10"),
-            (vec![counts(9, 2, unknown); 2], 3, "this file does not record drops", "\"read\":2}"),
+            (vec![counts(2, 2, unknown); 2], 0, "no loss that is known", "\"recorded_dropped_at_least\":0"),
+            (vec![counts(9, 2, none)], 3, "LOST at least 10 packets of any", "\"recorded_dropped_at_least\":10"),
+            (vec![counts(9, 2, none); 2], 3, "LOST at least 14 packets", "\"recorded_dropped_at_least\":14"),
+            (
+                vec![counts(2, 2, none), counts(2, 2, InterfaceLoss::AtLeast(5))],
+                0,
+                "LOST at least 5 packets",
+                "\"recorded_dropped_at_least\":5",
+            ),
         ];
         for (kernel, given_up, page, json) in cases {
             let mut files = files(folder.path(), None, None);

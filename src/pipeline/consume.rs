@@ -64,11 +64,13 @@ impl Lane {
         }
     }
 
-    /// What became of it.
-    pub(super) fn finish(mut self) -> LaneResult {
+    /// What became of it, and of the file meanwhile.
+    pub(super) fn finish(mut self, changed: bool) -> LaneResult {
         let result = &mut self.result;
-        let whole = result.damage.is_none() && result.bytes.unread_tail == 0 && self.ended;
-        result.stated_loss = self.stated.finish(result.choices.interfaces, result.bytes.record_headers, whole);
+        result.changed = changed;
+        let whole = self.ended && !changed && result.damage.is_none() && result.bytes.unread_tail == 0;
+        let whole = whole && result.oddities.damage().is_empty();
+        result.stated_loss = self.stated.finish(result.bytes.record_headers, whole);
         self.result
     }
 

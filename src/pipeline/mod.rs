@@ -173,12 +173,12 @@ pub fn run(
         return Err(error);
     }
     let Some(consumer) = state.consumer else { return Err(internal("the tracker was lost")) };
-    let mut lanes: Vec<LaneResult> = consumer.lanes.into_iter().map(Lane::finish).collect();
-    for (lane, source) in lanes.iter_mut().zip(&shared.sources) {
-        if let Some((file, size)) = &source.file {
-            lane.changed = file.metadata().is_ok_and(|metadata| metadata.len() != *size);
-        }
-    }
+    let changed = |source: &PlainSource| {
+        let now = source.file.as_ref().map(|(file, size)| (file.metadata(), *size));
+        now.is_some_and(|(now, size)| now.is_ok_and(|now| now.len() != size))
+    };
+    let lanes = consumer.lanes.into_iter().zip(&shared.sources);
+    let lanes = lanes.map(|(lane, source)| lane.finish(changed(source))).collect();
     Ok(Finished { lanes, tally: consumer.tally, interrupted: interrupted.load(Ordering::Relaxed) })
 }
 

@@ -27,7 +27,7 @@ pub fn write(page: &mut Page<'_>, ledgers: &Ledgers) -> io::Result<()> {
             None if ledgers.stated_loss == InterfaceLoss::Unknown => {
                 "Ledgers closed; what the kernel dropped is unavailable".to_owned()
             }
-            None => format!("Ledgers closed; recorded as dropped: {}", interface_loss(ledgers.stated_loss)),
+            None => format!("Ledgers closed; dropped, as recorded: {}", interface_loss(ledgers.stated_loss)),
         })?;
     } else {
         let text = format!("{}. This is a fault of dnsrefused; its counts cannot be relied on", open.join(", "));

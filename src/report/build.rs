@@ -452,14 +452,9 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
     }
 }
 
-/// What several files say of the loss of their captures. Each file of one capture counts from its beginning, so their counts
-/// must not be added up.
+/// What files say of the loss of their captures.
 fn stated_loss(inputs: &[InputReport]) -> InterfaceLoss {
-    let losses = || inputs.iter().map(|input| input.stated_loss);
-    let most = losses().filter_map(InterfaceLoss::known).max();
-    let certain = losses().all(|loss| matches!(loss, InterfaceLoss::Exactly(_)))
-        && losses().filter(|loss| loss.known() > Some(0)).count() <= 1;
-    InterfaceLoss::of(most, certain)
+    inputs.iter().map(|input| input.stated_loss).reduce(InterfaceLoss::or_of).unwrap_or_default()
 }
 
 /// Rows with leg and expectation, in report order. Rows of one source that differ only in how they were budgeted are

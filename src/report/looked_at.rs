@@ -85,7 +85,7 @@ impl Report {
             None => match self.ledgers.stated_loss {
                 InterfaceLoss::Unknown => text.push_str("; whether it lost packets is not recorded."),
                 InterfaceLoss::Exactly(0) => text.push_str("; it records no lost packets."),
-                InterfaceLoss::AtLeast(0) => text.push_str("; it records no lost packets, but not of everything."),
+                InterfaceLoss::AtLeast(0) => text.push_str("; no loss is known, but it does not record all of it."),
                 loss => {
                     let _ = write!(text, "; it records {} of any traffic as lost.", lost_packets(loss));
                 }

@@ -81,6 +81,7 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
     let loss = recorded_loss(report);
     match (report.totals.first, report.totals.last) {
         (Some(first), Some(last)) => page.wrapped("", &format!("{}; {loss}", clock.span(first, last)), 2)?,
+        _ if report.ledgers.stated_loss.known() > Some(0) => return page.wrapped("", &loss, 2),
         _ => return Ok(()),
     }
     if report.selected == (None, None) {
@@ -98,7 +99,7 @@ fn recorded_loss(report: &Report) -> String {
     match report.ledgers.stated_loss {
         InterfaceLoss::Unknown => format!("{files} {does} not record drops"),
         InterfaceLoss::Exactly(0) => format!("{files} {record} no drops"),
-        InterfaceLoss::AtLeast(0) => format!("{files} {record} no drops, but not of everything"),
+        InterfaceLoss::AtLeast(0) => format!("no loss that is known, but {files} {record} not all of it"),
         loss => format!("LOST {} of any traffic, as {files} {record}", lost_packets(loss)),
     }
 }
