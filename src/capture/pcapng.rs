@@ -2,7 +2,9 @@
 //! and offset, enhanced, simple and obsolete packet blocks; every other block is skipped by its length.
 
 use super::stated_loss::{Lost, Says, Statement};
-use super::{Block, Context, Direction, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution};
+use super::{
+    Block, Context, Direction, Frame, Frames, Interface, LostBefore, Reader, Stop, Timestamp, Walk, time::Resolution,
+};
 use super::{Passed, kernel_filter, u16_at, u32_at};
 use crate::error::escape_text;
 use std::sync::Arc;
@@ -29,6 +31,8 @@ const OPTION_APPLICATION: u16 = 4;
 const OPTION_TIME_RESOLUTION: u16 = 9;
 const OPTION_FILTER: u16 = 11;
 const OPTION_TIME_OFFSET: u16 = 14;
+/// Packets lost between a packet and the one before it (of an enhanced packet block).
+pub const OPTION_DROPPED_BEFORE: u16 = 4;
 /// Packets dropped by an interface so far.
 pub const OPTION_DROPPED_BY_INTERFACE: u16 = 5;
 /// Packets dropped by the operating system so far.
@@ -91,6 +95,7 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
             let before = walk.bytes.packets;
             let packet = PacketBlock { kind, body, header, interface_id, times_at, body_offset: at + 8 };
             frames.take(packet_block(&packet, context, walk));
+            walk.packets += 1;
             walk.bytes.record_headers += len as u64 - (walk.bytes.packets - before);
         } else {
             match kind {
@@ -194,16 +199,24 @@ fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk)
     let options = &body[(header + (captured as usize).next_multiple_of(4)).min(body.len())..];
     let mut direction = Direction::Unknown;
     if kind == ENHANCED_PACKET && !options.is_empty() {
-        let sound = each_option(options, big_endian, |code, value| {
-            if code == OPTION_EPB_FLAGS && value.len() == 4 {
+        let mut lost = 0;
+        let sound = each_option(options, big_endian, |code, value| match (code, value.len()) {
+            (OPTION_EPB_FLAGS, 4) => {
                 direction = match u32_at(value, 0, big_endian) & 3 {
                     1 => Direction::In,
                     2 => Direction::Out,
                     _ => Direction::Unknown,
                 };
             }
+            (OPTION_DROPPED_BEFORE, _) => {
+                lost = value.try_into().map_or(UNKNOWN_COUNT, |count| u64_of(count, big_endian));
+            }
+            _ => {}
         });
         walk.oddities.bad_options += u64::from(!sound);
+        if lost > 0 {
+            lost_before(lost, interface_id, time, walk);
+        }
     }
     Frame {
         time,
@@ -214,6 +227,23 @@ fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk)
         offset: body_offset + header,
         original_len: original.max(captured),
     }
+}
+
+/// So many packets were lost before one of an interface, of this time.
+#[cold]
+fn lost_before(lost: u64, interface: u32, time: Timestamp, walk: &mut Walk) {
+    if lost == UNKNOWN_COUNT {
+        return state(Says::Unclear, walk);
+    }
+    state(Says::LostBefore { interface, lost }, walk);
+    walk.lost_before.push(LostBefore { packet: walk.packets, time });
+}
+
+/// What some write for a count that they do not know.
+const UNKNOWN_COUNT: u64 = u64::MAX;
+
+fn u64_of(bytes: [u8; 8], big_endian: bool) -> u64 {
+    if big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) }
 }
 
 /// Link type given to frames of an interface the section does not declare (not a LINKTYPE_ value).
@@ -264,8 +294,7 @@ fn interface(body: &[u8], big_endian: bool, own: bool, walk: &mut Walk) -> (Inte
         (OPTION_FILTER, _) => let_through = passed(value, link_type, own),
         (OPTION_TIME_RESOLUTION, 1) => interface.resolution = Resolution::from_option(value[0]),
         (OPTION_TIME_OFFSET, 8) => {
-            let bytes = [value[0], value[1], value[2], value[3], value[4], value[5], value[6], value[7]];
-            interface.offset_seconds = if big_endian { i64::from_be_bytes(bytes) } else { i64::from_le_bytes(bytes) };
+            interface.offset_seconds = value.try_into().map_or(0, |bytes| u64_of(bytes, big_endian)) as i64;
         }
         _ => {}
     });
@@ -294,9 +323,8 @@ fn statistics(body: &[u8], big_endian: bool, context: &Context, walk: &mut Walk)
             OPTION_COMMENT => return clear &= !context.own,
             _ => return,
         };
-        let number = |bytes| if big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) };
-        // Some write all ones for what they do not know.
-        let count = value.try_into().ok().map(number).filter(|count| *count != u64::MAX);
+        let count =
+            value.try_into().ok().map(|count| u64_of(count, big_endian)).filter(|count| *count != UNKNOWN_COUNT);
         clear &= count.is_some();
         *said = count.max(*said);
     });

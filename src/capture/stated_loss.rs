@@ -1,9 +1,9 @@
-//! What a capture file says its capture lost: statements of interface statistics blocks ([`Statement`]) to one number
-//! ([`StatedLoss`]).
+//! What a capture file says its capture lost: statements of interface statistics blocks and of packets ([`Statement`]) to
+//! one number ([`StatedLoss`]).
 //!
 //! The blocks count from the beginning of the capture, so the most that an interface ever said holds. It is all that was
 //! lost only when nothing is missing or contradicts itself: every interface of the section has the last word after its last
-//! packet.
+//! packet. Packets tell of the losses right before them; that is the least that was lost, when no block says more.
 
 use super::losses::InterfaceLoss;
 use std::collections::BTreeMap;
@@ -26,6 +26,13 @@ pub enum Says {
     Interface,
     /// So many packets were lost so far.
     Lost(Lost),
+    /// So many were lost between a packet of an interface and the one before it.
+    LostBefore {
+        /// Its number in the section.
+        interface: u32,
+        /// Lost packets.
+        lost: u64,
+    },
     /// There is more that may have been lost: what is said of it cannot be understood, or is not exact.
     Unclear,
 }
@@ -52,6 +59,8 @@ pub struct StatedLoss {
     unclear: bool,
     /// What earlier sections lost.
     earlier: Option<InterfaceLoss>,
+    /// Of some of it is not said where.
+    placeless: bool,
 }
 
 /// What an interface said.
@@ -59,8 +68,17 @@ pub struct StatedLoss {
 struct Word {
     by_interface: u64,
     by_system: u64,
-    /// Bytes of record headers before it said so.
+    /// The sum of what was lost between its packets.
+    between: u64,
+    /// Bytes of record headers before it said what it dropped in all.
     at: u64,
+}
+
+impl Word {
+    /// The system dropped more than is said of where.
+    fn is_placeless(&self) -> bool {
+        self.by_system > self.between
+    }
 }
 
 impl StatedLoss {
@@ -72,6 +90,10 @@ impl StatedLoss {
                 Says::Section => self.end_section(at),
                 Says::Interface => self.interfaces += 1,
                 Says::Unclear => self.unclear = true,
+                Says::LostBefore { interface, lost } => {
+                    let word = self.words.entry(*interface).or_default();
+                    word.between = word.between.saturating_add(*lost);
+                }
                 Says::Lost(lost) => {
                     let word = self.words.entry(lost.interface).or_default();
                     word.at = at;
@@ -88,12 +110,20 @@ impl StatedLoss {
     }
 
     fn end_section(&mut self, at: u64) {
-        let Self { interfaces, words, unclear, earlier } = std::mem::take(self);
-        let sums = words.values().map(|word| word.by_interface.saturating_add(word.by_system));
-        let lost = sums.reduce(u64::saturating_add);
-        let all = !unclear && words.len() as u64 == interfaces && words.values().all(|word| word.at == at);
+        let placeless = self.is_placeless();
+        let Self { interfaces, words, unclear, earlier, .. } = std::mem::take(self);
+        self.placeless = placeless;
+        let sum = |word: &Word| word.by_interface.saturating_add(word.by_system);
+        let lost = words.values().map(|word| sum(word).max(word.between)).reduce(u64::saturating_add);
+        let sound = |word: &Word| word.at == at && word.between <= sum(word);
+        let all = !unclear && words.len() as u64 == interfaces && words.values().all(sound);
         let here = Some(InterfaceLoss::of(lost, all)).filter(|_| interfaces > 0 || unclear);
         self.earlier = earlier.zip(here).map(|(one, other)| one.or_of(other)).or(earlier).or(here);
+    }
+
+    /// Packets were lost of which is not said before which others.
+    pub fn is_placeless(&self) -> bool {
+        self.placeless || self.words.values().any(Word::is_placeless)
     }
 
     /// The loss of a file with `record_headers` bytes of them; `whole` when everything in it was read.
@@ -145,6 +175,25 @@ mod tests {
         assert_eq!(loss(&[SECTION, INTERFACE, lost(64, 0, 0, 0)], false), AtLeast(0), "the rest was not read");
         let huge = Lost { interface: 0, by_interface: Some(u64::MAX), by_system: Some(1) };
         assert_eq!(loss(&[SECTION, INTERFACE, (64, Says::Lost(huge))], true), Exactly(u64::MAX));
+    }
+
+    #[test]
+    fn packets_tell_the_least_that_was_lost_and_where() {
+        let before = |at, interface, lost| (at, Says::LostBefore { interface, lost });
+        let one = |said: &[(u64, Says)]| {
+            let said = [&[SECTION, INTERFACE], said].concat();
+            let mut stated = StatedLoss::default();
+            for (at, says) in &said {
+                stated.take(&[Statement { says: *says, record_headers: 1 }], at - 1);
+            }
+            (loss(&said, true), stated.is_placeless())
+        };
+        assert_eq!(one(&[before(8, 0, 3), before(9, 0, 4)]), (AtLeast(7), false), "nothing is said of the end");
+        assert_eq!(one(&[before(8, 0, 3), before(9, 0, 4), lost(64, 0, 0, 7)]), (Exactly(7), false));
+        assert_eq!(one(&[before(8, 0, 3), lost(64, 0, 1, 7)]), (Exactly(8), true), "four were lost elsewhere");
+        assert_eq!(one(&[before(8, 0, 9), lost(64, 0, 1, 7)]), (AtLeast(9), false), "it contradicts itself");
+        assert_eq!(one(&[lost(64, 0, 5, 0)]), (Exactly(5), false), "the interface never had them");
+        assert_eq!(one(&[lost(64, 0, 0, 5), (64, Says::Section)]), (Exactly(5), true), "an earlier section");
     }
 
     #[test]

@@ -25,6 +25,14 @@ pub struct Entry {
     pub body: Body,
 }
 
+impl Entry {
+    /// The place before a frame of this time and number before which packets were lost.
+    pub fn lost(time: Timestamp, frame: u32) -> Self {
+        let (point, ends) = (Point::default(), Ends::v4([0; 4], [0; 4]));
+        Self { time, frame, offset: 0, len: 0, point, ends, body: Body::Lost }
+    }
+}
+
 /// What an entry is.
 #[derive(Debug, Clone, Copy)]
 pub enum Body {
@@ -41,6 +49,8 @@ pub enum Body {
     },
     /// An ICMP error about a packet on a DNS port, whose ends these are (client to server); no payload.
     Quote(Quote),
+    /// Packets were lost somewhere before this place; no payload.
+    Lost,
 }
 
 /// A UDP datagram that carries a DNS message.
@@ -125,6 +135,12 @@ impl Decoded {
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
         *self = Self { entries, ..Self::default() };
+    }
+
+    /// Puts in before which frames others were lost: index and time of each.
+    pub fn note_losses(&mut self, frames: impl Iterator<Item = (u32, Timestamp)>) {
+        self.entries.extend(frames.map(|(frame, time)| Entry::lost(time, frame)));
+        self.entries.sort_by_key(|entry| (entry.frame, !matches!(entry.body, Body::Lost)));
     }
 
     /// Notes the link type of a frame.

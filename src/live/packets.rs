@@ -7,7 +7,8 @@ use super::interval::suffixed;
 use crate::capture::live::{ANY, Handle, KernelCounts};
 use crate::capture::losses::InterfaceLoss;
 use crate::capture::pcapng::{
-    APPLICATION, FILTER_IS_TEXT, OPTION_COMMENT, OPTION_DROPPED_BY_INTERFACE, OPTION_DROPPED_BY_SYSTEM,
+    APPLICATION, FILTER_IS_TEXT, OPTION_COMMENT, OPTION_DROPPED_BEFORE, OPTION_DROPPED_BY_INTERFACE,
+    OPTION_DROPPED_BY_SYSTEM,
 };
 use crate::capture::{Frame, Timestamp};
 use crate::config::Config;
@@ -269,11 +270,16 @@ impl PacketFiles {
 }
 
 impl PacketWriter for PacketFiles {
-    fn packet(&mut self, input: u32, frame: &Frame<'_>) {
+    fn packet(&mut self, input: u32, frame: &Frame<'_>, lost_before: u64) {
         let mut bytes = std::mem::take(&mut self.block);
         bytes.clear();
         let padding = frame.data.len().wrapping_neg() & 3;
-        let length = (32 + frame.data.len() + padding) as u32;
+        let mut options = Vec::new();
+        if lost_before > 0 {
+            option(&mut options, OPTION_DROPPED_BEFORE, &lost_before.to_le_bytes());
+            option(&mut options, OPTION_END, &[]);
+        }
+        let length = (32 + frame.data.len() + padding + options.len()) as u32;
         let time = frame.time.0 as u64;
         for number in [
             ENHANCED_PACKET,
@@ -288,6 +294,7 @@ impl PacketWriter for PacketFiles {
         }
         bytes.extend(frame.data);
         bytes.extend(&[0; 3][..padding]);
+        bytes.extend(options);
         bytes.extend(length.to_le_bytes());
         if self.rotates() {
             self.rotate(bytes.len(), frame.time);
@@ -336,7 +343,8 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::{Block, Direction, Format, Reader, Walk};
+    use crate::capture::stated_loss::Says;
+    use crate::capture::{Block, Context, Direction, Format, Frames, LostBefore, Reader, Walk};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -366,26 +374,33 @@ mod tests {
                 offset: 0,
                 original_len: data.len() as u32 + cut,
             };
-            files.packet(if cut > 0 { number as u32 % 2 } else { 0 }, &frame);
+            files.packet(if cut > 0 { number as u32 % 2 } else { 0 }, &frame, 0);
         }
     }
 
     /// Time, interface and bytes of a packet.
     type Packet = (i64, u32, Vec<u8>);
 
-    /// Every packet of a file, and the names of its interfaces.
-    fn read(path: &Path) -> (Vec<Packet>, Vec<String>) {
+    /// Walks the packets of a file, of which nothing is damaged; the walk, and the names of its interfaces.
+    fn walk(path: &Path, frames: &mut impl Frames) -> (Walk, Vec<String>) {
         let data = std::fs::read(path).unwrap();
         let block = Block { offset: 0, limit: data.len(), data, at_end: true };
         let reader = Reader { format: Format::Pcapng, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };
-        let (mut context, mut walk, mut packets) = (Arc::default(), Walk::default(), Vec::new());
-        reader.walk(&block, 0, &mut context, &mut walk, &mut |frame: Frame<'_>| {
+        let (mut context, mut walk) = (Arc::<Context>::default(), Walk::default());
+        reader.walk(&block, 0, &mut context, &mut walk, frames);
+        assert_eq!((&walk.stop, walk.end, walk.oddities.damage().len()), (&None, block.data.len(), 0));
+        let names = context.interfaces.iter().filter_map(|interface| interface.name.as_deref().map(str::to_owned));
+        (walk, names.collect())
+    }
+
+    /// Every packet of a file, and the names of its interfaces.
+    fn read(path: &Path) -> (Vec<Packet>, Vec<String>) {
+        let mut packets = Vec::new();
+        let (_, names) = walk(path, &mut |frame: Frame<'_>| {
             assert_eq!(frame.original_len as usize, frame.data.len() + 1);
             packets.push((frame.time.0, frame.interface, frame.data.to_vec()));
         });
-        assert_eq!((walk.stop, walk.end, walk.oddities.damage().len()), (None, block.data.len(), 0));
-        let names = context.interfaces.iter().filter_map(|interface| interface.name.as_deref().map(str::to_owned));
-        (packets, names.collect())
+        (packets, names)
     }
 
     #[test]
@@ -403,6 +418,28 @@ mod tests {
             assert_eq!(*time, 1_700_000_000_123_456_789 + number as i64 * 10_000_000);
             assert_eq!((*interface, data), (number as u32 % 2, &packets[number]));
         }
+    }
+
+    #[test]
+    fn a_packet_says_how_many_were_lost_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = files(folder.path(), None, None);
+        for (number, lost) in (0u8..).zip([0, 7, 0, 1 << 40]) {
+            let data = &vec![number; usize::from(number)];
+            let time = Timestamp(i64::from(number));
+            let (link_type, interface, offset) = (1, 0, 0);
+            let (direction, original_len) = (Direction::Unknown, data.len() as u32 + 1);
+            let frame = Frame { time, link_type, interface, direction, data, offset, original_len };
+            files.packet(0, &frame, lost);
+        }
+        files.finish().unwrap();
+        let path = folder.path().join("packets.pcapng");
+        assert_eq!(read(&path).0.len(), 4);
+        let (walk, _) = walk(&path, &mut |_: Frame<'_>| {});
+        assert_eq!(walk.lost_before, [1, 3].map(|packet| LostBefore { packet, time: Timestamp(i64::from(packet)) }));
+        let said = walk.statements.iter().map(|statement| statement.says);
+        let lost: Vec<Says> = said.filter(|says| matches!(says, Says::LostBefore { .. })).collect();
+        assert_eq!(lost, [7, 1 << 40].map(|lost| Says::LostBefore { interface: 0, lost }));
     }
 
     #[test]

@@ -114,6 +114,9 @@ impl<'a, 't> Consumer<'a, 't> {
                 return Ok(false);
             }
             if !self.lanes.iter().any(|lane| lane.active && !lane.ended) && self.next == self.lanes.len() {
+                if self.lanes.iter().any(|lane| lane.stated.is_placeless()) {
+                    self.tracker.lost();
+                }
                 return Ok(true);
             }
             self.merge(used);

@@ -148,6 +148,17 @@ impl Tracker<'_> {
         self.watched_since = self.clock.on_line(first);
     }
 
+    /// Packets were lost somewhere before this place: whoever waits for a response now may have got it.
+    #[cold]
+    pub fn lost(&mut self) {
+        self.settle_silence();
+        while let Some((suspect, _)) = self.suspects.pop(Timestamp(i64::MAX)) {
+            self.end_suspect(&suspect, Outcome::Unanswered);
+        }
+        let since = Timestamp(self.clock.line().0.saturating_add(1));
+        self.watched_since = since.max(self.watched_since);
+    }
+
     /// Gives up a transaction because a table is full.
     pub(super) fn evict(&mut self, index: u32) {
         self.counts.evicted += 1;

@@ -241,7 +241,7 @@ impl<'a> Tracker<'a> {
     #[cold]
     #[inline(never)]
     fn other_entry(&mut self, entry: &Entry, frame: FrameRef, payload: &[u8]) {
-        if !matches!(entry.body, Body::Quote(_)) {
+        if !matches!(entry.body, Body::Quote(_) | Body::Lost) {
             let now = self.clock.advance(entry.time);
             self.expire(now);
         }
@@ -249,6 +249,7 @@ impl<'a> Tracker<'a> {
             Body::Segment(segment) => self.segment(entry, frame, segment, payload),
             Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
             Body::Quote(quote) => self.quote(entry, *quote),
+            Body::Lost => self.lost(),
             Body::Datagram(_) => {}
         }
     }
@@ -295,6 +296,7 @@ impl<'a> Tracker<'a> {
                         self.fragment(&inner, frame, *header, *protocol, payload, nested + 1);
                     }
                     Body::Quote(quote) => self.quote(&inner, *quote),
+                    Body::Lost => {}
                 }
             }
             Err(bucket) => self.tally.count(bucket),

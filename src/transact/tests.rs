@@ -15,6 +15,9 @@ const RST: u8 = 4;
 const FIN: u8 = 1;
 const ACK: u8 = 16;
 
+/// Stands for packets that were lost.
+const LOST: &[u8] = b"lost";
+
 /// A query or response with this id for `a.`, of type A.
 fn message(id: u16, flags: u16) -> Vec<u8> {
     [&id.to_be_bytes()[..], &flags.to_be_bytes(), b"\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01"].concat()
@@ -119,7 +122,11 @@ fn track_with<T>(
             original_len,
             data: bytes,
         };
-        decoder.frame(&packet, &mut decoded);
+        if bytes == LOST {
+            decoded.entries.push(Entry::lost(time, 0));
+        } else {
+            decoder.frame(&packet, &mut decoded);
+        }
         tracker.take(0, number, bytes, &decoded.entries);
     }
     let last = last(&mut tracker, &sources);
@@ -231,6 +238,10 @@ fn silence_is_said_only_where_nothing_came() {
         ("a fragment after the time-out", vec![(7 * SECOND, fragment)], "unanswered"),
         ("a response cut short", vec![(MILLI, reply(A, &answer(1)[..6]))], "unanswered"),
         ("an ICMP error", vec![(MILLI, unreachable)], "unanswered"),
+        ("a loss", vec![(MILLI, LOST.to_vec())], "unanswered"),
+        ("a loss after the time-out", vec![(6 * SECOND, ask(A, 7)), (7 * SECOND, LOST.to_vec())], "unanswered"),
+        ("a loss before", vec![(-1, LOST.to_vec())], "silent"),
+        ("a loss when nobody waits any more", vec![(11 * SECOND, ask(B, 7)), (11 * SECOND, LOST.to_vec())], "silent"),
     ] {
         for vantage in [None, Some(Vantage::Server)] {
             assert_eq!(first_of(&more, vantage), outcome, "{about}, {vantage:?}");

@@ -1,5 +1,6 @@
 //! A group's thread: decoded blocks to its tracker, in order of time ([`Follower`]).
 
+use super::losses::Losses;
 use super::{Captured, PacketWriter, Request, STANDING, Shared, Standing, lock};
 use crate::capture::live::KernelCounts;
 use crate::capture::{Block, Context, Direction, Frame, Timestamp};
@@ -29,6 +30,8 @@ struct Arrived {
     kernel: KernelCounts,
     /// Packets that the filter did not choose, and the time of the last.
     rejected: (u32, Option<Timestamp>),
+    /// Where packets were lost, for a writer; the entries say it as well.
+    losses: Losses,
     first_frame: u64,
     /// Next entry.
     cursor: usize,
@@ -66,6 +69,8 @@ pub struct Follower<'a, 't, 'w> {
     kernel: Vec<KernelCounts>,
     /// Frames received so far, by lane.
     numbered: Vec<u64>,
+    /// Lost packets of which is known before which others, by lane.
+    placed: Vec<u64>,
     /// Blocks held back, by lane.
     pending: Vec<VecDeque<Arrived>>,
     contexts: Vec<Arc<Context>>,
@@ -90,6 +95,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             lanes: (0..lanes).map(|_| LaneResult::default()).collect(),
             kernel: vec![KernelCounts::default(); lanes],
             numbered: vec![0; lanes],
+            placed: vec![0; lanes],
             pending: (0..lanes).map(|_| VecDeque::new()).collect(),
             contexts,
             writer,
@@ -114,7 +120,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
                 default(IDLE) => None,
             };
             match captured {
-                Some(Captured::Block { lane, at, kernel, rejected, memory }) => {
+                Some(Captured::Block { lane, at, kernel, rejected, losses, memory }) => {
                     let (block, decoded) = *memory;
                     if self.shared.abandon.load(Ordering::Relaxed) {
                         let read = u64::from(decoded.frames) + u64::from(rejected.0);
@@ -122,8 +128,9 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
                     } else {
                         let first_frame = self.numbered[lane] + 1;
                         self.numbered[lane] += u64::from(decoded.frames);
+                        self.placed[lane] += losses.iter().map(|loss| loss.packets).sum::<u64>();
                         let arrived =
-                            Arrived { block, decoded, at, kernel, rejected, first_frame, cursor: 0, record: 0 };
+                            Arrived { block, decoded, at, kernel, rejected, losses, first_frame, cursor: 0, record: 0 };
                         self.pending[lane].push_back(arrived);
                     }
                 }
@@ -253,7 +260,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
                 offset: start,
                 original_len: number(arrived.record + 12),
             };
-            writer.packet(self.first_input + lane as u32, &frame);
+            writer.packet(self.first_input + lane as u32, &frame, arrived.losses.take_before(time));
             arrived.record = end;
         }
     }
@@ -285,12 +292,17 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
 
     /// The time line has ended.
     pub fn finish(&mut self) -> Standing {
-        let last = self.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
-        self.tracker.finish(last);
-        self.tracker.fold_all();
         // Its handles have ended: these counts are the last.
         let first = self.first_input as usize;
         self.kernel.copy_from_slice(&lock(&self.shared.kernel)[first..first + self.lanes.len()]);
+        let mut kernel = self.kernel.iter().zip(&self.placed);
+        let given_up = self.shared.own_dropped.load(Ordering::Relaxed) > 0;
+        if given_up || kernel.any(|(kernel, placed)| kernel.seen.saturating_sub(kernel.read) > *placed) {
+            self.tracker.lost();
+        }
+        let last = self.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
+        self.tracker.finish(last);
+        self.tracker.fold_all();
         self.standing()
     }
 }

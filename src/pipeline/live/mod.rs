@@ -6,6 +6,7 @@
 //! goes on filling the ring, counts what it drops. Only a stop that takes too long gives packets up, and counts them.
 
 mod following;
+mod losses;
 mod reading;
 
 use super::{Damage, LaneResult, internal};
@@ -17,6 +18,7 @@ use crate::transact::proxied::{ProxiedKey, ProxiedPair};
 use crate::transact::{Counts, Tracker};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use following::Follower;
+use losses::Losses;
 use reading::capture;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -126,8 +128,8 @@ pub trait Control {
 
 /// Takes the packets of a group as they were captured, in order of their times.
 pub trait PacketWriter: Send {
-    /// A packet of an input.
-    fn packet(&mut self, input: u32, frame: &Frame<'_>);
+    /// A packet of an input, before which so many were lost since the one before it.
+    fn packet(&mut self, input: u32, frame: &Frame<'_>, lost_before: u64);
     /// Nothing more comes for the moment.
     fn pause(&mut self);
 }
@@ -202,6 +204,8 @@ enum Captured {
         /// Packets read before those in the block that the filter, which is applied here, does not choose; time of the
         /// last.
         rejected: (u32, Option<Timestamp>),
+        /// Packets that were dropped somewhere before those in the block that are not older.
+        losses: Losses,
         memory: Box<Memory>,
     },
     /// Nothing more comes from the handle.

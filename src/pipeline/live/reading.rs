@@ -1,10 +1,11 @@
 //! A handle's thread: packets from the ring, decoded, to its group ([`capture`]).
 
+use super::losses::{Loss, Losses};
 use super::{Captured, LinkState, Memory, Shared, lock};
 use crate::capture::filter::Filter;
 use crate::capture::live::{self, Handle, State};
 use crate::capture::{Block, Context, Frame, Timestamp, Walk};
-use crate::decode::{Bucket, Decoded, Decoder};
+use crate::decode::{Bucket, Decoded, Decoder, Entry};
 use crate::error::{Error, packets};
 use crate::pipeline::Damage;
 use crossbeam_channel::{SendTimeoutError, Sender};
@@ -59,6 +60,7 @@ fn read_until_stopped(
     let mut quiet_since = Instant::now();
     let mut spare: Option<Memory> = None;
     let mut ran = Instant::now();
+    let mut losses = Losses::default();
     loop {
         let since = std::mem::replace(&mut ran, Instant::now()).elapsed();
         let mut stalls = lock(&shared.stalls);
@@ -92,17 +94,20 @@ fn read_until_stopped(
             };
             decode(shared, input, &mut block, context, &mut decoded);
             (0..rejected.0).for_each(|_| decoded.tally.count(Bucket::NotSelected));
-            handle.add_statistics()?;
+            // Found in the ring before more is known of drops: it may be from before them.
+            let found = decoded.times.map_or_else(Losses::default, |(_, last)| losses.before(last));
+            found.iter().for_each(|loss| put_in(loss, &mut decoded));
+            ask_kernel(handle, &mut losses)?;
             let (at, kernel) = (Instant::now(), handle.counts);
             let memory = Box::new((block, decoded));
-            send(shared, sender, Captured::Block { lane, at, kernel, rejected, memory }, packets);
+            send(shared, sender, Captured::Block { lane, at, kernel, rejected, losses: found, memory }, packets);
         } else {
             let handed_on = asked_at.0 - HAND_OVER.as_nanos() as i64;
             shared.handed_on[input].store(handed_on, Ordering::SeqCst);
             spare = Some((block, decoded));
         }
         if stopping || asked.elapsed() >= ASK_KERNEL {
-            handle.add_statistics()?;
+            ask_kernel(handle, &mut losses)?;
             lock(&shared.kernel)[input] = handle.counts;
             let state = handle.look_at_interface();
             lock(&shared.links)[input] = LinkState {
@@ -128,6 +133,21 @@ fn read_until_stopped(
             return Ok(());
         }
     }
+}
+
+/// Asks the kernel for its counts, and notes what it dropped since it was last asked.
+fn ask_kernel(handle: &mut Handle, losses: &mut Losses) -> Result<(), Error> {
+    let before = handle.counts.dropped;
+    handle.add_statistics()?;
+    losses.note(live::now(), handle.counts.dropped - before);
+    Ok(())
+}
+
+/// Puts into a block where packets were lost.
+fn put_in(loss: &Loss, decoded: &mut Decoded) {
+    let place = decoded.entries.iter().position(|entry| entry.time >= loss.noticed);
+    let place = place.unwrap_or(decoded.entries.len());
+    decoded.entries.insert(place, Entry::lost(loss.noticed, 0));
 }
 
 /// Leaves the packets in a block that the filter chooses: all that follows, the recording and the numbers of frames
