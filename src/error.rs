@@ -57,6 +57,11 @@ impl Error {
         Self::new(ErrorKind::Usage, "E-USAGE", object, detail)
     }
 
+    /// A fault of this program (exit code 7).
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, "E-INTERNAL", "dnsrefused", detail)
+    }
+
     /// The process exit code for this kind, as documented in the README.
     pub fn exit_code(&self) -> u8 {
         match self.kind {

@@ -2,9 +2,11 @@
 
 use dnsrefused::acl_command;
 use dnsrefused::cli::{self, Parsed};
+use dnsrefused::error::Error;
 use dnsrefused::live;
 use dnsrefused::run::{self, Console, StandardError};
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,7 +25,23 @@ fn main() -> ExitCode {
         StandardError.line(&dnsrefused::error::fault_line(fault));
     }));
     let interrupted = Arc::new(AtomicBool::new(false));
-    let result = cli::parse(std::env::args_os()).and_then(|parsed| match parsed {
+    let result =
+        catch_unwind(AssertUnwindSafe(|| cli::parse(std::env::args_os()).and_then(|parsed| run(parsed, &interrupted))));
+    match result.unwrap_or_else(|_| Err(Error::internal("a fault was caught; the output is not complete"))) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            if let Some(picture) = &error.shown {
+                StandardError.line(picture.trim_end());
+            }
+            StandardError.line(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Does what the command line asks for.
+fn run(parsed: Parsed, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
+    match parsed {
         Parsed::Print(text) => {
             // Nobody reading the help is no failure.
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
@@ -31,10 +49,9 @@ fn main() -> ExitCode {
         }
         Parsed::Acl(config) => {
             if config.traffic.is_some() {
-                // Without a handler a signal ends the process as usual.
-                let _ = run::on_signals(&interrupted, &interrupted);
+                hear_signals(interrupted);
             }
-            acl_command::run(&config, &mut StandardError, &interrupted).and_then(|printed| {
+            acl_command::run(&config, &mut StandardError, interrupted).and_then(|printed| {
                 printed.notes.iter().for_each(|note| StandardError.line(&format!("warning: {note}")));
                 acl_command::write(&printed, &mut std::io::stdout().lock())
             })
@@ -46,19 +63,15 @@ fn main() -> ExitCode {
             live::run(&config, Box::new(StandardError), &signals)
         }
         Parsed::Run(config) => {
-            // Without a handler a signal ends the process as usual.
-            let _ = run::on_signals(&interrupted, &interrupted);
-            run::read(&config, &mut StandardError, &interrupted)
+            hear_signals(interrupted);
+            run::read(&config, &mut StandardError, interrupted)
         }
-    });
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            if let Some(picture) = &error.shown {
-                StandardError.line(picture.trim_end());
-            }
-            StandardError.line(&error.to_string());
-            ExitCode::from(error.exit_code())
-        }
+    }
+}
+
+/// Lets signals end a run with a report of what was read until then.
+fn hear_signals(interrupted: &Arc<AtomicBool>) {
+    if let Err(error) = run::on_signals(interrupted, interrupted) {
+        StandardError.line(&format!("warning: a signal will end this run without a report: {error}"));
     }
 }

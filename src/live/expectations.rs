@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -46,6 +47,11 @@ fn inventory(config: &Config) -> Result<Arc<Inventory>, Error> {
 
 fn acls(config: &Config) -> Result<Arc<[Acl]>, Error> {
     Acl::load_all(&config.acls, config.root.as_deref(), &config.servers).map(Arc::from)
+}
+
+/// Reads again; a fault of this program is no reason to end the capture.
+fn guarded<T>(read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(Error::internal("a fault was caught")))
 }
 
 /// A file as it was when it was last looked at: inode, size, times of the last change of what it says and of itself in
@@ -139,7 +145,7 @@ impl Watcher {
         let mut reread = Reread::default();
         let mut expected = expectations.now();
         if self.inventories.changed() {
-            match inventory(config) {
+            match guarded(|| inventory(config)) {
                 Ok(inventory) => {
                     expected.inventory = inventory;
                     self.outdated[0] = None;
@@ -149,7 +155,7 @@ impl Watcher {
             }
         }
         if self.acls.changed() {
-            match acls(config).and_then(|acls| readable(&acls, &expected.acls).map(|()| acls)) {
+            match guarded(|| acls(config)).and_then(|acls| readable(&acls, &expected.acls).map(|()| acls)) {
                 Ok(acls) => {
                     let others = acls.len() != expected.acls.len()
                         || acls.iter().zip(expected.acls.iter()).any(|(new, old)| !new.files().are_as(old.files()));

@@ -191,7 +191,7 @@ pub fn run(
 
 /// An internal fault.
 fn internal(what: &str) -> Error {
-    Error::new(ErrorKind::Internal, "E-INTERNAL", "dnsrefused", format!("{what}; no report was written"))
+    Error::internal(format!("{what}; no report was written"))
 }
 
 /// A file read by position, and how its format is read.

@@ -4,6 +4,7 @@
 //! from that (a later `!name` turns an identical earlier prefix negative, measured with BIND 9.18.49) is reproduced here step by step.
 
 use super::syntax::{Block, Item, Statement};
+use crate::config::{ACL_ELEMENTS, ACL_LISTS};
 use crate::error::Error;
 use crate::expect::acl::network::{OwnAddresses, first_decides};
 use crate::expect::acl::text::{Files, Span};
@@ -43,8 +44,10 @@ pub struct List {
     always: Option<Match>,
     /// Elements that are no prefixes, in order of their numbers.
     others: Vec<Other>,
-    /// Numbers given so far.
+    /// Numbers given so far: elements, those of merged lists too.
     count: u32,
+    /// Lists inside it, and inside those, each as often as it is named.
+    lists: u32,
     /// An element is negated, or is `none`.
     has_negatives: bool,
 }
@@ -366,6 +369,10 @@ impl<'a> Named<'a> {
         let mut list = Building::default();
         for statement in &block.statements {
             self.element(statement, &mut list, files, rules, depth)?;
+            // Lists that name others several times double with each level.
+            if list.list.count > ACL_ELEMENTS || list.list.lists > ACL_LISTS {
+                return Err(files.error(statement.span, "lists name each other too often: this list becomes too long"));
+            }
         }
         Ok(list.list.seal())
     }
@@ -524,8 +531,15 @@ impl Building {
 
     /// Adds a list inside this one: merged, unless one of its own elements is negated.
     fn nested(&mut self, inner: Arc<List>, negative: bool, rule: RuleId) {
+        // Neither is above its limit before this, so that sums fit.
+        self.list.lists += inner.lists;
         if inner.has_negatives {
+            self.list.lists += 1;
             self.other(Kind::Nested(inner), negative, rule);
+            return;
+        }
+        if self.list.count + inner.count > ACL_ELEMENTS {
+            self.list.count += inner.count;
             return;
         }
         let before = self.list.count;
@@ -626,6 +640,13 @@ mod tests {
         assert_eq!(says(&list_of("acl t { 10.1/16; };"), "::1", None), '0');
     }
 
+    /// Forty lists that each name the one before as `elements` say.
+    fn doubling(elements: &str) -> String {
+        let lists = (0..40)
+            .map(|number| format!("acl a{} {{ {} }};", number + 1, elements.replace("{0}", &format!("a{number}"))));
+        format!("acl a0 {{ 10.0.0.0/8; }};{} acl t {{ a40; }};", lists.collect::<String>())
+    }
+
     #[test]
     fn mistakes_are_located() {
         for (text, place, what) in [
@@ -640,6 +661,8 @@ mod tests {
             ("acl t any;", "named.conf:1:1", "a list in braces"),
             ("acl t { !; };", "named.conf:1:9", "no element"),
             ("acl t { 10.0.0.256; };", "named.conf:1:9", "no address"),
+            (&doubling("{0}; {0};"), "named.conf:1:538", "too often"),
+            (&doubling("{0}; {0}; !{0}; {0};"), "named.conf:1:214", "too often"),
         ] {
             let error = list(text).map(|_| ()).unwrap_err().to_string();
             assert!(
