@@ -30,6 +30,8 @@ pub struct Limits {
     pub nested_headers: usize,
     /// Transactions awaiting a response; the oldest is evicted first and counted.
     pub in_flight: usize,
+    /// Responses that wait for a query captured right after them; the oldest is given up first and counted.
+    pub early_responses: usize,
     /// Answered transactions remembered to tell copies, duplicates and continued transfers from unsolicited responses.
     pub answered_memory: usize,
     /// Longest query kept for a report, in bytes; what is longer keeps its first bytes.
@@ -92,6 +94,7 @@ impl Default for Limits {
             extension_headers: 16,
             nested_headers: 4,
             in_flight: 262_144,
+            early_responses: 1024,
             answered_memory: 16_384,
             kept_message_bytes: 4096,
             fragment_sets: 8192,

@@ -5,6 +5,7 @@ use super::scene::Scene;
 use super::verdicts::{Group, finding, groups, outcomes, who};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
+use crate::expect::acl::compare::Question;
 
 /// The name of the diagnosis.
 pub const KIND: &str = "acl-drift";
@@ -28,10 +29,15 @@ fn differs(group: &Group<'_>) -> bool {
 }
 
 fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
-    let answered = group.count(&[Outcome::Answered]);
-    let severity = if answered == 0 { Severity::Critical } else { Severity::Warning };
+    let (answered, refused) = (group.count(&[Outcome::Answered]), group.count(&[Outcome::Refused, Outcome::Denied]));
+    let known = !scene.report.has_only_refusals();
+    // An update may also be refused for what is in it.
+    let usual = group.members.iter().any(|(_, tally)| tally.question.as_ref().is_none_or(Question::is_usual));
+    let critical = known && answered == 0 && refused > 0 && usual;
+    let severity = if critical { Severity::Critical } else { Severity::Warning };
     let mut finding = finding(scene, KIND, severity, group, &TURNED_AWAY, true);
     let also = match answered {
+        _ if !known => "only REFUSED responses were captured".to_owned(),
         0 => "none of their other requests under this rule was answered there in time".to_owned(),
         count => format!("{count} other requests of theirs under this rule were answered there"),
     };
@@ -42,10 +48,18 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
         outcomes(group, &TURNED_AWAY),
         group.server
     );
-    finding.advice = Some(format!(
-        "Does {} run this file? Compare with what it has loaded, reload it, and see whether another node, view or box \
-         answered for it.",
-        group.server
-    ));
+    finding.advice = Some(if refused > 0 {
+        format!(
+            "Does {} run this file? Compare with what it has loaded, reload it, and see whether another node, view or box \
+             answered for it. Rate limits refuse as well, and are not evaluated here.",
+            group.server
+        )
+    } else {
+        format!(
+            "A rate limit of {0} or a firewall before it drops queries like that; neither is evaluated here. Look into \
+             their counters and logs first; then, whether {0} runs this file.",
+            group.server
+        )
+    });
     finding
 }

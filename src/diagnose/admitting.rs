@@ -1,11 +1,11 @@
 //! Refused sources to the narrowest change of their server's file that serves them, and what else that change does.
 
 use super::scene::{Scene, some};
-use crate::expect::acl::Acl;
 use crate::expect::acl::advice::{self, Advice, NoAdvice, Observed};
 use crate::expect::acl::compare::{Question, Range};
 use crate::expect::acl::cover::{self, Cover};
 use crate::expect::acl::network::is_public;
+use crate::expect::acl::{Acl, Word, name};
 use crate::expect::inventory::{Expect, Row, show_prefix};
 use ipnet::IpNet;
 use std::collections::{BTreeSet, HashMap};
@@ -15,6 +15,8 @@ use std::net::IpAddr;
 const ADMITTED: usize = 4;
 /// Sources that are joined at all; the advice names the first when there are more.
 const JOINED: usize = 4096;
+/// Keys tried.
+const KEYS: usize = 64;
 /// Side effects named one by one.
 const EFFECTS: usize = 5;
 /// Sources in no inventory line are joined no wider than this, which is one network of theirs: /24 and /64.
@@ -23,8 +25,22 @@ const UNLISTED_BITS: [u8; 2] = [8, 64];
 /// What to change so that sources are served, what that does to everybody else seen here, and what it means.
 pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr], question: &Question) -> String {
     let wanted: Vec<IpAddr> = sources.iter().copied().filter(|source| !is_to_be_refused(scene, *source)).collect();
+    let key = wanted.first().and_then(|source| key_that_admits(acl, question, *source, server));
+    if !question.is_usual() {
+        // Who may transfer or change a zone is not told by an address: over UDP it can be forged, and others share it.
+        return match key {
+            Some(key) => format!("Sign such requests with the key {}: the list asks for one.", name::show_name(&key)),
+            None => String::new(),
+        };
+    }
     let covers = covers(scene, server, &wanted);
     let mut sentences: Vec<String> = Vec::new();
+    if let Some(key) = key {
+        sentences.push(format!(
+            "Signed with the key {} it is allowed already; an address that is added needs none.",
+            name::show_name(&key)
+        ));
+    }
     let mut changed: Option<Advice> = None;
     let mut admitted: Vec<&Cover> = Vec::new();
     for cover in covers.iter().take(ADMITTED) {
@@ -57,6 +73,13 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
         sentences.push(side_effects(scene, acl, &advice, &admitted));
     }
     sentences.join(" ")
+}
+
+/// A key with which the request would be allowed, though it is not without.
+fn key_that_admits(acl: &Acl, question: &Question, source: IpAddr, server: IpAddr) -> Option<Vec<u8>> {
+    let asks = |key: &Vec<u8>| Question { key: Some(key.clone()), ..question.clone() };
+    let admits = |key: &Vec<u8>| acl.decide(&asks(key).ask(source, server)).word == Word::Allow;
+    acl.policy().keys().into_iter().filter(|key| question.key.as_ref() != Some(key)).take(KEYS).find(admits)
 }
 
 /// The inventory expects this source to be refused.

@@ -6,6 +6,7 @@ use crate::config::{Outcome, Severity};
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expect, Expected};
 use crate::report::SourceLine;
+use std::fmt::Write as _;
 
 /// The name of the diagnosis.
 pub const KIND: &str = "listed-source-refused";
@@ -21,50 +22,38 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
 
 /// The finding about one group.
 fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
-    let starved = group.iter().filter(|client| client.line.count(Outcome::Answered) == 0).count();
-    let severity = if starved > 0 { Severity::Critical } else { Severity::Warning };
+    // Without any answers in the capture nobody is known to have got none.
+    let known = !scene.report.has_only_refusals();
+    let tally = Tally::of(group);
+    let starves =
+        |client: &&Client<'_>| client.line.count(Outcome::Answered) == 0 && client.line.row.rare().answered_second == 0;
+    let starved = group.iter().filter(starves).count();
+    let severity = if known && starved > 0 { Severity::Critical } else { Severity::Warning };
     let mut finding = scene.finding(KIND, severity, group, SourceLine::turned_away, refused_frames);
     finding.subject.prefixes = vec![show_prefix(row.prefix)];
-    let tally = Tally::of(group);
     let server = group[0].line.server;
     let first = &finding.subject.sources[0];
-    let joined = group.iter().any(is_joined);
-    finding.says = if let Some(only) = alone(group) {
-        let what = if row.prefix.contains(&only.line.source) { "of" } else { "the expected outside of" };
-        let answered = match tally.answered {
-            0 => "nothing of it was answered there in time".to_owned(),
-            1 => "1 query of it was answered there".to_owned(),
-            count => format!("{count} queries of it were answered there"),
-        };
-        format!(
-            "{first}, {what} {}, is expected to be allowed but was {}; {answered}.",
-            row.describe(),
-            tally.turned_away(server)
-        )
-    } else {
-        let answered = match (starved, tally.answered) {
-            (starved, 0) if starved == group.len() => "nothing of any of them was answered there in time".to_owned(),
-            (0, count) if joined => format!("{count} queries of them were answered there"),
-            (0, count) => format!("each of them was answered there too, {count} queries in all"),
-            (starved, count) => {
-                let least = if joined { "at least " } else { "" };
-                format!(
-                    "nothing of {least}{starved} of them was answered there in time; {count} queries of the others were"
-                )
-            }
-        };
-        format!(
-            "{} of {} are expected to be allowed but were {}; {answered}.",
-            begins(&sources(group, "")),
-            row.describe(),
-            tally.turned_away(server)
-        )
+    let answered = if known { answered(group, tally, starved) } else { NOT_KNOWN.to_owned() };
+    let (who, are) = match alone(group) {
+        Some(only) => {
+            let what = if row.prefix.contains(&only.line.source) { "of" } else { "the expected outside of" };
+            (format!("{first}, {what} {},", row.describe()), "is expected to be allowed but was")
+        }
+        None => {
+            (format!("{} of {}", begins(&sources(group, "")), row.describe()), "are expected to be allowed but were")
+        }
     };
+    finding.says = format!("{who} {are} {}; {answered}.", tally.turned_away(server));
     finding.advice = Some(if starved > 0 {
         format!(
             "Look up {first} in the access rules of {server}: is its prefix missing, or does a narrower rule or a view \
              decide? If the inventory is out of date, change {}.",
             row.rule()
+        )
+    } else if tally.answered == 0 {
+        format!(
+            "Each refused query got a second response that answers it: find out who else answers for {server} (another \
+             node or path), and which of the two reaches the client first."
         )
     } else {
         "The same sources were answered too: compare names and types of what was refused and answered (--format csv \
@@ -72,4 +61,45 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
             .to_owned()
     });
     finding
+}
+
+/// What is said of answers where none were captured.
+const NOT_KNOWN: &str =
+    "whether other queries were answered there is not known, because only REFUSED responses were captured";
+
+/// What was answered of a group, of which so many sources got no answer.
+fn answered(group: &[Client<'_>], tally: Tally, starved: usize) -> String {
+    let queries = |count: u64| if count == 1 { "1 query".to_owned() } else { format!("{count} queries") };
+    let joined = group.iter().any(is_joined);
+    let mut says = if alone(group).is_some() {
+        match tally.answered {
+            0 if starved == 0 => "nothing else of it was answered there in time".to_owned(),
+            0 => "nothing of it was answered there in time".to_owned(),
+            1 => "1 query of it was answered there".to_owned(),
+            count => format!("{} of it were answered there", queries(count)),
+        }
+    } else {
+        match (starved, tally.answered) {
+            (0, 0) => "nothing else of any of them was answered there in time".to_owned(),
+            (starved, 0) if starved == group.len() => "nothing of any of them was answered there in time".to_owned(),
+            (0, count) if joined || tally.answered_second > 0 => {
+                format!("{} of them were answered there", queries(count))
+            }
+            (0, count) => format!("each of them was answered there too, {} in all", queries(count)),
+            (starved, count) => {
+                let least = if joined { "at least " } else { "" };
+                let of_others =
+                    if count == 0 { String::new() } else { format!("; {} of the others were", queries(count)) };
+                format!("nothing of {least}{starved} of them was answered there in time{of_others}")
+            }
+        }
+    };
+    match tally.answered_second {
+        0 => {}
+        1 => says.push_str("; 1 refused query was answered by a second response"),
+        count => {
+            let _ = write!(says, "; {count} refused queries were answered by second responses");
+        }
+    }
+    says
 }

@@ -207,6 +207,8 @@ pub struct Tally {
     pub unsolicited: u64,
     /// Answered.
     pub answered: u64,
+    /// Refused, and answered by a second response.
+    pub answered_second: u64,
 }
 
 impl Tally {
@@ -217,6 +219,7 @@ impl Tally {
             denied: sum.denied + client.line.count(Outcome::Denied),
             unsolicited: sum.unsolicited + client.line.row.rare().refused_unsolicited,
             answered: sum.answered + client.line.count(Outcome::Answered),
+            answered_second: sum.answered_second + client.line.row.rare().answered_second,
         })
     }
 

@@ -141,15 +141,24 @@ pub fn outcomes(group: &Group<'_>, of: &[Outcome]) -> String {
     parts.join(", ")
 }
 
-/// The question that stands for what a server is asked: the most frequent one that it is to answer, else the most
-/// frequent one.
+/// The question that stands for what clients ask a server: the most frequent one that it is to answer, else the most
+/// frequent one; some name when they were seen to ask for none.
 pub fn usual_question(verdicts: &Verdicts, server: IpAddr) -> Question {
     let tallies = verdicts.pairs.iter().filter(|((_, at), _)| *at == server).flat_map(|(_, tallies)| tallies);
-    let usual = tallies.filter(|tally| tally.question.is_some()).max_by_key(|tally| {
+    let usual = |tally: &&Tally| tally.question.as_ref().is_some_and(Question::is_usual);
+    let usual = tallies.filter(usual).max_by_key(|tally| {
         let served = tally.judged.decision.word == Word::Allow;
         (served, tally.outcomes.iter().sum::<u64>())
     });
-    usual.and_then(|tally| tally.question.clone()).unwrap_or_default()
+    let unsigned = |question: &Question| Question { key: None, ..question.clone() };
+    usual.and_then(|tally| tally.question.as_ref().map(unsigned)).unwrap_or_default()
+}
+
+/// Some client was seen to ask a server for a name.
+pub fn was_asked(verdicts: &Verdicts, server: IpAddr) -> bool {
+    let tallies = verdicts.pairs.iter().filter(|((_, at), _)| *at == server).flat_map(|(_, tallies)| tallies);
+    // A question that is not known was not seen to be another one.
+    tallies.into_iter().any(|tally| tally.question.as_ref().is_none_or(Question::is_usual))
 }
 
 /// What the server's file says of refused sources, and of the prefix that may be behind them.

@@ -288,7 +288,13 @@ pub fn build(
         selected: (config.from, config.to),
         filtered: config.filter.is_some() || config.live.refused_only || choices.refusals + choices.part > 0,
         filtered_at_capture: live_filter || choices.may_lack_packets(),
-        inputs: inputs.into_iter().map(|(input, lane)| input_report(input, lane, config.allow_cut_tail)).collect(),
+        inputs: inputs
+            .into_iter()
+            .map(|(input, lane)| {
+                let report = input_report(input, lane, config.allow_cut_tail);
+                InputReport { refused_only: report.refused_only || (live && config.live.refused_only), ..report }
+            })
+            .collect(),
         ..Report::default()
     };
     report.inputs.extend(failed.into_iter().map(|(name, why, bytes)| InputReport {

@@ -323,13 +323,14 @@ struct SourceJson<'a> {
     leg: &'static str,
     name: Option<String>,
     kind: Option<&'a str>,
-    queries: u64,
-    answered: u64,
+    /// Nothing where no queries or answers were captured.
+    queries: Option<u64>,
+    answered: Option<u64>,
     refused: u64,
-    denied: u64,
-    silent: u64,
-    tcp_rejected: u64,
-    unanswered: u64,
+    denied: Option<u64>,
+    silent: Option<u64>,
+    tcp_rejected: Option<u64>,
+    unanswered: Option<u64>,
     unsolicited: u64,
     refused_unsolicited: u64,
     udp: u64,
@@ -353,6 +354,7 @@ impl<'a> SourceJson<'a> {
         let proxied = report.proxied.get(&(line.server, line.source.addr())).filter(|_| alone);
         let identities = proxied.iter().flat_map(|pair| &pair.clients).map(|client| proxy::identity(*client)).collect();
         let expectation = line.expectation.as_ref();
+        let known = |count: u64| Some(count).filter(|_| !report.has_only_refusals());
         let filled = |text: String| Some(text).filter(|text| !text.is_empty());
         Self {
             source: show_prefix(line.source),
@@ -360,13 +362,13 @@ impl<'a> SourceJson<'a> {
             leg: line.leg.name(),
             name: expectation.and_then(|expectation| filled(escape_text(&expectation.name))),
             kind: expectation.map(|expectation| expectation.kind).filter(|kind| !kind.is_empty()),
-            queries: line.row.queries,
-            answered: line.count(Outcome::Answered),
+            queries: known(line.row.queries),
+            answered: known(line.count(Outcome::Answered)),
             refused: line.count(Outcome::Refused),
-            denied: line.count(Outcome::Denied),
-            silent: line.count(Outcome::Silent),
-            tcp_rejected: line.count(Outcome::TcpRejected),
-            unanswered: line.count(Outcome::Unanswered),
+            denied: known(line.count(Outcome::Denied)),
+            silent: known(line.count(Outcome::Silent)),
+            tcp_rejected: known(line.count(Outcome::TcpRejected)),
+            unanswered: known(line.count(Outcome::Unanswered)),
             unsolicited: line.count(Outcome::Unsolicited),
             refused_unsolicited: line.row.rare().refused_unsolicited,
             udp: line.row.udp(),

@@ -39,6 +39,8 @@ pub struct Rare {
     pub refused_unsolicited: u64,
     /// REFUSED responses that end no query, by [`Beside`].
     pub refused_beside: [u64; Beside::ALL.len()],
+    /// Responses to refused queries that came second and answer them.
+    pub answered_second: u64,
     /// First query that was refused or denied.
     pub refused_first: Option<Timestamp>,
     /// Last query that was refused or denied.
@@ -90,6 +92,7 @@ static NOTHING: Rare = Rare {
     unsolicited: 0,
     refused_unsolicited: 0,
     refused_beside: [0; Beside::ALL.len()],
+    answered_second: 0,
     refused_first: None,
     refused_last: None,
     refused_frames: Vec::new(),
@@ -139,6 +142,7 @@ impl Rare {
         for (sum, more) in self.refused_beside.iter_mut().zip(other.refused_beside) {
             *sum += more;
         }
+        self.answered_second += other.answered_second;
         self.refused_first = earlier(self.refused_first, other.refused_first);
         self.refused_last = self.refused_last.max(other.refused_last);
         merge_frames(&mut self.refused_frames, &other.refused_frames, frames);

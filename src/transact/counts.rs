@@ -34,6 +34,8 @@ pub struct Counts {
     pub timed_out: u64,
     /// Queries given up because the table was full.
     pub evicted: u64,
+    /// Responses that waited for a query to come and were given up because too many did.
+    pub early_evicted: u64,
     /// Queries that still waited when the capture ended.
     pub open_at_end: u64,
     /// Further messages of zone transfers.
@@ -73,6 +75,7 @@ impl Counts {
             &mut self.query_copies,
             &mut self.timed_out,
             &mut self.evicted,
+            &mut self.early_evicted,
             &mut self.open_at_end,
             &mut self.continued,
             &mut self.late,
@@ -117,6 +120,7 @@ impl Default for Counts {
             query_copies: 0,
             timed_out: 0,
             evicted: 0,
+            early_evicted: 0,
             open_at_end: 0,
             continued: 0,
             late: 0,

@@ -153,7 +153,13 @@ impl Tracker<'_> {
             let connection = self.streams.connection(connection);
             connection.asked = true;
             if !connection.server_data {
-                connection.waiting.push(token);
+                let waiting = &mut connection.waiting;
+                if waiting.len() == waiting.capacity() {
+                    // Those that were given up are forgotten here too, now and then.
+                    waiting.retain(|token| self.flights.open_slot(*token).is_some());
+                    waiting.reserve(waiting.len() + 1);
+                }
+                waiting.push(token);
             }
         }
         if !self.early.is_empty() {
@@ -189,6 +195,8 @@ impl Tracker<'_> {
                 self.counts.duplicate += 1;
                 if !refused {
                     self.beside(Beside::Second, pair, seen.message);
+                } else if outcome_of(seen.message) == Outcome::Answered {
+                    self.pairs.rare(pair).answered_second += 1;
                 }
             }
             ResponseIs::Late => {
@@ -236,8 +244,13 @@ impl Tracker<'_> {
             self.counts.response_copies += 1;
             return;
         }
-        let limit = self.settings.limits.kept_message_bytes;
-        let bytes = self.flights.kept.keep_before(seen.from, seen.len.min(limit));
+        let limits = self.settings.limits;
+        if self.early.len() >= limits.early_responses {
+            // Nobody's clocks are so far apart that this many packets lie between: it was none of a query to come.
+            self.counts.early_evicted += 1;
+            self.unsolicited();
+        }
+        let bytes = self.flights.kept.keep_before(seen.from, seen.len.min(limits.kept_message_bytes));
         let (hash, message) = (seen.datagram.flow_hash, *seen.message);
         self.early.push_back(Early {
             hash,

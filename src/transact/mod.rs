@@ -482,6 +482,7 @@ impl<'a> Tracker<'a> {
             ("trailing_bytes", self.counts.trailing),
             ("cut_messages", self.counts.cut),
             ("late_forgotten_early", self.flights.forgotten_early),
+            ("early_responses_evicted", self.counts.early_evicted),
         ]
         .into_iter()
         .chain(Beside::ALL.map(|(name, beside)| (name, self.counts.refused_beside[beside as usize])))

@@ -3,7 +3,7 @@
 use super::noted::Noted;
 use super::snapshot::{FindingLine, Loss, NamedCounts, ServerCounts, Snapshot, TurnedAway};
 use crate::capture::Timestamp;
-use crate::config::{Limits, Outcome};
+use crate::config::{Limits, Outcome, Severity};
 use crate::decode::detail;
 use crate::decode::name::write_name;
 use crate::diagnose::Finding;
@@ -112,6 +112,8 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
         names: sums.names,
         names_not_shown,
         findings: findings.collect(),
+        severities: Severity::ALL
+            .map(|(_, severity)| facts.findings.iter().filter(|finding| finding.severity == severity).count() as u64),
         refused_per_second: facts.noted.history(facts.started, facts.now),
         sandbox: facts.sandbox.to_owned(),
     }
@@ -207,6 +209,12 @@ impl Sums {
         let mut by_verdict = facts.past_verdicts.clone();
         if let Some(verdicts) = facts.verdicts {
             add_verdicts(&mut by_verdict, verdicts, facts.legs);
+        }
+        if facts.without_queries {
+            // Every response that was let through is REFUSED, and none has its query.
+            for outcomes in by_verdict.values_mut().flat_map(BTreeMap::values_mut) {
+                outcomes[Outcome::Refused as usize] += std::mem::take(&mut outcomes[Outcome::Unsolicited as usize]);
+            }
         }
         let mut servers: Vec<ServerCounts> = self
             .by_server

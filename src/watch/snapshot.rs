@@ -52,8 +52,10 @@ pub struct Snapshot {
     pub names: Vec<NamedCounts>,
     /// Names beyond that.
     pub names_not_shown: usize,
-    /// What follows so far, most severe first.
+    /// What follows so far, most severe first; bounded by `Limits::watch_findings`.
     pub findings: Vec<FindingLine>,
+    /// How many findings there are of each severity, indexed by `Severity as usize`.
+    pub severities: [u64; 3],
     /// Transactions refused or denied per second of capture time, oldest first; the last one is the last whole second.
     pub refused_per_second: Vec<u32>,
     /// How far the process is confined, in one line.
@@ -64,6 +66,16 @@ impl Snapshot {
     /// Transactions, whatever their outcome.
     pub fn transactions(&self) -> u64 {
         transactions(&self.outcomes)
+    }
+
+    /// Nothing is known yet: it stands for the first one, which is still to come.
+    pub fn is_blank(&self) -> bool {
+        self.now == Timestamp::default()
+    }
+
+    /// Findings of a severity.
+    pub fn stand(&self, severity: Severity) -> u64 {
+        self.severities[severity as usize]
     }
 }
 
@@ -309,6 +321,7 @@ pub(super) mod samples {
                     .to_owned(),
                 advice: Some("Ask who owns 192.0.2.45.".to_owned()),
             }],
+            severities: [0, 0, 1],
             refused_per_second: (0..40).map(|second| if second < 20 { 0 } else { second * 2 }).collect(),
             sandbox: "sandbox: uid 65534, capabilities none, no new privileges, Landlock ABI 7, seccomp, no core dumps"
                 .to_owned(),

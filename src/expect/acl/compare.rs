@@ -7,7 +7,7 @@ use crate::expect::inventory::{Expect, Expected, show_prefix};
 use crate::expect::ranges::bounds;
 use crate::transact::flights::Transport;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Addresses of one family from `first` to `last`.
@@ -128,7 +128,15 @@ impl Default for Question {
     }
 }
 
+/// AXFR and IXFR.
+const TRANSFERS: [u16; 2] = [252, 251];
+
 impl Question {
+    /// It asks for a name as clients do: no transfer, update or notification, which other lists are for.
+    pub fn is_usual(&self) -> bool {
+        self.opcode == 0 && !TRANSFERS.contains(&self.qtype)
+    }
+
     /// The request of a source.
     pub fn ask(&self, source: IpAddr, destination: IpAddr) -> Request<'_> {
         Request {
@@ -227,6 +235,8 @@ pub fn check<'a>(
     let listed = inventory.rows().iter().flat_map(|row| std::iter::once(row.prefix).chain(row.outside.iter().copied()));
     let listed: Vec<IpNet> = listed.collect();
     let mut differences: Vec<Difference<'a>> = Vec::new();
+    // The latest part of each line, by family: only that one can be next to a further one.
+    let mut latest: HashMap<(usize, bool), usize> = HashMap::new();
     for range in ranges(acl.policy().prefixes().into_iter().chain(listed)) {
         let Expected::Listed(row) = inventory.decide(range.start()) else { continue };
         let decision = acl.decide(&question.ask(range.start(), destination(acl, asked, range.start())));
@@ -237,14 +247,16 @@ pub fn check<'a>(
         if as_expected {
             continue;
         }
-        match differences.iter_mut().find(|difference| {
-            difference.row.index == row.index
-                && difference.decision == decision
-                && difference.range.v6 == range.v6
-                && difference.range.last.wrapping_add(1) == range.first
-        }) {
-            Some(before) => before.range.last = range.last,
-            None => differences.push(Difference { row, range, decision }),
+        let key = (row.index, range.v6);
+        let before = latest.get(&key).and_then(|at| differences.get_mut(*at));
+        let next = |before: &&mut Difference<'_>| {
+            before.decision == decision && before.range.last.wrapping_add(1) == range.first
+        };
+        if let Some(before) = before.filter(next) {
+            before.range.last = range.last;
+        } else {
+            latest.insert(key, differences.len());
+            differences.push(Difference { row, range, decision });
         }
     }
     differences.sort_by_key(|difference| (difference.row.index, difference.range));

@@ -19,8 +19,12 @@ use super::compare::Question;
 
 /// Decisions kept apart per source and server; more say nothing that these do not.
 const DECISIONS: usize = 12;
-/// The response code of a server that failed.
-const SERVFAIL: u16 = 2;
+/// Response codes of requests that were let pass: NOERROR and NXDOMAIN, and those that tell that what an update requires is
+/// not so (RFC 2136 section 2.2). Every other one says that something was wrong with the request or the server, which may be
+/// found out before access is looked at: FORMERR, SERVFAIL, NOTIMP, BADVERS, BADCOOKIE and the like.
+const SERVED: [u16; 5] = [0, 3, 6, 7, 8];
+/// NOTAUTH (RFC 8945 section 5.2: also for a signature that is not accepted).
+const NOTAUTH: u16 = 9;
 
 /// A transaction's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +142,13 @@ impl Judge {
         };
         match self.question(transaction) {
             Ok((question, qclass)) => {
-                let decision = self.acls[number].decide(&Request { qclass, ..question.ask(source, server) });
+                let not_accepted = question.key.is_some()
+                    && transaction.message.as_ref().is_some_and(|message| message.rcode == NOTAUTH);
+                let decision = if not_accepted {
+                    Decision::unknown("the server did not accept the signature", None)
+                } else {
+                    self.acls[number].decide(&Request { qclass, ..question.ask(source, server) })
+                };
                 (Judged { acl: Some(number), decision }, Some(question))
             }
             Err(reason) => {
@@ -200,9 +210,8 @@ pub struct Tally {
     pub question: Option<Question>,
     /// Transactions by outcome, indexed by `Outcome as usize`.
     pub outcomes: [u64; 7],
-    /// Answered transactions whose answer says that the server failed (SERVFAIL): a zone that never loaded and a failure
-    /// that is remembered are told before access is looked at.
-    pub failed: u64,
+    /// Answered transactions whose answer is an error, which may be told before access is looked at.
+    pub errors: u64,
     /// The first frames of outcomes that agree with the decision, and of those that do not.
     pub frames: [Vec<FrameRef>; 2],
 }
@@ -211,9 +220,9 @@ impl Tally {
     /// Transactions whose outcome agrees with the decision, and those whose outcome does not.
     pub fn agreement(&self) -> (u64, u64) {
         Outcome::ALL.iter().fold((0, 0), |(yes, no), (_, outcome)| {
-            let failed =
-                if *outcome == Outcome::Answered && turns_away(self.judged.decision.word) { self.failed } else { 0 };
-            let count = self.outcomes[*outcome as usize] - failed;
+            let errors =
+                if *outcome == Outcome::Answered && turns_away(self.judged.decision.word) { self.errors } else { 0 };
+            let count = self.outcomes[*outcome as usize] - errors;
             match agrees(self.judged.decision.word, *outcome) {
                 Some(true) => (yes + count, no),
                 Some(false) => (yes, no + count),
@@ -222,9 +231,9 @@ impl Tally {
         })
     }
 
-    /// Transactions that got an answer other than that the server failed.
+    /// Transactions that got an answer other than an error.
     pub fn served(&self) -> u64 {
-        self.count(Outcome::Answered) - self.failed
+        self.count(Outcome::Answered) - self.errors
     }
 
     /// Transactions of an outcome.
@@ -285,7 +294,7 @@ impl Judgements {
         let at = match tallies.iter().position(|tally| tally.judged == judged) {
             Some(at) => at,
             None if tallies.len() < DECISIONS => {
-                tallies.push(Tally { judged, question, outcomes: [0; 7], failed: 0, frames: Default::default() });
+                tallies.push(Tally { judged, question, outcomes: [0; 7], errors: 0, frames: Default::default() });
                 tallies.len() - 1
             }
             None => {
@@ -295,12 +304,12 @@ impl Judgements {
         };
         let tally = &mut tallies[at];
         tally.outcomes[transaction.outcome as usize] += 1;
-        let failed = transaction.outcome == Outcome::Answered
-            && transaction.message.as_ref().is_some_and(|message| message.rcode == SERVFAIL);
-        tally.failed += u64::from(failed);
+        let error = transaction.outcome == Outcome::Answered
+            && transaction.message.as_ref().is_some_and(|message| !SERVED.contains(&message.rcode));
+        tally.errors += u64::from(error);
         let frame = transaction.response.or(transaction.query).map(|seen| seen.frame);
         let agrees =
-            agrees(judged.decision.word, transaction.outcome).filter(|_| !failed || !turns_away(judged.decision.word));
+            agrees(judged.decision.word, transaction.outcome).filter(|_| !error || !turns_away(judged.decision.word));
         if let (Some(agrees), Some(frame)) = (agrees, frame) {
             let frames = &mut tally.frames[usize::from(!agrees)];
             if frames.len() < self.frames {

@@ -302,6 +302,10 @@ pub trait Policy: fmt::Debug + Send + Sync {
     fn names(&self) -> Vec<Vec<u8>>;
     /// Those names are zones that may be transferred, updated and notified.
     fn names_are_zones(&self) -> bool;
+    /// Names of keys that may sign requests, in wire form.
+    fn keys(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
     /// What the reader of a verdict should know, one sentence each.
     fn notes(&self) -> Vec<String>;
     /// The line that admits a prefix, as it would be written.

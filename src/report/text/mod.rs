@@ -122,12 +122,17 @@ fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Cloc
     only_refusals(page, report)
 }
 
+/// What the kernel's filter for REFUSED responses cannot find, see `kernel_filter::refused`.
+const NOT_CAUGHT: &str = "refusals that this does not catch: in fragments, in tunnels, behind IPv6 extension headers, and over TCP those that \
+    do not begin their segment or whose first 6 bytes are split";
+
 /// Says what cannot be known where only REFUSED responses were captured.
 fn only_refusals(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let unknown =
         "so nothing is known of answers, silence, response times, and of names that the response does not repeat";
     if report.has_only_refusals() {
-        return page.wrapped("", &format!("only REFUSED responses were captured: no queries, {unknown}"), 2);
+        page.wrapped("", &format!("only REFUSED responses were captured: no queries, {unknown}"), 2)?;
+        return page.wrapped("", NOT_CAUGHT, 2);
     }
     match report.refused_only_inputs() {
         0 => Ok(()),

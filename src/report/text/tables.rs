@@ -81,7 +81,10 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
     let times_refused =
         |line: &&SourceLine| if without_queries { line.turned_away() } else { line.count(Outcome::Refused) };
     let refused: Vec<String> = rows.iter().map(|line| grouped(times_refused(line))).collect();
-    let answered: Vec<String> = rows.iter().map(|line| grouped(line.count(Outcome::Answered))).collect();
+    let times_answered = |line: &&SourceLine| {
+        if without_queries { "-".to_owned() } else { grouped(line.count(Outcome::Answered)) }
+    };
+    let answered: Vec<String> = rows.iter().map(times_answered).collect();
     let times: Vec<String> =
         rows.iter().map(|line| clock.range(line.row.rare().refused_first, line.row.rare().refused_last)).collect();
     let widest = |heading: &str, cells: &[String]| cells.iter().map(String::len).max().unwrap_or(0).max(heading.len());
@@ -200,6 +203,9 @@ fn also(line: &SourceLine) -> Option<String> {
         if count > 0 {
             parts.push(format!("REFUSED {} {}", why.words()[0], grouped(count)));
         }
+    }
+    if line.row.rare().answered_second > 0 {
+        parts.push(format!("answered by a second response {}", grouped(line.row.rare().answered_second)));
     }
     (!parts.is_empty()).then(|| format!("also {}", parts.join(", ")))
 }

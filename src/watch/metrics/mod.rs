@@ -22,6 +22,11 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const OUTCOMES: [Outcome; 6] =
     [Outcome::Answered, Outcome::Refused, Outcome::Denied, Outcome::Silent, Outcome::TcpRejected, Outcome::Unanswered];
 
+/// Those of which anything is known.
+fn outcomes(snapshot: &Snapshot) -> &'static [Outcome] {
+    if snapshot.without_queries { &[Outcome::Refused] } else { &OUTCOMES }
+}
+
 /// The text of a snapshot.
 pub fn exposition(snapshot: &Arc<Snapshot>) -> String {
     let mut registry = Registry::with_prefix("dnsrefused");
@@ -74,6 +79,9 @@ fn capture(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result 
     family(out, MetricType::Info, ("capture", None), "The running capture", |to| {
         to.encode_info(&[("node", node.as_str()), ("version", env!("CARGO_PKG_VERSION"))])
     })?;
+    if snapshot.is_blank() {
+        return Ok(());
+    }
     family(out, Gauge, ("start_time", Some(Unit::Seconds)), "When the capture began", |to| {
         to.encode_gauge(&seconds(snapshot.started))
     })?;
@@ -96,6 +104,9 @@ fn loss(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
             [("kernel", loss.kernel_dropped), ("interface", loss.interface_dropped.known()), ("own", loss.own_dropped)];
         lost.iter().try_for_each(|(place, lost)| lost.map_or(Ok(()), |lost| count(to, [("place", place)], lost)))
     })?;
+    if snapshot.is_blank() {
+        return Ok(());
+    }
     family(out, Gauge, ("ring", Some(Unit::Bytes)), "Room of all rings that packets wait in", |to| {
         to.encode_gauge(&snapshot.ring_bytes)
     })
@@ -104,7 +115,9 @@ fn loss(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
 /// Everything asked of our servers, and by them.
 fn transactions(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let by_outcome = |to: &mut MetricEncoder<'_>, counts: &[u64; 7]| {
-        OUTCOMES.iter().try_for_each(|outcome| count(to, [("outcome", outcome.name())], counts[*outcome as usize]))
+        outcomes(snapshot)
+            .iter()
+            .try_for_each(|outcome| count(to, [("outcome", outcome.name())], counts[*outcome as usize]))
     };
     let help = "Transactions of clients with our servers";
     family(out, Counter, ("transactions", None), help, |to| by_outcome(to, &snapshot.outcomes))?;
@@ -118,7 +131,9 @@ fn transactions(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Re
         let help = "Share of the transactions since the start that was refused";
         family(out, Gauge, ("refused_ratio", None), help, |to| to.encode_gauge(&refused))?;
     }
-    round_trips(&snapshot.round_trips, out)?;
+    if !snapshot.without_queries {
+        round_trips(&snapshot.round_trips, out)?;
+    }
     family(out, Gauge, ("sources", None), "Sources, each at each server it asked", |to| {
         to.encode_gauge(&snapshot.sources)
     })?;
@@ -144,9 +159,9 @@ fn servers(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result 
     family(out, Counter, ("server_transactions", None), "Transactions of clients by our server", |to| {
         for counts in &snapshot.servers {
             let server = counts.server.to_string();
-            for outcome in OUTCOMES {
+            for outcome in outcomes(snapshot) {
                 let labels = [("server", server.as_str()), ("outcome", outcome.name())];
-                count(to, labels, counts.outcomes[outcome as usize])?;
+                count(to, labels, counts.outcomes[*outcome as usize])?;
             }
         }
         Ok(())
@@ -156,10 +171,10 @@ fn servers(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result 
         family(out, Counter, ("server_verdict_transactions", None), help, |to| {
             for counts in &snapshot.servers {
                 let server = counts.server.to_string();
-                for (verdict, outcomes) in &counts.verdicts {
-                    for outcome in OUTCOMES {
+                for (verdict, decided) in &counts.verdicts {
+                    for outcome in outcomes(snapshot) {
                         let labels = [("server", server.as_str()), ("verdict", verdict), ("outcome", outcome.name())];
-                        count(to, labels, outcomes[outcome as usize])?;
+                        count(to, labels, decided[*outcome as usize])?;
                     }
                 }
             }
@@ -179,9 +194,9 @@ fn inventory(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Resul
     let names: Vec<String> = snapshot.names.iter().map(|named| escape_text(&named.name)).collect();
     family(out, Counter, ("inventory_transactions", None), "Transactions by name in the inventory", |to| {
         for (name, named) in names.iter().zip(&snapshot.names) {
-            for outcome in OUTCOMES {
+            for outcome in outcomes(snapshot) {
                 let labels = [("name", name.as_str()), ("expect", named.expect), ("outcome", outcome.name())];
-                count(to, labels, named.outcomes[outcome as usize])?;
+                count(to, labels, named.outcomes[*outcome as usize])?;
             }
         }
         Ok(())
@@ -205,8 +220,7 @@ fn inventory(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Resul
 fn findings(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
     family(out, Gauge, ("findings", None), "Findings that stand, by severity", |to| {
         for (name, severity) in Severity::ALL {
-            let stand = snapshot.findings.iter().filter(|finding| finding.severity == severity).count();
-            to.encode_family(&[("severity", name)])?.encode_gauge(&stand)?;
+            to.encode_family(&[("severity", name)])?.encode_gauge(&snapshot.stand(severity))?;
         }
         Ok(())
     })

@@ -111,7 +111,7 @@ const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
 /// What is watched, and as of when.
 fn title(paint: &mut Paint<'_>, screen: &Screen, latest: &Snapshot, shown: &Snapshot, now: Timestamp) {
     let y = paint.area.y;
-    if latest.now == Timestamp::default() {
+    if latest.is_blank() {
         return paint.line(y, "dnsrefused  the capture begins", BOLD);
     }
     let interfaces: Vec<String> = shown.interfaces.iter().map(|name| escape_text(name)).collect();
@@ -139,7 +139,10 @@ fn answer(paint: &mut Paint<'_>, shown: &Snapshot) {
     if shown.without_queries {
         let text = match refused {
             0 => "No REFUSED response so far; nothing else is captured".to_owned(),
-            _ => format!("REFUSED {}, {turned_away} turned away", counted(refused, "response", "responses")),
+            _ => format!(
+                "REFUSED {}, {turned_away} turned away; nothing else is captured",
+                counted(refused, "response", "responses")
+            ),
         };
         return paint.line(y, &text, if refused == 0 { PLAIN } else { paint.loud(Color::Red) });
     }
@@ -345,7 +348,7 @@ fn cells(row: &TurnedAway, shown: &Snapshot) -> [String; 6] {
         show_prefix(row.source),
         grouped(row.refused()),
         rate(row.per_second),
-        grouped(row.count(Outcome::Answered)),
+        if shown.without_queries { "-".to_owned() } else { grouped(row.count(Outcome::Answered)) },
         row.first_refused.or(row.first).map_or_else(|| "-".to_owned(), |time| clock(time, shown.now)),
         said.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "),
     ]
@@ -356,9 +359,9 @@ fn found_header(paint: &mut Paint<'_>, y: u16, shown: &Snapshot) -> u16 {
     let parts: Vec<String> = Severity::ALL
         .iter()
         .rev()
-        .map(|(name, severity)| (name, shown.findings.iter().filter(|finding| finding.severity == *severity).count()))
+        .map(|(name, severity)| (name, shown.stand(*severity)))
         .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| format!("{count} {name}"))
+        .map(|(name, count)| format!("{} {name}", grouped(count)))
         .collect();
     let text = if parts.is_empty() { "No findings".to_owned() } else { format!("FINDINGS {}", parts.join(", ")) };
     paint.line(y, &text, BOLD);
@@ -412,7 +415,12 @@ fn source(screen: &Screen, shown: &Snapshot) -> Vec<String> {
         .collect();
     let mut lines = vec![
         format!("{address} at server {}", row.server),
-        format!("  {} queries: {}", grouped(transactions(&row.outcomes)), outcomes.join(", ")),
+        if shown.without_queries {
+            let responses = counted(row.refused(), "REFUSED response", "REFUSED responses");
+            format!("  {responses}; nothing else is captured")
+        } else {
+            format!("  {} queries: {}", grouped(transactions(&row.outcomes)), outcomes.join(", "))
+        },
         format!("  Refused {} per second over the last 10 s", rate(row.per_second)),
         format!("  Refused first {}, last {}", time(row.first_refused), time(row.last_refused)),
         format!("  Seen first {}, last {}", time(row.first), time(row.last)),

@@ -16,6 +16,7 @@ use crate::transact::flights::Transport;
 use ipnet::IpNet;
 use list::{Match, Subject};
 use model::{Clause, Model, View, Zone, ZoneKind};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Record types and opcodes that are treated in a way of their own.
@@ -146,6 +147,11 @@ impl Policy for Bind {
             return self.within(view, request, subject, trace);
         }
         Decision::of(Word::Refuse, model.built_in.no_view)
+    }
+
+    fn keys(&self) -> Vec<Vec<u8>> {
+        let keys: BTreeSet<&Vec<u8>> = self.model.views.iter().flat_map(|view| &view.keys).collect();
+        keys.into_iter().cloned().collect()
     }
 
     fn prefixes(&self) -> Vec<IpNet> {

@@ -1,0 +1,144 @@
+//! What a finding says is no more than what the packets show: small captures made here, beside a server's file.
+
+use assert_cmd::Command;
+use etherparse::PacketBuilder;
+use serde_json::Value;
+use std::path::Path;
+
+const SERVER: [u8; 4] = [10, 20, 30, 40];
+const CLIENT: [u8; 4] = [10, 9, 9, 9];
+const OTHER: [u8; 4] = [10, 20, 0, 7];
+const MILLI: u64 = 1000;
+const SECOND: u64 = 1000 * MILLI;
+
+/// A message about `a.example`, or an update of the zone `example`, with an operation and a response code, that is signed or not, and extends its code or not.
+fn message(id: u16, response: bool, opcode: u8, rcode: u16) -> Vec<u8> {
+    let flags = u16::from(response) << 15 | u16::from(opcode) << 11 | 0x0100 | rcode & 15;
+    let counts = [1, 0, 0, u16::from(rcode > 15)];
+    let numbers = [id, flags].into_iter().chain(counts).flat_map(u16::to_be_bytes);
+    let (name, kind): (&[u8], u8) = if opcode == 5 { (b"\x07example\0", 6) } else { (b"\x01a\x07example\0", 1) };
+    let mut bytes: Vec<u8> = numbers.chain(name.iter().copied()).chain([0, kind, 0, 1]).collect();
+    if rcode > 15 {
+        bytes.extend([0, 0, 41, 4, 208, (rcode >> 4) as u8, 0, 0, 0, 0, 0]);
+    }
+    bytes
+}
+
+/// A time in microseconds, and a datagram of a client's port 4000 with the server.
+fn packet(time: u64, client: [u8; 4], message: &[u8]) -> (u64, Vec<u8>) {
+    let response = message[2] & 0x80 != 0;
+    let (from, to, ports) = if response { (SERVER, client, (53, 4000)) } else { (client, SERVER, (4000, 53)) };
+    let mut bytes = Vec::new();
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(from, to, 64).udp(ports.0, ports.1);
+    builder.write(&mut bytes, message).unwrap();
+    (time, bytes)
+}
+
+/// A query of a client at a time, and what it got.
+fn asked(time: u64, client: [u8; 4], id: u16, opcode: u8, rcodes: &[u16]) -> Vec<(u64, Vec<u8>)> {
+    let query = packet(time, client, &message(id, false, opcode, 0));
+    let responses =
+        (1..).zip(rcodes).map(|(at, rcode)| packet(time + at * MILLI, client, &message(id, true, opcode, *rcode)));
+    std::iter::once(query).chain(responses).collect()
+}
+
+/// The findings about these packets beside a file of BIND.
+fn findings(folder: &Path, file: &str, packets: &[(u64, Vec<u8>)]) -> Vec<Value> {
+    let mut capture: Vec<u8> =
+        [0xa1b2_c3d4, 0x0002_0004, 0, 0, 65_535, 1].into_iter().flat_map(u32::to_le_bytes).collect();
+    capture[4..8].copy_from_slice(&[2, 0, 4, 0]);
+    for (time, bytes) in packets {
+        let numbers = [1_700_000_000 + time / SECOND, time % SECOND, bytes.len() as u64, bytes.len() as u64];
+        capture.extend(numbers.into_iter().flat_map(|number| (number as u32).to_le_bytes()));
+        capture.extend(bytes);
+    }
+    for (name, bytes) in
+        [("server.pcap", capture.as_slice()), ("named.conf", file.as_bytes()), ("expect.csv", b"10.9.9.0/24\n")]
+    {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    let arguments =
+        ["read", "server.pcap", "--expect", "expect.csv", "--acl", "bind:named.conf", "--vantage", "server"];
+    let mut command = Command::cargo_bin("dnsrefused").unwrap();
+    let output = command.current_dir(folder).args(arguments).args(["--format", "json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["findings"].as_array().unwrap().clone()
+}
+
+/// Severity, statement and advice of the finding of a kind.
+fn of_kind<'f>(findings: &'f [Value], kind: &str) -> Option<(&'f str, &'f str, &'f str)> {
+    let found = findings.iter().find(|finding| finding["kind"] == kind)?;
+    let text = |key: &str| found[key].as_str().unwrap_or_default();
+    Some((text("severity"), text("says"), text("advice")))
+}
+
+#[test]
+fn nobody_is_advised_to_open_a_list_of_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = "key ddns { algorithm hmac-sha256; secret \"c2VjcmV0\"; };";
+    let zone = format!("{key} zone example {{ type primary; file \"x\"; allow-update {{ key ddns; }}; }};");
+    let found = findings(folder.path(), &zone, &asked(0, CLIENT, 1, 5, &[5]));
+    assert!(of_kind(&found, "listed-source-refused").is_some(), "{found:?}");
+    let advice: String = found.iter().filter_map(|finding| finding["advice"].as_str()).collect();
+    assert!(!advice.contains("add 10.9.9.9") && of_kind(&found, "acl-refuses-expected").is_none(), "{found:?}");
+    // For ordinary queries the key is named, and the address may be added instead.
+    let query = format!(
+        "{key} options {{ recursion no; allow-query {{ key ddns; }}; }}; zone example {{ type primary; file \"x\"; }};"
+    );
+    let found = findings(folder.path(), &query, &asked(0, CLIENT, 1, 0, &[5]));
+    let (_, _, advice) = of_kind(&found, "acl-refuses-expected").unwrap();
+    assert!(
+        advice.starts_with("Signed with the key ddns it is allowed already") && advice.contains("add 10.9.9.9;"),
+        "{advice}"
+    );
+}
+
+#[test]
+fn an_error_is_no_exposure() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "options { allow-query { 10.20.0.0/16; }; }; zone example { type primary; file \"x\"; };";
+    for (rcode, exposed) in [(0, true), (3, true), (1, false), (2, false), (4, false), (16, false), (23, false)] {
+        let packets = [asked(0, CLIENT, 1, 0, &[5]), asked(SECOND, CLIENT, 2, 0, &[rcode])].concat();
+        let found = findings(folder.path(), file, &packets);
+        assert_eq!(of_kind(&found, "acl-exposure").is_some(), exposed, "{rcode}: {found:?}");
+    }
+}
+
+#[test]
+fn silence_where_the_file_allows_may_be_a_limit_or_a_firewall() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "options { allow-query { any; }; }; zone example { type primary; file \"x\"; };";
+    let mut packets = asked(0, CLIENT, 1, 0, &[]);
+    for second in 1..12 {
+        packets.extend(asked(second * SECOND, OTHER, second as u16 + 1, 0, &[0]));
+    }
+    let found = findings(folder.path(), file, &packets);
+    let (severity, says, advice) = of_kind(&found, "acl-drift").unwrap();
+    assert!(severity == "warning" && says.contains("silent once") && advice.starts_with("A rate limit"), "{found:?}");
+    let found = findings(folder.path(), file, &asked(0, CLIENT, 1, 0, &[5]));
+    assert_eq!(of_kind(&found, "acl-drift").unwrap().0, "critical", "{found:?}");
+    // What is in an update may be a reason as well.
+    let update = "zone example { type primary; file \"x\"; allow-update { any; }; };";
+    let found = findings(folder.path(), update, &asked(0, CLIENT, 1, 5, &[5]));
+    assert_eq!(of_kind(&found, "acl-drift").unwrap().0, "warning", "{found:?}");
+}
+
+#[test]
+fn an_answer_after_the_refusal_is_not_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "options { allow-query { none; }; }; zone example { type primary; file \"x\"; };";
+    for (rcodes, severity, text) in [
+        (&[5][..], "critical", "nothing of it was answered there in time."),
+        (
+            &[5, 0],
+            "warning",
+            "nothing else of it was answered there in time; 1 refused query was answered by a second response.",
+        ),
+        (&[5, 5], "critical", "nothing of it was answered there in time."),
+    ] {
+        let found = findings(folder.path(), file, &asked(0, CLIENT, 1, 0, rcodes));
+        let found = of_kind(&found, "listed-source-refused").unwrap();
+        assert!(found.0 == severity && found.1.ends_with(text), "{rcodes:?}: {found:?}");
+    }
+}
