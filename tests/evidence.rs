@@ -42,8 +42,13 @@ fn asked(time: u64, client: [u8; 4], id: u16, opcode: u8, rcodes: &[u16]) -> Vec
     std::iter::once(query).chain(responses).collect()
 }
 
-/// The findings about these packets beside a file of BIND.
+/// The findings about these packets, captured at the server, beside a file of BIND.
 fn findings(folder: &Path, file: &str, packets: &[(u64, Vec<u8>)]) -> Vec<Value> {
+    findings_at("server", folder, file, packets)
+}
+
+/// The same of a capture that was taken elsewhere, perhaps.
+fn findings_at(vantage: &str, folder: &Path, file: &str, packets: &[(u64, Vec<u8>)]) -> Vec<Value> {
     let mut capture: Vec<u8> =
         [0xa1b2_c3d4, 0x0002_0004, 0, 0, 65_535, 1].into_iter().flat_map(u32::to_le_bytes).collect();
     capture[4..8].copy_from_slice(&[2, 0, 4, 0]);
@@ -57,8 +62,7 @@ fn findings(folder: &Path, file: &str, packets: &[(u64, Vec<u8>)]) -> Vec<Value>
     {
         std::fs::write(folder.join(name), bytes).unwrap();
     }
-    let arguments =
-        ["read", "server.pcap", "--expect", "expect.csv", "--acl", "bind:named.conf", "--vantage", "server"];
+    let arguments = ["read", "server.pcap", "--expect", "expect.csv", "--acl", "bind:named.conf", "--vantage", vantage];
     let mut command = Command::cargo_bin("dnsrefused").unwrap();
     let output = command.current_dir(folder).args(arguments).args(["--format", "json"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -115,9 +119,16 @@ fn silence_where_the_file_allows_may_be_a_limit_or_a_firewall() {
     }
     let found = findings(folder.path(), file, &packets);
     let (severity, says, advice) = of_kind(&found, "acl-drift").unwrap();
-    assert!(severity == "warning" && says.contains("silent once") && advice.starts_with("A rate limit"), "{found:?}");
+    assert!(
+        severity == "warning" && says.contains("met with silence once") && advice.starts_with("A rate limit"),
+        "{found:?}"
+    );
     let found = findings(folder.path(), file, &asked(0, CLIENT, 1, 0, &[5]));
     assert_eq!(of_kind(&found, "acl-drift").unwrap().0, "critical", "{found:?}");
+    // Elsewhere another address may be seen than at the server.
+    let found = findings_at("path", folder.path(), file, &asked(0, CLIENT, 1, 0, &[5]));
+    let (severity, _, advice) = of_kind(&found, "acl-drift").unwrap();
+    assert!(severity == "warning" && advice.starts_with("This was not captured at 10.20.30.40"), "{found:?}");
     // What is in an update may be a reason as well.
     let update = "zone example { type primary; file \"x\"; allow-update { any; }; };";
     let found = findings(folder.path(), update, &asked(0, CLIENT, 1, 5, &[5]));

@@ -33,7 +33,8 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     let known = !scene.report.has_only_refusals();
     // An update may also be refused for what is in it.
     let usual = group.members.iter().any(|(_, tally)| tally.question.as_ref().is_none_or(Question::is_usual));
-    let critical = known && answered == 0 && refused > 0 && usual;
+    let away = scene.report.is_away_from(group.server);
+    let critical = known && answered == 0 && refused > 0 && usual && !away;
     let severity = if critical { Severity::Critical } else { Severity::Warning };
     let mut finding = finding(scene, KIND, severity, group, &TURNED_AWAY, true);
     let also = match answered {
@@ -48,7 +49,13 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
         outcomes(group, &TURNED_AWAY),
         group.server
     );
-    finding.advice = Some(if refused > 0 {
+    finding.advice = Some(if away {
+        format!(
+            "This was not captured at {0}: behind a translation on the way it saw, and judged, another address. Capture \
+             there, at the same time.",
+            group.server
+        )
+    } else if refused > 0 {
         format!(
             "Does {} run this file? Compare with what it has loaded, reload it, and see whether another node, view or box \
              answered for it. Rate limits refuse as well, and are not evaluated here.",

@@ -131,12 +131,15 @@ pub fn who(scene: &Scene<'_>, sources: &[IpAddr]) -> String {
     }
 }
 
-/// `refused 3 times, denied once`.
+/// `refused 3 times, met with silence once`.
 pub fn outcomes(group: &Group<'_>, of: &[Outcome]) -> String {
     let parts: Vec<String> = of
         .iter()
         .filter(|outcome| group.count(&[**outcome]) > 0)
-        .map(|outcome| format!("{} {}", outcome.name(), times(group.count(&[*outcome]))))
+        .map(|outcome| {
+            let what = if *outcome == Outcome::Silent { "met with silence" } else { outcome.name() };
+            format!("{what} {}", times(group.count(&[*outcome])))
+        })
         .collect();
     parts.join(", ")
 }

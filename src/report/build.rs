@@ -251,6 +251,7 @@ pub fn build(
     let bytes = bytes_ledger(inputs.iter().map(|(_, lane)| lane), unusable, interrupted);
     let mut report = Report {
         node: config.node.clone(),
+        vantage: config.vantage,
         partial: interrupted.then(|| "interrupted".to_string()),
         ledgers: Ledgers {
             packets: packets_ledger(&tally, frames, undecided),

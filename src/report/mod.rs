@@ -20,7 +20,7 @@ pub mod text;
 
 use crate::capture::Timestamp;
 use crate::capture::losses::InterfaceLoss;
-use crate::config::{Color, Config, Outcome};
+use crate::config::{Color, Config, Outcome, Vantage};
 use crate::diagnose::Finding;
 use crate::expect::Expected;
 use crate::expect::acl::compare::{self, Question};
@@ -32,7 +32,7 @@ use crate::transact::proxied::{ProxiedKey, ProxiedPair};
 use ipnet::IpNet;
 use page::{grouped, lost_packets, percent};
 use row::RowText;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -141,6 +141,10 @@ pub struct Report {
     pub sources: Vec<SourceLine>,
     /// What follows from the above; most severe first.
     pub findings: Vec<Finding>,
+    /// Where the capture was taken, as the operator says.
+    pub vantage: Option<Vantage>,
+    /// Servers whose responses arrived where it was taken: none is that host.
+    pub arriving: BTreeSet<IpAddr>,
     /// Queries behind a proxy's header, by server and proxy.
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     /// Sentences about what this capture cannot show (encrypted ports seen, evicted state, ...).
@@ -414,6 +418,14 @@ pub struct Expectation {
 }
 
 impl Report {
+    /// The capture was not taken at a server, which may then have seen other addresses than stand here.
+    pub fn is_away_from(&self, server: IpAddr) -> bool {
+        match self.vantage {
+            Some(vantage) => vantage != Vantage::Server,
+            None => self.arriving.contains(&server),
+        }
+    }
+
     /// Only REFUSED responses were captured: by this run, or where every input was made, as they say.
     pub fn has_only_refusals(&self) -> bool {
         match &self.live {

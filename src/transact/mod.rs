@@ -36,6 +36,7 @@ use proxied::Proxied;
 use quotes::Quotes;
 use silence::{Answering, Suspects};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A closed transaction, or a response without a query.
@@ -464,6 +465,11 @@ impl<'a> Tracker<'a> {
     fn note_glimpse(&mut self, ends: Ends, time: Timestamp) {
         let pair = self.pairs.number(ends.hash(&self.decoder.key), || ends);
         self.pairs.rare(pair).glimpse(time);
+    }
+
+    /// Servers whose responses were seen arriving: this is none of their hosts.
+    pub fn arriving(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.answering.arriving()
     }
 
     /// Queries without a response so far, and responses whose query may still come: counted, and in no bucket yet.

@@ -79,6 +79,11 @@ impl Answering {
         server.latest = Some((time, source));
     }
 
+    /// Servers of which a response was seen arriving.
+    pub fn arriving(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.servers.iter().filter(|(_, server)| server.arrives).map(|(address, _)| *address)
+    }
+
     /// True when the capture was taken at the server, and it answered another source at or after `since`.
     pub fn answered_another(&self, ends: Ends, since: Timestamp) -> bool {
         let Some(server) = self.servers.get(&ends.destination()) else { return false };

@@ -20,8 +20,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use following::Follower;
 use losses::Losses;
 use reading::capture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,6 +65,8 @@ pub struct Standing {
     pub quoted: Vec<String>,
     /// Queries behind a proxy's header.
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
+    /// Servers whose responses arrived.
+    pub arriving: BTreeSet<IpAddr>,
     /// Its handles' inputs, in order.
     pub lanes: Vec<LaneResult>,
     /// What the kernel had counted when the last of their packets was read, likewise.

@@ -271,8 +271,21 @@ fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::
         return page.inked(Some(Ink::Yellow), "NO RESPONSES ", &format!("{what}; {of_asked}"), 2);
     }
     let silent_ways = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
-    let ink = if silent_ways.iter().any(|outcome| sum(*outcome) > 0) { Ink::Yellow } else { Ink::Green };
-    page.inked(Some(ink), "NOTHING REFUSED ", &format!("of {of_asked}"), 2)
+    let upstream = report.sources.iter().filter(|line| line.leg == Leg::Upstream);
+    let upstream: u64 = upstream.map(|line| line.count(Outcome::Refused)).sum();
+    let doubtful = upstream > 0 || silent_ways.iter().any(|outcome| sum(*outcome) > 0);
+    // Whoever answers others counts as a server, where none was named.
+    let apart = match upstream {
+        0 => String::new(),
+        1 => "; 1 query that a server itself asked was refused (below)".to_owned(),
+        count => format!("; {} queries that servers themselves asked were refused (below)", grouped(count)),
+    };
+    page.inked(
+        Some(if doubtful { Ink::Yellow } else { Ink::Green }),
+        "NOTHING REFUSED ",
+        &format!("of {of_asked}{apart}"),
+        2,
+    )
 }
 
 /// Says what was in the capture instead of DNS.

@@ -93,9 +93,13 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
         format!("{refused:>0$}  {answered:>1$}  {times:<2$}", widths[0], widths[1], widths[2])
     };
     page.inked(Some(Ink::Bold), &format!("AT {server}"), "", 0)?;
+    if report.is_away_from(server) {
+        let text = "Not captured at this server: behind a translation on the way it saw, and judged, other addresses.";
+        page.wrapped("", text, 2)?;
+    }
     page.line(&format!(
         "{:<SOURCE_WIDTH$}  {}  {}",
-        "SOURCE THE SERVER SAW",
+        if report.is_away_from(server) { "SOURCE SEEN HERE" } else { "SOURCE THE SERVER SAW" },
         numbers("REFUSED", "ANSWERED", "TURNED AWAY (UTC)"),
         if expected {
             "EXPECTED"
