@@ -1,0 +1,101 @@
+//! Statements about interfaces to the addresses the server listens on, and to [`Interface`] where one has access rules of
+//! its own.
+
+use super::super::syntax::Statement;
+use super::super::wildcard;
+use super::{Access, Action, Builder, Model};
+use crate::error::Error;
+use crate::expect::acl::RuleId;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Statements that say where the server listens.
+pub const LISTENS: [&str; 2] = ["interface", "ip-address"];
+
+/// Access by interface.
+#[derive(Debug)]
+pub struct Interface {
+    /// As written.
+    pub name: String,
+    /// Its address; nothing when it is given by its name.
+    address: Option<IpAddr>,
+    /// What happens there.
+    pub access: Access,
+}
+
+impl Model {
+    /// The access rule of the interface a request came to; an error names the statement that cannot be resolved.
+    pub fn interface(&self, destination: IpAddr) -> Result<&Access, RuleId> {
+        let listed = |address: IpAddr| self.listens.contains(&address);
+        let address =
+            if listed(destination) || !listed(wildcard(destination)) { destination } else { wildcard(destination) };
+        if let Some(interface) = self.interfaces.iter().find(|interface| interface.address == Some(address)) {
+            return Ok(&interface.access);
+        }
+        let by_name = |interface: &&Interface| interface.address.is_none();
+        let Some(first) = self.interfaces.iter().find(by_name) else { return Ok(&self.default) };
+        // What came to none of the written addresses came to an interface given by its name.
+        match self.listens_by_name.as_slice() {
+            [only] if !listed(address) => {
+                let own = self.interfaces.iter().filter(by_name).find(|interface| interface.name == *only);
+                Ok(own.map_or(&self.default, |interface| &interface.access))
+            }
+            _ => Err(first.access.rule),
+        }
+    }
+}
+
+/// The address of `interface: ADDRESS[@PORT]`; nothing when it is a name.
+pub fn interface_address(text: &str) -> Option<IpAddr> {
+    text.split_once('@').map_or(text, |(address, _)| address).parse().ok()
+}
+
+/// A text that may be the name of an interface: not a broken address, and no longer than the kernel takes
+/// (`IFNAMSIZ`).
+fn may_be_interface(text: &str) -> bool {
+    let name = text.split_once('@').map_or(text, |(name, _)| name);
+    let broken_address = name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(['.', ':']);
+    (1..16).contains(&name.len())
+        && name.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && !name.contains(|c: char| c.is_whitespace() || c == '/' || c == '{')
+        && !broken_address
+}
+
+impl Builder<'_> {
+    /// Addresses that are listened on, and access by interface.
+    pub fn interfaces(&mut self, server: &[&Statement]) -> Result<(Vec<IpAddr>, Vec<Interface>), Error> {
+        let mut listens = Vec::new();
+        for statement in server.iter().filter(|statement| LISTENS.contains(&statement.name)) {
+            let text = self.text(statement.values[0]);
+            match interface_address(text) {
+                Some(address) => listens.push(address),
+                None if may_be_interface(text) => {}
+                None => return Err(self.files.error(statement.values[0], "this is no address and no interface")),
+            }
+        }
+        let written = server.iter().any(|statement| LISTENS.contains(&statement.name));
+        if !written {
+            listens.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
+        }
+        let mut interfaces: Vec<Interface> = Vec::new();
+        for statement in server {
+            let Some(what) = statement.name.strip_prefix("interface-") else { continue };
+            if !["action", "view", "tag", "tag-action", "tag-data"].contains(&what) {
+                continue;
+            }
+            let name = self.text(statement.values[0]).to_owned();
+            let rule = self.rules.text(statement.span);
+            let at = interfaces.iter().position(|interface| interface.name == name).unwrap_or_else(|| {
+                let access = Access::new(Action::Refuse, rule);
+                interfaces.push(Interface { address: interface_address(&name), name: name.clone(), access });
+                interfaces.len() - 1
+            });
+            let mut access = interfaces[at].access.clone();
+            self.tie(what, statement, &mut access, rule)?;
+            if what == "action" {
+                access.rule = rule;
+            }
+            interfaces[at].access = access;
+        }
+        Ok((listens, interfaces))
+    }
+}
