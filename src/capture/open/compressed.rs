@@ -1,0 +1,128 @@
+//! Compressed streams to expanded ones: which compressions are opened, and a reader for each.
+
+use super::StreamFacts;
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The compressions opened, by the first bytes of the file; a new one is a row here and a function.
+pub const COMPRESSIONS: &[(&str, &[u8], OpenStream)] = &[
+    ("gzip", &[0x1f, 0x8b], open_gzip),
+    ("zstd", &[0x28, 0xb5, 0x2f, 0xfd], open_zstd),
+    ("lz4", &[0x04, 0x22, 0x4d, 0x18], open_lz4),
+];
+
+/// Makes an expanding reader of a compressed one.
+type OpenStream = fn(Box<dyn Read + Send>, Arc<StreamFacts>) -> io::Result<Box<dyn Read + Send>>;
+
+/// gzip with any number of members (RFC 1952 section 2.2).
+#[allow(clippy::unnecessary_wraps)] // one signature for every row
+fn open_gzip(raw: Box<dyn Read + Send>, facts: Arc<StreamFacts>) -> io::Result<Box<dyn Read + Send>> {
+    let raw: BufferedRaw = BufReader::with_capacity(64 << 10, raw);
+    Ok(Box::new(GzipMembers { member: Some(flate2::bufread::GzDecoder::new(raw)), facts }))
+}
+
+/// A buffered compressed stream.
+type BufferedRaw = BufReader<Box<dyn Read + Send>>;
+
+/// Reads gzip members one after the other and counts bytes after the last that are no member.
+struct GzipMembers {
+    member: Option<flate2::bufread::GzDecoder<BufferedRaw>>,
+    facts: Arc<StreamFacts>,
+}
+
+impl Read for GzipMembers {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        while let Some(member) = &mut self.member {
+            let count = member.read(buffer)?;
+            if count > 0 {
+                return Ok(count);
+            }
+            let Some(ended) = self.member.take() else { break };
+            let mut raw = ended.into_inner();
+            let next = raw.fill_buf()?;
+            if next.is_empty() {
+                break;
+            }
+            // One byte may be all that is buffered; it must at least agree.
+            if next.starts_with(&[0x1f, 0x8b]) || next == [0x1f] {
+                self.member = Some(flate2::bufread::GzDecoder::new(raw));
+            } else {
+                count_trailing(&mut raw, &self.facts)?;
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Counts what stands after the last member; zero padding (tape blocks) is not garbage.
+fn count_trailing(raw: &mut impl BufRead, facts: &StreamFacts) -> io::Result<()> {
+    loop {
+        let rest = raw.fill_buf()?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let len = rest.len();
+        if rest.iter().any(|byte| *byte != 0) || facts.trailing_bytes.load(Ordering::Relaxed) > 0 {
+            facts.trailing_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        }
+        raw.consume(len);
+    }
+}
+
+/// Largest zstd window opened, as a power of two: 128 MiB, the default limit of the zstd command.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// zstd, any number of frames (RFC 8878).
+fn open_zstd(raw: Box<dyn Read + Send>, _: Arc<StreamFacts>) -> io::Result<Box<dyn Read + Send>> {
+    let mut decoder = zstd::stream::read::Decoder::new(raw)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+    Ok(Box::new(decoder))
+}
+
+/// lz4 frames, one after the other.
+#[allow(clippy::unnecessary_wraps)] // one signature for every row
+fn open_lz4(raw: Box<dyn Read + Send>, facts: Arc<StreamFacts>) -> io::Result<Box<dyn Read + Send>> {
+    let raw: BufferedRaw = BufReader::with_capacity(64 << 10, raw);
+    Ok(Box::new(Lz4Frames { frame: Some(lz4_flex::frame::FrameDecoder::new(raw)), facts, any: false }))
+}
+
+/// Reads lz4 frames one after the other and counts bytes after the last that are no frame.
+struct Lz4Frames {
+    frame: Option<lz4_flex::frame::FrameDecoder<BufferedRaw>>,
+    facts: Arc<StreamFacts>,
+    any: bool,
+}
+
+impl Read for Lz4Frames {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        while let Some(frame) = &mut self.frame {
+            let count = frame.read(buffer)?;
+            if count > 0 {
+                self.any = true;
+                return Ok(count);
+            }
+            let Some(ended) = self.frame.take() else { break };
+            let mut raw = ended.into_inner();
+            let next = raw.fill_buf()?;
+            if next.is_empty() {
+                if !std::mem::replace(&mut self.any, true) {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "lz4 frame is cut"));
+                }
+                break;
+            }
+            if next.starts_with(&COMPRESSIONS[2].1[..next.len().min(4)]) {
+                self.frame = Some(lz4_flex::frame::FrameDecoder::new(raw));
+            } else {
+                count_trailing(&mut raw, &self.facts)?;
+            }
+        }
+        Ok(0)
+    }
+}
