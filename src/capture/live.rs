@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -92,6 +92,8 @@ pub struct Handle {
     pub chosen_here: bool,
     /// What was counted.
     pub counts: KernelCounts,
+    /// Bytes of the ring that the kernel gave.
+    pub ring: u64,
     capture: Capture<Active>,
     program: Vec<Instruction>,
     drops: InterfaceDrops,
@@ -152,6 +154,7 @@ impl Handle {
             .or_else(|| kernel_filter::for_socket(&everything, link_type, loopback))
             .unwrap_or_else(|| everything.to_vec());
         Ok(Self {
+            ring: ring_of(capture.as_fd()).unwrap_or(options.ring as u64),
             name: name.to_string(),
             link_type,
             expression,
@@ -167,7 +170,7 @@ impl Handle {
     }
 
     /// Its packet socket.
-    pub fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
+    pub fn socket(&self) -> BorrowedFd<'_> {
         self.capture.as_fd()
     }
 
@@ -413,6 +416,18 @@ pub fn host_name() -> Option<String> {
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Bytes of the ring that a packet socket shares with this process: more than asked for where that was less than a block,
+/// and less where the kernel had not so much.
+fn ring_of(socket: BorrowedFd<'_>) -> Option<u64> {
+    let number = rustix::fs::fstat(socket).ok()?.st_ino;
+    let (maps, name) = (std::fs::read_to_string("/proc/self/maps").ok()?, format!("socket:[{number}]"));
+    let sizes = maps.lines().filter(|line| line.ends_with(&name)).filter_map(|line| {
+        let (first, end) = line.split_once(' ')?.0.split_once('-')?;
+        Some(u64::from_str_radix(end, 16).ok()?.saturating_sub(u64::from_str_radix(first, 16).ok()?))
+    });
+    Some(sizes.sum()).filter(|bytes| *bytes > 0)
 }
 
 /// Index of the loopback interface.

@@ -6,6 +6,7 @@
 mod acl;
 mod values;
 
+use crate::capture::live::ANY;
 use crate::capture::{Timestamp, kernel_filter};
 use crate::config::{
     AclConfig, BLOCK_BYTES_ALONE, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage,
@@ -259,6 +260,10 @@ impl Live {
         let interfaces = if self.interface.is_empty() { default.interfaces.clone() } else { self.interface };
         if let Some(twice) = interfaces.iter().enumerate().find(|(at, name)| interfaces[..*at].contains(name)) {
             return Err(Error::usage("-i", format!("{} is given twice; nothing was opened", twice.1)));
+        }
+        if self.promisc && interfaces.iter().any(|name| name == ANY) {
+            let detail = "needs -i IF: all interfaces together cannot be promiscuous; nothing was opened";
+            return Err(Error::usage("--promisc", detail));
         }
         if interfaces.len() > 1 && self.fanout > 1 {
             return Err(Error::usage("--fanout", "shares one interface; give one -i; nothing was opened"));

@@ -33,7 +33,7 @@ use crate::watch::Board;
 use crate::watch::metrics::http as metrics;
 use crate::watch::sandbox::{Plan, confine};
 use crate::watch::screen::terminal::Borrowed;
-use crate::watch::screen::{self, Left, Look};
+use crate::watch::screen::{self, JobControl, Left, Look};
 use addresses::Addresses;
 use decided::{Decided, Stream, StreamLegs};
 use expectations::Expectations;
@@ -58,6 +58,8 @@ pub struct Signals {
     pub at_once: Arc<AtomicBool>,
     /// There is a terminal to give back.
     screen: bool,
+    /// What the shell asks of whoever has the terminal.
+    job: JobControl,
 }
 
 impl Signals {
@@ -66,19 +68,21 @@ impl Signals {
     pub fn new(screen: bool) -> Self {
         let stop: Arc<AtomicBool> = Arc::default();
         let at_once = if screen { Arc::default() } else { Arc::clone(&stop) };
-        Self { stop, at_once, snapshot: Arc::default(), screen }
+        Self { stop, at_once, snapshot: Arc::default(), screen, job: JobControl::default() }
     }
 
     /// Sets the flags on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1; with a screen on every other signal, too, that would
     /// end the process.
     pub fn on(self) -> std::io::Result<Self> {
-        use signal_hook::consts::{SIGALRM, SIGPROF, SIGQUIT, SIGUSR2, SIGVTALRM, SIGXCPU};
+        use signal_hook::consts::{SIGALRM, SIGCONT, SIGPROF, SIGQUIT, SIGTSTP, SIGUSR2, SIGVTALRM, SIGXCPU};
         crate::run::on_signals(&self.stop, &self.at_once)?;
         if self.screen {
             for signal in [SIGQUIT, SIGALRM, SIGPROF, SIGUSR2, SIGVTALRM, SIGXCPU] {
                 signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&self.at_once))?;
                 signal_hook::flag::register(signal, Arc::clone(&self.stop))?;
             }
+            signal_hook::flag::register(SIGTSTP, Arc::clone(&self.job.suspend))?;
+            signal_hook::flag::register(SIGCONT, Arc::clone(&self.job.resume))?;
         }
         signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&self.snapshot))?;
         Ok(self)
@@ -126,6 +130,7 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let mut output = Some(output::prepare(&target, &identities)?).filter(|_| !per_interval);
     let mut packets = PacketFiles::prepare(config, &identities)?;
     let names: Vec<String> = handles.iter().map(|handle| handle.name.clone()).collect();
+    let ring_bytes = handles.iter().map(|handle| handle.ring).sum();
     let limits = &config.limits;
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
@@ -173,6 +178,7 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         sandbox.to_string(),
     );
     session.open_with(opening);
+    session.ring_bytes = ring_bytes;
     if let Some(packets) = &packets {
         session.watch_recording(packets.alarm());
     }
@@ -191,9 +197,9 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     if let (Some(borrowed), Some(board)) = (screen, board) {
         let color = config.color != Color::Never && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let look = Look::of(color, |name| std::env::var(name).ok());
-        let (faulty, at_once) = (&faulty, &signals.at_once);
+        let (faulty, at_once, job) = (&faulty, &signals.at_once, &signals.job);
         beside.push(Box::new(move |stop: &AtomicBool| {
-            let left = catch_unwind(AssertUnwindSafe(|| screen::run(borrowed, &board, stop, look)));
+            let left = catch_unwind(AssertUnwindSafe(|| screen::run(borrowed, &board, stop, job, look)));
             faulty.fetch_or(left.is_err(), Ordering::Relaxed);
             if !matches!(left, Ok(Left::Stopped)) {
                 stop.store(true, Ordering::Relaxed);
@@ -337,10 +343,16 @@ fn describe(config: &Config, handles: &[Handle]) -> String {
     };
     let chosen =
         if handles.iter().any(|handle| handle.chosen_here) { ", chosen here and not by the kernel" } else { "" };
+    // What a screen holds back is read when all is over.
+    let (capturing, hint) = if config.live.screen {
+        ("captured", "")
+    } else {
+        ("capturing", "; SIGUSR1 prints a report, SIGINT ends with one")
+    };
     format!(
-        "capturing {filter}{chosen} on {} ({link}){node}, ring {} KiB{fanout}; SIGUSR1 prints a report, SIGINT ends with one",
+        "{capturing} {filter}{chosen} on {} ({link}){node}, ring {} KiB{fanout}{hint}",
         names.join(" "),
-        report::page::grouped(config.live.ring as u64 >> 10)
+        report::page::grouped(handles.iter().map(|handle| handle.ring).max().unwrap_or(0) >> 10)
     )
 }
 

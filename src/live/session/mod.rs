@@ -76,6 +76,10 @@ pub struct Session<'a> {
     names: Vec<String>,
     /// This host's addresses when it was last looked.
     local: HashSet<IpAddr>,
+    /// Rows cannot be written any more.
+    rows_gone: bool,
+    /// Bytes of all rings.
+    pub ring_bytes: u64,
     /// Where reports go that are not rows.
     output: Option<Output>,
     /// Where they go meanwhile, when all of them go to standard output.
@@ -150,6 +154,8 @@ impl<'a> Session<'a> {
             surroundings: Surroundings::of(&names),
             names,
             local: HashSet::new(),
+            rows_gone: false,
+            ring_bytes: 0,
             output,
             standard: None,
             written: Ok(()),
@@ -318,7 +324,7 @@ impl<'a> Session<'a> {
                 interface_dropped: capture.interface_dropped,
                 own_dropped: Some(capture.own_lost()),
             },
-            ring_bytes: (self.config.live.ring * self.names.len()) as u64,
+            ring_bytes: self.ring_bytes,
             sandbox: &self.sandbox,
             findings: &report.findings,
             sources: whole.as_ref().unwrap_or(self.sources),
@@ -442,8 +448,19 @@ impl Control for Session<'_> {
                 "Addresses came to this host faster than they were read: some may be taken for others'.",
             );
         }
-        if broken {
-            return Wish::Stop;
+        if broken && !self.rows_gone {
+            self.rows_gone = true;
+            let live = &self.config.live;
+            let others: Vec<&str> = [("--write", live.write.is_some()), ("--metrics", live.metrics.is_some())]
+                .into_iter()
+                .filter_map(|(flag, given)| given.then_some(flag))
+                .collect();
+            if others.is_empty() {
+                self.say(moment.now, "nobody reads rows any more: the capture ends");
+                return Wish::Stop;
+            }
+            let line = format!("nobody reads rows any more; the capture goes on for {}", others.join(" and "));
+            self.note(moment.now, &line);
         }
         self.say_left_out(moment.now, rows);
         for (at, line) in self.surroundings.look(moment) {

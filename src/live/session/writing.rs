@@ -36,6 +36,10 @@ impl Session<'_> {
         report.ledgers.outputs = Ledger { buckets: vec![("rows_made", 0), ("rows_written", 0)], closed: true };
         let written = self.write_out(report, write, last);
         if let Err(error) = written {
+            if last && self.config.output.is_some() && !self.config.quiet {
+                // What was found is not to be lost with the disk.
+                self.print_beside(report);
+            }
             if !last {
                 self.console.line(&error.to_string());
             }

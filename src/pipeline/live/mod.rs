@@ -389,7 +389,7 @@ fn keep_time(
     }
 }
 
-/// Ends the process when its end takes longer than it may: whoever reads standard output takes nothing.
+/// Ends the process when its end takes longer than it may.
 pub struct Watchdog {
     /// Dropped with the watchdog, which lets its thread end.
     _alive: Sender<()>,
@@ -418,8 +418,9 @@ impl Watchdog {
 
 /// Says that the report is not complete, and ends the process.
 fn give_up() -> ! {
-    let what = "takes nothing; the report is not complete, files are left as .partial";
-    let error = Error::new(ErrorKind::Output, "E-OUT-STALLED", "standard output", what);
+    let what = "was not complete in time: whoever reads it takes nothing, or there was too much to look through; files are \
+                left as .partial";
+    let error = Error::new(ErrorKind::Output, "E-OUT-STALLED", "the report", what);
     let code = i32::from(error.exit_code());
     // Standard error may be the same terminal; then nobody can be told.
     let told = std::thread::Builder::new().spawn(move || writeln!(std::io::stderr(), "{error}"));

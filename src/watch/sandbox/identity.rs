@@ -61,7 +61,9 @@ pub fn change_user(plan: &Plan, missing: &mut Vec<String>, notes: &mut Vec<Strin
         // Nobody can write there, not even root: a refused output, which is reported by whoever opens it.
         (None, Some(_)) => (NOBODY, NOBODY),
         (None, None) => {
-            let folders: Vec<String> = plan.write.iter().map(|folder| escape_text(&folder.to_string_lossy())).collect();
+            let mut folders: Vec<String> =
+                plan.write.iter().map(|folder| escape_text(&folder.to_string_lossy())).collect();
+            folders.dedup();
             missing.push(format!(
                 "uid 0 stays because only root can write in {}; chown it to the user who shall write",
                 folders.join(" and ")

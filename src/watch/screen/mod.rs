@@ -254,8 +254,17 @@ fn has(row: &TurnedAway, wanted: &str) -> bool {
         || text(&row.server.to_string())
 }
 
+/// What the shell asks for: flags that signals set.
+#[derive(Debug, Clone, Default)]
+pub struct JobControl {
+    /// To stop (SIGTSTP).
+    pub suspend: Arc<AtomicBool>,
+    /// To go on (SIGCONT).
+    pub resume: Arc<AtomicBool>,
+}
+
 /// Shows the board until the operator leaves or `stop` is set. The terminal is as it was when this returns.
-pub fn run(mut borrowed: Borrowed, board: &Board, stop: &AtomicBool, look: Look) -> Left {
+pub fn run(mut borrowed: Borrowed, board: &Board, stop: &AtomicBool, job: &JobControl, look: Look) -> Left {
     let mut screen = Screen::new(look);
     let mut keys = Keys::default();
     let mut painted = true;
@@ -265,6 +274,16 @@ pub fn run(mut borrowed: Borrowed, board: &Board, stop: &AtomicBool, look: Look)
         }
         if !terminal::is_borrowed() {
             return Left::Lost;
+        }
+        if job.suspend.swap(false, Ordering::Relaxed) {
+            borrowed.stop();
+            job.resume.store(true, Ordering::Relaxed);
+        }
+        if job.resume.swap(false, Ordering::Relaxed) {
+            if borrowed.take_again().is_err() {
+                return Left::Lost;
+            }
+            painted = false;
         }
         let latest = board.latest();
         // After half a picture nobody knows what stands there.

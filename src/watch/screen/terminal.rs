@@ -61,6 +61,23 @@ impl Borrowed {
     }
 }
 
+impl Borrowed {
+    /// Lets the shell have the terminal while this process is stopped. Returns when it goes on; [`Borrowed::take_again`] is
+    /// to follow.
+    pub fn stop(&mut self) {
+        let _ = execute!(self.terminal.backend_mut(), terminal::LeaveAlternateScreen, cursor::Show);
+        let _ = terminal::disable_raw_mode();
+        let _ = signal_hook::low_level::raise(signal_hook::consts::SIGSTOP);
+    }
+
+    /// Takes the terminal as the shell left it when this process was stopped.
+    pub fn take_again(&mut self) -> io::Result<()> {
+        terminal::disable_raw_mode()?;
+        terminal::enable_raw_mode()?;
+        execute!(self.terminal.backend_mut(), terminal::EnterAlternateScreen, cursor::Hide)
+    }
+}
+
 /// Makes the next picture a whole one. (The terminal's own way asks where the cursor is, and waits for an answer.)
 pub fn clear<B: ratatui::backend::Backend>(terminal: &mut ratatui::Terminal<B>) -> Result<(), B::Error> {
     let size = terminal.size()?;
