@@ -251,6 +251,37 @@ fn a_signal_that_is_no_request_to_end_gives_the_terminal_back_too() {
     }
 }
 
+#[test]
+fn the_shell_has_the_terminal_while_it_is_stopped() {
+    let Some((lab, _unbound)) = server() else { return };
+    if !is_installed("tmux") {
+        return;
+    }
+    let terminal = Terminal::open(&lab, "job", "LANG=C");
+    terminal.enter("set -m; PS1='$ '");
+    for by_key in [true, false] {
+        terminal.enter("clear");
+        terminal.enter(&screen_line(&lab, "").replace("; echo", "; stty -a > stopped; echo"));
+        terminal.wait_for("No client query so far");
+        let pid = running_live(&lab).to_string();
+        if by_key {
+            terminal.press(&["C-z"]);
+        } else {
+            assert!(Command::new("kill").args(["-TSTP", &pid]).status().unwrap().success());
+        }
+        lab.wait_for("stopped", "icanon");
+        assert_eq!(lab.read("before"), lab.read("stopped"), "{by_key}");
+        assert!(!terminal.shows(false).contains("No client query so far"), "{by_key}");
+        // It goes on with a whole picture.
+        terminal.enter("clear; echo; echo; echo; echo left behind; fg");
+        let shown = terminal.wait_for("Nobody was turned away");
+        assert!(shown.contains("No client query so far") && !shown.contains("left behind"), "{by_key}: {shown}");
+        terminal.press(&["q"]);
+        terminal.wait_for("Ledgers closed");
+        let _ = fs::remove_file(lab.path("stopped"));
+    }
+}
+
 /// The process that runs `live` for this lab: the one whose current folder is the lab's.
 fn running_live(lab: &Lab) -> u32 {
     let began = Instant::now();

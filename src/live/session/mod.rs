@@ -462,7 +462,9 @@ impl Control for Session<'_> {
             let line = format!("nobody reads rows any more; the capture goes on for {}", others.join(" and "));
             self.note(moment.now, &line);
         }
-        self.say_left_out(moment.now, rows);
+        if !self.rows_gone {
+            self.say_left_out(moment.now, rows);
+        }
         for (at, line) in self.surroundings.look(moment) {
             self.note(at, &line);
         }

@@ -34,6 +34,8 @@ pub enum Key {
     Interrupt,
     /// Ctrl-L: paint everything again.
     Redraw,
+    /// Ctrl-Z, likewise no signal.
+    Suspend,
 }
 
 /// Longest sequence of one key; what is longer is none.
@@ -95,6 +97,7 @@ fn plain(byte: u8) -> Option<Key> {
         0x08 | 0x7f => Some(Key::Backspace),
         0x03 => Some(Key::Interrupt),
         0x0c => Some(Key::Redraw),
+        0x1a => Some(Key::Suspend),
         _ => None,
     }
 }
@@ -154,7 +157,7 @@ mod tests {
 
     #[test]
     fn keys_come_out_however_the_bytes_are_cut() {
-        let bytes = b"s\x1b[A\x1b[5~\x1bOB\r\x7f\x03\x0c\x1b[15;5~/\x1b[H";
+        let bytes = b"s\x1b[A\x1b[5~\x1bOB\r\x7f\x03\x0c\x1a\x1b[15;5~/\x1b[H";
         let wanted = [
             Key::Char('s'),
             Key::Up,
@@ -164,6 +167,7 @@ mod tests {
             Key::Backspace,
             Key::Interrupt,
             Key::Redraw,
+            Key::Suspend,
             Key::Char('/'),
             Key::Home,
         ];
@@ -182,6 +186,6 @@ mod tests {
         assert_eq!(keys.push(b"\x1bxq"), [Key::Escape, Key::Char('x'), Key::Char('q')], "alt and x is both");
         let endless = [&b"\x1b["[..], &[b'1'; 100], b"q"].concat();
         assert!(keys.push(&endless).len() > 80 && keys.held.is_empty(), "bounded");
-        assert_eq!(keys.push(&[0, 0x80, 0xff, 0x1a]), []);
+        assert_eq!(keys.push(&[0, 0x80, 0xff, 0x1d]), []);
     }
 }

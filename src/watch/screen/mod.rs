@@ -123,6 +123,8 @@ pub enum Asked {
     Quit,
     /// A whole new picture.
     Redraw,
+    /// To stop until the shell lets it go on.
+    Suspend,
 }
 
 impl Screen {
@@ -166,6 +168,7 @@ impl Screen {
         match key {
             Key::Interrupt => return Asked::Quit,
             Key::Redraw => return Asked::Redraw,
+            Key::Suspend => return Asked::Suspend,
             _ if self.typing => self.type_filter(key),
             Key::Char('q') => return Asked::Quit,
             Key::Char('p' | ' ') => {
@@ -306,6 +309,7 @@ pub fn run(mut borrowed: Borrowed, board: &Board, stop: &AtomicBool, job: &JobCo
                 Asked::Nothing => {}
                 Asked::Quit => return Left::Quit,
                 Asked::Redraw => painted = false,
+                Asked::Suspend => job.suspend.store(true, Ordering::Relaxed),
             }
         }
     }
