@@ -142,12 +142,15 @@ impl Judge {
         };
         match self.question(transaction) {
             Ok((question, qclass)) => {
-                let not_accepted = question.key.is_some()
+                let decided = self.acls[number].decide(&Request { qclass, ..question.ask(source, server) });
+                // The file allows it to whoever has the key, and the server says that this one has not.
+                let not_accepted = decided.word == Word::Allow
+                    && question.key.is_some()
                     && transaction.message.as_ref().is_some_and(|message| message.rcode == NOTAUTH);
                 let decision = if not_accepted {
                     Decision::unknown("the server did not accept the signature", None)
                 } else {
-                    self.acls[number].decide(&Request { qclass, ..question.ask(source, server) })
+                    decided
                 };
                 (Judged { acl: Some(number), decision }, Some(question))
             }
