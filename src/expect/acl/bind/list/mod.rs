@@ -1,0 +1,231 @@
+//! Address match lists: the text of one to a [`List`] that finds its first matching element.
+
+mod building;
+mod named;
+
+use crate::expect::acl::network::OwnAddresses;
+use crate::expect::acl::{RuleId, name};
+use crate::expect::ranges::Ranges;
+use ipnet::IpNet;
+pub use named::Named;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// An element as people read it: what it matches, its prefix when it is one, positive or not, its rule.
+pub type Element = (String, Option<IpNet>, bool, RuleId);
+
+/// What a list says of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match {
+    /// The first matching element is this, and it is not negated.
+    Positive(RuleId),
+    /// The first matching element is negated.
+    Negative(RuleId),
+    /// No element matches.
+    None,
+    /// It depends on something that the text does not tell.
+    Unknown(&'static str, RuleId),
+}
+
+/// A list ready to match.
+#[derive(Debug, Default)]
+pub struct List {
+    /// Numbers of prefixes; the lowest decides.
+    ranges: Ranges,
+    /// What each numbered prefix means.
+    prefixes: Vec<Prefix>,
+    /// The same without the prefix, close together in memory, for many prefixes are asked in no order.
+    meanings: Vec<Meaning>,
+    /// What it says of every address whatsoever, when it does.
+    always: Option<Match>,
+    /// Elements that are no prefixes, in order of their numbers.
+    others: Vec<Other>,
+    /// Numbers given so far: elements, those of merged lists too.
+    count: u32,
+    /// Lists inside it, and inside those, each as often as it is named.
+    lists: u32,
+    /// An element is negated, or is `none`.
+    has_negatives: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Prefix {
+    net: IpNet,
+    number: u32,
+    positive: bool,
+    rule: RuleId,
+}
+
+/// What a prefix says.
+#[derive(Debug, Clone, Copy)]
+struct Meaning {
+    number: u32,
+    /// The rule, and a bit for a positive one.
+    rule: u32,
+}
+
+impl Meaning {
+    fn of(prefix: &Prefix) -> Self {
+        Self { number: prefix.number, rule: prefix.rule.0 << 1 | u32::from(prefix.positive) }
+    }
+
+    fn says(self) -> Match {
+        let rule = RuleId(self.rule >> 1);
+        if self.rule & 1 == 1 { Match::Positive(rule) } else { Match::Negative(rule) }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Other {
+    number: u32,
+    negative: bool,
+    kind: Kind,
+    rule: RuleId,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Localhost,
+    Localnets,
+    /// A request signed with this key (wire form).
+    Key(Vec<u8>),
+    Nested(Arc<List>),
+    Unknown(&'static str),
+}
+
+/// The part of a request that lists look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The address.
+    pub address: IpAddr,
+    /// The key that signed it.
+    pub key: Option<&'a [u8]>,
+}
+
+impl List {
+    /// The first matching element.
+    #[inline]
+    pub fn find(&self, subject: Subject<'_>, own: &OwnAddresses) -> Match {
+        if let Some(always) = self.always {
+            return always;
+        }
+        let found = self.ranges.find(subject.address).map(|index| self.meanings[index as usize]);
+        let fallback = found.map_or(Match::None, Meaning::says);
+        if self.others.is_empty() { fallback } else { self.find_among_others(subject, own, found, fallback) }
+    }
+
+    /// The same in a list with elements that are no prefixes.
+    fn find_among_others(
+        &self,
+        subject: Subject<'_>,
+        own: &OwnAddresses,
+        found: Option<Meaning>,
+        fallback: Match,
+    ) -> Match {
+        let mut unknown: Option<(&'static str, &Other)> = None;
+        let mut result = fallback;
+        for other in &self.others {
+            if found.is_some_and(|meaning| meaning.number < other.number) {
+                break;
+            }
+            match other.matches(subject, own) {
+                Ok(true) => {
+                    result = other.result();
+                    break;
+                }
+                Ok(false) => {}
+                Err(reason) => {
+                    unknown.get_or_insert((reason, other));
+                }
+            }
+        }
+        match unknown {
+            // Whether the unknown element matches makes no difference when the rest says the same.
+            Some((reason, other)) if !result.says_as(other.result()) => Match::Unknown(reason, other.rule),
+            _ => result,
+        }
+    }
+
+    /// Every prefix in it and in the lists inside it.
+    pub fn prefixes(&self, into: &mut Vec<IpNet>) {
+        into.extend(self.prefixes.iter().map(|prefix| prefix.net));
+        for other in &self.others {
+            if let Kind::Nested(list) = &other.kind {
+                list.prefixes(into);
+            }
+        }
+    }
+
+    /// Its elements in order.
+    pub fn elements(&self) -> Vec<Element> {
+        let mut all: Vec<(u32, Element)> = self
+            .prefixes
+            .iter()
+            .map(|entry| {
+                let shown = crate::expect::inventory::show_prefix(entry.net);
+                (entry.number, (shown, Some(entry.net), entry.positive, entry.rule))
+            })
+            .collect();
+        all.extend(self.others.iter().map(|other| {
+            let shown = match &other.kind {
+                Kind::Localhost => "localhost".to_owned(),
+                Kind::Localnets => "localnets".to_owned(),
+                Kind::Key(key) => format!("key {}", name::show_name(key)),
+                Kind::Nested(list) => {
+                    let inner = list.elements();
+                    let text: Vec<String> = inner
+                        .iter()
+                        .take(8)
+                        .map(|(what, _, positive, _)| format!("{}{what}", if *positive { "" } else { "!" }))
+                        .collect();
+                    format!("{{ {}{} }}", text.join("; "), if inner.len() > 8 { "; ..." } else { ";" })
+                }
+                Kind::Unknown(reason) => (*reason).to_owned(),
+            };
+            (other.number, (shown, None, !other.negative, other.rule))
+        }));
+        all.sort_by_key(|(number, _)| *number);
+        // Both families under one number are `any` or `none`.
+        all.dedup_by(|later, earlier| {
+            let both = later.0 == earlier.0;
+            if both {
+                "any".clone_into(&mut earlier.1.0);
+            }
+            both
+        });
+        all.into_iter().map(|(_, element)| element).collect()
+    }
+}
+
+impl Match {
+    /// Both let the request pass, or both do not.
+    fn says_as(self, other: Match) -> bool {
+        matches!((self, other), (Match::Positive(_), Match::Positive(_)))
+            || matches!((self, other), (Match::Negative(_) | Match::None, Match::Negative(_) | Match::None))
+    }
+}
+
+impl Other {
+    fn result(&self) -> Match {
+        if self.negative { Match::Negative(self.rule) } else { Match::Positive(self.rule) }
+    }
+
+    fn matches(&self, subject: Subject<'_>, own: &OwnAddresses) -> Result<bool, &'static str> {
+        match &self.kind {
+            Kind::Localhost => {
+                own.is_own(subject.address).ok_or("localhost: the server's own addresses are not known (--server)")
+            }
+            Kind::Localnets => {
+                own.is_near(subject.address).ok_or("localnets: the server's networks are not known (--server ADDR/LEN)")
+            }
+            Kind::Key(key) => Ok(subject.key == Some(key.as_slice())),
+            // Only a positive match inside counts; a negative one is as if nothing had matched.
+            Kind::Nested(list) => match list.find(subject, own) {
+                Match::Positive(_) => Ok(true),
+                Match::Negative(_) | Match::None => Ok(false),
+                Match::Unknown(reason, _) => Err(reason),
+            },
+            Kind::Unknown(reason) => Err(reason),
+        }
+    }
+}
