@@ -1,0 +1,54 @@
+//! Text and styles to the cells of a terminal ([`Paint`]): what does not fit is marked, and colours are left out where
+//! they are not wanted.
+
+use super::super::Look;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier, Style};
+
+pub(super) const PLAIN: Style = Style::new();
+pub(super) const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
+pub(super) const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
+
+/// Where things are painted.
+pub(super) struct Paint<'a> {
+    pub(super) buffer: &'a mut Buffer,
+    pub(super) area: Rect,
+    pub(super) look: Look,
+}
+
+impl Paint<'_> {
+    /// Text from a column on, at most so wide; what does not fit is marked. Returns the column after it.
+    pub(super) fn put(&mut self, x: u16, y: u16, text: &str, width: u16, style: Style) -> u16 {
+        let width = width.min(self.area.right().saturating_sub(x));
+        if y >= self.area.bottom() || width == 0 {
+            return x;
+        }
+        let (end, _) = self.buffer.set_stringn(x, y, text, usize::from(width), style);
+        let cut = text.chars().count() > usize::from(width);
+        if cut {
+            let mark = if self.look.unicode { "…" } else { "~" };
+            self.buffer.set_string(x + width - 1, y, mark, style);
+        }
+        end
+    }
+
+    /// A whole line.
+    pub(super) fn line(&mut self, y: u16, text: &str, style: Style) {
+        self.put(self.area.x, y, text, self.area.width, style);
+    }
+
+    /// Text that ends at the right edge, when the line is long enough for it beside `taken` columns.
+    pub(super) fn right(&mut self, y: u16, text: &str, taken: u16, style: Style) {
+        let width = text.chars().count() as u16;
+        if width + taken < self.area.width {
+            self.put(self.area.right() - width, y, text, width, style);
+        }
+    }
+
+    /// Something that must not be missed.
+    pub(super) fn loud(&self, color: Color) -> Style {
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        if self.look.color { bold.fg(color) } else { bold }
+    }
+}
