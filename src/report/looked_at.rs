@@ -1,9 +1,10 @@
 //! What a report is about, and why something may have been there although it was not seen: one place, so that the page
 //! and the findings say the same.
 
+use super::Report;
 use super::page::{interface_loss, lost_packets};
-use super::{InterfaceLoss, Report};
 use crate::capture::Timestamp;
+use crate::capture::losses::InterfaceLoss;
 use std::fmt::Write as _;
 
 /// Ledger buckets of frames that may hold DNS nobody looked at.

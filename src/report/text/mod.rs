@@ -5,7 +5,8 @@ mod tables;
 
 use super::accounts;
 use super::page::{Clock, Ink, Page, counted, grouped, lost_packets, percent};
-use super::{Format, InputReport, InterfaceLoss, Layout, LiveReport, Report, SourceLine, Writer};
+use super::{Format, InputReport, Layout, LiveReport, Report, SourceLine, Writer};
+use crate::capture::losses::InterfaceLoss;
 use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;
 use crate::error::escape_text;

@@ -1,0 +1,332 @@
+//! What a run found out, as facts ([`Report`]): its inputs and sums, its sources, and what an inventory and the servers'
+//! configurations say about them.
+
+use super::Ledgers;
+use crate::capture::Timestamp;
+use crate::capture::losses::InterfaceLoss;
+use crate::config::{Outcome, Vantage};
+use crate::diagnose::Finding;
+use crate::expect::Expected;
+use crate::expect::acl::compare::{self, Question};
+use crate::expect::acl::judge::{self, Verdicts};
+use crate::expect::acl::text::Cited;
+use crate::expect::acl::{Acl, Rule, Word};
+use crate::sources::{Leg, SourceRow};
+use crate::transact::proxied::{ProxiedKey, ProxiedPair};
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Parts of a `--client` prefix that a server's configuration treats differently, named at most.
+const FOCUS_PARTS: usize = 8;
+
+/// Everything a run found out, ready to be printed. The same input gives the same report, byte for byte.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Name of the node the capture was taken on, when the operator gave one.
+    pub node: Option<String>,
+    /// Why the report does not cover the whole input, when it does not (interrupted).
+    pub partial: Option<String>,
+    /// A packet filter chose what was looked at, so that what is not there may have been left out. Only refusals are such
+    /// a choice as well.
+    pub filtered: bool,
+    /// How long before a response its query is known.
+    pub looked_back: Duration,
+    /// A filter chose what was captured, by this run or as a file says; another program's may have left out no DNS.
+    pub filtered_at_capture: bool,
+    /// Nothing before the one time and after the other was looked at.
+    pub selected: (Option<Timestamp>, Option<Timestamp>),
+    /// Connections to ports where DNS is encrypted, of which nothing was read.
+    pub encrypted: u64,
+    /// The capture was made by this run.
+    pub live: Option<LiveReport>,
+    /// One entry per input, in the order they were read.
+    pub inputs: Vec<InputReport>,
+    /// Where every unit went.
+    pub ledgers: Ledgers,
+    /// Sums over all inputs.
+    pub totals: Totals,
+    /// One line per source, server and leg; ordered by leg, refused (descending), source, server.
+    pub sources: Vec<SourceLine>,
+    /// What follows from the above; most severe first.
+    pub findings: Vec<Finding>,
+    /// Where the capture was taken, as the operator says.
+    pub vantage: Option<Vantage>,
+    /// Servers whose responses arrived where it was taken: none is that host.
+    pub arriving: BTreeSet<IpAddr>,
+    /// Queries behind a proxy's header, by server and proxy.
+    pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
+    /// Sentences about what this capture cannot show (encrypted ports seen, evicted state, ...).
+    pub notes: Vec<String>,
+    /// The `--client` prefixes, in the order given.
+    pub focus: Vec<IpNet>,
+    /// What the inventory expects of each of them; empty without one.
+    pub focus_expectations: Vec<Expectation>,
+    /// What servers' configurations say of the wire, one entry per file; empty without one.
+    pub files: Vec<FileReport>,
+    /// What they say of each of the `--client` prefixes: verdict and rule, of each part when they differ within.
+    pub focus_verdicts: Vec<String>,
+    /// Digits of a second's fraction that the inputs' timestamps carry (3, 6 or 9; the finest of them).
+    pub time_digits: usize,
+}
+
+/// What one input turned out to be.
+#[derive(Debug, Clone, Default)]
+pub struct InputReport {
+    /// Name as given by the user; may hold any character.
+    pub name: String,
+    /// `pcap` or `pcapng`; empty when the input could not be opened.
+    pub format: &'static str,
+    /// `gzip`, `zstd`, `lz4` or nothing.
+    pub compression: Option<&'static str>,
+    /// LINKTYPE_ names of the interfaces that packets came from.
+    pub link_types: Vec<String>,
+    /// Frames read.
+    pub frames: u64,
+    /// Earliest and latest time of a frame.
+    pub first: Option<Timestamp>,
+    /// Latest time of a frame.
+    pub last: Option<Timestamp>,
+    /// Bytes after decompression.
+    pub bytes: u64,
+    /// Only REFUSED responses were captured, as the file says.
+    pub refused_only: bool,
+    /// Packets that the file says its capture lost.
+    pub stated_loss: InterfaceLoss,
+    /// What is wrong with the input, one sentence each; not empty means exit code 3.
+    pub damage: Vec<String>,
+    /// The first frames that a fault of this program kept from being decoded; not empty means exit code 7.
+    pub faults: Vec<u64>,
+}
+
+/// What is known of a capture made by this run itself.
+#[derive(Debug, Clone, Default)]
+pub struct LiveReport {
+    /// Interfaces captured on.
+    pub interfaces: Vec<String>,
+    /// This host's addresses that were asked.
+    pub servers: Vec<IpAddr>,
+    /// When the report's time begins and ends, by the wall clock.
+    pub window: (Timestamp, Timestamp),
+    /// Only REFUSED responses were captured.
+    pub refused_only: bool,
+    /// The file that holds the packets, when its frames have the numbers given here.
+    pub packets: Option<String>,
+}
+
+/// Sums over all inputs (message counts include copies; outcome counts are transactions).
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Frames read.
+    pub frames: u64,
+    /// DNS messages over UDP.
+    pub messages_udp: u64,
+    /// DNS messages over TCP.
+    pub messages_tcp: u64,
+    /// Messages with QR 0.
+    pub queries: u64,
+    /// Messages with QR 1.
+    pub responses: u64,
+    /// Responses by full response code (extended bits included), in order of the code.
+    pub rcodes: BTreeMap<u16, u64>,
+    /// Transactions (with a query, or a rejected TCP connection).
+    pub transactions: u64,
+    /// Transactions by outcome, indexed by `Outcome as usize`; `unsolicited` counts responses.
+    pub outcomes: [u64; 7],
+    /// Refused transactions whose response had no question, so that name and type come from the query.
+    pub refused_restored: u64,
+    /// REFUSED responses whose query is not known: not captured, or forgotten.
+    pub refused_unsolicited: u64,
+    /// Earliest time of a frame.
+    pub first: Option<Timestamp>,
+    /// Latest time of a frame.
+    pub last: Option<Timestamp>,
+}
+
+/// A source's row with what the inventory says about it.
+#[derive(Debug, Clone)]
+pub struct SourceLine {
+    /// The source: a whole address, or a prefix when many sources that never got a response had to be joined.
+    pub source: IpNet,
+    /// The server asked.
+    pub server: IpAddr,
+    /// Client, upstream or other.
+    pub leg: Leg,
+    /// Its tallies.
+    pub row: SourceRow,
+    /// What the inventory expects; `None` without one.
+    pub expectation: Option<Arc<Expectation>>,
+    /// What the server's configuration says; `None` without one.
+    pub verdict: Option<SourceVerdict>,
+}
+
+/// What a server's configuration says about a source's requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceVerdict {
+    /// `allow`, `refuse`, `drop`, `notauth`, `unknown` or `mixed`.
+    pub verdict: &'static str,
+    /// `file:line` of the deciding rule, `built-in` or `mixed`; empty when there is none.
+    pub rule: String,
+}
+
+/// How far a configuration file and the wire agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileReport {
+    /// Its dialect.
+    pub dialect: &'static str,
+    /// Servers it speaks for; empty when it speaks for every one.
+    pub servers: Vec<IpAddr>,
+    /// The files that were read, the main one first.
+    pub read: Vec<Cited>,
+    /// Rules that refused or dropped, with the transactions they are said to be for; most first.
+    pub rules: Vec<(Rule, u64)>,
+    /// Transactions whose outcome is as the file says.
+    pub agreeing: u64,
+    /// Transactions whose outcome is not.
+    pub differing: u64,
+}
+
+impl SourceLine {
+    /// Transactions of an outcome (for `unsolicited`, responses).
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.row.count(outcome)
+    }
+
+    /// Transactions whatever their outcome, TCP connections rejected before a query included.
+    pub fn transactions(&self) -> u64 {
+        self.row.transactions()
+    }
+
+    /// The source was seen on a DNS port, and no message from or to it was read.
+    pub fn only_glimpsed(&self) -> bool {
+        self.row.only_glimpsed()
+    }
+
+    /// How often the source was turned away with a response: refused, denied, and REFUSED without a captured query.
+    pub fn turned_away(&self) -> u64 {
+        self.count(Outcome::Refused) + self.count(Outcome::Denied) + self.row.rare().refused_unsolicited
+    }
+}
+
+/// What the inventory says about a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// `allow`, `refuse`, `unlisted` or `mixed`.
+    pub expected: &'static str,
+    /// `file:line` of the deciding line; empty when unlisted.
+    pub rule: String,
+    /// The line's `name`; empty when it has none.
+    pub name: String,
+    /// The line's `kind`; empty when unlisted.
+    pub kind: &'static str,
+}
+
+impl Report {
+    /// The capture was not taken at a server, which may then have seen other addresses than stand here.
+    pub fn is_away_from(&self, server: IpAddr) -> bool {
+        match self.vantage {
+            Some(vantage) => vantage != Vantage::Server,
+            None => self.arriving.contains(&server),
+        }
+    }
+
+    /// Only REFUSED responses were captured: by this run, or where every input was made, as they say.
+    pub fn has_only_refusals(&self) -> bool {
+        match &self.live {
+            Some(live) => live.refused_only,
+            None => self.totals.queries == 0 && self.refused_only_inputs() > 0 && !self.inputs.iter().any(has_others),
+        }
+    }
+
+    /// Inputs that say that they hold only REFUSED responses.
+    pub fn refused_only_inputs(&self) -> usize {
+        self.inputs.iter().filter(|input| input.refused_only).count()
+    }
+
+    /// Queries may have been captured and forgotten before their response came, because a table was full.
+    pub fn forgot_queries(&self) -> bool {
+        self.ledgers.matches.get("evicted") > 0
+            || self.ledgers.anomalies.get("late_forgotten_early").is_some_and(|count| *count > 0)
+    }
+
+    /// Puts what the servers' configurations say beside every source.
+    pub fn judge(&mut self, verdicts: &Verdicts) {
+        if verdicts.acls.is_empty() {
+            return;
+        }
+        for line in &mut self.sources {
+            let words = verdicts.words(line.source, line.server);
+            let speaks = |acl: &Acl| acl.speaks_for(line.server);
+            let apart = line.leg != Leg::Client && !judge::names_server(&verdicts.acls, line.server);
+            let unbound = || apart || !verdicts.acls.iter().any(speaks);
+            line.verdict = match words {
+                Some((verdict, rule)) => Some(SourceVerdict { verdict, rule }),
+                None if unbound() => Some(SourceVerdict { verdict: "unknown", rule: String::new() }),
+                None => None,
+            };
+        }
+        for (number, acl) in verdicts.acls.iter().enumerate() {
+            let (agreeing, differing) = verdicts.agreement(number);
+            let mut rules: Vec<(Rule, u64)> = Vec::new();
+            for tally in verdicts.pairs.iter().flat_map(|(_, tallies)| tallies) {
+                let turns_away = matches!(tally.judged.decision.word, Word::Refuse | Word::Drop | Word::NotAuth);
+                let (Some(of), Some(rule)) = (tally.judged.acl, tally.judged.decision.rule) else { continue };
+                if of != number || !turns_away {
+                    continue;
+                }
+                let (rule, count) = (acl.rule(rule), tally.outcomes.iter().sum::<u64>());
+                match rules.iter_mut().find(|(known, _)| *known == rule) {
+                    Some((_, sum)) => *sum += count,
+                    None => rules.push((rule, count)),
+                }
+            }
+            rules.sort_by(|(one, more), (two, less)| less.cmp(more).then(one.line.cmp(&two.line)));
+            self.files.push(FileReport {
+                dialect: acl.dialect,
+                servers: acl.bound(),
+                read: acl.files().cited(),
+                rules,
+                agreeing,
+                differing,
+            });
+        }
+        for prefix in &self.focus {
+            let mut said: Vec<String> = Vec::new();
+            for acl in verdicts.acls.iter() {
+                let (parts, all) = compare::within(acl, *prefix, &Question::default(), None, FOCUS_PARTS);
+                let mut words: Vec<String> = parts
+                    .iter()
+                    .map(|(range, decision)| {
+                        let rule = decision.rule.map(|rule| format!("  {}", acl.rule(rule))).unwrap_or_default();
+                        let of = if parts.len() == 1 && all { String::new() } else { format!("{}: ", range.show()) };
+                        format!("{of}{}{rule}", decision.word.name())
+                    })
+                    .collect();
+                if !all {
+                    words.push("and further parts (acl list)".to_owned());
+                }
+                said.push(words.join(", "));
+            }
+            self.focus_verdicts.push(said.join("; "));
+        }
+    }
+}
+
+/// An input that may hold other messages than REFUSED responses.
+fn has_others(input: &InputReport) -> bool {
+    !input.refused_only && !input.format.is_empty()
+}
+
+impl From<Expected<'_>> for Expectation {
+    fn from(expected: Expected<'_>) -> Self {
+        let row = expected.row();
+        Self {
+            expected: expected.word(),
+            rule: expected.rule(),
+            name: row.map(|row| row.name.clone()).unwrap_or_default(),
+            kind: row.map_or("", |row| row.kind.name()),
+        }
+    }
+}
