@@ -4,6 +4,7 @@
 //! timestamps, and every table is trimmed by counts of messages. A closed transaction goes into its source's row, into
 //! the totals and, when its outcome was asked for, as a [`Transaction`] to whoever writes rows.
 
+mod arriving;
 pub mod clock;
 pub mod counts;
 mod ending;
@@ -19,15 +20,12 @@ mod silence;
 use crate::capture::Timestamp;
 use crate::config::{Limits, Outcome, Outcomes, Vantage};
 use crate::decode::fragment::{FragmentLimits, Fragments};
-use crate::decode::ip::FragmentHeader;
-use crate::decode::message::{self, Message};
-use crate::decode::quote::Quote;
-use crate::decode::stream::{self, Arrival, StreamLimits, Streams};
-use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Segment, TCP, Tally, UDP};
+use crate::decode::message::Message;
+use crate::decode::stream::{StreamLimits, Streams};
+use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Tally};
 use crate::sources::{Beside, FrameRef};
 use clock::Clock;
 pub use counts::Counts;
-use ending::ending;
 use flights::{Flights, Sighting, Transport};
 use matching::{Early, Seen};
 use outlet::{Batch, Outlet};
@@ -238,92 +236,6 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// An entry that is no datagram. Called cold, so that datagrams have the registers.
-    #[cold]
-    #[inline(never)]
-    fn other_entry(&mut self, entry: &Entry, frame: FrameRef, payload: &[u8]) {
-        if !matches!(entry.body, Body::Quote(_) | Body::Lost) {
-            let now = self.clock.advance(entry.time);
-            self.expire(now);
-        }
-        match &entry.body {
-            Body::Segment(segment) => self.segment(entry, frame, segment, payload),
-            Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
-            Body::Quote(quote) => self.quote(entry, *quote),
-            Body::Lost => self.lost(),
-            Body::Datagram(_) => {}
-        }
-    }
-
-    /// A fragment: what it completes goes on like any packet, seen in this frame. `nested` datagrams were completed by the
-    /// same frame already.
-    fn fragment(
-        &mut self,
-        entry: &Entry,
-        frame: FrameRef,
-        header: FragmentHeader,
-        protocol: u8,
-        payload: &[u8],
-        nested: usize,
-    ) {
-        if nested > self.settings.limits.nested_headers {
-            return self.tally.count(crate::decode::Bucket::NestLimit);
-        }
-        if header.offset == 0 {
-            self.first_fragment(entry, protocol, payload);
-        }
-        let (key, now) = (&self.decoder.key, self.clock.line());
-        let Some(protocol) = self.fragments.push(key, now, entry.ends, protocol, header, payload, &mut self.tally)
-        else {
-            // Part of a response perhaps.
-            return self.note_unread(entry.ends.reversed());
-        };
-        let whole = std::mem::take(&mut self.fragments.whole);
-        let ip_id = if entry.ends.is_v6() { 0 } else { header.id as u16 };
-        match self.decoder.datagram_of_fragments(&whole, protocol, entry.ends, ip_id, &mut self.tally) {
-            Ok(opened) => {
-                let point = entry.point.inside(opened.depth);
-                let inner = Entry { len: opened.len as u32, point, ends: opened.ends, body: opened.body, ..*entry };
-                let from = &whole[opened.at..];
-                let payload = &from[..opened.len];
-                match &opened.body {
-                    Body::Datagram(datagram) => {
-                        if let Some(seen) = self.datagram(&inner, frame, datagram, from) {
-                            self.other_message(&seen);
-                        }
-                    }
-                    Body::Segment(segment) => self.segment(&inner, frame, segment, payload),
-                    Body::Fragment { header, protocol } => {
-                        self.fragment(&inner, frame, *header, *protocol, payload, nested + 1);
-                    }
-                    Body::Quote(quote) => self.quote(&inner, *quote),
-                    Body::Lost => {}
-                }
-            }
-            Err(bucket) => self.tally.count(bucket),
-        }
-        self.fragments.whole = whole;
-    }
-
-    /// The first fragment of a datagram tells its ports, whether or not the others come.
-    fn first_fragment(&mut self, entry: &Entry, protocol: u8, payload: &[u8]) {
-        let Some(ports) = payload.first_chunk::<4>().filter(|_| matches!(protocol, UDP | TCP)) else { return };
-        let [from_server, to_server] = [[ports[0], ports[1]], [ports[2], ports[3]]]
-            .map(|port| self.decoder.ports.contains(u16::from_be_bytes(port)));
-        if from_server || to_server {
-            self.glimpse(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
-        }
-    }
-
-    /// An ICMP error about a DNS packet.
-    fn quote(&mut self, entry: &Entry, quote: Quote) {
-        self.tally.count(crate::decode::Bucket::IcmpQuotingDns);
-        self.quotes.count(entry.ends, quote);
-        // The client was told so, or a response is quoted: that is not silence.
-        self.note_unread(entry.ends);
-        self.glimpse(entry.ends, entry.time);
-    }
-
     /// Counts a UDP datagram on a DNS port, whose payload is where `from` begins; its message goes on.
     #[allow(clippy::inline_always)] // once for every message, and what it returns stays in registers
     #[inline(always)]
@@ -343,95 +255,6 @@ impl<'a> Tracker<'a> {
         let (header, from) = from.split_at(usize::from(datagram.proxy_len));
         let len = entry.len as usize - header.len();
         Some(Seen { entry, frame, transport: Transport::Udp, message, datagram, from, len, header, connection: None })
-    }
-
-    /// A UDP datagram without a whole header.
-    #[cold]
-    #[inline(never)]
-    fn headless(&mut self, entry: &Entry, datagram: &Datagram) {
-        self.counts.header_incomplete += 1;
-        self.note_unread(entry.ends.reversed());
-        let to_server = self.decoder.ports.contains(datagram.destination_port);
-        self.glimpse(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
-    }
-
-    /// A TCP segment on a DNS port: the messages it completes, and the end of the connection.
-    fn segment(&mut self, entry: &Entry, frame: FrameRef, segment: &Segment, payload: &[u8]) {
-        let decoder = self.decoder;
-        let now = self.clock.line();
-        self.streams.expire(now, &mut self.tally);
-        let connection = self.streams.push(
-            &decoder.key,
-            now,
-            Arrival::new(entry.time, (frame.input, frame.frame), entry.point),
-            entry.ends,
-            segment,
-            payload,
-            |port| decoder.ports.contains(port),
-            &mut self.tally,
-        );
-        self.take_forgotten();
-        if self.streams.unread {
-            let ends = self.streams.connection(connection).client_ends();
-            self.note_unread(ends);
-        }
-        // Taken out while the messages are worked on, and put back so that their memory is used again.
-        let mut found = std::mem::take(&mut self.streams.found);
-        let scratch = std::mem::take(&mut self.streams.scratch);
-        let header = self.streams.connection(connection).proxy_header();
-        for found in found.drain(..) {
-            let bytes = match found.place {
-                stream::Place::Segment(range) => &payload[range],
-                stream::Place::Scratch(range) => &scratch[range],
-            };
-            self.counts.messages[Transport::Tcp as usize] += 1;
-            let Some(message) = message::read(bytes, found.cut, &decoder.key) else {
-                self.counts.header_incomplete += 1;
-                let (from, _) = self.streams.connection(connection).direction(found.from);
-                self.note_unread(from.reversed());
-                let ends = self.streams.connection(connection).client_ends();
-                self.glimpse(ends, entry.time);
-                continue;
-            };
-            let Arrival { time, point, frame: (input, number), .. } = found.by;
-            let (from, (source, destination)) = self.streams.connection(connection).direction(found.from);
-            let response = message.is_response();
-            let ends = if response { from.reversed() } else { from };
-            let ports = if response { (destination, source) } else { (source, destination) };
-            let pair_hash = ends.hash(&decoder.key);
-            self.other_message(&Seen {
-                entry: &Entry { time, point, ends: from, ..*entry },
-                frame: FrameRef { input, frame: number },
-                transport: Transport::Tcp,
-                message: &message,
-                datagram: &Datagram {
-                    source_port: source,
-                    destination_port: destination,
-                    // Copies of segments are recognised by their sequence numbers.
-                    ip_id: 0,
-                    proxy_len: 0,
-                    message: None,
-                    payload_hash: decoder.key.bytes(bytes) as u32,
-                    pair_hash,
-                    flow_hash: decoder.key.flow(pair_hash, ports, message.id, Transport::Tcp),
-                },
-                from: bytes,
-                len: bytes.len(),
-                header: header.as_deref().unwrap_or_default(),
-                connection: Some(connection),
-            });
-        }
-        self.streams.found = found;
-        self.streams.scratch = scratch;
-        let open = self.streams.connection(connection);
-        if let Some((time, input, number)) = open.rejected
-            && !open.waiting.is_empty()
-        {
-            let ended = ending(time, input, number, entry.point);
-            for token in std::mem::take(&mut open.waiting) {
-                self.flights.reject(token, ended);
-            }
-        }
     }
 
     /// While a capture goes on: connections that have ended are settled, and not only when the next segment comes. Every
