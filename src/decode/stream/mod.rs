@@ -6,17 +6,17 @@
 //! stands. Every segment ends in one bucket; memory is bounded per stream, in all, and by the number of connections.
 
 mod boundary;
+mod connection;
 mod direction;
 
 use super::key::Key;
 use super::{Bucket, Ends, Point, Segment, Tally};
 use crate::capture::Timestamp;
-use boundary::Boundary;
-use direction::{Beginning, GAP_PATIENCE, Stream, Work};
+pub use connection::Connection;
+use connection::{ENDED, List, NONE, OPEN};
+use direction::Work;
 use hashbrown::HashTable;
-use prefetch_index::prefetch_index;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Caps, from `config::Limits`.
 #[derive(Debug, Clone, Copy)]
@@ -33,8 +33,6 @@ pub struct StreamLimits {
 
 /// A connection that has ended is remembered this long (nanoseconds) for what is sent again.
 const ENDED_PATIENCE: i64 = 4_000_000_000;
-/// No connection.
-const NONE: u32 = u32::MAX;
 
 /// A message found in a stream.
 #[derive(Debug, Clone)]
@@ -83,84 +81,6 @@ pub enum Place {
     /// In [`Streams::scratch`].
     Scratch(Range<usize>),
 }
-
-/// A connection and what is known of it.
-#[derive(Debug)]
-pub struct Connection {
-    ends: Ends,
-    ports: (u16, u16),
-    hash: u64,
-    streams: [Stream; 2],
-    /// The list it stands in: of those that go on, or of those that have ended.
-    list: usize,
-    newer: u32,
-    older: u32,
-    /// When it was last seen, on the clock's line.
-    last: Timestamp,
-    /// The time of the frame that was seen then.
-    pub seen: Timestamp,
-    /// When and in which frame it was first seen.
-    pub first: (Timestamp, u32, u64),
-    /// Its beginning was captured.
-    pub opened: bool,
-    /// Index (0 or 1) of the stream that the server sends.
-    pub server: usize,
-    /// The server has sent at least one byte of data.
-    pub server_data: bool,
-    /// The client ended it first.
-    pub client_closed: bool,
-    /// The server ended it (FIN or RST) before it sent any data and before the client did.
-    pub rejected: Option<(Timestamp, u32, u64)>,
-    /// Tokens of whoever consumes the messages: queries that await an answer on this connection.
-    pub waiting: Vec<u64>,
-    /// A query was seen on it.
-    pub asked: bool,
-    /// A message was found on it.
-    brought: bool,
-    /// [`Streams::without_message`] was asked since its last segment.
-    noted: bool,
-}
-
-impl Connection {
-    /// Client to server.
-    pub fn client_ends(&self) -> Ends {
-        self.direction(1 - self.server).0
-    }
-
-    /// Ports of client and server.
-    pub fn client_ports(&self) -> (u16, u16) {
-        self.direction(1 - self.server).1
-    }
-
-    /// Ends and ports of what the stream with this index (0 or 1) sends.
-    pub fn direction(&self, from: usize) -> (Ends, (u16, u16)) {
-        if from == 0 { (self.ends, self.ports) } else { (self.ends.reversed(), (self.ports.1, self.ports.0)) }
-    }
-
-    /// The header that a proxy put at the beginning of what the client sends.
-    pub fn proxy_header(&self) -> Option<Arc<[u8]>> {
-        match &self.streams[1 - self.server].beginning {
-            Beginning::Proxy(header) => Some(Arc::clone(header)),
-            _ => None,
-        }
-    }
-
-    fn finished(&self) -> bool {
-        self.streams.iter().all(|stream| stream.ended) || self.streams.iter().any(|stream| stream.reset)
-    }
-}
-
-/// Ends of a list of connections.
-#[derive(Debug, Clone, Copy)]
-struct List {
-    newest: u32,
-    oldest: u32,
-}
-
-/// Index of the list of connections that go on.
-const OPEN: usize = 0;
-/// Index of the list of connections that have ended.
-const ENDED: usize = 1;
 
 /// Every connection followed.
 #[derive(Debug)]
@@ -343,167 +263,6 @@ impl Streams {
                 self.forget(self.lists[list].oldest, Bucket::TcpBehindHole, tally);
             }
         }
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn find_or_open(
-        &mut self,
-        key: &Key,
-        now: Timestamp,
-        by: Arrival,
-        ends: Ends,
-        segment: &Segment,
-        is_dns_port: impl Fn(u16) -> bool,
-        tally: &mut Tally,
-    ) -> u32 {
-        let ports = (segment.source_port, segment.destination_port);
-        // One key for both directions: the smaller end first.
-        let forward = (ends, ports);
-        let backward = (ends.reversed(), (ports.1, ports.0));
-        let (first, first_ports) = if forward <= backward { forward } else { backward };
-        let hash = key.numbers([[first.hash(key), u64::from(first_ports.0) << 16 | u64::from(first_ports.1)]]);
-        let known = self.table.find(hash, |index| {
-            let connection = &self.connections[*index as usize];
-            (connection.ends, connection.ports) == forward || (connection.ends, connection.ports) == backward
-        });
-        if let Some(index) = known.copied() {
-            let connection = &self.connections[index as usize];
-            let from = usize::from((connection.ends, connection.ports) != forward);
-            let idle = now.0.saturating_sub(connection.last.0) > self.limits.idle;
-            // A SYN with another initial sequence number opens a new connection between the same ports; so does any
-            // SYN after the end, unless it is another view of the first.
-            let stream = &connection.streams[from];
-            let restarts = connection.finished() && now.0.saturating_sub(connection.last.0) > GAP_PATIENCE;
-            let fresh = segment.syn()
-                && stream.boundary != Boundary::Unknown
-                && (stream.start != segment.sequence.wrapping_add(1) || (restarts && !segment.ack()));
-            if !idle && !fresh {
-                return index;
-            }
-            self.forget(index, Bucket::TcpBehindHole, tally);
-        }
-        if self.table.len() >= self.limits.connections {
-            let ended = self.lists[ENDED].oldest;
-            let oldest = if ended == NONE { self.lists[OPEN].oldest } else { ended };
-            self.evicted += u64::from(ended == NONE);
-            self.forget(oldest, Bucket::TcpEvicted, tally);
-        }
-        // The server is the end with the DNS port; when both have one, whoever did not send the SYN.
-        let server = match (is_dns_port(ports.0), is_dns_port(ports.1)) {
-            (true, false) => 0,
-            (true, true) if segment.syn() && segment.ack() => 0,
-            _ => 1,
-        };
-        let connection = Connection {
-            ends,
-            ports,
-            hash,
-            streams: [Stream::default(), Stream::default()],
-            list: OPEN,
-            newer: NONE,
-            older: NONE,
-            last: now,
-            seen: by.time,
-            first: (by.time, by.frame.0, by.frame.1),
-            opened: false,
-            server,
-            server_data: false,
-            client_closed: false,
-            rejected: None,
-            waiting: Vec::new(),
-            asked: false,
-            brought: false,
-            noted: false,
-        };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.connections[index as usize] = connection;
-                index
-            }
-            None => {
-                self.connections.push(connection);
-                self.connections.len() as u32 - 1
-            }
-        };
-        self.table.insert_unique(hash, index, |index| self.connections[*index as usize].hash);
-        self.link_newest(index);
-        index
-    }
-
-    /// Fetches what will be needed when the oldest of a list is forgotten: nothing has touched it for long.
-    fn prefetch_oldest(&self, list: usize) {
-        if let Some(oldest) = self.connections.get(self.lists[list].oldest as usize) {
-            prefetch_index(std::slice::from_ref(&oldest.hash), 0);
-            for stream in &oldest.streams {
-                prefetch_index(std::slice::from_ref(&stream.held), 0);
-                prefetch_index(std::slice::from_ref(&stream.boundary), 0);
-            }
-        }
-    }
-
-    fn touch(&mut self, index: u32, now: Timestamp) {
-        self.connections[index as usize].last = now;
-        if self.lists[self.connections[index as usize].list].newest != index {
-            self.unlink(index);
-            self.link_newest(index);
-        }
-    }
-
-    fn link_newest(&mut self, index: u32) {
-        let connection = &mut self.connections[index as usize];
-        let list = &mut self.lists[connection.list];
-        connection.newer = NONE;
-        connection.older = list.newest;
-        match std::mem::replace(&mut list.newest, index) {
-            NONE => list.oldest = index,
-            newest => self.connections[newest as usize].newer = index,
-        }
-    }
-
-    fn unlink(&mut self, index: u32) {
-        let Connection { list, newer, older, .. } = self.connections[index as usize];
-        match newer {
-            NONE => self.lists[list].newest = older,
-            newer => self.connections[newer as usize].older = older,
-        }
-        match older {
-            NONE => self.lists[list].oldest = newer,
-            older => self.connections[older as usize].newer = newer,
-        }
-    }
-
-    /// Forgets a connection; its unfinished bytes go to `bucket`.
-    fn forget(&mut self, index: u32, bucket: Bucket, tally: &mut Tally) {
-        let Connection { list, hash, .. } = self.connections[index as usize];
-        self.unlink(index);
-        self.prefetch_oldest(list);
-        if let Ok(entry) = self.table.find_entry(hash, |other| *other == index) {
-            entry.remove();
-        }
-        let connection = &mut self.connections[index as usize];
-        for stream in &mut connection.streams {
-            self.held_bytes -= stream.held_bytes;
-            for _ in stream.held.drain(..) {
-                tally.count(bucket);
-            }
-            if bucket == Bucket::TcpEvicted {
-                for _ in 0..std::mem::take(&mut stream.buffered_frames) {
-                    tally.recount(Bucket::TcpUsed, bucket);
-                }
-            } else if stream.boundary == Boundary::Maybe {
-                stream.disown_buffer(tally);
-            }
-            self.held_bytes -= stream.buffer.len();
-            *stream = Stream::default();
-        }
-        let rejected = connection.rejected.is_some() && !connection.asked;
-        if rejected || !(connection.brought || connection.noted) {
-            let gone =
-                Connection { streams: [Stream::default(), Stream::default()], waiting: Vec::new(), ..*connection };
-            self.forgotten.push(gone);
-        }
-        connection.waiting = Vec::new();
-        self.free.push(index);
     }
 }
 
