@@ -4,7 +4,8 @@
 use super::super::key::Key;
 use super::super::{Bucket, Ends, Segment, Tally};
 use super::boundary::Boundary;
-use super::direction::{Beginning, GAP_PATIENCE, Stream};
+use super::direction::{Beginning, Stream};
+use super::gap::GAP_PATIENCE;
 use super::{Arrival, Streams};
 use crate::capture::Timestamp;
 use prefetch_index::prefetch_index;

@@ -3,17 +3,14 @@
 use super::super::proxy::{self, Look};
 use super::super::{Bucket, Segment, Tally};
 use super::boundary::{Boundary, PROBE, begins_message};
+use super::gap::Held;
 use super::{Arrival, Found, Place, StreamLimits};
 use crate::capture::Timestamp;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Segments held for one direction until a gap before them is filled.
-const MAX_HELD: usize = 512;
 /// A segment further ahead than this is not believed: 16 times the largest unscaled window.
 const MAX_AHEAD: i32 = 1 << 20;
-/// A gap that the receiver has acknowledged is given up after this time (nanoseconds): the capture has lost it.
-pub(super) const GAP_PATIENCE: i64 = 10_000_000;
 
 /// What the first bytes of a direction are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,7 +32,7 @@ pub(super) struct Stream {
     /// Sequence number of the first byte seen.
     pub(super) start: u32,
     /// Sequence number of the next byte.
-    next: u32,
+    pub(super) next: u32,
     /// Bytes of an unfinished message; what is before `consumed` is done.
     pub(super) buffer: Vec<u8>,
     consumed: usize,
@@ -50,24 +47,15 @@ pub(super) struct Stream {
     /// Segments ahead of a gap, in sequence order.
     pub(super) held: Vec<Held>,
     pub(super) held_bytes: usize,
-    gap_since: Timestamp,
+    pub(super) gap_since: Timestamp,
     /// Highest acknowledgment of the other side.
-    acknowledged: Option<u32>,
+    pub(super) acknowledged: Option<u32>,
     /// The first acknowledgment of the other side, and whether that had sent nothing before.
     first_acknowledged: Option<(u32, bool)>,
     /// A message has been found.
     any: bool,
     pub(super) ended: bool,
     pub(super) reset: bool,
-}
-
-/// A segment ahead of a gap.
-#[derive(Debug)]
-pub(super) struct Held {
-    sequence: u32,
-    data: Vec<u8>,
-    full_len: u32,
-    by: Arrival,
 }
 
 /// How far `sequence` is ahead of `reference`; sequence numbers wrap (RFC 9293 section 3.4).
@@ -160,73 +148,9 @@ impl Stream {
         }
     }
 
-    /// Keeps a segment that is ahead of a gap.
-    fn hold(&mut self, segment: Held, now: Timestamp, work: &mut Work<'_>) {
-        let Held { sequence, full_len, .. } = segment;
-        let len = segment.data.len();
-        let place = self.held.partition_point(|held| ahead(held.sequence, sequence) < 0);
-        if let Some(same) = self.held.get(place).filter(|held| held.sequence == sequence && held.full_len >= full_len) {
-            let differs = same.data.iter().zip(&segment.data).any(|(old, new)| old != new);
-            *work.conflicts += u64::from(differs);
-            work.tally.count(if differs { Bucket::TcpConflict } else { Bucket::TcpDuplicate });
-            return;
-        }
-        let full = self.held.len() >= MAX_HELD
-            || self.held_bytes + len > work.limits.stream_bytes
-            || *work.held_bytes + len > work.limits.total_bytes;
-        if full {
-            work.tally.count(Bucket::TcpEvicted);
-            return;
-        }
-        if self.held.is_empty() {
-            self.gap_since = now;
-        }
-        self.held_bytes += len;
-        *work.held_bytes += len;
-        self.held.insert(place, segment);
-    }
-
-    /// Uses held segments that are no longer ahead of a gap.
-    fn use_held(&mut self, work: &mut Work<'_>) {
-        let mut ready = 0;
-        while let Some(held) = self.held.get_mut(ready) {
-            if ahead(held.sequence, self.next) > 0 {
-                break;
-            }
-            let (sequence, full_len, by) = (held.sequence, held.full_len, held.by);
-            let data = std::mem::take(&mut held.data);
-            ready += 1;
-            self.held_bytes -= data.len();
-            *work.held_bytes -= data.len();
-            self.count_in_order(sequence, &data, full_len, (by, false), work);
-        }
-        self.held.drain(..ready);
-    }
-
-    /// Passes over a gap that will not be filled: the receiver has acknowledged it, the connection ends, or too much
-    /// waits behind it.
-    pub(super) fn give_up_gap(&mut self, now: Timestamp, closing: bool, work: &mut Work<'_>) {
-        while let Some(first) = self.held.first() {
-            let gap = ahead(first.sequence, self.next);
-            let acknowledged = self.acknowledged.is_some_and(|seen| ahead(seen, first.sequence) >= 0)
-                && now.0.saturating_sub(self.gap_since.0) > GAP_PATIENCE;
-            let crowded = self.held.len() >= MAX_HELD / 2 || self.held_bytes * 2 > work.limits.stream_bytes;
-            if gap > 0 && !(acknowledged || closing || crowded) {
-                return;
-            }
-            if gap > 0 {
-                *work.holes += 1;
-                self.next = first.sequence;
-                self.pass_over(gap as u32, work);
-            }
-            self.gap_since = now;
-            self.use_held(work);
-        }
-    }
-
     /// Takes a segment in order and counts it. It counts as used from the start, because its bytes may be given up again
     /// before all of it is taken. `from` is the frame that brought it, and whether that is the segment just pushed.
-    fn count_in_order(
+    pub(super) fn count_in_order(
         &mut self,
         sequence: u32,
         data: &[u8],
@@ -417,7 +341,7 @@ impl Stream {
     }
 
     /// `missing` bytes in order will never be seen. What is known of a message they tear is handed out as cut.
-    fn pass_over(&mut self, missing: u32, work: &mut Work<'_>) {
+    pub(super) fn pass_over(&mut self, missing: u32, work: &mut Work<'_>) {
         let skipped = self.skip.min(missing);
         self.skip -= skipped;
         let missing = missing - skipped;

@@ -8,6 +8,7 @@
 mod boundary;
 mod connection;
 mod direction;
+mod gap;
 
 use super::key::Key;
 use super::{Bucket, Ends, Point, Segment, Tally};

@@ -1,0 +1,86 @@
+//! Segments ahead of a gap ([`Held`]): kept in sequence order until it is filled, or until nobody will fill it any more.
+
+use super::super::Bucket;
+use super::Arrival;
+use super::direction::{Stream, Work, ahead};
+use crate::capture::Timestamp;
+
+/// Segments held for one direction until a gap before them is filled.
+const MAX_HELD: usize = 512;
+/// A gap that the receiver has acknowledged is given up after this time (nanoseconds): the capture has lost it.
+pub(super) const GAP_PATIENCE: i64 = 10_000_000;
+
+/// A segment ahead of a gap.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) sequence: u32,
+    pub(super) data: Vec<u8>,
+    pub(super) full_len: u32,
+    pub(super) by: Arrival,
+}
+
+impl Stream {
+    /// Keeps a segment that is ahead of a gap.
+    pub(super) fn hold(&mut self, segment: Held, now: Timestamp, work: &mut Work<'_>) {
+        let Held { sequence, full_len, .. } = segment;
+        let len = segment.data.len();
+        let place = self.held.partition_point(|held| ahead(held.sequence, sequence) < 0);
+        if let Some(same) = self.held.get(place).filter(|held| held.sequence == sequence && held.full_len >= full_len) {
+            let differs = same.data.iter().zip(&segment.data).any(|(old, new)| old != new);
+            *work.conflicts += u64::from(differs);
+            work.tally.count(if differs { Bucket::TcpConflict } else { Bucket::TcpDuplicate });
+            return;
+        }
+        let full = self.held.len() >= MAX_HELD
+            || self.held_bytes + len > work.limits.stream_bytes
+            || *work.held_bytes + len > work.limits.total_bytes;
+        if full {
+            work.tally.count(Bucket::TcpEvicted);
+            return;
+        }
+        if self.held.is_empty() {
+            self.gap_since = now;
+        }
+        self.held_bytes += len;
+        *work.held_bytes += len;
+        self.held.insert(place, segment);
+    }
+
+    /// Uses held segments that are no longer ahead of a gap.
+    pub(super) fn use_held(&mut self, work: &mut Work<'_>) {
+        let mut ready = 0;
+        while let Some(held) = self.held.get_mut(ready) {
+            if ahead(held.sequence, self.next) > 0 {
+                break;
+            }
+            let (sequence, full_len, by) = (held.sequence, held.full_len, held.by);
+            let data = std::mem::take(&mut held.data);
+            ready += 1;
+            self.held_bytes -= data.len();
+            *work.held_bytes -= data.len();
+            self.count_in_order(sequence, &data, full_len, (by, false), work);
+        }
+        self.held.drain(..ready);
+    }
+
+    /// Passes over a gap that will not be filled: the receiver has acknowledged it, the connection ends, or too much
+    /// waits behind it.
+    pub(super) fn give_up_gap(&mut self, now: Timestamp, closing: bool, work: &mut Work<'_>) {
+        while let Some(first) = self.held.first() {
+            let gap = ahead(first.sequence, self.next);
+            let acknowledged = self.acknowledged.is_some_and(|seen| ahead(seen, first.sequence) >= 0)
+                && now.0.saturating_sub(self.gap_since.0) > GAP_PATIENCE;
+            let crowded = self.held.len() >= MAX_HELD / 2 || self.held_bytes * 2 > work.limits.stream_bytes;
+            if gap > 0 && !(acknowledged || closing || crowded) {
+                return;
+            }
+            if gap > 0 {
+                *work.holes += 1;
+                self.next = first.sequence;
+                self.pass_over(gap as u32, work);
+            }
+            self.gap_since = now;
+            self.use_held(work);
+        }
+    }
+}
