@@ -1,0 +1,98 @@
+//! Which side of whose servers a query is on.
+
+use super::*;
+
+#[test]
+fn what_this_host_asks_others_is_upstream() {
+    let Some(lab) = Lab::of(&["client", "host"]) else { return };
+    lab.ip("host", "link add eth0 type veth peer name c0 netns @client");
+    lab.ip("host", "addr add 10.20.30.40/24 dev eth0");
+    lab.ip("client", "addr add 10.20.30.7/24 dev c0");
+    lab.ip("client", "link set c0 up");
+    lab.ip("host", "link set eth0 up");
+    let other = Ipv4Addr::new(10, 20, 30, 7);
+    let mut refuser = Refuser::start(&lab, "client", other);
+    let arguments = ["--format", "jsonl", "--upstream", "--count", "4"];
+    let mut live = lab.live("host", &arguments, "live");
+    let (sent, _socket) = burst(&lab, "host", other, 2).join().expect("it ends");
+    assert_eq!((sent, refuser.finish()), (2, 2));
+    assert_eq!(live.wait().0, Some(0), "it ends after four packets");
+    let text = lab.read("live.out");
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    assert_eq!(rows.len(), 2, "{text}");
+    for row in &rows {
+        assert_eq!(
+            (&row["leg"], &row["interface"], &row["input"]),
+            (&json!("upstream"), &json!("eth0"), &json!("any"))
+        );
+    }
+    let said = lab.read("live.err");
+    assert!(said.contains("NO CLIENT QUERIES") && said.contains("2 queries of this host to others"), "{said}");
+}
+
+#[test]
+fn an_address_that_is_added_meanwhile_is_this_hosts() {
+    let Some(lab) = Lab::of(&["client", "host"]) else { return };
+    lab.ip("host", "link add eth0 type veth peer name c0 netns @client");
+    lab.ip("host", "addr add 10.20.30.40/24 dev eth0");
+    lab.ip("client", "addr add 10.20.30.7/24 dev c0");
+    lab.ip("client", "link set c0 up");
+    lab.ip("host", "link set eth0 up");
+    let _first = Refuser::start(&lab, "host", SERVER);
+    let mut live = lab.live("host", &["-i", "eth0", "--format", "jsonl", "-o", "rows.jsonl"], "live");
+    burst(&lab, "client", SERVER, 1).join().expect("it ends");
+    let added = Ipv4Addr::new(10, 20, 30, 99);
+    lab.ip("host", "addr add 10.20.30.99/32 dev eth0");
+    let mut refuser = Refuser::start(&lab, "host", added);
+    let _socket = burst(&lab, "client", added, 5).join().expect("it ends");
+    assert_eq!(refuser.finish(), 5);
+    // It stays this host's when it went on to another one.
+    lab.ip("host", "addr del 10.20.30.99/32 dev eth0");
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+    let said = lab.read("live.err");
+    assert!(said.contains("REFUSED 6 of 6 client queries") && said.contains("10.20.30.99 (this host"), "{said}");
+    assert_eq!(lab.read("rows.jsonl").matches("\"server\":\"10.20.30.99\"").count(), 5, "no row is missing");
+}
+
+#[test]
+fn what_a_router_itself_asks_hides_no_refusal_of_others() {
+    let Some(lab) = Lab::of(&["client", "router", "server"]) else { return };
+    for (namespace, arguments) in [
+        ("client", "link add c0 type veth peer name r0 netns @router"),
+        ("router", "link add r1 type veth peer name eth0 netns @server"),
+        ("client", "addr add 10.21.5.18/24 dev c0"),
+        ("router", "addr add 10.21.5.1/24 dev r0"),
+        ("router", "addr add 10.20.30.1/24 dev r1"),
+        ("server", "addr add 10.20.30.40/24 dev eth0"),
+        ("client", "link set c0 up"),
+        ("router", "link set r0 up"),
+        ("router", "link set r1 up"),
+        ("server", "link set eth0 up"),
+        ("client", "route add default via 10.21.5.1"),
+        ("server", "route add default via 10.20.30.1"),
+    ] {
+        lab.ip(namespace, arguments);
+    }
+    let forward = ["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"];
+    assert!(lab.command("router", "sh").args(forward).status().expect("it runs").success());
+    let _refuser = Refuser::start(&lab, "server", SERVER);
+    let mut live = lab.live("router", &["--format", "jsonl", "-o", "rows.jsonl", "--upstream"], "live");
+    let mut declared =
+        lab.live("router", &["--format", "json", "-o", "live.json", "--server", "10.20.30.40"], "declared");
+    let mut sockets = Vec::new();
+    for (who, count) in [("client", 5), ("router", 1), ("client", 5)] {
+        sockets.push(burst(&lab, who, SERVER, count).join().expect("it ends"));
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!((live.stop().0, declared.stop().0), (Some(0), Some(0)));
+    let said = lab.read("live.err");
+    assert!(said.contains("REFUSED 10 of 10 client"), "{said}");
+    assert!(said.contains("1 query of this host or our own servers to others"), "{said}");
+    let rows = lab.read("rows.jsonl");
+    let of_leg = |leg: &str| rows.matches(&format!("\"leg\":\"{leg}\"")).count();
+    assert_eq!((of_leg("client"), of_leg("upstream")), (10, 1), "{rows}");
+    // Of a server that was named everybody who asks it is a client.
+    let legs: Vec<Value> =
+        lab.json("live.json")["sources"].as_array().unwrap().iter().map(|line| line["leg"].clone()).collect();
+    assert_eq!(legs, [json!("client"), json!("client")]);
+}
