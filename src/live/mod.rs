@@ -195,7 +195,7 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         }));
     }
     if let (Some(borrowed), Some(board)) = (screen, board) {
-        let color = config.color != Color::Never && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let color = config.color != Color::Never && !report::no_color();
         let look = Look::of(color, |name| std::env::var(name).ok());
         let (faulty, at_once, job) = (&faulty, &signals.at_once, &signals.job);
         beside.push(Box::new(move |stop: &AtomicBool| {

@@ -83,6 +83,11 @@ pub struct Layout {
     pub verbose: bool,
 }
 
+/// The environment asks for no colour (no-color.org).
+pub fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 impl Layout {
     /// From the configuration, for an output that is or is not a terminal; `no_color` is true when the environment
     /// variable `NO_COLOR` is set to anything but nothing.

@@ -325,7 +325,7 @@ fn write(
     names: &[Vec<Option<Arc<str>>>],
     mut output: Output,
 ) -> Result<(), Error> {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let no_color = report::no_color();
     let layout = Layout::of(config, output.is_terminal(), no_color);
     match writer {
         Writer::Report(write) => {

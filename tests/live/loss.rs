@@ -200,7 +200,9 @@ fn who_may_have_been_answered_by_a_lost_packet_was_not_met_with_silence() {
         live.signal(libc::SIGSTOP);
         std::thread::sleep(Duration::from_millis(150));
         live.signal(libc::SIGCONT);
-        bursts.into_iter().for_each(|burst| drop(burst.join().expect("it ends")));
+        for burst in bursts {
+            drop(burst.join().expect("it ends"));
+        }
         // Long enough for what is not answered to be given up, and for what came late.
         for _ in 0..8 {
             std::thread::sleep(Duration::from_millis(100));

@@ -104,7 +104,7 @@ fn a_reader_that_is_gone_ends_no_recording() {
         command.args(["live", "-i", "lo", "--format", "jsonl", "--for", "4s"]).args(more);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let began = Instant::now();
-        std::thread::sleep(Duration::from_millis(1000));
+        std::thread::sleep(Duration::from_secs(1));
         drop(child.stdout.take());
         let mut sent = 0;
         for _ in 0..6 {

@@ -1,12 +1,12 @@
 //! A live run from the operator's side ([`Session`]): when it ends, what scrolls meanwhile, and its reports.
 
 mod files;
+mod ticking;
 mod writing;
 
 use super::Signals;
 use super::decided::Decided;
 use super::expectations::{Expectations, Expected, Watcher};
-use super::interval;
 use super::packets::Alarm;
 use super::scroll::Scroll;
 use super::standing::{add_up, capture_ledger, since, undecided};
@@ -17,7 +17,7 @@ use crate::diagnose::{self, Finding};
 use crate::error::Error;
 use crate::expect::acl::judge::{Verdicts, names_server};
 use crate::pipeline::aside::Aside;
-use crate::pipeline::live::{Control, Finished, Look, Moment, Standing, Wish};
+use crate::pipeline::live::{Finished, Look, Moment, Standing};
 use crate::report::build::{Counted, LIVE, Legs, OpenedInput, Undecided, build};
 use crate::report::output::Output;
 use crate::report::{CaptureLedger, Layout, Ledger, LiveReport, Report};
@@ -28,14 +28,9 @@ use crate::watch::gather::{ByVerdict, Facts, add_verdicts, gather};
 use crate::watch::snapshot::Loss;
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How often changed files are looked for and new findings are looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A look may take this part of the time.
-const LOOK_SHARE: u32 = 20;
 /// Notes kept for one report.
 const NOTES: usize = 100;
 
@@ -163,7 +158,7 @@ impl<'a> Session<'a> {
             left_out: 0,
             begin: None,
             began: Timestamp(0),
-            next_look: LOOK_EVERY,
+            next_look: ticking::LOOK_EVERY,
             looked_at: None,
             notes: Vec::new(),
             compared_since: None,
@@ -418,99 +413,5 @@ impl<'a> Session<'a> {
         report.ledgers.capture = self.whole_capture;
         report.findings.extend(self.worst.take());
         run::conclude(self.config, &report, &failed, lost, written, self.console)
-    }
-}
-
-impl Control for Session<'_> {
-    fn tick(&mut self, moment: &Moment, look: &mut Look<'_>) -> Wish {
-        if self.begin.is_none() {
-            self.begin = Some(Begin { time: moment.now, before: None });
-            self.began = moment.now;
-        }
-        if moment.capturing {
-            for line in std::mem::take(&mut self.opening) {
-                self.console.line(&line);
-            }
-        }
-        let stopped =
-            self.recording.as_ref().and_then(|alarm| alarm.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if let Some(stopped) = stopped {
-            self.note(moment.now, &stopped);
-        }
-        let (rows, broken, missed) = {
-            let mut decided = lock(&self.decided);
-            decided.flush();
-            (decided.counts(), decided.is_broken(), decided.legs().keep_up())
-        };
-        if missed {
-            self.note(
-                moment.now,
-                "Addresses came to this host faster than they were read: some may be taken for others'.",
-            );
-        }
-        if broken && !self.rows_gone {
-            self.rows_gone = true;
-            let live = &self.config.live;
-            let others: Vec<&str> = [("--write", live.write.is_some()), ("--metrics", live.metrics.is_some())]
-                .into_iter()
-                .filter_map(|(flag, given)| given.then_some(flag))
-                .collect();
-            if others.is_empty() {
-                self.say(moment.now, "nobody reads rows any more: the capture ends");
-                return Wish::Stop;
-            }
-            let line = format!("nobody reads rows any more; the capture goes on for {}", others.join(" and "));
-            self.note(moment.now, &line);
-        }
-        if !self.rows_gone {
-            self.say_left_out(moment.now, rows);
-        }
-        for (at, line) in self.surroundings.look(moment) {
-            self.note(at, &line);
-        }
-        let read: u64 = moment.kernel.iter().map(|counts| counts.read).sum();
-        let live = &self.config.live;
-        if live.duration.is_some_and(|duration| moment.elapsed >= duration)
-            || live.count.is_some_and(|count| read >= count)
-        {
-            return Wish::Stop;
-        }
-        if self.signals.snapshot.swap(false, Ordering::Relaxed) {
-            let mut taken = None;
-            look(&mut |groups| taken = Some(self.take(groups, Covers::SoFar)));
-            if let Some(taken) = taken {
-                let report = self.report(taken, moment, Covers::SoFar, false);
-                self.print_beside(&report);
-            }
-        }
-        if let Some(every) = live.every
-            && moment.elapsed >= self.next_interval
-        {
-            self.next_interval = interval::next_end(self.next_interval, every, moment.elapsed);
-            self.end_interval(moment, look);
-        }
-        if let Some(looked_at) = self.looked_at.take() {
-            let took = moment.elapsed.saturating_sub(looked_at);
-            self.next_look = moment.elapsed + LOOK_EVERY.max(took * LOOK_SHARE);
-        }
-        if moment.elapsed >= self.next_look {
-            self.looked_at = Some(moment.elapsed);
-            self.reread(moment.now);
-            if self.scrolls() || self.board.is_some() {
-                let mut taken = None;
-                look(&mut |groups| taken = Some(self.take(groups, Covers::SoFar)));
-                if let Some(taken) = taken {
-                    let watched = self.board.is_some().then(|| (taken.legs.clone(), taken.verdicts.clone()));
-                    let report = self.report(taken, moment, Covers::SoFar, false);
-                    if let Some((legs, verdicts)) = watched {
-                        self.publish(&report, &legs, &verdicts, moment);
-                    }
-                    if self.scrolls() {
-                        self.scroll(&report, moment.now, moment.elapsed);
-                    }
-                }
-            }
-        }
-        Wish::GoOn
     }
 }

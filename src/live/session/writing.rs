@@ -51,7 +51,7 @@ impl Session<'_> {
 
     /// Writes a report where it belongs. One of several to standard output waits for nobody.
     fn write_out(&mut self, report: &Report, write: WriteReport, last: bool) -> Result<(), Error> {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let no_color = report::no_color();
         if self.config.live.every.is_some() && self.config.output.is_none() {
             let (standard, layout) = match self.standard.take() {
                 Some(standard) => standard,

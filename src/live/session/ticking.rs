@@ -1,0 +1,125 @@
+//! What a run does several times a second: [`Control`] asks it how the capture goes on.
+
+use super::{Covers, Session, Taken, lock};
+use crate::live::interval;
+use crate::pipeline::live::{Control, Look, Moment, Wish};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How often changed files are looked for and new findings are looked for.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A look may take this part of the time.
+const LOOK_SHARE: u32 = 20;
+
+impl Control for Session<'_> {
+    fn tick(&mut self, moment: &Moment, look: &mut Look<'_>) -> Wish {
+        self.begin_at(moment);
+        if self.look_after_outputs(moment) == Wish::Stop {
+            return Wish::Stop;
+        }
+        for (at, line) in self.surroundings.look(moment) {
+            self.note(at, &line);
+        }
+        let read: u64 = moment.kernel.iter().map(|counts| counts.read).sum();
+        let live = &self.config.live;
+        if live.duration.is_some_and(|duration| moment.elapsed >= duration)
+            || live.count.is_some_and(|count| read >= count)
+        {
+            return Wish::Stop;
+        }
+        if self.signals.snapshot.swap(false, Ordering::Relaxed)
+            && let Some(taken) = self.take_so_far(look)
+        {
+            let report = self.report(taken, moment, Covers::SoFar, false);
+            self.print_beside(&report);
+        }
+        if let Some(every) = live.every
+            && moment.elapsed >= self.next_interval
+        {
+            self.next_interval = interval::next_end(self.next_interval, every, moment.elapsed);
+            self.end_interval(moment, look);
+        }
+        if let Some(looked_at) = self.looked_at.take() {
+            let took = moment.elapsed.saturating_sub(looked_at);
+            self.next_look = moment.elapsed + LOOK_EVERY.max(took * LOOK_SHARE);
+        }
+        if moment.elapsed >= self.next_look {
+            self.looked_at = Some(moment.elapsed);
+            self.reread(moment.now);
+            self.look_for_news(moment, look);
+        }
+        Wish::GoOn
+    }
+}
+
+impl Session<'_> {
+    /// The first call begins the time; what was to be said of the beginning is said when packets are taken in.
+    fn begin_at(&mut self, moment: &Moment) {
+        if self.begin.is_none() {
+            self.begin = Some(super::Begin { time: moment.now, before: None });
+            self.began = moment.now;
+        }
+        if moment.capturing {
+            for line in std::mem::take(&mut self.opening) {
+                self.console.line(&line);
+            }
+        }
+    }
+
+    /// Says what became of the recording and of the rows. Without anybody who reads rows the capture ends, unless something
+    /// else goes on.
+    fn look_after_outputs(&mut self, moment: &Moment) -> Wish {
+        let stopped =
+            self.recording.as_ref().and_then(|alarm| alarm.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(stopped) = stopped {
+            self.note(moment.now, &stopped);
+        }
+        let (rows, gone, missed) = {
+            let mut decided = lock(&self.decided);
+            decided.flush();
+            (decided.counts(), decided.is_broken(), decided.legs().keep_up())
+        };
+        if missed {
+            let line = "Addresses came to this host faster than they were read: some may be taken for others'.";
+            self.note(moment.now, line);
+        }
+        if !gone {
+            self.say_left_out(moment.now, rows);
+        } else if !std::mem::replace(&mut self.rows_gone, true) {
+            let live = &self.config.live;
+            let others = [("--write", live.write.is_some()), ("--metrics", live.metrics.is_some())];
+            let others: Vec<&str> = others.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect();
+            if others.is_empty() {
+                self.say(moment.now, "nobody reads rows any more: the capture ends");
+                return Wish::Stop;
+            }
+            let line = format!("nobody reads rows any more; the capture goes on for {}", others.join(" and "));
+            self.note(moment.now, &line);
+        }
+        Wish::GoOn
+    }
+
+    /// Everything of this moment, while the time goes on; nothing when a tracker does not answer.
+    fn take_so_far(&mut self, look: &mut Look<'_>) -> Option<Taken> {
+        let mut taken = None;
+        look(&mut |groups| taken = Some(self.take(groups, Covers::SoFar)));
+        taken
+    }
+
+    /// Shows what is new to whoever watches.
+    fn look_for_news(&mut self, moment: &Moment, look: &mut Look<'_>) {
+        if !self.scrolls() && self.board.is_none() {
+            return;
+        }
+        let Some(taken) = self.take_so_far(look) else { return };
+        let watched = self.board.is_some().then(|| (taken.legs.clone(), taken.verdicts.clone()));
+        let report = self.report(taken, moment, Covers::SoFar, false);
+        if let Some((legs, verdicts)) = watched {
+            self.publish(&report, &legs, &verdicts, moment);
+        }
+        if self.scrolls() {
+            self.scroll(&report, moment.now, moment.elapsed);
+        }
+    }
+}
