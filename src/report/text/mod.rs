@@ -203,6 +203,7 @@ fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::
     };
     let others = others(&[Outcome::Refused]);
     let of_asked = match asked {
+        0 if report.totals.queries > 0 => "no query to these servers is in the capture".to_owned(),
         0 => "no client query is in the capture".to_owned(),
         asked if others.is_empty() => format!("{} {what}", grouped(asked)),
         asked => format!("{} {what}: {others}", grouped(asked)),
@@ -417,11 +418,14 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         }
         let asked: u64 = of_leg.iter().map(|line| line.transactions()).sum();
         let refused: u64 = of_leg.iter().map(|line| line.count(Outcome::Refused)).sum();
+        let unasked: u64 = of_leg.iter().map(|line| line.row.rare().refused_unsolicited).sum();
+        let unasked = match unasked {
+            0 => String::new(),
+            _ => format!(", and {} without a query", counted(unasked, "REFUSED response", "REFUSED responses")),
+        };
         let option = if leg == Leg::Upstream { " (--upstream)" } else { " (--all)" };
-        lines.push((
-            "Apart: ",
-            format!("{} {who}; {} of them refused{option}", counted(asked, "query", "queries"), grouped(refused)),
-        ));
+        let asked = counted(asked, "query", "queries");
+        lines.push(("Apart: ", format!("{asked} {who}; {} of them refused{unasked}{option}", grouped(refused))));
     }
     let glimpsed: Vec<&SourceLine> = report.sources.iter().filter(|line| line.only_glimpsed()).collect();
     if !glimpsed.is_empty() {
