@@ -10,7 +10,7 @@ use crate::decode::{Bucket, Tally, link};
 use crate::expect::Inventory;
 use crate::pipeline::LaneResult;
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
-use crate::transact::Counts;
+use crate::transact::{COPIES_AT_OTHER_TIMES, Counts};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -305,6 +305,13 @@ pub fn build(
         ..InputReport::default()
     }));
     report.ledgers.stated_loss = stated_loss(&report.inputs);
+    if let Some(count) = report.ledgers.anomalies.get(COPIES_AT_OTHER_TIMES) {
+        report.notes.push(format!(
+            "{} the same as earlier packets, at another point and more than 10 ms later: the clocks of the points differ, and \
+             what was asked once counts twice.",
+            if *count == 1 { "1 query packet is".to_owned() } else { format!("{count} query packets are") }
+        ));
+    }
     if let Some((connections, note)) = encrypted_note(&tally, legs) {
         report.encrypted = connections;
         report.notes.push(note);

@@ -79,6 +79,9 @@ pub struct Settings<'a> {
     pub limits: &'a Limits,
 }
 
+/// The name of the anomaly that makes counts too high.
+pub const COPIES_AT_OTHER_TIMES: &str = "copies_at_other_times";
+
 /// Entries whose memory is looked for together.
 const BATCH: usize = 16;
 
@@ -312,6 +315,7 @@ impl<'a> Tracker<'a> {
             ("cut_messages", self.counts.cut),
             ("late_forgotten_early", self.flights.forgotten_early),
             ("early_responses_evicted", self.counts.early_evicted),
+            (COPIES_AT_OTHER_TIMES, self.flights.copies_at_other_times),
         ]
         .into_iter()
         .chain(Beside::ALL.map(|(name, beside)| (name, self.counts.refused_beside[beside as usize])))

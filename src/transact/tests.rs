@@ -349,3 +349,26 @@ fn framed_reply(id: u16) -> Vec<u8> {
     reply[2] |= 0x80;
     [&(reply.len() as u16).to_be_bytes()[..], &reply].concat()
 }
+
+#[test]
+fn the_same_packets_by_another_clock_are_noticed() {
+    let at = |interface: u8, id: u8, mut frame: Vec<u8>| {
+        (frame[7], frame[25]) = (interface, id);
+        frame
+    };
+    for (about, interface, id, noticed) in [
+        ("another capture", 3, 77, 1),
+        ("asked again with the same identifiers", 3, 78, 0),
+        ("no identification", 3, 0, 0),
+        ("the same point", 2, 77, 0),
+    ] {
+        let frames = [
+            (0, at(2, if id == 0 { 0 } else { 77 }, ask(A, 1))),
+            (MILLI, at(2, 77, reply(A, &refusal(1)))),
+            (50 * MILLI, at(interface, id, ask(A, 1))),
+            (51 * MILLI, at(interface, id, reply(A, &refusal(1)))),
+        ];
+        let (lines, count) = track_with(&frames, None, |tracker, _| tracker.flights.copies_at_other_times);
+        assert_eq!((lines.len(), count), (2, noticed), "{about}: {lines:?}");
+    }
+}

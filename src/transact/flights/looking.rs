@@ -86,12 +86,13 @@ impl Flights {
                 && closed.query().is_copied_by(print)
         });
         if copied.is_some() {
-            QueryIs::Copy
-        } else if same_flow >= MAX_SAME_FLOW {
-            QueryIs::Crowded(oldest.1)
-        } else {
-            QueryIs::New
+            return QueryIs::Copy;
         }
+        let later = |closed: &Closed| closed.query().is_same_packet(print) && closed.query().point != print.point;
+        if self.answered.newest(node, hash, |closed| later(closed)).is_some() {
+            self.copies_at_other_times += 1;
+        }
+        if same_flow >= MAX_SAME_FLOW { QueryIs::Crowded(oldest.1) } else { QueryIs::New }
     }
 
     /// What a response is; what it repeats or continues is noted.

@@ -55,6 +55,9 @@ pub struct Flights {
     rejections: Vec<(u64, Sighting)>,
     /// Timed-out transactions forgotten while a late response could still come, because the memory for them was full.
     pub forgotten_early: u64,
+    /// Queries that are the same packets as those of answered transactions, seen at another point too much later to be taken
+    /// for copies: the clocks of the points differ, and they count twice.
+    pub copies_at_other_times: u64,
     /// Kept query bytes.
     pub kept: Kept,
 }
@@ -79,6 +82,7 @@ impl Flights {
             timed_out_heads: Heads::new(memory * CHAINS),
             rejections: Vec::new(),
             forgotten_early: 0,
+            copies_at_other_times: 0,
             kept: Kept::default(),
         }
     }
@@ -356,7 +360,8 @@ impl Flights {
 
     /// Gives the memory back; the time line has ended, and nothing is open any more.
     pub fn finish(&mut self) {
-        *self = Self { forgotten_early: self.forgotten_early, ..Self::new(self.timeout, 0) };
+        let (forgotten_early, copies_at_other_times) = (self.forgotten_early, self.copies_at_other_times);
+        *self = Self { forgotten_early, copies_at_other_times, ..Self::new(self.timeout, 0) };
     }
 
     /// Doubles the chains.

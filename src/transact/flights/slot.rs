@@ -54,6 +54,12 @@ impl Print {
         Self { time, point: point.folded(), payload_hash, ip_id }
     }
 
+    /// True when another has the same payload and the same IPv4 identification, which is not 0, whenever it was seen. (The
+    /// flow is equal already.)
+    pub fn is_same_packet(&self, other: &Print) -> bool {
+        self.payload_hash == other.payload_hash && self.ip_id != 0 && self.ip_id == other.ip_id
+    }
+
     /// True when `later` is the same packet seen again: equal payload (but for the case of letters in the question) within
     /// 10 ms, at another point or with an equal, non-zero IPv4 identification. (The flow is equal already.)
     #[inline]
