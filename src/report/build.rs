@@ -1,8 +1,8 @@
 //! What the pipeline and the tracker counted to a [`Report`]: ledgers, totals, source lines and notes.
 
 use super::{Expectation, InputReport, Ledger, Ledgers, Report, SourceLine, Totals};
-use crate::capture::Choices;
 use crate::capture::losses::InterfaceLoss;
+use crate::capture::{Choices, Format};
 use crate::config::{Config, Outcome, OwnServer};
 use crate::decode::encrypted::DNS_OVER_TLS;
 use crate::decode::name::NameFault;
@@ -305,11 +305,13 @@ pub fn build(
         ..InputReport::default()
     }));
     report.ledgers.stated_loss = stated_loss(&report.inputs);
-    if let Some(count) = report.ledgers.anomalies.get(COPIES_AT_OTHER_TIMES) {
+    // Of one capture with one clock they are the client's.
+    let overlap = report.inputs.len() > 1 || report.inputs.iter().any(|input| input.format == Format::Pcapng.name());
+    if let Some(count) = report.ledgers.anomalies.get(COPIES_AT_OTHER_TIMES).filter(|_| overlap) {
+        let packets = if *count == 1 { "1 query has".to_owned() } else { format!("{count} queries have") };
         report.notes.push(format!(
-            "{} the same as earlier packets, at another point and more than 10 ms later: the clocks of the points differ, and \
-             what was asked once counts twice.",
-            if *count == 1 { "1 query packet is".to_owned() } else { format!("{count} query packets are") }
+            "{packets} the bytes, ports and IPv4 identification of an earlier one, more than 10 ms later: where captures \
+             overlap whose clocks differ, what was asked once counts twice."
         ));
     }
     if let Some((connections, note)) = encrypted_note(&tally, legs) {

@@ -360,7 +360,7 @@ fn the_same_packets_by_another_clock_are_noticed() {
         ("another capture", 3, 77, 1),
         ("asked again with the same identifiers", 3, 78, 0),
         ("no identification", 3, 0, 0),
-        ("the same point", 2, 77, 0),
+        ("perhaps another capture", 2, 77, 1),
     ] {
         let frames = [
             (0, at(2, if id == 0 { 0 } else { 77 }, ask(A, 1))),

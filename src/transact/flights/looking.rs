@@ -88,8 +88,7 @@ impl Flights {
         if copied.is_some() {
             return QueryIs::Copy;
         }
-        let later = |closed: &Closed| closed.query().is_same_packet(print) && closed.query().point != print.point;
-        if self.answered.newest(node, hash, |closed| later(closed)).is_some() {
+        if self.answered.newest(node, hash, |closed| closed.query().is_same_packet(print)).is_some() {
             self.copies_at_other_times += 1;
         }
         if same_flow >= MAX_SAME_FLOW { QueryIs::Crowded(oldest.1) } else { QueryIs::New }

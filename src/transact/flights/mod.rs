@@ -55,8 +55,8 @@ pub struct Flights {
     rejections: Vec<(u64, Sighting)>,
     /// Timed-out transactions forgotten while a late response could still come, because the memory for them was full.
     pub forgotten_early: u64,
-    /// Queries that are the same packets as those of answered transactions, seen at another point too much later to be taken
-    /// for copies: the clocks of the points differ, and they count twice.
+    /// Queries that seem to be the same packets as those of answered transactions, seen too much later to be taken for
+    /// copies: where captures overlap whose clocks differ, they count twice.
     pub copies_at_other_times: u64,
     /// Kept query bytes.
     pub kept: Kept,
