@@ -296,19 +296,8 @@ pub struct Walk {
     pub statements: Vec<Statement>,
     /// Packets walked over (pcapng only).
     pub packets: u32,
-    /// Before which of them others were lost, as far as their records say.
-    pub lost_before: Vec<LostBefore>,
     /// Why the walk stopped early.
     pub stop: Option<Stop>,
-}
-
-/// Packets were lost somewhere before this one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LostBefore {
-    /// Its index in the walk, from 0.
-    pub packet: u32,
-    /// Its time.
-    pub time: Timestamp,
 }
 
 /// Takes the frames of a walk, in their order: any closure, or something that must be compiled into the walk's loop.

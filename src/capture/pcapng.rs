@@ -2,9 +2,7 @@
 //! and offset, enhanced, simple and obsolete packet blocks; every other block is skipped by its length.
 
 use super::stated_loss::{Lost, Says, Statement};
-use super::{
-    Block, Context, Direction, Frame, Frames, Interface, LostBefore, Reader, Stop, Timestamp, Walk, time::Resolution,
-};
+use super::{Block, Context, Direction, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution};
 use super::{Passed, kernel_filter, u16_at, u32_at};
 use crate::error::escape_text;
 use std::sync::Arc;
@@ -215,7 +213,9 @@ fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk)
         });
         walk.oddities.bad_options += u64::from(!sound);
         if lost > 0 {
-            lost_before(lost, interface_id, time, walk);
+            let said =
+                if lost == UNKNOWN_COUNT { Says::Unclear } else { Says::LostBefore { interface: interface_id, lost } };
+            state(said, walk);
         }
     }
     Frame {
@@ -227,16 +227,6 @@ fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk)
         offset: body_offset + header,
         original_len: original.max(captured),
     }
-}
-
-/// So many packets were lost before one of an interface, of this time.
-#[cold]
-fn lost_before(lost: u64, interface: u32, time: Timestamp, walk: &mut Walk) {
-    if lost == UNKNOWN_COUNT {
-        return state(Says::Unclear, walk);
-    }
-    state(Says::LostBefore { interface, lost }, walk);
-    walk.lost_before.push(LostBefore { packet: walk.packets, time });
 }
 
 /// What some write for a count that they do not know.
@@ -306,8 +296,9 @@ fn interface(body: &[u8], big_endian: bool, own: bool, walk: &mut Walk) -> (Inte
 }
 
 /// Notes what is said at this place.
+#[cold]
 fn state(says: Says, walk: &mut Walk) {
-    walk.statements.push(Statement { says, record_headers: walk.bytes.record_headers });
+    walk.statements.push(Statement { says, record_headers: walk.bytes.record_headers, packets: walk.packets });
 }
 
 /// Reads an interface statistics block: how many packets the interface lost so far, as far as it can be understood.

@@ -15,6 +15,8 @@ pub struct Statement {
     pub says: Says,
     /// Bytes of record headers walked over before: they grow with every packet.
     pub record_headers: u64,
+    /// Packets walked over before.
+    pub packets: u32,
 }
 
 /// What is said.
@@ -59,8 +61,6 @@ pub struct StatedLoss {
     unclear: bool,
     /// What earlier sections lost.
     earlier: Option<InterfaceLoss>,
-    /// Of some of it is not said where.
-    placeless: bool,
 }
 
 /// What an interface said.
@@ -74,17 +74,12 @@ struct Word {
     at: u64,
 }
 
-impl Word {
-    /// The system dropped more than is said of where.
-    fn is_placeless(&self) -> bool {
-        self.by_system > self.between
-    }
-}
-
 impl StatedLoss {
-    /// Takes statements in the order of the file, which come after `before` bytes of record headers.
-    pub fn take(&mut self, statements: &[Statement], before: u64) {
-        for Statement { says, record_headers } in statements {
+    /// Takes statements in the order of the file, which come after `before` bytes of record headers. Returns where packets
+    /// were lost since the last one that was known, of these the number of packets before each.
+    pub fn take(&mut self, statements: &[Statement], before: u64) -> Vec<u32> {
+        let mut places = Vec::new();
+        for Statement { says, record_headers, packets } in statements {
             let at = before + record_headers;
             match says {
                 Says::Section => self.end_section(at),
@@ -93,10 +88,15 @@ impl StatedLoss {
                 Says::LostBefore { interface, lost } => {
                     let word = self.words.entry(*interface).or_default();
                     word.between = word.between.saturating_add(*lost);
+                    places.push(*packets);
                 }
                 Says::Lost(lost) => {
                     let word = self.words.entry(lost.interface).or_default();
                     word.at = at;
+                    // What the interface dropped was never to be captured, or never came.
+                    if lost.by_system.is_some_and(|lost| lost > word.by_system) {
+                        places.push(*packets);
+                    }
                     for (count, said) in
                         [(&mut word.by_interface, lost.by_interface), (&mut word.by_system, lost.by_system)]
                     {
@@ -107,23 +107,17 @@ impl StatedLoss {
                 }
             }
         }
+        places
     }
 
     fn end_section(&mut self, at: u64) {
-        let placeless = self.is_placeless();
-        let Self { interfaces, words, unclear, earlier, .. } = std::mem::take(self);
-        self.placeless = placeless;
+        let Self { interfaces, words, unclear, earlier } = std::mem::take(self);
         let sum = |word: &Word| word.by_interface.saturating_add(word.by_system);
         let lost = words.values().map(|word| sum(word).max(word.between)).reduce(u64::saturating_add);
         let sound = |word: &Word| word.at == at && word.between <= sum(word);
         let all = !unclear && words.len() as u64 == interfaces && words.values().all(sound);
         let here = Some(InterfaceLoss::of(lost, all)).filter(|_| interfaces > 0 || unclear);
         self.earlier = earlier.zip(here).map(|(one, other)| one.or_of(other)).or(earlier).or(here);
-    }
-
-    /// Packets were lost of which is not said before which others.
-    pub fn is_placeless(&self) -> bool {
-        self.placeless || self.words.values().any(Word::is_placeless)
     }
 
     /// The loss of a file with `record_headers` bytes of them; `whole` when everything in it was read.
@@ -154,7 +148,7 @@ mod tests {
         let mut stated = StatedLoss::default();
         // Every statement in a block of its own, after one of the bytes before it.
         for (at, says) in said {
-            stated.take(&[Statement { says: *says, record_headers: 1 }], at - 1);
+            stated.take(&[Statement { says: *says, record_headers: 1, packets: 0 }], at - 1);
         }
         stated.finish(64, whole)
     }
@@ -183,17 +177,18 @@ mod tests {
         let one = |said: &[(u64, Says)]| {
             let said = [&[SECTION, INTERFACE], said].concat();
             let mut stated = StatedLoss::default();
-            for (at, says) in &said {
-                stated.take(&[Statement { says: *says, record_headers: 1 }], at - 1);
-            }
-            (loss(&said, true), stated.is_placeless())
+            let statement =
+                |(at, says): &(u64, Says)| Statement { says: *says, record_headers: *at, packets: *at as u32 };
+            let places = stated.take(&said.iter().map(statement).collect::<Vec<_>>(), 0);
+            (loss(&said, true), places)
         };
-        assert_eq!(one(&[before(8, 0, 3), before(9, 0, 4)]), (AtLeast(7), false), "nothing is said of the end");
-        assert_eq!(one(&[before(8, 0, 3), before(9, 0, 4), lost(64, 0, 0, 7)]), (Exactly(7), false));
-        assert_eq!(one(&[before(8, 0, 3), lost(64, 0, 1, 7)]), (Exactly(8), true), "four were lost elsewhere");
-        assert_eq!(one(&[before(8, 0, 9), lost(64, 0, 1, 7)]), (AtLeast(9), false), "it contradicts itself");
-        assert_eq!(one(&[lost(64, 0, 5, 0)]), (Exactly(5), false), "the interface never had them");
-        assert_eq!(one(&[lost(64, 0, 0, 5), (64, Says::Section)]), (Exactly(5), true), "an earlier section");
+        assert_eq!(one(&[before(8, 0, 3), before(9, 0, 4)]), (AtLeast(7), vec![8, 9]), "nothing is said of the end");
+        let told = [before(8, 0, 3), lost(9, 0, 0, 7), lost(64, 0, 0, 7)];
+        assert_eq!(one(&told), (Exactly(7), vec![8, 9]), "four more before the tenth, and none after");
+        assert_eq!(one(&[before(8, 0, 3), lost(64, 0, 1, 7)]), (Exactly(8), vec![8, 64]));
+        assert_eq!(one(&[before(8, 0, 9), lost(64, 0, 1, 7)]), (AtLeast(9), vec![8, 64]), "it contradicts itself");
+        assert_eq!(one(&[lost(64, 0, 5, 0)]), (Exactly(5), vec![]), "the interface never had them");
+        assert_eq!(one(&[lost(9, 0, 0, 5), lost(64, 0, 0, 5)]), (Exactly(5), vec![9]));
     }
 
     #[test]

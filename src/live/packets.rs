@@ -148,42 +148,47 @@ impl PacketFiles {
     /// Says at the end of the last file what the kernel counted for every interface, and of how many packets this program
     /// gave up: whoever reads the recording has to know what it lacks. Where that is not exact, a comment says so.
     pub fn state_losses(&mut self, now: Timestamp, kernel: &[KernelCounts], given_up: u64) {
-        let time = now.0 as u64;
-        let mut statistics = Vec::new();
         for (interface, counts) in (0u32..).zip(kernel) {
-            let mut body = Vec::new();
-            for number in [interface, (time >> 32) as u32, time as u32] {
-                body.extend(number.to_le_bytes());
-            }
-            let mut lost = counts.seen.saturating_sub(counts.read);
-            let mut comment = "";
-            match counts.interface_dropped {
-                // What it lost is among what all of them lost, and is not to be counted twice.
-                _ if self.all_interfaces.is_some_and(|all| all != interface) => {}
-                InterfaceLoss::Exactly(dropped) => {
-                    option(&mut body, OPTION_DROPPED_BY_INTERFACE, &dropped.to_le_bytes());
-                }
-                InterfaceLoss::AtLeast(dropped) => {
-                    option(&mut body, OPTION_DROPPED_BY_INTERFACE, &dropped.to_le_bytes());
-                    comment = "the interface dropped at least this";
-                }
-                InterfaceLoss::Unknown => comment = "what the interface dropped is unknown",
-            }
+            let (mut lost, mut comment) = (counts.seen.saturating_sub(counts.read), "");
             if kernel.len() == 1 {
                 lost = lost.saturating_add(given_up);
             } else if given_up > 0 {
                 // It is not known from which interface they came.
                 comment = "more packets were given up";
             }
-            option(&mut body, OPTION_PASSED_FILTER, &counts.seen.to_le_bytes());
-            option(&mut body, OPTION_DROPPED_BY_SYSTEM, &lost.to_le_bytes());
-            option(&mut body, OPTION_DELIVERED, &counts.read.to_le_bytes());
-            if !comment.is_empty() {
-                option(&mut body, OPTION_COMMENT, comment.as_bytes());
-            }
-            option(&mut body, OPTION_END, &[]);
-            block(INTERFACE_STATISTICS, &body, &mut statistics);
+            self.state_loss(now, interface, counts, lost, comment);
         }
+    }
+
+    /// Says what was counted for an interface so far, of which `lost` packets are not in the files.
+    fn state_loss(&mut self, now: Timestamp, interface: u32, counts: &KernelCounts, lost: u64, comment: &'static str) {
+        let (time, mut comment) = (now.0 as u64, comment);
+        let mut body = Vec::new();
+        for number in [interface, (time >> 32) as u32, time as u32] {
+            body.extend(number.to_le_bytes());
+        }
+        match counts.interface_dropped {
+            // What it lost is among what all of them lost, and is not to be counted twice.
+            _ if self.all_interfaces.is_some_and(|all| all != interface) => {}
+            InterfaceLoss::Exactly(dropped) => {
+                option(&mut body, OPTION_DROPPED_BY_INTERFACE, &dropped.to_le_bytes());
+            }
+            InterfaceLoss::AtLeast(dropped) => {
+                option(&mut body, OPTION_DROPPED_BY_INTERFACE, &dropped.to_le_bytes());
+                comment = "the interface dropped at least this";
+            }
+            InterfaceLoss::Unknown if comment.is_empty() => comment = "what the interface dropped is unknown",
+            InterfaceLoss::Unknown => {}
+        }
+        option(&mut body, OPTION_PASSED_FILTER, &counts.seen.to_le_bytes());
+        option(&mut body, OPTION_DROPPED_BY_SYSTEM, &lost.to_le_bytes());
+        option(&mut body, OPTION_DELIVERED, &counts.read.to_le_bytes());
+        if !comment.is_empty() {
+            option(&mut body, OPTION_COMMENT, comment.as_bytes());
+        }
+        option(&mut body, OPTION_END, &[]);
+        let mut statistics = Vec::new();
+        block(INTERFACE_STATISTICS, &body, &mut statistics);
         self.write(&statistics);
     }
 
@@ -304,6 +309,10 @@ impl PacketWriter for PacketFiles {
         self.block = bytes;
     }
 
+    fn lost(&mut self, input: u32, now: Timestamp, kernel: &KernelCounts) {
+        self.state_loss(now, input, kernel, kernel.dropped, "");
+    }
+
     fn pause(&mut self) {
         if let Some(output) = &mut self.output
             && output.flush().is_err()
@@ -344,7 +353,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::capture::stated_loss::Says;
-    use crate::capture::{Block, Context, Direction, Format, Frames, LostBefore, Reader, Walk};
+    use crate::capture::{Block, Context, Direction, Format, Frames, Reader, Walk};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -436,10 +445,12 @@ mod tests {
         let path = folder.path().join("packets.pcapng");
         assert_eq!(read(&path).0.len(), 4);
         let (walk, _) = walk(&path, &mut |_: Frame<'_>| {});
-        assert_eq!(walk.lost_before, [1, 3].map(|packet| LostBefore { packet, time: Timestamp(i64::from(packet)) }));
-        let said = walk.statements.iter().map(|statement| statement.says);
-        let lost: Vec<Says> = said.filter(|says| matches!(says, Says::LostBefore { .. })).collect();
-        assert_eq!(lost, [7, 1 << 40].map(|lost| Says::LostBefore { interface: 0, lost }));
+        let said = walk.statements.iter().map(|statement| (statement.packets, statement.says));
+        let lost: Vec<(u32, Says)> = said.filter(|(_, says)| matches!(says, Says::LostBefore { .. })).collect();
+        assert_eq!(
+            lost,
+            [(1, 7), (3, 1 << 40)].map(|(packet, lost)| (packet, Says::LostBefore { interface: 0, lost }))
+        );
     }
 
     #[test]

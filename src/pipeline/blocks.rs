@@ -125,27 +125,23 @@ impl Shared<'_, '_> {
             if let Some(error) = refused {
                 return Err(error);
             }
-            let Some(Stop::Need { at, bytes }) = done.walk.stop else { break };
+            let Some(Stop::Need { at, bytes }) = done.walk.stop else { return Ok(()) };
             start = at;
             if self.sources[lane].file.is_none() {
                 // Blocks of a stream end at a record; this one cannot be completed.
                 done.walk.stop = Some(Stop::Cut { at, wanted: bytes, has: done.block.data.len() - at });
-                break;
+                return Ok(());
             }
             let have = done.block.data.len();
             self.fill(lane, &mut done.block, have, at + bytes);
         }
-        if !done.walk.lost_before.is_empty() {
-            let places = done.walk.lost_before.iter().map(|lost| (lost.packet, lost.time));
-            done.decoded.note_losses(places.filter(|(_, time)| self.selection.covers(*time)));
-        }
-        Ok(())
     }
 
     /// True when the operator wants to see the frame.
     #[inline]
     fn selects(&self, frame: &Frame<'_>, filter: &mut Option<Filter>) -> Result<bool, Error> {
-        let in_time = self.selection.covers(frame.time);
+        let in_time = self.selection.from.is_none_or(|from| frame.time >= from)
+            && self.selection.to.is_none_or(|to| frame.time <= to);
         match filter {
             Some(filter) if in_time && crate::decode::link::find(frame.link_type).is_some() => {
                 filter.passes(frame.link_type, frame.data)

@@ -114,9 +114,6 @@ impl<'a, 't> Consumer<'a, 't> {
                 return Ok(false);
             }
             if !self.lanes.iter().any(|lane| lane.active && !lane.ended) && self.next == self.lanes.len() {
-                if self.lanes.iter().any(|lane| lane.stated.is_placeless()) {
-                    self.tracker.lost();
-                }
                 return Ok(true);
             }
             self.merge(used);
@@ -198,7 +195,10 @@ impl<'a, 't> Consumer<'a, 't> {
         lane.result.frames += u64::from(done.decoded.frames);
         let room = MAX_FAULTS.saturating_sub(lane.result.faults.len());
         lane.result.faults.extend(done.decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
-        lane.stated.take(&done.walk.statements, lane.result.bytes.record_headers);
+        let lost = lane.stated.take(&done.walk.statements, lane.result.bytes.record_headers);
+        if !lost.is_empty() {
+            done.decoded.note_losses(&lost);
+        }
         lane.result.bytes.add(&done.walk.bytes);
         lane.result.oddities.add(&done.walk.oddities);
         lane.result.choices = lane.context.choices;

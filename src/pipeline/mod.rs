@@ -48,13 +48,6 @@ pub struct Selection {
     pub to: Option<Timestamp>,
 }
 
-impl Selection {
-    /// True when the operator wants to see what was at this time.
-    fn covers(&self, time: Timestamp) -> bool {
-        self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time <= to)
-    }
-}
-
 /// What became of one input.
 #[derive(Debug, Clone, Default)]
 pub struct LaneResult {

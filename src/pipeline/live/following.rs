@@ -69,8 +69,8 @@ pub struct Follower<'a, 't, 'w> {
     kernel: Vec<KernelCounts>,
     /// Frames received so far, by lane.
     numbered: Vec<u64>,
-    /// Lost packets of which is known before which others, by lane.
-    placed: Vec<u64>,
+    /// Lost packets that the tracker was told of, by lane.
+    told: Vec<u64>,
     /// Blocks held back, by lane.
     pending: Vec<VecDeque<Arrived>>,
     contexts: Vec<Arc<Context>>,
@@ -95,7 +95,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             lanes: (0..lanes).map(|_| LaneResult::default()).collect(),
             kernel: vec![KernelCounts::default(); lanes],
             numbered: vec![0; lanes],
-            placed: vec![0; lanes],
+            told: vec![0; lanes],
             pending: (0..lanes).map(|_| VecDeque::new()).collect(),
             contexts,
             writer,
@@ -128,10 +128,17 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
                     } else {
                         let first_frame = self.numbered[lane] + 1;
                         self.numbered[lane] += u64::from(decoded.frames);
-                        self.placed[lane] += losses.iter().map(|loss| loss.packets).sum::<u64>();
                         let arrived =
                             Arrived { block, decoded, at, kernel, rejected, losses, first_frame, cursor: 0, record: 0 };
                         self.pending[lane].push_back(arrived);
+                    }
+                }
+                // Packets that are in the ring still may be from before it; where they end is told by their block.
+                Some(Captured::Lost { lane, now, kernel }) => {
+                    self.told[lane] = kernel.dropped;
+                    self.tracker.lost();
+                    if let Some(writer) = &mut self.writer {
+                        writer.lost(self.first_input + lane as u32, now, &kernel);
                     }
                 }
                 Some(Captured::End { lane, damage, error }) => {
@@ -296,9 +303,9 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         // Its handles have ended: these counts are the last.
         let first = self.first_input as usize;
         self.kernel.copy_from_slice(&lock(&self.shared.kernel)[first..first + self.lanes.len()]);
-        let mut kernel = self.kernel.iter().zip(&self.placed);
+        let mut kernel = self.kernel.iter().zip(&self.told);
         let given_up = self.shared.own_dropped.load(Ordering::Relaxed) > 0;
-        if given_up || kernel.any(|(kernel, placed)| kernel.seen.saturating_sub(kernel.read) > *placed) {
+        if given_up || kernel.any(|(kernel, told)| kernel.seen.saturating_sub(kernel.read) > *told) {
             self.tracker.lost();
         }
         let last = self.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();

@@ -133,6 +133,8 @@ pub trait Control {
 pub trait PacketWriter: Send {
     /// A packet of an input, before which so many were lost since the one before it.
     fn packet(&mut self, input: u32, frame: &Frame<'_>, lost_before: u64);
+    /// What the kernel has counted so far for an input, of which it has dropped more.
+    fn lost(&mut self, input: u32, now: Timestamp, kernel: &KernelCounts);
     /// Nothing more comes for the moment.
     fn pause(&mut self);
 }
@@ -211,6 +213,8 @@ enum Captured {
         losses: Losses,
         memory: Box<Memory>,
     },
+    /// The kernel was found to have dropped more.
+    Lost { lane: usize, now: Timestamp, kernel: KernelCounts },
     /// Nothing more comes from the handle.
     End { lane: usize, damage: Option<Damage>, error: Option<Error> },
 }

@@ -60,7 +60,8 @@ fn read_until_stopped(
     let mut quiet_since = Instant::now();
     let mut spare: Option<Memory> = None;
     let mut ran = Instant::now();
-    let mut losses = Losses::default();
+    // Drops whose place has not come yet, and those told of at once.
+    let (mut losses, mut told) = (Losses::default(), 0);
     loop {
         let since = std::mem::replace(&mut ran, Instant::now()).elapsed();
         let mut stalls = lock(&shared.stalls);
@@ -108,6 +109,10 @@ fn read_until_stopped(
         }
         if stopping || asked.elapsed() >= ASK_KERNEL {
             ask_kernel(handle, &mut losses)?;
+            if handle.counts.dropped > told {
+                told = handle.counts.dropped;
+                send(shared, sender, Captured::Lost { lane, now: live::now(), kernel: handle.counts }, 0);
+            }
             lock(&shared.kernel)[input] = handle.counts;
             let state = handle.look_at_interface();
             lock(&shared.links)[input] = LinkState {
