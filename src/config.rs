@@ -146,6 +146,8 @@ pub const ACL_DEPTH: usize = 40;
 pub const ACL_ELEMENTS: u32 = 1 << 24;
 /// Most lists that are looked into for one address, counted likewise.
 pub const ACL_LISTS: u32 = 4096;
+/// Most elements of one list that are no prefixes, counted likewise; each may have to be asked.
+pub const ACL_OTHERS: usize = 1 << 16;
 
 /// Where the capture was taken, as far as the operator says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

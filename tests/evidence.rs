@@ -152,4 +152,12 @@ fn an_answer_after_the_refusal_is_not_hidden() {
         let found = of_kind(&found, "listed-source-refused").unwrap();
         assert!(found.0 == severity && found.1.ends_with(text), "{rcodes:?}: {found:?}");
     }
+    // One of two refused queries, and its answer came three times.
+    let packets = [asked(0, CLIENT, 1, 0, &[5, 0, 0, 0]), asked(SECOND, CLIENT, 2, 0, &[5])].concat();
+    let found = findings(folder.path(), file, &packets);
+    let (severity, says, _) = of_kind(&found, "listed-source-refused").unwrap();
+    assert!(
+        severity == "critical" && says.ends_with("; 1 refused query was answered by a second response."),
+        "{found:?}"
+    );
 }

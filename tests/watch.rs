@@ -280,6 +280,15 @@ fn the_shell_has_the_terminal_while_it_is_stopped() {
         terminal.wait_for("Ledgers closed");
         let _ = fs::remove_file(lab.path("stopped"));
     }
+    // Without a shell that could let it go on it is not stopped.
+    let line = screen_line(&lab, "");
+    terminal.enter(&format!("clear; exec {}", line.split("; ").nth(1).unwrap()));
+    terminal.wait_for("No client query so far");
+    terminal.press(&["C-z"]);
+    std::thread::sleep(Duration::from_millis(600));
+    let stat = fs::read_to_string(format!("/proc/{}/stat", running_live(&lab))).unwrap();
+    assert!(!stat.contains(") T "), "{stat}");
+    assert!(terminal.shows(false).contains("No client query so far"));
 }
 
 /// The process that runs `live` for this lab: the one whose current folder is the lab's.

@@ -51,7 +51,7 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     );
     finding.advice = Some(if away {
         format!(
-            "This was not captured at {0}: behind a translation on the way it saw, and judged, another address. Capture \
+            "This was not captured at {0}: if a translation lies between, it saw, and judged, another address. Capture \
              there, at the same time.",
             group.server
         )

@@ -17,7 +17,10 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     })
     .iter()
     .map(|group| {
-        let mut finding = finding(scene, KIND, Severity::Critical, group, &answered, true);
+        // Elsewhere another address may be seen than the server judged.
+        let away = scene.report.is_away_from(group.server);
+        let severity = if away { Severity::Warning } else { Severity::Critical };
+        let mut finding = finding(scene, KIND, severity, group, &answered, true);
         finding.count = group.members.iter().map(|(_, tally)| tally.served()).sum();
         let word = group.members.first().map_or("", |(_, tally)| tally.judged.decision.word.name());
         finding.says = format!(
@@ -27,8 +30,15 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             group.server,
             times(finding.count)
         );
-        finding.advice =
-            Some(format!("Does {} run this file? Until it does, it is more open than the file says.", group.server));
+        finding.advice = Some(if away {
+            format!(
+                "This was not captured at {0}: if a translation lies between, it saw, and judged, another address. Capture \
+                 there, at the same time.",
+                group.server
+            )
+        } else {
+            format!("Does {} run this file? Until it does, it is more open than the file says.", group.server)
+        });
         finding
     })
     .collect()

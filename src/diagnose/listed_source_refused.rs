@@ -25,8 +25,10 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
     // Without any answers in the capture nobody is known to have got none.
     let known = !scene.report.has_only_refusals();
     let tally = Tally::of(group);
-    let starves =
-        |client: &&Client<'_>| client.line.count(Outcome::Answered) == 0 && client.line.row.rare().answered_second == 0;
+    let starves = |client: &&Client<'_>| {
+        let second = client.line.row.rare().answered_second;
+        client.line.count(Outcome::Answered) == 0 && second < client.line.count(Outcome::Refused).max(1)
+    };
     let starved = group.iter().filter(starves).count();
     let severity = if known && starved > 0 { Severity::Critical } else { Severity::Warning };
     let mut finding = scene.finding(KIND, severity, group, SourceLine::turned_away, refused_frames);
@@ -73,14 +75,14 @@ fn answered(group: &[Client<'_>], tally: Tally, starved: usize) -> String {
     let joined = group.iter().any(is_joined);
     let mut says = if alone(group).is_some() {
         match tally.answered {
-            0 if starved == 0 => "nothing else of it was answered there in time".to_owned(),
+            0 if tally.answered_second > 0 => "nothing else of it was answered there in time".to_owned(),
             0 => "nothing of it was answered there in time".to_owned(),
             1 => "1 query of it was answered there".to_owned(),
             count => format!("{} of it were answered there", queries(count)),
         }
     } else {
         match (starved, tally.answered) {
-            (0, 0) => "nothing else of any of them was answered there in time".to_owned(),
+            (_, 0) if tally.answered_second > 0 => "nothing else of any of them was answered there in time".to_owned(),
             (starved, 0) if starved == group.len() => "nothing of any of them was answered there in time".to_owned(),
             (0, count) if joined || tally.answered_second > 0 => {
                 format!("{} of them were answered there", queries(count))

@@ -153,8 +153,7 @@ pub fn usual_question(verdicts: &Verdicts, server: IpAddr) -> Question {
         let served = tally.judged.decision.word == Word::Allow;
         (served, tally.outcomes.iter().sum::<u64>())
     });
-    let unsigned = |question: &Question| Question { key: None, ..question.clone() };
-    usual.and_then(|tally| tally.question.as_ref().map(unsigned)).unwrap_or_default()
+    usual.and_then(|tally| tally.question.clone()).unwrap_or_default()
 }
 
 /// Some client was seen to ask a server for a name.

@@ -34,6 +34,7 @@ use crate::watch::metrics::http as metrics;
 use crate::watch::sandbox::{Plan, confine};
 use crate::watch::screen::terminal::Borrowed;
 use crate::watch::screen::{self, JobControl, Left, Look};
+use crate::watch::snapshot::Snapshot;
 use addresses::Addresses;
 use decided::{Decided, Stream, StreamLegs};
 use expectations::Expectations;
@@ -120,7 +121,11 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     // Asked for here, because a confined process may not.
     let addresses = Addresses::listen();
     let listener = config.live.metrics.map(listen).transpose()?;
-    let board = decided::watched(config).then(|| Arc::new(Board::default()));
+    let board = decided::watched(config).then(|| {
+        let board = Board::default();
+        board.publish(Snapshot { without_queries: config.live.refused_only, ..Snapshot::default() });
+        Arc::new(board)
+    });
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
     let interfaces = live::interfaces_by_index();
     let sandbox = confine(&plan(config, &expectations, &handles, &addresses), config.live.sandbox)?;

@@ -39,7 +39,7 @@ pub struct Rare {
     pub refused_unsolicited: u64,
     /// REFUSED responses that end no query, by [`Beside`].
     pub refused_beside: [u64; Beside::ALL.len()],
-    /// Responses to refused queries that came second and answer them.
+    /// Refused queries that a second response answers.
     pub answered_second: u64,
     /// First query that was refused or denied.
     pub refused_first: Option<Timestamp>,

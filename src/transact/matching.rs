@@ -191,11 +191,11 @@ impl Tracker<'_> {
             }
             ResponseIs::Continued => self.counts.continued += 1,
             ResponseIs::Copy => self.counts.response_copies += 1,
-            ResponseIs::Duplicate { refused } => {
+            ResponseIs::Duplicate { refused, answers } => {
                 self.counts.duplicate += 1;
                 if !refused {
                     self.beside(Beside::Second, pair, seen.message);
-                } else if outcome_of(seen.message) == Outcome::Answered {
+                } else if answers {
                     self.pairs.rare(pair).answered_second += 1;
                 }
             }

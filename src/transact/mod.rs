@@ -293,7 +293,7 @@ impl<'a> Tracker<'a> {
         self.pairs.rare(pair).glimpse(time);
     }
 
-    /// Servers whose responses were seen arriving: this is none of their hosts.
+    /// Servers whose responses all were seen arriving: this is none of their hosts.
     pub fn arriving(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.answering.arriving()
     }

@@ -29,8 +29,10 @@ pub struct Answering {
 struct Server {
     latest: Option<(Timestamp, IpAddr)>,
     latest_to_another: Option<Timestamp>,
-    /// A response of it was seen arriving: this is not its host.
+    /// A response of it was seen arriving: this is not its host, or it asked itself.
     arrives: bool,
+    /// Responses of it that were seen arriving, and leaving. On the way to somebody else each does both.
+    seen: (u64, u64),
 }
 
 impl Answering {
@@ -64,8 +66,10 @@ impl Answering {
         let server = self.servers.entry(address).or_default();
         if point.direction() == Direction::In && self.vantage.is_none() {
             server.arrives = true;
+            server.seen.0 += 1;
             return;
         }
+        server.seen.1 += 1;
         let source = ends.source();
         let time = match server.latest {
             Some((latest, to)) => {
@@ -79,9 +83,10 @@ impl Answering {
         server.latest = Some((time, source));
     }
 
-    /// Servers of which a response was seen arriving.
+    /// Servers whose responses were seen arriving, all of them: of those that leave elsewhere, too.
     pub fn arriving(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.servers.iter().filter(|(_, server)| server.arrives).map(|(address, _)| *address)
+        let arrives = |server: &Server| server.arrives && server.seen.0 >= server.seen.1;
+        self.servers.iter().filter(move |(_, server)| arrives(server)).map(|(address, _)| *address)
     }
 
     /// True when the capture was taken at the server, and it answered another source at or after `since`.
@@ -179,6 +184,20 @@ mod tests {
         assert!(!answering.answered_another(ends(2), Timestamp(21)));
         answering.note(ends(2), Timestamp(30), point(Direction::Out));
         assert!(answering.answered_another(ends(2), Timestamp(20)), "the one before is remembered");
+    }
+
+    #[test]
+    fn a_host_that_asks_itself_is_none_on_the_way() {
+        let arriving = |directions: &[Direction]| {
+            let mut answering = Answering::new(None, false);
+            directions.iter().for_each(|direction| answering.note(ends(1), Timestamp(1), point(*direction)));
+            answering.arriving().count()
+        };
+        use Direction::{In, Out};
+        assert_eq!(arriving(&[Out, Out]), 0, "the server");
+        assert_eq!(arriving(&[Out, Out, In]), 0, "it asked itself once, too");
+        assert_eq!(arriving(&[In, Out, In, Out]), 1, "a router");
+        assert_eq!(arriving(&[In]), 1, "a client");
     }
 
     #[test]

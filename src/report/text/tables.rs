@@ -94,7 +94,7 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
     };
     page.inked(Some(Ink::Bold), &format!("AT {server}"), "", 0)?;
     if report.is_away_from(server) {
-        let text = "Not captured at this server: behind a translation on the way it saw, and judged, other addresses.";
+        let text = "Not captured at this server: if a translation lies between, it saw, and judged, other addresses.";
         page.wrapped("", text, 2)?;
     }
     page.line(&format!(

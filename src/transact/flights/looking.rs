@@ -32,6 +32,8 @@ pub enum ResponseIs {
     Duplicate {
         /// The first was REFUSED.
         refused: bool,
+        /// It is the first that answers a query that was refused.
+        answers: bool,
     },
     /// A response to a transaction that timed out, within one further timeout.
     Late,
@@ -169,7 +171,10 @@ impl Flights {
         }
         if let Some(duplicated) = self.answered.newest(node, hash, |closed| answered(closed) && recent(closed)) {
             duplicated.set_response(*print);
-            return ResponseIs::Duplicate { refused: duplicated.refused };
+            let (refused, answers) = (duplicated.refused, !message.is_refused() && !message.is_denied());
+            let told = duplicated.second_told;
+            duplicated.second_told |= answers;
+            return ResponseIs::Duplicate { refused, answers: refused && answers && !told };
         }
         let chain = self.timed_out_heads.at(hash).first;
         if late || self.timed_out.newest(chain, hash, |closed| fits(closed) && recent(closed)).is_some() {

@@ -68,6 +68,8 @@ pub struct Closed {
     pub transfer: bool,
     /// Its response was REFUSED.
     pub refused: bool,
+    /// A second response that answers it was told of; or it is not known whether the first was its own.
+    pub second_told: bool,
 }
 
 impl Closed {
@@ -91,6 +93,7 @@ impl Closed {
             ended,
             transfer: false,
             refused: false,
+            second_told: false,
         }
     }
 

@@ -121,6 +121,7 @@ impl Slot {
             question: self.question.into(),
             opcode: self.opcode,
             transfer: self.transfer,
+            second_told: self.ambiguous,
             ..Closed::new(self.hash, self.query.time, self.repeated, response, ended)
         }
     }

@@ -25,6 +25,8 @@ pub struct Borrowed {
     pub terminal: ratatui::Terminal<CrosstermBackend<Patient>>,
     /// Where keys come from.
     pub keyboard: File,
+    /// Somebody is there to let this process go on when it is stopped.
+    has_shell: bool,
 }
 
 impl Borrowed {
@@ -52,7 +54,7 @@ impl Borrowed {
             .and_then(|()| execute!(terminal.backend_mut(), terminal::EnterAlternateScreen, cursor::Hide))
             .and_then(|()| clear(&mut terminal));
         match taken {
-            Ok(()) => Ok(Self { terminal, keyboard }),
+            Ok(()) => Ok(Self { terminal, keyboard, has_shell: has_shell() }),
             Err(error) => {
                 give_back();
                 Err(failed(error))
@@ -63,8 +65,11 @@ impl Borrowed {
 
 impl Borrowed {
     /// Lets the shell have the terminal while this process is stopped. Returns when it goes on; [`Borrowed::take_again`] is
-    /// to follow.
+    /// to follow. Without a shell nothing happens, as a terminal's own stop would be ignored.
     pub fn stop(&mut self) {
+        if !self.has_shell {
+            return;
+        }
         let _ = execute!(self.terminal.backend_mut(), terminal::LeaveAlternateScreen, cursor::Show);
         let _ = terminal::disable_raw_mode();
         let _ = signal_hook::low_level::raise(signal_hook::consts::SIGSTOP);
@@ -76,6 +81,29 @@ impl Borrowed {
         terminal::enable_raw_mode()?;
         execute!(self.terminal.backend_mut(), terminal::EnterAlternateScreen, cursor::Hide)
     }
+}
+
+/// True unless the process group is orphaned (setpgid(2)): some process of it has a parent in another group of the same
+/// session, a shell with job control.
+fn has_shell() -> bool {
+    /// Processes between this one and its shell that are looked at.
+    const BETWEEN: usize = 32;
+    /// Parent, group and session in a line of /proc/PID/stat, behind the command's name in brackets.
+    fn of(process: &str) -> Option<[i32; 3]> {
+        let line = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        let mut numbers = line.rsplit_once(')')?.1.split_whitespace().skip(1).map_while(|number| number.parse().ok());
+        Some([numbers.next()?, numbers.next()?, numbers.next()?])
+    }
+    let Some([mut parent, group, session]) = of("self") else { return false };
+    for _ in 0..BETWEEN {
+        match of(&parent.to_string()) {
+            Some([_, _, other]) if other != session => return false,
+            Some([next, same, _]) if same == group => parent = next,
+            Some(_) => return true,
+            None => return false,
+        }
+    }
+    false
 }
 
 /// Makes the next picture a whole one. (The terminal's own way asks where the cursor is, and waits for an answer.)

@@ -5,7 +5,7 @@
 //! step by step.
 
 use super::{Kind, List, Meaning, Other, Prefix};
-use crate::config::ACL_ELEMENTS;
+use crate::config::{ACL_ELEMENTS, ACL_OTHERS};
 use crate::expect::acl::RuleId;
 use crate::expect::acl::network::first_decides;
 use ipnet::IpNet;
@@ -63,8 +63,9 @@ impl Building {
             self.other(Kind::Nested(inner), negative, rule);
             return;
         }
-        if self.list.count + inner.count > ACL_ELEMENTS {
-            self.list.count += inner.count;
+        if self.list.count + inner.count > ACL_ELEMENTS || self.list.others.len() + inner.others.len() > ACL_OTHERS {
+            // Whoever compiles the list gives it up.
+            self.list.count = ACL_ELEMENTS + 1;
             return;
         }
         let before = self.list.count;

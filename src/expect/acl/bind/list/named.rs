@@ -308,6 +308,7 @@ mod tests {
             ("acl t any;", "named.conf:1:1", "a list in braces"),
             ("acl t { !; };", "named.conf:1:9", "no element"),
             ("acl t { 10.0.0.256; };", "named.conf:1:9", "no address"),
+            (&doubling("{0}; {0};").replace("10.0.0.0/8", "key k"), "named.conf:1:357", "too often"),
             (&doubling("{0}; {0};"), "named.conf:1:538", "too often"),
             (&doubling("{0}; {0}; !{0}; {0};"), "named.conf:1:214", "too often"),
         ] {
