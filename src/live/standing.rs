@@ -31,7 +31,7 @@ pub fn add_up(groups: Vec<Standing>) -> Standing {
             }
             known.frames.extend(pair.frames);
         }
-        sum.arriving.extend(group.arriving);
+        sum.away.extend(group.away);
         sum.lanes.extend(group.lanes);
         sum.kernel.extend(group.kernel);
         sum.lost_state += group.lost_state;

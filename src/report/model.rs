@@ -54,8 +54,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Where the capture was taken, as the operator says.
     pub vantage: Option<Vantage>,
-    /// Servers whose responses arrived where it was taken: none is that host.
-    pub arriving: BTreeSet<IpAddr>,
+    /// Servers that are other hosts than the one where it was taken.
+    pub away: BTreeSet<IpAddr>,
     /// Queries behind a proxy's header, by server and proxy.
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     /// Sentences about what this capture cannot show (encrypted ports seen, evicted state, ...).
@@ -228,7 +228,7 @@ impl Report {
     pub fn is_away_from(&self, server: IpAddr) -> bool {
         match self.vantage {
             Some(vantage) => vantage != Vantage::Server,
-            None => self.arriving.contains(&server),
+            None => self.away.contains(&server),
         }
     }
 

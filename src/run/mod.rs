@@ -131,7 +131,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let mut anomalies = tracker.anomalies();
     let quoted = tracker.quotes.sentences();
     let proxied = tracker.proxied.pairs().clone();
-    let arriving = tracker.arriving().collect();
+    let away = tracker.away().collect();
     drop(tracker);
     let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
     if rows.without_detail > 0 {
@@ -158,7 +158,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     report.time_digits = rows.time_digits;
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
-    (report.proxied, report.arriving) = (proxied, arriving);
+    (report.proxied, report.away) = (proxied, away);
     report.judge(&verdicts);
     report.findings = diagnose::diagnose_with_files(&report, &inventory, &verdicts, config);
 

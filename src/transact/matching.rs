@@ -5,7 +5,7 @@ use super::Tracker;
 use super::flights::{Flow, Print, QueryIs, ResponseIs, Sighting, Transport};
 use super::kept::KeptMessage;
 use super::proxied::ProxiedEnd;
-use crate::capture::Timestamp;
+use crate::capture::{Direction, Timestamp};
 use crate::config::{Outcome, SKEW};
 use crate::decode::message::{Message, Question};
 use crate::decode::proxy::{self, Look};
@@ -297,6 +297,10 @@ impl Tracker<'_> {
         let outcome = outcome_of(message);
         self.counts.outcomes[outcome as usize] += 1;
         self.count_transport(self.flights.slot(index).flow);
+        if seen.point.direction() == Direction::In && self.flights.slot(index).query.point.direction() == Direction::Out
+        {
+            self.answering.note_away(self.pairs.ends(pair).destination());
+        }
         if outcome != Outcome::Answered {
             self.turned_away(index, outcome, message, seen.frame);
         } else if self.pairs.answered(pair) {

@@ -293,9 +293,9 @@ impl<'a> Tracker<'a> {
         self.pairs.rare(pair).glimpse(time);
     }
 
-    /// Servers whose responses all were seen arriving: this is none of their hosts.
-    pub fn arriving(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.answering.arriving()
+    /// Servers that are other hosts than the one of the capture, as far as directions are known.
+    pub fn away(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.answering.away()
     }
 
     /// Queries without a response so far, and responses whose query may still come: counted, and in no bucket yet.

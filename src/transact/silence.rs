@@ -8,7 +8,7 @@ use super::kept::KeptMessage;
 use crate::capture::{Direction, Timestamp};
 use crate::config::Vantage;
 use crate::decode::{Ends, Point};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
 /// Servers followed; for further ones silence is not claimed.
@@ -18,6 +18,7 @@ const MAX_SERVERS: usize = 16_384;
 #[derive(Debug)]
 pub struct Answering {
     servers: HashMap<IpAddr, Server>,
+    away: HashSet<IpAddr>,
     /// Where the capture was taken, as the operator says.
     vantage: Option<Vantage>,
     /// Packets were left out, responses perhaps among them.
@@ -31,14 +32,12 @@ struct Server {
     latest_to_another: Option<Timestamp>,
     /// A response of it was seen arriving: this is not its host, or it asked itself.
     arrives: bool,
-    /// Responses of it that were seen arriving, and leaving. On the way to somebody else each does both.
-    seen: (u64, u64),
 }
 
 impl Answering {
     /// No server seen yet.
     pub fn new(vantage: Option<Vantage>, filtered: bool) -> Self {
-        Self { servers: HashMap::new(), vantage, filtered }
+        Self { servers: HashMap::new(), away: HashSet::new(), vantage, filtered }
     }
 
     /// True when a response seen so can tell anything about silence: the capture is the server's, or nobody says whose it is
@@ -66,10 +65,8 @@ impl Answering {
         let server = self.servers.entry(address).or_default();
         if point.direction() == Direction::In && self.vantage.is_none() {
             server.arrives = true;
-            server.seen.0 += 1;
             return;
         }
-        server.seen.1 += 1;
         let source = ends.source();
         let time = match server.latest {
             Some((latest, to)) => {
@@ -83,10 +80,17 @@ impl Answering {
         server.latest = Some((time, source));
     }
 
-    /// Servers whose responses were seen arriving, all of them: of those that leave elsewhere, too.
-    pub fn arriving(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        let arrives = |server: &Server| server.arrives && server.seen.0 >= server.seen.1;
-        self.servers.iter().filter(move |(_, server)| arrives(server)).map(|(address, _)| *address)
+    /// A query to this address was seen leaving, and its response arriving: what has it is another host.
+    #[cold]
+    pub fn note_away(&mut self, server: IpAddr) {
+        if self.away.len() < MAX_SERVERS {
+            self.away.insert(server);
+        }
+    }
+
+    /// Servers that are other hosts than the one of the capture.
+    pub fn away(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.away.iter().copied()
     }
 
     /// True when the capture was taken at the server, and it answered another source at or after `since`.
@@ -184,20 +188,6 @@ mod tests {
         assert!(!answering.answered_another(ends(2), Timestamp(21)));
         answering.note(ends(2), Timestamp(30), point(Direction::Out));
         assert!(answering.answered_another(ends(2), Timestamp(20)), "the one before is remembered");
-    }
-
-    #[test]
-    fn a_host_that_asks_itself_is_none_on_the_way() {
-        let arriving = |directions: &[Direction]| {
-            let mut answering = Answering::new(None, false);
-            directions.iter().for_each(|direction| answering.note(ends(1), Timestamp(1), point(*direction)));
-            answering.arriving().count()
-        };
-        use Direction::{In, Out};
-        assert_eq!(arriving(&[Out, Out]), 0, "the server");
-        assert_eq!(arriving(&[Out, Out, In]), 0, "it asked itself once, too");
-        assert_eq!(arriving(&[In, Out, In, Out]), 1, "a router");
-        assert_eq!(arriving(&[In]), 1, "a client");
     }
 
     #[test]

@@ -372,3 +372,20 @@ fn the_same_packets_by_another_clock_are_noticed() {
         assert_eq!((lines.len(), count), (2, noticed), "{about}: {lines:?}");
     }
 }
+
+#[test]
+fn a_server_is_elsewhere_when_its_query_left_and_its_response_arrived() {
+    /// The byte of `LINKTYPE_LINUX_SLL2` that tells the direction.
+    const DIRECTION: usize = 10;
+    let turned = |mut frame: Vec<u8>, direction: u8| {
+        frame[DIRECTION] = direction;
+        frame
+    };
+    // What arrives has 0, what leaves 4.
+    for (about, query, response, away) in
+        [("the server", 0, 4, 0), ("the server asks itself", 0, 0, 0), ("a client, or behind a translation", 4, 0, 1)]
+    {
+        let frames = [(0, turned(ask(A, 1), query)), (MILLI, turned(reply(A, &refusal(1)), response))];
+        assert_eq!(track_with(&frames, None, |tracker, _| tracker.away().count()).1, away, "{about}");
+    }
+}

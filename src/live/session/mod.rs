@@ -246,7 +246,7 @@ impl<'a> Session<'a> {
         report.notes.extend(self.watcher.outdated().map(str::to_owned));
         report.proxied = standing.proxied.clone();
         // What this host asks itself arrives as well.
-        report.arriving = standing.arriving.iter().copied().filter(|server| !self.local.contains(server)).collect();
+        report.away = standing.away.iter().copied().filter(|server| !self.local.contains(server)).collect();
         let servers: BTreeSet<IpAddr> = report
             .sources
             .iter()

@@ -290,7 +290,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             anomalies: self.tracker.anomalies(),
             quoted: self.tracker.quotes.sentences(),
             proxied: self.tracker.proxied.pairs().clone(),
-            arriving: self.tracker.arriving().collect(),
+            away: self.tracker.away().collect(),
             lanes: self.lanes.clone(),
             kernel: self.kernel.clone(),
             lost_state: self.tracker.lost_state(),

@@ -65,8 +65,8 @@ pub struct Standing {
     pub quoted: Vec<String>,
     /// Queries behind a proxy's header.
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
-    /// Servers whose responses arrived.
-    pub arriving: BTreeSet<IpAddr>,
+    /// Servers that are other hosts.
+    pub away: BTreeSet<IpAddr>,
     /// Its handles' inputs, in order.
     pub lanes: Vec<LaneResult>,
     /// What the kernel had counted when the last of their packets was read, likewise.
