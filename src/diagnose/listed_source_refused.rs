@@ -46,7 +46,12 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
         }
     };
     finding.says = format!("{who} {are} {}; {answered}.", tally.turned_away(server));
-    finding.advice = Some(if starved > 0 {
+    finding.advice = Some(if starved > 0 && scene.report.is_away_from(server) {
+        format!(
+            "This was not captured at {server}: find out as which address {first} arrives there, and look that up in its \
+             access rules."
+        )
+    } else if starved > 0 {
         format!(
             "Look up {first} in the access rules of {server}: is its prefix missing, or does a narrower rule or a view \
              decide? If the inventory is out of date, change {}.",

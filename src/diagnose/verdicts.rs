@@ -209,11 +209,11 @@ pub fn beside_refusal(
             Word::Allow => {
                 let _ = write!(
                     says,
-                    " It allows clients of {shown} under their own addresses ({place}): only the changed address is to blame."
+                    " It allows clients of {shown} under their own addresses ({place}): if it is one of them, only the changed address is to blame."
                 );
                 let _ = write!(
                     advice,
-                    "Clients of {shown} are allowed as themselves: do not translate them on the way here, or admit the address. "
+                    "Clients of {shown} are allowed as themselves: if it is one of them, do not translate them on the way here, or admit the address. "
                 );
             }
             Word::Refuse | Word::Drop | Word::NotAuth => {
