@@ -145,9 +145,9 @@ pub const ACL_DEPTH: usize = 40;
 /// Most elements of one address match list, those of the lists it names counted each time they are named.
 pub const ACL_ELEMENTS: u32 = 1 << 24;
 /// Most lists that are looked into for one address, counted likewise.
-pub const ACL_LISTS: u32 = 4096;
+pub const ACL_LISTS: u32 = 1 << 16;
 /// Most elements of one list that are no prefixes, counted likewise; each may have to be asked.
-pub const ACL_OTHERS: usize = 1 << 16;
+pub const ACL_OTHERS: usize = 1 << 18;
 
 /// Where the capture was taken, as far as the operator says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -61,6 +61,8 @@ pub struct StatedLoss {
     unclear: bool,
     /// What earlier sections lost.
     earlier: Option<InterfaceLoss>,
+    /// What the system had dropped, by interface, at the end of the file before: parts of one recording count on.
+    before: BTreeMap<u32, u64>,
 }
 
 /// What an interface said.
@@ -75,6 +77,15 @@ struct Word {
 }
 
 impl StatedLoss {
+    /// This file follows another one, and may be the next part of the same recording.
+    pub fn follow(&mut self, part: &StatedLoss) {
+        self.before = part.words.iter().map(|(interface, word)| (*interface, word.by_system)).collect();
+        for (interface, lost) in &part.before {
+            let known = self.before.entry(*interface).or_default();
+            *known = (*known).max(*lost);
+        }
+    }
+
     /// Takes statements in the order of the file, which come after `before` bytes of record headers. Returns where packets
     /// were lost since the last one that was known, of these the number of packets before each.
     pub fn take(&mut self, statements: &[Statement], before: u64) -> Vec<u32> {
@@ -94,7 +105,8 @@ impl StatedLoss {
                     let word = self.words.entry(lost.interface).or_default();
                     word.at = at;
                     // What the interface dropped was never to be captured, or never came.
-                    if lost.by_system.is_some_and(|lost| lost > word.by_system) {
+                    let known = self.before.get(&lost.interface).copied().unwrap_or(0).max(word.by_system);
+                    if lost.by_system.is_some_and(|lost| lost > known) {
                         places.push(*packets);
                     }
                     for (count, said) in
@@ -111,7 +123,8 @@ impl StatedLoss {
     }
 
     fn end_section(&mut self, at: u64) {
-        let Self { interfaces, words, unclear, earlier } = std::mem::take(self);
+        let Self { interfaces, words, unclear, earlier, before } = std::mem::take(self);
+        self.before = before;
         let sum = |word: &Word| word.by_interface.saturating_add(word.by_system);
         let lost = words.values().map(|word| sum(word).max(word.between)).reduce(u64::saturating_add);
         let sound = |word: &Word| word.at == at && word.between <= sum(word);
@@ -189,6 +202,18 @@ mod tests {
         assert_eq!(one(&[before(8, 0, 9), lost(64, 0, 1, 7)]), (AtLeast(9), vec![8, 64]), "it contradicts itself");
         assert_eq!(one(&[lost(64, 0, 5, 0)]), (Exactly(5), vec![]), "the interface never had them");
         assert_eq!(one(&[lost(9, 0, 0, 5), lost(64, 0, 0, 5)]), (Exactly(5), vec![9]));
+        // The next parts of a recording count on.
+        let of = |lost: u64| Says::Lost(Lost { interface: 0, by_interface: None, by_system: Some(lost) });
+        let (mut parts, mut places) = (vec![StatedLoss::default()], Vec::new());
+        for said in [&[of(5)][..], &[], &[of(5), of(6)]] {
+            let mut part = StatedLoss::default();
+            part.follow(parts.last().unwrap());
+            let statements =
+                (0..).zip(said).map(|(packets, says)| Statement { says: *says, record_headers: 0, packets });
+            places.push(part.take(&statements.collect::<Vec<_>>(), 0));
+            parts.push(part);
+        }
+        assert_eq!(places, [vec![0], vec![], vec![1]]);
     }
 
     #[test]

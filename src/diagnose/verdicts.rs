@@ -145,13 +145,14 @@ pub fn outcomes(group: &Group<'_>, of: &[Outcome]) -> String {
 }
 
 /// The question that stands for what clients ask a server: the most frequent one that it is to answer, else the most
-/// frequent one; some name when they were seen to ask for none.
+/// frequent one, an unsigned one before others; some name when they were seen to ask for none.
 pub fn usual_question(verdicts: &Verdicts, server: IpAddr) -> Question {
     let tallies = verdicts.pairs.iter().filter(|((_, at), _)| *at == server).flat_map(|(_, tallies)| tallies);
     let usual = |tally: &&Tally| tally.question.as_ref().is_some_and(Question::is_usual);
     let usual = tallies.filter(usual).max_by_key(|tally| {
+        let unsigned = tally.question.as_ref().is_some_and(|question| question.key.is_none());
         let served = tally.judged.decision.word == Word::Allow;
-        (served, tally.outcomes.iter().sum::<u64>())
+        (unsigned, served, tally.outcomes.iter().sum::<u64>())
     });
     usual.and_then(|tally| tally.question.clone()).unwrap_or_default()
 }

@@ -123,7 +123,8 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let listener = config.live.metrics.map(listen).transpose()?;
     let board = decided::watched(config).then(|| {
         let board = Board::default();
-        board.publish(Snapshot { without_queries: config.live.refused_only, ..Snapshot::default() });
+        let node = config.node.clone().unwrap_or_default();
+        board.publish(Snapshot { node, without_queries: config.live.refused_only, ..Snapshot::default() });
         Arc::new(board)
     });
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };

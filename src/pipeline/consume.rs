@@ -138,6 +138,9 @@ impl<'a, 't> Consumer<'a, 't> {
             {
                 self.tracker.unwatched(last, first);
             }
+            if let [.., before, lane] = &mut self.lanes[..=self.next] {
+                lane.stated.follow(&before.stated);
+            }
             self.lanes[self.next].active = true;
             self.next += 1;
         }

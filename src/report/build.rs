@@ -2,7 +2,7 @@
 
 use super::{Expectation, InputReport, Ledger, Ledgers, Report, SourceLine, Totals};
 use crate::capture::losses::InterfaceLoss;
-use crate::capture::{Choices, Format};
+use crate::capture::{Choices, Timestamp};
 use crate::config::{Config, Outcome, OwnServer};
 use crate::decode::encrypted::DNS_OVER_TLS;
 use crate::decode::name::NameFault;
@@ -305,9 +305,7 @@ pub fn build(
         ..InputReport::default()
     }));
     report.ledgers.stated_loss = stated_loss(&report.inputs);
-    // Of one capture with one clock they are the client's.
-    let overlap = report.inputs.len() > 1 || report.inputs.iter().any(|input| input.format == Format::Pcapng.name());
-    if let Some(count) = report.ledgers.anomalies.get(COPIES_AT_OTHER_TIMES).filter(|_| overlap) {
+    if let Some(count) = report.ledgers.anomalies.get(COPIES_AT_OTHER_TIMES).filter(|_| overlap(&report.inputs)) {
         let packets = if *count == 1 { "1 query has".to_owned() } else { format!("{count} queries have") };
         report.notes.push(format!(
             "{packets} the bytes, ports and IPv4 identification of an earlier one, more than 10 ms later: where captures \
@@ -466,6 +464,14 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
         damage,
         faults: lane.faults,
     }
+}
+
+/// Some inputs were captured at the same time.
+fn overlap(inputs: &[InputReport]) -> bool {
+    let mut times: Vec<(Timestamp, Timestamp)> =
+        inputs.iter().filter_map(|input| input.first.zip(input.last)).collect();
+    times.sort_unstable();
+    times.windows(2).any(|pair| pair[1].0 < pair[0].1)
 }
 
 /// What files say of the loss of their captures.

@@ -195,6 +195,10 @@ fn program(plan: &Plan, arch: TargetArch) -> Result<BpfProgram, BackendError> {
     rules.insert(libc::SYS_clone, rule(vec![SeccompCondition::new(0, Qword, MaskedEq(thread), thread)?])?);
     let own_process = SeccompCondition::new(0, Dword, Eq, u64::from(std::process::id()))?;
     rules.insert(libc::SYS_tgkill, rule(vec![own_process])?);
+    // To stop with its process group, when the operator asks for it.
+    let own_group = SeccompCondition::new(0, Dword, Eq, 0)?;
+    let stop = SeccompCondition::new(1, Dword, Eq, libc::SIGSTOP as u64)?;
+    rules.insert(libc::SYS_kill, rule(vec![own_group, stop])?);
     let no_code = SeccompCondition::new(2, Dword, MaskedEq(libc::PROT_EXEC as u64), 0)?;
     rules.insert(libc::SYS_mmap, rule(vec![no_code.clone()])?);
     rules.insert(libc::SYS_mprotect, rule(vec![no_code])?);

@@ -279,7 +279,7 @@ pub fn run(mut borrowed: Borrowed, board: &Board, stop: &AtomicBool, job: &JobCo
             return Left::Lost;
         }
         if job.suspend.swap(false, Ordering::Relaxed) {
-            borrowed.stop();
+            borrowed.stop(&job.resume);
             job.resume.store(true, Ordering::Relaxed);
         }
         if job.resume.swap(false, Ordering::Relaxed) {

@@ -6,9 +6,12 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::{cursor, execute, terminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::Uid;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,8 +28,8 @@ pub struct Borrowed {
     pub terminal: ratatui::Terminal<CrosstermBackend<Patient>>,
     /// Where keys come from.
     pub keyboard: File,
-    /// Somebody is there to let this process go on when it is stopped.
-    has_shell: bool,
+    /// Whose process group this is.
+    group: Group,
 }
 
 impl Borrowed {
@@ -54,7 +57,7 @@ impl Borrowed {
             .and_then(|()| execute!(terminal.backend_mut(), terminal::EnterAlternateScreen, cursor::Hide))
             .and_then(|()| clear(&mut terminal));
         match taken {
-            Ok(()) => Ok(Self { terminal, keyboard, has_shell: has_shell() }),
+            Ok(()) => Ok(Self { terminal, keyboard, group: Group::of_this_process() }),
             Err(error) => {
                 give_back();
                 Err(failed(error))
@@ -64,15 +67,25 @@ impl Borrowed {
 }
 
 impl Borrowed {
-    /// Lets the shell have the terminal while this process is stopped. Returns when it goes on; [`Borrowed::take_again`] is
-    /// to follow. Without a shell nothing happens, as a terminal's own stop would be ignored.
-    pub fn stop(&mut self) {
-        if !self.has_shell {
-            return;
+    /// Lets the shell have the terminal while this process is stopped. Returns when it goes on, which `resume` tells;
+    /// [`Borrowed::take_again`] is to follow. Nothing happens without a shell, and where a script around this process could
+    /// not be stopped as well, which would leave the shell waiting.
+    pub fn stop(&mut self, resume: &AtomicBool) {
+        let me = rustix::process::geteuid();
+        match self.group {
+            Group::Own => {}
+            Group::Led(leader) if me.is_root() || leader == me => {}
+            Group::Led(_) | Group::Orphaned => return,
         }
+        resume.store(false, Ordering::Relaxed);
         let _ = execute!(self.terminal.backend_mut(), terminal::LeaveAlternateScreen, cursor::Show);
         let _ = terminal::disable_raw_mode();
-        let _ = signal_hook::low_level::raise(signal_hook::consts::SIGSTOP);
+        let stopped = rustix::process::kill_current_process_group(rustix::process::Signal::STOP);
+        // Another thread may have taken the signal, which stops this one a moment later.
+        let begun = Instant::now();
+        while stopped.is_ok() && !resume.load(Ordering::Relaxed) && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Takes the terminal as the shell left it when this process was stopped.
@@ -83,27 +96,48 @@ impl Borrowed {
     }
 }
 
-/// True unless the process group is orphaned (setpgid(2)): some process of it has a parent in another group of the same
-/// session, a shell with job control.
-fn has_shell() -> bool {
-    /// Processes between this one and its shell that are looked at.
-    const BETWEEN: usize = 32;
-    /// Parent, group and session in a line of /proc/PID/stat, behind the command's name in brackets.
-    fn of(process: &str) -> Option<[i32; 3]> {
-        let line = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        let mut numbers = line.rsplit_once(')')?.1.split_whitespace().skip(1).map_while(|number| number.parse().ok());
-        Some([numbers.next()?, numbers.next()?, numbers.next()?])
+/// Whose a process group is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// This process leads it.
+    Own,
+    /// A script of this user around this process does.
+    Led(Uid),
+    /// Nobody could let it go on (setpgid(2)): no process of it has a parent in another group of the same session, which
+    /// would be a shell with job control.
+    Orphaned,
+}
+
+impl Group {
+    fn of_this_process() -> Self {
+        Self::find().unwrap_or(Self::Orphaned)
     }
-    let Some([mut parent, group, session]) = of("self") else { return false };
-    for _ in 0..BETWEEN {
-        match of(&parent.to_string()) {
-            Some([_, _, other]) if other != session => return false,
-            Some([next, same, _]) if same == group => parent = next,
-            Some(_) => return true,
-            None => return false,
+
+    fn find() -> Option<Self> {
+        /// Processes between this one and its shell that are looked at.
+        const BETWEEN: usize = 32;
+        /// Parent, group and session in a line of /proc/PID/stat, behind the command's name in brackets.
+        fn of(process: &str) -> Option<[u32; 3]> {
+            let line = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+            let mut numbers =
+                line.rsplit_once(')')?.1.split_whitespace().skip(1).map_while(|number| number.parse().ok());
+            Some([numbers.next()?, numbers.next()?, numbers.next()?])
         }
+        let [mut parent, group, session] = of("self")?;
+        for _ in 0..BETWEEN {
+            let [next, its_group, its_session] = of(&parent.to_string())?;
+            if its_session != session {
+                return None;
+            }
+            if its_group != group {
+                let leader = std::fs::metadata(format!("/proc/{group}")).ok();
+                let others = leader.filter(|_| group != std::process::id());
+                return Some(others.map_or(Self::Own, |leader| Self::Led(Uid::from_raw(leader.uid()))));
+            }
+            parent = next;
+        }
+        None
     }
-    false
 }
 
 /// Makes the next picture a whole one. (The terminal's own way asks where the cursor is, and waits for an answer.)

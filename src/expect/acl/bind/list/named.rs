@@ -101,7 +101,9 @@ impl<'a> Named<'a> {
             self.element(statement, &mut list, files, rules, depth)?;
             // Lists that name others several times double with each level.
             if list.list.count > ACL_ELEMENTS || list.list.lists > ACL_LISTS {
-                return Err(files.error(statement.span, "lists name each other too often: this list becomes too long"));
+                return Err(
+                    files.error(statement.span, "too many elements: those of a list count each time it is named")
+                );
             }
         }
         Ok(list.list.seal())
@@ -308,9 +310,9 @@ mod tests {
             ("acl t any;", "named.conf:1:1", "a list in braces"),
             ("acl t { !; };", "named.conf:1:9", "no element"),
             ("acl t { 10.0.0.256; };", "named.conf:1:9", "no address"),
-            (&doubling("{0}; {0};").replace("10.0.0.0/8", "key k"), "named.conf:1:357", "too often"),
-            (&doubling("{0}; {0};"), "named.conf:1:538", "too often"),
-            (&doubling("{0}; {0}; !{0}; {0};"), "named.conf:1:214", "too often"),
+            (&doubling("{0}; {0};").replace("10.0.0.0/8", "key k"), "named.conf:1:401", "too many elements"),
+            (&doubling("{0}; {0};"), "named.conf:1:538", "too many elements"),
+            (&doubling("{0}; {0}; !{0}; {0};"), "named.conf:1:270", "too many elements"),
         ] {
             let error = list(text).map(|_| ()).unwrap_err().to_string();
             assert!(
