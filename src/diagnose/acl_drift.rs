@@ -2,7 +2,7 @@
 
 use super::Finding;
 use super::scene::Scene;
-use super::verdicts::{Group, finding, groups, outcomes, who};
+use super::verdicts::{Group, capture_there, finding, groups, outcomes, who};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
 use crate::expect::acl::compare::Question;
@@ -50,11 +50,7 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
         group.server
     );
     finding.advice = Some(if away {
-        format!(
-            "This was not captured at {0}: if a translation lies between, it saw, and judged, another address. Capture \
-             there, at the same time.",
-            group.server
-        )
+        capture_there(group.server)
     } else if refused > 0 {
         format!(
             "Does {} run this file? Compare with what it has loaded, reload it, and see whether another node, view or box \

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use super::scene::{Scene, times};
-use super::verdicts::{finding, groups, who};
+use super::verdicts::{capture_there, finding, groups, who};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
 
@@ -31,11 +31,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             times(finding.count)
         );
         finding.advice = Some(if away {
-            format!(
-                "This was not captured at {0}: if a translation lies between, it saw, and judged, another address. Capture \
-                 there, at the same time.",
-                group.server
-            )
+            capture_there(group.server)
         } else {
             format!("Does {} run this file? Until it does, it is more open than the file says.", group.server)
         });

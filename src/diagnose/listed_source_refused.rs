@@ -95,9 +95,8 @@ fn answered(group: &[Client<'_>], tally: Tally, starved: usize) -> String {
             (0, count) => format!("each of them was answered there too, {} in all", queries(count)),
             (starved, count) => {
                 let least = if joined { "at least " } else { "" };
-                let of_others =
-                    if count == 0 { String::new() } else { format!("; {} of the others were", queries(count)) };
-                format!("nothing of {least}{starved} of them was answered there in time{of_others}")
+                let count = queries(count);
+                format!("nothing of {least}{starved} of them was answered there in time; {count} of the others were")
             }
         }
     };

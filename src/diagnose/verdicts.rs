@@ -144,6 +144,14 @@ pub fn outcomes(group: &Group<'_>, of: &[Outcome]) -> String {
     parts.join(", ")
 }
 
+/// The next step where a capture and a server's file differ that was taken away from the server.
+pub fn capture_there(server: IpAddr) -> String {
+    format!(
+        "This was not captured at {server}: if a translation lies between, it saw, and judged, another address. Capture \
+         there, at the same time."
+    )
+}
+
 /// The question that stands for what clients ask a server: the most frequent one that it is to answer, else the most
 /// frequent one, an unsigned one before others; some name when they were seen to ask for none.
 pub fn usual_question(verdicts: &Verdicts, server: IpAddr) -> Question {
@@ -159,9 +167,9 @@ pub fn usual_question(verdicts: &Verdicts, server: IpAddr) -> Question {
 
 /// Some client was seen to ask a server for a name.
 pub fn was_asked(verdicts: &Verdicts, server: IpAddr) -> bool {
-    let tallies = verdicts.pairs.iter().filter(|((_, at), _)| *at == server).flat_map(|(_, tallies)| tallies);
+    let mut tallies = verdicts.pairs.iter().filter(|((_, at), _)| *at == server).flat_map(|(_, tallies)| tallies);
     // A question that is not known was not seen to be another one.
-    tallies.into_iter().any(|tally| tally.question.as_ref().is_none_or(Question::is_usual))
+    tallies.any(|tally| tally.question.as_ref().is_none_or(Question::is_usual))
 }
 
 /// What the server's file says of refused sources, and of the prefix that may be behind them.

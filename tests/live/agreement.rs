@@ -59,12 +59,7 @@ fn it_says_what_a_capture_taken_beside_it_says() {
 
 #[test]
 fn handles_that_share_an_interface_see_every_packet_once() {
-    let Some(lab) = Lab::of(&["client", "host"]) else { return };
-    lab.ip("host", "link add eth0 type veth peer name c0 netns @client");
-    lab.ip("host", "addr add 10.20.30.40/24 dev eth0");
-    lab.ip("client", "addr add 10.20.30.7/24 dev c0");
-    lab.ip("host", "link set eth0 up");
-    lab.ip("client", "link set c0 up");
+    let Some(lab) = Lab::of_two() else { return };
     let clients: Vec<Ipv4Addr> = (100..108).map(|last| Ipv4Addr::new(10, 20, 30, last)).collect();
     for client in &clients {
         lab.ip("client", &format!("addr add {client}/24 dev c0"));
@@ -243,14 +238,7 @@ fn a_filter_that_is_applied_here_chooses_what_is_recorded() {
 
 #[test]
 fn several_interfaces_are_one_time_line() {
-    let Some(lab) = Lab::of(&["client", "host"]) else { return };
-    for number in 0..2 {
-        lab.ip("host", &format!("link add eth{number} type veth peer name c{number} netns @client"));
-        lab.ip("host", &format!("addr add 10.20.{number}.40/24 dev eth{number}"));
-        lab.ip("client", &format!("addr add 10.20.{number}.7/24 dev c{number}"));
-        lab.ip("host", &format!("link set eth{number} up"));
-        lab.ip("client", &format!("link set c{number} up"));
-    }
+    let Some(lab) = Lab::of_two_wired_twice() else { return };
     let mut refuser = Refuser::start(&lab, "host", Ipv4Addr::UNSPECIFIED);
     let arguments = ["-i", "eth0", "-i", "eth1", "--format", "json", "-o", "live.json", "--write", "own.pcapng"];
     let mut live = lab.live("host", &arguments, "live");

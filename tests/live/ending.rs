@@ -71,12 +71,7 @@ fn what_cannot_be_captured_is_said_with_the_right_code() {
 
 #[test]
 fn an_interface_may_go_down_be_renamed_and_vanish() {
-    let Some(lab) = Lab::of(&["client", "host"]) else { return };
-    lab.ip("host", "link add eth0 type veth peer name c0 netns @client");
-    lab.ip("host", "addr add 10.20.30.40/24 dev eth0");
-    lab.ip("client", "addr add 10.20.30.7/24 dev c0");
-    lab.ip("client", "link set c0 up");
-    lab.ip("host", "link set eth0 up");
+    let Some(lab) = Lab::of_two() else { return };
     let mut refuser = Refuser::start(&lab, "host", SERVER);
     let mut live = lab.live("host", &["-i", "eth0", "--format", "json", "-o", "live.json", "--sandbox", "off"], "live");
     burst(&lab, "client", SERVER, 2).join().expect("it ends");
@@ -155,14 +150,7 @@ fn a_rejected_connection_is_told_while_the_capture_goes_on() {
 
 #[test]
 fn one_interface_of_several_that_is_gone_is_said_to_be() {
-    let Some(lab) = Lab::of(&["client", "host"]) else { return };
-    for number in 0..2 {
-        lab.ip("host", &format!("link add eth{number} type veth peer name c{number} netns @client"));
-        lab.ip("host", &format!("addr add 10.20.{number}.40/24 dev eth{number}"));
-        lab.ip("client", &format!("addr add 10.20.{number}.7/24 dev c{number}"));
-        lab.ip("host", &format!("link set eth{number} up"));
-        lab.ip("client", &format!("link set c{number} up"));
-    }
+    let Some(lab) = Lab::of_two_wired_twice() else { return };
     let mut refuser = Refuser::start(&lab, "host", Ipv4Addr::UNSPECIFIED);
     let arguments = ["-i", "eth0", "-i", "eth1", "--format", "json", "-o", "live.json"];
     let mut live = lab.live("host", &arguments, "live");

@@ -170,6 +170,28 @@ impl Lab {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}\n{text}"))
     }
 
+    /// A `client` (10.20.30.7 on c0) and a `host` (10.20.30.40 on eth0), one cable between them.
+    pub fn of_two() -> Option<Self> {
+        let lab = Self::of(&["client", "host"])?;
+        lab.wire(0, "10.20.30");
+        Some(lab)
+    }
+
+    /// The same with two cables: 10.20.0.7 to 10.20.0.40, and 10.20.1.7 on c1 to 10.20.1.40 on eth1.
+    pub fn of_two_wired_twice() -> Option<Self> {
+        let lab = Self::of(&["client", "host"])?;
+        (0..2).for_each(|number| lab.wire(number, &format!("10.20.{number}")));
+        Some(lab)
+    }
+
+    fn wire(&self, number: u32, network: &str) {
+        self.ip("host", &format!("link add eth{number} type veth peer name c{number} netns @client"));
+        self.ip("host", &format!("addr add {network}.40/24 dev eth{number}"));
+        self.ip("client", &format!("addr add {network}.7/24 dev c{number}"));
+        self.ip("host", &format!("link set eth{number} up"));
+        self.ip("client", &format!("link set c{number} up"));
+    }
+
     /// What `read` makes of files, as JSON, and its exit code.
     pub fn read_captures(&self, arguments: &[&str]) -> (serde_json::Value, Option<i32>) {
         let mut command = Command::new(PROGRAM);

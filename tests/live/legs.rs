@@ -4,12 +4,7 @@ use super::*;
 
 #[test]
 fn what_this_host_asks_others_is_upstream() {
-    let Some(lab) = Lab::of(&["client", "host"]) else { return };
-    lab.ip("host", "link add eth0 type veth peer name c0 netns @client");
-    lab.ip("host", "addr add 10.20.30.40/24 dev eth0");
-    lab.ip("client", "addr add 10.20.30.7/24 dev c0");
-    lab.ip("client", "link set c0 up");
-    lab.ip("host", "link set eth0 up");
+    let Some(lab) = Lab::of_two() else { return };
     let other = Ipv4Addr::new(10, 20, 30, 7);
     let mut refuser = Refuser::start(&lab, "client", other);
     let arguments = ["--format", "jsonl", "--upstream", "--count", "4"];
@@ -32,12 +27,7 @@ fn what_this_host_asks_others_is_upstream() {
 
 #[test]
 fn an_address_that_is_added_meanwhile_is_this_hosts() {
-    let Some(lab) = Lab::of(&["client", "host"]) else { return };
-    lab.ip("host", "link add eth0 type veth peer name c0 netns @client");
-    lab.ip("host", "addr add 10.20.30.40/24 dev eth0");
-    lab.ip("client", "addr add 10.20.30.7/24 dev c0");
-    lab.ip("client", "link set c0 up");
-    lab.ip("host", "link set eth0 up");
+    let Some(lab) = Lab::of_two() else { return };
     let _first = Refuser::start(&lab, "host", SERVER);
     let mut live = lab.live("host", &["-i", "eth0", "--format", "jsonl", "-o", "rows.jsonl"], "live");
     burst(&lab, "client", SERVER, 1).join().expect("it ends");
