@@ -141,15 +141,28 @@ impl Default for TimeWriter {
 impl TimeWriter {
     /// Appends a time; `digits` of the fraction are written (0, 3, 6 or 9).
     pub fn write(&mut self, time: Timestamp, digits: usize, out: &mut Vec<u8>) {
-        let (second, fraction) = (time.0.div_euclid(1_000_000_000), time.0.rem_euclid(1_000_000_000));
+        let (second, fraction) = (time.0.div_euclid(1_000_000_000), time.0.rem_euclid(1_000_000_000) as u32);
         if second != self.second {
             (self.second, self.text) = (second, text_of_second(second));
         }
-        let mut text = [0; 29];
+        let mut text = [b'Z'; 30];
         text[..20].copy_from_slice(&self.text);
-        put(&mut text[20..], fraction as u32);
-        out.extend_from_slice(&text[..if digits == 0 { 19 } else { 20 + digits }]);
-        out.push(b'Z');
+        let len = match digits {
+            0 => {
+                text[19] = b'Z';
+                20
+            }
+            6 => {
+                put(&mut text[20..26], fraction / 1000);
+                27
+            }
+            _ => {
+                put(&mut text[20..29], fraction);
+                text[20 + digits] = b'Z';
+                21 + digits
+            }
+        };
+        out.extend_from_slice(&text[..len]);
     }
 }
 

@@ -30,7 +30,7 @@ impl Key {
     /// Takes two more numbers into a hash.
     #[inline]
     fn step(&self, hash: u64, [first, second]: [u64; 2]) -> u64 {
-        let product = u128::from(hash ^ first).wrapping_mul(u128::from(self.factor ^ second));
+        let product = u128::from(hash ^ first).wrapping_mul(u128::from(self.factor.wrapping_add(second)));
         product as u64 ^ (product >> 64) as u64
     }
 
@@ -83,8 +83,10 @@ impl Key {
             hash = self.step(hash, message[at.min(last_at)..].first_chunk().map_or([0; 2], pair));
             at += BLOCK;
         }
-        for block in message.get(at..).unwrap_or_default().as_chunks().0 {
-            hash = self.step(hash, pair(block));
+        if at < last_at {
+            for block in message[at..].as_chunks().0 {
+                hash = self.step(hash, pair(block));
+            }
         }
         self.step(hash, pair(last))
     }

@@ -288,7 +288,12 @@ fn walk_records<'a>(mut rest: &'a [u8], counts: Counts, extended: &mut Extended)
 /// A record: what is between its name and its data, the length of its data, and what begins with its data.
 #[inline]
 fn record(rest: &[u8]) -> Option<(&[u8; 10], usize, &[u8])> {
-    let (fixed, data) = name::skip_name(rest)?.split_first_chunk::<10>()?;
+    // Most names are a pointer or the root: which of the two cannot be foretold, and is not asked.
+    let behind = match rest.first_chunk::<12>() {
+        Some(beginning) if matches!(beginning[0], 0 | 0xc0..) => &rest[1 + usize::from(beginning[0] > 0)..],
+        _ => name::skip_name(rest)?,
+    };
+    let (fixed, data) = behind.split_first_chunk::<10>()?;
     Some((fixed, usize::from(u16::from_be_bytes([fixed[8], fixed[9]])), data))
 }
 

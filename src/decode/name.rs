@@ -137,6 +137,11 @@ pub fn skip_name(data: &[u8]) -> Option<&[u8]> {
 /// a dot or backslash inside a label, every other byte as `\DDD` (RFC 1035 section 5.1); no trailing dot, the root is
 /// `.`. Reversible, and nothing in it can control a terminal.
 pub fn write_name(wire: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    if write_plain_name(wire, out).is_some() {
+        return;
+    }
+    out.truncate(start);
     let mut rest = wire;
     let mut first = true;
     while let Some((len, after)) = rest.split_first() {
@@ -155,6 +160,33 @@ pub fn write_name(wire: &[u8], out: &mut Vec<u8>) {
     if first {
         out.push(b'.');
     }
+}
+
+/// Appends a name in which nothing is escaped, as most are: its labels as they stand, and dots where their lengths were.
+/// `None` where that is not the name, whatever was appended.
+#[inline]
+fn write_plain_name(wire: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let (first, rest) = wire.split_first()?;
+    let labels = rest.strip_suffix(b"\0")?;
+    let start = out.len();
+    out.extend_from_slice(labels);
+    let text = &mut out[start..];
+    let lengths = || {
+        let mut at = usize::from(*first);
+        std::iter::from_fn(move || {
+            let place = at;
+            at += usize::from(*labels.get(place)?) + 1;
+            Some(place)
+        })
+    };
+    // A length may look like a letter, and a dot in a label is escaped.
+    let last = lengths().inspect(|place| text[*place] = b'x').last();
+    let whole = labels.len() == last.map_or(usize::from(*first), |last| last + 1 + usize::from(labels[last]));
+    if !whole || !text.iter().all(|byte| PLAIN[usize::from(*byte)]) {
+        return None;
+    }
+    lengths().for_each(|place| text[place] = b'.');
+    Some(())
 }
 
 /// Appends the bytes of one label, or of any text from the wire, escaped as in [`write_name`].

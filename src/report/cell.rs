@@ -11,13 +11,13 @@ pub fn write_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
 
 /// Appends an address in its usual form (RFC 5952).
 pub fn write_address(address: IpAddr, out: &mut Vec<u8>) {
-    let mut text = Characters { bytes: [0; 45], len: 0 };
+    let mut text = Characters { bytes: [0; ROOM], len: 0 };
     match address {
         IpAddr::V4(address) => text.push_v4(address),
         IpAddr::V6(address) => match address.to_ipv4_mapped() {
             None => text.push_v6(address),
             Some(inner) => {
-                b"::ffff:".iter().for_each(|byte| text.push(*byte));
+                text.push(*b"::ffff::", 7);
                 text.push_v4(inner);
             }
         },
@@ -25,33 +25,62 @@ pub fn write_address(address: IpAddr, out: &mut Vec<u8>) {
     out.extend_from_slice(&text.bytes[..text.len]);
 }
 
+/// Characters of the longest address, and of what is written behind it and does not count.
+const ROOM: usize = 45 + 8;
+
 /// The characters of one address.
 struct Characters {
-    bytes: [u8; 45],
+    bytes: [u8; ROOM],
     len: usize,
 }
 
+/// The decimal digits of a byte with a dot behind them, and how many characters that makes.
+const DECIMAL: [([u8; 4], u8); 256] = {
+    let mut all = [([0; 4], 0); 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let [hundreds, tens, ones] = [byte / 100, byte / 10 % 10, byte % 10];
+        let [hundreds, tens, ones] = [b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8];
+        all[byte] = match byte {
+            0..10 => ([ones, b'.', 0, 0], 2),
+            10..100 => ([tens, ones, b'.', 0], 3),
+            _ => ([hundreds, tens, ones, b'.'], 4),
+        };
+        byte += 1;
+    }
+    all
+};
+
+/// The two hexadecimal digits of a byte.
+const HEXADECIMAL: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut all = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        all[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    all
+};
+
 impl Characters {
+    /// Appends the first `len` of some characters: to copy all of them is cheaper than to copy no more than these.
     #[inline]
-    fn push(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
+    fn push<const COUNT: usize>(&mut self, characters: [u8; COUNT], len: usize) {
+        if let Some(place) = self.bytes[self.len..].first_chunk_mut() {
+            *place = characters;
+        }
+        self.len += len;
     }
 
     #[inline]
     fn push_v4(&mut self, address: Ipv4Addr) {
-        for (index, octet) in address.octets().into_iter().enumerate() {
-            if index > 0 {
-                self.push(b'.');
-            }
-            if octet >= 100 {
-                self.push(b'0' + octet / 100);
-            }
-            if octet >= 10 {
-                self.push(b'0' + octet / 10 % 10);
-            }
-            self.push(b'0' + octet % 10);
+        for octet in address.octets() {
+            let (digits, len) = DECIMAL[usize::from(octet)];
+            self.push(digits, usize::from(len));
         }
+        // Not the last dot.
+        self.len -= 1;
     }
 
     fn push_v6(&mut self, address: Ipv6Addr) {
@@ -61,18 +90,17 @@ impl Characters {
         let left_out = if count > 1 { start..start + count } else { 8..8 };
         for (at, group) in groups.into_iter().enumerate() {
             if at == left_out.start {
-                self.push(b':');
-                self.push(b':');
+                self.push(*b"::", 2);
             }
             if left_out.contains(&at) {
                 continue;
             }
-            if at > 0 && at != left_out.end {
-                self.push(b':');
-            }
-            let digits = 4 - group.max(1).leading_zeros() as usize / 4;
-            for digit in (0..digits).rev() {
-                self.push(b"0123456789abcdef"[usize::from(group >> (4 * digit) & 15)]);
+            let [high, low] = group.to_be_bytes().map(|byte| HEXADECIMAL[usize::from(byte)]);
+            let zeros = group.max(1).leading_zeros() / 4;
+            let digits = u32::from_le_bytes([high[0], high[1], low[0], low[1]]) >> (8 * zeros);
+            self.push(digits.to_le_bytes(), 4 - zeros as usize);
+            if at < 7 && at + 1 != left_out.start {
+                self.push(*b":", 1);
             }
         }
     }

@@ -133,7 +133,7 @@ impl<'a> Facts<'a> {
             *without_detail += u64::from(detail.is_none());
             detail
         };
-        let [query_detail, response_detail] = [query_bytes, response_bytes].map(&mut detail);
+        let (query_detail, response_detail) = (detail(query_bytes), detail(response_bytes));
         let header = if response_bytes.len() >= HEADER { response_bytes } else { query_bytes };
         // What answers a proxy's header has the operation code that the header seems to have.
         let of_opcode = if proxy_header.is_some() { query_bytes } else { header };

@@ -134,7 +134,8 @@ impl Held {
 
     /// Sorts by key, equal keys staying in the order pushed.
     fn sort(&mut self) {
-        self.entries.sort_by_key(|(key, _, _)| *key);
+        // They stand in the order pushed, an empty one where the next does; to sort by that too needs no memory.
+        self.entries.sort_unstable();
     }
 }
 

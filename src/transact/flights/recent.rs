@@ -143,7 +143,8 @@ impl Recent {
     /// An empty ring for so many transactions, rounded up to a power of two.
     pub fn new(capacity: usize) -> Self {
         let last_place = capacity.next_power_of_two().min(1 << 30) - 1;
-        Self { ring: Vec::new(), links: Vec::new(), newest: Node::END, last_place }
+        // Memory that is never touched costs nothing, and to grow would be to copy: it is aligned.
+        Self { ring: Vec::with_capacity(last_place + 1), links: Vec::new(), newest: Node::END, last_place }
     }
 
     /// Adds a transaction before `chain`, the newest of its chain so far, and puts it in that place; returns the time of

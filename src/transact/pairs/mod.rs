@@ -90,7 +90,8 @@ impl<'a> Pairs<'a> {
     pub fn new(sources: &'a Sources, judge: Judge<'a>) -> Self {
         Self {
             table: Table::default(),
-            hot: Vec::new(),
+            // Memory that is never touched costs nothing, and to grow would be to copy: it is aligned.
+            hot: Vec::with_capacity(KEEP),
             cold: Vec::new(),
             free: Vec::new(),
             queries: 0,
@@ -317,14 +318,16 @@ impl<'a> Pairs<'a> {
         }
     }
 
-    /// Takes the last pair out; now and then its memory is given back.
+    /// Takes the last pair out; now and then memory is given back, and in the end all of it.
     fn pop(&mut self) -> Option<(Hot, Cold)> {
-        let pair = self.hot.pop().zip(self.cold.pop())?;
+        let pair = self.hot.pop().zip(self.cold.pop());
         if self.cold.len().is_multiple_of(PIECE) {
-            self.hot.shrink_to_fit();
             self.cold.shrink_to_fit();
         }
-        Some(pair)
+        if pair.is_none() {
+            self.hot = Vec::new();
+        }
+        pair
     }
 }
 
