@@ -1,8 +1,13 @@
 //! Rows printed by a thread of their own, ahead of whoever writes them ([`begin`]).
+//!
+//! Whoever writes has less to do than that thread, and prints some of them when it would have to wait.
 
-use crate::report::rows::{PrintedRow, PrintedRows};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crate::report::rows::{PrintRow, PrintedRow, PrintedRows, in_turn};
+use crate::report::spool::Records;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rows handed over together, and bytes of theirs.
 const BATCH: (usize, usize) = (512, 256 << 10);
@@ -15,152 +20,243 @@ struct Batch {
     rows: Vec<PrintedRow>,
     /// How many of them there are: the others are memory to use again.
     len: usize,
+    /// Records of rows that are still to be printed, one behind another, and where each ends.
+    records: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 /// What the thread has to say.
 #[derive(Debug)]
 enum Message {
-    Printed(Batch),
+    Batch(Batch),
     Failed(io::Error),
     End,
 }
 
 /// Rows that another thread prints.
-#[derive(Debug)]
 struct Ahead {
     messages: Receiver<Message>,
     /// Batches whose memory is used again.
     used: Sender<Batch>,
+    /// Told to the thread: there is nothing to do here, so it is to hand over what is not printed.
+    waits: Arc<AtomicBool>,
+    printer: Box<dyn PrintRow>,
     batch: Batch,
-    /// The next row of the batch.
+    /// The next row of the batch, and where its record begins.
     next: usize,
+    start: usize,
     ended: bool,
 }
 
+/// The thread's side of it.
+struct Printing {
+    records: Box<dyn Records>,
+    printer: Box<dyn PrintRow>,
+    to_user: Sender<Message>,
+    used: Receiver<Batch>,
+    user_waits: Arc<AtomicBool>,
+}
+
 /// Begins to print with a thread; where none can be had, it is left to whoever uses the rows.
-pub fn begin(rows: Box<dyn PrintedRows>) -> Box<dyn PrintedRows> {
+pub fn begin(records: Box<dyn Records>, printer: Box<dyn PrintRow>) -> Box<dyn PrintedRows> {
     let (to_user, messages) = bounded(BATCHES);
     // Room for all there are, so that giving one back never waits.
     let (used, from_user) = bounded(BATCHES + 2);
-    let (hand, handed) = bounded::<Box<dyn PrintedRows>>(1);
+    let (hand, handed) = bounded::<Printing>(1);
     let thread = std::thread::Builder::new().name("rows".to_owned()).spawn(move || {
-        if let Ok(mut rows) = handed.recv() {
-            print_all(&mut *rows, &to_user, &from_user);
+        if let Ok(printing) = handed.recv() {
+            printing.print_all();
         }
     });
     if thread.is_err() {
-        return rows;
+        return in_turn(records, printer);
     }
-    match hand.send(rows) {
-        Ok(()) => Box::new(Ahead { messages, used, batch: Batch::default(), next: 0, ended: false }),
-        Err(unsent) => unsent.0,
+    let waits = Arc::<AtomicBool>::default();
+    let ours = printer.another();
+    match hand.send(Printing { records, printer, to_user, used: from_user, user_waits: Arc::clone(&waits) }) {
+        Ok(()) => Box::new(Ahead {
+            messages,
+            used,
+            waits,
+            printer: ours,
+            batch: Batch::default(),
+            next: 0,
+            start: 0,
+            ended: false,
+        }),
+        Err(unsent) => in_turn(unsent.0.records, unsent.0.printer),
+    }
+}
+
+impl Ahead {
+    /// Takes what the thread says next.
+    fn receive(&mut self) -> io::Result<()> {
+        let message = match self.messages.try_recv() {
+            Err(TryRecvError::Empty) => {
+                self.waits.store(true, Ordering::Relaxed);
+                let message = self.messages.recv();
+                self.waits.store(false, Ordering::Relaxed);
+                message.ok()
+            }
+            received => received.ok(),
+        };
+        match message {
+            Some(Message::Batch(batch)) => {
+                let _ = self.used.try_send(std::mem::replace(&mut self.batch, batch));
+                (self.next, self.start) = (0, 0);
+            }
+            Some(Message::End) => self.ended = true,
+            Some(Message::Failed(error)) => return Err(error),
+            // It ended without saying so.
+            None => return Err(io::Error::other("the thread that prints them failed")),
+        }
+        Ok(())
     }
 }
 
 impl PrintedRows for Ahead {
     fn next_row(&mut self, row: &mut PrintedRow) -> io::Result<bool> {
         while self.next == self.batch.len && !self.ended {
-            match self.messages.recv() {
-                Ok(Message::Printed(batch)) => {
-                    let _ = self.used.try_send(std::mem::replace(&mut self.batch, batch));
-                    self.next = 0;
-                }
-                Ok(Message::End) => self.ended = true,
-                Ok(Message::Failed(error)) => return Err(error),
-                // It ended without saying so.
-                Err(_) => return Err(io::Error::other("the thread that prints them failed")),
+            self.receive()?;
+        }
+        if self.next == self.batch.len {
+            return Ok(false);
+        }
+        match self.batch.ends.get(self.next) {
+            Some(end) => {
+                self.printer.print(&self.batch.records[self.start..*end], row)?;
+                self.start = *end;
             }
+            None => std::mem::swap(row, &mut self.batch.rows[self.next]),
         }
-        let there = self.next < self.batch.len;
-        if there {
-            std::mem::swap(row, &mut self.batch.rows[self.next]);
-            self.next += 1;
-        }
-        Ok(there)
+        self.next += 1;
+        Ok(true)
     }
 }
 
-/// Prints everything, until nobody wants more.
-fn print_all(rows: &mut dyn PrintedRows, to_user: &Sender<Message>, from_user: &Receiver<Batch>) {
-    loop {
-        let mut batch = from_user.try_recv().unwrap_or_default();
+impl Printing {
+    /// Prints everything, until nobody wants more.
+    fn print_all(mut self) {
+        loop {
+            let mut batch = self.used.try_recv().unwrap_or_default();
+            let last = self.fill(&mut batch);
+            if self.to_user.send(Message::Batch(batch)).is_err() {
+                return;
+            }
+            if let Some(last) = last {
+                let _ = self.to_user.send(last);
+                return;
+            }
+        }
+    }
+
+    /// Fills a batch; returns what is to be said behind it, when it is the last.
+    fn fill(&mut self, batch: &mut Batch) -> Option<Message> {
         batch.len = 0;
+        batch.records.clear();
+        batch.ends.clear();
+        let as_records = self.user_waits.load(Ordering::Relaxed);
         let mut bytes = 0;
-        let last = loop {
-            if batch.len == batch.rows.len() {
-                batch.rows.push(PrintedRow::default());
-            }
-            let row = &mut batch.rows[batch.len];
-            match rows.next_row(row) {
-                Ok(true) => {
-                    bytes += row.text.joined().len();
-                    batch.len += 1;
+        while batch.len < BATCH.0 && bytes < BATCH.1 {
+            let record = match self.records.next_record() {
+                Ok(Some(record)) => record,
+                Ok(None) => return Some(Message::End),
+                Err(error) => return Some(Message::Failed(error)),
+            };
+            if as_records {
+                batch.records.extend_from_slice(record);
+                batch.ends.push(batch.records.len());
+                bytes = batch.records.len();
+            } else {
+                if batch.len == batch.rows.len() {
+                    batch.rows.push(PrintedRow::default());
                 }
-                Ok(false) => break Some(Message::End),
-                Err(error) => break Some(Message::Failed(error)),
+                let row = &mut batch.rows[batch.len];
+                if let Err(error) = self.printer.print(record, row) {
+                    return Some(Message::Failed(error));
+                }
+                bytes += row.text.joined().len();
             }
-            if batch.len >= BATCH.0 || bytes >= BATCH.1 {
-                break None;
-            }
-        };
-        if to_user.send(Message::Printed(batch)).is_err() {
-            return;
+            batch.len += 1;
         }
-        if let Some(last) = last {
-            let _ = to_user.send(last);
-            return;
-        }
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
-    /// So many rows of a length, then the end, an error or a fault.
+    /// So many records, each its number, then the end, an error or a fault.
     struct Numbers {
         next: u32,
         count: u32,
-        len: usize,
         then: Then,
+        record: [u8; 4],
         made: Arc<AtomicUsize>,
     }
 
-    impl PrintedRows for Numbers {
-        fn next_row(&mut self, row: &mut PrintedRow) -> io::Result<bool> {
+    impl Records for Numbers {
+        fn next_record(&mut self) -> io::Result<Option<&[u8]>> {
             if self.next == self.count {
-                return (self.then)();
+                return (self.then)().map(|()| None);
             }
-            row.text.clear();
-            row.text.push(|out| out.extend(format!("{:09}", self.next).into_bytes().repeat(self.len)));
+            self.record = self.next.to_le_bytes();
             self.next += 1;
             self.made.fetch_add(1, Ordering::Relaxed);
-            Ok(true)
+            Ok(Some(&self.record))
         }
     }
 
-    type Then = fn() -> io::Result<bool>;
+    type Then = fn() -> io::Result<()>;
 
-    fn numbers(count: u32, len: usize, then: Then) -> (Box<dyn PrintedRows>, Arc<AtomicUsize>) {
-        let made = Arc::default();
-        let numbers = Numbers { next: 0, count, len, then, made: Arc::clone(&made) };
-        (begin(Box::new(numbers)), made)
+    /// Prints numbers so many times.
+    #[derive(Clone)]
+    struct Digits {
+        times: usize,
+        /// Of which printer.
+        printed: [Arc<AtomicUsize>; 2],
+    }
+
+    impl PrintRow for Digits {
+        fn print(&mut self, record: &[u8], row: &mut PrintedRow) -> io::Result<()> {
+            let number = u32::from_le_bytes(*record.first_chunk().unwrap());
+            row.text.clear();
+            row.text.push(|out| out.extend(format!("{number:09}").into_bytes().repeat(self.times)));
+            self.printed[0].fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn another(&self) -> Box<dyn PrintRow> {
+            let [ours, theirs] = self.printed.clone();
+            Box::new(Self { times: self.times, printed: [theirs, ours] })
+        }
+    }
+
+    /// The rows, how many records were read, and how many rows the thread and the user printed.
+    fn numbers(count: u32, times: usize, then: Then) -> (Box<dyn PrintedRows>, Arc<AtomicUsize>, [Arc<AtomicUsize>; 2]) {
+        let (made, printed) = (Arc::default(), <[Arc<AtomicUsize>; 2]>::default());
+        let numbers = Numbers { next: 0, count, then, record: [0; 4], made: Arc::clone(&made) };
+        (begin(Box::new(numbers), Box::new(Digits { times, printed: printed.clone() })), made, printed)
     }
 
     #[test]
-    fn rows_come_whole_and_in_order_and_the_end_stays() {
-        for (count, len) in [(0, 1), (1, 0), (100_000, 2), (20, 50_000)] {
-            let (mut ahead, _) = numbers(count, len, || Ok(false));
+    fn rows_come_whole_and_in_order_whoever_prints_them_and_the_end_stays() {
+        for (count, times) in [(0, 1), (1, 0), (100_000, 2), (20, 50_000)] {
+            let (mut ahead, _, printed) = numbers(count, times, || Ok(()));
             let mut row = PrintedRow::default();
             for number in 0..count {
                 assert!(ahead.next_row(&mut row).unwrap());
-                assert_eq!(row.text.joined(), format!("{number:09}").into_bytes().repeat(len));
+                assert_eq!(row.text.joined(), format!("{number:09}").into_bytes().repeat(times));
             }
             for _ in 0..2 {
                 assert!(!ahead.next_row(&mut row).unwrap());
             }
+            let [theirs, ours] = printed.map(|printed| printed.load(Ordering::Relaxed));
+            assert_eq!(theirs + ours, count as usize);
+            // To compare one takes less than to print it, so this thread had to wait.
+            assert!(count < 100_000 || (theirs > 0 && ours > 0), "{theirs} and {ours}");
         }
     }
 
@@ -169,7 +265,7 @@ mod tests {
         let error: Then = || Err(io::Error::other("gone"));
         let fault: Then = || panic!("as if it had a fault");
         for (then, what) in [(error, "gone"), (fault, "the thread that prints them failed")] {
-            let (mut ahead, _) = numbers(70_000, 1, then);
+            let (mut ahead, _, _) = numbers(70_000, 1, then);
             let (mut read, mut row) = (0, PrintedRow::default());
             let error = loop {
                 match ahead.next_row(&mut row) {
@@ -185,10 +281,11 @@ mod tests {
 
     #[test]
     fn no_more_is_printed_than_may_wait() {
-        let (mut ahead, made) = numbers(1000, 50_000, || Ok(false));
-        assert!(ahead.next_row(&mut PrintedRow::default()).unwrap());
+        let (mut ahead, made, _) = numbers(1000, 50_000, || Ok(()));
+        // A batch here is one printed row. The first may come as records of all.
         std::thread::sleep(std::time::Duration::from_millis(200));
-        // A batch here is one row: some wait, one is being handed over, and one is in use.
-        assert!(made.load(Ordering::Relaxed) <= BATCHES + 2, "{made:?}");
+        let printed = made.load(Ordering::Relaxed);
+        assert!((1..=BATCHES + 1).contains(&printed), "{printed}");
+        assert!(ahead.next_row(&mut PrintedRow::default()).unwrap());
     }
 }

@@ -16,7 +16,7 @@ use crate::sources::{FrameRef, Leg};
 use std::sync::Arc;
 
 /// Prints rows.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Columns {
     inputs: Vec<RowInput>,
     inventory: Option<Arc<Inventory>>,

@@ -45,6 +45,15 @@ impl Default for PrintedRow {
     }
 }
 
+/// Prints rows from their records.
+pub trait PrintRow: Send {
+    /// Prints a row, into memory that is used again.
+    fn print(&mut self, record: &[u8], row: &mut PrintedRow) -> io::Result<()>;
+
+    /// Another printer of the same rows, for another thread.
+    fn another(&self) -> Box<dyn PrintRow>;
+}
+
 /// Rows that are printed one after another, into memory that is used again.
 pub trait PrintedRows: Send {
     /// Prints the next row; false at the end.
@@ -117,12 +126,12 @@ impl Rows {
         &self.text
     }
 
-    /// All are pushed: sorts them. They are printed by what `printing` makes of whoever prints them.
-    pub fn sort(&mut self, printing: impl FnOnce(Box<dyn PrintedRows>) -> Box<dyn PrintedRows>) {
+    /// All are pushed: sorts them. They are printed as `printing` says.
+    pub fn sort(&mut self, printing: impl FnOnce(Box<dyn Records>, Box<dyn PrintRow>) -> Box<dyn PrintedRows>) {
         match std::mem::take(&mut self.spool).into_sorted() {
-            Ok(sorted) => {
+            Ok(records) => {
                 let columns = std::mem::take(&mut self.columns);
-                self.sorted = Some(printing(Box::new(Printing { sorted, columns })));
+                self.sorted = Some(printing(records, Box::new(Printer { columns })));
             }
             Err(error) => self.failed = self.failed.take().or(Some(error)),
         }
@@ -138,7 +147,7 @@ impl Rows {
         mut write: impl FnMut(&RowText),
     ) -> Result<u64, Error> {
         if self.sorted.is_none() {
-            self.sort(|rows| rows);
+            self.sort(in_turn);
         }
         if let Some(error) = self.failed {
             return Err(error);
@@ -173,14 +182,13 @@ impl Rows {
 }
 
 /// Prints rows from their records.
-struct Printing {
-    sorted: Box<dyn Records>,
+#[derive(Clone)]
+struct Printer {
     columns: Columns,
 }
 
-impl PrintedRows for Printing {
-    fn next_row(&mut self, row: &mut PrintedRow) -> io::Result<bool> {
-        let Some(record) = self.sorted.next_record()? else { return Ok(false) };
+impl PrintRow for Printer {
+    fn print(&mut self, record: &[u8], row: &mut PrintedRow) -> io::Result<()> {
         let facts = Facts::from_bytes(record).ok_or_else(|| io::Error::other("a row is not as it was written"))?;
         (row.client, row.server) = (facts.client, facts.server);
         row.seen = match (facts.frame(), facts.point.interface()) {
@@ -188,6 +196,30 @@ impl PrintedRows for Printing {
             _ => (0, None),
         };
         self.columns.print(&facts, &mut row.text);
-        Ok(true)
+        Ok(())
     }
+
+    fn another(&self) -> Box<dyn PrintRow> {
+        Box::new(self.clone())
+    }
+}
+
+/// Rows that are printed when they are asked for.
+struct Printing {
+    records: Box<dyn Records>,
+    printer: Box<dyn PrintRow>,
+}
+
+impl PrintedRows for Printing {
+    fn next_row(&mut self, row: &mut PrintedRow) -> io::Result<bool> {
+        match self.records.next_record()? {
+            Some(record) => self.printer.print(record, row).map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
+
+/// Rows printed one after another, by whoever asks for them.
+pub fn in_turn(records: Box<dyn Records>, printer: Box<dyn PrintRow>) -> Box<dyn PrintedRows> {
+    Box::new(Printing { records, printer })
 }

@@ -18,7 +18,7 @@ use crate::pipeline::{self, Finished, Selection};
 use crate::report::build::{Counted, Legs, OpenedInput, build};
 use crate::report::output::{self, FileIdentity, Output};
 use crate::report::page::lost_packets;
-use crate::report::rows::{RowInput, Rows};
+use crate::report::rows::{RowInput, Rows, in_turn};
 use crate::report::{self, Layout, Ledger, Report, Writer};
 use crate::sources::{Leg, Sources};
 use crate::transact::pairs::{Judged, Pairs};
@@ -121,7 +121,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     // Frames behind the time asked for were not looked at, nor all of those read when somebody interrupted.
     let looked_until = last.filter(|_| !finished.interrupted).map(|last| config.to.map_or(last, |to| last.min(to)));
     tracker.finish(looked_until);
-    rows_now().sort(|rows| if config.threads > 1 { pipeline::ahead::begin(rows) } else { rows });
+    rows_now().sort(if config.threads > 1 { pipeline::ahead::begin } else { in_turn });
     // While another thread may be reading rows.
     tracker.fold_all_alone();
 

@@ -167,7 +167,7 @@ impl<'a> Pairs<'a> {
                 self.cold.len() as u32 - 1
             }
         };
-        self.table.add(hash, number, |other| self.hot[other as usize].hash);
+        self.table.add(hash, number);
         number
     }
 
@@ -276,7 +276,7 @@ impl<'a> Pairs<'a> {
         if self.table.len() > self.too_many {
             let mut stays = vec![false; self.cold.len()];
             referred.for_each(|number| stays[number as usize] = true);
-            self.table.retain(|number| stays[number as usize], |number| self.hot[number as usize].hash);
+            self.table.retain(|number| stays[number as usize]);
             // The order in which numbers are used again must not depend on the hash key: the lowest first.
             self.free.clear();
             self.free.extend((0..self.cold.len() as u32).rev().filter(|number| !stays[*number as usize]));

@@ -6,7 +6,7 @@ use prefetch_index::prefetch_index;
 /// Places at the beginning; a power of two.
 const PLACES: usize = 1024;
 
-/// A pair in the table: its number, and half of its hash.
+/// A pair in the table: its number, and the half of its hash that says where it stands and tells it from its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     number: u32,
@@ -23,7 +23,7 @@ impl Entry {
     }
 }
 
-/// The half of a hash that does not say where it stands.
+/// Half of a hash. The other half is asked where the pair itself is.
 #[inline]
 fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32
@@ -48,23 +48,24 @@ impl Table {
         self.len
     }
 
-    /// The place that a hash begins to be looked for at.
+    /// The place that a tag begins to be looked for at.
     #[inline]
-    fn own(&self, hash: u64) -> usize {
-        hash as usize & (self.places.len() - 1)
+    fn own(&self, tag: u32) -> usize {
+        tag as usize & (self.places.len() - 1)
     }
 
     /// The number of a hash: of those that agree in half of it, the one for which `is` holds.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
-        let mut place = self.own(hash);
+        let tag = tag(hash);
+        let mut place = self.own(tag);
         loop {
             let entry = self.places[place];
             if entry.is_free() {
                 return None;
             }
-            if entry.tag == tag(hash) && is(entry.number) {
+            if entry.tag == tag && is(entry.number) {
                 return Some(entry.number);
             }
             place = (place + 1) & (self.places.len() - 1);
@@ -74,46 +75,45 @@ impl Table {
     /// Fetches where a hash should stand, so that it is at hand when it is looked for.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        prefetch_index(&self.places, self.own(hash));
+        prefetch_index(&self.places, self.own(tag(hash)));
     }
 
     /// What is most likely the number of a hash; any number when it has none. It is at its own place or the next one: which of
     /// the two cannot be foretold.
     #[inline]
     pub fn guess(&self, hash: u64) -> u32 {
-        let own = self.own(hash);
-        let near = own + usize::from(self.places[own].tag != tag(hash));
+        let tag = tag(hash);
+        let own = self.own(tag);
+        let near = own + usize::from(self.places[own].tag != tag);
         self.places[near & (self.places.len() - 1)].number
     }
 
-    /// Adds a pair whose hash is not in the table. `hash_of` tells the hashes of those that are.
-    pub fn add(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
+    /// Adds a pair whose hash is not in the table.
+    pub fn add(&mut self, hash: u64, number: u32) {
         if (self.len + 1) * 2 > self.places.len() {
-            self.rebuild(self.places.len() * 2, |_| true, hash_of);
+            self.rebuild(self.places.len() * 2, |_| true);
         }
-        self.put(hash, number);
+        self.put(Entry { number, tag: tag(hash) });
     }
 
-    fn put(&mut self, hash: u64, number: u32) {
-        let mut place = self.own(hash);
+    fn put(&mut self, entry: Entry) {
+        let mut place = self.own(entry.tag);
         while !self.places[place].is_free() {
             place = (place + 1) & (self.places.len() - 1);
         }
-        self.places[place] = Entry { number, tag: tag(hash) };
+        self.places[place] = entry;
         self.len += 1;
     }
 
     /// Drops the pairs that are not to `stay`.
-    pub fn retain(&mut self, stay: impl Fn(u32) -> bool, hash_of: impl Fn(u32) -> u64) {
-        self.rebuild(self.places.len(), stay, hash_of);
+    pub fn retain(&mut self, stay: impl Fn(u32) -> bool) {
+        self.rebuild(self.places.len(), stay);
     }
 
-    fn rebuild(&mut self, places: usize, stay: impl Fn(u32) -> bool, hash_of: impl Fn(u32) -> u64) {
+    fn rebuild(&mut self, places: usize, stay: impl Fn(u32) -> bool) {
         let before = std::mem::replace(&mut self.places, vec![FREE; places]);
         self.len = 0;
-        for entry in before.into_iter().filter(|entry| !entry.is_free() && stay(entry.number)) {
-            self.put(hash_of(entry.number), entry.number);
-        }
+        before.into_iter().filter(|entry| !entry.is_free() && stay(entry.number)).for_each(|entry| self.put(entry));
     }
 }
 
@@ -131,18 +131,18 @@ mod tests {
     fn pairs_are_found_until_they_are_dropped_however_their_hashes_meet() {
         // Many begin at the same few places, the last one among them, and many agree in half of their hash.
         let hash = |number: u32| {
-            u64::from(number % 7).wrapping_sub(3) ^ u64::from(number / 7 % 50) << 32 ^ u64::from(number / 350) << 20
+            (u64::from(number % 7).wrapping_sub(3) ^ u64::from(number / 7 % 50) << 20) << 32 ^ u64::from(number / 350)
         };
         let mut table = Table::new();
         let find = |table: &Table, number: u32| table.find(hash(number), |other| hash(other) == hash(number));
         for number in 0..5000 {
             assert_eq!(find(&table, number), None, "{number}");
-            table.add(hash(number), number, hash);
+            table.add(hash(number), number);
             assert_eq!(find(&table, number), Some(number));
         }
         assert_eq!(table.len(), 5000);
         assert!(table.places.len() >= table.len() * 2);
-        table.retain(|number| number % 3 == 0, hash);
+        table.retain(|number| number % 3 == 0);
         for number in 0..5000 {
             assert_eq!(find(&table, number), (number % 3 == 0).then_some(number));
         }
@@ -154,7 +154,7 @@ mod tests {
         let key = crate::decode::key::Key::random();
         let hash = |number: u32| key.numbers([[u64::from(number), 0]]);
         let mut table = Table::new();
-        (0..100_000).for_each(|number| table.add(hash(number), number, hash));
+        (0..100_000).for_each(|number| table.add(hash(number), number));
         let guessed = (0..100_000).filter(|number| table.guess(hash(*number)) == *number).count();
         assert!(guessed > 85_000, "{guessed}");
     }
