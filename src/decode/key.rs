@@ -27,7 +27,8 @@ impl Key {
         Self { start: draw(), factor: draw() }
     }
 
-    /// Takes two more numbers into a hash.
+    /// Takes two more numbers into a hash. They come in by different operations: else compilers put the pair into a vector,
+    /// and every step waits for the way there and back.
     #[inline]
     fn step(&self, hash: u64, [first, second]: [u64; 2]) -> u64 {
         let product = u128::from(hash ^ first).wrapping_mul(u128::from(self.factor.wrapping_add(second)));
@@ -66,8 +67,8 @@ impl Key {
     }
 
     /// Hashes a whole message, but for the case of letters in its question: goes on from the hash of the question with the
-    /// header, what is `behind` the question, and the end of it all. How long that is cannot be foretold, and a wrong guess costs more than a step: up
-    /// to a usual length all take the same steps, some over the end again.
+    /// header, what is `behind` the question, and the end of it all. How long that is cannot be foretold, and a wrong guess
+    /// costs more than a step: up to a usual length all take the same steps, some over the end again.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn message(&self, question: u64, message: &[u8], behind: &[u8]) -> u64 {
@@ -83,6 +84,7 @@ impl Key {
             hash = self.step(hash, message[at.min(last_at)..].first_chunk().map_or([0; 2], pair));
             at += BLOCK;
         }
+        // Else the last block has all that is left.
         if at < last_at {
             for block in message[at..].as_chunks().0 {
                 hash = self.step(hash, pair(block));

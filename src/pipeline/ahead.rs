@@ -235,7 +235,11 @@ mod tests {
     }
 
     /// The rows, how many records were read, and how many rows the thread and the user printed.
-    fn numbers(count: u32, times: usize, then: Then) -> (Box<dyn PrintedRows>, Arc<AtomicUsize>, [Arc<AtomicUsize>; 2]) {
+    fn numbers(
+        count: u32,
+        times: usize,
+        then: Then,
+    ) -> (Box<dyn PrintedRows>, Arc<AtomicUsize>, [Arc<AtomicUsize>; 2]) {
         let (made, printed) = (Arc::default(), <[Arc<AtomicUsize>; 2]>::default());
         let numbers = Numbers { next: 0, count, then, record: [0; 4], made: Arc::clone(&made) };
         (begin(Box::new(numbers), Box::new(Digits { times, printed: printed.clone() })), made, printed)
