@@ -59,9 +59,6 @@ struct Printing {
 
 /// Begins to print with a thread; where none can be had, it is left to whoever uses the rows.
 pub fn begin(records: Box<dyn Records>, printer: Box<dyn PrintRow>) -> Box<dyn PrintedRows> {
-    let (to_user, messages) = bounded(BATCHES);
-    // Room for all there are, so that giving one back never waits.
-    let (used, from_user) = bounded(BATCHES + 2);
     let (hand, handed) = bounded::<Printing>(1);
     let thread = std::thread::Builder::new().name("rows".to_owned()).spawn(move || {
         if let Ok(printing) = handed.recv() {
@@ -71,21 +68,30 @@ pub fn begin(records: Box<dyn Records>, printer: Box<dyn PrintRow>) -> Box<dyn P
     if thread.is_err() {
         return in_turn(records, printer);
     }
-    let waits = Arc::<AtomicBool>::default();
-    let ours = printer.another();
-    match hand.send(Printing { records, printer, to_user, used: from_user, user_waits: Arc::clone(&waits) }) {
-        Ok(()) => Box::new(Ahead {
-            messages,
-            used,
-            waits,
-            printer: ours,
-            batch: Batch::default(),
-            next: 0,
-            start: 0,
-            ended: false,
-        }),
+    let (ahead, printing) = sides(records, printer);
+    match hand.send(printing) {
+        Ok(()) => Box::new(ahead),
         Err(unsent) => in_turn(unsent.0.records, unsent.0.printer),
     }
+}
+
+/// The user's side and the thread's.
+fn sides(records: Box<dyn Records>, printer: Box<dyn PrintRow>) -> (Ahead, Printing) {
+    let (to_user, messages) = bounded(BATCHES);
+    // Room for all there are, so that giving one back never waits.
+    let (give_back, used) = bounded(BATCHES + 2);
+    let waits = Arc::<AtomicBool>::default();
+    let ahead = Ahead {
+        messages,
+        used: give_back,
+        waits: Arc::clone(&waits),
+        printer: printer.another(),
+        batch: Batch::default(),
+        next: 0,
+        start: 0,
+        ended: false,
+    };
+    (ahead, Printing { records, printer, to_user, used, user_waits: waits })
 }
 
 impl Ahead {
@@ -215,8 +221,6 @@ mod tests {
     #[derive(Clone)]
     struct Digits {
         times: usize,
-        /// Of which printer.
-        printed: [Arc<AtomicUsize>; 2],
     }
 
     impl PrintRow for Digits {
@@ -224,44 +228,63 @@ mod tests {
             let number = u32::from_le_bytes(*record.first_chunk().unwrap());
             row.text.clear();
             row.text.push(|out| out.extend(format!("{number:09}").into_bytes().repeat(self.times)));
-            self.printed[0].fetch_add(1, Ordering::Relaxed);
             Ok(())
         }
 
         fn another(&self) -> Box<dyn PrintRow> {
-            let [ours, theirs] = self.printed.clone();
-            Box::new(Self { times: self.times, printed: [theirs, ours] })
+            Box::new(self.clone())
         }
     }
 
-    /// The rows, how many records were read, and how many rows the thread and the user printed.
-    fn numbers(
-        count: u32,
-        times: usize,
-        then: Then,
-    ) -> (Box<dyn PrintedRows>, Arc<AtomicUsize>, [Arc<AtomicUsize>; 2]) {
-        let (made, printed) = (Arc::default(), <[Arc<AtomicUsize>; 2]>::default());
+    /// The records, how many of them were read, and who prints them.
+    fn numbers(count: u32, times: usize, then: Then) -> (Box<Numbers>, Arc<AtomicUsize>, Box<Digits>) {
+        let made = Arc::default();
         let numbers = Numbers { next: 0, count, then, record: [0; 4], made: Arc::clone(&made) };
-        (begin(Box::new(numbers), Box::new(Digits { times, printed: printed.clone() })), made, printed)
+        (Box::new(numbers), made, Box::new(Digits { times }))
+    }
+
+    /// Reads so many rows, and finds the end behind them.
+    fn read_all(mut rows: impl PrintedRows, count: u32, times: usize) {
+        let mut row = PrintedRow::default();
+        for number in 0..count {
+            assert!(rows.next_row(&mut row).unwrap());
+            assert_eq!(row.text.joined(), format!("{number:09}").into_bytes().repeat(times));
+        }
+        for _ in 0..2 {
+            assert!(!rows.next_row(&mut row).unwrap());
+        }
     }
 
     #[test]
     fn rows_come_whole_and_in_order_whoever_prints_them_and_the_end_stays() {
-        for (count, times) in [(0, 1), (1, 0), (100_000, 2), (20, 50_000)] {
-            let (mut ahead, _, printed) = numbers(count, times, || Ok(()));
-            let mut row = PrintedRow::default();
-            for number in 0..count {
-                assert!(ahead.next_row(&mut row).unwrap());
-                assert_eq!(row.text.joined(), format!("{number:09}").into_bytes().repeat(times));
+        for (count, times) in [(0, 1), (1, 0), (512, 1), (100_000, 2), (20, 50_000)] {
+            for user_waits in [false, true] {
+                let (records, _, printer) = numbers(count, times, || Ok(()));
+                let (ahead, mut printing) = sides(records, printer);
+                printing.user_waits = Arc::new(AtomicBool::new(user_waits));
+                let mut batch = Batch::default();
+                let last = printing.fill(&mut batch);
+                let (printed, unprinted) = (batch.rows.len(), batch.ends.len());
+                let first = batch.len;
+                assert_eq!((printed, unprinted), if user_waits { (0, first) } else { (first, 0) });
+                printing.to_user.send(Message::Batch(batch)).unwrap();
+                match last {
+                    Some(last) => printing.to_user.send(last).unwrap(),
+                    None => drop(std::thread::spawn(|| printing.print_all())),
+                }
+                read_all(ahead, count, times);
             }
-            for _ in 0..2 {
-                assert!(!ahead.next_row(&mut row).unwrap());
-            }
-            let [theirs, ours] = printed.map(|printed| printed.load(Ordering::Relaxed));
-            assert_eq!(theirs + ours, count as usize);
-            // To compare one takes less than to print it, so this thread had to wait.
-            assert!(count < 100_000 || (theirs > 0 && ours > 0), "{theirs} and {ours}");
         }
+        let (records, _, printer) = numbers(100_000, 1, || Ok(()));
+        let (ahead, printing) = sides(records, printer);
+        let waits = Arc::clone(&printing.user_waits);
+        std::thread::scope(|scope| {
+            // It changes its mind all the time.
+            let changing = scope.spawn(move || (0..20_000).for_each(|n| waits.store(n % 3 == 0, Ordering::Relaxed)));
+            scope.spawn(|| printing.print_all());
+            read_all(ahead, 100_000, 1);
+            changing.join().unwrap();
+        });
     }
 
     #[test]
@@ -269,7 +292,8 @@ mod tests {
         let error: Then = || Err(io::Error::other("gone"));
         let fault: Then = || panic!("as if it had a fault");
         for (then, what) in [(error, "gone"), (fault, "the thread that prints them failed")] {
-            let (mut ahead, _, _) = numbers(70_000, 1, then);
+            let (records, _, printer) = numbers(70_000, 1, then);
+            let mut ahead = begin(records, printer);
             let (mut read, mut row) = (0, PrintedRow::default());
             let error = loop {
                 match ahead.next_row(&mut row) {
@@ -285,8 +309,9 @@ mod tests {
 
     #[test]
     fn no_more_is_printed_than_may_wait() {
-        let (mut ahead, made, _) = numbers(1000, 50_000, || Ok(()));
-        // A batch here is one printed row. The first may come as records of all.
+        let (records, made, printer) = numbers(1000, 50_000, || Ok(()));
+        // A batch here is one printed row.
+        let mut ahead = begin(records, printer);
         std::thread::sleep(std::time::Duration::from_millis(200));
         let printed = made.load(Ordering::Relaxed);
         assert!((1..=BATCHES + 1).contains(&printed), "{printed}");
