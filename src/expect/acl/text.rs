@@ -312,11 +312,14 @@ impl Files {
     /// The line of a span for people: trimmed, escaped, and not longer than a screen's line.
     pub fn show_line(&self, span: Span) -> String {
         const LONGEST: usize = 120;
-        let text = self.text(self.whole_line(span)).trim().replace('\t', " ");
-        if text.chars().count() <= LONGEST {
-            return escape_text(&text);
+        let line = self.text(self.whole_line(span)).trim();
+        // A list may be one line, and each of its elements is shown: so no more of it is looked at than is shown.
+        let mut shown: Vec<char> = line.chars().take(LONGEST + 1).map(|c| if c == '\t' { ' ' } else { c }).collect();
+        if shown.len() > LONGEST {
+            shown.truncate(LONGEST - 3);
+            shown.extend(['.'; 3]);
         }
-        escape_text(&format!("{}...", text.chars().take(LONGEST - 3).collect::<String>()))
+        escape_text(&shown.into_iter().collect::<String>())
     }
 
     /// An error that names file, line and column, and shows the place.

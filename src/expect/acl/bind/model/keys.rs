@@ -5,18 +5,19 @@ use super::lists::Builder;
 use super::statements::{Map, is_base64};
 use crate::error::Error;
 use crate::expect::acl::name;
+use std::collections::HashSet;
 
 impl<'a> Builder<'a> {
     /// Names of the keys that are defined.
     pub fn keys(&self, map: &Map<'a>) -> Result<Vec<Vec<u8>>, Error> {
-        let mut keys = Vec::new();
+        let (mut keys, mut known) = (Vec::new(), HashSet::new());
         for statement in map.get("key").into_iter().flatten() {
             match statement.items.as_slice() {
                 [_, Item::Word(called) | Item::Quoted(called), Item::Block(block)] => {
                     let Some(key) = name::parse_name(self.files.text(*called)) else {
                         return Err(self.files.error(*called, "this is no name of a key"));
                     };
-                    if keys.contains(&key) {
+                    if !known.insert(key.clone()) {
                         return Err(self.files.error(*called, "a key of this name is there already"));
                     }
                     self.key(block)?;
