@@ -161,3 +161,109 @@ fn an_answer_after_the_refusal_is_not_hidden() {
         "{found:?}"
     );
 }
+
+/// A query of a client for a name of two labels, of a class and with the signature of the key `ddns` or without, and its response.
+fn asked_for(
+    time: u64,
+    client: [u8; 4],
+    id: u16,
+    [first, second]: [&str; 2],
+    class: u8,
+    rcode: u16,
+    signature_error: Option<u16>,
+) -> Vec<(u64, Vec<u8>)> {
+    let message = |response: bool| {
+        let flags = u16::from(response) << 15 | 0x0100 | if response { rcode } else { 0 };
+        let counts = [1, 0, 0, u16::from(signature_error.is_some())];
+        let mut bytes: Vec<u8> = [id, flags].into_iter().chain(counts).flat_map(u16::to_be_bytes).collect();
+        for label in [first, second] {
+            bytes.push(label.len() as u8);
+            bytes.extend(label.as_bytes());
+        }
+        bytes.extend([0, 0, if class == 3 { 16 } else { 1 }, 0, class]);
+        if let Some(error) = signature_error {
+            let algorithm = b"\x0bhmac-sha256\0";
+            bytes.extend(b"\x04ddns\0\0\xfa\0\xff\0\0\0\0");
+            bytes.extend((algorithm.len() as u16 + 16).to_be_bytes());
+            bytes.extend(algorithm);
+            bytes.extend([0, 0, 0x65, 0x53, 0xf1, 0, 1, 44, 0, 0]);
+            bytes.extend(id.to_be_bytes());
+            bytes.extend(if response { error } else { 0 }.to_be_bytes());
+            bytes.extend([0, 0]);
+        }
+        bytes
+    };
+    vec![packet(time, client, &message(false)), packet(time + MILLI, client, &message(true))]
+}
+
+#[test]
+fn a_refused_signature_is_no_drift_whatever_the_response_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "key ddns { algorithm hmac-sha256; secret \"c2VjcmV0\"; };
+view keyed { match-clients { key ddns; }; recursion no; zone example { type primary; file \"x\"; }; };";
+    // BADSIG is 16 (RFC 8945 section 5.3.2): without its key, the client is in no view.
+    for (error, drift) in [(Some(16), false), (Some(0), true)] {
+        let found = findings(folder.path(), file, &asked_for(0, CLIENT, 1, ["a", "example"], 1, 5, error));
+        assert_eq!(of_kind(&found, "acl-drift").is_some(), drift, "{error:?}: {found:?}");
+    }
+}
+
+#[test]
+fn where_a_query_was_sent_is_mended_by_no_list_of_sources() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyed = "key ddns { algorithm hmac-sha256; secret \"c2VjcmV0\"; };
+view keyed { match-clients { key ddns; }; recursion no; zone example { type primary; file \"x\"; }; };";
+    for on in ["127.0.0.1", "!10.20.30.40; any"] {
+        let file = format!(
+            "{keyed}\nview all {{ match-clients {{ any; }}; recursion no; allow-query-on {{ {on}; }}; \
+             zone example {{ type primary; file \"x\"; }}; }};"
+        );
+        let found = findings(folder.path(), &file, &asked(0, CLIENT, 1, 0, &[5]));
+        let (_, _, advice) = of_kind(&found, "acl-refuses-expected").unwrap();
+        assert!(advice.contains("No list was found") && advice.contains("allow-query-on"), "{advice}");
+        assert!(!advice.contains(" add "), "{advice}");
+    }
+}
+
+#[test]
+fn what_asks_about_the_server_itself_is_judged_in_its_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "options { recursion no; allow-query { 10.20.0.0/16; }; }; zone example { type primary; file \"x\"; };";
+    let packets = [
+        asked_for(0, CLIENT, 1, ["a", "example"], 1, 5, None),
+        asked_for(SECOND, [10, 20, 0, 9], 2, ["version", "bind"], 3, 0, None),
+    ];
+    let found = findings(folder.path(), file, &packets.concat());
+    let (_, says, advice) = of_kind(&found, "acl-refuses-expected").unwrap();
+    assert!(says.contains("(asked a.example A)"), "{says}");
+    assert!(advice.contains("Nothing else seen here would be treated differently."), "{advice}");
+}
+
+#[test]
+fn of_refusals_only_those_by_the_same_rule_agree_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "options { recursion no; };
+zone example { type primary; file \"x\"; allow-query { 10.20.0.0/16; }; };";
+    // The other name is in no zone, and recursion is off.
+    let other = |time, id| asked_for(time, CLIENT, id, ["a", "other"], 1, 5, None);
+    let packets = [
+        asked(0, CLIENT, 1, 0, &[5]),
+        other(SECOND, 2),
+        other(2 * SECOND, 3),
+        asked_for(3 * SECOND, OTHER, 4, ["a", "example"], 1, 0, None),
+    ];
+    let found = findings(folder.path(), file, &packets.concat());
+    let (severity, says, _) = of_kind(&found, "acl-refuses-expected").unwrap();
+    assert_eq!(severity, "critical");
+    assert!(says.ends_with("the wire agrees: 10.9.9.9 turned away once by 10.20.30.40."), "{says}");
+}
+
+#[test]
+fn an_error_is_no_answer_to_somebody_unlisted() {
+    let folder = tempfile::tempdir().unwrap();
+    for (rcode, answered) in [(0, true), (3, true), (1, false), (2, false), (4, false)] {
+        let packets = [asked(0, OTHER, 1, 0, &[5]), asked(SECOND, OTHER, 2, 0, &[rcode])].concat();
+        let found = findings(folder.path(), "options { };", &packets);
+        assert_eq!(of_kind(&found, "unlisted-source-answered").is_some(), answered, "{rcode}: {found:?}");
+    }
+}

@@ -109,6 +109,14 @@ impl Message {
         self.rcode == REFUSED
     }
 
+    /// The response says that the request was let pass: NOERROR and NXDOMAIN, and what tells that something an update requires
+    /// is not so (RFC 2136 section 2.2). Every other code says that something was wrong with the request or the server, which
+    /// may be found out before access is looked at: FORMERR, SERVFAIL, NOTIMP, BADVERS, BADCOOKIE and the like.
+    #[inline]
+    pub fn is_served(self) -> bool {
+        matches!(self.rcode, 0 | 3 | 6 | 7 | 8)
+    }
+
     /// The response denies in another way: NOTAUTH, or a policy error beside any other response code.
     #[inline]
     pub fn is_denied(self) -> bool {

@@ -138,10 +138,14 @@ pub fn skip_name(data: &[u8]) -> Option<&[u8]> {
 /// `.`. Reversible, and nothing in it can control a terminal.
 pub fn write_name(wire: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    if write_plain_name(wire, out).is_some() {
-        return;
+    if write_plain_name(wire, out).is_none() {
+        out.truncate(start);
+        write_any_name(wire, out);
     }
-    out.truncate(start);
+}
+
+/// Appends a name label by label.
+fn write_any_name(wire: &[u8], out: &mut Vec<u8>) {
     let mut rest = wire;
     let mut first = true;
     while let Some((len, after)) = rest.split_first() {
@@ -179,10 +183,13 @@ fn write_plain_name(wire: &[u8], out: &mut Vec<u8>) -> Option<()> {
             Some(place)
         })
     };
-    // A length may look like a letter, and a dot in a label is escaped.
-    let last = lengths().inspect(|place| text[*place] = b'x').last();
-    let whole = labels.len() == last.map_or(usize::from(*first), |last| last + 1 + usize::from(labels[last]));
-    if !whole || !text.iter().all(|byte| PLAIN[usize::from(*byte)]) {
+    // A length may look like a letter, and a dot in a label is escaped. (None is 0, which would be the end of it.)
+    let (mut end, mut shortest) = (usize::from(*first), *first);
+    for place in lengths() {
+        (end, shortest) = (place + 1 + usize::from(labels[place]), shortest.min(labels[place]));
+        text[place] = b'x';
+    }
+    if end != labels.len() || shortest == 0 || !text.iter().all(|byte| PLAIN[usize::from(*byte)]) {
         return None;
     }
     lengths().for_each(|place| text[place] = b'.');
@@ -239,6 +246,31 @@ mod tests {
         let mut out = Vec::new();
         write_name(wire, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_printed_alike_whole_and_label_by_label(
+            labels in proptest::collection::vec(
+                prop_oneof![
+                    8 => "[a-zA-Z0-9_-]{1,12}".prop_map(String::into_bytes),
+                    // Lengths that look like a hyphen or digits.
+                    2 => "[a-z]{45,57}".prop_map(String::into_bytes),
+                    1 => proptest::collection::vec(any::<u8>(), 0..4),
+                ],
+                0..6,
+            ),
+            cut in 0usize..4,
+        ) {
+            let mut wire: Vec<u8> = labels.iter().flat_map(|label| [&[label.len() as u8][..], label].concat()).collect();
+            wire.push(0);
+            wire.truncate(wire.len() - cut.saturating_sub(2).min(wire.len()));
+            let mut by_label = b"before".to_vec();
+            write_any_name(&wire, &mut by_label);
+            let mut whole = b"before".to_vec();
+            write_name(&wire, &mut whole);
+            prop_assert_eq!(whole, by_label);
+        }
     }
 
     #[test]

@@ -6,9 +6,9 @@ use super::verdicts::{describe, usual_question, was_asked, who};
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
 use crate::expect::Expect;
-use crate::expect::acl::compare::{Difference, Range};
-use crate::expect::acl::judge::Verdicts;
-use crate::expect::acl::{Word, compare};
+use crate::expect::acl::compare::{Difference, Question, Range};
+use crate::expect::acl::judge::{Tally, Verdicts};
+use crate::expect::acl::{Decision, Word, compare};
 use crate::expect::inventory::{Row, show_prefix};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,11 +48,12 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             let seen = seen.get(index).unwrap_or(&nothing);
             let decision = parts[0].decision;
             let mut says = format!(
-                "{} is expected to be allowed, but {} says {} for {} at {server}",
+                "{} is expected to be allowed, but {} says {} for {} at {server} (asked {})",
                 row.describe(),
                 describe(acl, decision.rule),
                 decision.word.name(),
-                parts.iter().map(|part| part.range.show()).collect::<Vec<_>>().join(", ")
+                parts.iter().map(|part| part.range.show()).collect::<Vec<_>>().join(", "),
+                question.show()
             );
             let shown = if seen.turned_away.is_empty() { &seen.served } else { &seen.turned_away };
             let (sources, count): (Vec<IpAddr>, u64) = (shown.keys().copied().collect(), shown.values().sum());
@@ -107,21 +108,21 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
 #[derive(Default)]
 struct Refused<'a> {
     by_row: BTreeMap<usize, (&'a Row, Vec<Difference<'a>>)>,
-    /// Each part by family and first address, with its last one and its line; they do not overlap.
-    parts: BTreeMap<(bool, u128), (u128, usize)>,
+    /// Each part by family and first address, with its last one, its line and what the file says; they do not overlap.
+    parts: BTreeMap<(bool, u128), (u128, usize, Decision)>,
 }
 
 impl<'a> Refused<'a> {
     fn add(&mut self, part: Difference<'a>) {
-        self.parts.insert((part.range.v6, part.range.first), (part.range.last, part.row.index));
+        self.parts.insert((part.range.v6, part.range.first), (part.range.last, part.row.index, part.decision));
         self.by_row.entry(part.row.index).or_insert((part.row, Vec::new())).1.push(part);
     }
 
-    /// The lines of the parts that a prefix touches.
-    fn touched(&self, prefix: IpNet) -> impl Iterator<Item = usize> + '_ {
+    /// The lines of the parts that a prefix touches, and what the file says.
+    fn touched(&self, prefix: IpNet) -> impl Iterator<Item = (usize, Decision)> + '_ {
         let Range { v6, first, last } = Range::of(prefix);
         let up_to_its_end = self.parts.range((v6, 0)..=(v6, last)).rev();
-        up_to_its_end.take_while(move |(_, (last, _))| *last >= first).map(|(_, (_, row))| *row)
+        up_to_its_end.take_while(move |(_, (last, ..))| *last >= first).map(|(_, (_, row, decision))| (*row, *decision))
     }
 }
 
@@ -176,9 +177,13 @@ fn seen(scene: &Scene<'_>, verdicts: &Verdicts, server: IpAddr, refused: &Refuse
     let turned_away = [Outcome::Refused, Outcome::Denied, Outcome::Silent];
     let mut seen: BTreeMap<usize, Seen> = BTreeMap::new();
     for ((source, _), tallies) in verdicts.pairs.iter().filter(|((_, at), _)| *at == server) {
-        let Some(row) = refused.touched(IpNet::from(*source)).next() else { continue };
+        let Some((row, decision)) = refused.touched(IpNet::from(*source)).next() else { continue };
         let seen = seen.entry(row).or_default();
-        for tally in tallies {
+        // Other requests of theirs may be refused, or not, by other lines.
+        let of_this = |tally: &&Tally| {
+            tally.judged.decision == decision && tally.question.as_ref().is_none_or(Question::is_usual)
+        };
+        for tally in tallies.iter().filter(of_this) {
             let word = tally.judged.decision.word;
             let away: u64 = turned_away.iter().map(|outcome| tally.count(*outcome)).sum();
             if matches!(word, Word::Refuse | Word::Drop) && away > 0 {
@@ -190,7 +195,7 @@ fn seen(scene: &Scene<'_>, verdicts: &Verdicts, server: IpAddr, refused: &Refuse
         }
     }
     for line in &scene.report.sources {
-        for row in refused.touched(line.source) {
+        for (row, _) in refused.touched(line.source) {
             let seen = seen.entry(row).or_default();
             if line.source.prefix_len() < line.source.max_prefix_len() {
                 seen.joined = true;

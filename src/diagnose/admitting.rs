@@ -1,6 +1,7 @@
 //! Refused sources to the narrowest change of their server's file that serves them, and what else that change does.
 
 use super::scene::{Scene, some};
+use super::verdicts::describe;
 use crate::expect::acl::advice::{self, Advice, NoAdvice, Observed};
 use crate::expect::acl::compare::{Question, Range};
 use crate::expect::acl::cover::{self, Cover};
@@ -8,7 +9,7 @@ use crate::expect::acl::network::is_public;
 use crate::expect::acl::{Acl, Word, name};
 use crate::expect::inventory::{Expect, Row, show_prefix};
 use ipnet::IpNet;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Prefixes admitted one by one; more sources than that are joined where that is safe.
@@ -41,24 +42,33 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
             name::show_name(&key)
         ));
     }
+    let observed = observed(scene, acl);
+    let harmless = |changed: &Acl| advice::is_harmless(changed, &observed);
     let mut changed: Option<Advice> = None;
     let mut admitted: Vec<&Cover> = Vec::new();
     for cover in covers.iter().take(ADMITTED) {
         let current = changed.as_ref().map_or(acl, |advice| &advice.acl);
         let shown = show_prefix(cover.prefix);
         let public = scene.advise_public;
-        match advice::admit(current, cover.prefix, &cover.members, question, server, public) {
+        match advice::admit(current, cover.prefix, &cover.members, question, server, public, &harmless) {
             Ok(advice) => {
                 let edits: Vec<String> = advice.edits.iter().map(|edit| edit.says.clone()).collect();
-                sentences.push(format!("To admit {shown}: {}.", edits.join("; ")));
+                sentences.push(format!("To admit {shown}: {}.", edits.join(" and ")));
                 admitted.push(cover);
                 changed = Some(advice);
             }
             Err(NoAdvice::Public) => sentences.push(format!(
                 "{shown} is reachable from the public internet: admitting it is not advised here (--advise-public)."
             )),
-            Err(NoAdvice::NoPlace) => sentences.push(format!(
-                "No list was found in which adding {shown} would be enough: recursion is off, or a zone is missing."
+            Err(NoAdvice::NoPlace) => {
+                let decision = current.decide(&question.ask(cover.members[0], server));
+                sentences.push(format!(
+                    "No list was found in which adding {shown} would be enough; {} decides.",
+                    describe(current, decision.rule)
+                ));
+            }
+            Err(NoAdvice::Harmful) => sentences.push(format!(
+                "Adding {shown} where it would help turns away what is allowed now: no change is advised."
             )),
             Err(NoAdvice::Admitted | NoAdvice::Everybody) => {}
         }
@@ -70,7 +80,7 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
     }
     if let Some(advice) = changed {
         sentences.extend(what_that_admits(scene, &admitted));
-        sentences.push(side_effects(scene, acl, &advice, &admitted));
+        sentences.push(side_effects(&observed, &advice, &admitted));
     }
     sentences.join(" ")
 }
@@ -132,15 +142,11 @@ fn what_that_admits(scene: &Scene<'_>, admitted: &[&Cover]) -> Vec<String> {
             cover.members.len()
         ));
     }
-    let mut behind: HashMap<usize, &Row> = HashMap::new();
-    for member in admitted.iter().flat_map(|cover| &cover.members) {
-        let row = scene.inventory.decide(*member).row();
-        if let Some(row) = row.filter(|row| row.outside.iter().any(|outside| outside.contains(member))) {
-            behind.insert(row.index, row);
-        }
-    }
-    let mut rows: Vec<&Row> = behind.into_values().collect();
-    rows.sort_by_key(|row| row.index);
+    let members: BTreeSet<IpAddr> = admitted.iter().flat_map(|cover| cover.members.iter().copied()).collect();
+    // Several lines may share an outside.
+    let is_seen = |outside: &IpNet| members.range(outside.network()..=outside.broadcast()).next().is_some();
+    let behind = scene.inventory.rows().iter().filter(|row| row.outside.iter().any(is_seen));
+    let rows: Vec<&Row> = behind.collect();
     sentences.push(match rows.as_slice() {
         [] => "That admits everyone behind such an address.".to_owned(),
         rows => {
@@ -154,22 +160,27 @@ fn what_that_admits(scene: &Scene<'_>, admitted: &[&Cover]) -> Vec<String> {
     sentences
 }
 
-/// Every source seen here, asked again under the changed file.
-fn side_effects(scene: &Scene<'_>, acl: &Acl, advice: &Advice, admitted: &[&Cover]) -> String {
+/// What every source seen here asks of the servers of a file.
+fn observed<'s>(scene: &Scene<'s>, acl: &Acl) -> Vec<Observed<'s>> {
     let pairs = scene.verdicts.map_or(&[][..], |verdicts| &verdicts.pairs);
-    let observed: Vec<Observed<'_>> = pairs
+    pairs
         .iter()
         .filter(|((_, at), _)| acl.speaks_for(*at))
         .flat_map(|((source, at), tallies)| {
-            tallies.iter().filter_map(move |tally| {
+            // Of what is not known now, no change is either.
+            tallies.iter().filter(|tally| tally.judged.decision.word != Word::Unknown).filter_map(move |tally| {
                 let question = tally.question.as_ref()?;
                 Some(Observed { source: *source, server: *at, question, before: tally.judged.decision })
             })
         })
-        .collect();
+        .collect()
+}
+
+/// Every source seen here, asked again under the changed file.
+fn side_effects(observed: &[Observed<'_>], advice: &Advice, admitted: &[&Cover]) -> String {
     let members: BTreeSet<IpAddr> = admitted.iter().flat_map(|cover| cover.members.iter().copied()).collect();
-    match advice::side_effects(advice, &members, &observed).as_slice() {
-        [] => "No other source seen here would be treated differently.".to_owned(),
+    match advice::side_effects(advice, &members, observed).as_slice() {
+        [] => "Nothing else seen here would be treated differently.".to_owned(),
         effects => {
             let shown: Vec<String> = effects
                 .iter()

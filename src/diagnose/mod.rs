@@ -241,6 +241,24 @@ prefix,name,kind,expect
     }
 
     #[test]
+    fn what_else_may_be_is_said_and_is_no_alarm() {
+        let others = |sources: &[SourceLine]| {
+            let found = findings(INVENTORY, [&[answered("10.20.1.7", 500)], sources].concat());
+            let finding = found.into_iter().find(|finding| finding.kind == "unlisted-source-refused").unwrap();
+            (finding.severity.name(), finding.says)
+        };
+        let (severity, says) = others(&[refused("192.0.2.45", 3).with(Answered, 9)]);
+        assert_eq!(severity, "warning");
+        assert!(says.contains("it may be a stranger, it may ask for others, being answered as well, and"), "{says}");
+        let (severity, says) = others(&[refused("192.0.2.45", 3), answered("203.0.113.9", 2)]);
+        assert_eq!(severity, "warning");
+        assert!(
+            says.contains("they may arrive as 203.0.113.9, in no inventory line as well but answered, and nobody in"),
+            "{says}"
+        );
+    }
+
+    #[test]
     fn nothing_advises_to_admit_everybody() {
         let sources = || vec![refused("192.0.2.45", 3), refused("10.20.1.1", 3), refused("127.0.0.1", 1)];
         for text in [INVENTORY, "10.0.0.0/8\n", "172.16.0.0/12\n10.9.0.0/16\n"] {
@@ -527,7 +545,7 @@ prefix,name,kind,expect
             vec![("frames", 900), ("udp_dns", 880), ("snap_cut", 5), ("tcp_non_dns", 12), ("not_selected", 3)];
         let found = diagnose(&report, &inventory, &Limits::default());
         assert!(
-            found[0].says.contains("17 of its frames could not be looked into. 3 of its frames were left out"),
+            found[0].says.contains("17 frames could not be looked into. 3 frames were left out"),
             "{}",
             found[0].says
         );

@@ -23,7 +23,7 @@ enum Why {
 /// One finding per server and deciding line; for unlisted sources one per server and class of address.
 pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     let groups = scene.groups(|client| match client.expected {
-        _ if client.line.count(Outcome::Answered) == 0 => None,
+        _ if answered(client.line) == 0 => None,
         Expected::Unlisted => Some(Why::Unlisted(scene.class(client.line))),
         Expected::Listed(row) => (row.expect == Expect::Refuse).then_some(Why::Refuse(row.index)),
         Expected::Mixed => None,
@@ -42,6 +42,7 @@ fn against_a_line(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding
     let mut finding = scene.finding(KIND, Severity::Warning, group, answered, answered_frames);
     finding.subject.prefixes = vec![show_prefix(row.prefix)];
     let tally = Tally::of(group);
+    let count = group.iter().map(|client| answered(client.line)).sum();
     let (who, is, was) = match alone(group) {
         Some(_) => (finding.subject.sources[0].clone(), "is", "was"),
         None => (begins(&sources(group, "")), "are", "were"),
@@ -58,7 +59,7 @@ fn against_a_line(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding
     finding.says = format!(
         "{who} of {} {is} expected to be refused but {was} answered {} by {server}.{refused}",
         row.describe(),
-        times(tally.answered)
+        times(count)
     );
     finding.advice = Some(format!(
         "Look up {} in the access rules of {server}: which rule admits it? If it should be answered, change {}.",
@@ -72,12 +73,12 @@ fn against_a_line(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding
 fn without_a_line(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
     let severity = if class == Class::Own { Severity::Info } else { Severity::Warning };
     let mut finding = scene.finding(KIND, severity, group, answered, answered_frames);
-    let tally = Tally::of(group);
+    let count = group.iter().map(|client| answered(client.line)).sum();
     let server = group[0].line.server;
     let first = &finding.subject.sources[0];
     finding.says = if alone(group).is_some() {
         let own = if class == Class::Own { ", an address of a server itself," } else { "" };
-        format!("{first}{own} is in no inventory line and was answered {} by {server}.", times(tally.answered))
+        format!("{first}{own} is in no inventory line and was answered {} by {server}.", times(count))
     } else {
         let of_kind = match class {
             Class::Private => " of private-use, shared or link-local addresses",
@@ -88,7 +89,7 @@ fn without_a_line(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Find
         format!(
             "{} in no inventory line were answered {} by {server}{}.",
             begins(&sources(group, of_kind)),
-            times(tally.answered),
+            times(count),
             if group.len() == 1 { String::new() } else { format!(", most often {first} ({})", times(most)) }
         )
     };
@@ -99,9 +100,9 @@ fn without_a_line(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Find
     finding
 }
 
-/// Answered transactions of a source.
+/// Answered transactions of a source. Errors are none: they may be told before access is looked at.
 fn answered(line: &SourceLine) -> u64 {
-    line.count(Outcome::Answered)
+    line.count(Outcome::Answered).saturating_sub(line.row.rare().errors)
 }
 
 /// The frames of answers to a source.

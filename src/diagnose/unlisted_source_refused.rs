@@ -4,7 +4,7 @@ use super::presence::Presence;
 use super::scene::{Class, Client, Scene, Tally, alone, begins, is_joined, refused_frames, some, sources, times};
 use super::verdicts::beside_refusal;
 use super::{Finding, Grade};
-use crate::config::Severity;
+use crate::config::{Outcome, Severity};
 use crate::expect::Expected;
 use crate::expect::inventory::{Kind, Row, show_prefix};
 use crate::report::SourceLine;
@@ -20,11 +20,18 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         let unlisted = matches!(client.expected, Expected::Unlisted) && client.line.turned_away() > 0;
         unlisted.then(|| scene.class(client.line))
     });
-    groups.iter().map(|((_, class), group)| finding(scene, *class, group)).collect()
+    // Whoever is behind a translation may as well be one of those that were answered.
+    let answered = scene.groups(|client| {
+        let line = client.line;
+        let unlisted = matches!(client.expected, Expected::Unlisted) && line.turned_away() == 0;
+        (unlisted && line.count(Outcome::Answered) > 0 && scene.class(line) != Class::Own).then_some(())
+    });
+    let beside = |server: IpAddr| answered.get(&(server, ())).map_or(&[][..], Vec::as_slice);
+    groups.iter().map(|((server, class), group)| finding(scene, *class, group, beside(*server))).collect()
 }
 
-/// The finding about one group.
-fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
+/// The finding about one group. `answered` are those in no inventory line that the server turned none away of.
+fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>], answered: &[Client<'_>]) -> Finding {
     let mut finding = scene.finding(KIND, Severity::Warning, group, SourceLine::turned_away, refused_frames);
     let fact = fact(class, group, &finding);
     let candidates = match class {
@@ -58,12 +65,22 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
                 }
                 some => (format!("one or more of the {} {family} sources", some.len()), "these addresses".to_owned()),
             };
-            finding.severity = Severity::Critical;
+            let other = match (Tally::of(group).answered, answered) {
+                (0, []) => {
+                    finding.severity = Severity::Critical;
+                    String::new()
+                }
+                (0, answered) => format!(
+                    " they may arrive as {}, in no inventory line as well but answered,",
+                    some(&answered.iter().map(|client| show_prefix(client.line.source)).collect::<Vec<_>>(), NAMED)
+                ),
+                _ => format!(" {} may ask for others, being answered as well,", if only_one { "it" } else { "they" }),
+            };
             finding.grade = Grade::Inferred;
             finding.subject.prefixes = vec![show_prefix(row.prefix)];
             finding.says = format!(
                 "Observed: {fact} Observed: no DNS traffic from {} in the same {}. {} Inferred: clients of {prefix} \
-                 may arrive as {who}; other explanations remain: {}, and nobody in {prefix} may have asked meanwhile.",
+                 may arrive as {who}; other explanations remain: {},{other} and nobody in {prefix} may have asked meanwhile.",
                 scene.describe(row),
                 scene.report.duration(),
                 scene.report.caveats(),
@@ -140,6 +157,9 @@ fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Finding {
     finding
 }
 
+/// Sources and clients named in a sentence.
+const NAMED: usize = 3;
+
 /// Whom the headers of proxies among the sources name as their clients.
 struct Claimed {
     /// The sentence.
@@ -152,8 +172,6 @@ struct Claimed {
 
 /// Whom the headers of proxies among these sources name as their clients, where there are any.
 fn claimed(scene: &Scene<'_>, group: &[Client<'_>]) -> Option<Claimed> {
-    /// Clients named in the sentence.
-    const NAMED: usize = 3;
     let (mut proxies, mut clients) = (Vec::new(), BTreeSet::new());
     for client in group.iter().filter(|client| !is_joined(client)) {
         let Some(pair) = scene.report.proxied.get(&(client.line.server, client.line.source.addr())) else { continue };

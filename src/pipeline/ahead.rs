@@ -1,6 +1,6 @@
 //! Rows printed by a thread of their own, ahead of whoever writes them ([`begin`]).
 //!
-//! Whoever writes has less to do than that thread, and prints some of them when it would have to wait.
+//! Whoever writes prints some of them when it would have to wait.
 
 use crate::report::rows::{PrintRow, PrintedRow, PrintedRows, in_turn};
 use crate::report::spool::Records;
@@ -100,9 +100,7 @@ impl Ahead {
         let message = match self.messages.try_recv() {
             Err(TryRecvError::Empty) => {
                 self.waits.store(true, Ordering::Relaxed);
-                let message = self.messages.recv();
-                self.waits.store(false, Ordering::Relaxed);
-                message.ok()
+                self.messages.recv().ok()
             }
             received => received.ok(),
         };
@@ -161,7 +159,8 @@ impl Printing {
         batch.len = 0;
         batch.records.clear();
         batch.ends.clear();
-        let as_records = self.user_waits.load(Ordering::Relaxed);
+        // One batch for every time that it waits.
+        let as_records = self.user_waits.swap(false, Ordering::Relaxed);
         let mut bytes = 0;
         while batch.len < BATCH.0 && bytes < BATCH.1 {
             let record = match self.records.next_record() {

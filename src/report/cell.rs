@@ -26,7 +26,7 @@ pub fn write_address(address: IpAddr, out: &mut Vec<u8>) {
 }
 
 /// Characters of the longest address, and of what is written behind it and does not count.
-const ROOM: usize = 45 + 8;
+const ROOM: usize = 39 + 8;
 
 /// The characters of one address.
 struct Characters {

@@ -2,7 +2,7 @@
 //! and the findings say the same.
 
 use super::Report;
-use super::page::{interface_loss, lost_packets};
+use super::page::{counted, interface_loss, lost_packets};
 use crate::capture::Timestamp;
 use crate::capture::losses::InterfaceLoss;
 use std::fmt::Write as _;
@@ -113,17 +113,22 @@ impl Report {
         let (left_out, headless) = (self.left_out(), self.ledgers.messages.get("undecodable"));
         let mut text = String::new();
         if hidden > 0 {
-            let _ = write!(text, " {hidden} of its frames could not be looked into.");
+            let _ = write!(text, " {} could not be looked into.", counted(hidden, "frame", "frames"));
         }
         if headless > 0 {
-            let _ = write!(text, " {headless} of its messages could not be read.");
+            let _ = write!(text, " {} could not be read.", counted(headless, "message", "messages"));
         }
         if self.encrypted > 0 {
             let connections = if self.encrypted == 1 { "connection was" } else { "connections were" };
             let _ = write!(text, " {} encrypted {connections} not read.", self.encrypted);
         }
         if left_out > 0 {
-            let _ = write!(text, " {left_out} of its frames were left out by filter or time.");
+            let _ = write!(
+                text,
+                " {} {} left out by filter or time.",
+                counted(left_out, "frame", "frames"),
+                if left_out == 1 { "was" } else { "were" }
+            );
         }
         if self.filtered && left_out > 0 {
             text.push_str(" The filter may be why something is missing.");

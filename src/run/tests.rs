@@ -164,7 +164,7 @@ fn what_was_not_looked_at_is_not_called_absent() {
     let page = flat(&run_with(&frames, "text", "192.0.2.1\n", &further).2);
     for text in [
         "looked at (--from, --to): 2023-11-14 22:13:39Z to 22:13:41Z, 2 frames",
-        "192.0.2.1: NOT SEEN. No DNS traffic from it or to it is in what was read of this capture. 1 of its frames",
+        "192.0.2.1: NOT SEEN. No DNS traffic from it or to it is in what was read of this capture. 1 frame",
         "10.0.0.53: SEEN as a server, not as a client. Clients there: 1 source, refused 1",
         "in the same 1.5 s.",
         "in 2 of 3 frames from 2023-11-14T22:13:39Z to 2023-11-14T22:13:41Z",

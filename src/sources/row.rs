@@ -41,6 +41,8 @@ pub struct Rare {
     pub refused_beside: [u64; Beside::ALL.len()],
     /// Refused queries that a second response answers.
     pub answered_second: u64,
+    /// Answered transactions whose answer is an error, which says nothing of access; only where answers are of interest.
+    pub errors: u64,
     /// First query that was refused or denied.
     pub refused_first: Option<Timestamp>,
     /// Last query that was refused or denied.
@@ -93,6 +95,7 @@ static NOTHING: Rare = Rare {
     refused_unsolicited: 0,
     refused_beside: [0; Beside::ALL.len()],
     answered_second: 0,
+    errors: 0,
     refused_first: None,
     refused_last: None,
     refused_frames: Vec::new(),
@@ -143,6 +146,7 @@ impl Rare {
             *sum += more;
         }
         self.answered_second += other.answered_second;
+        self.errors += other.errors;
         self.refused_first = earlier(self.refused_first, other.refused_first);
         self.refused_last = self.refused_last.max(other.refused_last);
         merge_frames(&mut self.refused_frames, &other.refused_frames, frames);

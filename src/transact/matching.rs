@@ -301,10 +301,15 @@ impl Tracker<'_> {
         {
             self.answering.note_away(self.pairs.ends(pair).destination());
         }
-        if outcome != Outcome::Answered {
+        if outcome == Outcome::Answered {
+            let wanted = self.pairs.answered(pair);
+            if !message.is_served() {
+                self.pairs.note_error(pair);
+            } else if wanted {
+                self.pairs.note_answer(pair, seen.frame, self.settings.limits.finding_frames);
+            }
+        } else {
             self.turned_away(index, outcome, message, seen.frame);
-        } else if self.pairs.answered(pair) {
-            self.pairs.note_answer(pair, seen.frame, self.settings.limits.finding_frames);
         }
         if self.settings.rows.has(outcome) {
             self.report(index, outcome, Some((seen, *message, bytes)));

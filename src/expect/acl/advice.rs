@@ -42,9 +42,12 @@ pub enum NoAdvice {
     Public,
     /// No list or line was found that would admit it.
     NoPlace,
+    /// What would admit it turns away something that is allowed now.
+    Harmful,
 }
 
-/// Finds the narrowest change that serves a prefix, so that each of these sources inside it is served.
+/// Finds the narrowest change that serves a prefix, so that each of these sources inside it is served, and `harmless` is true
+/// of the configuration with it.
 pub fn admit(
     acl: &Acl,
     prefix: IpNet,
@@ -52,6 +55,7 @@ pub fn admit(
     question: &Question,
     server: IpAddr,
     public: bool,
+    harmless: &dyn Fn(&Acl) -> bool,
 ) -> Result<Advice, NoAdvice> {
     if prefix.prefix_len() == 0 {
         return Err(NoAdvice::Everybody);
@@ -63,7 +67,16 @@ pub fn admit(
     if matches!(progress(acl, &trial), Progress::Served) {
         return Err(NoAdvice::Admitted);
     }
-    if let Some(advice) = trial.follow(acl, EDITS) {
+    let mut none = NoAdvice::NoPlace;
+    let mut take = |advice: Option<Advice>| {
+        let advice = advice?;
+        let good = harmless(&advice.acl);
+        if !good {
+            none = NoAdvice::Harmful;
+        }
+        good.then_some(advice)
+    };
+    if let Some(advice) = take(trial.follow(acl, EDITS)) {
         return Ok(advice);
     }
     // The lists that choose a view, where no step named one that helps.
@@ -72,12 +85,12 @@ pub fn admit(
         trial.edits.clear();
         trial.apply(acl, spot);
         if let Ok(changed) = acl.changed(trial.texts.clone())
-            && let Some(advice) = trial.follow(&changed, EDITS - 1)
+            && let Some(advice) = take(trial.follow(&changed, EDITS - 1))
         {
             return Ok(advice);
         }
     }
-    Err(NoAdvice::NoPlace)
+    Err(none)
 }
 
 /// How far a source has come.
@@ -104,6 +117,11 @@ fn progress_of(acl: &Acl, trial: &Trial<'_>, source: IpAddr) -> Progress {
         |steps: &[Step], wanted: &dyn Fn(&&Step) -> bool| steps.iter().rev().filter(wanted).find_map(|step| step.spot);
     if decision.word == Word::Allow {
         return last(&steps, &recursion).map_or(Progress::Served, Progress::Add);
+    }
+    // What the address asked at decides, no list of sources changes.
+    let by_destination = |step: &Step| step.says.contains("-on: ") && step.rule == decision.rule;
+    if steps.last().is_some_and(by_destination) {
+        return Progress::Stuck;
     }
     last(&steps, &|_| true).map_or(Progress::Stuck, Progress::Add)
 }
@@ -148,19 +166,25 @@ impl Trial<'_> {
         let files = acl.files();
         let text = acl.policy().admitting(self.prefix, spot);
         let span = match spot {
-            Spot::Element(span) | Spot::LineAfter(span) => span,
+            Spot::Element(span, _) | Spot::LineAfter(span) => span,
         };
         let Some(file) = files.list().get(span.file as usize) else { return };
         let mut changed = file.text.clone();
         let place = format!("{}:{}", crate::error::escape_text(&file.name), files.line(span));
         let says = match spot {
-            Spot::Element(span) => {
+            Spot::Element(span, list) => {
                 let before = changed[..span.start as usize].trim_end().len() < span.start as usize;
                 changed.insert_str(span.start as usize, &if before { format!("{text} ") } else { format!(" {text} ") });
                 let statement = files.show_line(span);
+                // A line may have several lists.
+                let of_list = if statement.matches('{').count() > 1 { format!(" of {list}") } else { String::new() };
                 format!(
                     "in {place} ({statement}), {} add {text}",
-                    if before_something(&file.text, span.start) { "before what follows," } else { "at the end" }
+                    if before_something(&file.text, span.start) {
+                        format!("before what follows{},", of_list.replacen("of", "in", 1))
+                    } else {
+                        format!("at the end{of_list}")
+                    }
                 )
             }
             Spot::LineAfter(span) => {
@@ -180,7 +204,7 @@ fn before_something(text: &str, at: u32) -> bool {
     !text.get(at as usize..).unwrap_or("").trim_start().starts_with('}')
 }
 
-/// A source that was observed, with the question it asked and what the file says.
+/// A source that was observed, with a question it asked and what the file says.
 #[derive(Debug, Clone)]
 pub struct Observed<'a> {
     /// The source.
@@ -193,7 +217,20 @@ pub struct Observed<'a> {
     pub before: Decision,
 }
 
-/// The observed sources that a change treats in another way, those that were to be admitted left out.
+impl Observed<'_> {
+    /// What the file would say.
+    fn after(&self, acl: &Acl) -> Word {
+        acl.decide(&self.question.ask(self.source, self.server)).word
+    }
+}
+
+/// Nothing that was observed and is allowed would be turned away.
+pub fn is_harmless(acl: &Acl, observed: &[Observed<'_>]) -> bool {
+    observed.iter().filter(|one| one.before.word == Word::Allow).all(|one| one.after(acl) == Word::Allow)
+}
+
+/// The observed sources that a change treats in another way: those that were to be admitted only where they ask something
+/// that is not as usual.
 pub fn side_effects(
     advice: &Advice,
     admitted: &BTreeSet<IpAddr>,
@@ -201,8 +238,8 @@ pub fn side_effects(
 ) -> Vec<(IpAddr, Word, Word)> {
     let mut changed: Vec<(IpAddr, Word, Word)> = observed
         .iter()
-        .filter(|one| !admitted.contains(&one.source))
-        .map(|one| (one.source, one.before.word, advice.acl.decide(&one.question.ask(one.source, one.server)).word))
+        .filter(|one| !admitted.contains(&one.source) || !one.question.is_usual())
+        .map(|one| (one.source, one.before.word, one.after(&advice.acl)))
         .filter(|(_, before, after)| before != after)
         .collect();
     changed.sort_unstable();
@@ -218,7 +255,7 @@ mod tests {
         let acl = Acl::from_text(argument, text, &[]).unwrap();
         let server = "10.20.30.40".parse().unwrap();
         let prefix: IpNet = prefix.parse().unwrap();
-        let advice = admit(&acl, prefix, &[prefix.addr()], &Question::default(), server, false)?;
+        let advice = admit(&acl, prefix, &[prefix.addr()], &Question::default(), server, false, &|_| true)?;
         let request = Question::default();
         assert_eq!(advice.acl.decide(&request.ask(prefix.addr(), server)).word, Word::Allow);
         Ok(advice.edits.into_iter().map(|edit| edit.says).collect())
@@ -269,10 +306,37 @@ view \"external\" {
         let question = Question { qname: super::super::name::parse_name("z").unwrap(), ..Question::default() };
         let server = "10.20.30.40".parse().unwrap();
         let source = "192.0.2.45".parse().unwrap();
-        let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false).unwrap();
+        let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
         assert!(advice.edits[0].says.contains("before what follows"), "{:?}", advice.edits);
         let other = "192.0.2.46".parse().unwrap();
         assert_eq!(advice.acl.decide(&question.ask(other, server)).word, Word::Refuse);
+    }
+
+    #[test]
+    fn what_is_allowed_now_is_not_taken_away() {
+        let view = |name: &str, clients: &str, zone: &str| {
+            format!(
+                "view {name} {{ match-clients {{ {clients} }}; recursion no; zone {zone} {{ type primary; file \"x\"; }}; }};\n"
+            )
+        };
+        let text = view("inside", "10.20.0.0/16;", "intern") + &view("outside", "any;", "example");
+        let acl = Acl::from_text("bind:named.conf", &text, &[]).unwrap();
+        let asks =
+            |name: &str| Question { qname: super::super::name::parse_name(name).unwrap(), ..Question::default() };
+        let (intern, example) = (asks("a.intern"), asks("a.example"));
+        let (server, source) = ("10.20.30.40".parse().unwrap(), "192.0.2.45".parse().unwrap());
+        let before = acl.decide(&example.ask(source, server));
+        assert_eq!(before.word, Word::Allow);
+        let admitted = |observed: &[Observed<'_>]| {
+            let harmless = |changed: &Acl| is_harmless(changed, observed);
+            admit(&acl, IpNet::from(source), &[source], &intern, server, false, &harmless)
+                .map(|advice| advice.edits.into_iter().map(|edit| edit.says).collect::<Vec<_>>())
+        };
+        let edits = admitted(&[]).unwrap();
+        assert_eq!(edits.len(), 1);
+        assert!(edits[0].ends_with("at the end of match-clients add 192.0.2.45;"), "{edits:?}");
+        let observed = Observed { source, server, question: &example, before };
+        assert_eq!(admitted(&[observed]), Err(NoAdvice::Harmful));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Questions as tests write them, to verdicts as tests read them.
 
 use super::compare::Question;
-use super::{Acl, Cookie, Request, name};
+use super::{Acl, Cookie, name};
 use crate::transact::flights::Transport;
 
 /// Evaluates `SOURCE [to ADDR] [key K] [tcp] [nord] [update|notify] [class N] [cookie LEN|none] [sections A N R] [TYPE] [NAME]`
@@ -10,7 +10,6 @@ pub fn verdict(acl: &Acl, asked: &str) -> String {
     let mut words = asked.split(' ');
     let source = words.next().unwrap().parse().unwrap();
     let mut destination = "10.53.0.1".parse().unwrap();
-    let mut qclass = 1;
     let mut question = Question { qname: name::parse_name("other.example").unwrap(), ..Question::default() };
     while let Some(word) = words.next() {
         let mut next = || words.next().unwrap();
@@ -21,7 +20,7 @@ pub fn verdict(acl: &Acl, asked: &str) -> String {
             "nord" => question.rd = false,
             "update" => (question.opcode, question.qtype) = (5, 6),
             "notify" => (question.opcode, question.qtype) = (4, 6),
-            "class" => qclass = next().parse().unwrap(),
+            "class" => question.qclass = next().parse().unwrap(),
             "cookie" => question.cookie = next().parse().map_or(Cookie::Absent, Cookie::Present),
             "sections" => question.sections = [0; 3].map(|_: u16| next().parse().unwrap()),
             word => match name::parse_type(word) {
@@ -30,7 +29,7 @@ pub fn verdict(acl: &Acl, asked: &str) -> String {
             },
         }
     }
-    let request = Request { qclass, ..question.ask(source, destination) };
+    let request = question.ask(source, destination);
     let decision = acl.decide(&request);
     let (explained, steps) = acl.explain(&request);
     assert_eq!(decision, explained, "a trace changes nothing");

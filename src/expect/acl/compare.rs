@@ -2,6 +2,7 @@
 //! they differ from each other or from an inventory.
 
 use super::{Acl, Cookie, Decision, Entry, Request, Word, name};
+use crate::decode::detail::write_type;
 use crate::expect::Inventory;
 use crate::expect::inventory::{Expect, Expected, show_prefix};
 use crate::expect::ranges::bounds;
@@ -95,6 +96,8 @@ pub struct Question {
     pub qname: Vec<u8>,
     /// Its type.
     pub qtype: u16,
+    /// Its class.
+    pub qclass: u16,
     /// The opcode.
     pub opcode: u8,
     /// Recursion is desired.
@@ -118,6 +121,7 @@ impl Default for Question {
             label: "a name in no zone".to_owned(),
             qname: name::parse_name(UNHOSTED).unwrap_or_default(),
             qtype: 1,
+            qclass: 1,
             opcode: 0,
             rd: true,
             transport: Transport::Udp,
@@ -132,9 +136,18 @@ impl Default for Question {
 const TRANSFERS: [u16; 2] = [252, 251];
 
 impl Question {
-    /// It asks for a name as clients do: no transfer, update or notification, which other lists are for.
+    /// It asks for a name as clients do: no transfer, update or notification, which other lists are for, and nothing about
+    /// the server itself.
     pub fn is_usual(&self) -> bool {
-        self.opcode == 0 && !TRANSFERS.contains(&self.qtype)
+        (self.opcode, self.qclass) == (0, 1) && !TRANSFERS.contains(&self.qtype)
+    }
+
+    /// The name and type as people write them.
+    pub fn show(&self) -> String {
+        let mut text = name::show_name(&self.qname).into_bytes();
+        text.push(b' ');
+        write_type(self.qtype, &mut text);
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// The request of a source.
@@ -146,7 +159,7 @@ impl Question {
             opcode: self.opcode,
             qname: &self.qname,
             qtype: self.qtype,
-            qclass: 1,
+            qclass: self.qclass,
             rd: self.rd,
             key: self.key.as_deref(),
             cookie: self.cookie,

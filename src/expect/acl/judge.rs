@@ -1,7 +1,7 @@
 //! Transactions beside what the servers' files say: [`Judgements`] decides each one and keeps, per source and server,
 //! how often which decision met which outcome.
 
-use super::{Acl, Cookie, Decision, Request, Word};
+use super::{Acl, Cookie, Decision, Word};
 use crate::config::{Outcome, OwnServer};
 use crate::decode::detail::{self, DetailLimits};
 use crate::decode::message::HEADER;
@@ -19,12 +19,11 @@ use super::compare::Question;
 
 /// Decisions kept apart per source and server; more say nothing that these do not.
 const DECISIONS: usize = 12;
-/// Response codes of requests that were let pass: NOERROR and NXDOMAIN, and those that tell that what an update requires is
-/// not so (RFC 2136 section 2.2). Every other one says that something was wrong with the request or the server, which may be
-/// found out before access is looked at: FORMERR, SERVFAIL, NOTIMP, BADVERS, BADCOOKIE and the like.
-const SERVED: [u16; 5] = [0, 3, 6, 7, 8];
 /// NOTAUTH (RFC 8945 section 5.2: also for a signature that is not accepted).
 const NOTAUTH: u16 = 9;
+
+/// TSIG.
+const TSIG: [u8; 2] = [0, 250];
 
 /// A transaction's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +69,7 @@ impl Judge {
     }
 
     /// What is asked in a transaction, as far as its messages tell; an error says why nothing can be said of it.
-    fn question(&self, transaction: &Transaction<'_>) -> Result<(Question, u16), &'static str> {
+    fn question(&self, transaction: &Transaction<'_>) -> Result<Question, &'static str> {
         const NOT_CAPTURED: &str = "the question was not captured";
         let (header, query) = proxy::split(transaction.query_bytes);
         if header.is_some_and(|header| header.client.is_some()) {
@@ -90,6 +89,7 @@ impl Judge {
             label: String::new(),
             qname: name.as_bytes().to_ascii_lowercase(),
             qtype: u16::from_be_bytes([*t0, *t1]),
+            qclass: u16::from_be_bytes([*c0, *c1]),
             opcode,
             rd,
             transport: transaction.transport,
@@ -102,15 +102,14 @@ impl Judge {
                 [0; 3]
             },
         };
-        Ok((question, u16::from_be_bytes([*c0, *c1])))
+        Ok(question)
     }
 
     /// What stands beside the question of a message; nothing when its records cannot be passed. Only a message whose last
     /// record is a signature is decoded.
     fn beside(&self, bytes: &[u8], at: usize) -> Option<Beside> {
-        /// EDNS and TSIG.
+        /// EDNS.
         const OPT: [u8; 2] = [0, 41];
-        const TSIG: [u8; 2] = [0, 250];
         let count = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
         let (questions, records) = (count(4), count(6) + count(8) + count(10));
         let mut beside = Beside { key: None, cookie: Cookie::Absent };
@@ -141,12 +140,14 @@ impl Judge {
             return (Judged { acl: None, decision: Decision::unknown("server not bound", None) }, None);
         };
         match self.question(transaction) {
-            Ok((question, qclass)) => {
-                let decided = self.acls[number].decide(&Request { qclass, ..question.ask(source, server) });
-                // The file allows it to whoever has the key, and the server says that this one has not.
+            Ok(question) => {
+                let decided = self.acls[number].decide(&question.ask(source, server));
+                // The file allows it to whoever has the key, and the server says that this one has not: by the response code, or
+                // where no view is for whoever has no key, by the error in its own signature (RFC 8945 section 5.3.2).
                 let not_accepted = decided.word == Word::Allow
                     && question.key.is_some()
-                    && transaction.message.as_ref().is_some_and(|message| message.rcode == NOTAUTH);
+                    && (transaction.message.as_ref().is_some_and(|message| message.rcode == NOTAUTH)
+                        || signature_error(transaction.response_bytes, self.limits).is_some_and(|error| error != 0));
                 let decision = if not_accepted {
                     Decision::unknown("the server did not accept the signature", None)
                 } else {
@@ -181,6 +182,35 @@ impl Judge {
         let rule = judged.acl.zip(judged.decision.rule).map(|(number, rule)| self.acls[number].rule(rule).to_string());
         (judged.decision.word.name(), rule.unwrap_or_default())
     }
+}
+
+/// The error in the signature of a message, where its last record is one and whole (RFC 8945 section 4.2).
+fn signature_error(message: &[u8], limits: DetailLimits) -> Option<u16> {
+    /// Time and fudge, between the algorithm's name and the length of the code.
+    const TIME_AND_FUDGE: usize = 8;
+    let header = message.get(..HEADER)?;
+    let count = |at: usize| usize::from(u16::from_be_bytes([header[at], header[at + 1]]));
+    let (questions, records) = (count(4), count(6) + count(8) + count(10));
+    if questions > 1 || records == 0 || records > limits.records {
+        return None;
+    }
+    let mut rest = &message[HEADER..];
+    if questions == 1 {
+        rest = skip_name(rest)?.get(4..)?;
+    }
+    let (mut last, mut data) = ([0; 2], rest);
+    for _ in 0..records {
+        let (fixed, behind) = skip_name(rest)?.split_first_chunk::<10>()?;
+        last = [fixed[0], fixed[1]];
+        (data, rest) = behind.split_at_checked(usize::from(u16::from_be_bytes([fixed[8], fixed[9]])))?;
+    }
+    if last != TSIG {
+        return None;
+    }
+    let (code_len, behind) = skip_name(data)?.get(TIME_AND_FUDGE..)?.split_first_chunk::<2>()?;
+    // The original identifier stands between.
+    let error = behind.get(usize::from(u16::from_be_bytes(*code_len)) + 2..)?.first_chunk()?;
+    Some(u16::from_be_bytes(*error))
 }
 
 /// What stands beside the question.
@@ -307,8 +337,8 @@ impl Judgements {
         };
         let tally = &mut tallies[at];
         tally.outcomes[transaction.outcome as usize] += 1;
-        let error = transaction.outcome == Outcome::Answered
-            && transaction.message.as_ref().is_some_and(|message| !SERVED.contains(&message.rcode));
+        let error =
+            transaction.outcome == Outcome::Answered && transaction.message.is_some_and(|message| !message.is_served());
         tally.errors += u64::from(error);
         let frame = transaction.response.or(transaction.query).map(|seen| seen.frame);
         let agrees =

@@ -220,8 +220,8 @@ impl Decision {
 /// Where a line or list element would have to be added to admit a source at this step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spot {
-    /// An element of an address match list, at this place.
-    Element(Span),
+    /// An element of an address match list, at this place, and the name of its statement.
+    Element(Span, &'static str),
     /// A line of its own, after the line of this place.
     LineAfter(Span),
 }

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
+use std::net::IpAddr;
 
 /// One paragraph per `--client`: seen or not, outcomes, rule.
 pub(super) fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
@@ -34,6 +35,15 @@ pub(super) fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
             let elsewhere: u64 = others.iter().map(|line| line.transactions()).sum();
             if elsewhere > 0 {
                 let _ = write!(text, "; {} on other legs", counted(elsewhere, "transaction", "transactions"));
+                if others.iter().any(|line| line.turned_away() > 0) {
+                    let servers: BTreeSet<IpAddr> =
+                        others.iter().filter(|line| line.turned_away() > 0).map(|line| line.server).collect();
+                    let mut named: Vec<String> = servers.iter().take(MEMBERS_NAMED).map(ToString::to_string).collect();
+                    if servers.len() > named.len() {
+                        named.push(format!("{} more", servers.len() - named.len()));
+                    }
+                    let _ = write!(text, " ({}; turned away by {})", outcomes(&others), named.join(", "));
+                }
             }
             page.inked(Some(Ink::Bold), &name, &text, 2)?;
             all_frames(page, report, &clients)?;

@@ -423,7 +423,14 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
             0 => String::new(),
             _ => format!(", and {} without a query", counted(unasked, "REFUSED response", "REFUSED responses")),
         };
-        let option = if leg == Leg::Upstream { " (--upstream)" } else { " (--all)" };
+        // With servers' files, those servers are ours and no other.
+        let files = report.files.iter().filter(|file| !file.servers.is_empty()).filter_map(|file| file.read.first());
+        let files: Vec<&str> = files.map(|file| file.name.as_str()).collect();
+        let option = match leg {
+            Leg::Upstream => " (--upstream)".to_owned(),
+            _ if files.is_empty() => " (--all)".to_owned(),
+            _ => format!(" (--all); ours are those of {}", files.join(", ")),
+        };
         let asked = counted(asked, "query", "queries");
         lines.push(("Apart: ", format!("{asked} {who}; {} of them refused{unasked}{option}", grouped(refused))));
     }

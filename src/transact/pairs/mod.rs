@@ -205,6 +205,14 @@ impl<'a> Pairs<'a> {
         hot.answered & WANTED != 0
     }
 
+    /// Notes that an answer is an error.
+    #[cold]
+    pub fn note_error(&mut self, number: u32) {
+        if self.cold[number as usize].judged.answers_wanted {
+            self.rare(number).errors += 1;
+        }
+    }
+
     /// Notes the frame of an answer; the first `most` are kept.
     pub fn note_answer(&mut self, number: u32, frame: FrameRef, most: usize) {
         if most == 0 {
@@ -306,8 +314,8 @@ impl<'a> Pairs<'a> {
         self.finish();
     }
 
-    /// Folds everything and gives all memory back; the time line has ended. Piece by piece, because the rows grow while
-    /// the pairs go.
+    /// Folds everything and gives all memory back; the time line has ended. Most of it goes piece by piece, because the rows
+    /// grow while the pairs go.
     pub fn finish(&mut self) {
         self.queries = 0;
         self.folded = true;

@@ -23,7 +23,7 @@ impl Entry {
     }
 }
 
-/// Half of a hash. The other half is asked where the pair itself is.
+/// Half of a hash. The whole of it is asked where the pair itself is.
 #[inline]
 fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32

@@ -298,15 +298,17 @@ impl Bind {
     }
 
     /// Where an element would have to be added to a list: before the element that caught the source, else at the end.
+    /// A view that only keys choose is for whoever has one: no address belongs there.
     fn spot(&self, clause: &Clause, caught: Option<RuleId>) -> Option<Spot> {
-        let braces = clause.braces?;
+        let braces = clause.braces.filter(|_| clause.name != "match-clients" || clause.list.names_addresses())?;
         let inside = |span: &Span| span.file == braces.file && span.start > braces.start && span.end < braces.end;
-        Some(Spot::Element(match caught.map(|rule| self.places.get(rule.0 as usize)) {
+        let place = match caught.map(|rule| self.places.get(rule.0 as usize)) {
             Some(Some(Place::Text(span))) if inside(span) => Span { end: span.start, ..*span },
             // It is in a named list: before everything.
             Some(_) => Span { start: braces.start + 1, end: braces.start + 1, ..braces },
             None => Span { start: braces.end - 1, end: braces.end - 1, ..braces },
-        }))
+        };
+        Some(Spot::Element(place, clause.name))
     }
 }
 

@@ -127,8 +127,14 @@ impl Reader<'_> {
             arity.iter().enumerate().find_map(|(index, list)| known(list).map(|name| (index + 1, name)))
         else {
             let hint = alike(&[names::ONE, names::TWO, names::THREE, names::CLAUSES], name);
-            let hint = hint.map(|name| format!("; perhaps {name} is meant")).unwrap_or_default();
-            return Err(self.files.error(span, &format!("no statement has this name{hint}")));
+            let hint = hint.map_or_else(
+                || {
+                    "no statement of Unbound has this name (other files than those of BIND and Unbound are not read)"
+                        .to_owned()
+                },
+                |name| format!("no statement has this name; perhaps {name} is meant"),
+            );
+            return Err(self.files.error(span, &hint));
         };
         let Some(clause) = self.open else {
             return Err(self.files.error(span, "a statement stands in a clause such as server:"));

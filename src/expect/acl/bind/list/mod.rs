@@ -103,6 +103,16 @@ pub struct Subject<'a> {
 }
 
 impl List {
+    /// It is not of keys alone.
+    pub fn names_addresses(&self) -> bool {
+        let of_addresses = |other: &Other| match &other.kind {
+            Kind::Key(_) => false,
+            Kind::Nested(list) => list.names_addresses(),
+            Kind::Localhost | Kind::Localnets | Kind::Unknown(_) => true,
+        };
+        self.others.is_empty() || !self.prefixes.is_empty() || self.others.iter().any(of_addresses)
+    }
+
     /// The first matching element.
     #[inline]
     pub fn find(&self, subject: Subject<'_>, own: &OwnAddresses) -> Match {
