@@ -125,7 +125,10 @@ fn pass(path: &Path, depth: Depth, inventory: &Inventory) -> io::Result<u64> {
     let ahead = 64 << 10;
     while block.offset < *size {
         block.data.resize(limits.block_bytes + ahead, 0);
-        let have = read_at_most(file, &mut block.data, block.offset)?;
+        let (have, error) = read_at_most(file, &mut block.data, block.offset);
+        if let Some(error) = error {
+            return Err(error);
+        }
         block.data.truncate(have);
         block.at_end = block.offset + have as u64 >= *size;
         block.limit = have.min(limits.block_bytes);

@@ -34,6 +34,10 @@ pub struct Limits {
     pub early_responses: usize,
     /// Answered transactions remembered to tell copies, duplicates and continued transfers from unsolicited responses.
     pub answered_memory: usize,
+    /// Unanswered queries that wait for a late response before they are called silence.
+    pub suspects: usize,
+    /// Bytes of all queries kept; beyond them no more than the beginning of each further one is.
+    pub kept_bytes: usize,
     /// Longest query kept for a report, in bytes; what is longer keeps its first bytes.
     pub kept_message_bytes: usize,
     /// Incomplete datagrams held for reassembly.
@@ -96,6 +100,8 @@ impl Default for Limits {
             in_flight: 262_144,
             early_responses: 1024,
             answered_memory: 16_384,
+            suspects: 65_536,
+            kept_bytes: 32 << 20,
             kept_message_bytes: 4096,
             fragment_sets: 8192,
             fragment_bytes: 32 << 20,

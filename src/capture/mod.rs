@@ -294,6 +294,8 @@ pub struct Walk {
     pub oddities: Oddities,
     /// What was said of losses.
     pub statements: Vec<Statement>,
+    /// Interfaces that were declared: number in their section, and name.
+    pub interfaces: Vec<(usize, Option<Arc<str>>)>,
     /// Packets walked over (pcapng only).
     pub packets: u32,
     /// Why the walk stopped early.

@@ -113,6 +113,7 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
                         let (interface, passed) = interface(body, big_endian, context.own, walk);
                         let changed = Arc::make_mut(context);
                         changed.choices.count(passed);
+                        walk.interfaces.push((changed.interfaces.len(), interface.name.clone()));
                         changed.interfaces.push(interface);
                         changed.version += 1;
                     }

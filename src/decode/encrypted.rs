@@ -11,7 +11,7 @@ use std::net::IpAddr;
 pub const DNS_OVER_TLS: u16 = 853;
 /// HTTPS; perhaps DNS over HTTPS (RFC 8484).
 pub const HTTPS: u16 = 443;
-/// Servers and ports noted; further ones are not, as only those of our servers are ever shown.
+/// Servers and ports noted, those with the lowest addresses: only those of our servers are ever shown.
 const MOST: usize = 4096;
 /// Least bytes of a datagram that opens a QUIC connection (RFC 9000 section 14.1).
 const QUIC_INITIAL: usize = 1200;
@@ -30,8 +30,10 @@ impl Encrypted {
     }
 
     fn add_one(&mut self, key: (IpAddr, u16), count: u64) {
-        if self.0.len() < MOST || self.0.contains_key(&key) {
-            *self.0.entry(key).or_default() += count;
+        *self.0.entry(key).or_default() += count;
+        // Which ones are left does not depend on the order: one that is left out once never comes back.
+        if self.0.len() > MOST {
+            self.0.pop_last();
         }
     }
 
@@ -102,5 +104,14 @@ mod tests {
             noted.note(Ends::v4([10, 1, 1, 1], [11, 0, high, low]), TCP, &tcp(443, 0x02));
         }
         assert_eq!(noted.iter().count(), MOST);
+        // Blocks come in the same order, but what one holds depends on where the input was cut.
+        let mut others = Encrypted::default();
+        for host in (0..5000u32).rev() {
+            let [_, _, high, low] = host.to_be_bytes();
+            others.note(Ends::v4([10, 1, 1, 1], [11, 0, high, low]), TCP, &tcp(443, 0x02));
+        }
+        assert_eq!(others.iter().last().unwrap().0, IpAddr::from([11, 0, 15, 255]));
+        let highest = |noted: &Encrypted| noted.iter().last().map(|(server, ..)| server);
+        assert_eq!(highest(&noted), Some(IpAddr::from([11, 0, 15, 255 - expected.len() as u8])));
     }
 }

@@ -495,7 +495,7 @@ fn unknown_link(link_type: u16, out: &mut Decoded) -> Bucket {
         crate::capture::pcapng::UNDECLARED => Bucket::UndeclaredInterface,
         crate::capture::pcapng::DAMAGED => Bucket::DamagedRecord,
         _ => {
-            add_named(&mut out.tally.unknown_links, link_type, 1);
+            *out.tally.unknown_links.entry(link_type).or_default() += 1;
             Bucket::NotOpened
         }
     }

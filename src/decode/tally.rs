@@ -1,6 +1,7 @@
 //! Frames to counts: the one [`Bucket`] that each frame ends in, and their [`Tally`].
 
 use super::encrypted::Encrypted;
+use std::collections::BTreeMap;
 
 /// Declares [`Bucket`] together with the names of its values.
 macro_rules! buckets {
@@ -90,7 +91,7 @@ pub struct Tally {
     /// Frames not opened, by the name of what they are wrapped in; few names, so a list.
     pub not_opened: Vec<(&'static str, u64)>,
     /// Frames of link types that are not opened, by LINKTYPE_ value.
-    pub unknown_links: Vec<(u16, u64)>,
+    pub unknown_links: BTreeMap<u16, u64>,
     /// Connections to ports where DNS is encrypted.
     pub encrypted: Encrypted,
 }
@@ -100,7 +101,7 @@ impl Default for Tally {
         Self {
             buckets: [0; Bucket::ALL.len()],
             not_opened: Vec::new(),
-            unknown_links: Vec::new(),
+            unknown_links: BTreeMap::new(),
             encrypted: Encrypted::default(),
         }
     }
@@ -130,7 +131,10 @@ impl Tally {
         let mut tally = self.clone();
         tally.buckets.iter_mut().zip(before.buckets).for_each(|(now, then)| *now = now.saturating_sub(then));
         tally.not_opened = rest(&self.not_opened, &before.not_opened);
-        tally.unknown_links = rest(&self.unknown_links, &before.unknown_links);
+        tally.unknown_links.retain(|link, count| {
+            *count -= before.unknown_links.get(link).copied().unwrap_or(0);
+            *count > 0
+        });
         tally.encrypted = self.encrypted.since(&before.encrypted);
         tally
     }
@@ -139,7 +143,7 @@ impl Tally {
     pub fn add(&mut self, other: &Tally) {
         self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum += count);
         other.not_opened.iter().for_each(|(kind, count)| add_named(&mut self.not_opened, *kind, *count));
-        other.unknown_links.iter().for_each(|(link, count)| add_named(&mut self.unknown_links, *link, *count));
+        other.unknown_links.iter().for_each(|(link, count)| *self.unknown_links.entry(*link).or_default() += count);
         self.encrypted.add(&other.encrypted);
     }
 }

@@ -25,14 +25,14 @@ impl Shared<'_, '_> {
         let source = &self.sources[lane];
         block.offset = source.start + number * self.block_bytes as u64;
         block.limit = self.block_bytes;
-        self.fill(lane, &mut block, 0, self.block_bytes + OVERLAP);
+        let failure = self.fill(lane, &mut block, 0, self.block_bytes + OVERLAP);
         let (start, before) = if number == 0 {
             (0, Arc::clone(&source.context))
         } else {
             (source.reader.guess_start(&block, hint), Arc::clone(hint))
         };
         let after = Arc::clone(&before);
-        let mut done = DecodedBlock { block, decoded, walk: Walk::default(), start, before, after, end: None };
+        let mut done = DecodedBlock { block, decoded, walk: Walk::default(), start, before, after, end: None, failure };
         self.decode(lane, &mut done, filter)?;
         Ok(done)
     }
@@ -53,7 +53,8 @@ impl Shared<'_, '_> {
             }
         };
         let after = Arc::clone(&before);
-        let mut done = DecodedBlock { block, decoded, walk: Walk::default(), start: 0, before, after, end };
+        let mut done =
+            DecodedBlock { block, decoded, walk: Walk::default(), start: 0, before, after, end, failure: None };
         if done.end.is_none() {
             self.decode(lane, &mut done, filter)?;
         }
@@ -61,17 +62,18 @@ impl Shared<'_, '_> {
     }
 
     /// Reads a block of a file, of which it holds `have` bytes, until it holds `wanted` or the file ends. An error of the
-    /// file ends it there. What its memory held before is written over and not cleared first: that would cost as much
+    /// file, which is returned, ends it there. What its memory held before is written over and not cleared first: that would cost as much
     /// as reading.
-    fn fill(&self, lane: usize, block: &mut Block, have: usize, wanted: usize) {
-        let Some((file, size)) = &self.sources[lane].file else { return };
+    fn fill(&self, lane: usize, block: &mut Block, have: usize, wanted: usize) -> Option<String> {
+        let (file, size) = self.sources[lane].file.as_ref()?;
         let left = size.saturating_sub(block.offset + have as u64);
         let more = (wanted.saturating_sub(have) as u64).min(left) as usize;
         block.data.resize(have + more, 0);
-        let read = read_at_most(file, &mut block.data[have..], block.offset + have as u64).unwrap_or(0);
+        let (read, error) = read_at_most(file, &mut block.data[have..], block.offset + have as u64);
         block.data.truncate(have + read);
         block.at_end = read < more || block.offset + block.data.len() as u64 >= *size;
         block.limit = block.limit.min(block.data.len());
+        error.map(|error| error.to_string())
     }
 
     /// Decodes a block from its `start` and `before`. A fault of this program in one frame is no reason to lose the others:
@@ -133,7 +135,7 @@ impl Shared<'_, '_> {
                 return Ok(());
             }
             let have = done.block.data.len();
-            self.fill(lane, &mut done.block, have, at + bytes);
+            done.failure = self.fill(lane, &mut done.block, have, at + bytes);
         }
     }
 

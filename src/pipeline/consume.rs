@@ -11,6 +11,8 @@ use crate::capture::{Block, ByteTally, Context, Stop, Timestamp};
 use crate::decode::{Decoded, Tally};
 use crate::error::{Error, packets};
 use crate::transact::Tracker;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// Between two inputs whose times are further apart than this (nanoseconds), nobody looked: between two packets of a capture
@@ -72,6 +74,16 @@ impl Lane {
         let whole = whole && result.oddities.damage().is_empty();
         result.stated_loss = self.stated.finish(result.bytes.record_headers, whole);
         self.result
+    }
+
+    /// It ends here, because it could not be read any further, when there is a reason.
+    fn fail(&mut self, failure: Option<String>) {
+        if let Some(failure) = failure {
+            let unread = self.result.size.saturating_sub(self.expected);
+            let used = packets(self.result.frames);
+            let what = format!("{failure} after byte {}; {used} used, {unread} bytes unread", self.expected);
+            self.result.damage = Some(Damage { cut: false, what });
+        }
     }
 
     /// Time of the next entry of the current block.
@@ -139,7 +151,10 @@ impl<'a, 't> Consumer<'a, 't> {
                 self.tracker.unwatched(last, first);
             }
             if let [.., before, lane] = &mut self.lanes[..=self.next] {
-                lane.stated.follow(&before.stated);
+                // How much of one that goes on was read by now depends on the blocks; and it does not go on in another.
+                if before.ended {
+                    lane.stated.follow(&before.stated);
+                }
             }
             self.lanes[self.next].active = true;
             self.next += 1;
@@ -180,7 +195,12 @@ impl<'a, 't> Consumer<'a, 't> {
             let start = (lane.expected - done.block.offset) as usize;
             if start >= done.block.limit && !(done.block.at_end && start < done.block.data.len()) {
                 // A record that began earlier reaches past this block.
-                lane.ended |= done.block.at_end && start >= done.block.data.len();
+                if done.block.at_end && start >= done.block.data.len() {
+                    lane.ended = true;
+                    // A file that shrank, or cannot be read, ends early.
+                    lane.result.bytes.unread_tail += lane.result.size.saturating_sub(lane.expected);
+                    lane.fail(done.failure);
+                }
                 used.push((done.block, done.decoded));
                 return Ok(());
             }
@@ -206,17 +226,14 @@ impl<'a, 't> Consumer<'a, 't> {
         lane.result.oddities.add(&done.walk.oddities);
         lane.result.choices = lane.context.choices;
         for link_type in &done.decoded.link_types {
-            if !lane.result.link_types.contains(link_type) {
-                lane.result.link_types.push(*link_type);
-            }
+            lane.result.note_link_type(*link_type);
         }
         lane.result.times = match (lane.result.times, done.decoded.times) {
             (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
             (one, two) => one.or(two),
         };
-        if lane.result.interfaces.len() < lane.context.interfaces.len().min(MAX_INTERFACE_NAMES) {
-            let names = lane.context.interfaces.iter().take(MAX_INTERFACE_NAMES);
-            lane.result.interfaces = names.map(|interface| interface.name.clone()).collect();
+        for (number, name) in done.walk.interfaces.drain(..) {
+            lane.result.name_interface(number, name);
         }
         self.tally.add(&done.decoded.tally);
         self.consumed += done.walk.bytes.total();
@@ -236,8 +253,11 @@ impl<'a, 't> Consumer<'a, 't> {
             }
         } else if from_file && done.block.at_end && lane.expected >= done.block.offset + done.block.data.len() as u64 {
             last = true;
-            // A file that shrank ends early.
+            // A file that shrank, or cannot be read, ends early.
             lane.result.bytes.unread_tail += lane.result.size.saturating_sub(lane.expected);
+        }
+        if last {
+            lane.fail(done.failure.take());
         }
         lane.current = Some(Current { done, cursor: 0, first_frame, last });
         Ok(())
@@ -254,20 +274,29 @@ impl<'a, 't> Consumer<'a, 't> {
             return;
         }
         active.sort_by_key(|index| self.lanes[*index].rank);
-        while let Some(index) = active.iter().copied().min_by_key(|index| self.lanes[*index].head()) {
-            let head = self.lanes[index].head();
-            if head.is_some() && next_first.is_some_and(|first| head >= Some(first)) {
+        if let Some(index) = active.iter().copied().find(|index| self.lanes[*index].head().is_none()) {
+            return self.retire(index, used);
+        }
+        // There may be thousands of lanes.
+        let heads = active.iter().enumerate();
+        let heads = heads.filter_map(|(place, index)| Some(Reverse((self.lanes[*index].head()?, place))));
+        let mut heads: BinaryHeap<Reverse<(Timestamp, usize)>> = heads.collect();
+        while let Some(mut least) = heads.peek_mut() {
+            let Reverse((head, place)) = *least;
+            if next_first.is_some_and(|first| head >= first) {
                 return;
             }
+            let index = active[place];
             if let Some(current) = &mut self.lanes[index].current
                 && let Some(entry) = current.done.decoded.entries.get(current.cursor)
             {
                 current.cursor += 1;
                 let entry = *entry;
                 self.tracker.take(index as u32, current.first_frame, &current.done.block.data, &[entry]);
-            } else {
-                self.retire(index, used);
-                return;
+            }
+            match self.lanes[index].head() {
+                Some(next) => *least = Reverse((next, place)),
+                None => return self.retire(index, used),
             }
         }
     }
@@ -295,9 +324,6 @@ impl<'a, 't> Consumer<'a, 't> {
         }
     }
 }
-
-/// Interface names kept per input.
-const MAX_INTERFACE_NAMES: usize = 4096;
 
 /// Describes why a walk stopped.
 fn damage(stop: &Stop, offset: u64, frames: u64, size: u64) -> Damage {

@@ -36,6 +36,12 @@ use steps::{LaneTasks, State, Step, collect};
 
 /// Frames with a fault of this program that are named per input.
 const MAX_FAULTS: usize = 8;
+/// Interface names kept per input.
+const MAX_INTERFACE_NAMES: usize = 4096;
+/// Blocks' worth of memory that is used again for a block.
+const MOST_BLOCKS_KEPT: usize = 4;
+/// Link types named per input.
+const MAX_LINK_TYPES: usize = 64;
 
 /// What frames are let through.
 #[derive(Debug, Clone, Default)]
@@ -71,12 +77,30 @@ pub struct LaneResult {
     pub choices: Choices,
     /// Packets that the file says its capture lost.
     pub stated_loss: InterfaceLoss,
-    /// Names of interfaces by number, as the file gives them.
+    /// Names of interfaces by number, as the file gives them; none where its sections do not agree.
     pub interfaces: Vec<Option<Arc<str>>>,
     /// It changed while it was read.
     pub changed: bool,
     /// The first frames that a fault of this program kept from being decoded.
     pub faults: Vec<u64>,
+}
+
+impl LaneResult {
+    /// Notes that a section names its interface of this number so.
+    fn name_interface(&mut self, number: usize, name: Option<Arc<str>>) {
+        if number == self.interfaces.len() && number < MAX_INTERFACE_NAMES {
+            self.interfaces.push(name);
+        } else if let Some(known) = self.interfaces.get_mut(number).filter(|known| **known != name) {
+            *known = None;
+        }
+    }
+
+    /// Notes that a frame has this link type.
+    fn note_link_type(&mut self, link_type: u16) {
+        if self.link_types.len() < MAX_LINK_TYPES && !self.link_types.contains(&link_type) {
+            self.link_types.push(link_type);
+        }
+    }
 }
 
 /// Why an input was not read to its end.
@@ -241,6 +265,8 @@ struct DecodedBlock {
     after: Arc<Context>,
     /// Set on the last block of a stream.
     end: Option<StreamEnd>,
+    /// Why a file could not be read to the end of the block.
+    failure: Option<String>,
 }
 
 impl<'a, 't> Shared<'a, 't> {
@@ -301,6 +327,12 @@ impl<'a, 't> Shared<'a, 't> {
                             tasks.ready.clear();
                         }
                         tasks.hint = Arc::clone(&progress.context);
+                    }
+                    for (block, _) in &mut used {
+                        // One that held something very large does not keep its memory.
+                        if block.data.capacity() > MOST_BLOCKS_KEPT * self.block_bytes {
+                            block.data = Vec::new();
+                        }
                     }
                     state.pool.append(&mut used);
                     state.done |= finished;
@@ -413,36 +445,78 @@ mod tests {
         }
     }
 
+    /// A capture of so many frames of nothing.
+    fn nothing(frames: usize) -> Vec<u8> {
+        let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
+        for _ in 0..frames {
+            bytes.extend([1_700_000_000u32, 0, 14, 14].map(u32::to_le_bytes).concat());
+            bytes.extend([0; 14]);
+        }
+        bytes
+    }
+
+    /// Runs one input with so many threads.
+    fn run_one(input: Input, limits: &Limits, threads: usize) -> Result<Finished, Error> {
+        let (sources, decoder) = (Sources::new(8, 8, 1), Decoder::new(vec![53], limits));
+        let settings = Settings { timeout: 1, vantage: None, filtered: false, rows: Outcomes::ALL, limits };
+        let pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
+        let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|_| {}));
+        let interrupted = AtomicBool::new(false);
+        run(
+            vec![input],
+            &[0],
+            &decoder,
+            &Selection::default(),
+            &mut tracker,
+            threads,
+            limits.block_bytes,
+            &interrupted,
+            Box::new(|_| {}),
+        )
+    }
+
     #[test]
     fn a_fault_in_a_streams_reader_ends_the_run_and_says_so() {
         let limits = Limits { block_bytes: 4096, ..Limits::default() };
         for threads in 1..4 {
-            let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
-            for _ in 0..20_000 {
-                bytes.extend([1_700_000_000u32, 0, 14, 14].map(u32::to_le_bytes).concat());
-                bytes.extend([0; 14]);
-            }
-            let faulty = Box::new(Faulty(std::io::Cursor::new(bytes)));
+            let faulty = Box::new(Faulty(std::io::Cursor::new(nothing(20_000))));
             let input = open_stream("faulty".to_owned(), faulty, None, &limits).unwrap();
-            let (sources, decoder) = (Sources::new(8, 8, 1), Decoder::new(vec![53], &limits));
-            let settings =
-                Settings { timeout: 1, vantage: None, filtered: false, rows: Outcomes::ALL, limits: &limits };
-            let pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
-            let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|_| {}));
-            let interrupted = AtomicBool::new(false);
-            let ran = run(
-                vec![input],
-                &[0],
-                &decoder,
-                &Selection::default(),
-                &mut tracker,
-                threads,
-                limits.block_bytes,
-                &interrupted,
-                Box::new(|_| {}),
-            );
-            let error = ran.err().map(|error| (error.code, error.exit_code()));
+            let error = run_one(input, &limits, threads).err().map(|error| (error.code, error.exit_code()));
             assert_eq!(error, Some(("E-INTERNAL", 7)), "{threads} threads");
         }
+    }
+
+    #[test]
+    fn every_byte_of_a_file_that_shrank_is_accounted_for() {
+        const FRAMES: usize = 2000;
+        const RECORD: usize = 30;
+        let limits = Limits { block_bytes: 4096, ..Limits::default() };
+        let whole = nothing(FRAMES);
+        // Also where a block and the one behind it meet, and what is read beyond a block ends.
+        let lengths = [24, 100, 4095, 4096, 4120, 6144, 6168, 8192 + 24, 20_000, whole.len() - 1, whole.len()];
+        for (threads, len) in (1..4).flat_map(|threads| lengths.map(|len| (threads, len))) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &whole).unwrap();
+            let input = crate::capture::open::open(file.path(), &limits, &Arc::default()).unwrap();
+            file.as_file().set_len(len as u64).unwrap();
+            let lane = run_one(input, &limits, threads).unwrap().lanes.remove(0);
+            assert_eq!(lane.bytes.total(), whole.len() as u64, "{threads} threads, {len} bytes");
+            assert_eq!(lane.frames as usize, (len - 24) / RECORD, "{threads} threads, {len} bytes");
+            assert_eq!(lane.changed, len < whole.len());
+        }
+    }
+
+    #[test]
+    fn an_interface_has_the_name_that_all_sections_give_its_number() {
+        let mut lane = LaneResult::default();
+        let name = |text: &str| Some(Arc::from(text));
+        for (number, called) in [(0, name("eth0")), (1, None), (0, name("eth0")), (1, None), (0, name("eth0"))] {
+            lane.name_interface(number, called);
+        }
+        assert_eq!(lane.interfaces, [name("eth0"), None]);
+        for (number, called) in [(0, name("wan0")), (0, name("eth0")), (1, name("lan0")), (2, name("lan1"))] {
+            lane.name_interface(number, called);
+        }
+        assert_eq!(lane.interfaces, [None, None, name("lan1")]);
     }
 }

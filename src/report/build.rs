@@ -358,10 +358,16 @@ fn packets_ledger(tally: &Tally, frames: u64, [before, after]: [Undecided; 2]) -
 
 fn not_opened(tally: &Tally) -> BTreeMap<String, u64> {
     let wrappings = tally.not_opened.iter().map(|(kind, count)| ((*kind).to_string(), *count));
-    let links =
-        tally.unknown_links.iter().map(|(number, count)| (format!("link type {}", link::name(*number)), *count));
-    wrappings.chain(links).collect()
+    let links = tally.unknown_links.iter();
+    let named =
+        links.clone().take(NAMED_LINKS).map(|(number, count)| (format!("link type {}", link::name(*number)), *count));
+    let others: u64 = links.skip(NAMED_LINKS).map(|(_, count)| count).sum();
+    let others = (others > 0).then(|| ("other link types".to_owned(), others));
+    wrappings.chain(named).chain(others).collect()
 }
+
+/// Link types that are named where they are not opened.
+const NAMED_LINKS: usize = 16;
 
 fn messages_ledger(counts: &Counts) -> Ledger {
     let [udp, tcp] = counts.messages;

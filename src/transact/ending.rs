@@ -90,7 +90,7 @@ impl Tracker<'_> {
     /// A transaction that may have met silence waits for a late response.
     fn suspect(&mut self, index: u32) {
         self.settle_silence();
-        if self.suspects.len() >= self.settings.limits.in_flight {
+        if self.suspects.len() >= self.settings.limits.suspects {
             // Too many to wait for: what would come late is not known.
             if let Some((oldest, _)) = self.suspects.pop(Timestamp(i64::MAX)) {
                 self.end_suspect(&oldest, Outcome::Unanswered);

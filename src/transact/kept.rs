@@ -35,6 +35,12 @@ impl KeptMessage {
 }
 
 impl Kept {
+    /// How much of a message there is room for, of `most` bytes, when the pool is to have `total`: never less than a chunk.
+    #[inline]
+    pub fn room(&self, most: usize, total: usize) -> usize {
+        if (self.chunks.len() - self.free.len()) * size_of::<Chunk>() < total { most } else { most.min(CHUNK) }
+    }
+
     /// Copies `bytes` into the pool.
     #[inline]
     pub fn keep(&mut self, bytes: &[u8]) -> KeptMessage {

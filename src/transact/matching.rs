@@ -141,7 +141,9 @@ impl Tracker<'_> {
         {
             self.evict(oldest);
         }
-        let kept = self.flights.kept.keep_before(seen.from, seen.len.min(self.settings.limits.kept_message_bytes));
+        let limits = self.settings.limits;
+        let most = self.flights.kept.room(limits.kept_message_bytes, limits.kept_bytes);
+        let kept = self.flights.kept.keep_before(seen.from, seen.len.min(most));
         let flow = seen.flow(pair);
         let (hash, print) = (seen.datagram.flow_hash, seen.print());
         let slot = self.flights.open(hash, flow, seen.message, seen.sighting(), print, kept, &self.clock);
@@ -170,7 +172,9 @@ impl Tracker<'_> {
     /// The query of a slot stands behind a proxy's header, which is kept with it.
     #[cold]
     fn behind_header(&mut self, slot: u32, seen: Seen<'_>) {
-        let bytes = &seen.from[..seen.len.min(self.settings.limits.kept_message_bytes)];
+        let limits = self.settings.limits;
+        let most = self.flights.kept.room(limits.kept_message_bytes, limits.kept_bytes);
+        let bytes = &seen.from[..seen.len.min(most)];
         self.flights.keep_again(slot, &[seen.header, bytes].concat());
         if let Look::Whole(header) = proxy::look(seen.header) {
             let flow = self.flights.slot(slot).flow;
@@ -250,7 +254,8 @@ impl Tracker<'_> {
             self.counts.early_evicted += 1;
             self.unsolicited();
         }
-        let bytes = self.flights.kept.keep_before(seen.from, seen.len.min(limits.kept_message_bytes));
+        let most = self.flights.kept.room(limits.kept_message_bytes, limits.kept_bytes);
+        let bytes = self.flights.kept.keep_before(seen.from, seen.len.min(most));
         let (hash, message) = (seen.datagram.flow_hash, *seen.message);
         self.early.push_back(Early {
             hash,

@@ -133,6 +133,13 @@ cases![
         .heavy(),
     z13_lz4 = case("an lz4 file", lz4(&queries(1000))).packets(&[("udp_dns", 1000)]),
     z14_lz4_cut = case("an lz4 file less its last 400 bytes", without_end(lz4(&queries(1000)), 400)).exit(3),
+    z14_lz4_without_its_end_mark = case("an lz4 file whose end mark is cut off", {
+        let info = lz4_flex::frame::FrameInfo::new();
+        let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
+        encoder.write_all(&queries(1000)).expect("memory takes it");
+        without_end(encoder.finish().expect("memory takes it"), 4)
+    })
+    .exit(3),
     z15_lz4_damaged = {
         let file = lz4(&queries(1000));
         let late = file.len() / 8 * 7;

@@ -86,13 +86,39 @@ fn open_zstd(raw: Box<dyn Read + Send>, _: Arc<StreamFacts>) -> io::Result<Box<d
 /// lz4 frames, one after the other.
 #[allow(clippy::unnecessary_wraps)] // one signature for every row
 fn open_lz4(raw: Box<dyn Read + Send>, facts: Arc<StreamFacts>) -> io::Result<Box<dyn Read + Send>> {
-    let raw: BufferedRaw = BufReader::with_capacity(64 << 10, raw);
+    let raw = Remembering { raw: BufReader::with_capacity(64 << 10, raw), last: [0; 8] };
     Ok(Box::new(Lz4Frames { frame: Some(lz4_flex::frame::FrameDecoder::new(raw)), facts, any: false }))
+}
+
+/// Remembers the last bytes that were read.
+struct Remembering {
+    raw: BufferedRaw,
+    last: [u8; 8],
+}
+
+impl Read for Remembering {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.raw.read(buffer)?;
+        let kept = count.min(self.last.len());
+        self.last.rotate_left(kept);
+        let place = self.last.len() - kept;
+        self.last[place..].copy_from_slice(&buffer[count - kept..count]);
+        Ok(count)
+    }
+}
+
+impl Remembering {
+    /// What was read last is the end mark of a frame, four zeros, perhaps with the checksum behind it. The library takes any
+    /// end of the input between two blocks for the end of the frame.
+    fn has_end_mark(&self) -> bool {
+        let (fours, _) = self.last.as_chunks::<4>();
+        fours.contains(&[0; 4])
+    }
 }
 
 /// Reads lz4 frames one after the other and counts bytes after the last that are no frame.
 struct Lz4Frames {
-    frame: Option<lz4_flex::frame::FrameDecoder<BufferedRaw>>,
+    frame: Option<lz4_flex::frame::FrameDecoder<Remembering>>,
     facts: Arc<StreamFacts>,
     any: bool,
 }
@@ -110,9 +136,10 @@ impl Read for Lz4Frames {
             }
             let Some(ended) = self.frame.take() else { break };
             let mut raw = ended.into_inner();
-            let next = raw.fill_buf()?;
+            let has_end = raw.has_end_mark();
+            let next = raw.raw.fill_buf()?;
             if next.is_empty() {
-                if !std::mem::replace(&mut self.any, true) {
+                if !std::mem::replace(&mut self.any, true) || !has_end {
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "lz4 frame is cut"));
                 }
                 break;
@@ -120,7 +147,7 @@ impl Read for Lz4Frames {
             if next.starts_with(&COMPRESSIONS[2].1[..next.len().min(4)]) {
                 self.frame = Some(lz4_flex::frame::FrameDecoder::new(raw));
             } else {
-                count_trailing(&mut raw, &self.facts)?;
+                count_trailing(&mut raw.raw, &self.facts)?;
             }
         }
         Ok(0)

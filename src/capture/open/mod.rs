@@ -99,7 +99,10 @@ pub fn open(path: &Path, limits: &Limits, interrupted: &Arc<AtomicBool>) -> Resu
         return open_stream(name, Box::new(Patient::new(file, interrupted)), identity, limits);
     }
     let mut beginning = vec![0; 8192];
-    let have = read_at_most(&file, &mut beginning, 0).map_err(|error| failed(&error))?;
+    let (have, error) = read_at_most(&file, &mut beginning, 0);
+    if let Some(error) = error {
+        return Err(failed(&error));
+    }
     beginning.truncate(have);
     if COMPRESSIONS.iter().any(|(_, magic, _)| beginning.starts_with(magic)) {
         return open_stream(name, Box::new(file), identity, limits);
@@ -121,18 +124,18 @@ pub fn open(path: &Path, limits: &Limits, interrupted: &Arc<AtomicBool>) -> Resu
     Ok(input)
 }
 
-/// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file.
-pub fn read_at_most(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+/// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file, or before an error.
+pub fn read_at_most(file: &File, buffer: &mut [u8], offset: u64) -> (usize, Option<io::Error>) {
     let mut done = 0;
     while done < buffer.len() {
         match file.read_at(&mut buffer[done..], offset + done as u64) {
             Ok(0) => break,
             Ok(count) => done += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return (done, Some(error)),
         }
     }
-    Ok(done)
+    (done, None)
 }
 
 /// Recognises the format of the first bytes (after decompression).
@@ -198,7 +201,7 @@ fn first_time_of_file(input: &Input) -> (Option<Timestamp>, Arc<Context>) {
     // Large interface lists and comments may stand in front of the first packet.
     while first.is_none() && offset < *size {
         block.data.resize(len, 0);
-        let Ok(have) = read_at_most(file, &mut block.data, offset) else { break };
+        let (have, _) = read_at_most(file, &mut block.data, offset);
         block.data.truncate(have);
         block.offset = offset;
         block.at_end = have < len || offset + have as u64 >= *size;

@@ -7,6 +7,8 @@ use crate::capture::Timestamp;
 
 /// Segments held for one direction until a gap before them is filled.
 const MAX_HELD: usize = 512;
+/// What a held segment takes beside its bytes.
+const HELD_COST: usize = 128;
 /// A gap that the receiver has acknowledged is given up after this time (nanoseconds): the capture has lost it.
 pub(super) const GAP_PATIENCE: i64 = 10_000_000;
 
@@ -19,11 +21,16 @@ pub(super) struct Held {
     pub(super) by: Arrival,
 }
 
+/// Bytes that a held segment takes.
+fn cost(data: &[u8]) -> usize {
+    data.len() + HELD_COST
+}
+
 impl Stream {
     /// Keeps a segment that is ahead of a gap.
     pub(super) fn hold(&mut self, segment: Held, now: Timestamp, work: &mut Work<'_>) {
         let Held { sequence, full_len, .. } = segment;
-        let len = segment.data.len();
+        let len = cost(&segment.data);
         let place = self.held.partition_point(|held| ahead(held.sequence, sequence) < 0);
         if let Some(same) = self.held.get(place).filter(|held| held.sequence == sequence && held.full_len >= full_len) {
             let differs = same.data.iter().zip(&segment.data).any(|(old, new)| old != new);
@@ -56,8 +63,8 @@ impl Stream {
             let (sequence, full_len, by) = (held.sequence, held.full_len, held.by);
             let data = std::mem::take(&mut held.data);
             ready += 1;
-            self.held_bytes -= data.len();
-            *work.held_bytes -= data.len();
+            self.held_bytes -= cost(&data);
+            *work.held_bytes -= cost(&data);
             self.count_in_order(sequence, &data, full_len, (by, false), work);
         }
         self.held.drain(..ready);

@@ -181,9 +181,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             (one, two) => one.or(two),
         };
         for link_type in &decoded.link_types {
-            if !result.link_types.contains(link_type) {
-                result.link_types.push(*link_type);
-            }
+            result.note_link_type(*link_type);
         }
         let room = MAX_FAULTS.saturating_sub(result.faults.len());
         result.faults.extend(decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
