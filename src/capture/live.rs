@@ -14,6 +14,7 @@ use crate::config::Limits;
 use crate::error::{Error, ErrorKind, escape_text};
 use pcap::{Active, Capture, Device, Linktype, Precision};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::netdevice::index_to_name;
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::IpAddr;
@@ -118,6 +119,10 @@ impl Handle {
             .timeout(RETIRE)
             .open()
             .map_err(|error| failed(&error))?;
+        // One that is asked for by another of its names is called by its own from here on.
+        let index = packet_socket::interface_index(capture.as_fd()).ok().and_then(|index| u32::try_from(index).ok());
+        let own = index.filter(|index| *index > 0).and_then(|index| index_to_name(capture.as_fd(), index).ok());
+        let name = own.as_deref().unwrap_or(name);
         let socket_failed = |what: &str, error: std::io::Error| {
             let detail = format!("{what}: {error}; nothing was captured");
             Error::new(ErrorKind::CouldNotRun, "E-LIVE-SOCKET", name, detail)
@@ -270,6 +275,10 @@ impl Handle {
             }
         }
         self.counts.read += packets as u64;
+        if packets > 0 && self.state == State::Down && self.flags.is_none() {
+            // Nothing else tells that it is up again.
+            self.state = State::Up;
+        }
         Ok(packets)
     }
 

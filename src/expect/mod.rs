@@ -5,3 +5,22 @@ pub mod inventory;
 pub mod ranges;
 
 pub use inventory::{Expect, Expected, Inventory};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Opens what an operator named: perhaps a pipe that a command fills, which is waited for.
+fn open(path: &Path) -> io::Result<File> {
+    if std::fs::metadata(path)?.is_file() { open_regular(path) } else { File::open(path) }
+}
+
+/// Opens a regular file. Anything else, a pipe that nobody fills above all, is an error and not waited for.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"))
+    }
+}

@@ -328,6 +328,14 @@ impl Decided {
     pub fn is_broken(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.output.is_broken())
     }
+
+    /// That rows go nowhere any more, in words.
+    pub fn how_broken(&self) -> String {
+        match self.stream.as_ref().and_then(|stream| stream.output.reason()) {
+            Some(reason) => format!("rows cannot be written ({reason})"),
+            None => "nobody reads rows any more".to_owned(),
+        }
+    }
 }
 
 /// Somebody watches while the capture goes on.

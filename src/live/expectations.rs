@@ -3,8 +3,8 @@
 use crate::capture::Timestamp;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::expect::Inventory;
 use crate::expect::acl::Acl;
+use crate::expect::{Inventory, open_regular};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -87,6 +87,17 @@ impl Files {
         Self::of(acl_paths(config, expected), acl_places(expected))
     }
 
+    /// An error when one of the files that were read is something else now, such as a pipe: to read that could take for ever.
+    fn are_regular(&self, code: &'static str) -> Result<(), Error> {
+        let other = |path: &&PathBuf| std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+        match self.paths[..self.read].iter().find(other) {
+            Some(path) => {
+                Err(Error::new(ErrorKind::Usage, code, path.to_string_lossy(), "is not a regular file any more"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// True when one changed since it was last asked.
     fn changed(&mut self) -> bool {
         let now: Vec<Look> = self.paths.iter().map(look).collect();
@@ -145,7 +156,7 @@ impl Watcher {
         let mut reread = Reread::default();
         let mut expected = expectations.now();
         if self.inventories.changed() {
-            match guarded(|| inventory(config)) {
+            match self.inventories.are_regular("E-EXPECT").and_then(|()| guarded(|| inventory(config))) {
                 Ok(inventory) => {
                     expected.inventory = inventory;
                     self.outdated[0] = None;
@@ -155,7 +166,8 @@ impl Watcher {
             }
         }
         if self.acls.changed() {
-            match guarded(|| acls(config)).and_then(|acls| readable(&acls, &expected.acls).map(|()| acls)) {
+            let read = self.acls.are_regular("E-ACL").and_then(|()| guarded(|| acls(config)));
+            match read.and_then(|acls| readable(&acls, &expected.acls).map(|()| acls)) {
                 Ok(acls) => {
                     let others = acls.len() != expected.acls.len()
                         || acls.iter().zip(expected.acls.iter()).any(|(new, old)| !new.files().are_as(old.files()));
@@ -210,7 +222,7 @@ fn readable(acls: &[Acl], before: &[Acl]) -> Result<(), Error> {
 /// What forbids to read a file: its permissions are for everybody to read, those of the sandbox are not.
 fn why(error: &Error) -> &'static str {
     let path = Path::new(&error.object);
-    let denied = std::fs::File::open(path).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    let denied = open_regular(path).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
     let for_all = std::fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0);
     if denied && for_all {
         " (the sandbox forbids it: its folder was not among those read when the capture began)"

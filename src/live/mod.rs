@@ -325,6 +325,10 @@ fn open(config: &Config) -> Result<Vec<Handle>, Error> {
     for name in &config.live.interfaces {
         for _ in 0..config.live.fanout {
             let mut handle = Handle::open(name, &options)?;
+            if config.live.fanout == 1 && handles.iter().any(|other: &Handle| other.name == handle.name) {
+                let detail = format!("{name} is {}, which is given already; nothing was captured", handle.name);
+                return Err(Error::usage("-i", detail));
+            }
             if config.live.fanout > 1 {
                 group = Some(handle.fan_out(group)?);
             }

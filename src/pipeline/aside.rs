@@ -80,6 +80,8 @@ struct State {
     /// Nothing more is offered.
     closed: bool,
     broken: bool,
+    /// Why it is, when its reader did not just go away.
+    reason: Option<String>,
     /// How it ended.
     ended: Option<Result<Finished, Error>>,
 }
@@ -155,6 +157,11 @@ impl Aside {
         self.shared.state().broken
     }
 
+    /// Why it cannot be written.
+    pub fn reason(&self) -> Option<String> {
+        self.shared.state().reason.clone()
+    }
+
     /// Ends it: what waits is written, unless that takes too long. Returns how it ended, `None` where its reader takes
     /// nothing or too little, and the last counts.
     fn end(&self) -> (Option<Result<Finished, Error>>, Counts) {
@@ -208,9 +215,13 @@ fn work(shared: &Shared, mut sink: impl Sink) {
             let rest = &ends[first..];
             let more = rest.partition_point(|end| end - from <= AT_ONCE).max(1).min(rest.len());
             let to = rest[..more].last().copied().unwrap_or(from);
-            broken = broken || sink.put(&bytes[from..to]).is_err();
+            let failed = if broken { None } else { sink.put(&bytes[from..to]).err() };
+            broken |= failed.is_some();
             (from, first) = (to, first + more);
             let mut state = shared.state();
+            if let Some(error) = failed.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+                state.reason = Some(error.to_string());
+            }
             // Whoever ended it meanwhile has given these up.
             let more = (more as u64).min(state.counts.waiting);
             state.counts.waiting -= more;
@@ -235,8 +246,7 @@ struct Lines(Box<dyn Console + Send>);
 
 impl Sink for Lines {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        String::from_utf8_lossy(bytes).lines().for_each(|line| self.0.line(line));
-        Ok(())
+        String::from_utf8_lossy(bytes).lines().try_for_each(|line| self.0.try_line(line))
     }
 
     fn end(self) -> Result<Finished, Error> {

@@ -33,6 +33,12 @@ pub trait Console {
     /// One line for the operator.
     fn line(&mut self, text: &str);
 
+    /// Shows a line as [`Console::line`] does, and says why it could not.
+    fn try_line(&mut self, text: &str) -> std::io::Result<()> {
+        self.line(text);
+        Ok(())
+    }
+
     /// Shows lines that were held back, where any are.
     fn show(&mut self) {}
 
@@ -47,7 +53,16 @@ pub struct StandardError;
 
 impl Console for StandardError {
     fn line(&mut self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        let _ = self.try_line(text);
+    }
+
+    fn try_line(&mut self, text: &str) -> std::io::Result<()> {
+        // A terminal that was hung up says EIO.
+        match writeln!(std::io::stderr().lock(), "{text}") {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(()),
+            written => written,
+        }
     }
 }
 
@@ -479,7 +494,9 @@ pub(crate) fn conclude(
 /// 128 plus its number. The two may be the same flag: then that is the second signal.
 pub fn on_signals(interrupted: &Arc<AtomicBool>, at_once: &Arc<AtomicBool>) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    // Under nohup(1) it stays ignored.
+    let hangup = (!ignores_hangup()).then_some(SIGHUP);
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(at_once))?;
         signal_hook::flag::register(signal, Arc::clone(interrupted))?;
     }
@@ -488,6 +505,14 @@ pub fn on_signals(interrupted: &Arc<AtomicBool>, at_once: &Arc<AtomicBool>) -> s
     interrupted.store(false, Ordering::Relaxed);
     at_once.store(false, Ordering::Relaxed);
     Ok(())
+}
+
+/// SIGHUP is ignored, because whoever started this process wanted it so (`proc_pid_status(5)`).
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (signal_hook::consts::SIGHUP - 1) & 1 == 1)
 }
 
 #[cfg(test)]

@@ -166,3 +166,41 @@ fn one_interface_of_several_that_is_gone_is_said_to_be() {
     assert_eq!(report["totals"]["refused"], json!(5));
     assert!(report["notes"].to_string().contains("eth1 is gone"), "{}", report["notes"]);
 }
+
+#[test]
+fn a_terminal_that_goes_away_ends_nothing_under_nohup() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    let mut live = lab.start("host", "nohup", &[PROGRAM, "live", "-i", "lo", "--for", "2s"], "live");
+    lab.wait_for("live.err", "capturing ");
+    let began = Instant::now();
+    live.signal(libc::SIGHUP);
+    let (code, _) = live.wait();
+    assert_eq!(code, Some(0), "{}", lab.read("live.err"));
+    assert!(began.elapsed() > Duration::from_secs(1), "it went on for {:?}", began.elapsed());
+}
+
+#[test]
+fn a_report_that_standard_error_does_not_take_is_an_error() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let mut command = lab.command("host", PROGRAM);
+    command.args(["live", "-i", "lo", "--for", "1s", "--format", "jsonl"]).stdout(Stdio::null()).stderr(full);
+    assert_eq!(command.status().expect("it runs").code(), Some(5));
+}
+
+#[test]
+fn an_interface_has_one_name_whatever_it_was_asked_for_by() {
+    let Some(lab) = Lab::of_two() else { return };
+    lab.ip("host", "link property add dev eth0 altname wan0");
+    let output = lab.command("host", PROGRAM).args(["live", "-i", "eth0", "-i", "wan0"]).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && text.contains("wan0 is eth0, which is given already"), "{text}");
+    let mut live = lab.live("host", &["-i", "wan0", "--format", "json", "-o", "live.json", "--sandbox", "off"], "live");
+    lab.ip("host", "link set eth0 down");
+    lab.wait_for("live.err", "eth0 is down");
+    lab.ip("host", "link set eth0 up");
+    lab.wait_for("live.err", "is up again");
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+    assert!(!lab.read("live.err").contains("now called"), "{}", lab.read("live.err"));
+    assert_eq!(lab.json("live.json")["ledgers"]["capture"]["interface_dropped"], json!(0));
+}

@@ -94,3 +94,27 @@ fn what_differs_from_a_file_is_not_drift_right_after_it_changed() {
     }
     refuser.finish();
 }
+
+#[test]
+fn a_file_that_becomes_a_pipe_is_not_waited_for() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    std::fs::create_dir(lab.path("more")).expect("a folder");
+    lab.file("clients.csv", "10.20.0.0/16\n");
+    lab.file("unbound.conf", "server:\n interface: 10.20.30.40\n include: \"more/*.conf\"\n");
+    let arguments = ["-i", "lo", "--expect", "clients.csv", "--acl", "unbound.conf", "--for", "3s", "--sandbox", "off"];
+    let began = Instant::now();
+    let mut live = lab.live("host", &[&arguments[..], &["--format", "json", "-o", "live.json"]].concat(), "live");
+    let pipe = |name: &str| {
+        let made = Command::new("mkfifo").arg(lab.path(name)).status().expect("it runs");
+        assert!(made.success(), "{name}");
+    };
+    std::fs::remove_file(lab.path("clients.csv")).expect("it was there");
+    pipe("clients.csv");
+    lab.wait_for("live.err", "clients.csv: is not a regular file any more; the inventory read earlier stays in use");
+    pipe("more/a.conf");
+    lab.wait_for("live.err", "it is not a regular file");
+    let (code, _) = live.wait();
+    assert_eq!(code, Some(0), "{}", lab.read("live.err"));
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(lab.read("live.err").contains("the configuration read earlier stays in use"), "{}", lab.read("live.err"));
+}

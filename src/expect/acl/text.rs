@@ -4,11 +4,11 @@
 use crate::capture::Timestamp;
 use crate::config::{ACL_FILE_BYTES, ACL_FILES, ACL_TOTAL_BYTES};
 use crate::error::{Error, ErrorKind, escape_text};
+use crate::expect::{open, open_regular};
 use ariadne::{CharSet, Config, IndexType, Label, Report, ReportKind, Source};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
@@ -244,7 +244,8 @@ impl Files {
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
         }
         let mut bytes = Vec::new();
-        let file = File::open(path)?;
+        // What is included is read at once, or not at all.
+        let file = if self.list.is_empty() { open(path) } else { open_regular(path) }?;
         let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
         let since = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         file.take(ACL_FILE_BYTES + 1).read_to_end(&mut bytes)?;

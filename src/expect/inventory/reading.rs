@@ -4,10 +4,10 @@
 use super::{Expect, Inventory, Kind, Row, show_prefix, unmapped};
 use crate::config::INVENTORY_BYTES;
 use crate::error::{Error, ErrorKind, escape_text};
+use crate::expect::open;
 use crate::expect::ranges::Ranges;
 use ipnet::IpNet;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
@@ -16,7 +16,7 @@ use std::path::Path;
 pub(super) fn read(path: &Path) -> Result<String, Error> {
     let name = path.to_string_lossy().into_owned();
     let mut bytes = Vec::new();
-    let size = File::open(path)
+    let size = open(path)
         .and_then(|file| file.take(INVENTORY_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| wrong(&name, format!("the inventory cannot be read: {error}")))?;
     if size as u64 > INVENTORY_BYTES {

@@ -87,14 +87,15 @@ impl Session<'_> {
         if !gone {
             self.say_left_out(moment.now, rows);
         } else if !std::mem::replace(&mut self.rows_gone, true) {
+            let how = lock(&self.decided).how_broken();
             let live = &self.config.live;
             let others = [("--write", live.write.is_some()), ("--metrics", live.metrics.is_some())];
             let others: Vec<&str> = others.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect();
             if others.is_empty() {
-                self.say(moment.now, "nobody reads rows any more: the capture ends");
+                self.say(moment.now, &format!("{how}: the capture ends"));
                 return Wish::Stop;
             }
-            let line = format!("nobody reads rows any more; the capture goes on for {}", others.join(" and "));
+            let line = format!("{how}; the capture goes on for {}", others.join(" and "));
             self.note(moment.now, &line);
         }
         Wish::GoOn
