@@ -9,7 +9,7 @@ use crate::decode::name::NameFault;
 use crate::decode::{Bucket, Tally, link};
 use crate::expect::Inventory;
 use crate::pipeline::LaneResult;
-use crate::sources::{Leg, SourceKey, SourceRow, Sources};
+use crate::sources::{Joined, Leg, OTHER_SERVERS, SourceKey, SourceRow, Sources};
 use crate::transact::{COPIES_AT_OTHER_TIMES, Counts};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -84,7 +84,7 @@ impl Legs {
         let (mut legs, mut asked) = (Self::default(), Self::default());
         for sources in rows {
             sources.each(|key, row| {
-                if apart(key.source.addr()) || apart(key.server) {
+                if apart(key.source.addr()) || apart(key.server) || OTHER_SERVERS.contains(&key.server) {
                     return;
                 }
                 let (legs, served) = match row {
@@ -212,11 +212,11 @@ pub struct Undecided {
 }
 
 /// Builds the report, all but its findings and the output ledger. `rows` may be left empty where nobody wants to see a line
-/// of every source; `joined` says to which lengths they were joined.
+/// of every source; `joined` says which of them were joined.
 pub fn build(
     config: &Config,
     counted: Counted<'_>,
-    joined: &[(bool, bool, u8)],
+    joined: &Joined,
     rows: Vec<(SourceKey, SourceRow)>,
     legs: &Legs,
     inventory: &Inventory,
@@ -316,7 +316,13 @@ pub fn build(
         report.encrypted = connections;
         report.notes.push(note);
     }
-    for (kept, v6, length) in joined.iter().copied() {
+    if joined.servers {
+        report.notes.push(
+            "More servers than there is room for: the last ones met are joined, as 0.0.0.0 and ::, and are none of ours."
+                .to_owned(),
+        );
+    }
+    for (kept, v6, length) in joined.lengths.iter().copied() {
         let (who, family) =
             (if kept { "sources" } else { "sources that never got a response" }, if v6 { "IPv6" } else { "IPv4" });
         report

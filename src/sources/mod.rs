@@ -2,17 +2,18 @@
 //!
 //! Rows of sources that received a response, or that an inventory lists, have a budget of their own; sources that never
 //! got one have another. When a budget is full its rows are joined by ever shorter prefixes, the same length for all of
-//! a family, so that the result depends on the set of sources and not on their order; nothing is dropped.
+//! a family, so that the result depends on the set of sources and not on their order; nothing is dropped. That helps only
+//! where there are few servers: where there are too many, those that come after the others are joined to one row of a source.
 
 mod row;
 
 use dashmap::{DashMap, Entry};
 use ipnet::IpNet;
 pub use row::{Beside, Rare, SourceRow};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// On which side of our servers a transaction is.
@@ -80,6 +81,18 @@ impl Hash for SourceKey {
     }
 }
 
+/// The server of rows about all servers that were too many to have rows of their own.
+pub const OTHER_SERVERS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+
+/// Rows that were joined because there is no room for more.
+#[derive(Debug, Clone, Default)]
+pub struct Joined {
+    /// The prefix lengths of sources: `(kept, IPv6, length)` where it is shorter than an address.
+    pub lengths: Vec<(bool, bool, u8)>,
+    /// Some servers stand in rows of [`OTHER_SERVERS`].
+    pub servers: bool,
+}
+
 /// Every per-source row.
 #[derive(Debug)]
 pub struct Sources {
@@ -88,6 +101,10 @@ pub struct Sources {
     whole: Mutex<Vec<(SourceKey, SourceRow)>>,
     /// Most rows of kept sources and of those that never got a response.
     budgets: [usize; 2],
+    /// Servers of rows that are not joined, by kept (1) or not (0): at most half as many as rows.
+    servers: Mutex<[HashSet<IpAddr, foldhash::fast::RandomState>; 2]>,
+    /// Servers were joined.
+    servers_joined: AtomicBool,
     /// Rows held, by kept (1) or not (0) and IPv6 (1) or IPv4 (0).
     held: [[AtomicUsize; 2]; 2],
     /// Prefix length rows are joined to, likewise.
@@ -102,6 +119,8 @@ impl Sources {
             rows: DashMap::default(),
             whole: Mutex::default(),
             budgets: [silent_rows, kept_rows],
+            servers: Mutex::default(),
+            servers_joined: AtomicBool::new(false),
             held: Default::default(),
             lengths: [[AtomicU8::new(32), AtomicU8::new(128)], [AtomicU8::new(32), AtomicU8::new(128)]],
             frames,
@@ -111,7 +130,9 @@ impl Sources {
     /// Adds what a source did since it was last folded; `listed` sources are kept like those that were heard.
     pub fn fold(&self, source: IpAddr, server: IpAddr, delta: SourceRow, listed: bool) {
         let family = usize::from(source.is_ipv6());
+        let servers = self.servers_of_rows(server);
         let key = |kept: bool| {
+            let server = servers[usize::from(kept)];
             let length = self.lengths[usize::from(kept)][family].load(Ordering::Relaxed);
             let net = IpNet::new(source, length).unwrap_or_else(|_| IpNet::from(source)).trunc();
             SourceKey { source: net, server, kept }
@@ -134,8 +155,31 @@ impl Sources {
             self.held[0][family].fetch_sub(1, Ordering::Relaxed);
             delta.add(&before, self.frames);
         }
-        self.insert(if kept { kept_key } else { silent_key }, delta);
+        let key = if kept { kept_key } else { silent_key };
+        self.note_server(kept, server, key.server);
+        self.insert(key, delta);
         self.keep_budget(usize::from(kept), family);
+    }
+
+    /// Under which address a server's rows stand, of sources that never got a response and of the others: its own, while
+    /// there are not too many.
+    fn servers_of_rows(&self, server: IpAddr) -> [IpAddr; 2] {
+        let others = if server.is_ipv6() { OTHER_SERVERS[1] } else { OTHER_SERVERS[0] };
+        let known = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        [0, 1].map(|class| {
+            let room = known[class].len() < (self.budgets[class] / 2).max(1);
+            if room || known[class].contains(&server) { server } else { others }
+        })
+    }
+
+    /// Notes that a server has a row, as itself or as one of the others.
+    fn note_server(&self, kept: bool, server: IpAddr, shown: IpAddr) {
+        if server == shown {
+            let mut known = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+            known[usize::from(kept)].insert(server);
+        } else {
+            self.servers_joined.store(true, Ordering::Relaxed);
+        }
     }
 
     /// True when so many more rows, by kept (1) or not (0) and IPv6 (1) or IPv4 (0), would not be too many for any to be
@@ -223,6 +267,7 @@ impl Sources {
                 self.lengths[class][family].store(whole, Ordering::Relaxed);
             }
         }
+        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
         rows
     }
 
@@ -248,8 +293,8 @@ impl Sources {
         self.rows.iter().for_each(|row| on_row(row.key(), row.value()));
     }
 
-    /// The prefix lengths that rows were joined to: `(kept, IPv6, length)` where it is shorter than an address.
-    pub fn joined(&self) -> Vec<(bool, bool, u8)> {
+    /// What was joined so far.
+    pub fn joined(&self) -> Joined {
         let mut joined = Vec::new();
         for (kept, lengths) in [(false, &self.lengths[0]), (true, &self.lengths[1])] {
             for (v6, length) in [(false, &lengths[0]), (true, &lengths[1])] {
@@ -259,7 +304,7 @@ impl Sources {
                 }
             }
         }
-        joined
+        Joined { lengths: joined, servers: self.servers_joined.load(Ordering::Relaxed) }
     }
 }
 
@@ -307,6 +352,29 @@ mod tests {
             forward.iter().filter(|(key, _)| !key.kept).map(|(key, _)| key.source.prefix_len()).collect();
         assert_eq!(lengths, vec![23; 14]);
         assert!(forward.iter().any(|(key, row)| key.kept && row.count(Outcome::Refused) == 1));
+    }
+
+    #[test]
+    fn too_many_servers_take_no_source_its_row() {
+        let (client, resolver) = (IpAddr::from([198, 51, 100, 3]), IpAddr::from([10, 0, 0, 53]));
+        let sources = Sources::new(100, 16, 4);
+        sources.fold(client, resolver, heard(), true);
+        let servers = (0..1000u32).map(|n| IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + n * 7)));
+        servers.clone().for_each(|server| sources.fold(resolver, server, heard(), false));
+        servers.for_each(|server| sources.fold(resolver, server, silent(1), false));
+        sources.fold(client, resolver, heard(), true);
+        let joined = sources.joined();
+        assert!(joined.servers && joined.lengths.is_empty(), "{joined:?}");
+        let rows = sources.drain_sorted();
+        assert_eq!(rows.len(), 50 + 1);
+        assert_eq!(rows.iter().map(|(_, row)| row.count(Outcome::Refused)).sum::<u64>(), 1002);
+        assert_eq!(rows.iter().map(|(_, row)| row.queries).sum::<u64>(), 2002);
+        let of = |source: IpAddr, server| {
+            let row = rows.iter().find(|(key, _)| (key.source, key.server) == (source.into(), server));
+            row.map(|(_, row)| row.count(Outcome::Refused))
+        };
+        assert_eq!(of(client, resolver), Some(2));
+        assert_eq!(of(resolver, OTHER_SERVERS[0]), Some(951));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::report::build::{Counted, LIVE, Legs, OpenedInput, Undecided, build};
 use crate::report::output::Output;
 use crate::report::{CaptureLedger, Layout, Ledger, LiveReport, Report};
 use crate::run::{self, Console};
-use crate::sources::{Leg, SourceKey, SourceRow, Sources};
+use crate::sources::{Joined, Leg, SourceKey, SourceRow, Sources};
 use crate::watch::Board;
 use crate::watch::gather::{ByVerdict, Facts, add_verdicts, gather};
 use crate::watch::snapshot::Loss;
@@ -47,7 +47,7 @@ enum Covers {
 struct Taken {
     standing: Standing,
     legs: Legs,
-    joined: Vec<(bool, bool, u8)>,
+    joined: Joined,
     rows: Vec<(SourceKey, SourceRow)>,
     verdicts: Verdicts,
     expected: Expected,
