@@ -298,6 +298,8 @@ pub struct Walk {
     pub interfaces: Vec<(usize, Option<Arc<str>>)>,
     /// Packets walked over (pcapng only).
     pub packets: u32,
+    /// The time of the last of them.
+    pub last: Option<Timestamp>,
     /// Why the walk stopped early.
     pub stop: Option<Stop>,
 }

@@ -92,7 +92,9 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
         if let Some((header, interface_id, times_at)) = packet {
             let before = walk.bytes.packets;
             let packet = PacketBlock { kind, body, header, interface_id, times_at, body_offset: at + 8 };
-            frames.take(packet_block(&packet, context, walk));
+            let frame = packet_block(&packet, context, walk);
+            walk.last = Some(frame.time);
+            frames.take(frame);
             walk.packets += 1;
             walk.bytes.record_headers += len as u64 - (walk.bytes.packets - before);
         } else {
@@ -216,6 +218,7 @@ fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk)
         if lost > 0 {
             let said =
                 if lost == UNKNOWN_COUNT { Says::Unclear } else { Says::LostBefore { interface: interface_id, lost } };
+            walk.last = Some(time);
             state(said, walk);
         }
     }
@@ -299,7 +302,8 @@ fn interface(body: &[u8], big_endian: bool, own: bool, walk: &mut Walk) -> (Inte
 /// Notes what is said at this place.
 #[cold]
 fn state(says: Says, walk: &mut Walk) {
-    walk.statements.push(Statement { says, record_headers: walk.bytes.record_headers, packets: walk.packets });
+    let (record_headers, packets, time) = (walk.bytes.record_headers, walk.packets, walk.last);
+    walk.statements.push(Statement { says, record_headers, packets, time });
 }
 
 /// Reads an interface statistics block: how many packets the interface lost so far, as far as it can be understood.

@@ -5,6 +5,7 @@
 //! lost only when nothing is missing or contradicts itself: every interface of the section has the last word after its last
 //! packet. Packets tell of the losses right before them; that is the least that was lost, when no block says more.
 
+use super::Timestamp;
 use super::losses::InterfaceLoss;
 use std::collections::BTreeMap;
 
@@ -17,6 +18,8 @@ pub struct Statement {
     pub record_headers: u64,
     /// Packets walked over before.
     pub packets: u32,
+    /// When it was said: the time of the packet that says so, else of the packet before; `None` where none was walked over.
+    pub time: Option<Timestamp>,
 }
 
 /// What is said.
@@ -87,10 +90,10 @@ impl StatedLoss {
     }
 
     /// Takes statements in the order of the file, which come after `before` bytes of record headers. Returns where packets
-    /// were lost since the last one that was known, of these the number of packets before each.
-    pub fn take(&mut self, statements: &[Statement], before: u64) -> Vec<u32> {
+    /// were lost since the last one that was known, of these the number of packets before each, and the time.
+    pub fn take(&mut self, statements: &[Statement], before: u64) -> Vec<(u32, Option<Timestamp>)> {
         let mut places = Vec::new();
-        for Statement { says, record_headers, packets } in statements {
+        for Statement { says, record_headers, packets, time } in statements {
             let at = before + record_headers;
             match says {
                 Says::Section => self.end_section(at),
@@ -99,7 +102,7 @@ impl StatedLoss {
                 Says::LostBefore { interface, lost } => {
                     let word = self.words.entry(*interface).or_default();
                     word.between = word.between.saturating_add(*lost);
-                    places.push(*packets);
+                    places.push((*packets, *time));
                 }
                 Says::Lost(lost) => {
                     let word = self.words.entry(lost.interface).or_default();
@@ -107,7 +110,7 @@ impl StatedLoss {
                     // What the interface dropped was never to be captured, or never came.
                     let known = self.before.get(&lost.interface).copied().unwrap_or(0).max(word.by_system);
                     if lost.by_system.is_some_and(|lost| lost > known) {
-                        places.push(*packets);
+                        places.push((*packets, *time));
                     }
                     for (count, said) in
                         [(&mut word.by_interface, lost.by_interface), (&mut word.by_system, lost.by_system)]
@@ -161,7 +164,7 @@ mod tests {
         let mut stated = StatedLoss::default();
         // Every statement in a block of its own, after one of the bytes before it.
         for (at, says) in said {
-            stated.take(&[Statement { says: *says, record_headers: 1, packets: 0 }], at - 1);
+            stated.take(&[Statement { says: *says, record_headers: 1, packets: 0, time: None }], at - 1);
         }
         stated.finish(64, whole)
     }
@@ -190,10 +193,14 @@ mod tests {
         let one = |said: &[(u64, Says)]| {
             let said = [&[SECTION, INTERFACE], said].concat();
             let mut stated = StatedLoss::default();
-            let statement =
-                |(at, says): &(u64, Says)| Statement { says: *says, record_headers: *at, packets: *at as u32 };
+            let statement = |(at, says): &(u64, Says)| Statement {
+                says: *says,
+                record_headers: *at,
+                packets: *at as u32,
+                time: None,
+            };
             let places = stated.take(&said.iter().map(statement).collect::<Vec<_>>(), 0);
-            (loss(&said, true), places)
+            (loss(&said, true), places.into_iter().map(|(packets, _)| packets).collect::<Vec<u32>>())
         };
         assert_eq!(one(&[before(8, 0, 3), before(9, 0, 4)]), (AtLeast(7), vec![8, 9]), "nothing is said of the end");
         let told = [before(8, 0, 3), lost(9, 0, 0, 7), lost(64, 0, 0, 7)];
@@ -208,9 +215,14 @@ mod tests {
         for said in [&[of(5)][..], &[], &[of(5), of(6)]] {
             let mut part = StatedLoss::default();
             part.follow(parts.last().unwrap());
-            let statements =
-                (0..).zip(said).map(|(packets, says)| Statement { says: *says, record_headers: 0, packets });
-            places.push(part.take(&statements.collect::<Vec<_>>(), 0));
+            let statements = (0..).zip(said).map(|(packets, says)| Statement {
+                says: *says,
+                record_headers: 0,
+                packets,
+                time: None,
+            });
+            let taken = part.take(&statements.collect::<Vec<_>>(), 0);
+            places.push(taken.into_iter().map(|(packets, _)| packets).collect::<Vec<u32>>());
             parts.push(part);
         }
         assert_eq!(places, [vec![0], vec![], vec![1]]);

@@ -137,15 +137,9 @@ impl Decoded {
         *self = Self { entries, ..Self::default() };
     }
 
-    /// Puts in before which frames others were lost, by their indexes in the block.
-    pub fn note_losses(&mut self, frames: &[u32]) {
-        let lost = |frame: &u32| {
-            let next = self.entries.get(self.entries.partition_point(|entry| entry.frame < *frame));
-            let time = next.or(self.entries.last()).map(|entry| entry.time).or(self.times.map(|(_, last)| last));
-            Entry::lost(time.unwrap_or(Timestamp::UNKNOWN), *frame)
-        };
-        let lost: Vec<Entry> = frames.iter().map(lost).collect();
-        self.entries.extend(lost);
+    /// Puts in before which frames others were lost, by their indexes in the block, and when.
+    pub fn note_losses(&mut self, frames: impl Iterator<Item = (u32, Timestamp)>) {
+        self.entries.extend(frames.map(|(frame, time)| Entry::lost(time, frame)));
         self.entries.sort_by_key(|entry| (entry.frame, !matches!(entry.body, Body::Lost)));
     }
 

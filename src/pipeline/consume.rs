@@ -31,8 +31,9 @@ pub(super) struct Lane {
     pub(super) current: Option<Current>,
     pub(super) active: bool,
     pub(super) ended: bool,
-    /// What the input says its capture lost.
+    /// What the input says its capture lost, and the time of its last packet so far.
     stated: StatedLoss,
+    last: Option<Timestamp>,
     pub(super) result: LaneResult,
 }
 
@@ -62,6 +63,7 @@ impl Lane {
             active: false,
             ended: false,
             stated: StatedLoss::default(),
+            last: None,
             result: LaneResult { bytes, size, ..LaneResult::default() },
         }
     }
@@ -220,8 +222,11 @@ impl<'a, 't> Consumer<'a, 't> {
         lane.result.faults.extend(done.decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
         let lost = lane.stated.take(&done.walk.statements, lane.result.bytes.record_headers);
         if !lost.is_empty() {
-            done.decoded.note_losses(&lost);
+            // Where a block begins with it, the packet before is in an earlier one.
+            let before = lane.last.unwrap_or(Timestamp::UNKNOWN);
+            done.decoded.note_losses(lost.into_iter().map(|(frame, time)| (frame, time.unwrap_or(before))));
         }
+        lane.last = done.walk.last.or(lane.last);
         lane.result.bytes.add(&done.walk.bytes);
         lane.result.oddities.add(&done.walk.oddities);
         lane.result.choices = lane.context.choices;
