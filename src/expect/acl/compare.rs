@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Addresses of one family from `first` to `last`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Range {
     /// IPv6 rather than IPv4.
     pub v6: bool,
@@ -323,9 +323,12 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
         (true, true) => vec![None],
     };
     let mut changes: Vec<Change> = Vec::new();
+    // Changes of each range, by their numbers: there may be as many as there are lines.
+    let mut of_range: HashMap<Range, Vec<usize>> = HashMap::new();
     for (number, question) in questions.iter().enumerate() {
         let mut of_question: Vec<Change> = Vec::new();
-        for server in &at {
+        for (place, server) in at.iter().enumerate() {
+            let of_others = of_question.len();
             for range in &ranges {
                 let source = range.start();
                 if server.is_some_and(|server| server.is_ipv6() != source.is_ipv6()) && at.len() > 1 {
@@ -337,7 +340,9 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
                     continue;
                 }
                 let change = Change { range: *range, before, after, questions: vec![number] };
-                if of_question.iter().any(|known| known.range.holds(*range) && known.after.word == after.word) {
+                // Other addresses of the server most often say the same.
+                let said = |known: &Change| known.range.holds(*range) && known.after.word == after.word;
+                if place > 0 && of_question[..of_others].iter().any(said) {
                     continue;
                 }
                 match of_question.last_mut() {
@@ -353,12 +358,14 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
             }
         }
         for change in of_question {
-            let same = |known: &&mut Change| {
-                (known.range, known.before, known.after) == (change.range, change.before, change.after)
-            };
-            match changes.iter_mut().find(same) {
-                Some(known) => known.questions.push(number),
-                None => changes.push(change),
+            let known = of_range.entry(change.range).or_default();
+            let same = |at: &&usize| (changes[**at].before, changes[**at].after) == (change.before, change.after);
+            match known.iter().find(same) {
+                Some(at) => changes[*at].questions.push(number),
+                None => {
+                    known.push(changes.len());
+                    changes.push(change);
+                }
             }
         }
     }
@@ -370,11 +377,22 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
 fn without_effect(old: &Acl, new: &Acl, changes: &[Change], at: &[Option<IpAddr>]) -> Vec<WithoutEffect> {
     let key = |entry: &Entry| (entry.list.clone(), entry.matches.clone(), entry.action.clone());
     let known: std::collections::HashSet<_> = old.policy().entries().iter().map(key).collect();
+    // Where something changes, in order and without overlaps.
+    let mut ranges: Vec<Range> = changes.iter().map(|change| change.range).collect();
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, before| {
+        let meet = before.touches(*next);
+        if meet {
+            before.last = before.last.max(next.last);
+        }
+        meet
+    });
     let mut without = Vec::new();
     for entry in new.policy().entries() {
         let Some(prefix) = entry.prefix.filter(|_| !known.contains(&key(&entry))) else { continue };
         let range = Range::of(prefix);
-        if changes.iter().any(|change| change.range.touches(range)) {
+        let near = ranges.partition_point(|changed| (changed.v6, changed.last) < (range.v6, range.first));
+        if ranges.get(near).is_some_and(|changed| changed.touches(range)) {
             continue;
         }
         let question = Question::default();
