@@ -139,6 +139,8 @@ pub const CLOCK_JUMP: i64 = 3_600_000_000_000;
 
 /// Most bytes of one inventory; a million lines fit, an endless device does not.
 pub const INVENTORY_BYTES: u64 = 64 << 20;
+/// Most lines of all inventories: what is said of each of them has to be found within the seconds in which a capture ends.
+pub const INVENTORY_LINES: usize = 1 << 20;
 
 /// Most bytes of one file of a server's configuration; fifty thousand prefixes take about one million.
 pub const ACL_FILE_BYTES: u64 = 32 << 20;

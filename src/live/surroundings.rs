@@ -40,8 +40,13 @@ impl Surroundings {
             let name = &self.names[input];
             if link.renamed != self.renamed[input] {
                 self.renamed[input].clone_from(&link.renamed);
-                let now = link.renamed.as_deref().map_or_else(|| name.clone(), escape_text);
-                lines.push((moment.now, format!("{name} is now called {now}")));
+                lines.push((
+                    moment.now,
+                    match link.renamed.as_deref() {
+                        Some(now) => format!("{name} is now called {}", escape_text(now)),
+                        None => format!("{name} has its name again"),
+                    },
+                ));
             }
             if link.gone && !self.gone[input] {
                 self.gone[input] = true;

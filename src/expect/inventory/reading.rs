@@ -2,7 +2,7 @@
 //! with file and line.
 
 use super::{Expect, Inventory, Kind, Row, show_prefix, unmapped};
-use crate::config::INVENTORY_BYTES;
+use crate::config::{INVENTORY_BYTES, INVENTORY_LINES};
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::open;
 use crate::expect::ranges::Ranges;
@@ -60,6 +60,16 @@ impl Files {
         Ok(())
     }
 
+    /// Adds a line.
+    fn push(&mut self, row: Row) -> Result<(), Error> {
+        if self.rows.len() >= INVENTORY_LINES {
+            let place = format!("{}:{}", row.file, row.line);
+            return Err(wrong(place, format!("more than {INVENTORY_LINES} prefixes; nothing was read")));
+        }
+        self.rows.push(row);
+        Ok(())
+    }
+
     /// Adds the rows of CSV with a header.
     fn add_csv(&mut self, file: &str, text: &str) -> Result<(), Error> {
         if let Some(line) = unclosed(text) {
@@ -88,7 +98,7 @@ impl Files {
                 None => columns = Some(header(&record).map_err(|detail| wrong(at(), detail))?),
                 Some(columns) => {
                     let row = self.csv_row(columns, &record, file, line).map_err(|detail| wrong(at(), detail))?;
-                    self.rows.push(row);
+                    self.push(row)?;
                 }
             }
         }
@@ -174,7 +184,7 @@ impl Files {
                 wrong(format!("{file}:{line}"), detail + hint)
             })?;
             let row = self.next(prefix, file, line);
-            self.rows.push(row);
+            self.push(row)?;
         }
         Ok(())
     }
@@ -341,4 +351,19 @@ fn line_after(text: &str, position: &csv::Position) -> u64 {
         .take_while(|line| line.starts_with('#') || line.trim_end_matches(['\r', '\n']).is_empty())
         .count();
     position.line() + skipped as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inventories_have_no_more_lines_than_can_be_told_of() {
+        let text: String = (0..INVENTORY_LINES as u32).map(|n| format!("{}\n", std::net::Ipv4Addr::from(n))).collect();
+        let mut files = Files::default();
+        files.add("many", &text).unwrap();
+        let error = files.add("one", "# and\n192.0.2.1\n").unwrap_err();
+        assert_eq!((error.object.as_str(), error.exit_code()), ("one:2", 2));
+        assert!(error.detail.contains("more than 1048576 prefixes"), "{}", error.detail);
+    }
 }
