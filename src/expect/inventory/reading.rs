@@ -359,7 +359,8 @@ mod tests {
 
     #[test]
     fn inventories_have_no_more_lines_than_can_be_told_of() {
-        let text: String = (0..INVENTORY_LINES as u32).map(|n| format!("{}\n", std::net::Ipv4Addr::from(n))).collect();
+        let addresses = (0..INVENTORY_LINES as u32).map(|n| std::net::Ipv4Addr::from(n).to_string());
+        let text = addresses.collect::<Vec<_>>().join("\n");
         let mut files = Files::default();
         files.add("many", &text).unwrap();
         let error = files.add("one", "# and\n192.0.2.1\n").unwrap_err();
