@@ -48,7 +48,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             let seen = seen.get(index).unwrap_or(&nothing);
             let decision = parts[0].decision;
             let mut says = format!(
-                "{} is expected to be allowed, but {} says {} for {} at {server} (asked {})",
+                "{} is expected to be allowed, but {} says {} for {} at {server} (asked for {})",
                 row.describe(),
                 describe(acl, decision.rule),
                 decision.word.name(),

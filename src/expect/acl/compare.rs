@@ -144,6 +144,9 @@ impl Question {
 
     /// The name and type as people write them.
     pub fn show(&self) -> String {
+        if self.qname == Self::default().qname {
+            return "a name in no zone".to_owned();
+        }
         let mut text = name::show_name(&self.qname).into_bytes();
         text.push(b' ');
         write_type(self.qtype, &mut text);
