@@ -62,8 +62,8 @@ impl Shared<'_, '_> {
     }
 
     /// Reads a block of a file, of which it holds `have` bytes, until it holds `wanted` or the file ends. An error of the
-    /// file, which is returned, ends it there. What its memory held before is written over and not cleared first: that would cost as much
-    /// as reading.
+    /// file, which is returned, ends it there. What its memory held before is written over and not cleared first: that would
+    /// cost as much as reading.
     fn fill(&self, lane: usize, block: &mut Block, have: usize, wanted: usize) -> Option<String> {
         let (file, size) = self.sources[lane].file.as_ref()?;
         let left = size.saturating_sub(block.offset + have as u64);

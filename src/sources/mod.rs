@@ -101,8 +101,8 @@ pub struct Sources {
     whole: Mutex<Vec<(SourceKey, SourceRow)>>,
     /// Most rows of kept sources and of those that never got a response.
     budgets: [usize; 2],
-    /// Servers of rows that are not joined, by kept (1) or not (0): at most half as many as rows.
-    servers: Mutex<[HashSet<IpAddr, foldhash::fast::RandomState>; 2]>,
+    /// Servers of rows that are not joined, by kept (1) or not (0) and IPv6 (1) or IPv4 (0): at most half as many as rows.
+    servers: Mutex<[[HashSet<IpAddr, foldhash::fast::RandomState>; 2]; 2]>,
     /// Servers were joined.
     servers_joined: AtomicBool,
     /// Rows held, by kept (1) or not (0) and IPv6 (1) or IPv4 (0).
@@ -161,22 +161,36 @@ impl Sources {
         self.keep_budget(usize::from(kept), family);
     }
 
+    /// Most servers of a class of rows and a family that have rows of their own.
+    pub fn most_servers(&self, kept: bool) -> usize {
+        (self.budgets[usize::from(kept)] / 2).max(1)
+    }
+
+    /// A server of a class of rows: it has rows of its own from now on, unless too many have.
+    pub fn meet(&self, server: IpAddr, kept: bool) {
+        let mut known = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut known[usize::from(kept)][usize::from(server.is_ipv6())];
+        if known.len() < self.most_servers(kept) {
+            known.insert(server);
+        }
+    }
+
     /// Under which address a server's rows stand, of sources that never got a response and of the others: its own, while
     /// there are not too many.
     fn servers_of_rows(&self, server: IpAddr) -> [IpAddr; 2] {
-        let others = if server.is_ipv6() { OTHER_SERVERS[1] } else { OTHER_SERVERS[0] };
+        let family = usize::from(server.is_ipv6());
         let known = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        [0, 1].map(|class| {
-            let room = known[class].len() < (self.budgets[class] / 2).max(1);
-            if room || known[class].contains(&server) { server } else { others }
+        [false, true].map(|kept| {
+            let known = &known[usize::from(kept)][family];
+            let own = known.len() < self.most_servers(kept) || known.contains(&server);
+            if own { server } else { OTHER_SERVERS[family] }
         })
     }
 
     /// Notes that a server has a row, as itself or as one of the others.
     fn note_server(&self, kept: bool, server: IpAddr, shown: IpAddr) {
         if server == shown {
-            let mut known = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-            known[usize::from(kept)].insert(server);
+            self.meet(server, kept);
         } else {
             self.servers_joined.store(true, Ordering::Relaxed);
         }

@@ -11,6 +11,8 @@ use crate::config::Outcome;
 use crate::decode::Ends;
 use crate::sources::{FrameRef, Rare, SourceRow, Sources};
 use prefetch_index::prefetch_index;
+use std::collections::HashSet;
+use std::net::IpAddr;
 use table::Table;
 
 /// Pairs kept; when there are more, all are folded and those without an open transaction dropped. A count of pairs, not
@@ -63,7 +65,7 @@ pub struct Judged {
 }
 
 /// Judges a source.
-pub type Judge<'a> = Box<dyn Fn(std::net::IpAddr) -> Judged + Send + 'a>;
+pub type Judge<'a> = Box<dyn Fn(IpAddr) -> Judged + Send + 'a>;
 
 /// Every pair met lately.
 pub struct Pairs<'a> {
@@ -302,7 +304,7 @@ impl<'a> Pairs<'a> {
             for (hot, cold) in self.hot.iter().zip(&self.cold) {
                 rows[usize::from(cold.judged.listed || has_heard(hot, cold))][usize::from(cold.ends.is_v6())] += 1;
             }
-            if sources.have_room(rows) {
+            if sources.have_room(rows) && self.have_few_servers(rows) {
                 let count = self.hot.len();
                 let rows = std::iter::from_fn(|| self.pop()).filter_map(|(mut hot, mut cold)| {
                     let row = row_of(&mut hot, &mut cold)?;
@@ -314,12 +316,34 @@ impl<'a> Pairs<'a> {
         self.finish();
     }
 
+    /// No server would have to be joined to others. `rows` is how many rows there are of each class and family.
+    fn have_few_servers(&self, rows: [[usize; 2]; 2]) -> bool {
+        let most = [false, true].map(|kept| self.sources.most_servers(kept));
+        if (0..2).all(|class| rows[class].iter().all(|count| *count <= most[class])) {
+            return true;
+        }
+        let mut servers: [[HashSet<IpAddr>; 2]; 2] = Default::default();
+        for (hot, cold) in self.hot.iter().zip(&self.cold) {
+            let class = usize::from(cold.judged.listed || has_heard(hot, cold));
+            let servers = &mut servers[class][usize::from(cold.ends.is_v6())];
+            servers.insert(cold.ends.destination());
+            if servers.len() > most[class] {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Folds everything and gives all memory back; the time line has ended. Most of it goes piece by piece, because the rows
     /// grow while the pairs go.
     pub fn finish(&mut self) {
         self.queries = 0;
         self.folded = true;
         (self.free, self.table) = (Vec::new(), Table::default());
+        // Pairs are taken from the end, and of too many servers those met first are to have rows of their own.
+        for (hot, cold) in self.hot.iter().zip(&self.cold) {
+            self.sources.meet(cold.ends.destination(), cold.judged.listed || has_heard(hot, cold));
+        }
         while let Some((mut hot, mut cold)) = self.pop() {
             // One that was dropped has nothing left to fold.
             fold_pair(self.sources, &mut hot, &mut cold);
@@ -380,7 +404,6 @@ mod tests {
     use super::*;
     use crate::decode::key::Key;
     use proptest::prelude::*;
-    use std::net::IpAddr;
 
     /// The rows after some sources were answered late, while others became too many and were joined.
     fn rows(key: &Key) -> Vec<(crate::sources::SourceKey, SourceRow)> {
@@ -450,7 +473,7 @@ mod tests {
             let ends = if *v6 {
                 Ends::v6(u128::from(number * 5).to_be_bytes(), 53u128.to_be_bytes())
             } else {
-                Ends::v4((0x0b00_0000 + number * 5).to_be_bytes(), [192, 0, 2, 53])
+                Ends::v4((0x0b00_0000 + number * 5).to_be_bytes(), [192, 0, 2, 53 + (number % 5) as u8])
             };
             let (number, time) = (pairs.number(ends.hash(&key), || ends), Timestamp(i64::from(*number)));
             match what {

@@ -23,10 +23,11 @@ impl Entry {
     }
 }
 
-/// Half of a hash. The whole of it is asked where the pair itself is.
+/// Half of a hash: the lower one, in which the middle of a product is, so that addresses in a row spread whatever the key. The
+/// whole of it is asked where the pair itself is.
 #[inline]
 fn tag(hash: u64) -> u32 {
-    (hash >> 32) as u32
+    hash as u32
 }
 
 /// Numbers by hashes; at most half of the places are taken, so that most hashes stand at their own.
@@ -131,7 +132,8 @@ mod tests {
     fn pairs_are_found_until_they_are_dropped_however_their_hashes_meet() {
         // Many begin at the same few places, the last one among them, and many agree in half of their hash.
         let hash = |number: u32| {
-            (u64::from(number % 7).wrapping_sub(3) ^ u64::from(number / 7 % 50) << 20) << 32 ^ u64::from(number / 350)
+            let half = (number % 7).wrapping_sub(3) ^ (number / 7 % 50) << 20;
+            u64::from(half) ^ u64::from(number / 350) << 32
         };
         let mut table = Table::new();
         let find = |table: &Table, number: u32| table.find(hash(number), |other| hash(other) == hash(number));
@@ -151,11 +153,15 @@ mod tests {
 
     #[test]
     fn most_pairs_are_where_they_are_guessed() {
-        let key = crate::decode::key::Key::random();
-        let hash = |number: u32| key.numbers([[u64::from(number), 0]]);
-        let mut table = Table::new();
-        (0..100_000).for_each(|number| table.add(hash(number), number));
-        let guessed = (0..100_000).filter(|number| table.guess(hash(*number)) == *number).count();
-        assert!(guessed > 85_000, "{guessed}");
+        // One key may be bad for numbers in a row, so it is about what is usual.
+        let guessed = |_| {
+            let key = crate::decode::key::Key::random();
+            let hash = |number: u32| key.numbers([[u64::from(number), 0]]);
+            let mut table = Table::new();
+            (0..20_000).for_each(|number| table.add(hash(number), number));
+            (0..20_000).filter(|number| table.guess(hash(*number)) == *number).count()
+        };
+        let guessed: usize = (0..50).map(guessed).sum();
+        assert!(guessed > 50 * 17_000, "{guessed}");
     }
 }
