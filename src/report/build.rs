@@ -318,7 +318,7 @@ pub fn build(
     }
     if joined.servers {
         report.notes.push(
-            "More servers than there is room for: the last ones met are joined, as 0.0.0.0 and ::, and are none of ours."
+            "More servers than there is room for: the last ones met are joined, as 0.0.0.0 and ::, and not counted as ours."
                 .to_owned(),
         );
     }

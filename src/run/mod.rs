@@ -95,6 +95,9 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let finding_frames = if with_sources { config.limits.finding_frames } else { 0 };
     let limits = &Limits { finding_frames, ..config.limits.clone() };
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
+    for server in config.servers.iter().chain(&own_servers(&acls)) {
+        [false, true].map(|kept| sources.meet(server.address, kept));
+    }
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let row_inputs = inputs.iter().map(row_input).collect();
     let listed = (!inventory.is_empty()).then(|| Arc::clone(&inventory));

@@ -389,6 +389,14 @@ mod tests {
         };
         assert_eq!(of(client, resolver), Some(2));
         assert_eq!(of(resolver, OTHER_SERVERS[0]), Some(951));
+        // One that was declared has rows of its own, whenever it is met.
+        let sources = Sources::new(100, 16, 4);
+        sources.meet(resolver, true);
+        (0..1000u32).for_each(|n| {
+            sources.fold(client, IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + n)), heard(), false);
+        });
+        sources.fold(client, resolver, heard(), true);
+        assert!(sources.drain_sorted().iter().any(|(key, _)| key.server == resolver));
     }
 
     #[test]
