@@ -96,7 +96,9 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let limits = &Limits { finding_frames, ..config.limits.clone() };
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
     for server in config.servers.iter().chain(&own_servers(&acls)) {
-        [false, true].map(|kept| sources.meet(server.address, kept));
+        for kept in [false, true] {
+            sources.meet(server.address, kept);
+        }
     }
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let row_inputs = inputs.iter().map(row_input).collect();
