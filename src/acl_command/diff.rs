@@ -142,7 +142,13 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
     if found.changes.is_empty() {
         let _ = writeln!(text, "No verdict changes for any source.");
     } else {
-        let _ = writeln!(text, "{} changed, {unintended} of them not intended", ranges_counted(found.changes.len()));
+        let changed = ranges_counted(found.changes.len());
+        let _ = match (config.intended.is_empty(), unintended) {
+            (true, _) => writeln!(text, "{changed} changed"),
+            (false, 0) => writeln!(text, "{changed} changed, as intended"),
+            (false, all) if all == found.changes.len() => writeln!(text, "{changed} changed, not as intended"),
+            (false, some) => writeln!(text, "{changed} changed, {some} of them not intended"),
+        };
     }
     if let Some(traffic) = &traffic {
         traffic.describe(old, new, &mut text);

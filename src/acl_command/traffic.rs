@@ -11,6 +11,7 @@ use crate::expect::acl::judge::{Judge, own_servers};
 use crate::expect::acl::{Acl, Decision, Word, name};
 use crate::pipeline::{self, Selection};
 use crate::report::build::{Counted, Legs, OpenedInput, build};
+use crate::report::page::counted;
 use crate::run::{self, Console};
 use crate::sources::{FrameRef, Leg, Sources};
 use crate::transact::pairs::{Judged, Pairs};
@@ -322,9 +323,11 @@ impl Traffic {
         let changed = self.judged - self.same;
         let _ = writeln!(
             text,
-            "{changed} of {} transactions change their verdict; {} sources keep every one; {} are decided by neither file; {} \
-             are not of clients of these servers",
-            self.judged, self.unchanged_sources, self.undecided, self.apart
+            "{changed} of {} change their verdict; {} every one; {} decided by neither file; {} not of clients of these servers",
+            counted(self.judged, "transaction", "transactions"),
+            counted(self.unchanged_sources, "source keeps", "sources keep"),
+            self.undecided,
+            self.apart
         );
         if self.not_kept > 0 {
             let _ = writeln!(text, "{} transactions were not judged: too many sources", self.not_kept);

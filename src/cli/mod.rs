@@ -16,8 +16,10 @@ use crate::expect::acl::AclArgument;
 use crate::report::FORMATS;
 use acl::AclCommand;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use values::{parse_duration, parse_long_duration, parse_prefix, parse_server, parse_size, parse_time};
@@ -79,7 +81,8 @@ struct Common {
     /// Advice may admit addresses of the public internet
     #[arg(long)]
     advise_public: bool,
-    /// A server of ours; with a length also its connected network. Without it every address that answers is one
+    /// A server of ours; with a length also its connected network. Without it every address that answers is one, or in
+    /// live, where this host answers others, its own addresses
     #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_server)]
     server: Vec<OwnServer>,
     /// Where the capture was taken
@@ -122,7 +125,7 @@ struct Common {
     /// Sources listed in text
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
-    /// End with exit code 10 when a finding is at least this severe
+    /// End with exit code 10 when a finding is at least this severe (alone: warning)
     #[arg(long, value_name = "SEVERITY", num_args = 0..=1, require_equals = true, default_missing_value = "warning",
         value_parser = PossibleValuesParser::new(Severity::ALL.iter().map(|(name, _)| *name)))]
     check: Option<String>,
@@ -168,7 +171,7 @@ struct Live {
     /// Show a screen: refused per second, who is turned away right now, findings, loss
     #[arg(long, conflicts_with = "format")]
     screen: bool,
-    /// Serve metrics as `OpenMetrics` text at this address, such as 127.0.0.1:9353
+    /// Serve metrics as text for Prometheus at this address, such as 127.0.0.1:9353
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<std::net::SocketAddr>,
     /// Give up user, capabilities, files and system calls once the capture is open
@@ -219,24 +222,50 @@ pub enum Parsed {
 }
 
 /// Parses arguments; an error is a usage error with clap's explanation.
-pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Parsed, Error> {
-    match Cli::try_parse_from(arguments) {
-        Ok(Cli { command: Command::Read(read) }) => Ok(Parsed::Run(Box::new(read.into_config()))),
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match Cli::try_parse_from(&arguments) {
+        Ok(Cli { command: Command::Read(read) }) => read.into_config().map(|config| Parsed::Run(Box::new(config))),
         Ok(Cli { command: Command::Live(live) }) => live.into_config().map(|config| Parsed::Live(Box::new(config))),
         Ok(Cli { command: Command::Filter(filter) }) => Ok(Parsed::Print(filter.text())),
         Ok(Cli { command: Command::Acl(command) }) => Ok(Parsed::Acl(Box::new(command.into_config()))),
         Err(error) if !error.use_stderr() => Ok(Parsed::Print(error.render().to_string())),
         Err(error) => {
-            let text = error.render().to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text);
-            let first: Vec<&str> = text.split("\n\n").next().unwrap_or(text).lines().map(str::trim).collect();
-            Err(Error::usage("arguments", format!("{}; nothing was opened; see --help", first.join(" "))))
+            let what = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                format!("a command is needed: {}", commands(&arguments).join(", "))
+            } else {
+                explained(&error.render().to_string())
+            };
+            Err(Error::usage("arguments", format!("{what}; nothing was opened; see --help")))
         }
     }
 }
 
+/// What clap says of an error, on one line: what it is, and what may be meant.
+fn explained(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let joined = |part: &str| part.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let mut parts = text.split("\n\n");
+    let first = joined(parts.next().unwrap_or(text));
+    let tips = parts.filter_map(|part| part.trim().strip_prefix("tip: ")).map(|tip| format!("; {}", joined(tip)));
+    first + &tips.collect::<String>()
+}
+
+/// The commands there are where one is missing.
+fn commands(arguments: &[OsString]) -> Vec<String> {
+    let all = Cli::command();
+    let named = arguments.get(1).and_then(|name| all.find_subcommand(name));
+    let command = named.unwrap_or(&all);
+    command.get_subcommands().map(|command| command.get_name().to_owned()).collect()
+}
+
 impl Read {
-    fn into_config(self) -> Config {
+    fn into_config(self) -> Result<Config, Error> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from > to
+        {
+            return Err(Error::usage("--from", "it is later than --to; nothing was opened"));
+        }
         let threads = self.threads.map_or_else(processors, usize::from);
         let alone = threads == 1 && self.common.block_size.is_none();
         let mut config = Config {
@@ -250,7 +279,7 @@ impl Read {
         if alone {
             config.limits.block_bytes = BLOCK_BYTES_ALONE;
         }
-        config
+        Ok(config)
     }
 }
 
@@ -389,7 +418,7 @@ mod tests {
     use clap::CommandFactory;
 
     fn config(arguments: &[&str]) -> Result<Config, Error> {
-        let arguments = ["dnsrefused", "read", "a.pcap"].iter().chain(arguments).map(std::ffi::OsString::from);
+        let arguments = ["dnsrefused", "read", "a.pcap"].iter().chain(arguments).map(OsString::from);
         match parse(arguments)? {
             Parsed::Run(config) => Ok(*config),
             Parsed::Acl(_) | Parsed::Live(_) => panic!("another command"),

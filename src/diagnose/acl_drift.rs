@@ -2,7 +2,7 @@
 
 use super::Finding;
 use super::scene::Scene;
-use super::verdicts::{Group, capture_there, finding, groups, outcomes, who};
+use super::verdicts::{Group, capture_there, doubt_of_place, finding, groups, outcomes, who};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
 use crate::expect::acl::compare::Question;
@@ -34,12 +34,13 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     // An update may also be refused for what is in it.
     let usual = group.members.iter().any(|(_, tally)| tally.question.as_ref().is_none_or(Question::is_usual));
     let away = scene.report.is_away_from(group.server);
-    let critical = known && answered == 0 && refused > 0 && usual && !away;
+    let critical = known && answered == 0 && refused > 0 && usual && scene.report.is_at(group.server);
     let severity = if critical { Severity::Critical } else { Severity::Warning };
     let mut finding = finding(scene, KIND, severity, group, &TURNED_AWAY, true);
     let also = match answered {
         _ if !known => "only REFUSED responses were captured".to_owned(),
         0 => "none of their other requests under this rule was answered there in time".to_owned(),
+        1 => "1 other request of theirs under this rule was answered there".to_owned(),
         count => format!("{count} other requests of theirs under this rule were answered there"),
     };
     finding.says = format!(
@@ -49,17 +50,18 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
         outcomes(group, &TURNED_AWAY),
         group.server
     );
+    let place = doubt_of_place(scene, group.server);
     finding.advice = Some(if away {
         capture_there(group.server)
     } else if refused > 0 {
         format!(
-            "Does {} run this file? Compare with what it has loaded, reload it, and see whether another node, view or box \
+            "{place}Does {} run this file? Compare with what it has loaded, reload it, and see whether another node, view or box \
              answered for it. Rate limits refuse as well, and are not evaluated here.",
             group.server
         )
     } else {
         format!(
-            "A rate limit of {0} or a firewall before it drops queries like that; neither is evaluated here. Look into \
+            "{place}A rate limit of {0} or a firewall before it drops queries like that; neither is evaluated here. Look into \
              their counters and logs first; then, whether {0} runs this file.",
             group.server
         )

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use super::scene::{Scene, times};
-use super::verdicts::{capture_there, finding, groups, who};
+use super::verdicts::{capture_there, doubt_of_place, finding, groups, who};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
 
@@ -19,7 +19,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     .map(|group| {
         // Elsewhere another address may be seen than the server judged.
         let away = scene.report.is_away_from(group.server);
-        let severity = if away { Severity::Warning } else { Severity::Critical };
+        let severity = if scene.report.is_at(group.server) { Severity::Critical } else { Severity::Warning };
         let mut finding = finding(scene, KIND, severity, group, &answered, true);
         finding.count = group.members.iter().map(|(_, tally)| tally.served()).sum();
         let word = group.members.first().map_or("", |(_, tally)| tally.judged.decision.word.name());
@@ -33,7 +33,11 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         finding.advice = Some(if away {
             capture_there(group.server)
         } else {
-            format!("Does {} run this file? Until it does, it is more open than the file says.", group.server)
+            format!(
+                "{}Does {} run this file? Until it does, it is more open than the file says.",
+                doubt_of_place(scene, group.server),
+                group.server
+            )
         });
         finding
     })

@@ -2,7 +2,7 @@
 
 use super::admitting::admitting;
 use super::scene::{Scene, times};
-use super::verdicts::{describe, usual_question, was_asked, who};
+use super::verdicts::{capture_there, describe, frames, usual_question, was_asked, who};
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
 use crate::expect::Expect;
@@ -55,10 +55,11 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
                 parts.iter().map(|part| part.range.show()).collect::<Vec<_>>().join(", "),
                 question.show()
             );
-            let shown = if seen.turned_away.is_empty() { &seen.served } else { &seen.turned_away };
+            let agrees = !seen.turned_away.is_empty();
+            let shown = if agrees { &seen.turned_away } else { &seen.served };
             let (sources, count): (Vec<IpAddr>, u64) = (shown.keys().copied().collect(), shown.values().sum());
             let mut severity = Severity::Warning;
-            let advice = if !seen.turned_away.is_empty() {
+            let advice = if agrees {
                 severity = Severity::Critical;
                 let _ = write!(
                     says,
@@ -67,7 +68,10 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
                     times(count)
                 );
                 advised += 1;
-                if advised <= ADVISED {
+                if scene.report.is_away_from(server) {
+                    severity = Severity::Warning;
+                    capture_there(server)
+                } else if advised <= ADVISED {
                     admitting(scene, acl, server, &sources, &question)
                 } else {
                     "Likewise (dnsrefused acl explain).".to_owned()
@@ -96,7 +100,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
                 },
                 says,
                 count: if sources.is_empty() { 1 } else { count },
-                frames: Vec::new(),
+                frames: frames(scene, seen.tallies[usize::from(!agrees)].iter().copied(), !agrees),
                 advice: Some(advice).filter(|advice| !advice.is_empty()),
             });
         }
@@ -128,11 +132,13 @@ impl<'a> Refused<'a> {
 
 /// What was seen of what the file refuses of a line.
 #[derive(Default)]
-struct Seen {
+struct Seen<'a> {
     /// Sources that the wire turns away as well, with how often.
     turned_away: BTreeMap<IpAddr, u64>,
     /// Sources that the server answered all the same.
     served: BTreeMap<IpAddr, u64>,
+    /// What was counted in either.
+    tallies: [Vec<&'a Tally>; 2],
     /// Every source seen at this server, and what became of what it sent.
     here: BTreeSet<IpAddr>,
     outcomes: [u64; Outcome::ALL.len()],
@@ -142,7 +148,7 @@ struct Seen {
     joined: bool,
 }
 
-impl Seen {
+impl Seen<'_> {
     fn is_anything(&self) -> bool {
         self.joined || !self.here.is_empty() || !self.elsewhere.is_empty()
     }
@@ -173,9 +179,14 @@ impl Seen {
 }
 
 /// What was seen, by line. Everything that arrived counts, whatever became of it.
-fn seen(scene: &Scene<'_>, verdicts: &Verdicts, server: IpAddr, refused: &Refused<'_>) -> BTreeMap<usize, Seen> {
+fn seen<'a>(
+    scene: &Scene<'_>,
+    verdicts: &'a Verdicts,
+    server: IpAddr,
+    refused: &Refused<'_>,
+) -> BTreeMap<usize, Seen<'a>> {
     let turned_away = [Outcome::Refused, Outcome::Denied, Outcome::Silent];
-    let mut seen: BTreeMap<usize, Seen> = BTreeMap::new();
+    let mut seen: BTreeMap<usize, Seen<'a>> = BTreeMap::new();
     for ((source, _), tallies) in verdicts.pairs.iter().filter(|((_, at), _)| *at == server) {
         let Some((row, decision)) = refused.touched(IpNet::from(*source)).next() else { continue };
         let seen = seen.entry(row).or_default();
@@ -188,9 +199,11 @@ fn seen(scene: &Scene<'_>, verdicts: &Verdicts, server: IpAddr, refused: &Refuse
             let away: u64 = turned_away.iter().map(|outcome| tally.count(*outcome)).sum();
             if matches!(word, Word::Refuse | Word::Drop) && away > 0 {
                 *seen.turned_away.entry(*source).or_default() += away;
+                seen.tallies[0].push(tally);
             }
             if matches!(word, Word::Refuse | Word::Drop | Word::NotAuth) && tally.served() > 0 {
                 *seen.served.entry(*source).or_default() += tally.served();
+                seen.tallies[1].push(tally);
             }
         }
     }

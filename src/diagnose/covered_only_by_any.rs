@@ -2,13 +2,18 @@
 
 use super::Finding;
 use super::scene::{Scene, times};
-use super::verdicts::{finding, groups, who};
+use super::verdicts::{Group, finding, groups, who};
 use crate::config::{Outcome, Severity};
+use crate::expect::acl::compare::within;
 use crate::expect::acl::{Place, RuleId, Word};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{HashMap, HashSet};
 
 /// The name of the diagnosis.
 pub const KIND: &str = "covered-only-by-any";
+
+/// Parts of the address space that a file treats differently, looked at for one finding. Where there are more nothing is said.
+const PARTS: usize = 65_536;
 
 /// One finding per server and rule.
 pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
@@ -33,16 +38,39 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             && by_any.is_some_and(|(acl, rule)| everybody.get(&acl).is_some_and(|rules| rules.contains(&rule)))
     })
     .iter()
-    .map(|group| {
+    .filter_map(|group| {
+        let likewise = likewise(group)?;
         let mut finding = finding(scene, KIND, Severity::Info, group, &answered, false);
         finding.says = format!(
-            "Only {} covers {}, whom {} answered {}: everybody else is served likewise.",
+            "Only {} covers {}, whom {} answered {}: {likewise}.",
             group.describe(),
             who(scene, &group.sources(&answered)),
             group.server,
             times(group.count(&answered))
         );
-        finding
+        Some(finding)
     })
     .collect()
+}
+
+/// Who else is served by the rule of a group, which admits everybody who gets as far as to it: other lists may let nearly nobody.
+fn likewise(group: &Group<'_>) -> Option<&'static str> {
+    let (source, tally) = group.members.iter().max_by_key(|(_, tally)| tally.count(Outcome::Answered))?;
+    let everybody = if source.is_ipv4() { IpNet::from(Ipv4Net::default()) } else { IpNet::from(Ipv6Net::default()) };
+    let question = tally.question.clone().unwrap_or_default();
+    let (parts, all) = within(group.acl, everybody, &question, Some(group.server), PARTS);
+    if !all {
+        return None;
+    }
+    if parts.iter().all(|(_, decision)| decision.word == Word::Allow) {
+        return Some("everybody else is served likewise");
+    }
+    // Halved, since all addresses of IPv6 are more than the number holds.
+    let served: u128 = parts
+        .iter()
+        .filter(|(_, decision)| decision.word == Word::Allow && decision.rule == group.rule)
+        .map(|(range, _)| (range.last - range.first) / 2)
+        .sum();
+    let half = 1 << (everybody.max_prefix_len() - 2);
+    (served >= half).then_some("everybody whom no other line turns away is served likewise")
 }

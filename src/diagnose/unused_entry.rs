@@ -3,7 +3,7 @@
 use super::scene::{Scene, some};
 use super::{Finding, Grade, Subject};
 use crate::config::Severity;
-use crate::expect::acl::{Entry, Place, RuleId};
+use crate::expect::acl::{Entry, Place, RuleId, Word};
 use std::collections::HashSet;
 
 /// The name of the diagnosis.
@@ -18,9 +18,14 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (number, acl) in verdicts.acls.iter().enumerate() {
         let mut used: HashSet<RuleId> = HashSet::new();
-        let mut asked = false;
+        let (mut asked, mut unknown) = (false, 0u64);
         for ((source, server), tallies) in &verdicts.pairs {
             for tally in tallies.iter().filter(|tally| tally.judged.acl == Some(number)) {
+                // Of a request that is not judged nobody knows for whom an entry would have decided.
+                if tally.judged.decision.word == Word::Unknown {
+                    unknown += tally.outcomes.iter().sum::<u64>();
+                    continue;
+                }
                 asked = true;
                 used.extend(tally.judged.decision.rule);
                 if let Some(question) = &tally.question {
@@ -59,10 +64,15 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
                 ..Subject::default()
             },
             says: format!(
-                "{} of {} decided for no request in this capture: {}. This is about this capture only.{}",
+                "{} of {} decided for no request in this capture: {}. This is about this capture only{}.{}",
                 if unused.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", unused.len()) },
                 crate::error::escape_text(&acl.name),
                 some(&names, NAMED),
+                match unknown {
+                    0 => String::new(),
+                    1 => ", and 1 request was not judged".to_owned(),
+                    count => format!(", and {count} requests were not judged"),
+                },
                 scene.report.not_read()
             ),
             count: unused.len() as u64,

@@ -92,14 +92,6 @@ pub fn finding(
     outcomes: &[Outcome],
     differing: bool,
 ) -> Finding {
-    let mut by_input: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
-    for frame in group.members.iter().flat_map(|(_, tally)| &tally.frames[usize::from(differing)]) {
-        let frames = by_input.entry(frame.input as usize).or_default();
-        frames.insert(frame.frame);
-        if frames.len() > scene.limits.finding_frames {
-            frames.pop_last();
-        }
-    }
     let sources = group.sources(outcomes);
     Finding {
         id: String::new(),
@@ -113,9 +105,26 @@ pub fn finding(
         },
         says: String::new(),
         count: group.count(outcomes),
-        frames: by_input.into_iter().map(|(input, frames)| (input, frames.into_iter().collect())).collect(),
+        frames: frames(scene, group.members.iter().map(|(_, tally)| *tally), differing),
         advice: None,
     }
+}
+
+/// The first frames of some tallies by input, those that agree with the file or those that do not.
+pub fn frames<'t>(
+    scene: &Scene<'_>,
+    tallies: impl Iterator<Item = &'t Tally>,
+    differing: bool,
+) -> Vec<(usize, Vec<u64>)> {
+    let mut by_input: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
+    for frame in tallies.flat_map(|tally| &tally.frames[usize::from(differing)]) {
+        let frames = by_input.entry(frame.input as usize).or_default();
+        frames.insert(frame.frame);
+        if frames.len() > scene.limits.finding_frames {
+            frames.pop_last();
+        }
+    }
+    by_input.into_iter().map(|(input, frames)| (input, frames.into_iter().collect())).collect()
 }
 
 /// Sources in words: one address, or how many and the first few. Of more than there is room for only some were kept.
@@ -149,6 +158,18 @@ pub fn capture_there(server: IpAddr) -> String {
     format!(
         "This was not captured at {server}: if a translation lies between, it saw, and judged, another address. Capture \
          there, at the same time."
+    )
+}
+
+/// What comes before the next step where nothing tells whether a capture was taken at the server: then that is not the first
+/// to be asked.
+pub fn doubt_of_place(scene: &Scene<'_>, server: IpAddr) -> String {
+    if scene.report.is_at(server) || scene.report.is_away_from(server) {
+        return String::new();
+    }
+    format!(
+        "Was this captured at {server} (--vantage)? If not, and a translation lies between, it saw, and judged, another \
+         address. If it was: "
     )
 }
 

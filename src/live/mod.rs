@@ -19,6 +19,7 @@ use crate::capture::live::{self, Handle, Options};
 use crate::config::{Color, Config, Sandbox};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, escape_text};
+use crate::expect::acl::Acl;
 use crate::expect::acl::judge::own_servers;
 use crate::pipeline::aside::Speaker;
 use crate::pipeline::live::{Beside, Group, Watchdog};
@@ -105,7 +106,8 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let expectations = Arc::new(Expectations::load(config)?);
     if !config.quiet {
         let now = expectations.now();
-        now.acls.iter().flat_map(|acl| acl.policy().notes()).for_each(|note| console.line(&format!("warning: {note}")));
+        let notes = now.acls.iter().flat_map(|acl| acl.policy().notes()).chain(Acl::not_asked(&now.acls));
+        notes.for_each(|note| console.line(&format!("warning: {note}")));
         if config.filter.as_deref().is_some_and(crate::capture::filter::Filter::names_a_host) {
             console.line(
                 "warning: --filter names a host or network: packets whose address was translated are hidden by it",

@@ -563,7 +563,7 @@ mod tests {
         let (unknown, none) = (InterfaceLoss::Unknown, InterfaceLoss::Exactly(0));
         // The second interface stands for all, so that what the first dropped is among what it did.
         let cases = [
-            (vec![counts(2, 2, none); 2], 0, "this file records no drops", "\"recorded_dropped\":0"),
+            (vec![counts(2, 2, none); 2], 0, "no packets lost, as this file records", "\"recorded_dropped\":0"),
             (
                 vec![counts(9, 2, InterfaceLoss::Exactly(800)), counts(5, 0, InterfaceLoss::Exactly(1000))],
                 0,

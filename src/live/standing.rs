@@ -32,6 +32,7 @@ pub fn add_up(groups: Vec<Standing>) -> Standing {
             known.frames.extend(pair.frames);
         }
         sum.away.extend(group.away);
+        sum.here.extend(group.here);
         sum.lanes.extend(group.lanes);
         sum.kernel.extend(group.kernel);
         sum.lost_state += group.lost_state;

@@ -176,6 +176,7 @@ struct AclJson {
     files: Vec<CitedJson>,
     agreeing: u64,
     differing: u64,
+    undecided: BTreeMap<&'static str, u64>,
 }
 
 impl AclJson {
@@ -186,6 +187,7 @@ impl AclJson {
             files: file.read.iter().map(CitedJson::of).collect(),
             agreeing: file.agreeing,
             differing: file.differing,
+            undecided: file.undecided.iter().copied().collect(),
         }
     }
 }

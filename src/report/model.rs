@@ -14,6 +14,7 @@ use crate::expect::acl::{Acl, Rule, Word};
 use crate::sources::{Leg, SourceRow};
 use crate::transact::proxied::{ProxiedKey, ProxiedPair};
 use ipnet::IpNet;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct Report {
     pub vantage: Option<Vantage>,
     /// Servers that are other hosts than the one where it was taken.
     pub away: BTreeSet<IpAddr>,
+    /// Servers on whose hosts it was taken, as the directions of their packets tell.
+    pub here: BTreeSet<IpAddr>,
     /// Queries behind a proxy's header, by server and proxy.
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     /// Sentences about what this capture cannot show (encrypted ports seen, evicted state, ...).
@@ -186,6 +189,8 @@ pub struct FileReport {
     pub agreeing: u64,
     /// Transactions whose outcome is not.
     pub differing: u64,
+    /// Transactions of which the file does not tell, by the reason; most first.
+    pub undecided: Vec<(&'static str, u64)>,
 }
 
 impl SourceLine {
@@ -232,6 +237,17 @@ impl Report {
         }
     }
 
+    /// The capture was taken at a server: what stands here as a source is what it saw.
+    pub fn is_at(&self, server: IpAddr) -> bool {
+        match self.vantage {
+            Some(vantage) => vantage == Vantage::Server,
+            None => {
+                let of_this_host = self.live.as_ref().is_some_and(|live| live.servers.contains(&server));
+                (of_this_host || self.here.contains(&server)) && !self.away.contains(&server)
+            }
+        }
+    }
+
     /// Only REFUSED responses were captured: by this run, or where every input was made, as they say.
     pub fn has_only_refusals(&self) -> bool {
         match &self.live {
@@ -270,8 +286,15 @@ impl Report {
         for (number, acl) in verdicts.acls.iter().enumerate() {
             let (agreeing, differing) = verdicts.agreement(number);
             let mut rules: Vec<(Rule, u64)> = Vec::new();
+            let mut undecided: BTreeMap<&'static str, u64> = BTreeMap::new();
             for tally in verdicts.pairs.iter().flat_map(|(_, tallies)| tallies) {
                 let turns_away = matches!(tally.judged.decision.word, Word::Refuse | Word::Drop | Word::NotAuth);
+                if let (Some(of), Some(reason)) = (tally.judged.acl, tally.judged.decision.reason)
+                    && of == number
+                    && tally.judged.decision.word == Word::Unknown
+                {
+                    *undecided.entry(reason).or_default() += tally.outcomes.iter().sum::<u64>();
+                }
                 let (Some(of), Some(rule)) = (tally.judged.acl, tally.judged.decision.rule) else { continue };
                 if of != number || !turns_away {
                     continue;
@@ -283,6 +306,8 @@ impl Report {
                 }
             }
             rules.sort_by(|(one, more), (two, less)| less.cmp(more).then(one.line.cmp(&two.line)));
+            let mut undecided: Vec<(&'static str, u64)> = undecided.into_iter().collect();
+            undecided.sort_by_key(|(_, count)| Reverse(*count));
             self.files.push(FileReport {
                 dialect: acl.dialect,
                 servers: acl.bound(),
@@ -290,6 +315,7 @@ impl Report {
                 rules,
                 agreeing,
                 differing,
+                undecided,
             });
         }
         for prefix in &self.focus {

@@ -74,6 +74,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         for acl in acls.iter() {
             acl.policy().notes().iter().for_each(|note| console.line(&format!("warning: {note}")));
         }
+        Acl::not_asked(&acls).iter().for_each(|note| console.line(&format!("warning: {note}")));
     }
     let read = config.inputs.iter().chain(&config.expect).chain(config.acls.iter().map(|acl| &acl.path));
     let identities = FileIdentity::of_paths(read.map(std::path::PathBuf::as_path));
@@ -151,7 +152,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let mut anomalies = tracker.anomalies();
     let quoted = tracker.quotes.sentences();
     let proxied = tracker.proxied.pairs().clone();
-    let away = tracker.away().collect();
+    let (away, here) = (tracker.away().collect(), tracker.here().collect());
     drop(tracker);
     let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
     if rows.without_detail > 0 {
@@ -178,7 +179,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     report.time_digits = rows.time_digits;
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
-    (report.proxied, report.away) = (proxied, away);
+    (report.proxied, report.away, report.here) = (proxied, away, here);
     report.judge(&verdicts);
     report.findings = diagnose::diagnose_with_files(&report, &inventory, &verdicts, config);
 

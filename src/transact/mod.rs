@@ -298,6 +298,11 @@ impl<'a> Tracker<'a> {
         self.answering.away()
     }
 
+    /// Servers on whose hosts the capture was taken, likewise.
+    pub fn here(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.answering.here()
+    }
+
     /// Queries without a response so far, and responses whose query may still come: counted, and in no bucket yet.
     pub fn undecided(&self) -> (u64, u64) {
         (self.flights.pending() as u64, self.early.len() as u64)

@@ -93,6 +93,12 @@ impl Answering {
         self.away.iter().copied()
     }
 
+    /// Servers whose responses were seen leaving and never arriving: the capture was taken on their hosts.
+    pub fn here(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let leaves = |server: &Server| server.latest.is_some() && !server.arrives && self.vantage.is_none();
+        self.servers.iter().filter(move |(_, server)| leaves(server)).map(|(address, _)| *address)
+    }
+
     /// True when the capture was taken at the server, and it answered another source at or after `since`.
     pub fn answered_another(&self, ends: Ends, since: Timestamp) -> bool {
         let Some(server) = self.servers.get(&ends.destination()) else { return false };
@@ -193,8 +199,10 @@ mod tests {
     #[test]
     fn a_box_on_the_way_cannot_tell() {
         let mut answering = Answering::new(None, false);
-        answering.note(ends(1), Timestamp(10), point(Direction::In));
         answering.note(ends(1), Timestamp(11), point(Direction::Out));
+        assert_eq!(answering.here().count(), 1);
+        answering.note(ends(1), Timestamp(10), point(Direction::In));
+        assert_eq!(answering.here().count(), 0);
         assert!(!answering.answered_another(ends(2), Timestamp(0)), "the response arrived before it left");
         assert!(!answering.tells(point(Direction::Unknown)));
         let mut declared = Answering::new(Some(Vantage::Server), false);

@@ -499,6 +499,24 @@ impl Acl {
         if listens.iter().all(IpAddr::is_loopback) { Vec::new() } else { listens }
     }
 
+    /// Says which files speak for a server that an earlier one speaks for already: they are not asked about it.
+    pub fn not_asked(acls: &[Acl]) -> Vec<String> {
+        let mut said = Vec::new();
+        for (number, acl) in acls.iter().enumerate() {
+            let earlier = |server: &IpAddr| acls[..number].iter().find(|other| other.speaks_for(*server));
+            let bound = acl.bound();
+            if let Some((server, other)) = bound.iter().find_map(|server| Some((server, earlier(server)?))) {
+                said.push(format!(
+                    "{} and {} both speak for {server}: only the first is compared with the wire; read one of them at a time, or say \
+                     whose each is (FILE@ADDR)",
+                    escape_text(&other.name),
+                    escape_text(&acl.name)
+                ));
+            }
+        }
+        said
+    }
+
     /// True when it speaks for the server at `address`. One file alone that tells no address speaks for every server.
     pub fn speaks_for(&self, address: IpAddr) -> bool {
         let bound = self.bound();

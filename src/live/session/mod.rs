@@ -247,6 +247,7 @@ impl<'a> Session<'a> {
         report.proxied = standing.proxied.clone();
         // What this host asks itself arrives as well.
         report.away = standing.away.iter().copied().filter(|server| !self.local.contains(server)).collect();
+        report.here.clone_from(&standing.here);
         let servers: BTreeSet<IpAddr> = report
             .sources
             .iter()

@@ -289,6 +289,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             quoted: self.tracker.quotes.sentences(),
             proxied: self.tracker.proxied.pairs().clone(),
             away: self.tracker.away().collect(),
+            here: self.tracker.here().collect(),
             lanes: self.lanes.clone(),
             kernel: self.kernel.clone(),
             lost_state: self.tracker.lost_state(),

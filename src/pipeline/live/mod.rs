@@ -67,6 +67,8 @@ pub struct Standing {
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     /// Servers that are other hosts.
     pub away: BTreeSet<IpAddr>,
+    /// Servers on whose hosts the capture is taken, as directions tell.
+    pub here: BTreeSet<IpAddr>,
     /// Its handles' inputs, in order.
     pub lanes: Vec<LaneResult>,
     /// What the kernel had counted when the last of their packets was read, likewise.

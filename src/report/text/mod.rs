@@ -99,7 +99,7 @@ fn recorded_loss(report: &Report) -> String {
         if report.inputs.len() == 1 { ("this file", "records", "does") } else { ("these files", "record", "do") };
     match report.ledgers.stated_loss {
         InterfaceLoss::Unknown => format!("{files} {does} not record drops"),
-        InterfaceLoss::Exactly(0) => format!("{files} {record} no drops"),
+        InterfaceLoss::Exactly(0) => format!("no packets lost, as {files} {record}"),
         InterfaceLoss::AtLeast(0) => format!("no loss that is known, but {files} {record} not all of it"),
         loss => format!("LOST {} of any traffic, as {files} {record}", lost_packets(loss)),
     }
@@ -282,10 +282,16 @@ fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::
         1 => "; 1 query that a server itself asked was refused (below)".to_owned(),
         count => format!("; {} queries that servers themselves asked were refused (below)", grouped(count)),
     };
+    let ways: u64 = silent_ways.iter().map(|outcome| sum(*outcome)).sum();
+    let otherwise = match ways {
+        0 => String::new(),
+        1 => ", but 1 turned away in another way".to_owned(),
+        ways => format!(", but {} turned away in other ways", grouped(ways)),
+    };
     page.inked(
         Some(if doubtful { Ink::Yellow } else { Ink::Green }),
         "NOTHING REFUSED ",
-        &format!("of {of_asked}{apart}"),
+        &format!("of {of_asked}{otherwise}{apart}"),
         2,
     )
 }
@@ -294,6 +300,11 @@ fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::
 fn no_dns(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     if report.totals.frames == 0 {
         return page.inked(Some(Ink::Bold), "NO FRAMES ", "were read, so nothing is known", 2);
+    }
+    if report.frames_looked_at() == 0 {
+        let frames = counted(report.totals.frames, "frame", "frames");
+        let text = format!("of {frames}: the filter or the time asked for leaves all of them out");
+        return page.inked(Some(Ink::Bold), "NOTHING LOOKED AT ", &text, 2);
     }
     let mut parts: Vec<String> = report
         .ledgers

@@ -38,7 +38,11 @@ pub(super) fn tables(
     for server in &servers {
         let rows: Vec<&SourceLine> = listed.iter().filter(|line| line.server == *server).copied().collect();
         page.gap()?;
-        table(page, report, clock, *server, &rows)?;
+        let place = Place::of(report, *server);
+        // What is not known of several servers is said once.
+        let new = place != Place::NotKnown
+            || servers.iter().find(|other| Place::of(report, **other) == place) == Some(server);
+        table(page, report, clock, (*server, place, new), &rows)?;
     }
     if !more.is_empty() {
         let refused: u64 = more.iter().map(|line| line.count(Outcome::Refused)).sum();
@@ -48,7 +52,14 @@ pub(super) fn tables(
     // Who only got a response that it did not ask for was neither turned away nor not.
     let (elsewhere, never): (Vec<&SourceLine>, Vec<&SourceLine>) =
         kept_out.iter().filter(|line| line.transactions() > 0).partition(|line| away.contains(&line.source));
-    for (lead, lines) in [("Not turned away: ", never), ("Turned away at one server, not at another: ", elsewhere)] {
+    let starves = |line: &&SourceLine| line.count(Outcome::Answered) == 0 && line.count(Outcome::Unanswered) > 0;
+    let (starved, never): (Vec<&SourceLine>, Vec<&SourceLine>) = never.into_iter().partition(starves);
+    let groups = [
+        ("Not turned away: ", never),
+        ("Without any answer, and why is not shown: ", starved),
+        ("Turned away at one server, not at another: ", elsewhere),
+    ];
+    for (lead, lines) in groups {
         if !lines.is_empty() && !shown.is_empty() {
             page.wrapped(lead, &outcomes(&lines), 2)?;
         }
@@ -72,8 +83,54 @@ fn left_out(listed: &[&SourceLine], more: &[&SourceLine]) -> String {
     )
 }
 
-/// The sources that one server turned away.
-fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, rows: &[&SourceLine]) -> io::Result<()> {
+/// Where a capture was taken, as one server sees it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    AtServer,
+    Away,
+    NotKnown,
+}
+
+impl Place {
+    fn of(report: &Report, server: IpAddr) -> Self {
+        match (report.is_at(server), report.is_away_from(server)) {
+            (true, _) => Self::AtServer,
+            (false, true) => Self::Away,
+            (false, false) => Self::NotKnown,
+        }
+    }
+
+    /// What the sources are.
+    fn heading(self) -> &'static str {
+        match self {
+            Self::AtServer => "SOURCE THE SERVER SAW",
+            Self::Away | Self::NotKnown => "SOURCE SEEN HERE",
+        }
+    }
+
+    /// What that may not be.
+    fn caveat(self) -> &'static str {
+        match self {
+            Self::AtServer => "",
+            Self::Away => {
+                "Not captured at this server: if a translation lies between, it saw, and judged, other addresses."
+            }
+            Self::NotKnown => {
+                "Nothing shows that this was captured at the server (--vantage server says it was): if a translation lies \
+                 between, it saw, and judged, other addresses."
+            }
+        }
+    }
+}
+
+/// The sources that one server turned away; with a caveat about the place, where it is `new`.
+fn table(
+    page: &mut Page<'_>,
+    report: &Report,
+    clock: Clock,
+    (server, place, new): (IpAddr, Place, bool),
+    rows: &[&SourceLine],
+) -> io::Result<()> {
     let expected = rows.iter().any(|line| line.expectation.is_some());
     let judged = rows.iter().any(|line| line.verdict.is_some());
     // Without any queries every refusal is one whose query is not known, and nothing besides.
@@ -93,13 +150,12 @@ fn table(page: &mut Page<'_>, report: &Report, clock: Clock, server: IpAddr, row
         format!("{refused:>0$}  {answered:>1$}  {times:<2$}", widths[0], widths[1], widths[2])
     };
     page.inked(Some(Ink::Bold), &format!("AT {server}"), "", 0)?;
-    if report.is_away_from(server) {
-        let text = "Not captured at this server: if a translation lies between, it saw, and judged, other addresses.";
-        page.wrapped("", text, 2)?;
+    if new && !place.caveat().is_empty() {
+        page.wrapped("", place.caveat(), 2)?;
     }
     page.line(&format!(
         "{:<SOURCE_WIDTH$}  {}  {}",
-        if report.is_away_from(server) { "SOURCE SEEN HERE" } else { "SOURCE THE SERVER SAW" },
+        place.heading(),
         numbers("REFUSED", "ANSWERED", "TURNED AWAY (UTC)"),
         if expected {
             "EXPECTED"
@@ -187,6 +243,10 @@ pub(super) fn files(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
             ),
         };
         page.wrapped("  ", &text, 2)?;
+        for (reason, count) in &file.undecided {
+            let text = format!("Not decided: {} ({reason}).", counted(*count, "request", "requests"));
+            page.wrapped("  ", &text, 2)?;
+        }
     }
     Ok(())
 }
@@ -242,14 +302,20 @@ pub(super) fn wireshark(
         "    ".clone_into(&mut line);
     }
     line.push_str("frame.number in {");
-    for (index, frame) in frames.enumerate() {
-        let next = if index == 0 { frame.to_string() } else { format!(", {frame}") };
-        if index > 0 && line.chars().count() + next.len() + 1 > WIDTH {
+    let mut shown = 0;
+    let mut frames = frames.peekable();
+    while let Some(frame) = frames.peek() {
+        let next = if shown == 0 { frame.to_string() } else { format!(", {frame}") };
+        if shown > 0 && line.chars().count() + next.len() + 1 > WIDTH {
             break;
         }
         line.push_str(&next);
+        shown += 1;
+        frames.next();
     }
-    page.line(&(line + "}"))
+    page.line(&(line + "}"))?;
+    // Else whoever pastes it into a ticket is told that it does not add up.
+    if frames.peek().is_some() { page.line(&format!("    the first {shown} (--format json has more)")) } else { Ok(()) }
 }
 
 //------------ What follows --------------------------------------------------

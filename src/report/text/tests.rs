@@ -15,6 +15,7 @@ fn page(report: &Report, top: usize, color: bool) -> String {
 
 /// The seed story with an inventory.
 fn story() -> Report {
+    let at: IpAddr = "10.20.30.40".parse().unwrap();
     let inventory = inventory("prefix,name,kind\n10.20.0.0/16,office,\n10.21.0.0/16,vpn,vpn\n");
     let mut upstream = source("10.20.30.40", "203.0.113.53").with(Outcome::Answered, 5906).with(Outcome::Refused, 41);
     upstream.leg = Leg::Upstream;
@@ -29,6 +30,7 @@ fn story() -> Report {
         ],
         &inventory,
     );
+    report.here.insert(at);
     report.totals.messages_udp = 54_000;
     report.totals.refused_restored = 1312;
     report.focus = vec!["10.21.5.18/32".parse().unwrap(), "192.0.2.0/24".parse().unwrap()];
@@ -79,6 +81,7 @@ REFUSED 1,313 of 21,493 client queries (6.1 %), 4 sources; answered 20,175,
   Inventory: allow by expect.csv:3 (vpn)
 192.0.2.0/24: SEEN: 1 source, refused 1,187, unanswered 3
   server.pcap: frame.number in {2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26}
+    the first 13 (--format json has more)
   Inventory: unlisted
 
 AT 10.20.30.40
@@ -149,8 +152,19 @@ fn frames_stand_in_the_table_when_no_finding_shows_them() {
     report.sources[1].row.rare_mut().refused_frames[0].frame = 1_234_567;
     assert_eq!(
         line(&report, "SOURCE"),
-        "SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)|SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)"
+        "SOURCE SEEN HERE       REFUSED  ANSWERED  TURNED AWAY (UTC)|SOURCE SEEN HERE       REFUSED  ANSWERED  TURNED AWAY (UTC)"
     );
+    let said = "Nothing shows that this was captured at the server (--vantage server says it was)";
+    assert_eq!(flat(&report).matches(said).count(), 1, "once for both");
+    let second = "10.20.30.41".parse().unwrap();
+    report.away.insert(second);
+    report.here.insert("10.20.30.40".parse().unwrap());
+    assert!(!flat(&report).contains(said) && flat(&report).contains("AT 10.20.30.41 Not captured at this server"));
+    assert!(line(&report, "SOURCE").starts_with("SOURCE THE SERVER SAW"));
+    report.vantage = Some(crate::config::Vantage::Client);
+    assert_eq!(flat(&report).matches("Not captured at this server").count(), 2);
+    report.vantage = Some(crate::config::Vantage::Server);
+    assert_eq!(flat(&report).matches("SOURCE THE SERVER SAW").count(), 2);
     let text = page(&report, 2, false);
     assert!(text.contains("\n  server.pcap: frame.number in {2, 4, 6, 8,"), "{text}");
     assert!(text.contains("\nand 1 more source, refused 1 (--top)\n"), "{text}");
@@ -163,11 +177,14 @@ fn nothing_refused_is_said_plainly() {
     let one = |outcome| plain(vec![source("10.20.1.7", "10.20.30.40").with(outcome, 20_166)]);
     let headline = |report: &Report| page(report, 20, false).lines().nth(2).unwrap().to_owned();
     assert_eq!(headline(&one(Outcome::Answered)), "NOTHING REFUSED of 20,166 client queries: answered 20,166");
-    assert_eq!(headline(&one(Outcome::Denied)), "NOTHING REFUSED of 20,166 client queries: denied 20,166");
-    assert_eq!(
-        headline(&one(Outcome::TcpRejected)),
-        "NOTHING REFUSED of 20,166 client queries and rejected connections: tcp-rejected"
+    assert!(
+        flat(&one(Outcome::Denied))
+            .contains("NOTHING REFUSED of 20,166 client queries: denied 20,166, but 20,166 turned away in other ways")
     );
+    assert!(flat(&one(Outcome::TcpRejected)).contains(
+        "NOTHING REFUSED of 20,166 client queries and rejected connections: tcp-rejected 20,166, but 20,166 turned"
+    ));
+    assert!(!flat(&one(Outcome::Unanswered)).contains("turned away"));
     assert_eq!(
         headline(&one(Outcome::Unsolicited)),
         "NO CLIENT QUERIES are in the capture, only 20,166 responses without a query"
