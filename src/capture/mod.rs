@@ -140,7 +140,7 @@ pub struct Context {
     /// What every interface described so far is said to have let through, those of earlier sections too (pcapng only).
     pub choices: Choices,
     /// Counts every change, so that a walk done with an outdated context is noticed.
-    pub version: u32,
+    pub version: u64,
 }
 
 /// The capture file format.

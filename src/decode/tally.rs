@@ -94,6 +94,8 @@ pub struct Tally {
     pub unknown_links: BTreeMap<u16, u64>,
     /// Connections to ports where DNS is encrypted.
     pub encrypted: Encrypted,
+    /// Frames counted in another bucket before, of a tally that says what was counted since.
+    pub recounted: u64,
 }
 
 impl Default for Tally {
@@ -103,6 +105,7 @@ impl Default for Tally {
             not_opened: Vec::new(),
             unknown_links: BTreeMap::new(),
             encrypted: Encrypted::default(),
+            recounted: 0,
         }
     }
 }
@@ -121,7 +124,8 @@ impl Tally {
         self.count(to);
     }
 
-    /// What was counted since this was `before`. A frame recounted meanwhile makes no bucket negative.
+    /// What was counted since this was `before`. Frames taken back from a bucket meanwhile are counted anew where they are
+    /// now, so they come in from before.
     #[must_use]
     pub fn since(&self, before: &Tally) -> Tally {
         fn rest<N: Copy + PartialEq>(now: &[(N, u64)], before: &[(N, u64)]) -> Vec<(N, u64)> {
@@ -129,7 +133,10 @@ impl Tally {
             now.iter().map(|(name, count)| (*name, count - then(*name))).filter(|(_, count)| *count > 0).collect()
         }
         let mut tally = self.clone();
-        tally.buckets.iter_mut().zip(before.buckets).for_each(|(now, then)| *now = now.saturating_sub(then));
+        for (now, then) in tally.buckets.iter_mut().zip(before.buckets) {
+            tally.recounted += then.saturating_sub(*now);
+            *now = now.saturating_sub(then);
+        }
         tally.not_opened = rest(&self.not_opened, &before.not_opened);
         tally.unknown_links.retain(|link, count| {
             *count -= before.unknown_links.get(link).copied().unwrap_or(0);
@@ -145,6 +152,7 @@ impl Tally {
         other.not_opened.iter().for_each(|(kind, count)| add_named(&mut self.not_opened, *kind, *count));
         other.unknown_links.iter().for_each(|(link, count)| *self.unknown_links.entry(*link).or_default() += count);
         self.encrypted.add(&other.encrypted);
+        self.recounted += other.recounted;
     }
 }
 
@@ -153,5 +161,22 @@ pub(super) fn add_named<N: PartialEq>(list: &mut Vec<(N, u64)>, name: N, count: 
     match list.iter_mut().find(|(known, _)| *known == name) {
         Some((_, sum)) => *sum += count,
         None => list.push((name, count)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recounted_later_comes_in_from_before() {
+        let mut tally = Tally::default();
+        (0..3).for_each(|_| tally.count(Bucket::TcpUsed));
+        let before = tally.clone();
+        (0..2).for_each(|_| tally.recount(Bucket::TcpUsed, Bucket::TcpNonDns));
+        tally.count(Bucket::TcpNonDns);
+        let since = tally.since(&before);
+        assert_eq!((since.buckets[Bucket::TcpUsed as usize], since.buckets[Bucket::TcpNonDns as usize]), (0, 3));
+        assert_eq!(since.buckets.iter().sum::<u64>(), 1 + since.recounted, "one frame is new");
     }
 }

@@ -122,9 +122,12 @@ impl<'a, 't> Consumer<'a, 't> {
             }
         }
         loop {
+            // Which lane is due depends on the next packet of those that are active.
+            if self.lacks_block() {
+                return Ok(false);
+            }
             self.activate();
-            let waiting = self.lanes.iter().any(|lane| lane.active && !lane.ended && lane.current.is_none());
-            if waiting {
+            if self.lacks_block() {
                 return Ok(false);
             }
             if !self.lanes.iter().any(|lane| lane.active && !lane.ended) && self.next == self.lanes.len() {
@@ -132,6 +135,11 @@ impl<'a, 't> Consumer<'a, 't> {
             }
             self.merge(used);
         }
+    }
+
+    /// The next block of an active lane has not come yet.
+    fn lacks_block(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.active && !lane.ended && lane.current.is_none())
     }
 
     /// Makes lanes active whose first packet is due.

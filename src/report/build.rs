@@ -357,8 +357,9 @@ fn nonzero<const N: usize>(counts: [(&'static str, u64); N]) -> BTreeMap<&'stati
 fn packets_ledger(tally: &Tally, frames: u64, [before, after]: [Undecided; 2]) -> Ledger {
     let mut buckets = vec![("frames", frames)];
     buckets.extend(Bucket::ALL.iter().map(|(name, bucket)| (*name, tally.buckets[*bucket as usize])));
-    let closed = tally.buckets.iter().sum::<u64>() + after.frames == frames + before.frames;
-    buckets.extend([("carried_in", before.frames), ("held", after.frames)].into_iter().filter(|(_, count)| *count > 0));
+    let carried_in = before.frames + tally.recounted;
+    let closed = tally.buckets.iter().sum::<u64>() + after.frames == frames + carried_in;
+    buckets.extend([("carried_in", carried_in), ("held", after.frames)].into_iter().filter(|(_, count)| *count > 0));
     Ledger { buckets, closed }
 }
 

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// On which side of our servers a transaction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,6 +109,8 @@ pub struct Sources {
     held: [[AtomicUsize; 2]; 2],
     /// Prefix length rows are joined to, likewise.
     lengths: [[AtomicU8; 2]; 2],
+    /// Held to add rows, and alone to join them: all rows of a class and family have one length.
+    joining: RwLock<()>,
     frames: usize,
 }
 
@@ -123,6 +125,7 @@ impl Sources {
             servers_joined: AtomicBool::new(false),
             held: Default::default(),
             lengths: [[AtomicU8::new(32), AtomicU8::new(128)], [AtomicU8::new(32), AtomicU8::new(128)]],
+            joining: RwLock::new(()),
             frames,
         }
     }
@@ -131,6 +134,7 @@ impl Sources {
     pub fn fold(&self, source: IpAddr, server: IpAddr, delta: SourceRow, listed: bool) {
         let family = usize::from(source.is_ipv6());
         let servers = self.servers_of_rows(server);
+        let adding = self.joining.read().unwrap_or_else(PoisonError::into_inner);
         let key = |kept: bool| {
             let server = servers[usize::from(kept)];
             let length = self.lengths[usize::from(kept)][family].load(Ordering::Relaxed);
@@ -158,6 +162,7 @@ impl Sources {
         let key = if kept { kept_key } else { silent_key };
         self.note_server(kept, server, key.server);
         self.insert(key, delta);
+        drop(adding);
         self.keep_budget(usize::from(kept), family);
     }
 
@@ -227,9 +232,15 @@ impl Sources {
 
     /// Joins rows of a class and family until they are no more than allowed.
     fn keep_budget(&self, class: usize, family: usize) {
-        while self.held[class][family].load(Ordering::Relaxed) > self.budgets[class]
-            && self.lengths[class][family].load(Ordering::Relaxed) > 0
-        {
+        let are_too_many = || {
+            self.held[class][family].load(Ordering::Relaxed) > self.budgets[class]
+                && self.lengths[class][family].load(Ordering::Relaxed) > 0
+        };
+        if !are_too_many() {
+            return;
+        }
+        let _alone = self.joining.write().unwrap_or_else(PoisonError::into_inner);
+        while are_too_many() {
             self.shorten(class, family);
         }
     }
@@ -296,8 +307,25 @@ impl Sources {
     /// Adds rows taken out earlier, within the same budgets.
     pub fn absorb(&self, rows: impl IntoIterator<Item = (SourceKey, SourceRow)>) {
         for (key, row) in rows {
-            self.insert(key, row);
-            self.keep_budget(usize::from(key.kept), usize::from(key.source.addr().is_ipv6()));
+            let (class, family) = (usize::from(key.kept), usize::from(key.source.addr().is_ipv6()));
+            let length = &self.lengths[class][family];
+            let alone = self.joining.write().unwrap_or_else(PoisonError::into_inner);
+            // Joined there, and so here.
+            while length.load(Ordering::Relaxed) > key.source.prefix_len() {
+                self.shorten(class, family);
+            }
+            let source = IpNet::new(key.source.addr(), length.load(Ordering::Relaxed)).unwrap_or(key.source).trunc();
+            let server = if OTHER_SERVERS.contains(&key.server) {
+                self.servers_joined.store(true, Ordering::Relaxed);
+                key.server
+            } else {
+                let shown = self.servers_of_rows(key.server)[class];
+                self.note_server(key.kept, key.server, shown);
+                shown
+            };
+            self.insert(SourceKey { source, server, ..key }, row);
+            drop(alone);
+            self.keep_budget(class, family);
         }
     }
 
@@ -437,5 +465,63 @@ mod tests {
         let rows = sources.drain_sorted();
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].1.queries, rows[0].1.count(Outcome::Unanswered), rows[0].0.kept), (5, 4, true));
+    }
+
+    /// Sources that never got a response, by the length of their rows.
+    fn silent_lengths(sources: &Sources) -> BTreeSet<u8> {
+        let rows = sources.copy_sorted().into_iter().filter(|(key, _)| !key.kept);
+        rows.map(|(key, _)| key.source.prefix_len()).collect()
+    }
+
+    #[test]
+    fn rows_taken_in_are_joined_like_those_that_are_there() {
+        let server = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53));
+        let (whole, part) = (Sources::new(100, 16, 4), Sources::new(100, 16, 4));
+        let address = |number: u32| IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + number * 7));
+        (0..1000).for_each(|number| part.fold(address(number), server, silent(1), false));
+        whole.absorb(part.take_sorted());
+        part.fold(address(0), server, silent(1), false);
+        whole.absorb(part.take_sorted());
+        assert_eq!(silent_lengths(&whole).len(), 1, "a whole address to joined rows");
+        let other = Sources::new(100, 16, 4);
+        other.fold(address(0), server, silent(1), false);
+        other.absorb(whole.copy_sorted());
+        assert_eq!(silent_lengths(&other), silent_lengths(&whole), "joined rows to a whole address");
+    }
+
+    #[test]
+    fn rows_taken_in_keep_to_the_budget_however_many_servers_there_are() {
+        let (sources, part) = (Sources::new(100, 16, 4), Sources::new(100, 16, 4));
+        for round in 0..50u32 {
+            for number in 0..40u32 {
+                let server = IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + round * 1000 + number));
+                part.fold(IpAddr::from([198, 51, 100, (number % 7) as u8]), server, heard(), false);
+            }
+            sources.absorb(part.take_sorted());
+        }
+        let queries: u64 = sources.copy_sorted().iter().map(|(_, row)| row.queries).sum();
+        assert_eq!(queries, 2000);
+        assert!(sources.copy_sorted().len() <= 100 && sources.joined().servers);
+    }
+
+    #[test]
+    fn whoever_folds_at_the_same_time_all_rows_have_one_length() {
+        let server = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53));
+        for _ in 0..300 {
+            let sources = Sources::new(1000, 16, 4);
+            std::thread::scope(|scope| {
+                for thread in 0..4u32 {
+                    let sources = &sources;
+                    scope.spawn(move || {
+                        for number in 0..16 {
+                            let address = IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + thread * 16 + number));
+                            sources.fold(address, server, silent(1), false);
+                        }
+                    });
+                }
+            });
+            assert_eq!(silent_lengths(&sources).len(), 1);
+            assert_eq!(sources.held[0][0].load(Ordering::Relaxed), sources.copy_sorted().len());
+        }
     }
 }

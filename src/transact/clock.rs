@@ -70,6 +70,11 @@ impl Clock {
             self.steps += u64::from(!agrees);
             self.leap = Some(time);
             if agrees {
+                if self.set_back > 0 && time >= self.before.0 {
+                    // Back to a clock that was left: two that differ take turns, however far apart they are.
+                    self.take_turns(time);
+                    return;
+                }
                 self.now = Some(time);
                 self.leapt = Some(self.line());
             }

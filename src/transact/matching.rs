@@ -162,11 +162,26 @@ impl Tracker<'_> {
                     waiting.reserve(waiting.len() + 1);
                 }
                 waiting.push(token);
+                self.waiting_tokens += 1;
+                if self.waiting_tokens > 2 * limits.in_flight {
+                    self.forget_ended_tokens();
+                }
             }
         }
         if !self.early.is_empty() {
             self.match_early(seen.datagram.flow_hash, slot, pair);
         }
+    }
+
+    /// Connections forget the tokens of transactions that have ended: one that never asks again does not do it itself.
+    #[cold]
+    fn forget_ended_tokens(&mut self) {
+        self.waiting_tokens = 0;
+        let flights = &self.flights;
+        self.streams.each_waiting(|waiting| {
+            waiting.retain(|token| flights.open_slot(*token).is_some());
+            waiting.shrink_to_fit();
+        });
     }
 
     /// The query of a slot stands behind a proxy's header, which is kept with it.
@@ -175,10 +190,11 @@ impl Tracker<'_> {
         let limits = self.settings.limits;
         let most = self.flights.kept.room(limits.kept_message_bytes, limits.kept_bytes);
         let bytes = &seen.from[..seen.len.min(most)];
-        self.flights.keep_again(slot, &[seen.header, bytes].concat());
+        self.flights.keep_again(slot, &[&proxy::without_extensions(seen.header), bytes].concat());
         if let Look::Whole(header) = proxy::look(seen.header) {
             let flow = self.flights.slot(slot).flow;
-            self.proxied.asked(seen.entry.ends, flow, &header, self.flights.token(slot));
+            let (token, flights) = (self.flights.token(slot), &self.flights);
+            self.proxied.asked(seen.entry.ends, flow, &header, token, |other| flights.open_slot(other).is_some());
         }
     }
 
@@ -314,7 +330,7 @@ impl Tracker<'_> {
                 self.pairs.note_answer(pair, seen.frame, self.settings.limits.finding_frames);
             }
         } else {
-            self.turned_away(index, outcome, message, seen.frame);
+            self.turned_away(index, outcome, message, seen);
         }
         if self.settings.rows.has(outcome) {
             self.report(index, outcome, Some((seen, *message, bytes)));
@@ -331,7 +347,10 @@ impl Tracker<'_> {
     }
 
     /// Counts a response that refuses or denies.
-    fn turned_away(&mut self, index: u32, outcome: Outcome, message: &Message, frame: FrameRef) {
+    fn turned_away(&mut self, index: u32, outcome: Outcome, message: &Message, seen: Sighting) {
+        if message.question == Question::ABSENT {
+            self.flights.doubt(index, seen.time);
+        }
         let slot = self.flights.slot(index);
         let restored = outcome == Outcome::Refused
             && message.question == Question::ABSENT
@@ -339,7 +358,7 @@ impl Tracker<'_> {
             && !slot.ambiguous;
         self.counts.refused_restored += u64::from(restored);
         self.pairs.outcome(slot.flow.pair, outcome);
-        self.pairs.rare(slot.flow.pair).note_refused(slot.query.time, frame, self.settings.limits.finding_frames);
+        self.pairs.rare(slot.flow.pair).note_refused(slot.query.time, seen.frame, self.settings.limits.finding_frames);
     }
 
     /// Matches a query just opened with a response that was captured shortly before it.
@@ -348,12 +367,13 @@ impl Tracker<'_> {
             let slot = self.flights.slot(slot);
             (slot.flow, slot.opcode, slot.question, slot.query.time)
         };
+        let timeout = self.settings.timeout;
         let position = self.early.iter().position(|early| {
             early.hash == hash
                 && early.flow == flow
                 && early.message.opcode() == opcode
                 && question.fits(early.message.question)
-                && time.0.saturating_sub(early.seen.time.0) <= SKEW
+                && (-timeout..=SKEW).contains(&time.0.saturating_sub(early.seen.time.0))
         });
         let Some(early) = position.and_then(|position| self.early.remove(position)) else { return };
         let mut bytes = std::mem::take(&mut self.scratch);

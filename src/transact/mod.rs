@@ -93,6 +93,8 @@ pub struct Tracker<'a> {
     pairs: Pairs<'a>,
     flights: Flights,
     streams: Streams,
+    /// Tokens that were noted at connections since those of ended transactions were last forgotten there.
+    waiting_tokens: usize,
     early: VecDeque<Early>,
     answering: Answering,
     suspects: Suspects,
@@ -136,6 +138,7 @@ impl<'a> Tracker<'a> {
                 total_bytes: limits.tcp_total_bytes,
                 idle: limits.tcp_idle,
             }),
+            waiting_tokens: 0,
             early: VecDeque::new(),
             answering: Answering::new(settings.vantage, settings.filtered),
             suspects: Suspects::default(),

@@ -75,8 +75,8 @@ impl Proxied {
         &self.pairs
     }
 
-    /// A query behind a header opened the transaction of `token`.
-    pub fn asked(&mut self, ends: Ends, flow: Flow, header: &Header, token: u64) {
+    /// A query behind a header opened the transaction of `token`; `is_open` tells whether that of another is open.
+    pub fn asked(&mut self, ends: Ends, flow: Flow, header: &Header, token: u64, is_open: impl Fn(u64) -> bool) {
         let key = (ends.destination(), ends.source());
         if self.pairs.len() < MAX_PAIRS || self.pairs.contains_key(&key) {
             let pair = self.pairs.entry(key).or_default();
@@ -93,8 +93,14 @@ impl Proxied {
         }
         let flow = without_id(flow);
         if self.waiting.len() >= MAX_FLOWS && !self.waiting.contains_key(&flow) {
-            // What waited there is long decided, or will be unanswered.
-            self.waiting.clear();
+            // Most are decided. When half of them are not, they are given up: their responses will be unsolicited.
+            self.waiting.retain(|_, waiting| {
+                waiting.retain(|token| is_open(*token));
+                !waiting.is_empty()
+            });
+            if self.waiting.len() > MAX_FLOWS / 2 {
+                self.waiting.clear();
+            }
         }
         let waiting = self.waiting.entry(flow).or_default();
         if waiting.len() >= MAX_WAITING {
@@ -157,7 +163,7 @@ mod tests {
         let mut proxied = Proxied::default();
         let ends = Ends::v4([10, 0, 0, 5], [10, 0, 0, 53]);
         for (id, token) in [(1, 10), (2, 20), (3, 30)] {
-            proxied.asked(ends, flow(4000, id), &from(id), token);
+            proxied.asked(ends, flow(4000, id), &from(id), token, |_| true);
         }
         let open = |token: u64| (token != 10).then_some(token as u32);
         assert_eq!(proxied.oldest(flow(4001, 0x0d0a), open), None);
@@ -169,12 +175,26 @@ mod tests {
     }
 
     #[test]
+    fn those_that_wait_stay_while_others_are_decided() {
+        let mut proxied = Proxied::default();
+        let ends = Ends::v4([10, 0, 0, 5], [10, 0, 0, 53]);
+        let open = |token: u64| token % 100 == 0;
+        for number in 0..30_000u16 {
+            proxied.asked(ends, flow(number, 1), &from(1), u64::from(number), open);
+        }
+        for number in (0..30_000).step_by(100) {
+            let found = proxied.oldest(flow(number, 0x0d0a), |token| Some(token as u32));
+            assert_eq!(found, Some(u32::from(number)));
+        }
+    }
+
+    #[test]
     fn floods_are_bounded() {
         let mut proxied = Proxied::default();
         for number in 0..10_000u32 {
             let ends = Ends::v4(number.to_be_bytes(), [10, 0, 0, 53]);
-            proxied.asked(ends, flow(number as u16, 1), &from(1), 1);
-            proxied.asked(Ends::v4([10, 0, 0, 5], [10, 0, 0, 53]), flow(9, 1), &from(1), 1);
+            proxied.asked(ends, flow(number as u16, 1), &from(1), 1, |_| true);
+            proxied.asked(Ends::v4([10, 0, 0, 5], [10, 0, 0, 53]), flow(9, 1), &from(1), 1, |_| true);
         }
         assert!(proxied.pairs.len() <= MAX_PAIRS && proxied.waiting.len() <= MAX_FLOWS);
         assert!(proxied.waiting.values().all(|waiting| waiting.len() <= MAX_WAITING));

@@ -88,7 +88,9 @@ fn first_time_of_stream(input: &mut Input) -> (Option<Timestamp>, Arc<Context>) 
         let mut first = None;
         let block = blocks.carry_as_block(Vec::new());
         let mut walk = Walk::default();
-        reader.walk(&block, 0, &mut context, &mut walk, &mut |frame: Frame<'_>| first = first.or(Some(frame.time)));
+        reader.walk(&block, 0, &mut context, &mut walk, &mut |frame: Frame<'_>| {
+            first = first.or((frame.time != Timestamp::UNKNOWN).then_some(frame.time));
+        });
         blocks.carry = block.data;
         if first.is_some() || blocks.ended || wanted >= reader.block_bytes {
             return (first, context);

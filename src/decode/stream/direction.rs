@@ -267,7 +267,7 @@ impl Stream {
                 *work.held_bytes -= waiting;
                 self.buffered_frames = 0;
                 self.buffered_by = Arrival::default();
-                self.beginning = Beginning::Proxy(bytes.into());
+                self.beginning = Beginning::Proxy(proxy::without_extensions(&bytes).into());
                 self.boundary = Boundary::Known;
                 used
             }

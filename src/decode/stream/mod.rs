@@ -141,6 +141,11 @@ impl Streams {
         &mut self.connections[index as usize]
     }
 
+    /// Gives the tokens that wait at each connection.
+    pub fn each_waiting(&mut self, on_waiting: impl Fn(&mut Vec<u64>)) {
+        self.connections.iter_mut().map(|connection| &mut connection.waiting).for_each(on_waiting);
+    }
+
     /// Follows a segment with the captured bytes `data`, at `now` on a clock that never runs back. Afterwards `found` holds the messages that it completed, and those
     /// of either side that need not wait any longer; the result is the connection. Counts the segment, and held ones that it
     /// settled, in `tally`.

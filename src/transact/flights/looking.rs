@@ -186,6 +186,19 @@ impl Flights {
         }
     }
 
+    /// A response without a question at `now` may be the late one to another question, of the same flow and id, that nothing
+    /// came to in time.
+    pub fn doubt(&mut self, index: u32, now: Timestamp) {
+        let slot = &self.slots[index as usize];
+        let (hash, question, timeout) = (slot.hash, ShortQuestion::from(slot.question), self.timeout);
+        let chain = self.timed_out_heads.at(hash).first;
+        let another =
+            |closed: &Closed| closed.question != question && now.0.saturating_sub(closed.asked.0) <= 2 * timeout;
+        if self.timed_out.newest(chain, hash, another).is_some() {
+            self.slots[index as usize].ambiguous = true;
+        }
+    }
+
     /// Which of the open transactions of a flow and id a response without a question belongs to is not known, and so not
     /// which of the others the next one does.
     #[cold]

@@ -260,6 +260,8 @@ impl Flights {
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn answer(&mut self, index: u32, response: Print, refused: bool) {
+        // A server answers all the same when the rejection was not its own.
+        let _ = self.take_rejection(index);
         let closed = Closed { refused, ..self.slots[index as usize].closed(response, Ended::Answered) };
         self.discard(index);
         self.remember_answered(closed);
