@@ -418,7 +418,7 @@ fn read_stream(lane: usize, mut stream: StreamBlocks, sender: &Sender<StreamBloc
             break;
         }
     }
-    let unread = if shared.lock().done { 0 } else { stream.drain() };
+    let unread = if shared.lock().done { 0 } else { stream.drain(shared.interrupted) };
     let trailing = stream.facts.trailing_bytes.load(Ordering::Relaxed);
     let _ = sender.send(StreamBlock::End(StreamEnd { unread, trailing, failure: stream.failure() }));
     wake();

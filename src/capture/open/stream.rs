@@ -261,11 +261,11 @@ impl StreamBlocks {
         self.failure.take()
     }
 
-    /// Reads the rest of the stream and returns how many bytes it had.
-    pub fn drain(&mut self) -> u64 {
+    /// Reads the rest of the stream, unless it is `interrupted`, and returns how many bytes it had.
+    pub fn drain(&mut self, interrupted: &AtomicBool) -> u64 {
         let mut rest = self.have as u64;
         self.carry = vec![0; 64 << 10];
-        while !self.ended {
+        while !self.ended && !interrupted.load(Ordering::Relaxed) {
             match self.stream.read(&mut self.carry) {
                 Ok(0) => self.ended = true,
                 Ok(count) => rest += count as u64,

@@ -162,7 +162,7 @@ pub struct Finished {
 struct Shared<'a> {
     decoder: &'a Decoder,
     reader: Reader,
-    /// An expression to choose packets by, for handles whose kernel filter cannot.
+    /// Bytes of a block that is filled from a ring.
     block_bytes: usize,
     stop: &'a AtomicBool,
     abandon: AtomicBool,
