@@ -5,7 +5,6 @@ use super::scene::Scene;
 use super::verdicts::{Group, capture_there, doubt_of_place, finding, groups, outcomes, who};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
-use crate::expect::acl::compare::Question;
 
 /// The name of the diagnosis.
 pub const KIND: &str = "acl-drift";
@@ -32,7 +31,7 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     let (answered, refused) = (group.count(&[Outcome::Answered]), group.count(&[Outcome::Refused, Outcome::Denied]));
     let known = !scene.report.has_only_refusals();
     // An update may also be refused for what is in it.
-    let usual = group.members.iter().any(|(_, tally)| tally.question.as_ref().is_none_or(Question::is_usual));
+    let usual = group.members.iter().any(|(_, tally)| tally.may_be_usual());
     let away = scene.report.is_away_from(group.server);
     let critical = known && answered == 0 && refused > 0 && usual && scene.report.is_at(group.server);
     let severity = if critical { Severity::Critical } else { Severity::Warning };

@@ -6,7 +6,7 @@ use super::verdicts::{capture_there, describe, frames, usual_question, was_asked
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
 use crate::expect::Expect;
-use crate::expect::acl::compare::{Difference, Question, Range};
+use crate::expect::acl::compare::{Difference, Range};
 use crate::expect::acl::judge::{Tally, Verdicts};
 use crate::expect::acl::{Decision, Word, compare};
 use crate::expect::inventory::{Row, show_prefix};
@@ -191,9 +191,7 @@ fn seen<'a>(
         let Some((row, decision)) = refused.touched(IpNet::from(*source)).next() else { continue };
         let seen = seen.entry(row).or_default();
         // Other requests of theirs may be refused, or not, by other lines.
-        let of_this = |tally: &&Tally| {
-            tally.judged.decision == decision && tally.question.as_ref().is_none_or(Question::is_usual)
-        };
+        let of_this = |tally: &&Tally| tally.judged.decision == decision && tally.may_be_usual();
         for tally in tallies.iter().filter(of_this) {
             let word = tally.judged.decision.word;
             let away: u64 = turned_away.iter().map(|outcome| tally.count(*outcome)).sum();

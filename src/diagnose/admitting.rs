@@ -16,6 +16,8 @@ use std::net::IpAddr;
 const ADMITTED: usize = 4;
 /// Sources that are joined at all; the advice names the first when there are more.
 const JOINED: usize = 4096;
+/// Questions that a change is to serve, beside the most frequent one.
+const QUESTIONS: usize = 8;
 /// Keys tried.
 const KEYS: usize = 64;
 /// Side effects named one by one.
@@ -50,10 +52,27 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
         let current = changed.as_ref().map_or(acl, |advice| &advice.acl);
         let shown = show_prefix(cover.prefix);
         let public = scene.advise_public;
-        match advice::admit(current, cover.prefix, &cover.members, question, server, public, &harmless) {
-            Ok(advice) => {
-                let edits: Vec<String> = advice.edits.iter().map(|edit| edit.says.clone()).collect();
+        let admit = |current: &Acl, question: &Question| {
+            advice::admit(current, cover.prefix, &cover.members, question, server, public, &harmless)
+        };
+        match admit(current, question) {
+            Ok(mut advice) => {
+                let mut edits: Vec<String> = advice.edits.iter().map(|edit| edit.says.clone()).collect();
+                let mut left: Vec<String> = Vec::new();
+                for other in likewise(scene, acl, server, cover, question) {
+                    match admit(&advice.acl, other) {
+                        Ok(further) => {
+                            edits.extend(further.edits.iter().map(|edit| edit.says.clone()));
+                            advice = further;
+                        }
+                        Err(NoAdvice::Admitted) => {}
+                        Err(_) => left.push(other.show()),
+                    }
+                }
                 sentences.push(format!("To admit {shown}: {}.", edits.join(" and ")));
+                if !left.is_empty() {
+                    sentences.push(format!("It would still be turned away asking for {}.", some(&left, EFFECTS)));
+                }
                 admitted.push(cover);
                 changed = Some(advice);
             }
@@ -83,6 +102,27 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
         sentences.push(side_effects(&observed, &advice, &admitted));
     }
     sentences.join(" ")
+}
+
+/// What else the sources of a prefix ask that the same rule turns away now.
+fn likewise<'s>(scene: &Scene<'s>, acl: &Acl, server: IpAddr, cover: &Cover, question: &Question) -> Vec<&'s Question> {
+    let Some(verdicts) = scene.verdicts else { return Vec::new() };
+    let mut others: Vec<&'s Question> = Vec::new();
+    for source in cover.members.iter().take(ADMITTED) {
+        let decision = acl.decide(&question.ask(*source, server));
+        for (_, tally) in
+            verdicts.of(IpNet::from(*source), server).filter(|(_, tally)| tally.judged.decision == decision)
+        {
+            let usual =
+                tally.questions.iter().map(|(other, _)| other).filter(|other| other.is_usual() && *other != question);
+            for other in usual {
+                if others.len() < QUESTIONS && !others.contains(&other) {
+                    others.push(other);
+                }
+            }
+        }
+    }
+    others
 }
 
 /// A key with which the request would be allowed, though it is not without.
@@ -168,9 +208,10 @@ fn observed<'s>(scene: &Scene<'s>, acl: &Acl) -> Vec<Observed<'s>> {
         .filter(|((_, at), _)| acl.speaks_for(*at))
         .flat_map(|((source, at), tallies)| {
             // Of what is not known now, no change is either.
-            tallies.iter().filter(|tally| tally.judged.decision.word != Word::Unknown).filter_map(move |tally| {
-                let question = tally.question.as_ref()?;
-                Some(Observed { source: *source, server: *at, question, before: tally.judged.decision })
+            tallies.iter().filter(|tally| tally.judged.decision.word != Word::Unknown).flat_map(move |tally| {
+                let before = tally.judged.decision;
+                let observed = move |question| Observed { source: *source, server: *at, question, before };
+                tally.questions.iter().map(move |(question, _)| observed(question))
             })
         })
         .collect()

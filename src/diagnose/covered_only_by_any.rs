@@ -57,7 +57,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
 fn likewise(group: &Group<'_>) -> Option<&'static str> {
     let (source, tally) = group.members.iter().max_by_key(|(_, tally)| tally.count(Outcome::Answered))?;
     let everybody = if source.is_ipv4() { IpNet::from(Ipv4Net::default()) } else { IpNet::from(Ipv6Net::default()) };
-    let question = tally.question.clone().unwrap_or_default();
+    let question = tally.most_asked(|_| true).map(|(question, _)| question.clone()).unwrap_or_default();
     let (parts, all) = within(group.acl, everybody, &question, Some(group.server), PARTS);
     if !all {
         return None;

@@ -28,7 +28,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
                 }
                 asked = true;
                 used.extend(tally.judged.decision.rule);
-                if let Some(question) = &tally.question {
+                for (question, _) in &tally.questions {
                     let (_, steps) = acl.explain(&question.ask(*source, *server));
                     used.extend(steps.into_iter().filter_map(|step| step.rule));
                 }

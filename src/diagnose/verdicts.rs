@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+/// Questions compared for the one that is asked most often.
+const COMPARED: usize = 256;
 /// Parts of a prefix that a file treats differently, named at most.
 const PARTS: usize = 4;
 
@@ -177,20 +179,27 @@ pub fn doubt_of_place(scene: &Scene<'_>, server: IpAddr) -> String {
 /// frequent one, an unsigned one before others; some name when they were seen to ask for none.
 pub fn usual_question(verdicts: &Verdicts, server: IpAddr) -> Question {
     let tallies = verdicts.pairs.iter().filter(|((_, at), _)| *at == server).flat_map(|(_, tallies)| tallies);
-    let usual = |tally: &&Tally| tally.question.as_ref().is_some_and(Question::is_usual);
-    let usual = tallies.filter(usual).max_by_key(|tally| {
-        let unsigned = tally.question.as_ref().is_some_and(|question| question.key.is_none());
+    let mut asked: Vec<(&Question, (bool, bool, u64))> = Vec::new();
+    for tally in tallies {
         let served = tally.judged.decision.word == Word::Allow;
-        (unsigned, served, tally.outcomes.iter().sum::<u64>())
-    });
-    usual.and_then(|tally| tally.question.clone()).unwrap_or_default()
+        for (question, count) in tally.questions.iter().filter(|(question, _)| question.is_usual()) {
+            let same =
+                |(known, (_, as_well, _)): &(&Question, (bool, bool, u64))| *known == question && *as_well == served;
+            match asked.iter().position(same) {
+                Some(at) => asked[at].1.2 += count,
+                None if asked.len() < COMPARED => asked.push((question, (question.key.is_none(), served, *count))),
+                None => {}
+            }
+        }
+    }
+    let most = asked.iter().rev().max_by_key(|(_, rank)| *rank);
+    most.map(|(question, _)| (*question).clone()).unwrap_or_default()
 }
 
 /// Some client was seen to ask a server for a name.
 pub fn was_asked(verdicts: &Verdicts, server: IpAddr) -> bool {
     let mut tallies = verdicts.pairs.iter().filter(|((_, at), _)| *at == server).flat_map(|(_, tallies)| tallies);
-    // A question that is not known was not seen to be another one.
-    tallies.any(|tally| tally.question.as_ref().is_none_or(Question::is_usual))
+    tallies.any(Tally::may_be_usual)
 }
 
 /// What the server's file says of refused sources, and of the prefix that may be behind them.
@@ -216,7 +225,8 @@ pub fn beside_refusal(
         let _ = write!(says, "; the wire agrees {agreeing} of {}", agreeing + differing);
     }
     says.push('.');
-    let question = tally.question.clone().unwrap_or_else(|| usual_question(verdicts, server));
+    let question = tally.most_asked(Question::is_usual).or(tally.most_asked(|_| true));
+    let question = question.map_or_else(|| usual_question(verdicts, server), |(question, _)| question.clone());
     let mut advice = String::new();
     if let Some(prefix) = behind {
         let (parts, all) = within(acl, prefix, &question, Some(server), PARTS);

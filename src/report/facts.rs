@@ -143,6 +143,9 @@ impl<'a> Facts<'a> {
             let [[one, two], [three, four]] = *rest.first_chunk::<4>()?.as_chunks::<2>().0 else { return None };
             Some(Asked { name, record_type: u16::from_be_bytes([one, two]), class: u16::from_be_bytes([three, four]) })
         });
+        // Of a question that is cut nothing is said.
+        let known =
+            if asked.is_none() && matches!(known, Known::Echoed | Known::Restored) { Known::Unknown } else { known };
         let sighting = query.or(response);
         let time_and_frame = |seen: Sighting| (seen.time, seen.frame);
 

@@ -354,7 +354,7 @@ impl Tracker<'_> {
         let slot = self.flights.slot(index);
         let restored = outcome == Outcome::Refused
             && message.question == Question::ABSENT
-            && slot.question != Question::ABSENT
+            && slot.question.is_known()
             && !slot.ambiguous;
         self.counts.refused_restored += u64::from(restored);
         self.pairs.outcome(slot.flow.pair, outcome);

@@ -142,15 +142,29 @@ impl Question {
         (self.opcode, self.qclass) == (0, 1) && !TRANSFERS.contains(&self.qtype)
     }
 
-    /// The name and type as people write them.
+    /// What kinds of lists it may meet, whatever it asks for.
+    pub fn kind(&self) -> (u8, u16, bool, bool, bool) {
+        (self.opcode, self.qclass, self.rd, TRANSFERS.contains(&self.qtype), self.key.is_some())
+    }
+
+    /// The name and type as people write them, and what else decides.
     pub fn show(&self) -> String {
-        if self.qname == Self::default().qname {
-            return "a name in no zone".to_owned();
+        let mut text = if self.qname == Self::default().qname {
+            "a name in no zone".to_owned()
+        } else {
+            let mut text = name::show_name(&self.qname).into_bytes();
+            text.push(b' ');
+            write_type(self.qtype, &mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        if !self.rd && self.opcode == 0 && !TRANSFERS.contains(&self.qtype) {
+            text.push_str(" without recursion (RD 0)");
         }
-        let mut text = name::show_name(&self.qname).into_bytes();
-        text.push(b' ');
-        write_type(self.qtype, &mut text);
-        String::from_utf8_lossy(&text).into_owned()
+        if let Some(key) = &self.key {
+            text.push_str(" signed with ");
+            text.push_str(&name::show_name(key));
+        }
+        text
     }
 
     /// The request of a source.

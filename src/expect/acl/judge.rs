@@ -19,6 +19,9 @@ use super::compare::Question;
 
 /// Decisions kept apart per source and server; more say nothing that these do not.
 const DECISIONS: usize = 12;
+/// Questions kept for a decision, and those of them that any may be; the others are of a kind that is not among them.
+const QUESTIONS: usize = 8;
+const OF_ANY_KIND: usize = 5;
 /// NOTAUTH (RFC 8945 section 5.2: also for a signature that is not accepted).
 const NOTAUTH: u16 = 9;
 
@@ -239,8 +242,8 @@ fn cookie(mut options: &[u8]) -> Cookie {
 pub struct Tally {
     /// The decision.
     pub judged: Judged,
-    /// A question that was decided so; nothing when none was captured.
-    pub question: Option<Question>,
+    /// Questions that were decided so, with how often each was asked; nothing when none was captured.
+    pub questions: Vec<(Question, u64)>,
     /// Transactions by outcome, indexed by `Outcome as usize`.
     pub outcomes: [u64; 7],
     /// Answered transactions whose answer is an error, which may be told before access is looked at.
@@ -262,6 +265,30 @@ impl Tally {
                 None => (yes, no),
             }
         })
+    }
+
+    /// The question asked most often of those that `are`; of several, the first.
+    pub fn most_asked(&self, are: impl Fn(&Question) -> bool) -> Option<(&Question, u64)> {
+        let asked = self.questions.iter().rev().filter(|(question, _)| are(question));
+        asked.max_by_key(|(_, count)| *count).map(|(question, count)| (question, *count))
+    }
+
+    /// Some question may be one that clients ask: what is not known was not seen to be another one.
+    pub fn may_be_usual(&self) -> bool {
+        self.questions.is_empty() || self.questions.iter().any(|(question, _)| question.is_usual())
+    }
+
+    /// Notes a question. Of more than there is room for, those of a new kind come first: other lists are for them.
+    fn note(&mut self, question: Question) {
+        if let Some((_, count)) = self.questions.iter_mut().find(|(known, _)| *known == question) {
+            *count += 1;
+            return;
+        }
+        let is_new = |known: &[(Question, u64)]| known.iter().all(|(known, _)| known.kind() != question.kind());
+        let room = if is_new(&self.questions) { QUESTIONS } else { OF_ANY_KIND };
+        if self.questions.len() < room {
+            self.questions.push((question, 1));
+        }
     }
 
     /// Transactions that got an answer other than an error.
@@ -327,7 +354,8 @@ impl Judgements {
         let at = match tallies.iter().position(|tally| tally.judged == judged) {
             Some(at) => at,
             None if tallies.len() < DECISIONS => {
-                tallies.push(Tally { judged, question, outcomes: [0; 7], errors: 0, frames: Default::default() });
+                let (questions, frames) = (Vec::new(), Default::default());
+                tallies.push(Tally { judged, questions, outcomes: [0; 7], errors: 0, frames });
                 tallies.len() - 1
             }
             None => {
@@ -336,6 +364,9 @@ impl Judgements {
             }
         };
         let tally = &mut tallies[at];
+        if let Some(question) = question {
+            tally.note(question);
+        }
         tally.outcomes[transaction.outcome as usize] += 1;
         let error =
             transaction.outcome == Outcome::Answered && transaction.message.is_some_and(|message| !message.is_served());
