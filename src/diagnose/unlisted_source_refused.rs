@@ -27,18 +27,25 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         (unlisted && line.count(Outcome::Answered) > 0 && scene.class(line) != Class::Own).then_some(())
     });
     let beside = |server: IpAddr| answered.get(&(server, ())).map_or(&[][..], Vec::as_slice);
-    groups.iter().map(|((server, class), group)| finding(scene, *class, group, beside(*server))).collect()
+    let missing = Missing::of(scene);
+    groups.iter().map(|((server, class), group)| finding(scene, &missing, *class, group, beside(*server))).collect()
 }
 
 /// The finding about one group. `answered` are those in no inventory line that the server turned none away of.
-fn finding(scene: &Scene<'_>, class: Class, group: &[Client<'_>], answered: &[Client<'_>]) -> Finding {
+fn finding(
+    scene: &Scene<'_>,
+    missing: &Missing<'_>,
+    class: Class,
+    group: &[Client<'_>],
+    answered: &[Client<'_>],
+) -> Finding {
     let mut finding = scene.finding(KIND, Severity::Warning, group, SourceLine::turned_away, refused_frames);
     let fact = fact(class, group, &finding);
     let candidates = match class {
         // What a filter left out is not absent.
         _ if scene.report.filtered => Candidates::None,
         Class::Own => Candidates::None,
-        Class::Private | Class::Other => candidates(scene, group),
+        Class::Private | Class::Other => missing.candidates(group),
     };
     let claimed = claimed(scene, group);
     let behind = match &candidates {
@@ -247,30 +254,50 @@ enum Candidates<'a> {
     Several { absent: usize, unknown: usize },
 }
 
-/// The expected prefixes of clients that were not seen. One that may have been seen is a candidate all the same, but is
-/// never named. Translation between the families is the exception: a prefix of the sources' own family goes first.
-fn candidates<'a>(scene: &Scene<'a>, group: &[Client<'_>]) -> Candidates<'a> {
-    let of = |presence: Presence, possible: fn(&Row, &Client<'_>) -> bool| -> Vec<&'a Row> {
-        let clients = scene.lines(presence).filter(|row| row.kind != Kind::Server);
-        clients.filter(|row| group.iter().any(|client| possible(row, client))).collect()
-    };
-    for possible in [same_family, may_arrive_as] {
-        let (absent, unknown) = (of(Presence::Absent, possible), of(Presence::Unknown, possible).len());
-        match (absent.as_slice(), unknown) {
-            ([], 0) => {}
-            ([row], 0) => return Candidates::One(row),
-            (absent, unknown) => return Candidates::Several { absent: absent.len(), unknown },
+/// The expected prefixes of clients that were not seen, by IPv6 (1) or IPv4 (0): found once, whatever the number of servers
+/// and sources.
+struct Missing<'a> {
+    absent: [Vec<&'a Row>; 2],
+    /// How many more may have been seen: those are candidates all the same, but never named.
+    unknown: [usize; 2],
+}
+
+impl<'a> Missing<'a> {
+    fn of(scene: &Scene<'a>) -> Self {
+        let of = |presence: Presence, v6: bool| {
+            let of_family = move |row: &&'a Row| row.kind != Kind::Server && row.prefix.addr().is_ipv6() == v6;
+            scene.lines(presence).filter(of_family)
+        };
+        Self {
+            absent: [false, true].map(|v6| of(Presence::Absent, v6).collect()),
+            unknown: [false, true].map(|v6| of(Presence::Unknown, v6).count()),
         }
     }
-    Candidates::None
+
+    /// Which of them may be behind a group. Translation between the families is the exception: a prefix of the sources' own
+    /// family goes first.
+    fn candidates(&self, group: &[Client<'_>]) -> Candidates<'a> {
+        let is_in = |v6: bool| group.iter().any(|client| client.line.source.addr().is_ipv6() == v6);
+        let own = [is_in(false), is_in(true)];
+        // IPv6 clients also arrive as IPv4 (NAT64), IPv4 clients not as IPv6.
+        let any = [own[0], true];
+        for possible in [own, any] {
+            let mut absent =
+                self.absent.iter().zip(possible).filter(|(_, possible)| *possible).flat_map(|(rows, _)| rows);
+            let sum = |counts: [usize; 2]| -> usize {
+                counts.into_iter().zip(possible).filter(|(_, possible)| *possible).map(|(count, _)| count).sum()
+            };
+            match (sum([self.absent[0].len(), self.absent[1].len()]), sum(self.unknown)) {
+                (0, 0) => {}
+                (1, 0) => return absent.next().map_or(Candidates::None, |row| Candidates::One(row)),
+                (absent, unknown) => return Candidates::Several { absent, unknown },
+            }
+        }
+        Candidates::None
+    }
 }
 
 /// True when a prefix and a source are both IPv4 or both IPv6.
 fn same_family(row: &Row, client: &Client<'_>) -> bool {
     row.prefix.addr().is_ipv6() == client.line.source.addr().is_ipv6()
-}
-
-/// True unless the address family rules it out: IPv6 clients also arrive as IPv4 (NAT64), IPv4 clients not as IPv6.
-fn may_arrive_as(row: &Row, client: &Client<'_>) -> bool {
-    row.prefix.addr().is_ipv6() || client.line.source.addr().is_ipv4()
 }

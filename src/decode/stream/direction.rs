@@ -48,6 +48,8 @@ pub(super) struct Stream {
     pub(super) held: Vec<Held>,
     pub(super) held_bytes: usize,
     pub(super) gap_since: Timestamp,
+    /// The last gap that was passed over: what comes from there later was never looked at.
+    pub(super) passed: Option<(u32, u32)>,
     /// Highest acknowledgment of the other side.
     pub(super) acknowledged: Option<u32>,
     /// The first acknowledgment of the other side, and whether that had sent nothing before.
@@ -178,7 +180,14 @@ impl Stream {
         let differs = old > 0 && self.differs_from_buffer(sequence, data);
         *work.conflicts += u64::from(differs);
         if old >= full_len {
-            return if differs { Bucket::TcpConflict } else { Bucket::TcpDuplicate };
+            let from_gap = self.passed.is_some_and(|(start, end)| {
+                ahead(sequence, start) >= 0 && ahead(sequence.wrapping_add(full_len), end) <= 0
+            });
+            return match (differs, from_gap) {
+                (true, _) => Bucket::TcpConflict,
+                (false, true) => Bucket::TcpBehindHole,
+                (false, false) => Bucket::TcpDuplicate,
+            };
         }
         let new = data.get(old as usize..).unwrap_or(&[]);
         let missing = full_len - old - new.len() as u32;

@@ -83,6 +83,7 @@ impl Stream {
             }
             if gap > 0 {
                 *work.holes += 1;
+                self.passed = Some((self.next, first.sequence));
                 self.next = first.sequence;
                 self.pass_over(gap as u32, work);
             }
