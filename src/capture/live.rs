@@ -33,6 +33,8 @@ const SETTLED: Duration = Duration::from_millis(3 * RETIRE as u64);
 const GATHER: Duration = Duration::from_millis(20);
 /// Bytes of a ring that has room for that: it would have to fill at 1.6 GB/s, faster than packets come through a socket.
 const GATHER_RING: u64 = 32 << 20;
+/// Errors of libpcap in a row before they end a capture whose interface is there.
+const ERRORS: usize = 50;
 /// Packets taken from libpcap in one call; bounds by how much a block may grow past its limit.
 const AT_ONCE: usize = 128;
 /// Every interface.
@@ -110,6 +112,8 @@ pub struct Handle {
     state: State,
     /// Everything in the ring was read when it was last looked at.
     emptied: bool,
+    /// Errors of libpcap since it last gave a packet.
+    errors: usize,
 }
 
 impl Handle {
@@ -179,6 +183,7 @@ impl Handle {
             renamed: None,
             state: State::Up,
             emptied: true,
+            errors: 0,
         })
     }
 
@@ -275,12 +280,20 @@ impl Handle {
                     self.emptied = true;
                     break;
                 }
-                Ok(taken) => packets += taken,
+                Ok(taken) => {
+                    self.errors = 0;
+                    packets += taken;
+                }
                 Err(_) if self.state == State::Gone => break,
-                // libpcap met the interface's end before we did.
+                // libpcap met the interface's end before we did; or what it takes for one, where an interface goes down and has
+                // another name at once: then it is asked again.
                 Err(error) => {
                     self.look_after_error(patience)?;
-                    if self.state == State::Up {
+                    self.errors += 1;
+                    if self.state == State::Up && self.errors <= ERRORS {
+                        std::thread::sleep(patience.min(Duration::from_millis(20)));
+                    } else if self.state == State::Up {
+                        self.counts.read += packets as u64;
                         let detail = format!("{error}; the report holds what was captured until then");
                         return Err(Error::new(ErrorKind::Input, "E-LIVE-READ", &self.name, detail));
                     }

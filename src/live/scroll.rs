@@ -30,18 +30,9 @@ impl Scroll {
     pub fn lines(&mut self, report: &Report, elapsed: Duration) -> Vec<String> {
         let clients = || report.sources.iter().filter(|line| line.leg == Leg::Client);
         let mut lines = Vec::new();
-        for line in clients().filter(|line| line.turned_away() > 0) {
-            let source = show_prefix(line.source);
-            if self.is_new(format!("{source} {}", line.server), Severity::Info) {
-                let expected = line.expectation.as_ref().map_or_else(String::new, |expectation| {
-                    let name = if expectation.name.is_empty() { "" } else { " " };
-                    format!(", {}{name}{}", expectation.expected, escape_text(&expectation.name))
-                });
-                lines.push(format!("REFUSED {source} by {}{expected}", line.server));
-            }
-        }
+        // What it means comes first, and is not cut: what has no room now comes next time.
         for finding in report.findings.iter().filter(|finding| finding.severity > Severity::Info) {
-            if self.is_new(key_of(finding), finding.severity) {
+            if lines.len() < LINES_AT_ONCE && self.is_new(key_of(finding), finding.severity) {
                 let level = finding.severity.name().to_uppercase();
                 // The rest is in the report.
                 let says = finding.says.split_once(". ").map_or(finding.says.as_str(), |(first, _)| first);
@@ -49,10 +40,25 @@ impl Scroll {
                 lines.push(format!("{level} {} ({}): {says}", finding.kind, finding.grade.name()));
             }
         }
-        let more = lines.len().saturating_sub(LINES_AT_ONCE);
-        lines.truncate(LINES_AT_ONCE);
+        let mut more = 0;
+        for line in clients().filter(|line| line.turned_away() > 0) {
+            let source = show_prefix(line.source);
+            if !self.is_new(format!("{source} {}", line.server), Severity::Info) {
+                continue;
+            }
+            if lines.len() >= LINES_AT_ONCE {
+                more += 1;
+                continue;
+            }
+            let expected = line.expectation.as_ref().map_or_else(String::new, |expectation| {
+                let name = if expectation.name.is_empty() { "" } else { " " };
+                format!(", {}{name}{}", expectation.expected, escape_text(&expectation.name))
+            });
+            let what = if line.turned_away() > line.count(Outcome::Denied) { "REFUSED" } else { "DENIED" };
+            lines.push(format!("{what} {source} by {}{expected}", line.server));
+        }
         if more > 0 {
-            lines.push(format!("and {more} more like these"));
+            lines.push(format!("and {} turned away", counted(more, "more source", "more sources")));
         }
         let refused: u64 = clients().map(SourceLine::turned_away).sum();
         if elapsed.saturating_sub(self.summed_up) >= SUM_UP_EVERY && refused != self.refused {
@@ -62,9 +68,11 @@ impl Scroll {
             let (away, joined) = count_sources(away);
             let least = if joined { "at least " } else { "" };
             let lost = report.ledgers.capture.unwrap_or_default().describe_loss();
-            let share = percent(clients().map(|line| line.count(Outcome::Refused)).sum(), asked);
+            let denied: u64 = clients().map(|line| line.count(Outcome::Denied)).sum();
+            let what = if denied > 0 { "refused or denied" } else { "refused" };
+            let share = percent(denied + clients().map(|line| line.count(Outcome::Refused)).sum::<u64>(), asked);
             lines.push(format!(
-                "refused {} of {} client queries ({share}), {least}{}, {lost}",
+                "{what} {} of {} client queries ({share}), {least}{}, {lost}",
                 grouped(refused),
                 grouped(asked),
                 counted(away, "source", "sources")
@@ -111,14 +119,31 @@ mod tests {
     fn everything_is_said_once_and_many_lines_are_one() {
         let mut scroll = Scroll::default();
         let first = lines(&mut scroll, 1, 3, 1);
-        assert_eq!(first[0], "REFUSED 192.0.2.1 by 10.20.30.40, unlisted");
-        assert!(first.iter().any(|line| line.contains("unlisted-source-refused")), "{first:?}");
+        assert!(first[0].contains("unlisted-source-refused"), "{first:?}");
+        assert!(first.contains(&"REFUSED 192.0.2.1 by 10.20.30.40, unlisted".to_owned()), "{first:?}");
         assert!(lines(&mut scroll, 1, 4, 2).is_empty(), "nothing new");
         let many = lines(&mut scroll, 30, 4, 3);
-        assert_eq!((many.len(), many[10].as_str()), (11, "and 19 more like these"), "{many:?}");
+        assert_eq!((many.len(), many[10].as_str()), (11, "and 19 more sources turned away"), "{many:?}");
         let summary = lines(&mut scroll, 30, 5, 13);
         assert_eq!(summary, ["refused 150 of 150 client queries (100 %), 30 sources, no loss"]);
         assert!(lines(&mut scroll, 30, 6, 14).is_empty(), "not again so soon");
         assert!(lines(&mut scroll, 30, 5, 60).is_empty(), "nothing new to sum up");
+    }
+
+    #[test]
+    fn no_finding_is_lost_behind_many_sources_and_denials_are_called_so() {
+        let inventory = inventory(&(0..30).map(|number| format!("10.20.{number}.0/24\n")).collect::<String>());
+        let denied = |number: u32| source(&format!("10.20.{number}.7"), "10.20.30.40").with(Outcome::Denied, 2);
+        let mut report = report((0..30).map(denied).collect(), &inventory);
+        report.findings = diagnose(&report, &inventory, &Limits::default());
+        let mut scroll = Scroll::default();
+        let mut said: Vec<String> = (0..4).flat_map(|tick| scroll.lines(&report, Duration::from_secs(tick))).collect();
+        assert_eq!(said.iter().filter(|line| line.contains("listed-source-refused")).count(), 30, "{said:?}");
+        said.retain(|line| line.starts_with("and "));
+        assert_eq!(said, ["and 30 more sources turned away"]);
+        let summary = scroll.lines(&report, Duration::from_secs(20));
+        assert!(summary[0].starts_with("refused or denied 60 of 60 client queries (100 %), 30 sources"), "{summary:?}");
+        let few = crate::diagnose::samples::report(vec![denied(1)], &inventory);
+        assert_eq!(Scroll::default().lines(&few, Duration::ZERO), ["DENIED 10.20.1.7 by 10.20.30.40, allow"]);
     }
 }

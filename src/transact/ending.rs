@@ -28,14 +28,19 @@ impl Tracker<'_> {
     /// The same when something may be due. Not inlined, so that messages have the registers.
     #[inline(never)]
     fn expire_those_due(&mut self, now: Timestamp) {
+        self.give_up_early(now);
+        while let Some(due) = self.flights.due(now) {
+            self.counts.timed_out += 1;
+            self.unanswered(due, true);
+        }
+    }
+
+    /// Early responses whose query would have been captured by `now`.
+    pub(super) fn give_up_early(&mut self, now: Timestamp) {
         while let Some(early) = self.early.front()
             && now.0.saturating_sub(early.since.0) > SKEW
         {
             self.unsolicited();
-        }
-        while let Some(due) = self.flights.due(now) {
-            self.counts.timed_out += 1;
-            self.unanswered(due, true);
         }
     }
 

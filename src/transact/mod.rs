@@ -263,11 +263,13 @@ impl<'a> Tracker<'a> {
         Some(Seen { entry, frame, transport: Transport::Udp, message, datagram, from, len, header, connection: None })
     }
 
-    /// While a capture goes on: connections that have ended are settled, and not only when the next segment comes. Every
-    /// packet before `until` was taken. Nothing else comes of it than what the next segment would have done.
+    /// While a capture goes on: connections that have ended are settled, and responses whose query would have come by now, and
+    /// not only when the next packet comes. Every packet before `until` was taken. Nothing else comes of it than what the next segment would have done.
     pub fn pass_time(&mut self, until: Option<Timestamp>) {
         let line = self.clock.line();
-        self.streams.expire(until.map_or(line, |until| line.max(until)), &mut self.tally);
+        let until = until.map_or(line, |until| line.max(until));
+        self.give_up_early(until);
+        self.streams.expire(until, &mut self.tally);
         self.take_forgotten();
     }
 
