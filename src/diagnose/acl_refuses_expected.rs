@@ -170,6 +170,8 @@ impl Seen<'_> {
                 ". No request from there to {server} was seen here; seen at other servers: {}.",
                 addresses(&self.elsewhere)
             );
+        } else if scene.report.has_only_refusals() {
+            says.push_str(". Only REFUSED responses were captured, and none to an address from there.");
         } else {
             says.push_str(
                 ". No request from there was seen here, so that changing the file changes nothing for any source seen here.",

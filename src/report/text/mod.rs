@@ -124,8 +124,8 @@ fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Cloc
 }
 
 /// What the kernel's filter for REFUSED responses cannot find, see `kernel_filter::refused`.
-const NOT_CAUGHT: &str = "refusals that this does not catch: in fragments, in tunnels, behind IPv6 extension headers, and over TCP those that \
-    do not begin their segment or whose first 6 bytes are split";
+const NOT_CAUGHT: &str = "refusals that this does not catch: in fragments, in tunnels, behind two VLAN tags, behind IPv6 extension headers, \
+    and over TCP those that do not begin their segment or whose first 6 bytes are split";
 
 /// Says what cannot be known where only REFUSED responses were captured.
 fn only_refusals(page: &mut Page<'_>, report: &Report) -> io::Result<()> {

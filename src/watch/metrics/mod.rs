@@ -138,9 +138,13 @@ fn transactions(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Re
         to.encode_gauge(&snapshot.sources)
     })?;
     let turned_away = snapshot.rows.len() as u64 + snapshot.rows_not_shown;
-    family(out, Gauge, ("sources_turned_away", None), "Sources refused, denied, rejected or met by silence", |to| {
-        to.encode_gauge(&turned_away)
-    })?;
+    family(
+        out,
+        Gauge,
+        ("sources_turned_away", None),
+        "Sources refused, denied, rejected or met by silence, each at each server that did it",
+        |to| to.encode_gauge(&turned_away),
+    )?;
     family(out, Gauge, ("sources_joined", None), "Sources that stand for prefixes, for want of room", |to| {
         to.encode_gauge(&snapshot.joined)
     })

@@ -12,12 +12,14 @@ use crate::capture::Timestamp;
 use crate::config::Outcome;
 use crate::error::escape_text;
 use crate::report::page::{counted, grouped, interface_loss, percent};
+use ipnet::IpNet;
 use overview::overview;
 use pages::{findings, help, pages, source};
 use paint::{BOLD, PLAIN, Paint, REVERSED};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Color;
+use std::collections::HashSet;
 
 /// Lines at the top: title, answer and loss.
 const TOP: u16 = 3;
@@ -74,8 +76,11 @@ fn answer(paint: &mut Paint<'_>, shown: &Snapshot) {
     let y = paint.area.y + 1;
     let (asked, refused) = (shown.transactions(), shown.outcomes[Outcome::Refused as usize]);
     let queries = if asked == 1 { "client query" } else { "client queries" };
-    let sources = shown.rows.len() as u64 + shown.rows_not_shown;
-    let turned_away = counted(sources, "source", "sources");
+    // One source may have a row at each of several servers.
+    let distinct: HashSet<IpNet> = shown.rows.iter().map(|row| row.source).collect();
+    let sources = distinct.len() as u64;
+    let least = if shown.rows_not_shown > 0 { "at least " } else { "" };
+    let turned_away = format!("{least}{}", counted(sources, "source", "sources"));
     if shown.without_queries {
         let text = match refused {
             0 => "No REFUSED response so far; nothing else is captured".to_owned(),
