@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn no_finding_is_lost_behind_many_sources_and_denials_are_called_so() {
-        let inventory = inventory(&(0..30).map(|number| format!("10.20.{number}.0/24\n")).collect::<String>());
+        let lines: Vec<String> = (0..30).map(|number| format!("10.20.{number}.0/24")).collect();
+        let inventory = inventory(&lines.join("\n"));
         let denied = |number: u32| source(&format!("10.20.{number}.7"), "10.20.30.40").with(Outcome::Denied, 2);
         let mut report = report((0..30).map(denied).collect(), &inventory);
         report.findings = diagnose(&report, &inventory, &Limits::default());

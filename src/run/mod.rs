@@ -74,7 +74,9 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         for acl in acls.iter() {
             acl.policy().notes().iter().for_each(|note| console.line(&format!("warning: {note}")));
         }
-        Acl::not_asked(&acls).iter().for_each(|note| console.line(&format!("warning: {note}")));
+        for note in Acl::not_asked(&acls) {
+            console.line(&format!("warning: {note}"));
+        }
     }
     let read = config.inputs.iter().chain(&config.expect).chain(config.acls.iter().map(|acl| &acl.path));
     let identities = FileIdentity::of_paths(read.map(std::path::PathBuf::as_path));

@@ -178,7 +178,7 @@ mod tests {
     fn those_that_wait_stay_while_others_are_decided() {
         let mut proxied = Proxied::default();
         let ends = Ends::v4([10, 0, 0, 5], [10, 0, 0, 53]);
-        let open = |token: u64| token % 100 == 0;
+        let open = |token: u64| token.is_multiple_of(100);
         for number in 0..30_000u16 {
             proxied.asked(ends, flow(number, 1), &from(1), u64::from(number), open);
         }

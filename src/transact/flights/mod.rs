@@ -147,6 +147,12 @@ impl Flights {
         Some(place.map(|place| self.rejections.swap_remove(place).1))
     }
 
+    /// The server answered all the same: the rejection was not its own.
+    #[cold]
+    fn forget_rejection(&mut self, index: u32) {
+        self.take_rejection(index);
+    }
+
     /// Opens a transaction; returns its slot.
     #[allow(clippy::inline_always)] // once for every message
     #[allow(clippy::too_many_arguments)]
@@ -260,8 +266,9 @@ impl Flights {
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn answer(&mut self, index: u32, response: Print, refused: bool) {
-        // A server answers all the same when the rejection was not its own.
-        let _ = self.take_rejection(index);
+        if self.slots[index as usize].rejected {
+            self.forget_rejection(index);
+        }
         let closed = Closed { refused, ..self.slots[index as usize].closed(response, Ended::Answered) };
         self.discard(index);
         self.remember_answered(closed);
