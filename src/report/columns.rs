@@ -45,14 +45,17 @@ impl Columns {
         let (times, rules) = (&mut self.times, &self.rules);
         text.clear();
         let mut time = |seen: Option<(Timestamp, FrameRef)>, out: &mut Vec<u8>| {
-            if let Some((time, frame)) = seen {
+            if let Some((time, frame)) = seen.filter(|(time, _)| *time != Timestamp::UNTIMED) {
                 times.write(time, inputs.get(frame.input as usize).map_or(6, |input| input.time_digits), out);
             }
         };
         text.push(|out| time(facts.query, out));
         text.push(|out| time(facts.response, out));
         text.push(|out| {
-            if let (Some((asked, _)), Some((answered, _)), Some(_)) = (facts.query, facts.response, facts.rcode) {
+            if let (Some((asked, _)), Some((answered, _)), Some(_)) = (facts.query, facts.response, facts.rcode)
+                && asked != Timestamp::UNTIMED
+                && answered != Timestamp::UNTIMED
+            {
                 let nanoseconds = answered.0.saturating_sub(asked.0);
                 // Captured a moment before its query: the two were handled by different processors. Longer before: the
                 // clock stepped back, and how long it took is not known.

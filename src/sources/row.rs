@@ -106,8 +106,9 @@ static NOTHING: Rare = Rare {
 impl Rare {
     /// Notes a refused query and where its response is; at most `frames` are kept.
     pub fn note_refused(&mut self, time: Timestamp, frame: FrameRef, frames: usize) {
-        self.refused_first = earlier(self.refused_first, Some(time));
-        self.refused_last = self.refused_last.max(Some(time));
+        let time = Some(time).filter(|time| *time != Timestamp::UNTIMED);
+        self.refused_first = earlier(self.refused_first, time);
+        self.refused_last = self.refused_last.max(time);
         if self.refused_frames.len() < frames {
             self.refused_frames.push(frame);
         }
@@ -260,6 +261,9 @@ impl SourceRow {
     /// Notes the time of a message.
     #[inline]
     pub fn seen(&mut self, time: Timestamp) {
+        if time == Timestamp::UNTIMED {
+            return;
+        }
         self.first = self.first.min(time);
         self.last = self.last.max(time);
     }

@@ -225,7 +225,7 @@ impl<'a> Tracker<'a> {
     fn entry(&mut self, input: u32, first_frame: u64, data: &[u8], entry: &Entry) {
         // A packet without a time (simple packet blocks) is taken to come at the time of the one before it.
         let timed = if entry.time == Timestamp::UNKNOWN {
-            &Entry { time: self.clock.now().unwrap_or_default(), ..*entry }
+            &Entry { time: self.clock.now().unwrap_or(Timestamp::UNTIMED), ..*entry }
         } else {
             entry
         };
