@@ -594,7 +594,14 @@ mod tests {
         report.inputs[0].damage.push(hostile.to_owned());
         report.ledgers.not_opened.insert(hostile.to_owned(), 1);
         report.sources[0].expectation = Some(
-            Expectation { expected: "allow", rule: hostile.to_owned(), name: hostile.to_owned(), kind: "vpn" }.into(),
+            Expectation {
+                expected: "allow",
+                rule: hostile.to_owned(),
+                name: hostile.to_owned(),
+                kind: "vpn",
+                outside: Vec::new(),
+            }
+            .into(),
         );
         report.findings[0].says = hostile.to_owned();
         report.findings[0].advice = Some(hostile.to_owned());

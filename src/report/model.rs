@@ -226,6 +226,8 @@ pub struct Expectation {
     pub name: String,
     /// The line's `kind`; empty when unlisted.
     pub kind: &'static str,
+    /// What the line's sources are expected to be translated to.
+    pub outside: Vec<IpNet>,
 }
 
 impl Report {
@@ -353,6 +355,7 @@ impl From<Expected<'_>> for Expectation {
             rule: expected.rule(),
             name: row.map(|row| row.name.clone()).unwrap_or_default(),
             kind: row.map_or("", |row| row.kind.name()),
+            outside: row.map(|row| row.outside.clone()).unwrap_or_default(),
         }
     }
 }

@@ -22,7 +22,10 @@ fn what_this_host_asks_others_is_upstream() {
         );
     }
     let said = lab.read("live.err");
-    assert!(said.contains("NO CLIENT QUERIES") && said.contains("2 queries of this host to others"), "{said}");
+    assert!(
+        said.contains("NO CLIENT QUERIES") && said.contains("2 queries from addresses of this host to others"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn what_a_router_itself_asks_hides_no_refusal_of_others() {
     assert_eq!((live.stop().0, declared.stop().0), (Some(0), Some(0)));
     let said = lab.read("live.err");
     assert!(said.contains("REFUSED 10 of 10 client"), "{said}");
-    assert!(said.contains("1 query of this host or our own servers to others"), "{said}");
+    assert!(said.contains("1 query from addresses of this host or our own servers to others"), "{said}");
     let rows = lab.read("rows.jsonl");
     let of_leg = |leg: &str| rows.matches(&format!("\"leg\":\"{leg}\"")).count();
     assert_eq!((of_leg("client"), of_leg("upstream")), (10, 1), "{rows}");

@@ -24,7 +24,9 @@ pub(super) fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         let within = || report.sources.iter().filter(|line| prefix.contains(&line.source));
         let lines: Vec<&SourceLine> = within().filter(|line| !line.only_glimpsed()).collect();
         if lines.is_empty() {
-            page.inked(Some(Ink::Bold), &name, &without_messages(report, *prefix, within().next().is_some()), 2)?;
+            let text = without_messages(report, *prefix, within().next().is_some());
+            let outside = report.focus_expectations.get(index).map_or(&[][..], |expectation| &expectation.outside);
+            page.inked(Some(Ink::Bold), &name, &(text + &as_outside(report, outside)), 2)?;
         } else {
             let (clients, others): (Vec<&SourceLine>, Vec<&SourceLine>) =
                 lines.iter().partition(|line| line.leg == Leg::Client);
@@ -56,6 +58,17 @@ pub(super) fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What became of the addresses that a prefix is expected to be translated to.
+fn as_outside(report: &Report, outside: &[IpNet]) -> String {
+    let is_one = |line: &&SourceLine| outside.iter().any(|outside| outside.contains(&line.source));
+    let lines: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == Leg::Client).filter(is_one).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let expected: Vec<String> = outside.iter().take(MEMBERS_NAMED).map(|outside| show_prefix(*outside)).collect();
+    format!(" Expected to arrive as {}, which is here: {}.", expected.join(", "), outcomes(&lines))
 }
 
 /// What is said of a prefix of which no message was read as that of a client.

@@ -261,7 +261,7 @@ fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::
         let responses: u64 = clients.iter().map(|line| line.count(Outcome::Unsolicited)).sum();
         let text = match responses {
             0 if report.ledgers.messages.get("undecodable") > 0 => "could be read".to_owned(),
-            0 => "are in the capture".to_owned(),
+            0 => format!("are in the capture{}", to_others(report)),
             responses => {
                 format!("are in the capture, only {} without a query", counted(responses, "response", "responses"))
             }
@@ -294,6 +294,21 @@ fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::
         &format!("of {of_asked}{otherwise}{apart}"),
         2,
     )
+}
+
+/// Whom the queries in a capture ask that are to none of our servers: perhaps that was another address than was meant.
+fn to_others(report: &Report) -> String {
+    let others: BTreeSet<IpAddr> =
+        report.sources.iter().filter(|line| line.leg == Leg::Other).map(|line| line.server).collect();
+    let mut named: Vec<String> = others.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
+    if others.len() > named.len() {
+        named.push(format!("{} more", others.len() - named.len()));
+    }
+    if named.is_empty() {
+        String::new()
+    } else {
+        format!(" to our servers; others are asked here: {}", named.join(", "))
+    }
 }
 
 /// Says what was in the capture instead of DNS.
@@ -419,8 +434,8 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let of_servers = by_leg(Leg::Upstream).all(|line| servers.contains(&line.source.addr()));
     let own = match (of_servers || report.live.is_none(), servers.is_empty()) {
         (true, _) => "of our own servers to others",
-        (false, true) => "of this host to others",
-        (false, false) => "of this host or our own servers to others",
+        (false, true) => "from addresses of this host to others",
+        (false, false) => "from addresses of this host or our own servers to others",
     };
     for (leg, who) in [(Leg::Upstream, own), (Leg::Other, "between others, to none of our servers")] {
         let of_leg: Vec<&SourceLine> = by_leg(leg).collect();

@@ -194,8 +194,24 @@ fn nothing_refused_is_said_plainly() {
     assert_eq!(headline(&responses), "REFUSED 20,000 responses to 1 source, whose queries are not among what was read");
     let mut other = one(Outcome::Refused);
     other.sources[0].leg = Leg::Other;
-    assert_eq!(headline(&other), "NO CLIENT QUERIES are in the capture");
+    assert!(
+        flat(&other)
+            .contains("NO CLIENT QUERIES are in the capture to our servers; others are asked here: 10.20.30.40")
+    );
     assert_eq!(line(&other, "Apart"), "Apart: 20,166 queries between others, to none of our servers; 20,166 of them");
+}
+
+#[test]
+fn a_client_that_is_to_arrive_as_another_address_is_looked_for_there() {
+    let inventory = inventory("prefix,name,outside\n10.21.0.0/16,vpn,192.0.2.45\n");
+    let mut report = report(vec![source("192.0.2.45", "10.20.30.40").with(Outcome::Refused, 11)], &inventory);
+    report.totals.messages_udp = 1;
+    report.focus = vec!["10.21.5.18/32".parse().unwrap()];
+    report.focus_expectations = vec![Expectation::from(inventory.decide_prefix(report.focus[0]))];
+    let said = "Expected to arrive as 192.0.2.45, which is here: 1 source, refused 11.";
+    assert!(flat(&report).contains(said), "{}", flat(&report));
+    report.sources[0].source = "192.0.2.46/32".parse().unwrap();
+    assert!(!flat(&report).contains("Expected to arrive"));
 }
 
 #[test]
