@@ -72,7 +72,10 @@ fn finding(
                 }
                 some => (format!("one or more of the {} {family} sources", some.len()), "these addresses".to_owned()),
             };
+            let translated = !same_family(row, &possible[0]);
+            let who = if translated { format!("{who} (IPv6 as IPv4: through NAT64)") } else { who };
             let other = match (Tally::of(group).answered, answered) {
+                (0, []) if translated => String::new(),
                 (0, []) => {
                     finding.severity = Severity::Critical;
                     String::new()
@@ -99,7 +102,7 @@ fn finding(
                  everyone behind it."
             ));
         }
-        Candidates::Several { absent, unknown } => {
+        Candidates::Several { absent, unknown, translated } => {
             let who = if alone(group).is_some() { "this source" } else { "one of these sources" };
             let prefixes = |count: usize| format!("{count} expected prefix{}", if count == 1 { "" } else { "es" });
             let were = |count: usize| if count == 1 { "was" } else { "were" };
@@ -121,9 +124,10 @@ fn finding(
                 "of them arrives"
             };
             finding.says = format!(
-                "{fact}{}{} Which {of_them} as {who}, if any does, is not shown.",
+                "{fact}{}{}{} Which {of_them} as {who}, if any does, is not shown.",
                 if absent > 0 { &not_seen } else { "" },
                 if unknown > 0 { &not_known } else { "" },
+                if translated { " These are IPv6, whose clients arrive as IPv4 through NAT64 alone." } else { "" },
             );
             finding.advice = Some(
                 "Ask who owns the address. Capture on the client side at the same time, or look into the translation \
@@ -250,8 +254,8 @@ enum Candidates<'a> {
     None,
     /// This is the only one that was not seen.
     One(&'a Row),
-    /// So many were not seen, and of so many it is not known.
-    Several { absent: usize, unknown: usize },
+    /// So many were not seen, and of so many it is not known; none of them is of the sources' family.
+    Several { absent: usize, unknown: usize, translated: bool },
 }
 
 /// The expected prefixes of clients that were not seen, by IPv6 (1) or IPv4 (0): found once, whatever the number of servers
@@ -281,7 +285,7 @@ impl<'a> Missing<'a> {
         let own = [is_in(false), is_in(true)];
         // IPv6 clients also arrive as IPv4 (NAT64), IPv4 clients not as IPv6.
         let any = [own[0], true];
-        for possible in [own, any] {
+        for (possible, translated) in [(own, false), (any, true)] {
             let mut absent =
                 self.absent.iter().zip(possible).filter(|(_, possible)| *possible).flat_map(|(rows, _)| rows);
             let sum = |counts: [usize; 2]| -> usize {
@@ -290,7 +294,7 @@ impl<'a> Missing<'a> {
             match (sum([self.absent[0].len(), self.absent[1].len()]), sum(self.unknown)) {
                 (0, 0) => {}
                 (1, 0) => return absent.next().map_or(Candidates::None, |row| Candidates::One(row)),
-                (absent, unknown) => return Candidates::Several { absent, unknown },
+                (absent, unknown) => return Candidates::Several { absent, unknown, translated },
             }
         }
         Candidates::None
