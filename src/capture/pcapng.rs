@@ -113,6 +113,9 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
                     state(if kept { Says::Interface } else { Says::Unclear }, walk);
                     if kept {
                         let (interface, passed) = interface(body, big_endian, context.own, walk);
+                        if passed != Passed::Everything {
+                            state(Says::LeftOut, walk);
+                        }
                         let changed = Arc::make_mut(context);
                         changed.choices.count(passed);
                         walk.interfaces.push((changed.interfaces.len(), interface.name.clone()));

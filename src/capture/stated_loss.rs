@@ -40,6 +40,19 @@ pub enum Says {
     },
     /// There is more that may have been lost: what is said of it cannot be understood, or is not exact.
     Unclear,
+    /// From here on a filter leaves packets out, or may.
+    LeftOut,
+}
+
+/// A place between packets at which something was said that matters to whoever follows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Packets of the block before it.
+    pub packets: u32,
+    /// See [`Statement::time`].
+    pub time: Option<Timestamp>,
+    /// Packets are left out from here on; else some were lost before.
+    pub left_out: bool,
 }
 
 /// Packets that an interface lost since its capture began.
@@ -90,19 +103,21 @@ impl StatedLoss {
     }
 
     /// Takes statements in the order of the file, which come after `before` bytes of record headers. Returns where packets
-    /// were lost since the last one that was known, of these the number of packets before each, and the time.
-    pub fn take(&mut self, statements: &[Statement], before: u64) -> Vec<(u32, Option<Timestamp>)> {
+    /// were lost since the last one that was known, and from where on some are left out.
+    pub fn take(&mut self, statements: &[Statement], before: u64) -> Vec<Place> {
         let mut places = Vec::new();
         for Statement { says, record_headers, packets, time } in statements {
             let at = before + record_headers;
+            let place = |left_out: bool| Place { packets: *packets, time: *time, left_out };
             match says {
+                Says::LeftOut => places.push(place(true)),
                 Says::Section => self.end_section(at),
                 Says::Interface => self.interfaces += 1,
                 Says::Unclear => self.unclear = true,
                 Says::LostBefore { interface, lost } => {
                     let word = self.words.entry(*interface).or_default();
                     word.between = word.between.saturating_add(*lost);
-                    places.push((*packets, *time));
+                    places.push(place(false));
                 }
                 Says::Lost(lost) => {
                     let word = self.words.entry(lost.interface).or_default();
@@ -110,7 +125,7 @@ impl StatedLoss {
                     // What the interface dropped was never to be captured, or never came.
                     let known = self.before.get(&lost.interface).copied().unwrap_or(0).max(word.by_system);
                     if lost.by_system.is_some_and(|lost| lost > known) {
-                        places.push((*packets, *time));
+                        places.push(place(false));
                     }
                     for (count, said) in
                         [(&mut word.by_interface, lost.by_interface), (&mut word.by_system, lost.by_system)]
@@ -200,7 +215,7 @@ mod tests {
                 time: None,
             };
             let places = stated.take(&said.iter().map(statement).collect::<Vec<_>>(), 0);
-            (loss(&said, true), places.into_iter().map(|(packets, _)| packets).collect::<Vec<u32>>())
+            (loss(&said, true), places.into_iter().map(|place| place.packets).collect::<Vec<u32>>())
         };
         assert_eq!(one(&[before(8, 0, 3), before(9, 0, 4)]), (AtLeast(7), vec![8, 9]), "nothing is said of the end");
         let told = [before(8, 0, 3), lost(9, 0, 0, 7), lost(64, 0, 0, 7)];
@@ -222,7 +237,7 @@ mod tests {
                 time: None,
             });
             let taken = part.take(&statements.collect::<Vec<_>>(), 0);
-            places.push(taken.into_iter().map(|(packets, _)| packets).collect::<Vec<u32>>());
+            places.push(taken.into_iter().map(|place| place.packets).collect::<Vec<u32>>());
             parts.push(part);
         }
         assert_eq!(places, [vec![0], vec![], vec![1]]);

@@ -28,8 +28,13 @@ pub struct Entry {
 impl Entry {
     /// The place before a frame of this time and number before which packets were lost.
     pub fn lost(time: Timestamp, frame: u32) -> Self {
+        Self::between(time, frame, Body::Lost)
+    }
+
+    /// Something that is no frame, before one of this time and number.
+    pub fn between(time: Timestamp, frame: u32, body: Body) -> Self {
         let (point, ends) = (Point::default(), Ends::v4([0; 4], [0; 4]));
-        Self { time, frame, offset: 0, len: 0, point, ends, body: Body::Lost }
+        Self { time, frame, offset: 0, len: 0, point, ends, body }
     }
 }
 
@@ -51,6 +56,8 @@ pub enum Body {
     Quote(Quote),
     /// Packets were lost somewhere before this place; no payload.
     Lost,
+    /// From here on the capture leaves packets out; no payload.
+    LeftOut,
 }
 
 /// A UDP datagram that carries a DNS message.
@@ -137,10 +144,10 @@ impl Decoded {
         *self = Self { entries, ..Self::default() };
     }
 
-    /// Puts in before which frames others were lost, by their indexes in the block, and when.
-    pub fn note_losses(&mut self, frames: impl Iterator<Item = (u32, Timestamp)>) {
-        self.entries.extend(frames.map(|(frame, time)| Entry::lost(time, frame)));
-        self.entries.sort_by_key(|entry| (entry.frame, !matches!(entry.body, Body::Lost)));
+    /// Puts in what is said between frames: before which, by their indexes in the block, and when.
+    pub fn note_between(&mut self, said: impl Iterator<Item = (u32, Timestamp, Body)>) {
+        self.entries.extend(said.map(|(frame, time, body)| Entry::between(time, frame, body)));
+        self.entries.sort_by_key(|entry| (entry.frame, !matches!(entry.body, Body::Lost | Body::LeftOut)));
     }
 
     /// Notes the link type of a frame.

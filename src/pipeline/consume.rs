@@ -8,7 +8,7 @@ use crate::capture::filter::Filter;
 use crate::capture::open::{Input, Source};
 use crate::capture::stated_loss::StatedLoss;
 use crate::capture::{Block, ByteTally, Context, Stop, Timestamp};
-use crate::decode::{Decoded, Tally};
+use crate::decode::{Body, Decoded, Tally};
 use crate::error::{Error, packets};
 use crate::transact::Tracker;
 use std::cmp::Reverse;
@@ -228,11 +228,14 @@ impl<'a, 't> Consumer<'a, 't> {
         lane.result.frames += u64::from(done.decoded.frames);
         let room = MAX_FAULTS.saturating_sub(lane.result.faults.len());
         lane.result.faults.extend(done.decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
-        let lost = lane.stated.take(&done.walk.statements, lane.result.bytes.record_headers);
-        if !lost.is_empty() {
+        let places = lane.stated.take(&done.walk.statements, lane.result.bytes.record_headers);
+        if !places.is_empty() {
             // Where a block begins with it, the packet before is in an earlier one.
             let before = lane.last.unwrap_or(Timestamp::UNKNOWN);
-            done.decoded.note_losses(lost.into_iter().map(|(frame, time)| (frame, time.unwrap_or(before))));
+            done.decoded.note_between(places.into_iter().map(|place| {
+                let body = if place.left_out { Body::LeftOut } else { Body::Lost };
+                (place.packets, place.time.unwrap_or(before), body)
+            }));
         }
         lane.last = done.walk.last.or(lane.last);
         lane.result.bytes.add(&done.walk.bytes);

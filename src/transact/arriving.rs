@@ -17,7 +17,7 @@ impl Tracker<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn other_entry(&mut self, entry: &Entry, frame: FrameRef, payload: &[u8]) {
-        if !matches!(entry.body, Body::Quote(_) | Body::Lost) {
+        if !matches!(entry.body, Body::Quote(_) | Body::Lost | Body::LeftOut) {
             let now = self.clock.advance(entry.time);
             self.expire(now);
         }
@@ -26,6 +26,10 @@ impl Tracker<'_> {
             Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
             Body::Quote(quote) => self.quote(entry, *quote),
             Body::Lost => self.lost(),
+            Body::LeftOut => {
+                self.lost();
+                self.answering.leave_out();
+            }
             Body::Datagram(_) => {}
         }
     }
@@ -72,7 +76,7 @@ impl Tracker<'_> {
                         self.fragment(&inner, frame, *header, *protocol, payload, nested + 1);
                     }
                     Body::Quote(quote) => self.quote(&inner, *quote),
-                    Body::Lost => {}
+                    Body::Lost | Body::LeftOut => {}
                 }
             }
             Err(bucket) => self.tally.count(bucket),

@@ -45,7 +45,6 @@ impl Answering {
     #[inline]
     pub fn tells(&self, point: Point) -> bool {
         match self.vantage {
-            _ if self.filtered => false,
             None => point.direction() != Direction::Unknown,
             Some(vantage) => vantage == Vantage::Server,
         }
@@ -54,6 +53,11 @@ impl Answering {
     /// True when some response may tell anything about silence.
     pub fn may_tell(&self) -> bool {
         !self.filtered && self.vantage.is_none_or(|vantage| vantage == Vantage::Server)
+    }
+
+    /// From here on packets are left out, responses perhaps among them.
+    pub fn leave_out(&mut self) {
+        self.filtered = true;
     }
 
     /// Notes a response; `ends` leads from client to server.
@@ -106,7 +110,7 @@ impl Answering {
             Some((time, to)) if to != ends.source() => Some(time),
             _ => server.latest_to_another,
         };
-        !server.arrives && to_another.is_some_and(|time| time >= since)
+        !self.filtered && !server.arrives && to_another.is_some_and(|time| time >= since)
     }
 }
 
@@ -194,6 +198,9 @@ mod tests {
         assert!(!answering.answered_another(ends(2), Timestamp(21)));
         answering.note(ends(2), Timestamp(30), point(Direction::Out));
         assert!(answering.answered_another(ends(2), Timestamp(20)), "the one before is remembered");
+        answering.leave_out();
+        assert!(!answering.answered_another(ends(2), Timestamp(20)) && !answering.may_tell(), "a filter may have it");
+        assert_eq!(answering.here().count(), 1, "where it was captured is known all the same");
     }
 
     #[test]

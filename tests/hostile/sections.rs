@@ -1,9 +1,11 @@
 //! pcapng files: blocks with impossible lengths, interfaces that are missing or absurd, options that overrun.
 
 use crate::check::case;
+use crate::compressed::gzip;
 use crate::container::{followed_by, good, without_end};
+use crate::dns::Message;
 use crate::files::{BIG, Blocks, LITTLE, Packet, START, packet};
-use crate::wire::to_server;
+use crate::wire::{Ipv4, Udp, ethernet, to_server};
 
 /// Bytes of a section header block without options.
 const SECTION: u64 = 28;
@@ -49,6 +51,29 @@ fn big_endian_section() -> Vec<u8> {
 /// A block of `kind` with `body`, between an opened section and a good packet.
 fn between(blocks: Blocks, kind: u32, body: &[u8]) -> Vec<u8> {
     [opened(&[]), blocks.block(kind, body), good_block()].concat()
+}
+
+/// A query that nothing came to, in a second section whose interface has the given options, while the server answers another
+/// client before it and after it.
+fn unanswered_in_second_section(options: &[u8]) -> Vec<u8> {
+    let another = [198, 51, 100, 99];
+    let inwards =
+        |message: &[u8]| ethernet(&Ipv4 { source: another, ..Ipv4::default() }.around(&Udp::default().around(message)));
+    let outwards =
+        |message: &[u8]| ethernet(&Ipv4 { destination: another, ..Ipv4::back() }.around(&Udp::back().around(message)));
+    let block = |second: u64, direction: u32, data: &[u8]| {
+        let flags = LITTLE.option(2, &LITTLE.u32(direction));
+        LITTLE.packet(&Packet { time: MICROSECONDS + second * 1_000_000, options: &flags, ..packet(data) })
+    };
+    let answered = |second: u64| {
+        let id = second as u16 + 10;
+        let query = inwards(&Message::query("ok.test").id(id).bytes());
+        let response = outwards(&Message::response("ok.test", 0).id(id).bytes());
+        [block(second, 1, &query), block(second, 2, &response)].concat()
+    };
+    let before: Vec<u8> = (0..3).flat_map(answered).collect();
+    let after: Vec<u8> = (4..20).flat_map(answered).collect();
+    [opened(&[]), before, opened(options), block(3, 1, &good()), after].concat()
 }
 
 cases![
@@ -290,7 +315,7 @@ cases![
     .packets(&[("frames", 2), ("udp_dns", 2)]),
     n43_packets_look_like_blocks = case("packets that contain whole sections, over several blocks of reading", {
         let inner = one_packet(&[], MICROSECONDS);
-        let frame = to_server(&followed_by(crate::dns::Message::query("outer.test").bytes(), &inner.repeat(6)));
+        let frame = to_server(&followed_by(Message::query("outer.test").bytes(), &inner.repeat(6)));
         let mut bytes = opened(&[]);
         for index in 0..1200 {
             bytes.extend(LITTLE.packet(&Packet { time: MICROSECONDS + index, ..packet(&frame) }));
@@ -299,4 +324,15 @@ cases![
     })
     .packets(&[("frames", 1200), ("udp_dns", 1200)])
     .bytes(&[("headers", SECTION + INTERFACE)]),
+    n44_silence_in_a_second_section =
+        case("a query that meets silence in a second section", unanswered_in_second_section(&[]))
+            .outcomes(&[("answered", 19), ("silent", 1)]),
+    n45_a_filter_in_a_second_section = case(
+        "the same, and the second section was captured with a filter",
+        unanswered_in_second_section(&LITTLE.option(11, b"\0host 198.51.100.99"))
+    )
+    .outcomes(&[("answered", 19), ("unanswered", 1)]),
+    n46_a_filter_in_a_compressed_second_section =
+        case("the same compressed", gzip(&unanswered_in_second_section(&LITTLE.option(11, b"\0host 198.51.100.99"))))
+            .outcomes(&[("answered", 19), ("unanswered", 1)]),
 ];
