@@ -468,3 +468,34 @@ pub fn names_server(acls: &[Acl], server: IpAddr) -> bool {
 pub fn own_servers(acls: &[Acl]) -> Vec<OwnServer> {
     acls.iter().flat_map(Acl::bound).map(|address| OwnServer { address, length: None }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_asked_most_counts_whatever_came_first_and_every_kind_is_kept() {
+        let question = |name: &str, opcode: u8, rd: bool| Question {
+            qname: crate::expect::acl::name::parse_name(name).unwrap(),
+            opcode,
+            rd,
+            ..Question::default()
+        };
+        let judged = Judged { acl: Some(0), decision: Decision::unknown("a test", None) };
+        let mut tally =
+            Tally { judged, questions: Vec::new(), outcomes: [0; 7], errors: 0, frames: Default::default() };
+        assert!(tally.may_be_usual(), "nothing is known");
+        tally.note(question("first.test", 4, false));
+        assert!(!tally.may_be_usual());
+        tally.note(question("once.test", 0, true));
+        (0..3).for_each(|_| tally.note(question("often.test", 0, true)));
+        (0..100).for_each(|number| tally.note(question(&format!("{number}.test"), 0, true)));
+        tally.note(question("last.test", 0, false));
+        let (most, count) = tally.most_asked(|_| true).unwrap();
+        assert_eq!((most, count), (&question("often.test", 0, true), 3));
+        let (most, _) = tally.most_asked(|question| !question.rd).unwrap();
+        assert_eq!(most, &question("first.test", 4, false), "the first of several");
+        assert!(tally.questions.len() <= QUESTIONS);
+        assert!(tally.questions.contains(&(question("last.test", 0, false), 1)), "a kind of its own");
+    }
+}
