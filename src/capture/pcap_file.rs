@@ -172,7 +172,7 @@ pub fn guess_start(reader: &Reader, block: &Block, context: &Context) -> usize {
     block.limit
 }
 
-/// Adds the file header's bytes to what a walk from the beginning owns.
+/// The state at the first record, as the file's header tells it; nothing where it is none.
 pub fn initial_context(bytes: &[u8]) -> Option<Arc<Context>> {
     read_header(bytes).map(Arc::new)
 }

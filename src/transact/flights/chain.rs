@@ -10,7 +10,7 @@ pub struct Node(u32);
 impl Node {
     /// Marks numbers of closed transactions. The numbers begin again after so many.
     const CLOSED: u32 = 1 << 31;
-    /// The end of a chain: the number that is never given.
+    /// The end of a chain: a number that is not given before two thousand million others.
     pub const END: Node = Node(Self::CLOSED);
 
     /// An open transaction.
