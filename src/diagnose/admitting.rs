@@ -221,7 +221,7 @@ fn observed<'s>(scene: &Scene<'s>, acl: &Acl) -> Vec<Observed<'s>> {
 fn side_effects(observed: &[Observed<'_>], advice: &Advice, admitted: &[&Cover]) -> String {
     let members: BTreeSet<IpAddr> = admitted.iter().flat_map(|cover| cover.members.iter().copied()).collect();
     match advice::side_effects(advice, &members, observed).as_slice() {
-        [] => "Nothing else seen here would be treated differently.".to_owned(),
+        [] => "Nothing else that was looked at of what was asked here would be treated differently.".to_owned(),
         effects => {
             let shown: Vec<String> = effects
                 .iter()

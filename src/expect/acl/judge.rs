@@ -20,8 +20,8 @@ use super::compare::Question;
 /// Decisions kept apart per source and server; more say nothing that these do not.
 const DECISIONS: usize = 12;
 /// Questions kept for a decision, and those of them that any may be; the others are of a kind that is not among them.
-const QUESTIONS: usize = 8;
-const OF_ANY_KIND: usize = 5;
+const QUESTIONS: usize = 5;
+const OF_ANY_KIND: usize = 2;
 /// NOTAUTH (RFC 8945 section 5.2: also for a signature that is not accepted).
 const NOTAUTH: u16 = 9;
 
@@ -288,6 +288,12 @@ impl Tally {
         let room = if is_new(&self.questions) { QUESTIONS } else { OF_ANY_KIND };
         if self.questions.len() < room {
             self.questions.push((question, 1));
+            return;
+        }
+        // One asked once gives way, so that one that is asked again and again is not missed.
+        let once = |(known, count): &&mut (Question, u64)| *count == 1 && known.kind() == question.kind();
+        if let Some((known, _)) = self.questions.iter_mut().rev().find(once) {
+            *known = question;
         }
     }
 
@@ -488,6 +494,7 @@ mod tests {
         tally.note(question("first.test", 4, false));
         assert!(!tally.may_be_usual());
         tally.note(question("once.test", 0, true));
+        (0..10).for_each(|number| tally.note(question(&format!("before-{number}.test"), 0, true)));
         (0..3).for_each(|_| tally.note(question("often.test", 0, true)));
         (0..100).for_each(|number| tally.note(question(&format!("{number}.test"), 0, true)));
         tally.note(question("last.test", 0, false));
