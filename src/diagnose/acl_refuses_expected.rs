@@ -2,7 +2,7 @@
 
 use super::admitting::admitting;
 use super::scene::{Scene, times};
-use super::verdicts::{capture_there, describe, frames, usual_question, was_asked, who};
+use super::verdicts::{capture_there, describe, doubt_of_place, frames, usual_question, was_asked, who};
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
 use crate::expect::Expect;
@@ -72,7 +72,10 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
                     severity = Severity::Warning;
                     capture_there(server)
                 } else if advised <= ADVISED {
-                    admitting(scene, acl, server, &sources, &question)
+                    match admitting(scene, acl, server, &sources, &question) {
+                        nothing if nothing.is_empty() => nothing,
+                        advice => doubt_of_place(scene, server) + &advice,
+                    }
                 } else {
                     "Likewise (dnsrefused acl explain).".to_owned()
                 }
