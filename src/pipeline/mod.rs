@@ -170,6 +170,7 @@ pub fn run(
             tasks,
             pool: Vec::new(),
             writing: false,
+            waiting: 0,
             failed: None,
             done: false,
         }),
@@ -337,7 +338,9 @@ impl<'a, 't> Shared<'a, 't> {
                     state.pool.append(&mut used);
                     state.done |= finished;
                     state.consumer = Some(consumer);
-                    self.changed.notify_all();
+                    if state.has_work_for_others(self.threads) {
+                        self.wake(&state);
+                    }
                 }
                 Step::Write => {
                     state.writing = true;
@@ -370,7 +373,11 @@ impl<'a, 't> Shared<'a, 't> {
                     let done = self.take_block(lane, block, filter)?;
                     state = self.ready(lane, number, done);
                 }
-                Step::Wait => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Step::Wait => {
+                    state.waiting += 1;
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.waiting -= 1;
+                }
             }
         }
     }
@@ -382,8 +389,15 @@ impl<'a, 't> Shared<'a, 't> {
         if let Some(slot) = tasks.ready.get_mut((number - tasks.taken) as usize) {
             *slot = Some(done);
         }
-        self.changed.notify_all();
+        self.wake(&state);
         state
+    }
+
+    /// Wakes those who wait, after something has changed.
+    fn wake(&self, state: &State<'a, 't>) {
+        if state.waiting > 0 {
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -393,10 +407,7 @@ fn read_stream(lane: usize, mut stream: StreamBlocks, sender: &Sender<StreamBloc
     let reader = shared.sources[lane].reader;
     let mut context = Arc::clone(&shared.sources[lane].context);
     let mut filter = shared.selection.filter.as_deref().map(Filter::new);
-    let wake = || {
-        drop(shared.lock());
-        shared.changed.notify_all();
-    };
+    let wake = || shared.wake(&shared.lock());
     loop {
         let before = Arc::clone(&context);
         let (memory, decoded) = shared.lock().pool.pop().unwrap_or_default();

@@ -26,6 +26,8 @@ pub(super) struct State<'a, 't> {
     pub(super) pool: Vec<(Block, Decoded)>,
     /// A worker writes rows.
     pub(super) writing: bool,
+    /// Workers with nothing to do.
+    pub(super) waiting: usize,
     pub(super) failed: Option<Error>,
     pub(super) done: bool,
 }
@@ -100,10 +102,20 @@ impl<'a, 't> State<'a, 't> {
                 .all(|lane| !lane.needed || lane.exhausted() || lane.ready.front().is_some_and(Option::is_some))
     }
 
+    /// Blocks handed out, or ready.
+    fn outstanding(&self) -> usize {
+        self.tasks.iter().map(|lane| lane.ready.len()).sum()
+    }
+
+    /// The tracker has taken blocks, and those who wait for room for others are to be woken: not for each of them, because
+    /// to wake somebody takes time, and to wait again does too. Whoever took the blocks works on meanwhile.
+    pub(super) fn has_work_for_others(&self, threads: usize) -> bool {
+        self.done || self.outstanding() <= threads * BLOCKS_PER_WORKER / 2
+    }
+
     /// The next block to read and decode: of lanes in order, those the tracker waits for first.
     fn next_task(&mut self, threads: usize) -> Option<Step<'a, 't>> {
-        let outstanding: usize = self.tasks.iter().map(|lane| lane.ready.len()).sum();
-        let room = outstanding < threads * BLOCKS_PER_WORKER;
+        let room = self.outstanding() < threads * BLOCKS_PER_WORKER;
         let State { tasks, pool, .. } = self;
         let reading = tasks.iter().filter(|lane| lane.stream.is_some() && lane.blocks.is_none() && !lane.ended).count();
         for (index, lane) in tasks.iter_mut().enumerate() {

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
 use crate::expect::acl::judge::{Judgements, names_server, own_servers};
-use crate::expect::inventory::{Expect, Expected};
+use crate::expect::inventory::Expect;
 use crate::pipeline::{self, Finished, Selection};
 use crate::report::build::{Counted, Legs, OpenedInput, build};
 use crate::report::output::{self, FileIdentity, Output};
@@ -190,10 +190,10 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 
 /// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.
 pub(crate) fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
-    match inventory.decide(address) {
+    match inventory.expect(address) {
         _ if inventory.is_empty() => Judged::default(),
-        Expected::Listed(row) => Judged { listed: true, answers_wanted: row.expect == Expect::Refuse },
-        Expected::Unlisted | Expected::Mixed => Judged { listed: false, answers_wanted: true },
+        Some(expect) => Judged { listed: true, answers_wanted: expect == Expect::Refuse },
+        None => Judged { listed: false, answers_wanted: true },
     }
 }
 

@@ -106,12 +106,11 @@ impl Tracker<'_> {
         if let Some(fault) = message.question.fault() {
             self.counts.unreadable[fault as usize] += 1;
         }
-        let pair = self.pairs.number(seen.datagram.pair_hash, || seen.client_to_server());
         if response {
             self.counts.rcodes[usize::from(message.rcode) & 0xfff] += 1;
-            self.response(seen, pair);
+            self.response(seen);
         } else {
-            self.query(seen, pair);
+            self.query(seen);
         }
         if self.pairs.is_time_to_fold() {
             self.fold();
@@ -120,7 +119,8 @@ impl Tracker<'_> {
 
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
-    fn query(&mut self, seen: &Seen<'_>, pair: u32) {
+    fn query(&mut self, seen: &Seen<'_>) {
+        let pair = self.pair(seen);
         self.pairs.asked(pair, seen.entry.time);
         match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.print()) {
             QueryIs::Copy => self.counts.query_copies += 1,
@@ -198,17 +198,39 @@ impl Tracker<'_> {
         }
     }
 
+    /// The number of the message's pair.
+    #[allow(clippy::inline_always)] // once for every query
+    #[inline(always)]
+    fn pair(&mut self, seen: &Seen<'_>) -> u32 {
+        self.pairs.number(seen.datagram.pair_hash, || seen.client_to_server())
+    }
+
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
-    fn response(&mut self, seen: &Seen<'_>, pair: u32) {
-        self.pairs.told(pair, seen.entry.time);
+    fn response(&mut self, seen: &Seen<'_>) {
         match self.flights.response(seen.datagram.flow_hash, seen.message, &seen.print()) {
             ResponseIs::Match(slot) => {
+                // The query is of the same flow, so its pair need not be looked for again.
+                let pair = self.flights.slot(slot).flow.pair;
+                self.pairs.told(pair, seen.entry.time);
                 if !self.proxied.is_empty() {
                     self.ended_behind_header(slot, ProxiedEnd::Understood, seen.frame);
                 }
                 self.matched(slot, pair, seen.message, seen.sighting(), seen.print(), seen.bytes());
+                self.note_answering(pair, seen.entry);
             }
+            other => self.other_response(seen, other),
+        }
+    }
+
+    /// A response that ends no query, as far as ports and identifier tell.
+    #[cold]
+    fn other_response(&mut self, seen: &Seen<'_>, what: ResponseIs) {
+        let pair = self.pair(seen);
+        self.pairs.told(pair, seen.entry.time);
+        match what {
+            // Taken before it came here.
+            ResponseIs::Match(_) => {}
             ResponseIs::Continued => self.counts.continued += 1,
             ResponseIs::Copy => self.counts.response_copies += 1,
             ResponseIs::Duplicate { refused, answers } => {

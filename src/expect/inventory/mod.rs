@@ -19,6 +19,8 @@ pub struct Inventory {
     notes: Vec<String>,
     /// Prefixes and translated addresses: who is listed, and by which row.
     listed: Ranges,
+    /// What each row expects, apart from the rows: asked for every source that is met, with little memory to touch.
+    expects: Vec<Expect>,
     /// Prefixes alone: whose own network an address belongs to.
     own: Ranges,
 }
@@ -190,7 +192,12 @@ impl Inventory {
         self.expected(self.listed.find(address))
     }
 
-    /// The same for a prefix of joined sources: `mixed` unless one line, or none, decides for all of it.
+    /// What that line expects.
+    pub fn expect(&self, address: IpAddr) -> Option<Expect> {
+        self.listed.find(address).and_then(|number| self.expects.get(number as usize).copied())
+    }
+
+    /// What the lines say about a prefix of joined sources: `mixed` unless one line, or none, decides for all of it.
     pub fn decide_prefix(&self, prefix: IpNet) -> Expected<'_> {
         let decisions = self.listed.within(prefix);
         match decisions.split_first() {

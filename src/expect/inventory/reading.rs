@@ -244,7 +244,8 @@ impl Files {
             ));
         }
         let (own, listed) = (Ranges::new(&own), Ranges::new(&listed));
-        Ok(Inventory { rows: self.rows, notes: self.notes, listed, own })
+        let expects = self.rows.iter().map(|row| row.expect).collect();
+        Ok(Inventory { rows: self.rows, notes: self.notes, listed, expects, own })
     }
 }
 

@@ -31,12 +31,22 @@ const TICK: u32 = 20;
 /// look.
 const CHAINS: usize = 4;
 
+/// The open transactions that were opened right after and before one. They stand apart, close together: whenever one ends,
+/// two others have new neighbours.
+#[derive(Debug, Clone, Copy)]
+struct Neighbours {
+    newer: u32,
+    older: u32,
+}
+
 /// The table of transactions.
 #[derive(Debug)]
 pub struct Flights {
     slots: Vec<Slot>,
     /// Their places in the chains.
     links: Vec<Link>,
+    /// Their places in the list by age.
+    ages: Vec<Neighbours>,
     free: Vec<u32>,
     /// Open transactions, then answered ones.
     heads: Heads,
@@ -68,6 +78,7 @@ impl Flights {
         Self {
             slots: Vec::new(),
             links: Vec::new(),
+            ages: Vec::new(),
             free: Vec::new(),
             heads: Heads::new(memory * CHAINS),
             oldest: NONE,
@@ -180,8 +191,6 @@ impl Flights {
             question: message.question,
             opened: self.opened,
             flow,
-            newer: NONE,
-            older: self.newest,
             kept,
             since: (self.line.0 >> TICK) as u32,
             opcode: message.opcode(),
@@ -201,16 +210,18 @@ impl Flights {
             None => {
                 self.slots.push(slot);
                 self.links.push(Link::new(hash, Node::END));
+                self.ages.push(Neighbours { newer: NONE, older: NONE });
                 self.slots.len() as u32 - 1
             }
         };
+        self.ages[index as usize] = Neighbours { newer: NONE, older: self.newest };
         self.links[index as usize] = Link::new(hash, head.put(hash, Node::open(index)));
         match self.newest {
             NONE => {
                 self.oldest = index;
                 self.due_after = self.due_after(index);
             }
-            newest => self.slots[newest as usize].newer = index,
+            newest => self.ages[newest as usize].newer = index,
         }
         self.newest = index;
         self.pending += 1;
@@ -316,19 +327,20 @@ impl Flights {
     #[inline(always)]
     pub fn discard(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
-        let (hash, newer, older) = (slot.hash, slot.newer, slot.older);
+        let hash = slot.hash;
+        let Neighbours { newer, older } = self.ages[index as usize];
         slot.open = false;
         self.kept.release(slot.kept);
         match newer {
             NONE => self.newest = older,
-            newer => self.slots[newer as usize].older = older,
+            newer => self.ages[newer as usize].older = older,
         }
         match older {
             NONE => {
                 self.oldest = newer;
                 self.due_after = if newer == NONE { i64::MAX } else { self.due_after(newer) };
             }
-            older => self.slots[older as usize].newer = newer,
+            older => self.ages[older as usize].newer = newer,
         }
         let next = self.links[index as usize].older;
         let mut place = &mut self.heads.at_mut(hash).first;
@@ -348,7 +360,9 @@ impl Flights {
         let slot = self.slots.get(self.oldest as usize)?;
         self.heads.prefetch(slot.hash);
         prefetch_index(&self.links, self.oldest as usize);
-        if let Some(next) = self.slots.get(slot.newer as usize) {
+        let newer = self.ages[self.oldest as usize].newer;
+        prefetch_index(&self.ages, newer as usize);
+        if let Some(next) = self.slots.get(newer as usize) {
             prefetch_index(std::slice::from_ref(&next.hash), 0);
             prefetch_index(std::slice::from_ref(&next.query), 0);
         }

@@ -70,7 +70,7 @@ impl Print {
     }
 }
 
-/// An open transaction in two cache lines: the first finds it, the second tells what was seen.
+/// An open transaction in two cache lines; the first has what finds it.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
 pub struct Slot {
@@ -83,9 +83,6 @@ pub struct Slot {
     pub(super) opened: u64,
     /// Client, server, ports, identifier.
     pub flow: Flow,
-    /// Neighbours in the list of open transactions.
-    pub(super) newer: u32,
-    pub(super) older: u32,
     /// Bytes of the first query.
     pub kept: KeptMessage,
     /// Where on the clock's line it was opened, in ticks.
@@ -136,7 +133,7 @@ mod tests {
     #[test]
     fn a_transaction_is_two_cache_lines() {
         assert_eq!(size_of::<Slot>(), 128);
-        assert_eq!(std::mem::offset_of!(Slot, query), 64);
+        assert!(std::mem::offset_of!(Slot, query) + std::mem::offset_of!(Sighting, time) < 64);
     }
 
     #[test]

@@ -18,10 +18,14 @@ use table::Table;
 /// Pairs kept; when there are more, all are folded and those without an open transaction dropped. A count of pairs, not
 /// of blocks, so that the outcome does not depend on how the input was cut.
 const KEEP: usize = 262_144;
-/// Queries after which pairs are folded in any case, before a 32-bit count can overflow.
-const FOLD_AFTER: u32 = 1 << 30;
+/// Queries after which pairs are folded in any case, before a 30-bit count can overflow.
+const FOLD_AFTER: u32 = 1 << 29;
 /// Marks in `Hot::answered` that frames of answers are wanted, and not enough yet.
 const WANTED: u32 = 1 << 31;
+/// Marks there likewise that answers are of interest, as long as the pair is known.
+const OF_INTEREST: u32 = 1 << 30;
+/// The count beside the marks.
+const COUNT: u32 = OF_INTEREST - 1;
 
 /// What every message touches of a pair.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ struct Hot {
     /// The latest time of a message.
     last: Timestamp,
     queries: u32,
-    /// Answered transactions, and in the highest bit whether frames of answers are wanted.
+    /// Answered transactions, and in the highest bits [`WANTED`] and [`OF_INTEREST`].
     answered: u32,
 }
 
@@ -208,9 +212,8 @@ impl<'a> Pairs<'a> {
     }
 
     /// Notes that an answer is an error.
-    #[cold]
     pub fn note_error(&mut self, number: u32) {
-        if self.cold[number as usize].judged.answers_wanted {
+        if self.hot[number as usize].answered & OF_INTEREST != 0 {
             self.rare(number).errors += 1;
         }
     }
@@ -365,7 +368,7 @@ impl<'a> Pairs<'a> {
 
 /// `Hot::answered` of a pair with no answers so far.
 fn wanted(judged: Judged) -> u32 {
-    if judged.answers_wanted { WANTED } else { 0 }
+    if judged.answers_wanted { WANTED | OF_INTEREST } else { 0 }
 }
 
 /// Pairs folded at the end before memory is given back.
@@ -373,7 +376,7 @@ const PIECE: usize = 16_384;
 
 /// The source received something from the server.
 fn has_heard(hot: &Hot, cold: &Cold) -> bool {
-    hot.answered & !WANTED > 0 || cold.rare.as_ref().is_some_and(|rare| rare.heard())
+    hot.answered & COUNT > 0 || cold.rare.as_ref().is_some_and(|rare| rare.heard())
 }
 
 /// Moves what happened to a pair since it was last folded into its source's row.
@@ -387,7 +390,7 @@ fn fold_pair(sources: &Sources, hot: &mut Hot, cold: &mut Cold) {
 fn row_of(hot: &mut Hot, cold: &mut Cold) -> Option<SourceRow> {
     let mut row = SourceRow::with_rare(cold.rare.take());
     row.queries += u64::from(std::mem::take(&mut hot.queries));
-    row.answered += u64::from(hot.answered & !WANTED);
+    row.answered += u64::from(hot.answered & COUNT);
     hot.answered = wanted(cold.judged);
     row.unanswered += u64::from(std::mem::take(&mut cold.unanswered));
     row.tcp += u64::from(std::mem::take(&mut cold.tcp));
