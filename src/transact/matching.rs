@@ -2,7 +2,7 @@
 //! too late, too often or for nothing.
 
 use super::Tracker;
-use super::flights::{Flow, Print, QueryIs, ResponseIs, Sighting, Transport};
+use super::flights::{Flow, OtherResponse, Print, QueryIs, ResponseIs, Sighting, Transport};
 use super::kept::KeptMessage;
 use super::proxied::ProxiedEnd;
 use crate::capture::{Direction, Timestamp};
@@ -219,21 +219,19 @@ impl Tracker<'_> {
                 self.matched(slot, pair, seen.message, seen.sighting(), seen.print(), seen.bytes());
                 self.note_answering(pair, seen.entry);
             }
-            other => self.other_response(seen, other),
+            ResponseIs::Other(what) => self.other_response(seen, what),
         }
     }
 
     /// A response that ends no query, as far as ports and identifier tell.
     #[cold]
-    fn other_response(&mut self, seen: &Seen<'_>, what: ResponseIs) {
+    fn other_response(&mut self, seen: &Seen<'_>, what: OtherResponse) {
         let pair = self.pair(seen);
         self.pairs.told(pair, seen.entry.time);
         match what {
-            // Taken before it came here.
-            ResponseIs::Match(_) => {}
-            ResponseIs::Continued => self.counts.continued += 1,
-            ResponseIs::Copy => self.counts.response_copies += 1,
-            ResponseIs::Duplicate { refused, answers } => {
+            OtherResponse::Continued => self.counts.continued += 1,
+            OtherResponse::Copy => self.counts.response_copies += 1,
+            OtherResponse::Duplicate { refused, answers } => {
                 self.counts.duplicate += 1;
                 if !refused {
                     self.beside(Beside::Second, pair, seen.message);
@@ -241,16 +239,16 @@ impl Tracker<'_> {
                     self.pairs.rare(pair).answered_second += 1;
                 }
             }
-            ResponseIs::Late => {
+            OtherResponse::Late => {
                 self.answers_suspect(seen.datagram.flow_hash);
                 self.counts.late += 1;
                 self.beside(Beside::Late, pair, seen.message);
             }
-            ResponseIs::Mismatch => {
+            OtherResponse::Mismatch => {
                 self.counts.mismatch += 1;
                 self.beside(Beside::OtherQuestion, pair, seen.message);
             }
-            ResponseIs::Unsolicited => {
+            OtherResponse::Unsolicited => {
                 self.answers_suspect(seen.datagram.flow_hash);
                 self.without_query(pair, *seen);
             }

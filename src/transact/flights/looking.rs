@@ -24,6 +24,13 @@ pub enum QueryIs {
 pub enum ResponseIs {
     /// The response to the pending transaction in this slot.
     Match(u32),
+    /// The end of none.
+    Other(OtherResponse),
+}
+
+/// What a response is that ends no pending transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherResponse {
     /// A further message of a zone transfer.
     Continued,
     /// The same packet at another point.
@@ -153,7 +160,7 @@ impl Flights {
             (closed.ended != Ended::Orphan || oldest.2 == NONE) && closed.response().is_copied_by(print)
         };
         if self.answered.newest(node, hash, copied).is_some() {
-            return ResponseIs::Copy;
+            return ResponseIs::Other(OtherResponse::Copy);
         }
         if fitting > 1 {
             self.note_ambiguous(first, hash);
@@ -167,22 +174,22 @@ impl Flights {
         let answered = |closed: &Closed| closed.ended == Ended::Answered && fits(closed);
         if let Some(transfer) = self.answered.newest(node, hash, |closed| answered(closed) && closed.transfer) {
             transfer.set_response(*print);
-            return ResponseIs::Continued;
+            return ResponseIs::Other(OtherResponse::Continued);
         }
         if let Some(duplicated) = self.answered.newest(node, hash, |closed| answered(closed) && recent(closed)) {
             duplicated.set_response(*print);
             let (refused, answers) = (duplicated.refused, !message.is_refused() && !message.is_denied());
             let told = duplicated.second_told;
             duplicated.second_told |= answers;
-            return ResponseIs::Duplicate { refused, answers: refused && answers && !told };
+            return ResponseIs::Other(OtherResponse::Duplicate { refused, answers: refused && answers && !told });
         }
         let chain = self.timed_out_heads.at(hash).first;
         if late || self.timed_out.newest(chain, hash, |closed| fits(closed) && recent(closed)).is_some() {
-            ResponseIs::Late
+            ResponseIs::Other(OtherResponse::Late)
         } else if other_question {
-            ResponseIs::Mismatch
+            ResponseIs::Other(OtherResponse::Mismatch)
         } else {
-            ResponseIs::Unsolicited
+            ResponseIs::Other(OtherResponse::Unsolicited)
         }
     }
 

@@ -16,7 +16,7 @@ use crate::capture::Timestamp;
 use crate::decode::message::Message;
 pub use crate::decode::message::Transport;
 use chain::{Heads, Link, Node};
-pub use looking::{QueryIs, ResponseIs};
+pub use looking::{OtherResponse, QueryIs, ResponseIs};
 use prefetch_index::prefetch_index;
 use recent::{Closed, Ended, Recent};
 pub use slot::{Flow, Print, Sighting, Slot};

@@ -60,7 +60,7 @@ fn more_chains_hold_what_fewer_held() {
     for number in 0..8 {
         assert_eq!(
             answer(&mut flights, number, 2),
-            ResponseIs::Duplicate { refused: false, answers: false },
+            ResponseIs::Other(OtherResponse::Duplicate { refused: false, answers: false }),
             "{number}"
         );
     }
@@ -80,9 +80,13 @@ fn time_outs_take_the_oldest_and_are_remembered_apart() {
     assert_eq!(flights.due(Timestamp(5 * SECOND + 1)), Some(first));
     flights.time_out(first);
     assert_eq!(flights.due(Timestamp(5 * SECOND + 1)), None, "the next is younger");
-    assert_eq!(answer(&mut flights, 0, 6), ResponseIs::Late);
-    assert_eq!(answer(&mut flights, 0, 11), ResponseIs::Unsolicited, "after a second timeout nobody remembers");
-    assert_eq!(answer(&mut flights, 2, 6), ResponseIs::Unsolicited);
+    assert_eq!(answer(&mut flights, 0, 6), ResponseIs::Other(OtherResponse::Late));
+    assert_eq!(
+        answer(&mut flights, 0, 11),
+        ResponseIs::Other(OtherResponse::Unsolicited),
+        "after a second timeout nobody remembers"
+    );
+    assert_eq!(answer(&mut flights, 2, 6), ResponseIs::Other(OtherResponse::Unsolicited));
 }
 
 /// What is done to the table: a message, or a response that had no query.
