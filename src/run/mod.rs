@@ -2,7 +2,7 @@
 
 use crate::capture::filter::Filter;
 use crate::capture::kernel_filter;
-use crate::capture::open::{self, Input};
+use crate::capture::open::{self, Input, Source};
 use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
 use crate::config::{Config, Limits, Outcomes};
@@ -110,6 +110,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let rows_now = || rows.lock().unwrap_or_else(PoisonError::into_inner);
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
     let mut judgements = Judgements::new(Arc::clone(&acls), detail, limits.answered_rows, limits.finding_frames);
+    // Whatever reads a stream has a thread of its own, which has ended when rows are printed.
+    let two_threads = config.threads > 1 || inputs.iter().any(|input| matches!(input.source, Source::Stream(_)));
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
 
     let settings = Settings {
@@ -143,7 +145,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     // Frames behind the time asked for were not looked at, nor all of those read when somebody interrupted.
     let looked_until = last.filter(|_| !finished.interrupted).map(|last| config.to.map_or(last, |to| last.min(to)));
     tracker.finish(looked_until);
-    rows_now().sort(if config.threads > 1 { pipeline::ahead::begin } else { in_turn });
+    rows_now().sort(if two_threads { pipeline::ahead::begin } else { in_turn });
     // While another thread may be reading rows.
     tracker.fold_all_alone();
 
@@ -294,8 +296,8 @@ fn follow(
     let size: Option<u64> = inputs
         .iter()
         .map(|input| match &input.source {
-            open::Source::Plain { size, .. } => Some(*size),
-            open::Source::Stream(_) => None,
+            Source::Plain { size, .. } => Some(*size),
+            Source::Stream(_) => None,
         })
         .sum();
     let bar = progress_bar(config, size);
