@@ -54,6 +54,8 @@ pub struct Facts<'a> {
     pub noted: &'a Noted,
     /// Only REFUSED responses are captured.
     pub without_queries: bool,
+    /// Tells whether the capture is taken at a server.
+    pub is_at: &'a dyn Fn(IpAddr) -> bool,
 }
 
 /// Transactions of clients by server, verdict and outcome.
@@ -105,6 +107,7 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
         round_trips: facts.noted.round_trips.clone(),
         sources: sums.sources,
         joined: sums.joined,
+        at_servers: rows.iter().all(|row| (facts.is_at)(row.server)),
         rows,
         rows_not_shown,
         listed: !facts.inventory.is_empty(),
@@ -383,6 +386,7 @@ mod tests {
             past_verdicts: &ByVerdict::default(),
             noted: &Noted::new(8),
             without_queries: false,
+            is_at: &|server| server == SERVER.parse::<IpAddr>().unwrap(),
         };
         gather(&facts, limits)
     }
@@ -398,6 +402,7 @@ mod tests {
         ];
         let inventory = "prefix,name,kind,expect\n10.20.1.0/24,office,,\n10.21.0.0/16,vpn,,\n10.20.1.8,office,,\n10.20.1.7,office,,refuse\n";
         let snapshot = snapshot(&rows, inventory, &Limits::default());
+        assert!(snapshot.at_servers, "what clients ask of another server is not shown");
         assert_eq!((snapshot.outcomes, snapshot.upstream), ([530, 189, 0, 0, 0, 0, 0], [70, 5, 0, 0, 0, 0, 0]));
         assert_eq!((snapshot.servers.len(), snapshot.servers[0].outcomes), (1, snapshot.outcomes));
         assert_eq!((snapshot.sources, snapshot.transactions()), (3, 719));
@@ -470,6 +475,7 @@ mod tests {
             past_verdicts: &ByVerdict::default(),
             noted: &Noted::new(8),
             without_queries: false,
+            is_at: &|server| server == SERVER.parse::<IpAddr>().unwrap(),
         };
         sources.each(|key, row| sums.add(&facts, key, row));
         // The silent one is a prefix by now; given the same key they are one.

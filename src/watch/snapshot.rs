@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub rows: Vec<TurnedAway>,
     /// Sources turned away beyond that.
     pub rows_not_shown: u64,
+    /// The capture is taken at every server of these rows: what stands there as a source is what the server saw.
+    pub at_servers: bool,
     /// An inventory was given.
     pub listed: bool,
     /// A server's own configuration was given.
@@ -308,6 +310,7 @@ pub(super) mod samples {
                 source("198.51.100.7", [3, 7, 0, 3, 2, 1, 0], None, "a\\.b.example"),
             ],
             rows_not_shown: 0,
+            at_servers: true,
             listed: true,
             judged: true,
             names: vec![office, vpn],

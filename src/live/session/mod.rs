@@ -308,7 +308,13 @@ impl<'a> Session<'a> {
             whole.absorb(self.sources.copy_sorted());
             whole
         });
+        // This host's servers stay so in an interval in which nobody asks them.
+        let is_at = |server| {
+            let of_this_host = self.config.vantage.is_none() && self.local.contains(&server);
+            report.is_at(server) || (of_this_host && !report.is_away_from(server))
+        };
         let facts = Facts {
+            is_at: &is_at,
             without_queries: self.config.live.refused_only,
             node: self.config.node.as_deref().unwrap_or_default(),
             interfaces: &self.config.live.interfaces,

@@ -42,6 +42,14 @@ fn listed(screen: &Screen, snapshot: &Snapshot) -> Vec<String> {
 }
 
 #[test]
+fn what_the_server_saw_is_not_claimed_where_it_is_not_known() {
+    let heading =
+        |at_servers| painted(&mut Screen::new(LOOK), &Snapshot { at_servers, ..samples::snapshot() }, USUAL)[7].clone();
+    assert!(heading(true).starts_with("  SOURCE THE SERVER SAW REFUSED"));
+    assert!(heading(false).starts_with("  SOURCE SEEN HERE      REFUSED"));
+}
+
+#[test]
 fn the_overview_on_a_terminal_of_eighty_by_twenty_four() {
     let lines = painted(&mut Screen::new(LOOK), &samples::snapshot(), USUAL);
     let wanted = [

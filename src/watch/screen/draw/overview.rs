@@ -15,6 +15,8 @@ use std::fmt::Write as _;
 
 /// Heading of the first column, also its least width; a source is never cut.
 const SOURCE: &str = "SOURCE THE SERVER SAW";
+/// The same where it is not known that the server saw it; as wide.
+const SOURCE_HERE: &str = "SOURCE SEEN HERE     ";
 
 /// Bars of what every terminal has.
 const PLAIN_BARS: bar::Set<'static> = bar::Set {
@@ -128,7 +130,8 @@ fn sources(paint: &mut Paint<'_>, area: Rect, shown: &Snapshot, rows: &[&TurnedA
         (false, true) => "EXPECTED",
         (false, false) => "LAST NAME",
     };
-    let headings = [SOURCE, "REFUSED", "NOW/S", "ANSWERED", "SINCE", said];
+    let source = if shown.at_servers { SOURCE } else { SOURCE_HERE };
+    let headings = [source, "REFUSED", "NOW/S", "ANSWERED", "SINCE", said];
     let width = |column: usize| {
         let widest = cells.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
         widest.max(headings[column].chars().count()) as u16
