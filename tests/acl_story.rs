@@ -327,6 +327,27 @@ fn a_change_is_judged_by_the_traffic_of_a_capture() {
     assert!(text.contains(
         "CLOSES  allow -> refuse  10.20.200.1 at 10.20.30.40: 1 of its 1 transactions, such as A www.example.com"
     ));
+    // What is meant and already so, or becomes so, is done; what is meant and is not so is told.
+    let mut more = files;
+    more[3] = (
+        "intended.csv",
+        b"prefix,expect\n192.0.2.45,allow\n10.20.1.0/24,allow\n192.0.2.46,allow\n10.20.2.0/24,refuse\n",
+    );
+    let (_, text) = run_in(&more, &command);
+    let not_done: Vec<&str> = text.lines().filter(|line| line.starts_with("NOT DONE")).collect();
+    assert_eq!(
+        not_done,
+        [
+            "NOT DONE   192.0.2.46 is to be allowed by intended.csv:4, but for a name in no zone the new file says refuse  \
+             new.conf:5  access-control: 0.0.0.0/0 refuse",
+            "NOT DONE   10.20.2.0/24 is to be refused by intended.csv:5, but for a name in no zone the new file says allow  \
+             new.conf:3  access-control: 10.20.0.0/17 allow",
+        ]
+    );
+    let (_, json) = run_in(&more, &[&command[..], &["--format", "json"]].concat());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["not_done"].as_array().unwrap().len(), 2);
+    assert_eq!(report["not_done"], serde_json::json!([]));
     // All that changes is meant: nothing to stop a pipeline for.
     let mut meant = files;
     let only = b"server:\n interface: 10.20.30.40\n access-control: 10.20.0.0/16 allow\n access-control: 192.0.2.45 allow\n access-control: 0.0.0.0/0 refuse\n";

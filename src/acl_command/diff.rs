@@ -1,5 +1,5 @@
-//! `acl diff`: two versions of a configuration to the ranges of sources whose verdict changes, and to edits without
-//! effect.
+//! `acl diff`: two versions of a configuration to the ranges of sources whose verdict changes, to edits without effect, and
+//! to what was meant and is not so.
 
 use super::traffic::{self, Traffic, TrafficJson};
 use super::{Printed, RuleJson, describe, files_json, files_text, json, notes, rule_json};
@@ -23,6 +23,7 @@ struct DiffJson {
     new: Vec<CitedJson>,
     changes: Vec<ChangeJson>,
     without_effect: Vec<WithoutEffectJson>,
+    not_done: Vec<NotDoneJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     traffic: Option<TrafficJson>,
 }
@@ -48,6 +49,15 @@ struct WithoutEffectJson {
     decided_by: Option<RuleJson>,
 }
 
+#[derive(Debug, Serialize)]
+struct NotDoneJson {
+    range: String,
+    expected: &'static str,
+    expected_rule: String,
+    verdict: &'static str,
+    rule: Option<RuleJson>,
+}
+
 /// Runs the command.
 pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<Printed, Error> {
     let [old, new] = config.acls.as_slice() else {
@@ -65,6 +75,9 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
         let prefixes = change.range.prefixes();
         !prefixes.is_empty() && prefixes.iter().all(|prefix| is_meant(&intended, *prefix, change.after.word))
     };
+    // What was meant and is not so, and nothing of it changes.
+    let mut not_done = compare::check(new, &intended, &config.question, servers.first().copied());
+    not_done.retain(|part| !found.changes.iter().any(|change| change.range.touches(part.range) && meant(change)));
     let unintended = found.changes.iter().filter(|change| !meant(change)).count();
     let traffic = match &config.traffic {
         Some(capture) => Some(traffic::replay(capture, &olds, &news, &intended, console, interrupted)?),
@@ -110,6 +123,16 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
                     decided_by: rule_json(new, &without.decision),
                 })
                 .collect(),
+            not_done: not_done
+                .iter()
+                .map(|part| NotDoneJson {
+                    range: part.range.show(),
+                    expected: part.row.expect.name(),
+                    expected_rule: part.row.rule(),
+                    verdict: part.decision.word.name(),
+                    rule: rule_json(new, &part.decision),
+                })
+                .collect(),
             traffic: traffic.as_ref().map(|traffic| traffic.json(old, new)),
         };
         return Ok(Printed { text: json(&report), notes, code });
@@ -123,6 +146,20 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
             escape_text(&without.entry.list),
             new.rule(without.entry.rule),
             describe(new, &without.decision)
+        );
+    }
+    for part in &not_done {
+        let _ = writeln!(
+            text,
+            "NOT DONE   {} {} by {}, but for {} the new file says {}",
+            part.range.show(),
+            match part.row.expect {
+                Expect::Allow => "is to be allowed",
+                Expect::Refuse => "is to be refused",
+            },
+            part.row.rule(),
+            config.question.show(),
+            describe(new, &part.decision)
         );
     }
     for change in &found.changes {
