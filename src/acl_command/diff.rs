@@ -24,6 +24,7 @@ struct DiffJson {
     changes: Vec<ChangeJson>,
     without_effect: Vec<WithoutEffectJson>,
     not_done: Vec<NotDoneJson>,
+    questions_not_asked: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     traffic: Option<TrafficJson>,
 }
@@ -45,6 +46,7 @@ struct WithoutEffectJson {
     list: String,
     matches: String,
     rule: RuleJson,
+    question: String,
     verdict: &'static str,
     decided_by: Option<RuleJson>,
 }
@@ -87,7 +89,8 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
         Some(traffic) if traffic.code != 0 => traffic.code,
         traffic => {
             let unintended = unintended as u64 + traffic.as_ref().map_or(0, Traffic::unintended);
-            if config.check && unintended > 0 { 10 } else { 0 }
+            // What was not asked may have changed.
+            if config.check && (unintended > 0 || found.not_asked > 0) { 10 } else { 0 }
         }
     };
     let labels = |change: &compare::Change| -> Vec<String> {
@@ -119,6 +122,7 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
                     list: escape_text(&without.entry.list),
                     matches: escape_text(&without.entry.matches),
                     rule: new.rule(without.entry.rule).into(),
+                    question: without.question.label.clone(),
                     verdict: without.decision.word.name(),
                     decided_by: rule_json(new, &without.decision),
                 })
@@ -133,6 +137,7 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
                     rule: rule_json(new, &part.decision),
                 })
                 .collect(),
+            questions_not_asked: found.not_asked,
             traffic: traffic.as_ref().map(|traffic| traffic.json(old, new)),
         };
         return Ok(Printed { text: json(&report), notes, code });
@@ -141,10 +146,11 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
     for without in &found.without_effect {
         let _ = writeln!(
             text,
-            "NO EFFECT  {} added to {} at {}: its sources are decided as before, {}",
+            "NO EFFECT  {} added to {} at {}: its sources are decided as before; for {}: {}",
             escape_text(&without.entry.matches),
             escape_text(&without.entry.list),
             new.rule(without.entry.rule),
+            without.question.label,
             describe(new, &without.decision)
         );
     }
@@ -177,7 +183,8 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
         let _ = writeln!(text, "    now {}", describe(new, &change.after));
     }
     if found.changes.is_empty() {
-        let _ = writeln!(text, "No verdict changes for any source.");
+        let asked = if found.not_asked > 0 { " for what was asked" } else { "" };
+        let _ = writeln!(text, "No verdict changes for any source{asked}.");
     } else {
         let changed = ranges_counted(found.changes.len());
         let _ = match (config.intended.is_empty(), unintended) {
@@ -186,6 +193,15 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
             (false, all) if all == found.changes.len() => writeln!(text, "{changed} changed, not as intended"),
             (false, some) => writeln!(text, "{changed} changed, {some} of them not intended"),
         };
+    }
+    if found.not_asked > 0 {
+        let _ = writeln!(
+            text,
+            "NOT ASKED  {} of {} questions, because there are too many names, keys and prefixes: what changes for those, and \
+             which edits are without effect, is not known",
+            found.not_asked,
+            found.not_asked + found.questions.len()
+        );
     }
     if let Some(traffic) = &traffic {
         traffic.describe(old, new, &mut text);

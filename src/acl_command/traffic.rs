@@ -185,7 +185,8 @@ pub fn replay(
         Box::new(|_| {}),
     )?;
     let last = finished.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
-    tracker.finish(last);
+    // How much was read of what came in before somebody interrupted is not known.
+    tracker.finish(last.filter(|_| !finished.interrupted));
     tracker.fold_all_alone();
     let (counts, lost) = (tracker.counts.clone(), tracker.lost_state());
     let mut tally = finished.tally;

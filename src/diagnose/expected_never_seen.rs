@@ -19,7 +19,9 @@ const NAMED: usize = 5;
 /// At most one finding: a prefix is missing from the whole capture, not from one server.
 pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     let absent: Vec<&Row> = scene.lines(Presence::Absent).collect();
-    if absent.is_empty() {
+    // Where nothing of a file was looked at, nothing is known.
+    let nothing_read = scene.report.live.is_none() && scene.report.frames_looked_at() == 0;
+    if absent.is_empty() || nothing_read {
         return Vec::new();
     }
     let unknown = scene.lines(Presence::Unknown).count();

@@ -2,6 +2,7 @@
 
 use super::Finding;
 use super::scene::{Client, Scene, Tally, alone, begins, is_joined, refused_frames, sources};
+use super::verdicts::doubt_of_place;
 use crate::config::{Outcome, Severity};
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expect, Expected};
@@ -53,8 +54,9 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
         )
     } else if starved > 0 {
         format!(
-            "Look up {first} in the access rules of {server}: is its prefix missing, or does a narrower rule or a view \
+            "{}Look up {first} in the access rules of {server}: is its prefix missing, or does a narrower rule or a view \
              decide? If the inventory is out of date, change {}.",
+            doubt_of_place(scene, server),
             row.rule()
         )
     } else if tally.answered == 0 {

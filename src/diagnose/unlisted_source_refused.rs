@@ -77,7 +77,9 @@ fn finding(
             let other = match (Tally::of(group).answered, answered) {
                 (0, []) if translated => String::new(),
                 (0, []) => {
-                    finding.severity = Severity::Critical;
+                    // Away from the server, others may have passed elsewhere.
+                    let away = scene.report.is_away_from(group[0].line.server);
+                    finding.severity = if away { Severity::Warning } else { Severity::Critical };
                     String::new()
                 }
                 (0, answered) => format!(

@@ -225,6 +225,10 @@ pub fn beside_refusal(
         let _ = write!(says, "; the wire agrees {agreeing} of {}", agreeing + differing);
     }
     says.push('.');
+    if scene.report.is_away_from(server) {
+        // The server judged another address, as far as is known here.
+        return Some((says, capture_there(server)));
+    }
     let question = tally.most_asked(Question::is_usual).or(tally.most_asked(|_| true));
     let question = question.map_or_else(|| usual_question(verdicts, server), |(question, _)| question.clone());
     let mut advice = String::new();
@@ -273,5 +277,6 @@ pub fn beside_refusal(
             let _ = write!(advice, "If it is yours: {to_admit}");
         }
     }
-    Some((says, advice.trim().to_owned()))
+    let advice = advice.trim();
+    Some((says, if advice.is_empty() { String::new() } else { doubt_of_place(scene, server) + advice }))
 }

@@ -293,6 +293,7 @@ impl Sources {
             }
         }
         *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
+        self.servers_joined.store(false, Ordering::Relaxed);
         rows
     }
 

@@ -185,27 +185,75 @@ impl Question {
     }
 
     /// Everything worth asking about two configurations: a name in no zone, with and without recursion, and each name
-    /// they treat in a way of its own, as query, transfer, update and notification.
-    pub fn all(names: &BTreeSet<Vec<u8>>, zones: bool) -> Vec<Question> {
-        /// Names asked about; more would take long and say little.
-        const NAMES: usize = 500;
-        let mut all = vec![
-            Question::default(),
-            Question { label: "a name in no zone, without RD".to_owned(), rd: false, ..Question::default() },
-        ];
-        for qname in names.iter().take(NAMES) {
+    /// they treat in a way of its own, as query, transfer, update and notification; the same signed with each of their keys.
+    /// About `most` are asked; the second number is how many are not.
+    pub fn all(
+        names: &BTreeSet<Vec<u8>>,
+        zones: bool,
+        keys: &BTreeSet<Vec<u8>>,
+        most: usize,
+    ) -> (Vec<Question>, usize) {
+        let signings = || std::iter::once(None).chain(keys.iter().map(Some));
+        let mut all = Vec::new();
+        for key in signings() {
+            let base = Question::default();
+            all.push(
+                Question { label: "a name in no zone, without RD".to_owned(), rd: false, ..base.clone() }.signed(key),
+            );
+            all.push(base.signed(key));
+        }
+        let mut left = 0;
+        for (key, qname) in signings().flat_map(|key| names.iter().map(move |qname| (key, qname))) {
+            if all.len() >= most {
+                left += if zones { 5 } else { 2 };
+                continue;
+            }
             let shown = name::show_name(qname);
             let base = Question { label: shown.clone(), qname: qname.clone(), ..Question::default() };
             if zones {
                 let tcp = Transport::Tcp;
-                all.push(Question { label: format!("{shown} AXFR"), qtype: 252, transport: tcp, ..base.clone() });
-                all.push(Question { label: format!("{shown} UPDATE"), qtype: 6, opcode: 5, ..base.clone() });
-                all.push(Question { label: format!("{shown} NOTIFY"), qtype: 6, opcode: 4, ..base.clone() });
+                let transfer = Question { label: format!("{shown} AXFR"), qtype: 252, transport: tcp, ..base.clone() };
+                all.push(transfer.signed(key));
+                let update = Question { label: format!("{shown} UPDATE"), qtype: 6, opcode: 5, ..base.clone() };
+                all.push(update.signed(key));
+                let notification = Question { label: format!("{shown} NOTIFY"), qtype: 6, opcode: 4, ..base.clone() };
+                all.push(notification.signed(key));
             }
-            all.push(Question { label: format!("{shown} without RD"), rd: false, ..base.clone() });
-            all.push(base);
+            all.push(Question { label: format!("{shown} without RD"), rd: false, ..base.clone() }.signed(key));
+            all.push(base.signed(key));
         }
-        all
+        (all, left)
+    }
+
+    /// The same, signed with a key, when there is one.
+    fn signed(self, key: Option<&Vec<u8>>) -> Self {
+        match key {
+            Some(key) => Self {
+                label: format!("{} signed with {}", self.label, name::show_name(key)),
+                key: Some(key.clone()),
+                ..self
+            },
+            None => self,
+        }
+    }
+
+    /// It is what a list decides, as far as the list's name tells (`zone example.net: allow-transfer`).
+    fn is_about(&self, list: &str) -> bool {
+        let clause = list.rsplit(": ").next().unwrap_or(list);
+        let kind = match clause {
+            "allow-transfer" => self.qtype == 252,
+            "allow-notify" => self.opcode == 4,
+            _ if clause.starts_with("allow-update") => self.opcode == 5,
+            _ => self.opcode == 0 && self.qtype != 252,
+        };
+        let zone = list.split(": ").find_map(|part| part.strip_prefix("zone "));
+        kind && zone.is_none_or(|zone| name::show_name(&self.qname) == zone)
+    }
+
+    /// Another question is the same but for the key that signs it.
+    fn is_signed_as(&self, other: &Question) -> bool {
+        let of = |question: &Question| (question.qtype, question.opcode, question.rd);
+        self.qname == other.qname && of(self) == of(other)
     }
 }
 
@@ -313,15 +361,24 @@ pub struct Change {
 pub struct WithoutEffect {
     /// The entry that was added.
     pub entry: Entry,
-    /// What decides for its sources, by the first question that is not allowed.
+    /// A question that its list is about.
+    pub question: Question,
+    /// What decides for its sources then.
     pub decision: Decision,
 }
+
+/// Verdicts looked up, about: more would take minutes.
+const VERDICTS: usize = 20_000_000;
+/// Questions asked in any case, about.
+const LEAST_QUESTIONS: usize = 500;
 
 /// What differs between two versions.
 #[derive(Debug, Default)]
 pub struct Differences {
     /// The questions that were asked.
     pub questions: Vec<Question>,
+    /// Questions that were not: there are too many names, keys and prefixes.
+    pub not_asked: usize,
     /// Ranges whose verdict changes.
     pub changes: Vec<Change>,
     /// Additions that change nothing.
@@ -331,7 +388,8 @@ pub struct Differences {
 /// Compares two versions of a configuration for every source.
 pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
     let names: BTreeSet<Vec<u8>> = old.policy().names().into_iter().chain(new.policy().names()).collect();
-    let questions = Question::all(&names, old.policy().names_are_zones() || new.policy().names_are_zones());
+    let keys: BTreeSet<Vec<u8>> = old.policy().keys().into_iter().chain(new.policy().keys()).collect();
+    let zones = old.policy().names_are_zones() || new.policy().names_are_zones();
     let ranges = ranges(old.policy().prefixes().into_iter().chain(new.policy().prefixes()));
     let bound: BTreeSet<IpAddr> = old.bound().into_iter().chain(new.bound()).collect();
     let at: Vec<Option<IpAddr>> = match (asked.is_empty(), bound.is_empty()) {
@@ -339,6 +397,8 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
         (true, false) => bound.into_iter().map(Some).collect(),
         (true, true) => vec![None],
     };
+    let most = (VERDICTS / (2 * ranges.len() * at.len()).max(1)).max(LEAST_QUESTIONS);
+    let (questions, not_asked) = Question::all(&names, zones, &keys, most);
     let mut changes: Vec<Change> = Vec::new();
     // Changes of each range, by their numbers: there may be as many as there are lines.
     let mut of_range: HashMap<Range, Vec<usize>> = HashMap::new();
@@ -386,12 +446,28 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
             }
         }
     }
-    let without_effect = without_effect(old, new, &changes, &at);
-    Differences { questions, changes, without_effect }
+    // What has no effect is not known where not everything was asked.
+    let without_effect = if not_asked == 0 { without_effect(old, new, &questions, &changes, &at) } else { Vec::new() };
+    for change in changes.iter_mut().filter(|change| change.questions.len() < questions.len()) {
+        // What a signature changes nothing about is said once.
+        let unsigned: Vec<&Question> =
+            change.questions.iter().map(|at| &questions[*at]).filter(|one| one.key.is_none()).collect();
+        change.questions.retain(|at| {
+            let question = &questions[*at];
+            question.key.is_none() || !unsigned.iter().any(|other| question.is_signed_as(other))
+        });
+    }
+    Differences { questions, not_asked, changes, without_effect }
 }
 
 /// Entries that were added, admit, and change no verdict of their sources.
-fn without_effect(old: &Acl, new: &Acl, changes: &[Change], at: &[Option<IpAddr>]) -> Vec<WithoutEffect> {
+fn without_effect(
+    old: &Acl,
+    new: &Acl,
+    questions: &[Question],
+    changes: &[Change],
+    at: &[Option<IpAddr>],
+) -> Vec<WithoutEffect> {
     let key = |entry: &Entry| (entry.list.clone(), entry.matches.clone(), entry.action.clone());
     let known: std::collections::HashSet<_> = old.policy().entries().iter().map(key).collect();
     // Where something changes, in order and without overlaps.
@@ -412,11 +488,13 @@ fn without_effect(old: &Acl, new: &Acl, changes: &[Change], at: &[Option<IpAddr>
         if ranges.get(near).is_some_and(|changed| changed.touches(range)) {
             continue;
         }
-        let question = Question::default();
+        let about = questions.iter().filter(|question| question.key.is_none() && question.is_about(&entry.list));
+        // Recursion desired, which most requests have.
+        let question = about.max_by_key(|question| question.rd).cloned().unwrap_or_default();
         let server = at.first().copied().flatten();
         let source = range.start();
         let decision = new.decide(&question.ask(source, destination(new, server, source)));
-        without.push(WithoutEffect { entry, decision });
+        without.push(WithoutEffect { entry, question, decision });
     }
     without
 }
@@ -458,6 +536,38 @@ options {
         let without = &found.without_effect[0];
         assert_eq!((without.entry.list.as_str(), without.entry.matches.as_str()), ("allow-recursion", "10.21.0.0/16"));
         assert_eq!((without.decision.word, new.rule(without.decision.rule.unwrap()).line), (Word::Refuse, 3));
+    }
+
+    #[test]
+    fn every_name_and_key_is_asked_for_or_it_is_said_that_not_all_were() {
+        // What changes for the last of many zones alone, and for requests signed with one of two keys alone.
+        let zones = |last: &str, count: usize| -> String {
+            (0..count)
+                .map(|n| {
+                    format!(
+                        "zone \"z{n:04}.example\" {{ type primary; file \"z\"; {} }};\n",
+                        if n + 1 == count { last } else { "" }
+                    )
+                })
+                .collect()
+        };
+        let keys = "key k1 { algorithm hmac-sha256; secret \"c2VjcmV0\"; };\nkey k2 { algorithm hmac-sha256; secret \"c2VjcmV0\"; };\n";
+        let file = |last: &str, count: usize| {
+            acl(&format!("{keys}options {{ recursion no; allow-transfer {{ none; }}; }};\n{}", zones(last, count)))
+        };
+        let labels = |found: &Differences| -> Vec<String> {
+            let all = found.changes.iter().flat_map(|change| &change.questions);
+            all.map(|number| found.questions[*number].label.clone()).collect()
+        };
+        let found = diff(&file("", 700), &file("allow-transfer { 192.0.2.0/24; };", 700), &[]);
+        assert_eq!((labels(&found), found.not_asked), (vec!["z0699.example AXFR".to_owned()], 0));
+        let found = diff(&file("allow-update { key k1; };", 9), &file("allow-update { key k1; key k2; };", 9), &[]);
+        assert_eq!(labels(&found), ["z0008.example UPDATE signed with k2"; 2], "both families");
+        assert!(found.without_effect.is_empty());
+        // Too much to ask for.
+        let names: BTreeSet<Vec<u8>> = (0..100u8).map(|n| vec![1, b'a' + n % 26, 1, b'a' + n / 26, 0]).collect();
+        let (asked, left) = Question::all(&names, true, &BTreeSet::new(), 52);
+        assert_eq!((asked.len(), asked.len() + left), (52, 2 + 5 * names.len()));
     }
 
     #[test]
