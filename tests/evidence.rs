@@ -120,7 +120,9 @@ fn silence_where_the_file_allows_may_be_a_limit_or_a_firewall() {
     let found = findings(folder.path(), file, &packets);
     let (severity, says, advice) = of_kind(&found, "acl-drift").unwrap();
     assert!(
-        severity == "warning" && says.contains("met with silence once") && advice.starts_with("A rate limit"),
+        severity == "warning"
+            && says.contains("met with silence once")
+            && advice.contains("waited for another server (recursion), a rate limit or a firewall"),
         "{found:?}"
     );
     let found = findings(folder.path(), file, &asked(0, CLIENT, 1, 0, &[5]));

@@ -1,13 +1,15 @@
 //! `acl check`: configurations and an inventory to where they differ.
 
-use super::{Printed, RuleJson, asked, describe, files_json, files_text, json, load, rule_json};
+use super::{Printed, RuleJson, describe, files_json, files_text, json, load, rule_json};
 use crate::config::AclConfig;
 use crate::error::{Error, escape_text};
 use crate::expect::Inventory;
-use crate::expect::acl::compare;
+use crate::expect::acl::Acl;
+use crate::expect::acl::compare::{self, Difference};
 use crate::report::json::CitedJson;
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 #[derive(Debug, Serialize)]
 struct CheckJson {
@@ -20,12 +22,52 @@ struct DifferenceJson {
     acl: String,
     prefix: String,
     part: String,
+    /// The server's addresses at which it is so; none where it is so at every one.
+    servers: Vec<String>,
     name: String,
     expected: &'static str,
     expected_rule: String,
     verdict: &'static str,
     rule: Option<RuleJson>,
     reason: Option<&'static str>,
+}
+
+/// Where a configuration differs from an inventory, at each of the addresses it speaks for; with the addresses where it is not
+/// so at all of them.
+fn at_every_address<'a>(acl: &Acl, config: &AclConfig, inventory: &'a Inventory) -> Vec<(Difference<'a>, Vec<IpAddr>)> {
+    let declared: Vec<IpAddr> = config.servers.iter().map(|server| server.address).collect();
+    let addresses = if declared.is_empty() { acl.bound() } else { declared };
+    if addresses.len() < 2 {
+        let found = compare::check(acl, inventory, &config.question, addresses.first().copied());
+        return found.into_iter().map(|difference| (difference, Vec::new())).collect();
+    }
+    let of_family = |v6: bool| addresses.iter().filter(|address| address.is_ipv6() == v6).count();
+    let mut all: Vec<(Difference<'a>, Vec<IpAddr>)> = Vec::new();
+    for (place, address) in addresses.iter().enumerate() {
+        for difference in compare::check(acl, inventory, &config.question, Some(*address)) {
+            // Nobody asks an address of the other family; where there is none of a family, the first stands for it.
+            let v6 = difference.range.v6;
+            if v6 != address.is_ipv6() && (of_family(v6) > 0 || place > 0) {
+                continue;
+            }
+            let same = |known: &&mut (Difference<'a>, Vec<IpAddr>)| {
+                let known = &known.0;
+                (known.row.index, known.range, known.decision)
+                    == (difference.row.index, difference.range, difference.decision)
+            };
+            match all.iter_mut().find(same) {
+                Some((_, at)) => at.push(*address),
+                None => all.push((difference, vec![*address])),
+            }
+        }
+    }
+    for (difference, at) in &mut all {
+        if at.len() >= of_family(difference.range.v6) {
+            at.clear();
+        }
+    }
+    all.sort_by_key(|(difference, _)| (difference.row.index, difference.range));
+    all
 }
 
 /// Runs the command.
@@ -35,20 +77,23 @@ pub fn check(config: &AclConfig) -> Result<Printed, Error> {
     let mut text = String::new();
     let mut differences = Vec::new();
     for acl in &acls {
-        for difference in compare::check(acl, &inventory, &config.question, asked(config)) {
+        for (difference, servers) in at_every_address(acl, config, &inventory) {
             let row = difference.row;
+            let at: Vec<String> = servers.iter().map(ToString::to_string).collect();
             let _ = writeln!(
                 text,
-                "{}: expected {} by {}, the file says {}",
+                "{}: expected {} by {}, the file says {}{}",
                 difference.range.show(),
                 row.expect.name(),
                 row.describe(),
-                describe(acl, &difference.decision)
+                describe(acl, &difference.decision),
+                if at.is_empty() { String::new() } else { format!("  (at {})", at.join(", ")) }
             );
             differences.push(DifferenceJson {
                 acl: escape_text(&acl.name),
                 prefix: crate::expect::inventory::show_prefix(row.prefix),
                 part: difference.range.show(),
+                servers: at,
                 name: escape_text(&row.name),
                 expected: row.expect.name(),
                 expected_rule: row.rule(),

@@ -29,7 +29,8 @@ fn differs(group: &Group<'_>) -> bool {
 
 fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     let (answered, refused) = (group.count(&[Outcome::Answered]), group.count(&[Outcome::Refused, Outcome::Denied]));
-    let known = !scene.report.has_only_refusals();
+    let only_refusals = scene.report.has_only_refusals();
+    let known = !only_refusals && scene.report.totals.queries > 0;
     // An update may also be refused for what is in it.
     let usual = group.members.iter().any(|(_, tally)| tally.may_be_usual());
     let away = scene.report.is_away_from(group.server);
@@ -37,7 +38,8 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     let severity = if critical { Severity::Critical } else { Severity::Warning };
     let mut finding = finding(scene, KIND, severity, group, &TURNED_AWAY, true);
     let also = match answered {
-        _ if !known => "only REFUSED responses were captured".to_owned(),
+        _ if only_refusals => "only REFUSED responses were captured".to_owned(),
+        _ if !known => "no query was captured, so that what else was answered is not known".to_owned(),
         0 => "none of their other requests under this rule was answered there in time".to_owned(),
         1 => "1 other request of theirs under this rule was answered there".to_owned(),
         count => format!("{count} other requests of theirs under this rule were answered there"),
@@ -49,6 +51,10 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
         outcomes(group, &TURNED_AWAY),
         group.server
     );
+    if refused == 0 {
+        // A response may be missing here alone.
+        finding.says = format!("{} {}", finding.says, scene.report.caveats());
+    }
     let place = doubt_of_place(scene, group.server);
     finding.advice = Some(if away {
         capture_there(group.server)
@@ -60,8 +66,9 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
         )
     } else {
         format!(
-            "{place}A rate limit of {0} or a firewall before it drops queries like that; neither is evaluated here. Look into \
-             their counters and logs first; then, whether {0} runs this file.",
+            "{place}{0} may still have waited for another server (recursion), a rate limit or a firewall may have dropped the \
+             queries; none of these is evaluated here. Look into its statistics and logs first; then, whether {0} runs \
+             this file.",
             group.server
         )
     });

@@ -47,7 +47,7 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
     let observed = observed(scene, acl);
     let harmless = |changed: &Acl| advice::is_harmless(changed, &observed);
     let mut changed: Option<Advice> = None;
-    let mut admitted: Vec<&Cover> = Vec::new();
+    let mut admitted: Vec<(&Cover, Vec<&Question>)> = Vec::new();
     for cover in covers.iter().take(ADMITTED) {
         let current = changed.as_ref().map_or(acl, |advice| &advice.acl);
         let shown = show_prefix(cover.prefix);
@@ -57,23 +57,30 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
         };
         match admit(current, question) {
             Ok(mut advice) => {
-                let mut edits: Vec<String> = advice.edits.iter().map(|edit| edit.says.clone()).collect();
+                let mut served = vec![question];
                 let mut left: Vec<String> = Vec::new();
                 for other in likewise(scene, acl, server, cover, question) {
                     match admit(&advice.acl, other) {
-                        Ok(further) => {
-                            edits.extend(further.edits.iter().map(|edit| edit.says.clone()));
+                        Ok(mut further) => {
+                            further.edits.splice(0..0, advice.edits);
                             advice = further;
+                            served.push(other);
                         }
-                        Err(NoAdvice::Admitted) => {}
+                        Err(NoAdvice::Admitted) => served.push(other),
                         Err(_) => left.push(other.show()),
                     }
                 }
+                // What one question needs may be enough for another that was looked at before it.
+                advice = advice.without_needless(&|less| {
+                    harmless(less)
+                        && served.iter().all(|question| advice::serves(less, &cover.members, question, server))
+                });
+                let edits: Vec<&str> = advice.edits.iter().map(|edit| edit.says.as_str()).collect();
                 sentences.push(format!("To admit {shown}: {}.", edits.join(" and ")));
                 if !left.is_empty() {
                     sentences.push(format!("It would still be turned away asking for {}.", some(&left, EFFECTS)));
                 }
-                admitted.push(cover);
+                admitted.push((cover, served));
                 changed = Some(advice);
             }
             Err(NoAdvice::Public) => sentences.push(format!(
@@ -171,9 +178,9 @@ fn around_row(row: &Row) -> impl Iterator<Item = Range> + '_ {
 }
 
 /// Whom a change admits besides the sources that were seen: the address of a translation stands for everyone behind it.
-fn what_that_admits(scene: &Scene<'_>, admitted: &[&Cover]) -> Vec<String> {
+fn what_that_admits(scene: &Scene<'_>, admitted: &[(&Cover, Vec<&Question>)]) -> Vec<String> {
     let mut sentences = Vec::new();
-    let wide = admitted.iter().filter(|cover| cover.members.len() > 1);
+    let wide = admitted.iter().map(|(cover, _)| cover).filter(|cover| cover.members.len() > 1);
     for cover in wide {
         sentences.push(format!(
             "{} has {} addresses, of which {} were seen here.",
@@ -182,7 +189,7 @@ fn what_that_admits(scene: &Scene<'_>, admitted: &[&Cover]) -> Vec<String> {
             cover.members.len()
         ));
     }
-    let members: BTreeSet<IpAddr> = admitted.iter().flat_map(|cover| cover.members.iter().copied()).collect();
+    let members: BTreeSet<IpAddr> = admitted.iter().flat_map(|(cover, _)| cover.members.iter().copied()).collect();
     // Several lines may share an outside.
     let is_seen = |outside: &IpNet| members.range(outside.network()..=outside.broadcast()).next().is_some();
     let behind = scene.inventory.rows().iter().filter(|row| row.outside.iter().any(is_seen));
@@ -218,14 +225,23 @@ fn observed<'s>(scene: &Scene<'s>, acl: &Acl) -> Vec<Observed<'s>> {
 }
 
 /// Every source seen here, asked again under the changed file.
-fn side_effects(observed: &[Observed<'_>], advice: &Advice, admitted: &[&Cover]) -> String {
-    let members: BTreeSet<IpAddr> = admitted.iter().flat_map(|cover| cover.members.iter().copied()).collect();
-    match advice::side_effects(advice, &members, observed).as_slice() {
+fn side_effects(observed: &[Observed<'_>], advice: &Advice, admitted: &[(&Cover, Vec<&Question>)]) -> String {
+    let members: BTreeSet<IpAddr> = admitted.iter().flat_map(|(cover, _)| cover.members.iter().copied()).collect();
+    let is_meant = |one: &Observed<'_>| {
+        let meant = |(cover, served): &(&Cover, Vec<&Question>)| {
+            served.contains(&one.question) && cover.members.contains(&one.source)
+        };
+        members.contains(&one.source) && admitted.iter().any(meant)
+    };
+    match advice::side_effects(advice, &members, &is_meant, observed).as_slice() {
         [] => "Nothing else that was looked at of what was asked here would be treated differently.".to_owned(),
         effects => {
             let shown: Vec<String> = effects
                 .iter()
-                .map(|(source, before, after)| format!("{source} {} -> {}", before.name(), after.name()))
+                .map(|(source, before, after, told)| {
+                    let asked = told.map(|question| format!(" for {}", question.show()));
+                    format!("{source} {} -> {}{}", before.name(), after.name(), asked.unwrap_or_default())
+                })
                 .collect();
             format!("It also changes: {}.", some(&shown, EFFECTS))
         }

@@ -23,12 +23,14 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
 
 /// The finding about one group.
 fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
-    // Without any answers in the capture nobody is known to have got none.
-    let known = !scene.report.has_only_refusals();
+    // Without any answers in the capture nobody is known to have got none; nor is it where queries are missing.
+    let only_refusals = scene.report.has_only_refusals();
+    let known = !only_refusals && group.iter().any(|client| client.line.row.queries > 0);
     let tally = Tally::of(group);
     let starves = |client: &&Client<'_>| {
         let second = client.line.row.rare().answered_second;
-        client.line.count(Outcome::Answered) == 0 && second < client.line.count(Outcome::Refused).max(1)
+        client.line.count(Outcome::Answered) + others_without_query(client) == 0
+            && second < client.line.count(Outcome::Refused).max(1)
     };
     let starved = group.iter().filter(starves).count();
     let severity = if known && starved > 0 { Severity::Critical } else { Severity::Warning };
@@ -36,7 +38,11 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
     finding.subject.prefixes = vec![show_prefix(row.prefix)];
     let server = group[0].line.server;
     let first = &finding.subject.sources[0];
-    let answered = if known { answered(group, tally, starved) } else { NOT_KNOWN.to_owned() };
+    let answered = match (known, only_refusals) {
+        (true, _) => answered(group, tally, starved),
+        (false, true) => NOT_KNOWN.to_owned(),
+        (false, false) => format!("{NO_QUERIES}{}", others_said(group)),
+    };
     let (who, are) = match alone(group) {
         Some(only) => {
             let what = if row.prefix.contains(&only.line.source) { "of" } else { "the expected outside of" };
@@ -59,6 +65,8 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
             doubt_of_place(scene, server),
             row.rule()
         )
+    } else if tally.answered == 0 && group.iter().any(|client| others_without_query(client) > 0) {
+        "Capture both directions: which of the responses answers what is not known without the queries.".to_owned()
     } else if tally.answered == 0 {
         format!(
             "Each refused query got a second response that answers it: find out who else answers for {server} (another \
@@ -72,6 +80,24 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
     finding
 }
 
+/// What is said of answers where the queries are missing.
+const NO_QUERIES: &str = "whether other queries were answered there is not known, because no query was captured";
+
+/// Responses to a client that are no refusals and whose queries were not captured.
+fn others_without_query(client: &Client<'_>) -> u64 {
+    let rare = client.line.row.rare();
+    rare.unsolicited.saturating_sub(rare.refused_unsolicited)
+}
+
+/// What is said of those to a group.
+fn others_said(group: &[Client<'_>]) -> String {
+    match group.iter().map(others_without_query).sum() {
+        0 => String::new(),
+        1 => "; 1 response without its query is no refusal".to_owned(),
+        count => format!("; {count} responses without their queries are no refusals"),
+    }
+}
+
 /// What is said of answers where none were captured.
 const NOT_KNOWN: &str =
     "whether other queries were answered there is not known, because only REFUSED responses were captured";
@@ -80,8 +106,10 @@ const NOT_KNOWN: &str =
 fn answered(group: &[Client<'_>], tally: Tally, starved: usize) -> String {
     let queries = |count: u64| if count == 1 { "1 query".to_owned() } else { format!("{count} queries") };
     let joined = group.iter().any(is_joined);
+    let others: u64 = group.iter().map(others_without_query).sum();
     let mut says = if alone(group).is_some() {
         match tally.answered {
+            0 if others > 0 => "no query of it is known to have been answered there".to_owned(),
             0 if tally.answered_second > 0 => "nothing else of it was answered there in time".to_owned(),
             0 => "nothing of it was answered there in time".to_owned(),
             1 => "1 query of it was answered there".to_owned(),
@@ -89,6 +117,7 @@ fn answered(group: &[Client<'_>], tally: Tally, starved: usize) -> String {
         }
     } else {
         match (starved, tally.answered) {
+            (_, 0) if others > 0 => "no query of any of them is known to have been answered there".to_owned(),
             (_, 0) if tally.answered_second > 0 => "nothing else of any of them was answered there in time".to_owned(),
             (starved, 0) if starved == group.len() => "nothing of any of them was answered there in time".to_owned(),
             (0, count) if joined || tally.answered_second > 0 => {
@@ -109,5 +138,6 @@ fn answered(group: &[Client<'_>], tally: Tally, starved: usize) -> String {
             let _ = write!(says, "; {count} refused queries were answered by second responses");
         }
     }
+    says.push_str(&others_said(group));
     says
 }

@@ -20,6 +20,10 @@ pub struct Edit {
     pub says: String,
     /// What to add.
     pub text: String,
+    /// The file, and what was inserted at which of its bytes at the time of the edit.
+    path: PathBuf,
+    at: usize,
+    inserted: String,
 }
 
 /// A change that admits a source.
@@ -29,6 +33,50 @@ pub struct Advice {
     pub edits: Vec<Edit>,
     /// The configuration with them.
     pub acl: Acl,
+}
+
+impl Advice {
+    /// Leaves out each edit that later ones made needless: without which `serves` is still true of the configuration.
+    #[must_use]
+    pub fn without_needless(mut self, serves: &dyn Fn(&Acl) -> bool) -> Self {
+        let mut index = 0;
+        while index < self.edits.len() && self.edits.len() > 1 {
+            match self.without(index).filter(|less| serves(&less.acl)) {
+                Some(less) => self = less,
+                None => index += 1,
+            }
+        }
+        self
+    }
+
+    /// The same without an edit, where it can be told from the others.
+    fn without(&self, index: usize) -> Option<Self> {
+        let mut edits = self.edits.clone();
+        let Edit { path, mut at, inserted, .. } = edits.remove(index);
+        for later in edits[index..].iter_mut().filter(|later| later.path == path) {
+            if later.at <= at {
+                at += later.inserted.len();
+            } else if later.at >= at + inserted.len() {
+                later.at -= inserted.len();
+            } else {
+                // It stands in what was inserted.
+                return None;
+            }
+        }
+        let file = self.acl.files().list().iter().find(|file| file.path == path)?;
+        let mut text = file.text.clone();
+        let place = at..at + inserted.len();
+        if text.get(place.clone()) != Some(&inserted) {
+            return None;
+        }
+        text.replace_range(place, "");
+        Some(Self { edits, acl: self.acl.changed(BTreeMap::from([(path, text)])).ok()? })
+    }
+}
+
+/// Each of these sources is served a question, also recursively when that is desired.
+pub fn serves(acl: &Acl, sources: &[IpAddr], question: &Question, server: IpAddr) -> bool {
+    sources.iter().all(|source| matches!(progress_of(acl, question, server, *source), Progress::Served))
 }
 
 /// Why there is no advice.
@@ -105,12 +153,12 @@ enum Progress {
 
 /// Where the source has to be added next.
 fn progress(acl: &Acl, trial: &Trial<'_>) -> Progress {
-    let each = trial.sources.iter().map(|source| progress_of(acl, trial, *source));
+    let each = trial.sources.iter().map(|source| progress_of(acl, trial.question, trial.server, *source));
     each.into_iter().find(|progress| !matches!(progress, Progress::Served)).unwrap_or(Progress::Served)
 }
 
-fn progress_of(acl: &Acl, trial: &Trial<'_>, source: IpAddr) -> Progress {
-    let (decision, steps) = acl.explain(&trial.question.ask(source, trial.server));
+fn progress_of(acl: &Acl, question: &Question, server: IpAddr, source: IpAddr) -> Progress {
+    let (decision, steps) = acl.explain(&question.ask(source, server));
     // A miss of allow-recursion alone is answered, but not with what was asked for.
     let recursion = |step: &&Step| step.says.starts_with("allow-recursion:");
     let last =
@@ -171,31 +219,32 @@ impl Trial<'_> {
         let Some(file) = files.list().get(span.file as usize) else { return };
         let mut changed = file.text.clone();
         let place = format!("{}:{}", crate::error::escape_text(&file.name), files.line(span));
-        let says = match spot {
+        let (says, at, inserted) = match spot {
             Spot::Element(span, list) => {
                 let before = changed[..span.start as usize].trim_end().len() < span.start as usize;
-                changed.insert_str(span.start as usize, &if before { format!("{text} ") } else { format!(" {text} ") });
+                let inserted = if before { format!("{text} ") } else { format!(" {text} ") };
                 let statement = files.show_line(span);
                 // A line may have several lists.
                 let of_list = if statement.matches('{').count() > 1 { format!(" of {list}") } else { String::new() };
-                format!(
+                let says = format!(
                     "in {place} ({statement}), {} add {text}",
                     if before_something(&file.text, span.start) {
                         format!("before what follows{},", of_list.replacen("of", "in", 1))
                     } else {
                         format!("at the end{of_list}")
                     }
-                )
+                );
+                (says, span.start as usize, inserted)
             }
             Spot::LineAfter(span) => {
                 let line = files.whole_line(span);
                 let indent: String = files.text(line).chars().take_while(|c| c.is_whitespace()).collect();
-                changed.insert_str(line.end as usize, &format!("\n{indent}{text}"));
-                format!("after {place} add {text}")
+                (format!("after {place} add {text}"), line.end as usize, format!("\n{indent}{text}"))
             }
         };
+        changed.insert_str(at, &inserted);
         self.texts.insert(file.path.clone(), changed);
-        self.edits.push(Edit { place, says, text });
+        self.edits.push(Edit { place, says, text, path: file.path.clone(), at, inserted });
     }
 }
 
@@ -229,21 +278,28 @@ pub fn is_harmless(acl: &Acl, observed: &[Observed<'_>]) -> bool {
     observed.iter().filter(|one| one.before.word == Word::Allow).all(|one| one.after(acl) == Word::Allow)
 }
 
-/// The observed sources that a change treats in another way: those that were to be admitted only where they ask something
-/// that is not as usual.
-pub fn side_effects(
+/// What was observed that a change treats in another way, but for what it is meant to. A source is told once for everything
+/// as usual that it asked, unless it is one to be admitted, of which each question is told.
+pub fn side_effects<'q>(
     advice: &Advice,
     admitted: &BTreeSet<IpAddr>,
-    observed: &[Observed<'_>],
-) -> Vec<(IpAddr, Word, Word)> {
-    let mut changed: Vec<(IpAddr, Word, Word)> = observed
+    is_meant: &dyn Fn(&Observed<'_>) -> bool,
+    observed: &[Observed<'q>],
+) -> Vec<(IpAddr, Word, Word, Option<&'q Question>)> {
+    let mut changed: Vec<(IpAddr, Word, Word, Option<&Question>)> = observed
         .iter()
-        .filter(|one| !admitted.contains(&one.source) || !one.question.is_usual())
-        .map(|one| (one.source, one.before.word, one.after(&advice.acl)))
-        .filter(|(_, before, after)| before != after)
+        .filter(|one| !is_meant(one))
+        .map(|one| {
+            let told = |question: &&Question| !question.is_usual() || admitted.contains(&one.source);
+            (one.source, one.before.word, one.after(&advice.acl), Some(one.question).filter(told))
+        })
+        .filter(|(_, before, after, _)| before != after)
         .collect();
-    changed.sort_unstable();
-    changed.dedup();
+    let key = |(source, before, after, told): &(IpAddr, Word, Word, Option<&Question>)| {
+        (*source, *before, *after, told.map(Question::show))
+    };
+    changed.sort_by_cached_key(key);
+    changed.dedup_by_key(|one| key(one));
     changed
 }
 

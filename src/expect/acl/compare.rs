@@ -2,7 +2,8 @@
 //! they differ from each other or from an inventory.
 
 use super::{Acl, Cookie, Decision, Entry, Request, Word, name};
-use crate::decode::detail::write_type;
+use crate::decode::detail::{write_class, write_opcode, write_type};
+use crate::decode::name::MAX_NAME;
 use crate::expect::Inventory;
 use crate::expect::inventory::{Expect, Expected, show_prefix};
 use crate::expect::ranges::bounds;
@@ -152,9 +153,18 @@ impl Question {
         let mut text = if self.qname == Self::default().qname {
             "a name in no zone".to_owned()
         } else {
-            let mut text = name::show_name(&self.qname).into_bytes();
+            let mut text = Vec::new();
+            if self.opcode != 0 {
+                write_opcode(self.opcode, &mut text);
+                text.push(b' ');
+            }
+            text.extend(name::show_name(&self.qname).into_bytes());
             text.push(b' ');
             write_type(self.qtype, &mut text);
+            if self.qclass != 1 {
+                text.push(b' ');
+                write_class(self.qclass, &mut text);
+            }
             String::from_utf8_lossy(&text).into_owned()
         };
         if !self.rd && self.opcode == 0 && !TRANSFERS.contains(&self.qtype) {
@@ -200,12 +210,18 @@ impl Question {
             all.push(
                 Question { label: "a name in no zone, without RD".to_owned(), rd: false, ..base.clone() }.signed(key),
             );
+            // What servers serve by themselves: of their own, and of private addresses.
+            for (name, qtype, qclass) in [("version.bind", 16, 3), ("1.1.1.10.in-addr.arpa", 12, 1)] {
+                let built_in =
+                    Question { qname: name::parse_name(name).unwrap_or_default(), qtype, qclass, ..base.clone() };
+                all.push(Question { label: built_in.show(), ..built_in }.signed(key));
+            }
             all.push(base.signed(key));
         }
         let mut left = 0;
         for (key, qname) in signings().flat_map(|key| names.iter().map(move |qname| (key, qname))) {
             if all.len() >= most {
-                left += if zones { 5 } else { 2 };
+                left += if zones { 5 } else { 4 };
                 continue;
             }
             let shown = name::show_name(qname);
@@ -218,6 +234,14 @@ impl Question {
                 all.push(update.signed(key));
                 let notification = Question { label: format!("{shown} NOTIFY"), qtype: 6, opcode: 4, ..base.clone() };
                 all.push(notification.signed(key));
+            } else {
+                let below = [&b"\x05below"[..], qname].concat();
+                if below.len() <= MAX_NAME {
+                    all.push(
+                        Question { label: format!("a name below {shown}"), qname: below, ..base.clone() }.signed(key),
+                    );
+                }
+                all.push(Question { label: format!("{shown} AAAA"), qtype: 28, ..base.clone() }.signed(key));
             }
             all.push(Question { label: format!("{shown} without RD"), rd: false, ..base.clone() }.signed(key));
             all.push(base.signed(key));
@@ -567,7 +591,7 @@ options {
         // Too much to ask for.
         let names: BTreeSet<Vec<u8>> = (0..100u8).map(|n| vec![1, b'a' + n % 26, 1, b'a' + n / 26, 0]).collect();
         let (asked, left) = Question::all(&names, true, &BTreeSet::new(), 52);
-        assert_eq!((asked.len(), asked.len() + left), (52, 2 + 5 * names.len()));
+        assert_eq!((asked.len(), asked.len() + left), (54, 4 + 5 * names.len()));
     }
 
     #[test]

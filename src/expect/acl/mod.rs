@@ -296,7 +296,7 @@ pub trait Policy: fmt::Debug + Send + Sync {
     fn prefixes(&self) -> Vec<IpNet>;
     /// The effective table, in the order of the text.
     fn entries(&self) -> Vec<Entry>;
-    /// Addresses the server is told to listen on, wildcards left out.
+    /// Addresses the server is told to listen on; none where it listens on others too, that are not named one by one.
     fn listens(&self) -> Vec<IpAddr>;
     /// Names that are treated in a way of their own: zones, in lower-case wire form.
     fn names(&self) -> Vec<Vec<u8>>;

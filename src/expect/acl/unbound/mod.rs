@@ -176,7 +176,11 @@ impl Policy for Unbound {
     }
 
     fn listens(&self) -> Vec<IpAddr> {
-        self.model.listens.iter().copied().filter(|address| !address.is_unspecified()).collect()
+        // Of other addresses too: all of a family, or those of an interface.
+        if !self.model.listens_by_name.is_empty() || self.model.listens.iter().any(IpAddr::is_unspecified) {
+            return Vec::new();
+        }
+        self.model.listens.clone()
     }
 
     fn names(&self) -> Vec<Vec<u8>> {

@@ -157,19 +157,24 @@ impl<'a> Builder<'a> {
 
     pub fn listens(&mut self, options: &Map<'a>) -> Result<Vec<IpAddr>, Error> {
         let mut listens = Vec::new();
+        // Of other addresses too: all, those of a prefix or a list, or all but some. Without a word about IPv4 those are all.
+        let mut elsewhere = options.get("listen-on").is_none() && options.get("listen-on-v6").is_some();
         for name in ["listen-on", "listen-on-v6"] {
             for statement in options.get(name).into_iter().flatten() {
                 let block = block_of(self.files, statement)?;
                 self.named.list(block, self.files, self.rules)?;
                 for element in &block.statements {
-                    if let [Item::Word(word)] = element.items.as_slice()
-                        && let Ok(address) = self.files.text(*word).parse::<IpAddr>()
-                    {
-                        listens.push(address);
+                    let text = match element.items.as_slice() {
+                        [Item::Word(word)] => self.files.text(*word),
+                        _ => "",
+                    };
+                    match text.parse::<IpAddr>() {
+                        Ok(address) => listens.push(address),
+                        Err(_) => elsewhere |= text != "none",
                     }
                 }
             }
         }
-        Ok(listens)
+        Ok(if elsewhere { Vec::new() } else { listens })
     }
 }

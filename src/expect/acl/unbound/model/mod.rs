@@ -45,7 +45,7 @@ pub struct Model {
     /// Addresses it listens on.
     pub listens: Vec<IpAddr>,
     /// Interfaces it listens on that are given by their names.
-    listens_by_name: Vec<String>,
+    pub listens_by_name: Vec<String>,
     /// Cookies are looked at (`answer-cookie`).
     pub answers_cookies: bool,
     /// An include statement whose file is not here.
@@ -95,7 +95,8 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
     let server: Vec<&Statement> = in_clause("server").collect();
     builder.zones_have_names(parsed)?;
     builder.define_tags(&server)?;
-    builder.views(parsed)?;
+    let mut written_names = Vec::new();
+    builder.views(parsed, &mut written_names)?;
     let mut entries = builder.entries(&server)?;
     let no_ip6 = builder.last_switch(&server, "do-ip6")?.is_some_and(|(on, _)| !on);
     let loopback = builder.rules.built_in("access-control: loopback allow");
@@ -120,7 +121,6 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
     listens_by_name.sort();
     listens_by_name.dedup();
     let answers_cookies = builder.last_switch(&server, "answer-cookie")?.is_some_and(|(on, _)| on);
-    let mut written_names = Vec::new();
     let zones = builder.zones(&server, true, &mut written_names)?;
     let (auth_zones, notified) = builder.auth_zones(parsed)?;
     let data_decides = builder.data_decides(parsed, &server);

@@ -18,7 +18,8 @@ pub struct View {
 }
 
 impl Builder<'_> {
-    pub fn views(&mut self, parsed: &Parsed) -> Result<(), Error> {
+    /// Reads them; the names that they treat in a way of their own are added to `written`.
+    pub fn views(&mut self, parsed: &Parsed, written: &mut Vec<Vec<u8>>) -> Result<(), Error> {
         for (number, _) in parsed.clauses.iter().enumerate().filter(|(_, clause)| **clause == "view") {
             let statements: Vec<&Statement> =
                 parsed.statements.iter().filter(|statement| statement.clause == number).collect();
@@ -34,7 +35,7 @@ impl Builder<'_> {
             let first = self.last_switch(&statements, "view-first")?.is_some_and(|(on, _)| on);
             let own = ["local-zone", "local-data", "local-data-ptr"];
             let zones = if statements.iter().any(|statement| own.contains(&statement.name)) {
-                Some(self.zones(&statements, !first, &mut Vec::new())?)
+                Some(self.zones(&statements, !first, written)?)
             } else {
                 None
             };
