@@ -69,10 +69,14 @@ impl Lane {
     }
 
     /// What became of it, and of the file meanwhile.
-    pub(super) fn finish(mut self, changed: bool) -> LaneResult {
+    pub(super) fn finish(mut self, changed: bool, interrupted: bool) -> LaneResult {
         let result = &mut self.result;
         result.changed = changed;
-        let whole = self.ended && !changed && result.damage.is_none() && result.bytes.unread_tail == 0;
+        if interrupted && result.size <= result.bytes.total() {
+            // The end of a stream that was read no further is not a cut.
+            result.damage = None;
+        }
+        let whole = self.ended && !interrupted && !changed && result.damage.is_none() && result.bytes.unread_tail == 0;
         let whole = whole && result.oddities.damage().is_empty();
         result.stated_loss = self.stated.finish(result.bytes.record_headers, whole);
         self.result

@@ -171,6 +171,7 @@ pub fn run(
             pool: Vec::new(),
             writing: false,
             waiting: 0,
+            interrupted: false,
             failed: None,
             done: false,
         }),
@@ -203,8 +204,8 @@ pub fn run(
         now.is_some_and(|(now, size)| now.is_ok_and(|now| now.len() != size))
     };
     let lanes = consumer.lanes.into_iter().zip(&shared.sources);
-    let lanes = lanes.map(|(lane, source)| lane.finish(changed(source))).collect();
-    Ok(Finished { lanes, tally: consumer.tally, interrupted: interrupted.load(Ordering::Relaxed) })
+    let lanes = lanes.map(|(lane, source)| lane.finish(changed(source), state.interrupted)).collect();
+    Ok(Finished { lanes, tally: consumer.tally, interrupted: state.interrupted })
 }
 
 /// An internal fault.
@@ -304,8 +305,9 @@ impl<'a, 't> Shared<'a, 't> {
     ) -> Result<(), Error> {
         let mut state = self.lock();
         loop {
-            if self.interrupted.load(Ordering::Relaxed) {
-                state.done = true;
+            if self.interrupted.load(Ordering::Relaxed) && !state.interrupted {
+                state.interrupted = true;
+                state.tasks.iter_mut().for_each(LaneTasks::read_no_further);
                 self.changed.notify_all();
             }
             if state.done {
@@ -425,7 +427,7 @@ fn read_stream(lane: usize, mut stream: StreamBlocks, sender: &Sender<StreamBloc
             return;
         }
         wake();
-        if last || shared.lock().done {
+        if last || shared.lock().done || shared.interrupted.load(Ordering::Relaxed) {
             break;
         }
     }
@@ -494,6 +496,52 @@ mod tests {
             let input = open_stream("faulty".to_owned(), faulty, None, &limits).unwrap();
             let error = run_one(input, &limits, threads).err().map(|error| (error.code, error.exit_code()));
             assert_eq!(error, Some(("E-INTERNAL", 7)), "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_an_interruption_is_followed_to_its_end() {
+        const FRAMES: u32 = 3000;
+        let limits = Limits { block_bytes: 4096, ..Limits::default() };
+        let mut frame = Vec::new();
+        let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\0\0\x01\0\x01";
+        let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+        builder.udp(4000, 53).write(&mut frame, query).unwrap();
+        let mut bytes = nothing(0);
+        for number in 0..FRAMES {
+            bytes.extend([number, 0, frame.len() as u32, frame.len() as u32].map(u32::to_le_bytes).concat());
+            bytes.extend(&frame);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        for (threads, after) in (1..4).flat_map(|threads| [0, 1, 20_000, 150_000].map(|after| (threads, after))) {
+            // Three that overlap in time, so that blocks of all are used up in pieces; the last is a stream.
+            let open = || crate::capture::open::open(file.path(), &limits, &Arc::default()).unwrap();
+            let stream = Box::new(std::io::Cursor::new(bytes.clone()));
+            let inputs = vec![open(), open(), open_stream("stream".to_owned(), stream, None, &limits).unwrap()];
+            let (sources, decoder) = (Sources::new(8, 8, 1), Decoder::new(vec![53], &limits));
+            let settings =
+                Settings { timeout: 1, vantage: None, filtered: false, rows: Outcomes::ALL, limits: &limits };
+            let pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
+            let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|_| {}));
+            let interrupted = AtomicBool::new(after == 0);
+            let finished = run(
+                inputs,
+                &[0, 1, 2],
+                &decoder,
+                &Selection::default(),
+                &mut tracker,
+                threads,
+                limits.block_bytes,
+                &interrupted,
+                Box::new(|consumed| interrupted.store(consumed >= after, Ordering::Relaxed)),
+            )
+            .unwrap();
+            let frames: u64 = finished.lanes.iter().map(|lane| lane.frames).sum();
+            let counted: u64 = finished.tally.buckets.iter().chain(&tracker.tally.buckets).sum();
+            assert_eq!(counted, frames, "{threads} threads, interrupted after {after} bytes");
+            assert!(finished.interrupted && frames < 3 * u64::from(FRAMES));
+            assert!(after == 0 || frames > 0);
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct State<'a, 't> {
     pub(super) writing: bool,
     /// Workers with nothing to do.
     pub(super) waiting: usize,
+    /// No more is to be read: what was is followed to its end.
+    pub(super) interrupted: bool,
     pub(super) failed: Option<Error>,
     pub(super) done: bool,
 }
@@ -159,6 +161,15 @@ impl<'a, 't> State<'a, 't> {
 }
 
 impl LaneTasks {
+    /// Somebody interrupted: no further block of a file is handed out. The reader of a stream ends by itself; one that has not
+    /// begun is only for a stream of which nothing more comes, as of a pipe then.
+    pub(super) fn read_no_further(&mut self) {
+        self.unread.take_if(|stream| !stream.is_at_end());
+        if self.stream.is_none() && self.unread.is_none() {
+            self.blocks = Some(self.next);
+        }
+    }
+
     /// Every block has been taken.
     fn exhausted(&self) -> bool {
         self.blocks == Some(self.taken)

@@ -9,7 +9,7 @@ use crate::config::{Config, Limits, Outcomes};
 use crate::decode::detail::DetailLimits;
 use crate::decode::{Decoder, link};
 use crate::diagnose;
-use crate::error::{Error, ErrorKind, escape_text};
+use crate::error::{Error, ErrorKind, escape_text, packets};
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
 use crate::expect::acl::judge::{Judgements, names_server, own_servers};
@@ -413,6 +413,12 @@ pub(crate) fn conclude(
             let error = Error::new(ErrorKind::Input, "E-IN-DAMAGED", &input.name, what);
             console.line(&error.to_string());
         }
+    }
+    if let (Some(why), None) = (&report.partial, &report.live) {
+        damaged = true;
+        let read = packets(report.inputs.iter().map(|input| input.frames).sum());
+        let what = format!("{why}; {read} read until then, and the output is about those only");
+        console.line(&Error::new(ErrorKind::Input, "E-IN-PARTIAL", "dnsrefused", what).to_string());
     }
     let ledgers = &report.ledgers;
     let capture_open = ledgers.capture.filter(|capture| !capture.is_closed()).map(|_| "capture");

@@ -256,6 +256,11 @@ impl StreamBlocks {
         }
     }
 
+    /// Everything was read of it, though not all of that is in blocks yet.
+    pub fn is_at_end(&self) -> bool {
+        self.ended
+    }
+
     /// Why the stream ended early, if it did.
     pub fn failure(&mut self) -> Option<String> {
         self.failure.take()
