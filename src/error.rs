@@ -113,7 +113,7 @@ pub fn fault_line(fault: &std::panic::PanicHookInfo<'_>) -> String {
 /// True for characters that can neither control a terminal nor reorder or hide the text around them.
 fn is_plain(c: char) -> bool {
     !c.is_control()
-        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// `1 packet`, `2 packets`: numbers of errors are plain, so that they can be searched for.

@@ -171,7 +171,7 @@ impl Watcher {
                 Ok(acls) => {
                     let others = acls.len() != expected.acls.len()
                         || acls.iter().zip(expected.acls.iter()).any(|(new, old)| !new.files().are_as(old.files()));
-                    self.outdated[1] = None;
+                    let was_outdated = self.outdated[1].take().is_some();
                     let read = Expected { acls, ..expected.clone() };
                     self.acls = Files::of_acls(config, &read);
                     // Something else changed where a file might have appeared.
@@ -180,6 +180,8 @@ impl Watcher {
                         self.others_since = Some(now);
                         reread
                             .note("servers' configuration re-read; what it says is compared with the wire anew".into());
+                    } else if was_outdated {
+                        reread.says.push("servers' configuration can be read again, and is as it was".into());
                     }
                 }
                 Err(error) => self.keep(1, "configuration", &error, now, &mut reread),

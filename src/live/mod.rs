@@ -65,12 +65,16 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// No signal came so far. With a screen the process does not end at once before the terminal was given back;
-    /// otherwise the second signal ends it.
+    /// No signal came so far. A second one ends the process at once when some time has passed since the first; with a screen
+    /// not before the terminal was given back.
     pub fn new(screen: bool) -> Self {
-        let stop: Arc<AtomicBool> = Arc::default();
-        let at_once = if screen { Arc::default() } else { Arc::clone(&stop) };
-        Self { stop, at_once, snapshot: Arc::default(), screen, job: JobControl::default() }
+        Self {
+            stop: Arc::default(),
+            at_once: Arc::default(),
+            snapshot: Arc::default(),
+            screen,
+            job: JobControl::default(),
+        }
     }
 
     /// Sets the flags on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1; with a screen on every other signal, too, that would
@@ -217,7 +221,8 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         }));
     }
     // What is written to may take nothing.
-    let _watchdog = Watchdog::start(Arc::clone(&signals.stop));
+    let at_once = (!signals.screen).then(|| Arc::clone(&signals.at_once));
+    let _watchdog = Watchdog::start(Arc::clone(&signals.stop), at_once);
     let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session);
     session.show();
     if let (Ok(finished), Some(packets)) = (&finished, &mut packets) {

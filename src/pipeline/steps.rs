@@ -117,12 +117,17 @@ impl<'a, 't> State<'a, 't> {
 
     /// The next block to read and decode: of lanes in order, those the tracker waits for first.
     fn next_task(&mut self, threads: usize) -> Option<Step<'a, 't>> {
-        let room = self.outstanding() < threads * BLOCKS_PER_WORKER;
+        let most = threads * BLOCKS_PER_WORKER;
+        let room = self.outstanding() < most;
+        // Of lanes that are read at the same time, none takes the room of the others.
+        let running = self.tasks.iter().filter(|lane| lane.is_running()).count();
+        let share = (most / running.max(1)).max(1);
         let State { tasks, pool, .. } = self;
         let reading = tasks.iter().filter(|lane| lane.stream.is_some() && lane.blocks.is_none() && !lane.ended).count();
         for (index, lane) in tasks.iter_mut().enumerate() {
             let wanted = lane.needed && lane.ready.is_empty();
-            if lane.ended || !(room || wanted) {
+            let full = lane.is_running() && lane.ready.len() >= share;
+            if lane.ended || !((room && !full) || wanted) {
                 continue;
             }
             if (reading < threads || wanted)
@@ -168,6 +173,11 @@ impl LaneTasks {
         if self.stream.is_none() && self.unread.is_none() {
             self.blocks = Some(self.next);
         }
+    }
+
+    /// The tracker takes blocks of it.
+    fn is_running(&self) -> bool {
+        (self.needed || self.taken > 0) && !self.ended
     }
 
     /// Every block has been taken.

@@ -506,13 +506,16 @@ pub(crate) fn conclude(
 }
 
 /// Asks for a flag to be set by SIGINT, SIGTERM and SIGHUP; a signal while `at_once` is set ends the process at once, with
-/// 128 plus its number. The two may be the same flag: then that is the second signal.
+/// 128 plus its number. The two may be the same flag: then that is the second signal. SIGHUP never does that: of a terminal that
+/// goes away, the kernel tells, and then the shell as well.
 pub fn on_signals(interrupted: &Arc<AtomicBool>, at_once: &Arc<AtomicBool>) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     // Under nohup(1) it stays ignored.
     let hangup = (!ignores_hangup()).then_some(SIGHUP);
-    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
+    for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(at_once))?;
+    }
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         signal_hook::flag::register(signal, Arc::clone(interrupted))?;
     }
     // Past the file size limit a write shall fail and be reported, not end the process (setrlimit(2)).

@@ -1,6 +1,7 @@
 //! Streams to blocks: what is read in order is recognised and expanded by its first bytes, and then cut by
 //! [`StreamBlocks`] into blocks that begin at a record.
 
+use super::pieces::Pieces;
 use super::{COMPRESSIONS, Input, Source, recognise};
 use crate::capture::{Block, Context, Frame, Reader, Stop, Timestamp, Walk};
 use crate::config::Limits;
@@ -37,7 +38,10 @@ pub(crate) fn open_stream(
     let row = COMPRESSIONS.iter().find(|(_, wanted, _)| magic.starts_with(wanted));
     let counted = CountingReader { inner: io::Cursor::new(magic).chain(raw), facts: Arc::clone(&facts) };
     let expanded: Box<dyn Read + Send> = match row {
-        Some((_, _, open)) => open(Box::new(counted), Arc::clone(&facts)).map_err(|error| failed(&error))?,
+        Some((_, _, open)) => {
+            let decoder = open(Box::new(counted), Arc::clone(&facts)).map_err(|error| failed(&error))?;
+            Box::new(Pieces::new(decoder))
+        }
         None => Box::new(counted),
     };
     let mut blocks = StreamBlocks {

@@ -391,6 +391,10 @@ impl<'a> Session<'a> {
         if cut_short {
             self.notes.push("The stop took too long: packets that were not read in time were given up.".to_owned());
         }
+        // What happened since the last tick.
+        for (at, line) in self.surroundings.look(&moment) {
+            self.note(at, &line);
+        }
         let failed: Vec<(String, Error)> =
             self.names.iter().zip(ended).filter_map(|(name, error)| error.map(|error| (name.clone(), error))).collect();
         for (_, error) in &failed {

@@ -35,6 +35,9 @@ const STOP_SOFT: Duration = Duration::from_millis(3500);
 /// After this long a stop ends the process whatever it waits for, the report to a terminal or pipe included: with what it
 /// takes to notice and to say so, within five seconds.
 const STOP_HARD: Duration = Duration::from_millis(4700);
+/// A signal this soon after the one that began the stop is taken for the same: timeout(1) sends one to its child, and one to
+/// the group.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How long the line may take that says so.
 const LAST_WORD: Duration = Duration::from_millis(200);
 /// How often the caller is asked.
@@ -403,15 +406,21 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// Ends the process with exit code 5 (an output is not complete) 4.7 s after `stop` was set, unless it is
-    /// dropped before.
-    pub fn start(stop: Arc<AtomicBool>) -> Self {
+    /// dropped before. Sets `at_once`, when there is one, half a second after `stop`: who sends a signal may send it twice.
+    pub fn start(stop: Arc<AtomicBool>, at_once: Option<Arc<AtomicBool>>) -> Self {
         let (alive, watched) = bounded(0);
         let goes_on = move |limit| watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
         // Without the thread the run only waits longer.
         let _ = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
             while goes_on(TICK) {
                 if stop.load(Ordering::Relaxed) {
-                    if goes_on(STOP_HARD.saturating_sub(LAST_WORD)) {
+                    if !goes_on(SAME_SIGNAL) {
+                        return;
+                    }
+                    if let Some(at_once) = at_once {
+                        at_once.store(true, Ordering::Relaxed);
+                    }
+                    if goes_on(STOP_HARD.saturating_sub(LAST_WORD + SAME_SIGNAL)) {
                         give_up();
                     }
                     return;
