@@ -59,8 +59,6 @@ pub struct Limits {
     pub answered_rows: usize,
     /// Rows of sources that never received a response; beyond it they are joined to ever shorter prefixes.
     pub silent_rows: usize,
-    /// Rows decided but held back because an earlier query is still open (rows are written in input order).
-    pub held_rows: usize,
     /// Bytes of rows, as records, kept in memory before they go to an unlinked temporary file.
     pub spool_bytes: usize,
     /// Most bytes of one message that are decoded in full for a report.
@@ -112,7 +110,6 @@ impl Default for Limits {
             tcp_idle: 120_000_000_000,
             answered_rows: 262_144,
             silent_rows: 65_536,
-            held_rows: 32_768,
             spool_bytes: 4 << 20,
             detail_bytes: 16 << 10,
             detail_records: 256,
@@ -361,8 +358,6 @@ pub struct Config {
     pub color: Color,
     /// No progress bar and no warnings.
     pub quiet: bool,
-    /// Say more.
-    pub verbose: bool,
     /// Name of this node in reports; null in reports when not given (a file does not say where it was taken).
     pub node: Option<String>,
     /// What a live run does.
@@ -401,7 +396,6 @@ impl Default for Config {
             allow_cut_tail: false,
             color: Color::Auto,
             quiet: false,
-            verbose: false,
             node: None,
             live: LiveConfig::default(),
             limits: Limits::default(),

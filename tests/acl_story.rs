@@ -356,6 +356,25 @@ fn a_change_is_judged_by_the_traffic_of_a_capture() {
 }
 
 #[test]
+fn an_inventory_is_checked_at_every_address_of_the_server() {
+    let file: &[u8] = b"server:\n interface: 10.53.0.1\n interface: 10.53.0.2\n interface: 2001:db8::53\n interface-action: 10.53.0.2 allow\n";
+    let files: [(&str, &[u8]); 2] = [
+        ("u.conf", file),
+        ("i.csv", b"prefix,expect\n203.0.113.0/24,refuse\n198.51.100.0/24,allow\n2001:db8:1::/48,refuse\n"),
+    ];
+    let command = ["acl", "check", "--acl", "unbound-1.17:u.conf", "--expect", "i.csv"];
+    let (code, text) = run_in(&files, &command);
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("expected")).collect();
+    assert_eq!(code, Some(10), "{text}");
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].starts_with("203.0.113.0/24: expected refuse") && lines[0].ends_with("(at 10.53.0.2)"), "{text}");
+    assert!(lines[1].starts_with("198.51.100.0/24: expected allow") && lines[1].ends_with("(at 10.53.0.1)"), "{text}");
+    let (_, json) = run_in(&files, &[&command[..], &["--format", "json"]].concat());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["differences"][0]["servers"], serde_json::json!(["10.53.0.2"]));
+}
+
+#[test]
 fn of_a_prefix_that_a_file_treats_differently_every_part_is_told() {
     let output = Command::cargo_bin("dnsrefused")
         .unwrap()

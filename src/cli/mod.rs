@@ -141,7 +141,7 @@ struct Common {
     /// No progress bar and no warnings
     #[arg(short, long)]
     quiet: bool,
-    /// Say more
+    /// Text lists every source and finding, whatever --top says
     #[arg(short, long)]
     verbose: bool,
 }
@@ -388,7 +388,7 @@ impl Common {
             rows,
             upstream: self.upstream,
             every_leg: self.all,
-            top: self.top,
+            top: if self.verbose { usize::MAX } else { self.top },
             check: self
                 .check
                 .and_then(|name| Severity::ALL.iter().find(|(known, _)| *known == name).map(|(_, severity)| *severity)),
@@ -399,7 +399,6 @@ impl Common {
                 _ => Color::Auto,
             },
             quiet: self.quiet,
-            verbose: self.verbose,
             node: self.node.filter(|node| !node.is_empty()),
             limits,
             ..default

@@ -475,7 +475,7 @@ mod tests {
     /// The JSON of a report.
     fn json(report: &Report) -> String {
         let mut out = Vec::new();
-        write(report, &Layout { top: 1, color: true, verbose: false }, &mut out).unwrap();
+        write(report, &Layout { top: 1, color: true }, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

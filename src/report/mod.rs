@@ -75,12 +75,10 @@ pub enum Writer {
 /// How a report is laid out, where the format leaves a choice.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
-    /// Sources listed in text.
+    /// Sources and findings listed in text.
     pub top: usize,
     /// Text is coloured.
     pub color: bool,
-    /// List also what is usually one line.
-    pub verbose: bool,
 }
 
 /// The environment asks for no colour (no-color.org).
@@ -97,7 +95,7 @@ impl Layout {
             Color::Never => false,
             Color::Auto => terminal && !no_color,
         };
-        Self { top: config.top, color, verbose: config.verbose }
+        Self { top: config.top, color }
     }
 }
 
@@ -115,7 +113,7 @@ mod tests {
             let mut out = Vec::new();
             match entry.writer {
                 Writer::Report(write) => {
-                    write(&Report::default(), &Layout { top: 20, color: false, verbose: false }, &mut out).unwrap();
+                    write(&Report::default(), &Layout { top: 20, color: false }, &mut out).unwrap();
                 }
                 Writer::Rows { header, row } => {
                     header(&mut out);

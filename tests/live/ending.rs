@@ -180,6 +180,28 @@ fn a_terminal_that_goes_away_ends_nothing_under_nohup() {
 }
 
 #[test]
+fn a_terminal_that_goes_away_is_told_twice_and_the_report_is_written() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    let mut live =
+        lab.live("host", &["-i", "lo", "--format", "json", "-o", "hung.json", "--write", "hung.pcapng"], "live");
+    // By the kernel, and by the shell.
+    live.signal(libc::SIGHUP);
+    std::thread::sleep(Duration::from_millis(10));
+    live.signal(libc::SIGHUP);
+    let (code, _) = live.wait();
+    assert_eq!(code, Some(0), "{}", lab.read("live.err"));
+    capture(&lab.json("hung.json"));
+    assert!(lab.path("hung.pcapng").exists());
+    // And timeout(1) sends its signal to its child and to the group.
+    let mut live = lab.live("host", &["-i", "lo", "--format", "json", "-o", "ended.json"], "again");
+    live.signal(libc::SIGTERM);
+    std::thread::sleep(Duration::from_millis(10));
+    live.signal(libc::SIGTERM);
+    assert_eq!(live.wait().0, Some(0), "{}", lab.read("again.err"));
+    capture(&lab.json("ended.json"));
+}
+
+#[test]
 fn a_report_that_standard_error_does_not_take_is_an_error() {
     let Some(lab) = Lab::of(&["host"]) else { return };
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");

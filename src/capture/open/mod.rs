@@ -139,6 +139,11 @@ pub fn read_at_most(file: &File, buffer: &mut [u8], offset: u64) -> (usize, Opti
     (done, None)
 }
 
+/// True when bytes begin like a capture.
+pub fn is_capture(beginning: &[u8]) -> bool {
+    pcap_file::has_magic(beginning) || beginning.starts_with(&pcapng::SECTION_HEADER.to_be_bytes())
+}
+
 /// Recognises the format of the first bytes (after decompression).
 fn recognise(name: &str, beginning: &[u8], limits: &Limits) -> Result<(Reader, Arc<Context>, u64), Error> {
     let unusable = |code, detail: String| Err(Error::new(ErrorKind::Input, code, name, detail));

@@ -369,6 +369,34 @@ view \"external\" {
     }
 
     #[test]
+    fn an_edit_that_a_later_one_makes_needless_is_left_out() {
+        // Two lists in one file, of which the second alone would be enough for everything.
+        let text = "options { recursion no; };\nzone a { type primary; file \"a\"; allow-query { 10.20.0.0/16; }; };\nzone b { type primary; file \"b\"; allow-query { 10.20.0.0/16; }; };\n";
+        let acl = Acl::from_text("bind:named.conf", text, &[]).unwrap();
+        let asks =
+            |name: &str| Question { qname: super::super::name::parse_name(name).unwrap(), ..Question::default() };
+        let (server, source): (IpAddr, IpAddr) = ("10.20.30.40".parse().unwrap(), "192.0.2.45".parse().unwrap());
+        let prefix = IpNet::from(source);
+        let admitting = |acl: &Acl, name| admit(acl, prefix, &[source], &asks(name), server, false, &|_| true).unwrap();
+        let first = admitting(&acl, "a");
+        let mut both = admitting(&first.acl, "b");
+        both.edits.splice(0..0, first.edits);
+        let all_served = |names: [&'static str; 2]| {
+            move |acl: &Acl| names.iter().all(|name| serves(acl, &[source], &asks(name), server))
+        };
+        let edited = |advice: &Advice| -> Vec<String> { advice.edits.iter().map(|edit| edit.place.clone()).collect() };
+        assert_eq!(edited(&both), ["named.conf:2", "named.conf:3"]);
+        let both = both.without_needless(&all_served(["a", "b"]));
+        assert_eq!(edited(&both), ["named.conf:2", "named.conf:3"], "each is needed");
+        let only = both.without_needless(&all_served(["b", "b"]));
+        assert_eq!(edited(&only), ["named.conf:3"]);
+        assert_eq!(
+            only.acl.files().list()[0].text,
+            text.replacen("b\"; allow-query { 10.20.0.0/16; ", "b\"; allow-query { 10.20.0.0/16; 192.0.2.45; ", 1)
+        );
+    }
+
+    #[test]
     fn what_is_allowed_now_is_not_taken_away() {
         let view = |name: &str, clients: &str, zone: &str| {
             format!(

@@ -595,6 +595,47 @@ options {
     }
 
     #[test]
+    fn below_zones_in_views_and_of_what_servers_serve_themselves_changes_are_told() {
+        let unbound = |text: &str| {
+            Acl::from_text("unbound-1.17:u.conf", &format!("server:\n access-control: 10.0.0.0/8 allow\n{text}"), &[])
+                .unwrap()
+        };
+        let labels = |old: &Acl, new: &Acl| -> Vec<String> {
+            let found = diff(old, new, &[]);
+            let first = found.changes.iter().find(|change| change.range.show() == "10.0.0.0/8");
+            first.map_or_else(Vec::new, |change| {
+                change.questions.iter().map(|at| found.questions[*at].label.clone()).collect()
+            })
+        };
+        let zone = |kind: &str, data: &str| {
+            unbound(&format!(" local-zone: \"z.example\" {kind}\n local-data: \"z.example A 192.0.2.1\"\n{data}"))
+        };
+        assert_eq!(labels(&zone("refuse", ""), &zone("static", "")), ["a name below z.example", "z.example AAAA"]);
+        let more = " local-data: \"z.example AAAA 2001:db8::1\"\n";
+        assert_eq!(labels(&zone("refuse", ""), &zone("refuse", more)), ["z.example AAAA"]);
+        let view = |kind: &str| {
+            unbound(&format!(
+                " access-control-view: 10.0.0.0/8 v\nview:\n name: \"v\"\n local-zone: \"v.example\" {kind}\n"
+            ))
+        };
+        assert_eq!(labels(&view("always_refuse"), &view("static")).len(), 4);
+        let bind = |more: &str| {
+            acl(&format!(
+                "options {{ recursion no; allow-query {{ 10.1.0.0/16; {more} }}; }};\nzone \"z.example\" {{ type primary; file \"z\"; allow-query {{ any; }}; }};\n"
+            ))
+        };
+        assert!(labels(&bind(""), &bind("10.0.0.0/8;")).is_empty(), "a part of it was allowed");
+        let found = diff(&bind(""), &bind("192.0.2.0/24;"), &[]);
+        let labels: Vec<&str> = found
+            .changes
+            .iter()
+            .flat_map(|change| &change.questions)
+            .map(|at| found.questions[*at].label.as_str())
+            .collect();
+        assert!(labels.contains(&"version.bind TXT CH"), "{labels:?}");
+    }
+
+    #[test]
     fn changes_are_told_by_range() {
         let (old, new) = (acl(BIND), acl(&BIND.replace("10.20.0.0/16;", "!10.20.7.0/24; 10.20.0.0/16; 10.21.0.0/16;")));
         let found = diff(&old, &new, &[]);

@@ -22,6 +22,9 @@ pub(super) fn read(path: &Path) -> Result<String, Error> {
     if size as u64 > INVENTORY_BYTES {
         return Err(wrong(&name, format!("the inventory is larger than {} MiB", INVENTORY_BYTES >> 20)));
     }
+    if crate::capture::open::is_capture(&bytes) {
+        return Err(wrong(&name, "this is a capture, not an inventory: captures are named without an option"));
+    }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(wrong(&name, "the inventory is UTF-16; save it as UTF-8"));
     }

@@ -15,7 +15,7 @@ type WriteReport = fn(&Report, &Layout, &mut dyn std::io::Write) -> std::io::Res
 impl Session<'_> {
     /// Prints a report as text beside the output.
     pub(super) fn print_beside(&mut self, report: &Report) {
-        let layout = Layout { top: self.config.top, color: false, verbose: self.config.verbose };
+        let layout = Layout { top: self.config.top, color: false };
         let mut out = Vec::new();
         if text::write(report, &layout, &mut out).is_ok() {
             for line in String::from_utf8_lossy(&out).lines() {

@@ -9,7 +9,7 @@ use crate::report::{CaptureLedger, Expectation, Ledger};
 /// The page of a report, without colour unless asked for.
 fn page(report: &Report, top: usize, color: bool) -> String {
     let mut out = Vec::new();
-    write(report, &Layout { top, color, verbose: false }, &mut out).unwrap();
+    write(report, &Layout { top, color }, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
