@@ -78,6 +78,25 @@ fn of_kind<'f>(findings: &'f [Value], kind: &str) -> Option<(&'f str, &'f str, &
 }
 
 #[test]
+fn a_file_that_also_listens_elsewhere_speaks_for_other_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let body =
+        "options { recursion no; allow-query { 10.20.0.0/16; }; LISTEN }; zone example { type primary; file \"x\"; };";
+    for (listen, speaks) in [
+        ("", true),
+        ("listen-on { 192.0.2.53; };", false),
+        ("listen-on { 192.0.2.53; any; };", true),
+        ("listen-on { 192.0.2.53; 10.0.0.0/8; };", true),
+        ("listen-on port 5353 { 192.0.2.53; }; listen-on { any; };", true),
+        ("listen-on-v6 { 2001:db8::53; };", true),
+        ("listen-on { none; }; listen-on-v6 { 2001:db8::53; };", false),
+    ] {
+        let found = findings(folder.path(), &body.replace("LISTEN", listen), &asked(0, CLIENT, 1, 0, &[5]));
+        assert_eq!(of_kind(&found, "acl-refuses-expected").is_some(), speaks, "{listen}: {found:?}");
+    }
+}
+
+#[test]
 fn nobody_is_advised_to_open_a_list_of_keys() {
     let folder = tempfile::tempdir().unwrap();
     let key = "key ddns { algorithm hmac-sha256; secret \"c2VjcmV0\"; };";

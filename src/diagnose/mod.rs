@@ -206,6 +206,21 @@ prefix,name,kind,expect
     }
 
     #[test]
+    fn who_got_other_responses_is_not_called_unanswered() {
+        // Five refusals, and seven responses that are none, all without their queries; or one query among them.
+        for queries in [0, 1] {
+            let mut line = source("10.20.1.7", SERVER).with(Refused, queries).with(Unsolicited, 12);
+            line.row.rare_mut().refused_unsolicited = 5;
+            line.row.queries = queries;
+            let found = findings(INVENTORY, vec![line, answered("10.21.0.1", 3)]);
+            let finding = found.iter().find(|finding| finding.kind == "listed-source-refused").unwrap();
+            assert_eq!(finding.severity.name(), "warning");
+            assert!(finding.says.ends_with("; 7 responses without their queries are no refusals."), "{}", finding.says);
+            assert!(!finding.says.contains("nothing of it was answered"), "{}", finding.says);
+        }
+    }
+
+    #[test]
     fn the_one_absent_prefix_is_named_as_an_inference() {
         let found = findings(INVENTORY, vec![refused("192.0.2.45", 187), answered("10.20.1.7", 500)]);
         assert_eq!(

@@ -369,6 +369,27 @@ view \"external\" {
     }
 
     #[test]
+    fn what_else_opens_for_those_admitted_is_a_side_effect() {
+        // A line of its own takes the address out of the view (checked with unbound 1.17).
+        let text = "server:\n access-control: 10.2.0.0/16 refuse_non_local\n access-control-view: 10.2.0.0/16 v\nview:\n name: \"v\"\n local-zone: \"secret.example\" always_refuse\n";
+        let acl = Acl::from_text("unbound-1.17:unbound.conf", text, &[]).unwrap();
+        let secret =
+            Question { qname: super::super::name::parse_name("db.secret.example").unwrap(), ..Question::default() };
+        let usual = Question::default();
+        let (server, source): (IpAddr, IpAddr) = ("10.20.30.40".parse().unwrap(), "10.2.0.1".parse().unwrap());
+        let asked = |question| {
+            let before = acl.decide(&Question::ask(question, source, server));
+            Observed { source, server, question, before }
+        };
+        let observed = [asked(&usual), asked(&secret)];
+        assert!(observed.iter().all(|one| one.before.word == Word::Refuse));
+        let advice = admit(&acl, IpNet::from(source), &[source], &usual, server, false, &|_| true).unwrap();
+        let meant = |one: &Observed<'_>| *one.question == usual;
+        let effects = side_effects(&advice, &BTreeSet::from([source]), &meant, &observed);
+        assert_eq!(effects, [(source, Word::Refuse, Word::Allow, Some(&secret))]);
+    }
+
+    #[test]
     fn an_edit_that_a_later_one_makes_needless_is_left_out() {
         // Two lists in one file, of which the second alone would be enough for everything.
         let text = "options { recursion no; };\nzone a { type primary; file \"a\"; allow-query { 10.20.0.0/16; }; };\nzone b { type primary; file \"b\"; allow-query { 10.20.0.0/16; }; };\n";
