@@ -5,7 +5,7 @@ use crate::capture::kernel_filter;
 use crate::capture::open::{self, Input, Source};
 use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
-use crate::config::{Config, Limits, Outcomes};
+use crate::config::{Config, Limits, Outcomes, Severity};
 use crate::decode::detail::DetailLimits;
 use crate::decode::{Decoder, link};
 use crate::diagnose;
@@ -221,6 +221,10 @@ pub fn open_inputs(config: &Config, console: &mut dyn Console, interrupted: &Arc
             Err(error) if error.kind == ErrorKind::Usage || error.code == "E-IN-FILES" => return Err(error),
             Err(error) => {
                 console.line(&error.to_string());
+                let severity = Severity::ALL.iter().find(|(name, _)| path.as_os_str() == *name);
+                if let (Some((name, _)), Some(_)) = (severity, config.check) {
+                    console.line(&format!("tip: a severity follows behind an equals sign: --check={name}"));
+                }
                 failed.push((path.to_string_lossy().into_owned(), error));
             }
         }
