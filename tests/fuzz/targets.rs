@@ -340,7 +340,9 @@ pub fn configuration(data: &[u8]) {
             return;
         }
     };
-    let questions = Question::all(&acl.policy().names().into_iter().take(2).collect(), true);
+    let (names, keys) = (acl.policy().names(), acl.policy().keys());
+    let (questions, _) =
+        Question::all(&names.into_iter().take(2).collect(), true, &keys.into_iter().take(1).collect(), usize::MAX);
     let edges = acl.policy().prefixes().into_iter().take(8).flat_map(|prefix| [prefix.network(), prefix.broadcast()]);
     for source in edges.chain(["192.0.2.45".parse().expect("an address"), "2001:db8::1".parse().expect("an address")]) {
         for question in &questions {

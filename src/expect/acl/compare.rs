@@ -566,14 +566,11 @@ options {
     fn every_name_and_key_is_asked_for_or_it_is_said_that_not_all_were() {
         // What changes for the last of many zones alone, and for requests signed with one of two keys alone.
         let zones = |last: &str, count: usize| -> String {
-            (0..count)
-                .map(|n| {
-                    format!(
-                        "zone \"z{n:04}.example\" {{ type primary; file \"z\"; {} }};\n",
-                        if n + 1 == count { last } else { "" }
-                    )
-                })
-                .collect()
+            let zone = |number: usize| {
+                let clause = if number + 1 == count { last } else { "" };
+                format!("zone \"z{number:04}.example\" {{ type primary; file \"z\"; {clause} }};\n")
+            };
+            (0..count).map(zone).collect::<Vec<String>>().concat()
         };
         let keys = "key k1 { algorithm hmac-sha256; secret \"c2VjcmV0\"; };\nkey k2 { algorithm hmac-sha256; secret \"c2VjcmV0\"; };\n";
         let file = |last: &str, count: usize| {
