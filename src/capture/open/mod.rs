@@ -5,7 +5,6 @@
 //! stream at record boundaries.
 
 mod compressed;
-mod pieces;
 mod stream;
 
 use super::{Block, Context, Format, Frame, Reader, Stop, Timestamp, Walk, pcap_file, pcapng};

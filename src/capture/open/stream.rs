@@ -1,7 +1,6 @@
 //! Streams to blocks: what is read in order is recognised and expanded by its first bytes, and then cut by
 //! [`StreamBlocks`] into blocks that begin at a record.
 
-use super::pieces::Pieces;
 use super::{COMPRESSIONS, Input, Source, recognise};
 use crate::capture::{Block, Context, Frame, Reader, Stop, Timestamp, Walk};
 use crate::config::Limits;
@@ -38,10 +37,7 @@ pub(crate) fn open_stream(
     let row = COMPRESSIONS.iter().find(|(_, wanted, _)| magic.starts_with(wanted));
     let counted = CountingReader { inner: io::Cursor::new(magic).chain(raw), facts: Arc::clone(&facts) };
     let expanded: Box<dyn Read + Send> = match row {
-        Some((_, _, open)) => {
-            let decoder = open(Box::new(counted), Arc::clone(&facts)).map_err(|error| failed(&error))?;
-            Box::new(Pieces::new(decoder))
-        }
+        Some((_, _, open)) => open(Box::new(counted), Arc::clone(&facts)).map_err(|error| failed(&error))?,
         None => Box::new(counted),
     };
     let mut blocks = StreamBlocks {
@@ -53,6 +49,7 @@ pub(crate) fn open_stream(
         ended: false,
         failure: None,
         block_bytes: limits.block_bytes,
+        piece: row.map(|_| PIECE),
         expanded_bytes: limits.expanded_bytes,
     };
     blocks.fill_carry(8192);
@@ -177,8 +174,14 @@ pub struct StreamBlocks {
     ended: bool,
     failure: Option<String>,
     block_bytes: usize,
+    /// How much is asked for at once, whatever the block still needs.
+    piece: Option<usize>,
     expanded_bytes: u64,
 }
+
+/// Bytes that a decoder is asked for. What it has produced is lost when it fails, and how much that is must not depend on the
+/// size of blocks.
+const PIECE: usize = 128 << 10;
 
 impl StreamBlocks {
     /// Reads until `carry` holds `wanted` bytes or the stream ends; remembers why it ended.
@@ -186,12 +189,13 @@ impl StreamBlocks {
         if self.ended || self.have >= wanted {
             return;
         }
-        if self.carry.len() < wanted {
-            self.carry.resize(wanted, 0);
-        }
         let mut done = self.have;
         while done < wanted {
-            match self.stream.read(&mut self.carry[done..wanted]) {
+            let end = self.piece.map_or(wanted, |piece| done + piece);
+            if self.carry.len() < end {
+                self.carry.resize(end.max(wanted), 0);
+            }
+            match self.stream.read(&mut self.carry[done..end]) {
                 Ok(0) => {
                     self.ended = true;
                     break;
