@@ -500,31 +500,24 @@ mod tests {
     }
 
     #[test]
-    fn of_damaged_compressed_input_the_same_is_read_whatever_the_size_of_blocks() {
+    fn of_damaged_zstd_the_same_is_read_whatever_the_size_of_blocks() {
         use std::io::Write as _;
         let mut zstd = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
         zstd.include_checksum(true).unwrap();
         zstd.write_all(&nothing(20_000)).unwrap();
         let mut zstd = zstd.finish().unwrap();
         *zstd.last_mut().unwrap() ^= 1;
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(&nothing(20_000)).unwrap();
-        let mut gzip = gzip.finish().unwrap();
-        let checksum = gzip.len() - 8;
-        gzip[checksum] ^= 1;
-        for bytes in [zstd, gzip] {
-            let read = |block_bytes, threads| {
-                let limits = Limits { block_bytes, ..Limits::default() };
-                let stream = Box::new(std::io::Cursor::new(bytes.clone()));
-                let input = open_stream("damaged".to_owned(), stream, None, &limits).unwrap();
-                let lane = run_one(input, &limits, threads).unwrap().lanes.remove(0);
-                (lane.frames, lane.bytes.total(), lane.damage.map(|damage| damage.what))
-            };
-            let first = read(4096, 1);
-            assert!(first.2.is_some() && first.0 > 0, "{first:?}");
-            for (block_bytes, threads) in [(4096, 2), (5000, 1), (70_000, 2), (256 << 10, 1), (1 << 20, 3)] {
-                assert_eq!(read(block_bytes, threads), first, "{block_bytes} {threads}");
-            }
+        let read = |block_bytes, threads| {
+            let limits = Limits { block_bytes, ..Limits::default() };
+            let stream = Box::new(std::io::Cursor::new(zstd.clone()));
+            let input = open_stream("damaged".to_owned(), stream, None, &limits).unwrap();
+            let lane = run_one(input, &limits, threads).unwrap().lanes.remove(0);
+            (lane.frames, lane.bytes.total(), lane.damage.map(|damage| damage.what))
+        };
+        let first = read(4096, 1);
+        assert!(first.2.is_some() && first.0 > 18_000, "{first:?}");
+        for (block_bytes, threads) in [(4096, 2), (5000, 1), (70_000, 2), (256 << 10, 1), (1 << 20, 3)] {
+            assert_eq!(read(block_bytes, threads), first, "{block_bytes} {threads}");
         }
     }
 

@@ -49,7 +49,7 @@ pub(crate) fn open_stream(
         ended: false,
         failure: None,
         block_bytes: limits.block_bytes,
-        piece: row.map(|_| PIECE),
+        piece: row.filter(|(name, _, _)| *name == "zstd").map(|_| PIECE),
         expanded_bytes: limits.expanded_bytes,
     };
     blocks.fill_carry(8192);
@@ -179,9 +179,9 @@ pub struct StreamBlocks {
     expanded_bytes: u64,
 }
 
-/// Bytes that a decoder is asked for. What it has produced is lost when it fails, and how much that is must not depend on the
-/// size of blocks.
-const PIECE: usize = 128 << 10;
+/// Bytes that the decoder of zstd is asked for. What it has produced is lost when it fails: so little, and however large blocks
+/// are.
+const PIECE: usize = 32 << 10;
 
 impl StreamBlocks {
     /// Reads until `carry` holds `wanted` bytes or the stream ends; remembers why it ended.
