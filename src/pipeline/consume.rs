@@ -69,12 +69,12 @@ impl Lane {
     }
 
     /// What became of it, and of the file meanwhile.
-    pub(super) fn finish(mut self, changed: bool, interrupted: bool) -> LaneResult {
+    pub(super) fn finish(mut self, stream: bool, changed: bool, interrupted: bool) -> LaneResult {
         let result = &mut self.result;
         result.changed = changed;
-        if interrupted && result.size <= result.bytes.total() {
-            // The end of a stream that was read no further is not a cut.
-            result.damage = None;
+        if stream && interrupted {
+            // Its end is not a cut where it was read no further.
+            result.damage = result.damage.take().filter(|damage| !damage.cut);
         }
         let whole = self.ended && !interrupted && !changed && result.damage.is_none() && result.bytes.unread_tail == 0;
         let whole = whole && result.oddities.damage().is_empty();

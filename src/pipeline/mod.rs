@@ -204,7 +204,8 @@ pub fn run(
         now.is_some_and(|(now, size)| now.is_ok_and(|now| now.len() != size))
     };
     let lanes = consumer.lanes.into_iter().zip(&shared.sources);
-    let lanes = lanes.map(|(lane, source)| lane.finish(changed(source), state.interrupted)).collect();
+    let lanes =
+        lanes.map(|(lane, source)| lane.finish(source.file.is_none(), changed(source), state.interrupted)).collect();
     Ok(Finished { lanes, tally: consumer.tally, interrupted: state.interrupted })
 }
 

@@ -9,7 +9,7 @@ use crate::expect::inventory::{Expect, Expected, show_prefix};
 use crate::expect::ranges::bounds;
 use crate::transact::flights::Transport;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Addresses of one family from `first` to `last`.
@@ -274,10 +274,9 @@ impl Question {
         kind && zone.is_none_or(|zone| name::show_name(&self.qname) == zone)
     }
 
-    /// Another question is the same but for the key that signs it.
-    fn is_signed_as(&self, other: &Question) -> bool {
-        let of = |question: &Question| (question.qtype, question.opcode, question.rd);
-        self.qname == other.qname && of(self) == of(other)
+    /// What is the same in questions that differ in the key that signs them.
+    fn but_for_key(&self) -> (&[u8], u16, u8, bool) {
+        (&self.qname, self.qtype, self.opcode, self.rd)
     }
 }
 
@@ -393,8 +392,8 @@ pub struct WithoutEffect {
 
 /// Verdicts looked up, about: more would take minutes.
 const VERDICTS: usize = 20_000_000;
-/// Questions asked in any case, about.
-const LEAST_QUESTIONS: usize = 500;
+/// Questions asked in any case, and never more, about: they are kept.
+const QUESTIONS: (usize, usize) = (500, 200_000);
 
 /// What differs between two versions.
 #[derive(Debug, Default)]
@@ -421,7 +420,7 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
         (true, false) => bound.into_iter().map(Some).collect(),
         (true, true) => vec![None],
     };
-    let most = (VERDICTS / (2 * ranges.len() * at.len()).max(1)).max(LEAST_QUESTIONS);
+    let most = (VERDICTS / (2 * ranges.len() * at.len()).max(1)).clamp(QUESTIONS.0, QUESTIONS.1);
     let (questions, not_asked) = Question::all(&names, zones, &keys, most);
     let mut changes: Vec<Change> = Vec::new();
     // Changes of each range, by their numbers: there may be as many as there are lines.
@@ -474,11 +473,11 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
     let without_effect = if not_asked == 0 { without_effect(old, new, &questions, &changes, &at) } else { Vec::new() };
     for change in changes.iter_mut().filter(|change| change.questions.len() < questions.len()) {
         // What a signature changes nothing about is said once.
-        let unsigned: Vec<&Question> =
-            change.questions.iter().map(|at| &questions[*at]).filter(|one| one.key.is_none()).collect();
+        let of_change = change.questions.iter().map(|at| &questions[*at]);
+        let unsigned: HashSet<_> = of_change.filter(|one| one.key.is_none()).map(Question::but_for_key).collect();
         change.questions.retain(|at| {
             let question = &questions[*at];
-            question.key.is_none() || !unsigned.iter().any(|other| question.is_signed_as(other))
+            question.key.is_none() || !unsigned.contains(&question.but_for_key())
         });
     }
     Differences { questions, not_asked, changes, without_effect }
@@ -493,7 +492,7 @@ fn without_effect(
     at: &[Option<IpAddr>],
 ) -> Vec<WithoutEffect> {
     let key = |entry: &Entry| (entry.list.clone(), entry.matches.clone(), entry.action.clone());
-    let known: std::collections::HashSet<_> = old.policy().entries().iter().map(key).collect();
+    let known: HashSet<_> = old.policy().entries().iter().map(key).collect();
     // Where something changes, in order and without overlaps.
     let mut ranges: Vec<Range> = changes.iter().map(|change| change.range).collect();
     ranges.sort_unstable();
