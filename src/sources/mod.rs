@@ -9,7 +9,7 @@ mod row;
 
 use dashmap::{DashMap, Entry};
 use ipnet::IpNet;
-pub use row::{Beside, Rare, SourceRow};
+pub use row::{Beside, Rare, SourceRow, Span};
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -432,18 +432,19 @@ mod tests {
     fn a_source_that_was_only_seen_has_a_row_and_no_messages() {
         let (server, source) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53)), IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1)));
         let sources = Sources::new(8, 8, 4);
-        let mut seen = SourceRow::default();
+        let mut glimpsed = Span::default();
         for time in [7, 3, 5] {
-            seen.rare_mut().glimpse(Timestamp(time));
+            glimpsed.note(Timestamp(time));
         }
+        let seen = SourceRow::of_few(glimpsed, None);
         assert!(seen.only_glimpsed() && !seen.heard());
+        assert_eq!((seen.first(), seen.last()), (Some(Timestamp(3)), Some(Timestamp(7))));
         sources.fold(source, server, seen, false);
         let mut asked = silent(1);
         asked.seen(Timestamp(4));
         sources.fold(source, server, asked, false);
         let (_, row) = sources.drain_sorted().remove(0);
         assert_eq!((row.only_glimpsed(), row.first(), row.last()), (false, Some(Timestamp(4)), Some(Timestamp(4))));
-        assert_eq!(row.rare().glimpsed, Some((Timestamp(3), Timestamp(7))));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::config::Outcome;
 
 /// What one source did at one server. `queries` counts messages, everything else transactions. Small, because there may
 /// be hundreds of thousands: what most sources never have stands in [`Rare`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceRow {
     /// Query messages, retransmissions and copies included.
     pub queries: u64,
@@ -17,9 +17,45 @@ pub struct SourceRow {
     pub unanswered: u64,
     /// Transactions over TCP.
     pub tcp: u64,
+    /// Messages from or to the source.
+    messages: Span,
+    /// When it was seen on a DNS port without a message to count: by one without a whole header, a connection without
+    /// any, the first fragment of a packet, or one that an ICMP error quotes.
+    glimpsed: Span,
+    rare: Option<Box<Rare>>,
+}
+
+/// The first and the last time of something; none of it so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
     first: Timestamp,
     last: Timestamp,
-    rare: Option<Box<Rare>>,
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self { first: Timestamp(i64::MAX), last: Timestamp(i64::MIN) }
+    }
+}
+
+impl Span {
+    /// First and last time.
+    pub fn ends(self) -> Option<(Timestamp, Timestamp)> {
+        (self.first <= self.last).then_some((self.first, self.last))
+    }
+
+    /// Notes a time.
+    #[inline]
+    pub fn note(&mut self, time: Timestamp) {
+        self.first = self.first.min(time);
+        self.last = self.last.max(time);
+    }
+
+    /// Adds what was noted elsewhere.
+    pub fn add(&mut self, other: Span) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+    }
 }
 
 /// What most sources never have.
@@ -51,9 +87,6 @@ pub struct Rare {
     pub refused_frames: Vec<FrameRef>,
     /// The first answered transactions' responses, bounded likewise; only where they are of interest.
     pub answered_frames: Vec<FrameRef>,
-    /// When it was first and last seen on a DNS port without a message to count: by one without a whole header, a
-    /// connection without any, the first fragment of a packet, or one that an ICMP error quotes.
-    pub glimpsed: Option<(Timestamp, Timestamp)>,
 }
 
 /// Why a REFUSED response ends no query, although one of the same ports and identifier was seen.
@@ -100,7 +133,6 @@ static NOTHING: Rare = Rare {
     refused_last: None,
     refused_frames: Vec::new(),
     answered_frames: Vec::new(),
-    glimpsed: None,
 };
 
 impl Rare {
@@ -152,30 +184,6 @@ impl Rare {
         self.refused_last = self.refused_last.max(other.refused_last);
         merge_frames(&mut self.refused_frames, &other.refused_frames, frames);
         merge_frames(&mut self.answered_frames, &other.answered_frames, frames);
-        if let Some((first, last)) = other.glimpsed {
-            self.glimpse(first);
-            self.glimpse(last);
-        }
-    }
-
-    /// Notes that the source was seen without a message to count.
-    pub fn glimpse(&mut self, time: Timestamp) {
-        let (first, last) = self.glimpsed.unwrap_or((time, time));
-        self.glimpsed = Some((first.min(time), last.max(time)));
-    }
-}
-
-impl Default for SourceRow {
-    fn default() -> Self {
-        Self {
-            queries: 0,
-            answered: 0,
-            unanswered: 0,
-            tcp: 0,
-            first: Timestamp(i64::MAX),
-            last: Timestamp(i64::MIN),
-            rare: None,
-        }
     }
 }
 
@@ -214,9 +222,9 @@ impl SourceRow {
         self.transactions() - self.tcp
     }
 
-    /// A row with these rare things, and nothing else yet.
-    pub fn with_rare(rare: Option<Box<Rare>>) -> Self {
-        Self { rare, ..Self::default() }
+    /// A row with these glimpses and rare things, and nothing else yet.
+    pub fn of_few(glimpsed: Span, rare: Option<Box<Rare>>) -> Self {
+        Self { glimpsed, rare, ..Self::default() }
     }
 
     /// What most sources never have.
@@ -233,19 +241,21 @@ impl SourceRow {
     pub fn only_glimpsed(&self) -> bool {
         let rare = self.rare();
         let counted = self.queries + self.transactions() + rare.unsolicited + rare.refused_beside.iter().sum::<u64>();
-        rare.glimpsed.is_some() && self.first > self.last && counted == 0
+        self.glimpsed.ends().is_some() && self.messages.ends().is_none() && counted == 0
     }
 
     /// First packet of a message from or to the source; of anything, where there is no message.
     pub fn first(&self) -> Option<Timestamp> {
-        let glimpsed = || self.rare().glimpsed.map(|(first, _)| first);
-        (self.first <= self.last).then_some(self.first).or_else(glimpsed)
+        self.seen_at().map(|(first, _)| first)
     }
 
     /// Last such packet.
     pub fn last(&self) -> Option<Timestamp> {
-        let glimpsed = || self.rare().glimpsed.map(|(_, last)| last);
-        (self.first <= self.last).then_some(self.last).or_else(glimpsed)
+        self.seen_at().map(|(_, last)| last)
+    }
+
+    fn seen_at(&self) -> Option<(Timestamp, Timestamp)> {
+        self.messages.ends().or(self.glimpsed.ends())
     }
 
     /// The source received something from the server: a response, or the end of its TCP connection.
@@ -261,11 +271,9 @@ impl SourceRow {
     /// Notes the time of a message.
     #[inline]
     pub fn seen(&mut self, time: Timestamp) {
-        if time == Timestamp::UNTIMED {
-            return;
+        if time != Timestamp::UNTIMED {
+            self.messages.note(time);
         }
-        self.first = self.first.min(time);
-        self.last = self.last.max(time);
     }
 
     /// Adds another row to this one; at most `frames` frames of each kind are kept.
@@ -274,8 +282,8 @@ impl SourceRow {
         self.answered += other.answered;
         self.unanswered += other.unanswered;
         self.tcp += other.tcp;
-        self.first = self.first.min(other.first);
-        self.last = self.last.max(other.last);
+        self.messages.add(other.messages);
+        self.glimpsed.add(other.glimpsed);
         if let Some(rare) = &other.rare {
             self.rare_mut().add(rare, frames);
         }

@@ -312,8 +312,9 @@ impl Tracker<'_> {
     /// The time line ends; `last` is the latest time at which somebody looked: of any frame, also of those that bring nothing.
     pub fn finish(&mut self, last: Option<Timestamp>) {
         self.fragments.finish(&mut self.tally);
-        self.streams.finish(&mut self.tally);
-        self.take_forgotten();
+        while self.streams.finish_oldest(&mut self.tally) {
+            self.take_forgotten();
+        }
         while !self.early.is_empty() {
             self.unsolicited();
         }

@@ -295,7 +295,7 @@ impl<'a> Tracker<'a> {
 
     fn note_glimpse(&mut self, ends: Ends, time: Timestamp) {
         let pair = self.pairs.number(ends.hash(&self.decoder.key), || ends);
-        self.pairs.rare(pair).glimpse(time);
+        self.pairs.glimpse(pair, time);
     }
 
     /// Servers that are other hosts than the one of the capture, as far as directions are known.

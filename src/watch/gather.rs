@@ -346,7 +346,7 @@ mod tests {
 
     /// A source's row: answered and refused, with the second of its last refusal.
     fn row(answered: u64, refused: u64, last: i64) -> SourceRow {
-        let mut row = SourceRow::with_rare(None);
+        let mut row = SourceRow::default();
         row.queries = answered + refused;
         row.add_outcome(Outcome::Answered, answered);
         row.seen(at(last));

@@ -270,3 +270,31 @@ fn four_times_the_input_takes_no_more_than_four_times_the_time() {
     }
     assert!(broken.is_empty(), "{broken:#?}");
 }
+
+/// Floods that fill the tables and budgets they reach, with how many packets they do it.
+const FILLING: &[(&str, u32, Grown)] = &[
+    ("unanswered queries", 600_000, crate::state::unanswered),
+    ("first fragments", 100_000, crate::fragments::first_only),
+    ("half-open connections", 600_000, |count| crate::state::connections(count, SYN, &[])),
+    ("half of a message on each connection", 150_000, |count| {
+        crate::state::connections(count, DATA, &[&[3, 0xe8][..], &[7; 900]].concat())
+    }),
+];
+
+#[test]
+fn full_tables_keep_to_the_promised_memory() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut broken = Vec::new();
+    for (name, count, flood) in FILLING {
+        fs::write(folder.path().join("input"), flood(*count)).expect("the input is written");
+        for threads in ["1", "2"] {
+            let run = run(folder.path(), &["read", "input", "--format", "json", "--threads", threads], None);
+            assert!(matches!(run.code, Some(0 | 4)), "{name}: {}", run.complaint());
+            println!("{name}, {threads} threads: peak {} KiB", run.peak_kib);
+            if run.peak_kib > PEAK_KIB {
+                broken.push(format!("{name}, {threads} threads: {} KiB", run.peak_kib));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}

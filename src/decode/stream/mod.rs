@@ -262,13 +262,11 @@ impl Streams {
         seen
     }
 
-    /// Ends every connection; held segments are given up. The consumer finds the connections in `forgotten`.
-    pub fn finish(&mut self, tally: &mut Tally) {
-        for list in [OPEN, ENDED] {
-            while self.lists[list].oldest != NONE {
-                self.forget(self.lists[list].oldest, Bucket::TcpBehindHole, tally);
-            }
-        }
+    /// Ends the connection that was not seen for the longest time; held segments are given up. The consumer finds it in
+    /// `forgotten`. False when there is none.
+    pub fn finish_oldest(&mut self, tally: &mut Tally) -> bool {
+        let oldest = self.lists.iter().map(|list| list.oldest).find(|oldest| *oldest != NONE);
+        oldest.inspect(|oldest| self.forget(*oldest, Bucket::TcpBehindHole, tally)).is_some()
     }
 }
 

@@ -67,7 +67,7 @@ impl Rig {
     }
 
     fn end(&mut self) -> u64 {
-        self.streams.finish(&mut self.tally);
+        while self.streams.finish_oldest(&mut self.tally) {}
         assert_eq!(self.streams.held_bytes, 0, "every held byte was given back");
         let counted: u64 = self.tally.buckets.iter().sum();
         assert_eq!(counted, self.pushed, "every segment is in one bucket");

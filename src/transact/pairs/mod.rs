@@ -9,7 +9,7 @@ mod table;
 use crate::capture::Timestamp;
 use crate::config::Outcome;
 use crate::decode::Ends;
-use crate::sources::{FrameRef, Rare, SourceRow, Sources};
+use crate::sources::{FrameRef, Rare, SourceRow, Sources, Span};
 use prefetch_index::prefetch_index;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -55,6 +55,8 @@ struct Cold {
     last_unread: Timestamp,
     unanswered: u32,
     tcp: u32,
+    /// Seen without a message to count.
+    glimpsed: Span,
     rare: Option<Box<Rare>>,
     judged: Judged,
 }
@@ -159,8 +161,17 @@ impl<'a> Pairs<'a> {
         let judged = (self.judge)(ends.source());
         let (first, last_response) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
         let hot = Hot { hash, last: Timestamp(i64::MIN), queries: 0, answered: wanted(judged) };
-        let cold =
-            Cold { ends, first, last_response, last_unread: last_response, unanswered: 0, tcp: 0, rare: None, judged };
+        let cold = Cold {
+            ends,
+            first,
+            last_response,
+            last_unread: last_response,
+            unanswered: 0,
+            tcp: 0,
+            glimpsed: Span::default(),
+            rare: None,
+            judged,
+        };
         let number = match self.free.pop() {
             Some(number) => {
                 self.hot[number as usize] = hot;
@@ -241,6 +252,11 @@ impl<'a> Pairs<'a> {
             Outcome::Unanswered => self.cold[number as usize].unanswered += 1,
             other => self.rare(number).add_outcome(other, 1),
         }
+    }
+
+    /// Notes that the source was seen without a message to count.
+    pub fn glimpse(&mut self, number: u32, time: Timestamp) {
+        self.cold[number as usize].glimpsed.note(time);
     }
 
     /// What most pairs never have, to change it.
@@ -388,7 +404,7 @@ fn fold_pair(sources: &Sources, hot: &mut Hot, cold: &mut Cold) {
 
 /// Takes what happened to a pair since it was last folded, if anything did.
 fn row_of(hot: &mut Hot, cold: &mut Cold) -> Option<SourceRow> {
-    let mut row = SourceRow::with_rare(cold.rare.take());
+    let mut row = SourceRow::of_few(std::mem::take(&mut cold.glimpsed), cold.rare.take());
     row.queries += u64::from(std::mem::take(&mut hot.queries));
     row.answered += u64::from(hot.answered & COUNT);
     hot.answered = wanted(cold.judged);
