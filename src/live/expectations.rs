@@ -117,6 +117,8 @@ pub struct Reread {
     pub says: Vec<String>,
     /// Something was read again.
     pub anything: bool,
+    /// Servers' files were, and are others now.
+    pub acls: bool,
 }
 
 /// Looks at the files of expectations and reads them again when they changed.
@@ -178,6 +180,7 @@ impl Watcher {
                     if others {
                         expected = read;
                         self.others_since = Some(now);
+                        reread.acls = true;
                         reread
                             .note("servers' configuration re-read; what it says is compared with the wire anew".into());
                     } else if was_outdated {

@@ -16,7 +16,7 @@ pub fn add_up(groups: Vec<Standing>) -> Standing {
         for (name, count) in group.anomalies {
             *sum.anomalies.entry(name).or_default() += count;
         }
-        sum.quoted.extend(group.quoted);
+        sum.quoted.add(&group.quoted);
         for (key, pair) in group.proxied {
             let known = sum.proxied.entry(key).or_default();
             known.asked += pair.asked;
@@ -64,6 +64,8 @@ pub fn since(now: &Standing, before: &Standing) -> Standing {
         part_of(lane, earlier);
     }
     part.lost_state = now.lost_state.saturating_sub(before.lost_state);
+    part.quoted = now.quoted.since(&before.quoted);
+    part.proxied.retain(|key, pair| before.proxied.get(key).is_none_or(|before| pair.take_off(before)));
     part
 }
 

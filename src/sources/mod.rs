@@ -240,9 +240,19 @@ impl Sources {
             return;
         }
         let _alone = self.joining.write().unwrap_or_else(PoisonError::into_inner);
-        while are_too_many() {
-            self.shorten(class, family);
+        // Another may have joined them meanwhile.
+        if are_too_many() {
+            let mut keys = self.keys(class, family);
+            let length = fitting_length(&mut keys, self.budgets[class]);
+            self.join(class, family, length, &keys);
         }
+    }
+
+    /// Keys of the rows of a class and family.
+    fn keys(&self, class: usize, family: usize) -> Vec<SourceKey> {
+        let of_class =
+            |key: &SourceKey| usize::from(key.kept) == class && usize::from(key.source.addr().is_ipv6()) == family;
+        self.rows.iter().map(|row| *row.key()).filter(of_class).collect()
     }
 
     fn insert(&self, key: SourceKey, row: SourceRow) {
@@ -256,17 +266,21 @@ impl Sources {
         }
     }
 
-    /// Joins the rows of a class and family by a prefix one bit shorter.
-    fn shorten(&self, class: usize, family: usize) {
-        let length = self.lengths[class][family].fetch_sub(1, Ordering::Relaxed) - 1;
-        let of_class =
-            |key: &SourceKey| usize::from(key.kept) == class && usize::from(key.source.addr().is_ipv6()) == family;
-        let keys: Vec<SourceKey> = self.rows.iter().map(|row| *row.key()).filter(of_class).collect();
+    /// Joins the rows of a class and family, which have these keys, by prefixes of a length.
+    fn join(&self, class: usize, family: usize, length: u8, keys: &[SourceKey]) {
+        self.lengths[class][family].store(length, Ordering::Relaxed);
         self.held[class][family].store(0, Ordering::Relaxed);
-        let mut rows: Vec<(SourceKey, SourceRow)> = keys.iter().filter_map(|key| self.rows.remove(key)).collect();
-        for (key, row) in rows.drain(..) {
+        let mut joined: Vec<(SourceKey, SourceRow)> = Vec::new();
+        for (key, row) in keys.iter().filter_map(|key| self.rows.remove(key)) {
             let source = IpNet::new(key.source.addr(), length).unwrap_or(key.source).trunc();
-            self.insert(SourceKey { source, ..key }, row);
+            let key = SourceKey { source, ..key };
+            match joined.last_mut() {
+                Some((last, sum)) if *last == key => sum.add(&row, self.frames),
+                _ => joined.push((key, row)),
+            }
+        }
+        for (key, row) in joined {
+            self.insert(key, row);
         }
     }
 
@@ -312,8 +326,8 @@ impl Sources {
             let length = &self.lengths[class][family];
             let alone = self.joining.write().unwrap_or_else(PoisonError::into_inner);
             // Joined there, and so here.
-            while length.load(Ordering::Relaxed) > key.source.prefix_len() {
-                self.shorten(class, family);
+            if length.load(Ordering::Relaxed) > key.source.prefix_len() {
+                self.join(class, family, key.source.prefix_len(), &self.keys(class, family));
             }
             let source = IpNet::new(key.source.addr(), length.load(Ordering::Relaxed)).unwrap_or(key.source).trunc();
             let server = if OTHER_SERVERS.contains(&key.server) {
@@ -351,12 +365,36 @@ impl Sources {
     }
 }
 
+/// The longest prefix length at which the sources are no more than `most` prefixes, each server's counted for itself; 0 where
+/// there is none. Sorts the keys so that those that will have one prefix stand together.
+fn fitting_length(keys: &mut [SourceKey], most: usize) -> u8 {
+    keys.sort_unstable_by_key(|key| (key.server, key.source.addr()));
+    let bits = |key: &SourceKey| match key.source.addr() {
+        IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    // Of how many neighbours the first different bit is this one (from 1), and how many are told apart by their servers.
+    let (mut differing, mut count) = ([0; 129], usize::from(!keys.is_empty()));
+    for pair in keys.windows(2) {
+        if pair[0].server == pair[1].server {
+            differing[((bits(&pair[0]) ^ bits(&pair[1])).leading_zeros() as usize + 1).min(128)] += 1;
+        } else {
+            count += 1;
+        }
+    }
+    let fits = |bit: &u8| {
+        count += differing[usize::from(*bit)];
+        count <= most
+    };
+    (1..=128).take_while(fits).last().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::capture::Timestamp;
     use crate::config::Outcome;
-    use std::net::Ipv4Addr;
+    use proptest::prelude::*;
 
     fn silent(queries: u64) -> SourceRow {
         let mut row = SourceRow::default();
@@ -395,6 +433,35 @@ mod tests {
             forward.iter().filter(|(key, _)| !key.kept).map(|(key, _)| key.source.prefix_len()).collect();
         assert_eq!(lengths, vec![23; 14]);
         assert!(forward.iter().any(|(key, row)| key.kept && row.count(Outcome::Refused) == 1));
+    }
+
+    proptest! {
+        #[test]
+        fn the_length_that_fits_is_the_longest_that_does(
+            sources in proptest::collection::btree_set((any::<bool>(), 0u32..4, 0u128..1 << 12, 0u32..116), 0..60),
+            most in 0usize..40,
+        ) {
+            for v6 in [false, true] {
+                let mut keys: Vec<SourceKey> = sources.iter().filter(|source| source.0 == v6).map(|(_, server, bits, shift)| {
+                    let source: IpAddr = if v6 {
+                        Ipv6Addr::from_bits(bits << shift).into()
+                    } else {
+                        Ipv4Addr::from_bits((bits << (shift % 20)) as u32).into()
+                    };
+                    SourceKey { source: source.into(), server: Ipv4Addr::from_bits(*server).into(), kept: true }
+                }).collect();
+                keys.sort_unstable();
+                keys.dedup();
+                let prefixes = |length: u8| {
+                    let joined = |key: &SourceKey| (key.server, IpNet::new(key.source.addr(), length).unwrap().trunc());
+                    keys.iter().map(joined).collect::<BTreeSet<_>>().len()
+                };
+                let whole = if v6 { 128 } else { 32 };
+                let expected = (0..=whole).rev().find(|length| prefixes(*length) <= most).unwrap_or(0);
+                let found = fitting_length(&mut keys.clone(), most).min(whole);
+                prop_assert_eq!(found, expected);
+            }
+        }
     }
 
     #[test]

@@ -37,6 +37,18 @@ pub struct ProxiedPair {
     pub frames: Vec<FrameRef>,
 }
 
+impl ProxiedPair {
+    /// Takes off what was counted by an earlier time; false when nothing is left. Clients stay: they are not counted by time.
+    pub fn take_off(&mut self, before: &Self) -> bool {
+        self.asked = self.asked.saturating_sub(before.asked);
+        self.understood = self.understood.saturating_sub(before.understood);
+        self.mistaken = self.mistaken.saturating_sub(before.mistaken);
+        self.unanswered = self.unanswered.saturating_sub(before.unanswered);
+        self.frames.retain(|frame| !before.frames.contains(frame));
+        self.asked + self.understood + self.mistaken + self.unanswered > 0
+    }
+}
+
 /// How a query behind a header ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxiedEnd {

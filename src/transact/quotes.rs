@@ -32,6 +32,28 @@ impl Quotes {
         self.pairs.entry(key).or_default()[usize::from(quote.response)][quote.reason as usize] += 1;
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &Quotes) {
+        for (key, pair) in &other.pairs {
+            let sums = self.pairs.entry(*key).or_default().as_flattened_mut();
+            sums.iter_mut().zip(pair.as_flattened()).for_each(|(sum, count)| *sum += count);
+        }
+        self.beyond += other.beyond;
+    }
+
+    /// What was counted since an earlier state.
+    #[must_use]
+    pub fn since(&self, before: &Quotes) -> Quotes {
+        let mut part = self.clone();
+        for (key, pair) in &before.pairs {
+            let counts = part.pairs.entry(*key).or_default().as_flattened_mut();
+            counts.iter_mut().zip(pair.as_flattened()).for_each(|(now, before)| *now = now.saturating_sub(*before));
+        }
+        part.pairs.retain(|_, pair| pair.as_flattened().iter().any(|count| *count > 0));
+        part.beyond = self.beyond.saturating_sub(before.beyond);
+        part
+    }
+
     /// One sentence per server and direction, servers in order of their addresses.
     pub fn sentences(&self) -> Vec<String> {
         let mut servers: BTreeMap<IpAddr, Vec<(IpAddr, &Pair)>> = BTreeMap::new();
@@ -105,6 +127,23 @@ mod tests {
                 "1 ICMP error (port unreachable 1) quoted responses of 10.0.0.53 (to 10.0.0.9 1)."
             ]
         );
+    }
+
+    #[test]
+    fn a_part_of_the_time_has_what_was_counted_in_it() {
+        let ends = |source: u8| Ends::v4([10, 0, 0, source], [10, 0, 0, 53]);
+        let quote = Quote { reason: Reason::Prohibited, response: false };
+        let mut quotes = Quotes::default();
+        quotes.count(ends(1), quote);
+        let before = quotes.clone();
+        assert!(quotes.since(&before).sentences().is_empty());
+        quotes.count(ends(2), quote);
+        let part = quotes.since(&before);
+        assert_eq!(part.sentences().len(), 1);
+        assert!(part.sentences()[0].ends_with("(from 10.0.0.2 1)."), "{:?}", part.sentences());
+        let mut whole = before;
+        whole.add(&part);
+        assert_eq!(whole.sentences(), quotes.sentences());
     }
 
     #[test]

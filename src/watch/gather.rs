@@ -1,7 +1,8 @@
 //! The shared rows of a running capture, and what was noted beside them, to a [`Snapshot`].
 
+use super::named::{Names, NamesCounted};
 use super::noted::Noted;
-use super::snapshot::{FindingLine, Loss, NamedCounts, ServerCounts, Snapshot, TurnedAway};
+use super::snapshot::{FindingLine, Loss, ServerCounts, Snapshot, TurnedAway};
 use crate::capture::Timestamp;
 use crate::config::{Limits, Outcome, Severity};
 use crate::decode::detail;
@@ -10,7 +11,6 @@ use crate::diagnose::Finding;
 use crate::error::escape_text;
 use crate::expect::Inventory;
 use crate::expect::acl::judge::Verdicts;
-use crate::expect::inventory::show_prefix;
 use crate::report::Expectation;
 use crate::report::build::Legs;
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
@@ -50,6 +50,8 @@ pub struct Facts<'a> {
     pub verdicts: Option<&'a Verdicts>,
     /// What they said in the parts of the time that were reported already.
     pub past_verdicts: &'a ByVerdict,
+    /// What names of inventories that were in use before have been counted with.
+    pub names: &'a NamesCounted,
     /// What was noted beside the trackers, added up.
     pub noted: &'a Noted,
     /// Only REFUSED responses are captured.
@@ -81,8 +83,10 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
     facts.sources.each(|key, row| sums.add(facts, key, row));
     let (servers, servers_not_shown) = sums.servers(facts, limits.watch_servers);
     let (rows, rows_not_shown) = turned_away(facts, sums.candidates, limits.watch_rows);
-    let names_not_shown = sums.names.len().saturating_sub(limits.watch_names);
-    sums.names.truncate(limits.watch_names);
+    let mut names = sums.names.counts();
+    facts.names.go_on(&mut names);
+    let names_not_shown = names.len().saturating_sub(limits.watch_names);
+    names.truncate(limits.watch_names);
     let findings = facts.findings.iter().take(limits.watch_findings).map(|finding| FindingLine {
         id: finding.id.clone(),
         kind: finding.kind,
@@ -112,7 +116,7 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
         rows_not_shown,
         listed: !facts.inventory.is_empty(),
         judged: facts.verdicts.is_some(),
-        names: sums.names,
+        names,
         names_not_shown,
         findings: findings.collect(),
         severities: Severity::ALL
@@ -123,15 +127,13 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
 }
 
 /// Sums over all rows.
-struct Sums {
+struct Sums<'i> {
     client: [u64; 7],
     /// REFUSED responses on the client leg that are not among these.
     beside: u64,
     upstream: [u64; 7],
     by_server: HashMap<IpAddr, [u64; 7]>,
-    names: Vec<NamedCounts>,
-    /// For each line of the inventory its place in `names`.
-    name_of: Vec<usize>,
+    names: Names<'i>,
     sources: u64,
     joined: u64,
     candidates: Vec<Candidate>,
@@ -146,27 +148,15 @@ struct Candidate {
     seen: Option<(Timestamp, Timestamp)>,
 }
 
-impl Sums {
-    /// Nothing summed up yet; lines of the same name that expect the same are one.
-    fn of(inventory: &Inventory) -> Self {
-        let mut places: HashMap<(String, &str), usize> = HashMap::new();
-        let mut names = Vec::new();
-        let name_of = inventory.rows().iter().map(|row| {
-            let name = if row.name.is_empty() { show_prefix(row.prefix) } else { row.name.clone() };
-            let expect = row.expect.name();
-            *places.entry((name.clone(), expect)).or_insert_with(|| {
-                names.push(NamedCounts { name, expect, outcomes: [0; 7], last: None });
-                names.len() - 1
-            })
-        });
-        let name_of = name_of.collect();
+impl<'i> Sums<'i> {
+    /// Nothing summed up yet.
+    fn of(inventory: &'i Inventory) -> Self {
         Self {
             client: [0; 7],
             beside: 0,
             upstream: [0; 7],
             by_server: HashMap::new(),
-            names,
-            name_of,
+            names: Names::of(inventory),
             sources: 0,
             joined: 0,
             candidates: Vec::new(),
@@ -176,11 +166,7 @@ impl Sums {
     fn add(&mut self, facts: &Facts<'_>, key: &SourceKey, row: &SourceRow) {
         let leg = facts.legs.leg(key.source.addr(), key.server);
         let rare = row.rare();
-        let mut outcomes = outcomes(row);
-        let mut beside = rare.refused_unsolicited + rare.refused_beside.iter().sum::<u64>();
-        if facts.without_queries {
-            outcomes[Outcome::Refused as usize] += std::mem::take(&mut beside);
-        }
+        let (outcomes, beside) = counted(row, facts.without_queries);
         let add = |to: &mut [u64; 7]| to.iter_mut().zip(outcomes).for_each(|(sum, count)| *sum += count);
         match leg {
             Leg::Other => return,
@@ -191,11 +177,7 @@ impl Sums {
         add(self.by_server.entry(key.server).or_default());
         self.sources += u64::from(!row.only_glimpsed());
         self.joined += u64::from(key.source.prefix_len() < key.source.max_prefix_len());
-        if let Some(line) = facts.inventory.decide_prefix(key.source).row() {
-            let named = &mut self.names[self.name_of[line.index]];
-            add(&mut named.outcomes);
-            named.last = named.last.max(row.last());
-        }
+        self.names.add(key, outcomes, row.last());
         let turned_away = [Outcome::Refused, Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
         if beside > 0 || turned_away.iter().any(|outcome| outcomes[*outcome as usize] > 0) {
             self.candidates.push(Candidate {
@@ -234,9 +216,24 @@ impl Sums {
     }
 }
 
-/// Counts of a row by outcome.
-fn outcomes(row: &SourceRow) -> [u64; 7] {
-    Outcome::ALL.map(|(_, outcome)| row.count(outcome))
+/// Counts of a row by outcome, and REFUSED responses that are not among these; without queries every one is.
+fn counted(row: &SourceRow, without_queries: bool) -> ([u64; 7], u64) {
+    let mut outcomes = Outcome::ALL.map(|(_, outcome)| row.count(outcome));
+    let rare = row.rare();
+    let mut beside = rare.refused_unsolicited + rare.refused_beside.iter().sum::<u64>();
+    if without_queries {
+        outcomes[Outcome::Refused as usize] += std::mem::take(&mut beside);
+    }
+    (outcomes, beside)
+}
+
+/// Gives names what every client did.
+pub fn add_clients(names: &mut Names<'_>, sources: &Sources, legs: &Legs, without_queries: bool) {
+    sources.each(|key, row| {
+        if legs.leg(key.source.addr(), key.server) == Leg::Client {
+            names.add(key, counted(row, without_queries).0, row.last());
+        }
+    });
 }
 
 impl Candidate {
@@ -384,6 +381,7 @@ mod tests {
             inventory: &inventory,
             verdicts: None,
             past_verdicts: &ByVerdict::default(),
+            names: &NamesCounted::default(),
             noted: &Noted::new(8),
             without_queries: false,
             is_at: &|server| server == SERVER.parse::<IpAddr>().unwrap(),
@@ -458,7 +456,8 @@ mod tests {
         assert_eq!(kept, [false, true]);
         let own = OwnServer { address: server, length: None };
         let legs = Legs::of(&Config { servers: vec![own], ..Config::default() }, &[], &sources);
-        let mut sums = Sums::of(&Inventory::default());
+        let inventory = Inventory::default();
+        let mut sums = Sums::of(&inventory);
         let facts = Facts {
             node: "",
             interfaces: &[],
@@ -470,9 +469,10 @@ mod tests {
             findings: &[],
             sources: &sources,
             legs: &legs,
-            inventory: &Inventory::default(),
+            inventory: &inventory,
             verdicts: None,
             past_verdicts: &ByVerdict::default(),
+            names: &NamesCounted::default(),
             noted: &Noted::new(8),
             without_queries: false,
             is_at: &|server| server == SERVER.parse::<IpAddr>().unwrap(),

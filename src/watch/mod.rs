@@ -6,6 +6,7 @@
 
 pub mod gather;
 pub mod metrics;
+pub mod named;
 pub mod noted;
 pub mod sandbox;
 pub mod screen;

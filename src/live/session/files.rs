@@ -4,16 +4,16 @@ use super::{Session, lock};
 use crate::capture::Timestamp;
 use crate::diagnose::{self, Grade};
 use crate::expect::acl::judge::{Verdicts, own_servers};
-use crate::live::expectations::Watcher;
 use crate::report::Report;
 use crate::watch::gather::add_verdicts;
 
 /// After a server's file changed (nanoseconds), what differs from it may be the server that has not read it yet.
 const SETTLES: i64 = 60_000_000_000;
 
-/// Until when what differs from a server's file is not reported.
-pub fn settles(watcher: &Watcher) -> Option<Timestamp> {
-    watcher.acl_changed().map(|changed| Timestamp(changed.0.saturating_add(SETTLES)))
+/// Until when what differs from a server's file is not reported, if `now` it was `changed` a short time ago. A time that is
+/// still to come was set by another clock: the file is taken to have changed now.
+pub fn settles(changed: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    Some(Timestamp(changed.min(now).0.saturating_add(SETTLES))).filter(|until| now < *until)
 }
 
 impl Session<'_> {
@@ -43,7 +43,9 @@ impl Session<'_> {
             decided.legs().declare(own_servers(&expected.acls).iter().map(|server| server.address));
             drop(decided);
             self.compared_anew(now, before);
-            self.settles = settles(&self.watcher);
+            if reread.acls {
+                self.settles = self.watcher.acl_changed().and_then(|changed| settles(changed, now));
+            }
         } else if self.settles.is_some_and(|until| now >= until) {
             // What was compared while the server may not have read its file says nothing about drift.
             self.settles = None;
@@ -77,5 +79,20 @@ impl Session<'_> {
             "A server's file had changed: what was decided before {since} is not compared with what it says; the other \
              counts are of the whole time."
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_changed_lately_settles() {
+        let at = |seconds: i64| Timestamp(seconds * 1_000_000_000);
+        let now = at(1000);
+        assert_eq!(settles(at(10), now), None);
+        assert_eq!(settles(at(940), now), None, "60 s ago");
+        assert_eq!(settles(at(970), now), Some(at(1030)));
+        assert_eq!(settles(at(900_000), now), Some(at(1060)), "its clock is ahead");
     }
 }

@@ -12,6 +12,7 @@ use super::scroll::Scroll;
 use super::standing::{add_up, capture_ledger, since, undecided};
 use super::surroundings::Surroundings;
 use crate::capture::Timestamp;
+use crate::capture::live::now;
 use crate::config::Config;
 use crate::diagnose::{self, Finding};
 use crate::error::Error;
@@ -24,7 +25,8 @@ use crate::report::{CaptureLedger, Layout, Ledger, LiveReport, Report};
 use crate::run::{self, Console};
 use crate::sources::{Joined, Leg, SourceKey, SourceRow, Sources};
 use crate::watch::Board;
-use crate::watch::gather::{ByVerdict, Facts, add_verdicts, gather};
+use crate::watch::gather::{ByVerdict, Facts, add_clients, add_verdicts, gather};
+use crate::watch::named::NamesCounted;
 use crate::watch::snapshot::Loss;
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -89,7 +91,6 @@ pub struct Session<'a> {
     began: Timestamp,
     next_interval: Duration,
     next_look: Duration,
-    looked_at: Option<Duration>,
     opening: Vec<String>,
     scroll: Scroll,
     surroundings: Surroundings,
@@ -104,6 +105,8 @@ pub struct Session<'a> {
     past: Sources,
     /// What servers' files said in them.
     past_verdicts: ByVerdict,
+    /// What names of inventories have been counted with, for whoever watches.
+    names_counted: NamesCounted,
     /// Tells that the recording stopped.
     recording: Option<Alarm>,
     /// The most severe finding of the parts of the time that were reported already.
@@ -136,7 +139,7 @@ impl<'a> Session<'a> {
         let watcher = Watcher::new(config, &expectations.now());
         Self {
             next_interval: config.live.every.unwrap_or(Duration::MAX),
-            settles: files::settles(&watcher),
+            settles: watcher.acl_changed().and_then(|changed| files::settles(changed, now())),
             config,
             console,
             signals,
@@ -159,10 +162,10 @@ impl<'a> Session<'a> {
             begin: None,
             began: Timestamp(0),
             next_look: ticking::LOOK_EVERY,
-            looked_at: None,
             notes: Vec::new(),
             compared_since: None,
             past_verdicts: ByVerdict::default(),
+            names_counted: NamesCounted::default(),
             past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
             board,
             recording: None,
@@ -241,10 +244,10 @@ impl<'a> Session<'a> {
         self.whole_capture = Some(capture_ledger((&standing, moment), None, finished, names));
         report.time_digits = 9;
         report.notes.extend(inventory.notes().iter().cloned());
-        report.notes.extend(standing.quoted.iter().cloned());
+        report.notes.extend(part.quoted.sentences());
         report.notes.append(&mut self.notes.clone());
         report.notes.extend(self.watcher.outdated().map(str::to_owned));
-        report.proxied = standing.proxied.clone();
+        report.proxied = part.proxied;
         // What this host asks itself arrives as well.
         report.away = standing.away.iter().copied().filter(|server| !self.local.contains(server)).collect();
         report.here.clone_from(&standing.here);
@@ -297,7 +300,7 @@ impl<'a> Session<'a> {
     }
 
     /// Publishes a snapshot for whoever watches.
-    fn publish(&self, report: &Report, legs: &Legs, verdicts: &Verdicts, moment: &Moment) {
+    fn publish(&mut self, report: &Report, legs: &Legs, verdicts: &Verdicts, moment: &Moment) {
         let noted = lock(&self.decided).noted().cloned();
         let (Some(board), Some(noted)) = (&self.board, &noted) else { return };
         let capture = self.whole_capture.unwrap_or_default();
@@ -308,6 +311,9 @@ impl<'a> Session<'a> {
             whole.absorb(self.sources.copy_sorted());
             whole
         });
+        let sources = whole.as_ref().unwrap_or(self.sources);
+        let without_queries = self.config.live.refused_only;
+        self.names_counted.follow(&expected.inventory, |names| add_clients(names, sources, legs, without_queries));
         // This host's servers stay so in an interval in which nobody asks them.
         let is_at = |server| {
             let of_this_host = self.config.vantage.is_none() && self.local.contains(&server);
@@ -315,7 +321,7 @@ impl<'a> Session<'a> {
         };
         let facts = Facts {
             is_at: &is_at,
-            without_queries: self.config.live.refused_only,
+            without_queries,
             node: self.config.node.as_deref().unwrap_or_default(),
             interfaces: &self.config.live.interfaces,
             started: self.began,
@@ -329,11 +335,12 @@ impl<'a> Session<'a> {
             ring_bytes: self.ring_bytes,
             sandbox: &self.sandbox,
             findings: &report.findings,
-            sources: whole.as_ref().unwrap_or(self.sources),
+            sources,
             legs,
             inventory: &expected.inventory,
             verdicts: (!verdicts.acls.is_empty()).then_some(verdicts),
             past_verdicts: &self.past_verdicts,
+            names: &self.names_counted,
             noted,
         };
         board.publish(gather(&facts, &self.config.limits));

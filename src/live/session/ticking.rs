@@ -5,12 +5,14 @@ use crate::live::interval;
 use crate::pipeline::live::{Control, Look, Moment, Wish};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often changed files are looked for and new findings are looked for.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A look may take this part of the time.
+/// A look may take this part of the time, but nobody waits longer than so for the next: that it took long may have been
+/// because the process was stopped.
 const LOOK_SHARE: u32 = 20;
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 
 impl Control for Session<'_> {
     fn tick(&mut self, moment: &Moment, look: &mut Look<'_>) -> Wish {
@@ -40,17 +42,19 @@ impl Control for Session<'_> {
             self.next_interval = interval::next_end(self.next_interval, every, moment.elapsed);
             self.end_interval(moment, look);
         }
-        if let Some(looked_at) = self.looked_at.take() {
-            let took = moment.elapsed.saturating_sub(looked_at);
-            self.next_look = moment.elapsed + LOOK_EVERY.max(took * LOOK_SHARE);
-        }
         if moment.elapsed >= self.next_look {
-            self.looked_at = Some(moment.elapsed);
+            let began = Instant::now();
             self.reread(moment.now);
             self.look_for_news(moment, look);
+            self.next_look = moment.elapsed + pause_after_look(began.elapsed());
         }
         Wish::GoOn
     }
+}
+
+/// How long after a look began that took so long the next one comes.
+fn pause_after_look(took: Duration) -> Duration {
+    took.saturating_mul(LOOK_SHARE).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY)
 }
 
 impl Session<'_> {
@@ -122,5 +126,16 @@ impl Session<'_> {
         if self.scrolls() {
             self.scroll(&report, moment.now, moment.elapsed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_that_take_long_are_rarer_and_a_stop_of_the_process_makes_nobody_wait() {
+        let after = |milliseconds| pause_after_look(Duration::from_millis(milliseconds)).as_millis();
+        assert_eq!([0, 10, 100, 300_000].map(after), [1000, 1000, 2000, 10_000]);
     }
 }

@@ -286,7 +286,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             counts: self.tracker.counts.clone(),
             tally,
             anomalies: self.tracker.anomalies(),
-            quoted: self.tracker.quotes.sentences(),
+            quoted: self.tracker.quotes.clone(),
             proxied: self.tracker.proxied.pairs().clone(),
             away: self.tracker.away().collect(),
             here: self.tracker.here().collect(),

@@ -15,6 +15,7 @@ use crate::capture::{Block, Frame, Reader, Timestamp};
 use crate::decode::{Decoded, Decoder, Tally};
 use crate::error::{Error, ErrorKind};
 use crate::transact::proxied::{ProxiedKey, ProxiedPair};
+use crate::transact::quotes::Quotes;
 use crate::transact::{Counts, Tracker};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use following::Follower;
@@ -40,6 +41,8 @@ const STOP_HARD: Duration = Duration::from_millis(4700);
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How long the line may take that says so.
 const LAST_WORD: Duration = Duration::from_millis(200);
+/// Two clocks that are read within this time are read at the same time.
+const SAME_TIME: Duration = Duration::from_millis(5);
 /// How often the caller is asked.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a tracker may take to say where it stands.
@@ -65,7 +68,7 @@ pub struct Standing {
     /// Odd things by name.
     pub anomalies: BTreeMap<&'static str, u64>,
     /// What ICMP errors said.
-    pub quoted: Vec<String>,
+    pub quoted: Quotes,
     /// Queries behind a proxy's header.
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     /// Servers that are other hosts.
@@ -266,8 +269,8 @@ pub fn run(
         pool: Mutex::default(),
     };
     let shared = &shared;
-    let began = live::now();
-    let clock = (began, Instant::now());
+    let clock = both_clocks();
+    let began = clock.0;
     let mut writer = writer;
     let (done, ended) = bounded::<(usize, Ended)>(groups.len());
     let mut standings: Vec<Option<Ended>> = groups.iter().map(|_| None).collect();
@@ -345,9 +348,23 @@ pub fn run(
     Ok(Finished { groups: finished, moment: moment(shared, clock), began, cut_short, ended: errors })
 }
 
+/// The wall clock and the one that does not step, read without a pause between them: one would look like a step.
+fn both_clocks() -> (Timestamp, Instant) {
+    let mut before = Instant::now();
+    loop {
+        let now = live::now();
+        let after = Instant::now();
+        if after.saturating_duration_since(before) < SAME_TIME {
+            return (now, before);
+        }
+        before = after;
+    }
+}
+
 /// What is known now.
 fn moment(shared: &Shared<'_>, (began, clock): (Timestamp, Instant)) -> Moment {
-    let (now, elapsed) = (live::now(), clock.elapsed());
+    let (now, instant) = both_clocks();
+    let elapsed = instant.saturating_duration_since(clock);
     Moment {
         now,
         elapsed,
