@@ -5,7 +5,7 @@ use crate::live::interval;
 use crate::pipeline::live::{Control, Look, Moment, Wish};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often changed files are looked for and new findings are looked for.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -42,17 +42,19 @@ impl Control for Session<'_> {
             self.next_interval = interval::next_end(self.next_interval, every, moment.elapsed);
             self.end_interval(moment, look);
         }
+        if let Some(looked_at) = self.looked_at.take() {
+            self.next_look = moment.elapsed + pause_after_look(moment.elapsed.saturating_sub(looked_at));
+        }
         if moment.elapsed >= self.next_look {
-            let began = Instant::now();
+            self.looked_at = Some(moment.elapsed);
             self.reread(moment.now);
             self.look_for_news(moment, look);
-            self.next_look = moment.elapsed + pause_after_look(began.elapsed());
         }
         Wish::GoOn
     }
 }
 
-/// How long after a look began that took so long the next one comes.
+/// How long after the call that followed a look the next one comes, when that call was made so long after it.
 fn pause_after_look(took: Duration) -> Duration {
     took.saturating_mul(LOOK_SHARE).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY)
 }
