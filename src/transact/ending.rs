@@ -84,7 +84,7 @@ impl Tracker<'_> {
             self.suspect(index);
         } else {
             let outcome = if rejection.is_some() { Outcome::TcpRejected } else { Outcome::Unanswered };
-            self.end_without_response(index, pair, outcome, rejection.flatten());
+            self.end_without_response(index, pair, outcome, rejection);
         }
         self.flights.time_out(index);
         if let Some(pair) = self.flights.prefetch_oldest() {
@@ -170,7 +170,7 @@ impl Tracker<'_> {
         let pair = self.flights.slot(index).flow.pair;
         let rejection = self.flights.take_rejection(index);
         let outcome = if rejection.is_some() { Outcome::TcpRejected } else { Outcome::Unanswered };
-        self.end_without_response(index, pair, outcome, rejection.flatten());
+        self.end_without_response(index, pair, outcome, rejection);
         self.flights.discard(index);
     }
 

@@ -20,11 +20,10 @@ pub use looking::{OtherResponse, QueryIs, ResponseIs};
 use prefetch_index::prefetch_index;
 use recent::{Closed, Ended, Recent};
 pub use slot::{Flow, Print, Sighting, Slot};
+use std::collections::HashMap;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
-/// Rejected transactions whose rejecting segment is remembered; they are closed soon.
-const MAX_REJECTIONS: usize = 4096;
 /// A tick in nanoseconds, as a power of two: a millisecond, so that 32 bits are enough for longer than a query waits.
 const TICK: u32 = 20;
 /// Chains per slot and per closed transaction, at least: most are empty, so that looking for what is not there takes one
@@ -62,7 +61,8 @@ pub struct Flights {
     answered: Recent,
     timed_out: Recent,
     timed_out_heads: Heads,
-    rejections: Vec<(u64, Sighting)>,
+    /// The segments that rejected transactions, by slot; of one that is no longer marked it is of no meaning.
+    rejections: HashMap<u32, Sighting>,
     /// Timed-out transactions forgotten while a late response could still come, because the memory for them was full.
     pub forgotten_early: u64,
     /// Queries that seem to be the same packets as those of answered transactions, seen too much later to be taken for
@@ -91,7 +91,7 @@ impl Flights {
             answered: Recent::new(memory),
             timed_out: Recent::new(memory),
             timed_out_heads: Heads::new(memory * CHAINS),
-            rejections: Vec::new(),
+            rejections: HashMap::new(),
             forgotten_early: 0,
             copies_at_other_times: 0,
             kept: Kept::default(),
@@ -142,20 +142,13 @@ impl Flights {
     pub fn reject(&mut self, token: u64, by: Sighting) {
         if let Some(index) = self.open_slot(token) {
             self.slots[index as usize].rejected = true;
-            if self.rejections.len() < MAX_REJECTIONS {
-                self.rejections.push((token, by));
-            }
+            self.rejections.insert(index, by);
         }
     }
 
     /// The segment that rejected a transaction, when one did; asked once, when it is closed.
-    pub fn take_rejection(&mut self, index: u32) -> Option<Option<Sighting>> {
-        if !self.slots[index as usize].rejected {
-            return None;
-        }
-        let token = self.token(index);
-        let place = self.rejections.iter().position(|(other, _)| *other == token);
-        Some(place.map(|place| self.rejections.swap_remove(place).1))
+    pub fn take_rejection(&mut self, index: u32) -> Option<Sighting> {
+        self.slots[index as usize].rejected.then(|| self.rejections.remove(&index)).flatten()
     }
 
     /// The server answered all the same: the rejection was not its own.

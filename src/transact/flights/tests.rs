@@ -89,6 +89,24 @@ fn time_outs_take_the_oldest_and_are_remembered_apart() {
     assert_eq!(answer(&mut flights, 2, 6), ResponseIs::Other(OtherResponse::Unsolicited));
 }
 
+#[test]
+fn every_rejection_is_remembered_until_its_transaction_ends() {
+    let mut flights = Flights::new(5 * SECOND, 16);
+    let open: Vec<u32> = (0..20_000).map(|number| ask(&mut flights, number, 0)).collect();
+    let by = |number: u32| {
+        let frame = FrameRef { input: 0, frame: u64::from(number) + 100_000 };
+        Sighting { time: Timestamp(SECOND), frame, point: Point::default() }
+    };
+    for index in &open {
+        flights.reject(flights.token(*index), by(*index));
+    }
+    assert!(matches!(answer(&mut flights, 7, 2), ResponseIs::Match(_)), "the server answers all the same");
+    for index in open {
+        assert_eq!(flights.take_rejection(index), (index != 7).then(|| by(index)));
+        assert_eq!(flights.take_rejection(index), None);
+    }
+}
+
 /// What is done to the table: a message, or a response that had no query.
 #[derive(Debug, Clone, Copy)]
 struct Step {
