@@ -201,9 +201,11 @@ fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk)
     walk.oddities.over_original_len += u64::from(captured > original);
     walk.bytes.packets += u64::from(captured);
     let options = &body[(header + (captured as usize).next_multiple_of(4)).min(body.len())..];
-    let mut direction = Direction::Unknown;
-    if kind == ENHANCED_PACKET && !options.is_empty() {
-        let mut lost = 0;
+    let (mut direction, mut lost) = (Direction::Unknown, 0);
+    if kind == OBSOLETE_PACKET {
+        let count = u16_at(body, 2, big_endian);
+        lost = if count == u16::MAX { UNKNOWN_COUNT } else { u64::from(count) };
+    } else if kind == ENHANCED_PACKET && !options.is_empty() {
         let sound = each_option(options, big_endian, |code, value| match (code, value.len()) {
             (OPTION_EPB_FLAGS, 4) => {
                 direction = match u32_at(value, 0, big_endian) & 3 {
@@ -218,12 +220,12 @@ fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk)
             _ => {}
         });
         walk.oddities.bad_options += u64::from(!sound);
-        if lost > 0 {
-            let said =
-                if lost == UNKNOWN_COUNT { Says::Unclear } else { Says::LostBefore { interface: interface_id, lost } };
-            walk.last = Some(time);
-            state(said, walk);
-        }
+    }
+    if lost > 0 {
+        let said =
+            if lost == UNKNOWN_COUNT { Says::Unclear } else { Says::LostBefore { interface: interface_id, lost } };
+        walk.last = Some(time);
+        state(said, walk);
     }
     Frame {
         time,
@@ -507,6 +509,30 @@ mod tests {
             assert_eq!(read(&[], &cut[..8]), Unknown);
             let other = [[four(7), four(0), four(0)].concat(), option(5, &eight(3))].concat();
             assert_eq!(read(&[], &other), Unknown, "of no interface that there is");
+        }
+    }
+
+    #[test]
+    fn an_obsolete_packet_block_says_how_many_were_dropped_before_it() {
+        let read = |big_endian: bool, dropped: [u16; 2]| {
+            let interface = block_bytes(INTERFACE_DESCRIPTION, &[0; 8], big_endian);
+            let mut data = [section(big_endian), interface].concat();
+            for count in dropped {
+                let halves = [0, count].map(|half| if big_endian { half.to_be_bytes() } else { half.to_le_bytes() });
+                data.extend(block_bytes(OBSOLETE_PACKET, &[&halves.concat()[..], &[0; 16]].concat(), big_endian));
+            }
+            let block = Block { offset: 0, limit: data.len(), data, at_end: true };
+            let reader = Reader { format: Format::Pcapng, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };
+            let (mut walk, mut stated) = (Walk::default(), StatedLoss::default());
+            reader.walk(&block, 0, &mut Arc::default(), &mut walk, &mut |_: Frame<'_>| {});
+            assert_eq!((&walk.stop, walk.packets), (&None, 2));
+            stated.take(&walk.statements, 0);
+            stated.finish(2, true)
+        };
+        for big_endian in [false, true] {
+            assert_eq!(read(big_endian, [0, 0]), Unknown);
+            assert_eq!(read(big_endian, [0, 3]), AtLeast(3), "what was dropped after the last packet is not said");
+            assert_eq!(read(big_endian, [0, u16::MAX]), Unknown, "it is not known");
         }
     }
 
