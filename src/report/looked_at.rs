@@ -2,7 +2,7 @@
 //! and the findings say the same.
 
 use super::Report;
-use super::page::{counted, interface_loss, lost_packets};
+use super::page::{counted, grouped, interface_loss, lost_packets};
 use crate::capture::Timestamp;
 use crate::capture::losses::InterfaceLoss;
 use std::fmt::Write as _;
@@ -138,7 +138,7 @@ impl Report {
         }
         let unread = self.ledgers.bytes.get("unread_tail");
         if unread > 0 {
-            let _ = write!(text, " It was not read to its end: {unread} bytes are left.");
+            let _ = write!(text, " It was not read to its end: {} bytes are left.", grouped(unread));
         } else if self.partial.is_some() || self.inputs.iter().any(|input| !input.damage.is_empty()) {
             text.push_str(" It was not read to its end.");
         }

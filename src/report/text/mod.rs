@@ -100,7 +100,7 @@ fn recorded_loss(report: &Report) -> String {
     match report.ledgers.stated_loss {
         InterfaceLoss::Unknown => format!("{files} {does} not record drops"),
         InterfaceLoss::Exactly(0) => format!("no packets lost, as {files} {record}"),
-        InterfaceLoss::AtLeast(0) => format!("no loss that is known, but {files} {record} not all of it"),
+        InterfaceLoss::AtLeast(0) => format!("no loss recorded, but {files} {does} not record all of it"),
         loss => format!("LOST {} of any traffic, as {files} {record}", lost_packets(loss)),
     }
 }
@@ -331,7 +331,8 @@ fn no_dns(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         .collect();
     for (bucket, count) in report.ledgers.packets.buckets.iter().skip(1) {
         if *count > 0 && *bucket != "not_opened" {
-            parts.push(format!("{bucket} {}", grouped(*count)));
+            let tip = if *bucket == "other_port" { " (--port names ports that carry DNS)" } else { "" };
+            parts.push(format!("{bucket} {}{tip}", grouped(*count)));
         }
     }
     let frames = counted(report.totals.frames, "frame", "frames");

@@ -8,7 +8,7 @@ use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
 use crate::sources::{Beside, count_sources};
 use ipnet::IpNet;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 
@@ -26,23 +26,25 @@ pub(super) fn tables(
     };
     let (shown, kept_out): (Vec<&SourceLine>, Vec<&SourceLine>) = clients.iter().partition(|line| turned_away(line));
     let (listed, more) = shown.split_at(shown.len().min(layout.top));
-    let mut servers: Vec<IpAddr> = Vec::new();
+    let mut by_server: Vec<(IpAddr, Vec<&SourceLine>)> = Vec::new();
+    let mut places: HashMap<IpAddr, usize> = HashMap::new();
     for line in listed {
-        if !servers.contains(&line.server) {
-            servers.push(line.server);
-        }
+        let place = *places.entry(line.server).or_insert_with(|| {
+            by_server.push((line.server, Vec::new()));
+            by_server.len() - 1
+        });
+        by_server[place].1.push(line);
     }
-    if servers.is_empty() && !more.is_empty() {
+    if by_server.is_empty() && !more.is_empty() {
         page.gap()?;
     }
-    for server in &servers {
-        let rows: Vec<&SourceLine> = listed.iter().filter(|line| line.server == *server).copied().collect();
+    let mut not_known = false;
+    for (server, rows) in &by_server {
         page.gap()?;
         let place = Place::of(report, *server);
         // What is not known of several servers is said once.
-        let new = place != Place::NotKnown
-            || servers.iter().find(|other| Place::of(report, **other) == place) == Some(server);
-        table(page, report, clock, (*server, place, new), &rows)?;
+        let new = place != Place::NotKnown || !std::mem::replace(&mut not_known, true);
+        table(page, report, clock, (*server, place, new), rows)?;
     }
     if !more.is_empty() {
         let refused: u64 = more.iter().map(|line| line.count(Outcome::Refused)).sum();

@@ -301,7 +301,9 @@ fn without_dns_the_page_says_what_was_there_instead() {
     let mut report = report(Vec::new(), &Inventory::default());
     report.ledgers.not_opened.insert("GTP-U".to_owned(), 12);
     report.ledgers.packets.buckets = vec![("frames", 900), ("other_port", 888), ("not_opened", 12), ("non_ip", 0)];
-    assert_eq!(line(&report, "NO DNS"), "NO DNS SEEN in 900 frames: 12 packets in GTP-U, not opened; other_port 888");
+    let not_seen = "NO DNS SEEN in 900 frames: 12 packets in GTP-U, not opened; other_port 888 (--port names ports that \
+                    carry DNS)";
+    assert!(flat(&report).contains(not_seen), "{}", flat(&report));
     assert_eq!(
         line(&report, "LEDGERS"),
         "LEDGERS NOT CLOSED packets. This is a fault of dnsrefused; its counts cannot be"
