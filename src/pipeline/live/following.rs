@@ -1,7 +1,7 @@
 //! A group's thread: decoded blocks to its tracker, in order of time ([`Follower`]).
 
 use super::losses::Losses;
-use super::{Captured, PacketWriter, Request, STANDING, Shared, Standing, lock};
+use super::{Captured, PacketWriter, Request, Shared, Standing, lock};
 use crate::capture::live::KernelCounts;
 use crate::capture::{Block, Context, Direction, Frame, Timestamp};
 use crate::decode::{Decoded, Tally};
@@ -218,16 +218,23 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             let entry = arrived.decoded.entries[arrived.cursor];
             arrived.cursor += 1;
             self.tracker.take(self.first_input + lane as u32, arrived.first_frame, &arrived.block.data, &[entry]);
+            if arrived.head().is_none() {
+                // At once, so that nobody looks through many that are used.
+                self.retire_used(lane);
+            }
         }
         self.tracker.pass_time(None);
         self.tracker.hand_out();
+        (0..self.pending.len()).for_each(|lane| self.retire_used(lane));
+    }
+
+    /// Retires blocks of which nothing is left to follow or to write.
+    fn retire_used(&mut self, lane: usize) {
         let writes = self.writer.is_some();
         let used = |arrived: &Arrived| arrived.head().is_none() && !(writes && arrived.record_time().is_some());
-        for lane in 0..self.pending.len() {
-            while self.pending[lane].front().is_some_and(used) {
-                let Some(arrived) = self.pending[lane].pop_front() else { break };
-                self.retire(lane, arrived);
-            }
+        while self.pending[lane].front().is_some_and(used) {
+            let Some(arrived) = self.pending[lane].pop_front() else { break };
+            self.retire(lane, arrived);
         }
     }
 
@@ -274,8 +281,8 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         self.tracker.settle_silence();
         self.tracker.fold();
         if request.reply.send(self.standing()).is_ok() {
-            // Nobody sends: the other end is dropped when everybody has answered.
-            let _ = request.resume.recv_timeout(STANDING);
+            // Nobody sends: the other end is dropped when everybody has answered and what they said was taken.
+            let _ = request.resume.recv();
         }
     }
 
