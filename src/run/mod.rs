@@ -498,6 +498,12 @@ pub(crate) fn conclude(
         ));
     }
     let severe = config.check.is_some_and(|least| report.findings.iter().any(|finding| finding.severity >= least));
+    if config.check.is_some() && !severe && config.expect.is_empty() && config.acls.is_empty() && !config.quiet {
+        console.line(
+            "warning: --check without --expect or --acl: that somebody was turned away is no finding as long as nothing says \
+             who is expected",
+        );
+    }
     match () {
         () if unclosed || faulty => 7,
         () if written.is_err() => written.err().map_or(5, |error| error.exit_code()),

@@ -142,6 +142,10 @@ impl Rare {
         self.refused_first = earlier(self.refused_first, time);
         self.refused_last = self.refused_last.max(time);
         if self.refused_frames.len() < frames {
+            if self.refused_frames.is_empty() {
+                // Most have one, and there may be very many.
+                self.refused_frames.reserve_exact(1);
+            }
             self.refused_frames.push(frame);
         }
     }
