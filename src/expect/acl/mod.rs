@@ -12,6 +12,7 @@ pub mod cover;
 pub mod judge;
 pub mod name;
 pub mod network;
+pub mod pattern;
 mod served;
 mod spelling;
 pub mod text;

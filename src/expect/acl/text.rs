@@ -4,6 +4,7 @@
 use crate::capture::Timestamp;
 use crate::config::{ACL_FILE_BYTES, ACL_FILES, ACL_TOTAL_BYTES};
 use crate::error::{Error, ErrorKind, escape_text};
+use crate::expect::acl::pattern::is_absent;
 use crate::expect::{open, open_regular};
 use ariadne::{CharSet, Config, IndexType, Label, Report, ReportKind, Source};
 use sha2::{Digest, Sha256};
@@ -160,9 +161,7 @@ impl Files {
             }
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(error.to_string()),
             Err(error) => {
-                if error.kind() == std::io::ErrorKind::PermissionDenied && self.forbidden.len() < ACL_FILES {
-                    self.forbidden.insert(path.clone());
-                }
+                self.note_forbidden(&error, &path);
                 self.look_for(path);
                 Ok(None)
             }
@@ -178,12 +177,31 @@ impl Files {
 
     /// The entries of a folder that is searched for included files.
     pub fn entries(&mut self, folder: &Path) -> std::io::Result<std::fs::ReadDir> {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         self.look_for(folder.to_path_buf());
         let entries = std::fs::read_dir(folder);
-        if entries.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
-            self.forbidden.insert(folder.to_path_buf());
+        if let Err(error) = &entries {
+            self.note_forbidden(error, folder);
         }
         entries
+    }
+
+    /// Something has this name, though it may be a link to nothing.
+    pub fn is_there(&mut self, path: &Path) -> std::io::Result<bool> {
+        match std::fs::symlink_metadata(path) {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                self.note_forbidden(&error, path);
+                self.look_for(path.to_path_buf());
+                if is_absent(&error) { Ok(false) } else { Err(error) }
+            }
+        }
+    }
+
+    fn note_forbidden(&mut self, error: &std::io::Error, path: &Path) {
+        if error.kind() == std::io::ErrorKind::PermissionDenied && self.forbidden.len() < ACL_FILES {
+            self.forbidden.insert(path.to_path_buf());
+        }
     }
 
     /// Where included files were looked for in vain, and folders that were searched for them: what is read may be another

@@ -3,6 +3,7 @@
 
 use crate::config::ACL_DEPTH;
 use crate::error::Error;
+use crate::expect::acl::pattern::{self, Style};
 use crate::expect::acl::text::{Files, Span};
 use std::path::{Path, PathBuf};
 
@@ -274,14 +275,39 @@ impl Reader<'_> {
             return Err(self.files.error(*name, &format!("more than {ACL_DEPTH} includes inside each other")));
         }
         let named = self.files.text(*name).to_owned();
-        match self.files.include(&named, &self.folders) {
-            Ok(Some(file)) => {
+        if !Style::Bind.is_pattern(&named) {
+            let found = self.files.include(&named, &self.folders);
+            return self.included(found, *name, statement, into);
+        }
+        let found = pattern::matching(self.files, Style::Bind, &named, &self.folders);
+        let found = found.map_err(|what| self.files.error(*name, &what))?.unwrap_or_default();
+        // A pattern that matches nothing is an error for named, too.
+        if found.is_empty() {
+            self.missing.push(statement.span);
+        }
+        // The last one is read first (measured with 9.18).
+        for path in found.into_iter().rev() {
+            let found = self.files.include_found(path);
+            self.included(found, *name, statement, into)?;
+        }
+        Ok(())
+    }
+
+    /// Reads an included file that was opened.
+    fn included(
+        &mut self,
+        found: Result<Option<u32>, String>,
+        name: Span,
+        statement: &Statement,
+        into: &mut Vec<Statement>,
+    ) -> Result<(), Error> {
+        match found.map_err(|what| self.files.error(name, &what))? {
+            Some(file) => {
                 self.includes += 1;
                 self.file(file, into)?;
                 self.includes -= 1;
             }
-            Ok(None) => self.missing.push(statement.span),
-            Err(what) => return Err(self.files.error(*name, &what)),
+            None => self.missing.push(statement.span),
         }
         Ok(())
     }
@@ -356,5 +382,27 @@ mod tests {
         let mut files = Files::new(Some(folder.path()));
         let first = files.open(&round).unwrap();
         assert!(parse(&mut files, first).unwrap_err().to_string().contains("inside each other"));
+    }
+
+    /// Checked with named-checkconf -p of 9.18.
+    #[test]
+    fn files_that_a_pattern_names_are_read_from_the_last_to_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [("one.zones", "acl one { any; };"), ("two.zones", "acl two { any; };"), ("x", "broken")] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let read = |named: &str| {
+            let main = folder.path().join("named.conf");
+            std::fs::write(&main, format!("include \"{named}\";")).unwrap();
+            let mut files = Files::new(None);
+            let first = files.open(&main).unwrap();
+            let found = parse(&mut files, first).unwrap();
+            let of = |statement: &Statement| files.text(statement.items[1].span()).to_owned();
+            (found.statements.iter().map(of).collect::<Vec<_>>(), found.missing.len())
+        };
+        assert_eq!(read("*.zones"), (vec!["two".to_owned(), "one".to_owned()], 0));
+        assert_eq!(read("[o]ne.*"), (vec!["one".to_owned()], 0));
+        assert_eq!(read("*.none"), (vec![], 1), "named does not start");
+        assert_eq!(read("none/*.zones"), (vec![], 1));
     }
 }

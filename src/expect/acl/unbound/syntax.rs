@@ -4,6 +4,7 @@
 use super::names;
 use crate::config::ACL_DEPTH;
 use crate::error::Error;
+use crate::expect::acl::pattern::{self, Style};
 use crate::expect::acl::spelling::alike;
 use crate::expect::acl::text::{Files, Span};
 use std::path::{Path, PathBuf};
@@ -212,9 +213,14 @@ impl Reader<'_> {
             return Err(self.files.error(value, &format!("more than {ACL_DEPTH} includes inside each other")));
         }
         let named = self.files.text(value).to_owned();
-        if named.contains(['*', '?', '[']) {
+        if Style::Unbound.is_pattern(&named) {
+            let found = pattern::matching(self.files, Style::Unbound, &named, &self.folders);
             // A pattern may match nothing; the server goes on then, too.
-            for path in self.matching(&named) {
+            let Some(found) = found.map_err(|what| self.files.error(value, &what))? else {
+                self.parsed.missing.push(span);
+                return Ok(());
+            };
+            for path in found {
                 match self.files.include_found(path) {
                     Ok(Some(file)) => self.file(file, depth + 1)?,
                     Ok(None) => self.parsed.missing.push(span),
@@ -223,7 +229,7 @@ impl Reader<'_> {
             }
             return Ok(());
         }
-        match self.files.include(&named, &self.folders.clone()) {
+        match self.files.include(&named, &self.folders) {
             Ok(Some(file)) => self.file(file, depth + 1),
             Ok(None) => {
                 self.parsed.missing.push(span);
@@ -232,51 +238,6 @@ impl Reader<'_> {
             Err(what) => Err(self.files.error(value, &what)),
         }
     }
-
-    /// The files that a pattern names, in order of their names; a pattern only stands in the last part.
-    fn matching(&mut self, pattern: &str) -> Vec<PathBuf> {
-        for candidate in self.files.candidates(pattern, &self.folders) {
-            let (Some(folder), Some(last)) = (candidate.parent(), candidate.file_name()) else { continue };
-            let last = last.to_string_lossy().into_owned();
-            let Ok(entries) = self.files.entries(folder) else { continue };
-            let mut found: Vec<PathBuf> = entries
-                .filter_map(Result::ok)
-                .filter(|entry| {
-                    let name = entry.file_name();
-                    let name = name.to_string_lossy();
-                    (!name.starts_with('.') || last.starts_with('.')) && fits(last.as_bytes(), name.as_bytes())
-                })
-                .map(|entry| entry.path())
-                .collect();
-            found.sort();
-            if !found.is_empty() {
-                return found;
-            }
-        }
-        Vec::new()
-    }
-}
-
-/// A name fits a pattern of `*` and `?`.
-fn fits(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut from) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while from < name.len() {
-        if at < pattern.len() && pattern[at] == b'*' {
-            star = Some((at, from));
-            at += 1;
-        } else if at < pattern.len() && (pattern[at] == b'?' || pattern[at] == name[from]) {
-            at += 1;
-            from += 1;
-        } else if let Some((back, tried)) = star {
-            star = Some((back, tried + 1));
-            at = back + 1;
-            from = tried + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
 #[cfg(test)]
@@ -354,8 +315,12 @@ mod tests {
             parsed.statements.iter().map(|statement| files.text(*statement.values.last().unwrap())).collect();
         assert_eq!(shown, ["allow", "refuse", "allow", "2"]);
         assert!(parsed.missing.is_empty());
-        assert!(
-            fits(b"*.conf", b"a.conf") && !fits(b"*.conf", b"a.conf~") && fits(b"a?c*", b"abcd") && !fits(b"a", b"ab")
-        );
+        // A folder that is not here may hold anything on the server.
+        std::fs::rename(folder.path().join("etc/conf.d"), folder.path().join("etc/other.d")).unwrap();
+        let mut files = Files::new(Some(folder.path()));
+        let first = files.open(&main).unwrap();
+        let parsed = parse(&mut files, first).unwrap();
+        let missing: Vec<&str> = parsed.missing.iter().map(|span| files.text(*span)).collect();
+        assert_eq!(missing, ["include-toplevel: \"/etc/conf.d/*.conf"]);
     }
 }
