@@ -106,7 +106,7 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
     }
     if let Some(advice) = changed {
         sentences.extend(what_that_admits(scene, &admitted));
-        sentences.push(side_effects(&observed, &advice, &admitted));
+        sentences.push(side_effects(acl, &observed, &advice, &admitted));
     }
     sentences.join(" ")
 }
@@ -225,7 +225,12 @@ fn observed<'s>(scene: &Scene<'s>, acl: &Acl) -> Vec<Observed<'s>> {
 }
 
 /// Every source seen here, asked again under the changed file.
-fn side_effects(observed: &[Observed<'_>], advice: &Advice, admitted: &[(&Cover, Vec<&Question>)]) -> String {
+fn side_effects(
+    acl: &Acl,
+    observed: &[Observed<'_>],
+    advice: &Advice,
+    admitted: &[(&Cover, Vec<&Question>)],
+) -> String {
     let members: BTreeSet<IpAddr> = admitted.iter().flat_map(|(cover, _)| cover.members.iter().copied()).collect();
     let is_meant = |one: &Observed<'_>| {
         let meant = |(cover, served): &(&Cover, Vec<&Question>)| {
@@ -233,17 +238,28 @@ fn side_effects(observed: &[Observed<'_>], advice: &Advice, admitted: &[(&Cover,
         };
         members.contains(&one.source) && admitted.iter().any(meant)
     };
-    match advice::side_effects(advice, &members, &is_meant, observed).as_slice() {
-        [] => "Nothing else that was looked at of what was asked here would be treated differently.".to_owned(),
-        effects => {
-            let shown: Vec<String> = effects
-                .iter()
-                .map(|(source, before, after, told)| {
-                    let asked = told.map(|question| format!(" for {}", question.show()));
-                    format!("{source} {} -> {}{}", before.name(), after.name(), asked.unwrap_or_default())
-                })
-                .collect();
-            format!("It also changes: {}.", some(&shown, EFFECTS))
+    let mut sentences: Vec<String> = Vec::new();
+    let effects = advice::side_effects(advice, &members, &is_meant, observed);
+    if !effects.is_empty() {
+        let shown: Vec<String> = effects
+            .iter()
+            .map(|(source, before, after, told)| {
+                let asked = told.map(|question| format!(" for {}", question.show()));
+                format!("{source} {} -> {}{}", before.name(), after.name(), asked.unwrap_or_default())
+            })
+            .collect();
+        sentences.push(format!("It also changes: {}.", some(&shown, EFFECTS)));
+    }
+    let recursion = advice::recursion_effects(acl, advice, &is_meant, observed);
+    for (begins, says) in [(true, "It also allows recursion to"), (false, "It also ends recursion for")] {
+        let sources = recursion.iter().filter(|(_, after)| *after == begins);
+        let shown: Vec<String> = sources.map(|(source, _)| source.to_string()).collect();
+        if !shown.is_empty() {
+            sentences.push(format!("{says} {}.", some(&shown, EFFECTS)));
         }
     }
+    if sentences.is_empty() {
+        return "Nothing else that was looked at of what was asked here would be treated differently.".to_owned();
+    }
+    sentences.join(" ")
 }

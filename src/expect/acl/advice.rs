@@ -74,7 +74,7 @@ impl Advice {
     }
 }
 
-/// Each of these sources is served a question, also recursively when that is desired.
+/// Each of these sources is served a question, also recursively when that is needed.
 pub fn serves(acl: &Acl, sources: &[IpAddr], question: &Question, server: IpAddr) -> bool {
     sources.iter().all(|source| matches!(progress_of(acl, question, server, *source), Progress::Served))
 }
@@ -143,7 +143,7 @@ pub fn admit(
 
 /// How far a source has come.
 enum Progress {
-    /// It is served, also recursively when that is desired.
+    /// It is served, also recursively when that is needed.
     Served,
     /// It has to be added here.
     Add(Spot),
@@ -159,15 +159,19 @@ fn progress(acl: &Acl, trial: &Trial<'_>) -> Progress {
 
 fn progress_of(acl: &Acl, question: &Question, server: IpAddr, source: IpAddr) -> Progress {
     let (decision, steps) = acl.explain(&question.ask(source, server));
-    // A miss of allow-recursion alone is answered, but not with what was asked for.
-    let recursion = |step: &&Step| step.says.starts_with("allow-recursion:");
+    // A miss of allow-recursion alone is answered, but not with what was asked for. Where the server has data of its own
+    // the step has no spot.
+    let recursion = |step: &&Step| matches!(step.spot, Some(Spot::Element(_, "allow-recursion")));
     let last =
         |steps: &[Step], wanted: &dyn Fn(&&Step) -> bool| steps.iter().rev().filter(wanted).find_map(|step| step.spot);
     if decision.word == Word::Allow {
         return last(&steps, &recursion).map_or(Progress::Served, Progress::Add);
     }
     // What the address asked at decides, no list of sources changes.
-    let by_destination = |step: &Step| step.says.contains("-on: ") && step.rule == decision.rule;
+    let by_destination = |step: &Step| {
+        let names_destination = ["-on: ", "-on): "].iter().any(|end| step.says.contains(end));
+        names_destination && step.rule == decision.rule
+    };
     if steps.last().is_some_and(by_destination) {
         return Progress::Stuck;
     }
@@ -303,6 +307,27 @@ pub fn side_effects<'q>(
     changed
 }
 
+/// For whom a change begins (true) or ends recursion, but for sources to be admitted that need it for what they are to be
+/// served.
+pub fn recursion_effects(
+    acl: &Acl,
+    advice: &Advice,
+    is_meant: &dyn Fn(&Observed<'_>) -> bool,
+    observed: &[Observed<'_>],
+) -> BTreeSet<(IpAddr, bool)> {
+    let recursion = |acl: &Acl, one: &Observed<'_>| acl.recursion(&one.question.ask(one.source, one.server));
+    let needs = |one: &&Observed<'_>| recursion(&advice.acl, one).is_some_and(|recursion| recursion.needed);
+    let meant: BTreeSet<IpAddr> =
+        observed.iter().filter(|one| is_meant(one)).filter(needs).map(|one| one.source).collect();
+    let offered = |acl: &Acl, one: &Observed<'_>| recursion(acl, one).is_some_and(|recursion| recursion.offered);
+    observed
+        .iter()
+        .map(|one| (one.source, offered(acl, one), offered(&advice.acl, one)))
+        .filter(|(source, before, after)| before != after && !(*after && meant.contains(source)))
+        .map(|(source, _, after)| (source, after))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,6 +412,47 @@ view \"external\" {
         let meant = |one: &Observed<'_>| *one.question == usual;
         let effects = side_effects(&advice, &BTreeSet::from([source]), &meant, &observed);
         assert_eq!(effects, [(source, Word::Refuse, Word::Allow, Some(&secret))]);
+    }
+
+    /// named 9.18 with the advised file answers the partner for the zone, and does not resolve other names for it.
+    #[test]
+    fn the_servers_own_data_need_no_recursion() {
+        let zone = |options: &str, own: &str| {
+            format!("options {{ {options} }};\nzone p.test {{ type primary; file \"p\"; {own} }};\n")
+        };
+        let asks =
+            |name: &str| Question { qname: super::super::name::parse_name(name).unwrap(), ..Question::default() };
+        let (www, elsewhere) = (asks("www.p.test"), asks("elsewhere.example"));
+        let server = "10.53.0.1".parse().unwrap();
+        let (partner, office): (IpAddr, IpAddr) = ("10.7.7.7".parse().unwrap(), "10.1.1.1".parse().unwrap());
+        // The places of the edits, recursion for the partner with them, and whose recursion they change.
+        let advised = |text: &str, question: &Question| {
+            let acl = Acl::from_text("bind-9.18:named.conf", text, &[]).unwrap();
+            let serving = |acl: &Acl| serves(acl, &[partner], question, server);
+            let advice = admit(&acl, IpNet::from(partner), &[partner], question, server, false, &|_| true).unwrap();
+            let advice = advice.without_needless(&serving);
+            assert!(serving(&advice.acl));
+            let recursion = advice.acl.recursion(&elsewhere.ask(partner, server)).unwrap();
+            assert!(advice.acl.recursion(&elsewhere.ask(office, server)).unwrap().offered);
+            let observed = [partner, office].map(|source| {
+                let before = acl.decide(&question.ask(source, server));
+                Observed { source, server, question, before }
+            });
+            let meant = |one: &Observed<'_>| one.source == partner;
+            let effects = recursion_effects(&acl, &advice, &meant, &observed);
+            let places: Vec<String> = advice.edits.iter().map(|edit| edit.place.clone()).collect();
+            (places.join(" "), recursion.offered, effects.into_iter().collect::<Vec<_>>())
+        };
+        let text = zone("allow-recursion { 10.1.0.0/16; };", "allow-query { 10.1.0.0/16; };");
+        assert_eq!(advised(&text, &www), ("named.conf:2".to_owned(), false, vec![]));
+        // The same list lets it into the zone and recurse.
+        let text = zone("allow-query { 10.1.0.0/16; };", "");
+        assert_eq!(advised(&text, &www), ("named.conf:1".to_owned(), true, vec![(partner, true)]));
+        // Names of others need recursion, which is no side effect then.
+        let text = zone("allow-recursion { 10.1.0.0/16; }; allow-query-cache { any; };", "");
+        let acl = Acl::from_text("bind-9.18:named.conf", &text, &[]).unwrap();
+        assert!(!serves(&acl, &[partner], &elsewhere, server) && serves(&acl, &[partner], &www, server));
+        assert_eq!(advised(&text, &elsewhere), ("named.conf:1".to_owned(), true, vec![]));
     }
 
     #[test]

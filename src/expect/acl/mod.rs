@@ -238,37 +238,65 @@ pub struct Step {
     pub spot: Option<Spot>,
 }
 
-/// Steps are gathered only when somebody wants to see them.
+/// Recursion, as a server has it for whoever sent a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recursion {
+    /// Names are resolved for the source.
+    pub offered: bool,
+    /// The request asks for it, and the server itself has no data for the name.
+    pub needed: bool,
+}
+
+/// Steps are gathered only when somebody wants to see them, and so is what is known of recursion.
 #[derive(Debug, Default)]
-pub struct Trace(Option<Vec<Step>>);
+pub struct Trace {
+    steps: Option<Vec<Step>>,
+    asks_recursion: bool,
+    recursion: Option<Recursion>,
+}
 
 impl Trace {
     /// Gathers nothing.
     pub fn off() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// Gathers steps.
     pub fn on() -> Self {
-        Self(Some(Vec::new()))
+        Self { steps: Some(Vec::new()), ..Self::default() }
     }
 
     /// Somebody wants to see the steps.
     pub fn is_on(&self) -> bool {
-        self.0.is_some()
+        self.steps.is_some()
+    }
+
+    /// Adds the steps of another one; without spots where a change would not help.
+    pub fn append(&mut self, other: Trace, with_spots: bool) {
+        for step in other.into_steps() {
+            self.step(step.rule, step.spot.filter(|_| with_spots), || step.says);
+        }
+    }
+
+    /// Says what recursion there is, when somebody wants to know.
+    #[inline]
+    pub fn recursion(&mut self, recursion: impl FnOnce() -> Recursion) {
+        if self.asks_recursion {
+            self.recursion = Some(recursion());
+        }
     }
 
     /// Adds a step.
     #[inline]
     pub fn step(&mut self, rule: Option<RuleId>, spot: Option<Spot>, says: impl FnOnce() -> String) {
-        if let Some(steps) = &mut self.0 {
+        if let Some(steps) = &mut self.steps {
             steps.push(Step { rule, says: says(), spot });
         }
     }
 
     /// The steps gathered.
     pub fn into_steps(self) -> Vec<Step> {
-        self.0.unwrap_or_default()
+        self.steps.unwrap_or_default()
     }
 }
 
@@ -534,6 +562,13 @@ impl Acl {
         let mut trace = Trace::on();
         let decision = self.policy.decide(request, &mut trace);
         (decision, trace.into_steps())
+    }
+
+    /// Recursion for the source of a request; none when it is turned away before that is looked at.
+    pub fn recursion(&self, request: &Request<'_>) -> Option<Recursion> {
+        let mut trace = Trace { asks_recursion: true, ..Trace::off() };
+        self.policy.decide(request, &mut trace);
+        trace.recursion
     }
 
     /// What the dialect made of the text.

@@ -4,7 +4,7 @@
 use super::list::Subject;
 use super::model::{Clause, View, Zone, ZoneKind};
 use super::{Bind, Checked, code};
-use crate::expect::acl::{Decision, Request, RuleId, Trace, Word, name};
+use crate::expect::acl::{Decision, Recursion, Request, RuleId, Trace, Word, name};
 use crate::transact::flights::Transport;
 
 /// Whether a request is resolved recursively; an error says why that is not known.
@@ -65,10 +65,24 @@ impl Bind {
         let is_ds = request.qtype == code::DS && request.qname != b"\0";
         let start = if is_ds { name::above(request.qname).unwrap_or(request.qname) } else { request.qname };
         let at = Subject { address: request.destination, ..subject };
+        let zone = find_zone(view, start);
+        // Its own data the server gives to whoever may ask for them, with recursion or without.
+        let own_data =
+            zone.is_some_and(|zone| matches!(zone.kind, ZoneKind::Primary | ZoneKind::Secondary | ZoneKind::Empty));
         // Whether it is recursive matters only now and then, and to people.
-        let known = trace.is_on().then(|| self.recursive(view, request, subject, at, trace));
+        let known = trace.is_on().then(|| {
+            let mut steps = Trace::on();
+            let known = self.recursive(view, request, subject, at, &mut steps);
+            trace.append(steps, !own_data);
+            known
+        });
+        trace.recursion(|| {
+            let desired = Request { rd: true, ..*request };
+            let offered = self.recursive(view, &desired, subject, at, &mut Trace::off()) == Ok(true);
+            Recursion { offered, needed: request.rd && !own_data }
+        });
         let recursive = || known.unwrap_or_else(|| self.recursive(view, request, subject, at, &mut Trace::off()));
-        let mut decision = match find_zone(view, start) {
+        let mut decision = match zone {
             Some(zone) if zone.kind != ZoneKind::Mirror => self.zone_query(view, zone, recursive, subject, at, trace),
             // A mirror stands in the place of the cache, and whoever may ask the cache may ask it (measured).
             _ => self.cached(view, known, subject, at, trace),

@@ -292,7 +292,7 @@ impl Bind {
         };
         trace.step(Some(rule), spot, || {
             let view = view.map(|view| format!("view {view}: ")).unwrap_or_default();
-            format!("{view}{}: {what} for {}", clause.name, subject.address)
+            format!("{view}{}: {what} for {}", clause.show(), subject.address)
         });
         checked
     }

@@ -55,6 +55,24 @@ fn the_servers_own_names_are_bound_by_the_options_and_not_by_views() {
 }
 
 #[test]
+fn a_list_in_the_place_of_another_is_named_with_both() {
+    let text = "options { allow-query { 10.1.0.0/16; }; allow-recursion-on { 10.53.0.1; }; };";
+    let acl = Acl::from_text("bind-9.18:named.conf", text, &[]).unwrap();
+    let question = crate::expect::acl::compare::Question::default();
+    let (_, steps) = acl.explain(&question.ask("10.1.1.1".parse().unwrap(), "10.53.0.1".parse().unwrap()));
+    let says: Vec<&str> = steps.iter().map(|step| step.says.as_str()).collect();
+    assert_eq!(
+        says,
+        [
+            "allow-recursion (from allow-query): matches for 10.1.1.1",
+            "allow-recursion-on: matches for 10.53.0.1",
+            "allow-query-cache (from allow-query): matches for 10.1.1.1",
+            "allow-query-cache-on (from allow-recursion-on): matches for 10.53.0.1",
+        ]
+    );
+}
+
+#[test]
 fn cache_and_recursion_inherit_only_what_is_written() {
     for (options, inside, outside) in [
         // The default is { localnets; localhost; }.

@@ -10,7 +10,9 @@ mod syntax;
 mod zones;
 
 use super::text::{Files, Span};
-use super::{Cookie, Decision, Entry, Place, Policy, Request, RuleId, Rules, Spot, Surroundings, Trace, Word, name};
+use super::{
+    Cookie, Decision, Entry, Place, Policy, Recursion, Request, RuleId, Rules, Spot, Surroundings, Trace, Word, name,
+};
 use crate::error::Error;
 use crate::expect::inventory::show_prefix;
 use crate::transact::flights::Transport;
@@ -78,6 +80,10 @@ impl Policy for Unbound {
             Err(decision) => return decision,
         };
         let (action, rule) = (access.action, access.rule);
+        trace.recursion(|| Recursion {
+            offered: action.admits() && !matches!(action, Action::DenyNonLocal | Action::RefuseNonLocal),
+            needed: request.rd && !matches!(self.local(request, access), Local::Answered(_)),
+        });
         match action {
             Action::Deny => return Decision::of(Word::Drop, rule),
             Action::Refuse => return Decision::of(Word::Refuse, rule),
@@ -229,16 +235,7 @@ impl Unbound {
             _ if access.action == Action::DenyNonLocal => return Decision::of(Word::Drop, rule),
             _ => return Decision::of(Word::Refuse, model.built_in.other_class),
         }
-        let ties = access.ties();
-        let view = ties.and_then(|ties| ties.view).map(|index| &model.views[index]);
-        let client = Client {
-            address: request.source,
-            tags: ties.map_or(&[], |ties| &ties.tags),
-            tag_actions: ties.map_or(&[], |ties| &ties.tag_actions),
-            tag_data: ties.map_or(&[], |ties| &ties.tag_data),
-        };
-        let own = view.and_then(|view| view.zones.as_ref().map(|zones| ViewZones { zones, first: view.first }));
-        match zones::answer(own, &model.zones, request.qname, request.qtype, &client) {
+        match self.local(request, access) {
             Local::Answered(zone) => {
                 trace.step(Some(zone), None, || "answered from local data".to_owned());
                 return Decision::of(Word::Allow, rule);
@@ -264,6 +261,21 @@ impl Unbound {
             Some((reason, rule)) if decision.word == Word::Allow => Decision::unknown(reason, Some(rule)),
             _ => decision,
         }
+    }
+
+    /// What local zones make of a request.
+    fn local(&self, request: &Request<'_>, access: &Access) -> Local {
+        let model = &self.model;
+        let ties = access.ties();
+        let view = ties.and_then(|ties| ties.view).map(|index| &model.views[index]);
+        let client = Client {
+            address: request.source,
+            tags: ties.map_or(&[], |ties| &ties.tags),
+            tag_actions: ties.map_or(&[], |ties| &ties.tag_actions),
+            tag_data: ties.map_or(&[], |ties| &ties.tag_data),
+        };
+        let own = view.and_then(|view| view.zones.as_ref().map(|zones| ViewZones { zones, first: view.first }));
+        zones::answer(own, &model.zones, request.qname, request.qtype, &client)
     }
 
     /// The access rule of a request: of its source, else of the interface it came to.

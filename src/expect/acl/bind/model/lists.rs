@@ -101,7 +101,7 @@ impl<'a> Builder<'a> {
         };
         let list = self.named.list(block, self.files, self.rules)?;
         let rule = self.rules.text(statement.span);
-        let clause = Clause { name, rule, list, braces: Some(block.span), unknown, elsewhere };
+        let clause = Clause { name, stands_for: name, rule, list, braces: Some(block.span), unknown, elsewhere };
         self.lists.insert(statement.span, clause.clone());
         Ok(Some(clause))
     }
@@ -109,7 +109,15 @@ impl<'a> Builder<'a> {
     /// A default list.
     pub fn default(&mut self, name: &'static str, says: &'static str, list: fn(RuleId) -> List) -> Clause {
         let rule = self.rules.built_in(says);
-        Clause { name, rule, list: Arc::new(list(rule)), braces: None, unknown: None, elsewhere: false }
+        Clause {
+            name,
+            stands_for: name,
+            rule,
+            list: Arc::new(list(rule)),
+            braces: None,
+            unknown: None,
+            elsewhere: false,
+        }
     }
 
     pub fn any(&mut self, name: &'static str) -> Clause {

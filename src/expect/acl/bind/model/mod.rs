@@ -49,6 +49,8 @@ pub struct Model {
 pub struct Clause {
     /// The statement's name.
     pub name: &'static str,
+    /// The name of the statement in whose place it stands; its own, or one that is not given.
+    pub stands_for: &'static str,
     /// The statement, or the default.
     pub rule: RuleId,
     /// The list.
@@ -59,6 +61,22 @@ pub struct Clause {
     pub unknown: Option<&'static str>,
     /// Only over this transport (`tls`, `http`), which plain DNS is not.
     pub elsewhere: bool,
+}
+
+impl Clause {
+    /// The same list in the place of another statement.
+    fn standing_for(self, stands_for: &'static str) -> Self {
+        Self { stands_for, ..self }
+    }
+
+    /// Its name, and in whose place it stands: `allow-query-cache (from allow-query)`.
+    pub fn show(&self) -> String {
+        if self.stands_for == self.name {
+            self.name.to_owned()
+        } else {
+            format!("{} (from {})", self.stands_for, self.name)
+        }
+    }
 }
 
 /// A yes or no with its statement.

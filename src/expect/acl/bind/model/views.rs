@@ -116,10 +116,12 @@ impl<'a> Builder<'a> {
             query,
             query_on: set_query_on.unwrap_or_else(|| self.any("allow-query-on")),
             query_on_inherited: false,
-            cache,
-            cache_on: cache_on.unwrap_or_else(|| self.any("allow-query-cache-on")),
-            recursion_acl,
-            recursion_on: recursion_on.unwrap_or_else(|| self.any("allow-recursion-on")),
+            cache: cache.standing_for("allow-query-cache"),
+            cache_on: cache_on.unwrap_or_else(|| self.any("allow-query-cache-on")).standing_for("allow-query-cache-on"),
+            recursion_acl: recursion_acl.standing_for("allow-recursion"),
+            recursion_on: recursion_on
+                .unwrap_or_else(|| self.any("allow-recursion-on"))
+                .standing_for("allow-recursion-on"),
             zones: HashMap::default(),
             zone_lengths: [0; 4],
             policy_zones: None,
