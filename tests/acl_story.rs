@@ -402,3 +402,71 @@ fn a_file_that_treats_parts_of_the_prefix_behind_differently_blames_nothing() {
     let parts = "it says refuse for 10.21.0.0-10.21.6.255, allow for 10.21.7.0/24, refuse for 10.21.8.0-10.21.255.255:";
     assert!(says.contains(parts) && !says.contains("alone changes nothing"), "{says}");
 }
+
+#[test]
+fn advice_says_whom_it_lets_recurse() {
+    let sources = [("10.7.7.7", true), ("10.1.1.1", false)];
+    let capture = capture(&sources);
+    let advice = |options: &str, own: &str| -> String {
+        let text = format!(
+            "options {{ listen-on {{ 10.20.30.40; }}; {options} }};\nzone \"example.com\" {{ type primary; file \"x\"; {own} }};\n"
+        );
+        let files: [(&str, &[u8]); 3] = [
+            ("a.pcap", &capture),
+            ("named.conf", text.as_bytes()),
+            ("expect.csv", b"prefix,name,kind,expect,outside\n10.7.7.7,partner,client,allow,\n10.1.0.0/16,,,,\n"),
+        ];
+        let command = ["read", "a.pcap", "--expect", "expect.csv", "--acl", "bind-9.18:named.conf", "--format", "json"];
+        let report: Value = serde_json::from_str(&run_in(&files, &command).1).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let finding = findings.iter().find(|finding| finding["kind"] == "acl-refuses-expected").unwrap();
+        finding["advice"].as_str().unwrap().to_owned()
+    };
+    let said = advice("allow-recursion { 10.1.0.0/16; };", "allow-query { 10.1.0.0/16; };");
+    assert!(said.contains("in named.conf:2 ") && !said.contains("named.conf:1"), "{said}");
+    assert!(said.contains("Nothing else that was looked at"), "{said}");
+    let said = advice("allow-query { 10.1.0.0/16; };", "");
+    assert!(said.contains("It also allows recursion to 10.7.7.7.") && !said.contains("Nothing else"), "{said}");
+}
+
+#[test]
+fn a_pattern_beside_a_file_without_a_folder_is_read_and_a_folder_that_is_not_here_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "server:\n interface: 10.20.30.40\n include: \"a*.conf\"\n";
+    std::fs::write(folder.path().join("unbound.conf"), text).unwrap();
+    std::fs::write(folder.path().join("acl.conf"), " access-control: 10.7.0.0/16 allow\n").unwrap();
+    let explain = |more: &str| {
+        std::fs::write(folder.path().join("unbound.conf"), format!("{text}{more}")).unwrap();
+        let output = Command::cargo_bin("dnsrefused")
+            .unwrap()
+            .current_dir(folder.path())
+            .args(["acl", "explain", "--acl", "unbound:unbound.conf", "10.7.1.1"])
+            .output()
+            .unwrap();
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    let [text, notes] = explain("");
+    assert!(text.starts_with("10.7.1.1  allow  acl.conf:1  ") && notes.is_empty(), "{text}{notes}");
+    let [text, notes] = explain(" include: \"conf.d/*.conf\"\n");
+    assert!(text.starts_with("10.7.1.1  unknown  unbound.conf:4  "), "{text}");
+    assert!(notes.contains("unbound.conf:4: the included file is not here"), "{notes}");
+}
+
+#[test]
+fn what_commands_do_not_take_is_called_by_its_name() {
+    let capture = capture(&[("10.1.1.1", true)]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.pcap"), &capture).unwrap();
+    std::fs::write(folder.path().join("named.conf"), "options { };").unwrap();
+    for (arguments, says) in [
+        (["acl", "explain", "--acl", "named.conf", "10.1.1.0/24"], "single addresses; acl check --expect asks"),
+        (["acl", "explain", "--acl", "named.conf", "010.1.1.1"], "not an address"),
+        (["acl", "explain", "--acl", "a.pcap", "10.1.1.1"], "this is a capture, not a server's configuration"),
+        (["read", "a.pcap", "--acl", "a.pcap", "-q"], "this is a capture, not a server's configuration"),
+    ] {
+        let output =
+            Command::cargo_bin("dnsrefused").unwrap().current_dir(folder.path()).args(arguments).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && error.contains(says), "{arguments:?}: {error}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The arguments of `acl` ([`AclCommand`]) to an [`AclConfig`].
 
 use super::processors;
-use super::values::{WireText, parse_opcode, parse_record_type, parse_server, parse_wire_name};
+use super::values::{WireText, parse_opcode, parse_record_type, parse_server, parse_source, parse_wire_name};
 use crate::config::{AclAction, AclConfig, Config, OwnServer};
 use crate::expect::acl::compare::{Question, UNHOSTED};
 use crate::expect::acl::{AclArgument, name};
@@ -74,7 +74,7 @@ pub(super) struct Explain {
     #[command(flatten)]
     asked: Asked,
     /// Sources as the server sees them
-    #[arg(required = true, value_name = "SOURCE")]
+    #[arg(required = true, value_name = "SOURCE", value_parser = parse_source)]
     sources: Vec<IpAddr>,
 }
 

@@ -3,7 +3,7 @@
 use crate::capture::Timestamp;
 use crate::config::OwnServer;
 use crate::expect::acl::name;
-use crate::expect::inventory::unmapped;
+use crate::expect::inventory::{read_prefix, unmapped};
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -42,8 +42,16 @@ pub(super) fn parse_server(text: &str) -> Result<OwnServer, String> {
 }
 
 pub(super) fn parse_prefix(text: &str) -> Result<IpNet, String> {
-    let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    net.map(|net| unmapped(net).trunc()).map_err(|_| "neither an address nor a prefix such as 10.21.0.0/16".to_string())
+    let net = read_prefix(text).map(|net| unmapped(net).trunc());
+    net.ok_or_else(|| "neither an address nor a prefix such as 10.21.0.0/16".to_string())
+}
+
+/// A source to be explained.
+pub(super) fn parse_source(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| match read_prefix(text) {
+        Some(_) => "explain takes single addresses; acl check --expect asks for every part of a prefix".to_string(),
+        None => "not an address".to_string(),
+    })
 }
 
 pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {

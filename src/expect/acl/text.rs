@@ -2,6 +2,7 @@
 //! of every [`Span`], and turns one into an error that shows it.
 
 use crate::capture::Timestamp;
+use crate::capture::open::is_capture;
 use crate::config::{ACL_FILE_BYTES, ACL_FILES, ACL_TOTAL_BYTES};
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::acl::pattern::is_absent;
@@ -269,6 +270,10 @@ impl Files {
         file.take(ACL_FILE_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > ACL_FILE_BYTES {
             return Err(too_large(ACL_FILE_BYTES));
+        }
+        if is_capture(&bytes) {
+            let text = "this is a capture, not a server's configuration: captures are named without an option";
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
         }
         if self.bytes + bytes.len() as u64 > ACL_TOTAL_BYTES {
             return Err(too_large(ACL_TOTAL_BYTES));

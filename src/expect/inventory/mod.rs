@@ -231,6 +231,13 @@ pub fn show_prefix(prefix: IpNet) -> String {
     if prefix.prefix_len() == prefix.max_prefix_len() { prefix.addr().to_string() } else { prefix.to_string() }
 }
 
+/// An address or prefix. Octets with leading zeros are none: whether 010 is eight or ten, programs disagree.
+pub fn read_prefix(text: &str) -> Option<IpNet> {
+    let Some((address, length)) = text.split_once('/') else { return text.parse::<IpAddr>().ok().map(IpNet::from) };
+    let digits = length.bytes().all(|byte| byte.is_ascii_digit());
+    IpNet::new(address.parse().ok()?, length.parse().ok().filter(|_| digits)?).ok()
+}
+
 /// An IPv4 prefix for one that is written as IPv4-mapped IPv6: on the wire its addresses are IPv4.
 pub fn unmapped(prefix: IpNet) -> IpNet {
     let mapped = match prefix {
@@ -360,6 +367,9 @@ prefix,name,kind,expect,outside
             ("prefix,name,expect\n10.0.0.0/8,refuse\n", "expect.csv:2", "2 cells for 3 columns, and the name would be"),
             ("prefix\n10.0.0.0/8,refuse\n", "expect.csv:2", "2 cells, but the header names only 1"),
             ("10.0.0.0/8\n10.21\n", "expect.csv:2", "\"10.21\" is not"),
+            ("10.0.0.0/8\n010.020.0.0/16\n", "expect.csv:2", "\"010.020.0.0/16\" is not"),
+            ("10.0.0.0/+8\n", "expect.csv:1", "\"10.0.0.0/+8\" is not"),
+            ("prefix,outside\n10.0.0.0/8,192.0.2.045\n", "expect.csv:2", "\"192.0.2.045\" is not"),
             ("network,name\n10.0.0.0/8,x\n", "expect.csv:1", "prefix,name,kind,expect,outside"),
             ("prefix;name\n10.0.0.0/8;x\n", "expect.csv:1", "separated by commas"),
             ("", "expect.csv", "holds no prefix"),

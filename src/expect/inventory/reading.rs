@@ -1,7 +1,7 @@
 //! Inventories as people write them, in CSV or one prefix per line, to the rows of an [`Inventory`]; what is wrong is said
 //! with file and line.
 
-use super::{Expect, Inventory, Kind, Row, show_prefix, unmapped};
+use super::{Expect, Inventory, Kind, Row, read_prefix, show_prefix, unmapped};
 use crate::config::{INVENTORY_BYTES, INVENTORY_LINES};
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::open;
@@ -194,12 +194,7 @@ impl Files {
 
     /// An address or prefix; host bits are dropped, with a note.
     fn prefix(&mut self, text: &str, file: &str, line: u64) -> Result<IpNet, String> {
-        let prefix = if text.contains('/') {
-            text.parse::<IpNet>().map_err(|_| ())
-        } else {
-            text.parse::<IpAddr>().map(IpNet::from).map_err(|_| ())
-        };
-        let prefix = prefix.map_err(|()| {
+        let prefix = read_prefix(text).ok_or_else(|| {
             format!("{text:?} is not an IPv4 or IPv6 address or prefix such as 10.21.0.0/16 or 2001:db8::/32")
         })?;
         let network = unmapped(prefix).trunc();

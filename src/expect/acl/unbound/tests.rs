@@ -163,10 +163,19 @@ fn what_the_text_does_not_tell_is_unknown() {
     each(&format!("{base} interface-action: eth0 allow\n"), &[("192.0.2.1", "unknown 3"), ("10.1.1.1", "allow 2")]);
 }
 
+/// Measured with unbound 1.17: a source on another link was served.
+#[test]
+fn the_link_of_an_address_does_not_matter() {
+    let text = "server:\n access-control: ::/0 refuse\n access-control: fe80::b%lo/64 allow\n access-control: fe81::1%eth0 allow\n";
+    each(text, &[("fe80::c", "allow 3"), ("fe81::1", "allow 4"), ("fe81::2", "refuse 2")]);
+}
+
 #[test]
 fn mistakes_are_located() {
     for (text, place, what) in [
         ("server:\n access-control: 10.0.0.0/33 allow", "2:18", "no address and no prefix"),
+        ("server:\n access-control: 010.020.0.0/16 allow", "2:18", "no address and no prefix"),
+        ("server:\n access-control: 10.0.0.0%eth0/8 allow", "2:18", "no address and no prefix"),
         ("server:\n access-control: 10.0.0.0/8 alow", "2:29", "one of deny, refuse"),
         ("server:\n access-control-view: 10.0.0.0/8 v", "2:34", "no view has this name"),
         ("server:\n access-control-tag: 10.0.0.0/8 \"t\"", "2:34", "define-tag"),

@@ -185,17 +185,20 @@ impl<'a> Named<'a> {
 
 /// An address alone.
 fn read_address(text: &str) -> Option<IpNet> {
-    let plain = text.split_once('%').map_or(text, |(address, _)| address);
-    plain.parse::<IpAddr>().ok().map(IpNet::from)
+    let address = match text.split_once('%') {
+        Some((address, _)) => address.parse().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
+    };
+    address.map(IpNet::from)
 }
 
 /// A prefix; the last parts of an IPv4 address may be left out (`10.20/16`).
 fn read_prefix(address: &str, length: &str) -> Result<IpNet, &'static str> {
     let not = "this is no prefix";
-    let length: u8 = length.parse().map_err(|_| not)?;
-    let address = match address.parse::<IpAddr>() {
-        Ok(address) => address,
-        Err(_) => IpAddr::V4(short_address(address).ok_or(not)?),
+    let length = number(length).ok_or(not)?;
+    let address = match read_address(address) {
+        Some(net) => net.addr(),
+        None => IpAddr::V4(short_address(address).ok_or(not)?),
     };
     let prefix = IpNet::new(address, length).map_err(|_| "this prefix is longer than an address")?;
     if prefix.trunc() != prefix {
@@ -204,16 +207,22 @@ fn read_prefix(address: &str, length: &str) -> Result<IpNet, &'static str> {
     Ok(prefix)
 }
 
+/// A number of digits alone.
+fn number(text: &str) -> Option<u8> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
 /// `10`, `10.20` or `10.20.30`.
 fn short_address(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0u8; 4];
     let mut parts = text.split('.');
     let mut at = 0;
     for part in parts.by_ref() {
-        if at == 4 || part.is_empty() || part.len() > 3 {
+        // 010 might be meant as eight; named takes no such octet.
+        if at == 4 || (part.len() > 1 && part.starts_with('0')) {
             return None;
         }
-        octets[at] = part.parse().ok()?;
+        octets[at] = number(part)?;
         at += 1;
     }
     (at > 0).then(|| Ipv4Addr::from(octets))
@@ -302,6 +311,12 @@ mod tests {
             ("acl t { nobody; };", "named.conf:1:9", "no acl of this name"),
             ("acl t { 10.0.0.0/33; };", "named.conf:1:9", "longer than an address"),
             ("acl t { 10.0.0.1/8; };", "named.conf:1:9", "bits beyond"),
+            // So says named-checkconf 9.18, which takes 10.0.0.0/08.
+            ("acl t { 10.0.0.0/08; 010.020.0.0/16; };", "named.conf:1:22", "no prefix"),
+            ("acl t { 10.020/16; };", "named.conf:1:9", "no prefix"),
+            ("acl t { 10.0.0.0/+8; };", "named.conf:1:9", "no prefix"),
+            ("acl t { ::/+8; };", "named.conf:1:9", "no prefix"),
+            ("acl t { 010.0.0.1; };", "named.conf:1:9", "no address"),
             ("acl t { t; };", "named.conf:1:9", "leads back to itself"),
             ("acl t { u; }; acl u { !t; };", "named.conf:1:24", "leads back to itself"),
             ("acl t { any; }; acl T { none; };", "named.conf:1:21", "defined already at line 1"),

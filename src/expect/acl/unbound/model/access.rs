@@ -155,11 +155,14 @@ impl Builder<'_> {
     /// An address or prefix; bits beyond the length do not matter.
     pub fn netblock(&self, value: Span) -> Result<IpNet, Error> {
         let text = self.text(value);
+        // The link of an IPv6 address, which the server does not look at (measured with 1.17).
+        let address = |text: &str| match text.split_once('%') {
+            Some((address, _)) => address.parse().ok().map(IpAddr::V6),
+            None => text.parse().ok(),
+        };
         let parsed = match text.split_once('/') {
-            None => text.parse::<IpAddr>().ok().map(IpNet::from),
-            Some((address, length)) => address
-                .parse::<IpAddr>()
-                .ok()
+            None => address(text).map(IpNet::from),
+            Some((before, length)) => address(before)
                 .zip(length.parse::<u8>().ok())
                 .and_then(|(address, length)| IpNet::new(address, length).ok()),
         };
