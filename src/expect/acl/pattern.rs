@@ -76,9 +76,11 @@ fn search(files: &mut Files, pattern: &Path, folder: &Path) -> Result<Option<Vec
     // Whether folders were chosen among those that are there.
     let mut chosen = false;
     for part in inside.components() {
-        let Some(pieces) = pieces(part.as_os_str().as_bytes()) else { return Ok(None) };
+        let Ok(pieces) = pieces(part.as_os_str().as_bytes()) else { return Ok(None) };
         if let Some(literal) = literal(&pieces) {
-            found.iter_mut().for_each(|path| path.push(OsStr::from_bytes(&literal)));
+            for path in &mut found {
+                path.push(OsStr::from_bytes(&literal));
+            }
             continue;
         }
         let mut next = Vec::new();
@@ -173,8 +175,12 @@ enum Piece {
     Set { inside: bool, ranges: Vec<(u8, u8)> },
 }
 
-/// A part of a path in pieces; none for classes by name, such as `[:digit:]`, which depend on the server's language.
-fn pieces(part: &[u8]) -> Option<Vec<Piece>> {
+/// A set holds a class by name, such as `[:digit:]`: what is in it depends on the server's language.
+#[derive(Debug)]
+struct ByName;
+
+/// A part of a path in pieces.
+fn pieces(part: &[u8]) -> Result<Vec<Piece>, ByName> {
     let mut pieces = Vec::with_capacity(part.len());
     let mut at = 0;
     while let Some(byte) = part.get(at) {
@@ -197,11 +203,11 @@ fn pieces(part: &[u8]) -> Option<Vec<Piece>> {
             byte => Piece::Byte(*byte),
         });
     }
-    Some(pieces)
+    Ok(pieces)
 }
 
-/// A set after its opening bracket, with its length: `Some(None)` when it is not closed, `None` for classes by name.
-fn set(text: &[u8]) -> Option<Option<(Piece, usize)>> {
+/// A set after its opening bracket, with its length; nothing when it is not closed.
+fn set(text: &[u8]) -> Result<Option<(Piece, usize)>, ByName> {
     let mut at = usize::from(matches!(text.first(), Some(b'!' | b'^')));
     let inside = at == 0;
     let start = at;
@@ -214,19 +220,19 @@ fn set(text: &[u8]) -> Option<Option<(Piece, usize)>> {
     };
     loop {
         match text.get(at..).unwrap_or_default() {
-            [] => return Some(None),
-            [b']', ..] if at > start => return Some(Some((Piece::Set { inside, ranges }, at + 1))),
-            [b'[', b':' | b'=' | b'.', ..] => return None,
+            [] => return Ok(None),
+            [b']', ..] if at > start => return Ok(Some((Piece::Set { inside, ranges }, at + 1))),
+            [b'[', b':' | b'=' | b'.', ..] => return Err(ByName),
             _ => {}
         }
-        let Some(first) = byte(&mut at) else { return Some(None) };
+        let Some(first) = byte(&mut at) else { return Ok(None) };
         let is_range = text.get(at) == Some(&b'-') && text.get(at + 1).is_some_and(|next| *next != b']');
         let mut last = first;
         if is_range {
             at += 1;
             match byte(&mut at) {
                 Some(byte) => last = byte,
-                None => return Some(None),
+                None => return Ok(None),
             }
         }
         ranges.push((first, last));
