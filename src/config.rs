@@ -495,7 +495,7 @@ pub struct AclConfig {
     pub intended: Vec<PathBuf>,
     /// Captures whose transactions are judged under both versions, with how they are read.
     pub traffic: Option<Box<Config>>,
-    /// End with exit code 10 when a change is not meant.
+    /// End with exit code 10 when a change is not meant, or what is meant is not done.
     pub check: bool,
     /// Print JSON.
     pub json: bool,

@@ -1,6 +1,6 @@
 //! `acl check`: configurations and an inventory to where they differ.
 
-use super::{Printed, RuleJson, describe, files_json, files_text, json, load, rule_json};
+use super::{NO_RECURSION, Printed, RuleJson, describe, files_json, files_text, json, load, rule_json};
 use crate::config::AclConfig;
 use crate::error::{Error, escape_text};
 use crate::expect::Inventory;
@@ -30,6 +30,8 @@ struct DifferenceJson {
     verdict: &'static str,
     rule: Option<RuleJson>,
     reason: Option<&'static str>,
+    /// It is allowed, but whoever desires recursion gets none.
+    lacks_recursion: bool,
 }
 
 /// Where a configuration differs from an inventory, at each of the addresses it speaks for; with the addresses where it is not
@@ -37,14 +39,15 @@ struct DifferenceJson {
 fn at_every_address<'a>(acl: &Acl, config: &AclConfig, inventory: &'a Inventory) -> Vec<(Difference<'a>, Vec<IpAddr>)> {
     let declared: Vec<IpAddr> = config.servers.iter().map(|server| server.address).collect();
     let addresses = if declared.is_empty() { acl.bound() } else { declared };
+    let questions = std::slice::from_ref(&config.question);
     if addresses.len() < 2 {
-        let found = compare::check(acl, inventory, &config.question, addresses.first().copied());
+        let found = compare::check(acl, inventory, questions, addresses.first().copied());
         return found.into_iter().map(|difference| (difference, Vec::new())).collect();
     }
     let of_family = |v6: bool| addresses.iter().filter(|address| address.is_ipv6() == v6).count();
     let mut all: Vec<(Difference<'a>, Vec<IpAddr>)> = Vec::new();
     for (place, address) in addresses.iter().enumerate() {
-        for difference in compare::check(acl, inventory, &config.question, Some(*address)) {
+        for difference in compare::check(acl, inventory, questions, Some(*address)) {
             // Nobody asks an address of the other family; where there is none of a family, the first stands for it.
             let v6 = difference.range.v6;
             if v6 != address.is_ipv6() && (of_family(v6) > 0 || place > 0) {
@@ -52,8 +55,8 @@ fn at_every_address<'a>(acl: &Acl, config: &AclConfig, inventory: &'a Inventory)
             }
             let same = |known: &&mut (Difference<'a>, Vec<IpAddr>)| {
                 let known = &known.0;
-                (known.row.index, known.range, known.decision)
-                    == (difference.row.index, difference.range, difference.decision)
+                (known.row.index, known.range, &known.treatment)
+                    == (difference.row.index, difference.range, &difference.treatment)
             };
             match all.iter_mut().find(same) {
                 Some((_, at)) => at.push(*address),
@@ -78,15 +81,17 @@ pub fn check(config: &AclConfig) -> Result<Printed, Error> {
     let mut differences = Vec::new();
     for acl in &acls {
         for (difference, servers) in at_every_address(acl, config, &inventory) {
-            let row = difference.row;
+            let (row, decision) = (difference.row, &difference.treatment.decision);
+            let lacks_recursion = difference.treatment.lacks_recursion();
             let at: Vec<String> = servers.iter().map(ToString::to_string).collect();
             let _ = writeln!(
                 text,
-                "{}: expected {} by {}, the file says {}{}",
+                "{}: expected {} by {}, the file says {}{}{}",
                 difference.range.show(),
                 row.expect.name(),
                 row.describe(),
-                describe(acl, &difference.decision),
+                describe(acl, decision),
+                if lacks_recursion { NO_RECURSION } else { "" },
                 if at.is_empty() { String::new() } else { format!("  (at {})", at.join(", ")) }
             );
             differences.push(DifferenceJson {
@@ -97,9 +102,10 @@ pub fn check(config: &AclConfig) -> Result<Printed, Error> {
                 name: escape_text(&row.name),
                 expected: row.expect.name(),
                 expected_rule: row.rule(),
-                verdict: difference.decision.word.name(),
-                rule: rule_json(acl, &difference.decision),
-                reason: difference.decision.reason,
+                verdict: decision.word.name(),
+                rule: rule_json(acl, decision),
+                reason: decision.reason,
+                lacks_recursion,
             });
         }
     }

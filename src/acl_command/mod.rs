@@ -8,7 +8,7 @@ mod traffic;
 
 use crate::config::{AclAction, AclConfig};
 use crate::error::{Error, ErrorKind, escape_text};
-use crate::expect::acl::{Acl, Decision, Rule};
+use crate::expect::acl::{Acl, Decision, Rule, Treatment};
 use crate::report::json::CitedJson;
 use crate::run::Console;
 use serde::Serialize;
@@ -82,6 +82,9 @@ fn asked(config: &AclConfig) -> Option<IpAddr> {
     config.servers.first().map(|server| server.address)
 }
 
+/// Said of a source that is allowed, for a name that the server does not hold.
+const NO_RECURSION: &str = ", but without recursion: what the cache holds, or a referral";
+
 /// A rule in JSON.
 #[derive(Debug, Serialize)]
 pub struct RuleJson {
@@ -120,9 +123,44 @@ fn describe(acl: &Acl, decision: &Decision) -> String {
     text
 }
 
+/// `allow`, and how it is served as far as that is told: `allow in view internal with recursion`.
+fn words(treatment: &Treatment) -> String {
+    let mut text = treatment.decision.word.name().to_owned();
+    if let Some(serving) = &treatment.serving {
+        if let Some(view) = &serving.view {
+            let _ = write!(text, " in view {}", escape_text(view));
+        }
+        text += match serving.recursion {
+            Some(true) => " with recursion",
+            Some(false) => " without recursion",
+            None => "",
+        };
+    }
+    text
+}
+
+/// How a request is served, in JSON.
+#[derive(Debug, Serialize)]
+pub struct ServingJson {
+    view: Option<String>,
+    recursion: Option<bool>,
+}
+
+/// The same of a treatment; nothing where the verdict is all there is to tell.
+fn serving_json(treatment: &Treatment) -> Option<ServingJson> {
+    let view = |view: &Arc<str>| escape_text(view);
+    treatment
+        .serving
+        .as_ref()
+        .map(|serving| ServingJson { view: serving.view.as_ref().map(view), recursion: serving.recursion })
+}
+
 /// What a writer of printable bytes writes.
 fn lossy(write: impl Fn(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();
     write(&mut out);
     String::from_utf8_lossy(&out).into_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,19 @@
-//! `acl diff --traffic`: captures to the transactions whose verdict changes between two versions of a configuration.
+//! `acl diff --traffic`: captures to the transactions whose verdict, view or recursion changes between two versions of a
+//! configuration.
 
 use super::diff::{direction, is_meant};
-use super::{RuleJson, describe, rule_json};
+use super::{RuleJson, ServingJson, describe, rule_json, serving_json, words};
 use crate::config::{Config, Outcome, Outcomes};
 use crate::decode::Decoder;
 use crate::decode::detail::{self, DetailLimits};
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::Inventory;
-use crate::expect::acl::judge::{Judge, own_servers};
-use crate::expect::acl::{Acl, Decision, Word, name};
+use crate::expect::acl::compare::{Question, differing};
+use crate::expect::acl::judge::{Judge, Judged as Verdict, own_servers};
+use crate::expect::acl::{Acl, Treatment, Word, name};
 use crate::pipeline::{self, Selection};
 use crate::report::build::{Counted, Legs, OpenedInput, build};
-use crate::report::page::counted;
+use crate::report::page::{counted, grouped};
 use crate::run::{self, Console};
 use crate::sources::{FrameRef, Leg, Sources};
 use crate::transact::pairs::{Judged, Pairs};
@@ -29,12 +31,12 @@ const SHOWN: usize = 20;
 /// Pairs of verdicts kept apart per source and server.
 const VERDICTS: usize = 12;
 
-/// A source at a server whose requests get another verdict.
+/// A source at a server whose requests are treated differently.
 struct Change {
     source: IpAddr,
     server: IpAddr,
-    before: Decision,
-    after: Decision,
+    before: Treatment,
+    after: Treatment,
     /// Transactions by outcome, indexed by `Outcome as usize`.
     outcomes: [u64; 7],
     /// Of so many transactions of this source with this server.
@@ -50,7 +52,7 @@ pub struct Traffic {
     inputs: Vec<String>,
     /// Transactions of clients with servers that the files speak for.
     judged: u64,
-    /// Of them, those with the same verdict under both.
+    /// Of them, those that are treated alike under both.
     same: u64,
     /// Of those, the ones that neither file decides.
     undecided: u64,
@@ -73,10 +75,12 @@ struct Pair {
     changes: Vec<Moved>,
 }
 
-/// Transactions of a pair that have one verdict before and another after.
+/// Transactions of a pair that are treated in one way before and in another after.
 struct Moved {
-    before: Decision,
-    after: Decision,
+    before: Treatment,
+    after: Treatment,
+    /// They are queries.
+    queries: bool,
     outcomes: [u64; 7],
     example: String,
     frames: Vec<FrameRef>,
@@ -109,14 +113,18 @@ impl Replay {
         }
         let (before, question) = self.old.decide(transaction);
         let (after, _) = self.new.decide(transaction);
-        let (before, after) = (before.decision, after.decision);
+        let undecided = before.decision.word == Word::Unknown;
+        let before = treated(&self.old, before, question.as_ref(), source, server);
+        let after = treated(&self.new, after, question.as_ref(), source, server);
         let pair = self.pairs.entry((source, server)).or_default();
-        if before.word == after.word {
+        let Some((before, after)) = differing(&before, &after) else {
             pair.same += 1;
-            pair.undecided += u64::from(before.word == Word::Unknown);
+            pair.undecided += u64::from(undecided);
             return;
-        }
-        let at = match pair.changes.iter().position(|moved| (moved.before, moved.after) == (before, after)) {
+        };
+        let queries = question.as_ref().is_some_and(Question::is_query);
+        let known = |moved: &Moved| (&moved.before, &moved.after, moved.queries) == (&before, &after, queries);
+        let at = match pair.changes.iter().position(known) {
             Some(at) => at,
             None if pair.changes.len() < VERDICTS => {
                 let example = question.map_or_else(
@@ -128,7 +136,7 @@ impl Replay {
                         format!("{opcode}{qtype} {}", name::show_name(&question.qname))
                     },
                 );
-                pair.changes.push(Moved { before, after, outcomes: [0; 7], example, frames: Vec::new() });
+                pair.changes.push(Moved { before, after, queries, outcomes: [0; 7], example, frames: Vec::new() });
                 pair.changes.len() - 1
             }
             None => {
@@ -142,6 +150,15 @@ impl Replay {
         if let Some(frame) = frame.filter(|_| frames.len() < self.frames) {
             frames.push(frame);
         }
+    }
+}
+
+/// How a transaction is treated whose verdict is known.
+fn treated(judge: &Judge, verdict: Verdict, question: Option<&Question>, source: IpAddr, server: IpAddr) -> Treatment {
+    let acl = verdict.acl.and_then(|number| judge.acls().get(number));
+    match acl.zip(question).filter(|_| verdict.decision.word == Word::Allow) {
+        Some((acl, question)) => acl.treat(&question.ask(source, server)),
+        None => Treatment { decision: verdict.decision, serving: None },
     }
 }
 
@@ -196,7 +213,7 @@ pub fn replay(
     let mut configured = own_servers(old);
     configured.extend(own_servers(new));
     let legs = Legs::of(config, &configured, &sources);
-    let counted = Counted {
+    let read = Counted {
         inputs: opened.into_iter().zip(finished.lanes).collect(),
         failed: failed.iter().map(|(name, error)| (name.clone(), error.detail.clone(), 0)).collect(),
         tally,
@@ -205,7 +222,7 @@ pub fn replay(
         interrupted: finished.interrupted,
         undecided: Default::default(),
     };
-    let report = build(config, counted, &sources.joined(), Vec::new(), &legs, &Inventory::default());
+    let report = build(config, read, &sources.joined(), Vec::new(), &legs, &Inventory::default());
     let ledgers = [&report.ledgers.packets, &report.ledgers.messages, &report.ledgers.matches, &report.ledgers.bytes];
     let damage = report.inputs.iter().filter(|input| !input.format.is_empty()).flat_map(|input| {
         input.damage.iter().map(|what| Error::new(ErrorKind::Input, "E-IN-DAMAGED", &input.name, what))
@@ -251,14 +268,21 @@ fn fold(replay: Replay, legs: &Legs, intended: &Inventory) -> Traffic {
         traffic.same += pair.same;
         traffic.undecided += pair.undecided;
         traffic.unchanged_sources += u64::from(changed == 0);
-        for Moved { before, after, outcomes, example, frames } in pair.changes {
-            let meant = is_meant(intended, IpNet::from(source), after.word);
+        for Moved { before, after, queries, outcomes, example, frames } in pair.changes {
+            let meant = is_meant(intended, IpNet::from(source), &before, &after, queries);
             traffic.changes.push(Change { source, server, before, after, outcomes, of, example, frames, meant });
         }
     }
     traffic.changes.sort_by_key(|change| {
         let count: u64 = change.outcomes.iter().sum();
-        (change.meant, std::cmp::Reverse(count), change.server, change.source, change.before.word, change.after.word)
+        (
+            change.meant,
+            std::cmp::Reverse(count),
+            change.server,
+            change.source,
+            words(&change.before),
+            words(&change.after),
+        )
     });
     traffic
 }
@@ -293,45 +317,55 @@ impl Traffic {
 
     /// For people.
     pub fn describe(&self, old: &Acl, new: &Acl, text: &mut String) {
-        let _ =
-            writeln!(text, "TRAFFIC {}: {} client transactions judged under both", self.inputs.join(", "), self.judged);
+        let _ = writeln!(
+            text,
+            "TRAFFIC {}: {} judged under both",
+            self.inputs.join(", "),
+            counted(self.judged, "client transaction", "client transactions")
+        );
         for change in self.changes.iter().take(SHOWN) {
-            let seen: Vec<String> = change.seen().map(|(name, count)| format!("{name} {count}")).collect();
+            let seen: Vec<String> = change.seen().map(|(name, count)| format!("{name} {}", grouped(count))).collect();
             let _ = writeln!(
                 text,
                 "{}  {} -> {}  {} at {}: {} of its {} transactions, such as {}; on the wire {}{}",
-                direction(change.before.word, change.after.word),
-                change.before.word.name(),
-                change.after.word.name(),
+                direction(&change.before, &change.after),
+                words(&change.before),
+                words(&change.after),
                 change.source,
                 change.server,
-                change.count(),
-                change.of,
+                grouped(change.count()),
+                grouped(change.of),
                 change.example,
                 seen.join(", "),
                 if change.meant { "  (intended)" } else { "" }
             );
-            let _ = writeln!(text, "    was {}", describe(old, &change.before));
-            let _ = writeln!(text, "    now {}", describe(new, &change.after));
+            let _ = writeln!(text, "    was {}", describe(old, &change.before.decision));
+            let _ = writeln!(text, "    now {}", describe(new, &change.after.decision));
             for frames in change.frames_by_input(&self.inputs) {
                 let numbers: Vec<String> = frames.frames.iter().map(ToString::to_string).collect();
                 let _ = writeln!(text, "    {}: frame.number in {{{}}}", frames.input, numbers.join(", "));
             }
         }
         if self.changes.len() > SHOWN {
-            let _ = writeln!(text, "{} more changes (json lists them)", self.changes.len() - SHOWN);
+            let _ = writeln!(text, "{} more changes (json lists them)", grouped((self.changes.len() - SHOWN) as u64));
         }
         let changed = self.judged - self.same;
         let _ = writeln!(
             text,
-            "{changed} of {} change their verdict; {} every one; {} decided by neither file; {} not of clients of these servers",
+            "{} of {} change their verdict, view or recursion; {} every one; {} decided by neither file; {} not of clients of \
+             these servers",
+            grouped(changed),
             counted(self.judged, "transaction", "transactions"),
             counted(self.unchanged_sources, "source keeps", "sources keep"),
-            self.undecided,
-            self.apart
+            grouped(self.undecided),
+            grouped(self.apart)
         );
         if self.not_kept > 0 {
-            let _ = writeln!(text, "{} transactions were not judged: too many sources", self.not_kept);
+            let _ = writeln!(
+                text,
+                "{} not judged: too many sources",
+                counted(self.not_kept, "transaction was", "transactions were")
+            );
         }
     }
 
@@ -354,12 +388,14 @@ impl Traffic {
                     server: change.server.to_string(),
                     transactions: change.count(),
                     of: change.of,
-                    before: change.before.word.name(),
-                    before_rule: rule_json(old, &change.before),
-                    before_reason: change.before.reason,
-                    after: change.after.word.name(),
-                    after_rule: rule_json(new, &change.after),
-                    after_reason: change.after.reason,
+                    before: change.before.decision.word.name(),
+                    before_rule: rule_json(old, &change.before.decision),
+                    before_reason: change.before.decision.reason,
+                    before_serving: serving_json(&change.before),
+                    after: change.after.decision.word.name(),
+                    after_rule: rule_json(new, &change.after.decision),
+                    after_reason: change.after.decision.reason,
+                    after_serving: serving_json(&change.after),
                     outcomes: change.seen().collect(),
                     example: change.example.clone(),
                     frames: change.frames_by_input(&self.inputs),
@@ -393,9 +429,11 @@ struct MovedJson {
     before: &'static str,
     before_rule: Option<RuleJson>,
     before_reason: Option<&'static str>,
+    before_serving: Option<ServingJson>,
     after: &'static str,
     after_rule: Option<RuleJson>,
     after_reason: Option<&'static str>,
+    after_serving: Option<ServingJson>,
     outcomes: BTreeMap<&'static str, u64>,
     example: String,
     frames: Vec<FramesJson>,

@@ -114,7 +114,7 @@ pub(super) struct Diff {
     /// Ports that carry DNS in those captures [default: 53]
     #[arg(long, value_name = "N", requires = "traffic", value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
-    /// End with exit code 10 on any change that is not intended
+    /// End with exit code 10 on any change that is not intended, and on what is intended and not done
     #[arg(long)]
     check: bool,
 }

@@ -33,8 +33,8 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         }
         let question = usual_question(verdicts, server);
         let mut refused = Refused::default();
-        for difference in compare::check(acl, scene.inventory, &question, Some(server)) {
-            let refuses = matches!(difference.decision.word, Word::Refuse | Word::Drop | Word::NotAuth);
+        for difference in compare::check(acl, scene.inventory, std::slice::from_ref(&question), Some(server)) {
+            let refuses = matches!(difference.treatment.decision.word, Word::Refuse | Word::Drop | Word::NotAuth);
             // Nobody sends to an address of the other family.
             let reaches = difference.range.v6 == server.is_ipv6();
             if difference.row.expect == Expect::Allow && refuses && reaches {
@@ -46,7 +46,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         for (index, (row, parts)) in &refused.by_row {
             let nothing = Seen::default();
             let seen = seen.get(index).unwrap_or(&nothing);
-            let decision = parts[0].decision;
+            let decision = parts[0].treatment.decision;
             let mut says = format!(
                 "{} is expected to be allowed, but {} says {} for {} at {server} (asked for {})",
                 row.describe(),
@@ -121,7 +121,8 @@ struct Refused<'a> {
 
 impl<'a> Refused<'a> {
     fn add(&mut self, part: Difference<'a>) {
-        self.parts.insert((part.range.v6, part.range.first), (part.range.last, part.row.index, part.decision));
+        self.parts
+            .insert((part.range.v6, part.range.first), (part.range.last, part.row.index, part.treatment.decision));
         self.by_row.entry(part.row.index).or_insert((part.row, Vec::new())).1.push(part);
     }
 

@@ -1,7 +1,7 @@
 //! One or two configurations over the whole address space: ranges within which every source is treated alike, and where
 //! they differ from each other or from an inventory.
 
-use super::{Acl, Cookie, Decision, Entry, Request, Word, name};
+use super::{Acl, Cookie, Decision, Entry, Request, Serving, Treatment, Word, name};
 use crate::decode::detail::{write_class, write_opcode, write_type};
 use crate::decode::name::MAX_NAME;
 use crate::expect::Inventory;
@@ -140,7 +140,12 @@ impl Question {
     /// It asks for a name as clients do: no transfer, update or notification, which other lists are for, and nothing about
     /// the server itself.
     pub fn is_usual(&self) -> bool {
-        (self.opcode, self.qclass) == (0, 1) && !TRANSFERS.contains(&self.qtype)
+        self.is_query() && self.qclass == 1
+    }
+
+    /// It is a query: no transfer, update or notification.
+    pub fn is_query(&self) -> bool {
+        self.opcode == 0 && !TRANSFERS.contains(&self.qtype)
     }
 
     /// What kinds of lists it may meet, whatever it asks for.
@@ -167,7 +172,7 @@ impl Question {
             }
             String::from_utf8_lossy(&text).into_owned()
         };
-        if !self.rd && self.opcode == 0 && !TRANSFERS.contains(&self.qtype) {
+        if !self.rd && self.is_query() {
             text.push_str(" without recursion (RD 0)");
         }
         if let Some(key) = &self.key {
@@ -297,17 +302,37 @@ pub fn within(
     asked: Option<IpAddr>,
     most: usize,
 ) -> (Vec<(Range, Decision)>, bool) {
+    parts(acl, prefix, most, |source| acl.decide(&question.ask(source, destination(acl, asked, source))))
+}
+
+/// The same with how those are served that are allowed.
+pub fn treated_within(
+    acl: &Acl,
+    prefix: IpNet,
+    question: &Question,
+    asked: Option<IpAddr>,
+    most: usize,
+) -> (Vec<(Range, Treatment)>, bool) {
+    parts(acl, prefix, most, |source| acl.treat(&question.ask(source, destination(acl, asked, source))))
+}
+
+/// Parts of a prefix of which the same is said.
+fn parts<Said: PartialEq>(
+    acl: &Acl,
+    prefix: IpNet,
+    most: usize,
+    say: impl Fn(IpAddr) -> Said,
+) -> (Vec<(Range, Said)>, bool) {
     let whole = Range::of(prefix);
     let edges = acl.policy().prefixes().into_iter().filter(|edge| prefix.contains(edge)).chain([prefix]);
-    let mut parts: Vec<(Range, Decision)> = Vec::new();
+    let mut parts: Vec<(Range, Said)> = Vec::new();
     for range in ranges(edges).into_iter().filter(|range| whole.holds(*range)) {
-        let source = range.start();
-        let decision = acl.decide(&question.ask(source, destination(acl, asked, source)));
+        let said = say(range.start());
         let full = parts.len() == most;
         match parts.last_mut() {
-            Some((before, same)) if *same == decision => before.last = range.last,
+            Some((before, same)) if *same == said => before.last = range.last,
             _ if full => return (parts, false),
-            _ => parts.push((range, decision)),
+            _ => parts.push((range, said)),
         }
     }
     (parts, true)
@@ -323,14 +348,18 @@ pub struct Difference<'a> {
     /// The part.
     pub range: Range,
     /// What the configuration says.
-    pub decision: Decision,
+    pub treatment: Treatment,
+    /// Of which question, by number.
+    pub question: usize,
 }
 
-/// Parts of inventory lines of which the configuration says something else, in the order of the lines.
+/// Parts of inventory lines of which the configuration says something else, in the order of the lines. A source that is
+/// to be allowed is to be allowed one of the questions, with recursion where that is desired and the server does not hold
+/// the name; one that is to be refused is to be refused all.
 pub fn check<'a>(
     acl: &Acl,
     inventory: &'a Inventory,
-    question: &Question,
+    questions: &[Question],
     asked: Option<IpAddr>,
 ) -> Vec<Difference<'a>> {
     let listed = inventory.rows().iter().flat_map(|row| std::iter::once(row.prefix).chain(row.outside.iter().copied()));
@@ -340,46 +369,79 @@ pub fn check<'a>(
     let mut latest: HashMap<(usize, bool), usize> = HashMap::new();
     for range in ranges(acl.policy().prefixes().into_iter().chain(listed)) {
         let Expected::Listed(row) = inventory.decide(range.start()) else { continue };
-        let decision = acl.decide(&question.ask(range.start(), destination(acl, asked, range.start())));
-        let as_expected = match row.expect {
-            Expect::Allow => decision.word == Word::Allow,
-            Expect::Refuse => matches!(decision.word, Word::Refuse | Word::Drop | Word::NotAuth),
+        let source = range.start();
+        let other = |question: &Question| {
+            let treatment = acl.treat(&question.ask(source, destination(acl, asked, source)));
+            (!is_as_expected(row.expect, &treatment)).then_some(treatment)
         };
-        if as_expected {
-            continue;
-        }
+        let mut others = questions.iter().map(other);
+        let found = match row.expect {
+            Expect::Allow => {
+                let first = others.next().flatten();
+                first.filter(|_| others.all(|other| other.is_some())).map(|treatment| (0, treatment))
+            }
+            Expect::Refuse => others.enumerate().find_map(|(number, treatment)| Some((number, treatment?))),
+        };
+        let Some((question, treatment)) = found else { continue };
         let key = (row.index, range.v6);
         let before = latest.get(&key).and_then(|at| differences.get_mut(*at));
         let next = |before: &&mut Difference<'_>| {
-            before.decision == decision && before.range.last.wrapping_add(1) == range.first
+            (&before.treatment, before.question) == (&treatment, question)
+                && before.range.last.wrapping_add(1) == range.first
         };
         if let Some(before) = before.filter(next) {
             before.range.last = range.last;
         } else {
             latest.insert(key, differences.len());
-            differences.push(Difference { row, range, decision });
+            differences.push(Difference { row, range, treatment, question });
         }
     }
     differences.sort_by_key(|difference| (difference.row.index, difference.range));
     differences
 }
 
+/// The inventory expects what the configuration says.
+fn is_as_expected(expect: Expect, treatment: &Treatment) -> bool {
+    match expect {
+        Expect::Allow => treatment.decision.word == Word::Allow && !treatment.lacks_recursion(),
+        Expect::Refuse => matches!(treatment.decision.word, Word::Refuse | Word::Drop | Word::NotAuth),
+    }
+}
+
 //------------ Against another version -----------------------------------------
 
-/// A range of sources for which a question has another verdict than before.
+/// Two treatments that differ in their verdict, their view or their recursion, with just that of how the request is served
+/// which differs; nothing when they do not.
+pub fn differing(before: &Treatment, after: &Treatment) -> Option<(Treatment, Treatment)> {
+    let nothing = Serving::default();
+    let (was, is) = (before.serving.as_ref().unwrap_or(&nothing), after.serving.as_ref().unwrap_or(&nothing));
+    let other_word = before.decision.word != after.decision.word;
+    let (other_view, other_recursion) = (was.view != is.view, was.recursion != is.recursion);
+    let only = |decision: Decision, serving: &Serving| Treatment {
+        decision,
+        serving: (!other_word).then(|| Serving {
+            view: serving.view.clone().filter(|_| other_view),
+            recursion: serving.recursion.filter(|_| other_recursion),
+            held: false,
+        }),
+    };
+    (other_word || other_view || other_recursion).then(|| (only(before.decision, was), only(after.decision, is)))
+}
+
+/// A range of sources that a question is treated differently for than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The sources.
     pub range: Range,
-    /// What was said before.
-    pub before: Decision,
-    /// What is said now.
-    pub after: Decision,
+    /// What was said before; how it was served, where the verdict is the same and that differs.
+    pub before: Treatment,
+    /// What is said now, likewise.
+    pub after: Treatment,
     /// Numbers of the questions.
     pub questions: Vec<usize>,
 }
 
-/// An edit that changes no verdict.
+/// An edit that changes no verdict, view or recursion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WithoutEffect {
     /// The entry that was added.
@@ -391,7 +453,7 @@ pub struct WithoutEffect {
 }
 
 /// Verdicts looked up, about: more would take minutes.
-const VERDICTS: usize = 20_000_000;
+pub const VERDICTS: usize = 20_000_000;
 /// Questions asked in any case, and never more, about: they are kept.
 const QUESTIONS: (usize, usize) = (500, 200_000);
 
@@ -402,7 +464,7 @@ pub struct Differences {
     pub questions: Vec<Question>,
     /// Questions that were not: there are too many names, keys and prefixes.
     pub not_asked: usize,
-    /// Ranges whose verdict changes.
+    /// Ranges whose verdict, view or recursion changes.
     pub changes: Vec<Change>,
     /// Additions that change nothing.
     pub without_effect: Vec<WithoutEffect>,
@@ -434,14 +496,15 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
                 if server.is_some_and(|server| server.is_ipv6() != source.is_ipv6()) && at.len() > 1 {
                     continue;
                 }
-                let before = old.decide(&question.ask(source, destination(old, *server, source)));
-                let after = new.decide(&question.ask(source, destination(new, *server, source)));
-                if before.word == after.word {
-                    continue;
-                }
+                let before = old.treat(&question.ask(source, destination(old, *server, source)));
+                let after = new.treat(&question.ask(source, destination(new, *server, source)));
+                let Some((before, after)) = differing(&before, &after) else { continue };
                 let change = Change { range: *range, before, after, questions: vec![number] };
                 // Other addresses of the server most often say the same.
-                let said = |known: &Change| known.range.holds(*range) && known.after.word == after.word;
+                let said = |known: &Change| {
+                    let same = known.after.decision.word == change.after.decision.word;
+                    same && known.after.serving == change.after.serving && known.range.holds(*range)
+                };
                 if place > 0 && of_question[..of_others].iter().any(said) {
                     continue;
                 }
@@ -449,7 +512,7 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
                     Some(last)
                         if last.range.v6 == range.v6
                             && last.range.last.wrapping_add(1) == range.first
-                            && (last.before, last.after) == (before, after) =>
+                            && (&last.before, &last.after) == (&change.before, &change.after) =>
                     {
                         last.range.last = range.last;
                     }
@@ -459,7 +522,7 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
         }
         for change in of_question {
             let known = of_range.entry(change.range).or_default();
-            let same = |at: &&usize| (changes[**at].before, changes[**at].after) == (change.before, change.after);
+            let same = |at: &&usize| (&changes[**at].before, &changes[**at].after) == (&change.before, &change.after);
             match known.iter().find(same) {
                 Some(at) => changes[*at].questions.push(number),
                 None => {
@@ -483,7 +546,21 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
     Differences { questions, not_asked, changes, without_effect }
 }
 
-/// Entries that were added, admit, and change no verdict of their sources.
+/// Ranges in order, joined where they meet or are next to each other.
+fn joined(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, before| {
+        let next_to = before.v6 == next.v6 && before.last.checked_add(1) == Some(next.first);
+        let meet = before.touches(*next) || next_to;
+        if meet {
+            before.last = before.last.max(next.last);
+        }
+        meet
+    });
+    ranges
+}
+
+/// Entries that were added, stand for none that was there, and change nothing for their sources.
 fn without_effect(
     old: &Acl,
     new: &Acl,
@@ -492,23 +569,28 @@ fn without_effect(
     at: &[Option<IpAddr>],
 ) -> Vec<WithoutEffect> {
     let key = |entry: &Entry| (entry.list.clone(), entry.matches.clone(), entry.action.clone());
-    let known: HashSet<_> = old.policy().entries().iter().map(key).collect();
-    // Where something changes, in order and without overlaps.
-    let mut ranges: Vec<Range> = changes.iter().map(|change| change.range).collect();
-    ranges.sort_unstable();
-    ranges.dedup_by(|next, before| {
-        let meet = before.touches(*next);
-        if meet {
-            before.last = before.last.max(next.last);
-        }
-        meet
-    });
+    let (old_entries, new_entries) = (old.policy().entries(), new.policy().entries());
+    let known: HashSet<_> = old_entries.iter().map(key).collect();
+    let kept: HashSet<_> = new_entries.iter().map(key).collect();
+    // What entries of a list covered that are gone.
+    let mut gone: HashMap<(String, String), Vec<Range>> = HashMap::new();
+    for entry in old_entries.iter().filter(|entry| !kept.contains(&key(entry))) {
+        let of_list = gone.entry((entry.list.clone(), entry.action.clone())).or_default();
+        of_list.extend(entry.prefix.map(Range::of));
+    }
+    let gone: HashMap<_, _> = gone.into_iter().map(|(list, ranges)| (list, joined(ranges))).collect();
+    let ranges = joined(changes.iter().map(|change| change.range).collect());
     let mut without = Vec::new();
-    for entry in new.policy().entries() {
-        let Some(prefix) = entry.prefix.filter(|_| !known.contains(&key(&entry))) else { continue };
+    for entry in new_entries {
+        let added = entry.admits && !known.contains(&key(&entry));
+        let Some(prefix) = entry.prefix.filter(|_| added) else { continue };
         let range = Range::of(prefix);
         let near = ranges.partition_point(|changed| (changed.v6, changed.last) < (range.v6, range.first));
         if ranges.get(near).is_some_and(|changed| changed.touches(range)) {
+            continue;
+        }
+        let replaced = gone.get(&(entry.list.clone(), entry.action.clone()));
+        if replaced.is_some_and(|covered| covered.iter().any(|gone| gone.holds(range))) {
             continue;
         }
         let about = questions.iter().filter(|question| question.key.is_none() && question.is_about(&entry.list));
@@ -639,7 +721,7 @@ options {
             .changes
             .iter()
             .filter(|change| change.questions.contains(&0))
-            .map(|change| format!("{} {}", change.range.show(), change.after.word.name()))
+            .map(|change| format!("{} {}", change.range.show(), change.after.decision.word.name()))
             .collect();
         assert_eq!(shown, ["10.20.7.0/24 refuse", "10.21.0.0/16 allow"]);
         assert!(found.without_effect.is_empty());
@@ -670,9 +752,9 @@ options {
         )
         .unwrap();
         let acl = acl(BIND);
-        let found = check(&acl, &inventory, &Question::default(), None);
+        let found = check(&acl, &inventory, &[Question::default()], None);
         let shown: Vec<(u64, String, &str)> =
-            found.iter().map(|one| (one.row.line, one.range.show(), one.decision.word.name())).collect();
+            found.iter().map(|one| (one.row.line, one.range.show(), one.treatment.decision.word.name())).collect();
         assert_eq!(shown, [(2, "10.21.0.0/16".to_owned(), "refuse"), (3, "10.20.9.0/24".to_owned(), "allow")]);
     }
 }

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use text::{Files, Span};
 
 /// Makes a policy of files of which the first is open already.
@@ -218,6 +219,33 @@ impl Decision {
     }
 }
 
+/// How a request that is allowed is served.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// The view that serves it, where it is one of several or is chosen for the source.
+    pub view: Option<Arc<str>>,
+    /// Other servers are asked for it if need be; nothing where recursion is not desired, or that is not known.
+    pub recursion: Option<bool>,
+    /// The name is in a zone of the server, or in its local data.
+    pub held: bool,
+}
+
+/// A verdict, and how the request is served where that is to allow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Treatment {
+    /// The verdict.
+    pub decision: Decision,
+    /// How it is served.
+    pub serving: Option<Serving>,
+}
+
+impl Treatment {
+    /// Allowed, but whoever desires recursion gets none, for a name that the server does not hold.
+    pub fn lacks_recursion(&self) -> bool {
+        self.serving.as_ref().is_some_and(|serving| serving.recursion == Some(false) && !serving.held)
+    }
+}
+
 /// Where a line or list element would have to be added to admit a source at this step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spot {
@@ -247,10 +275,12 @@ pub struct Recursion {
     pub needed: bool,
 }
 
-/// Steps are gathered only when somebody wants to see them, and so is what is known of recursion.
+/// Steps are gathered, and what is known of recursion and of how a request is served is noted, only when somebody wants to
+/// see them.
 #[derive(Debug, Default)]
 pub struct Trace {
     steps: Option<Vec<Step>>,
+    serving: Option<Serving>,
     asks_recursion: bool,
     recursion: Option<Recursion>,
 }
@@ -266,9 +296,14 @@ impl Trace {
         Self { steps: Some(Vec::new()), ..Self::default() }
     }
 
-    /// Somebody wants to see the steps.
+    /// Notes how the request is served, without steps.
+    pub fn of_serving() -> Self {
+        Self { serving: Some(Serving::default()), ..Self::default() }
+    }
+
+    /// Somebody wants to see what it gathers or notes.
     pub fn is_on(&self) -> bool {
-        self.steps.is_some()
+        self.steps.is_some() || self.serving.is_some()
     }
 
     /// Adds the steps of another one; without spots where a change would not help.
@@ -283,6 +318,14 @@ impl Trace {
     pub fn recursion(&mut self, recursion: impl FnOnce() -> Recursion) {
         if self.asks_recursion {
             self.recursion = Some(recursion());
+        }
+    }
+
+    /// Notes how the request is served.
+    #[inline]
+    pub fn serve(&mut self, note: impl FnOnce(&mut Serving)) {
+        if let Some(serving) = &mut self.serving {
+            note(serving);
         }
     }
 
@@ -555,6 +598,13 @@ impl Acl {
     /// What the server would do; nothing is said about servers the file does not speak for.
     pub fn decide(&self, request: &Request<'_>) -> Decision {
         self.policy.decide(request, &mut Trace::off())
+    }
+
+    /// The same, and how the request is served.
+    pub fn treat(&self, request: &Request<'_>) -> Treatment {
+        let mut trace = Trace::of_serving();
+        let decision = self.policy.decide(request, &mut trace);
+        Treatment { decision, serving: trace.serving.filter(|_| decision.word == Word::Allow) }
     }
 
     /// The same with the steps that led to it.

@@ -76,6 +76,7 @@ impl Bind {
             trace.append(steps, !own_data);
             known
         });
+        trace.serve(|serving| serving.recursion = known.and_then(Result::ok).filter(|_| request.rd));
         trace.recursion(|| {
             let desired = Request { rd: true, ..*request };
             let offered = self.recursive(view, &desired, subject, at, &mut Trace::off()) == Ok(true);
@@ -143,6 +144,7 @@ impl Bind {
         trace: &mut Trace,
     ) -> Decision {
         trace.step(Some(zone.rule), None, || "the name is in this zone".to_owned());
+        trace.serve(|serving| serving.held = true);
         if zone.kind == ZoneKind::StaticStub {
             match recursive() {
                 Ok(true) => {}

@@ -119,7 +119,7 @@ impl Policy for Bind {
         for view in model.views.iter().filter(|view| view.internet) {
             let known_key = request.key.filter(|key| view.keys.contains(*key));
             let subject = Subject { address: source, key: known_key };
-            let place = self.model.with_views.then_some(view.name.as_str());
+            let place = self.model.with_views.then_some(&*view.name);
             match self.check(&view.match_clients, subject, place, trace) {
                 Checked::Yes(_) => {}
                 Checked::No(_) => continue,
@@ -137,6 +137,7 @@ impl Policy for Bind {
             }
             if model.with_views {
                 trace.step(Some(view.rule), None, || format!("view {} serves the request", view.name));
+                trace.serve(|serving| serving.view = Some(view.name.clone()));
             }
             // A secondary zone passes updates on without looking at a key that it does not know.
             if request.key.is_some() && known_key.is_none() && !passes_on(view, request) {

@@ -235,9 +235,12 @@ impl Unbound {
             _ if access.action == Action::DenyNonLocal => return Decision::of(Word::Drop, rule),
             _ => return Decision::of(Word::Refuse, model.built_in.other_class),
         }
+        let view = access.ties().and_then(|ties| ties.view).map(|index| &model.views[index]);
+        trace.serve(|serving| serving.view = view.map(|view| view.name.clone()));
         match self.local(request, access) {
             Local::Answered(zone) => {
                 trace.step(Some(zone), None, || "answered from local data".to_owned());
+                trace.serve(|serving| (serving.recursion, serving.held) = (request.rd.then_some(false), true));
                 return Decision::of(Word::Allow, rule);
             }
             Local::Refused(zone) => {
@@ -317,6 +320,9 @@ impl Unbound {
     /// What remains of an action once the name is not local.
     fn beyond_local(&self, request: &Request<'_>, access: &Access, trace: &mut Trace) -> Decision {
         let rule = access.rule;
+        // Without RD, allow_snoop only shows what the cache holds.
+        let recursive = request.rd || access.action == Action::AllowSetRd;
+        trace.serve(|serving| serving.recursion = recursive.then_some(true));
         match access.action {
             Action::DenyNonLocal => {
                 trace.step(Some(rule), self.after(rule), || "the name is not local".to_owned());

@@ -92,7 +92,7 @@ pub struct Switch {
 #[derive(Debug)]
 pub struct View {
     /// Its name; `_default` when none was written.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its statement.
     pub rule: RuleId,
     /// It is of class IN.

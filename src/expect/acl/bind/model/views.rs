@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::expect::acl::name;
 use crate::expect::acl::text::Span;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 impl<'a> Builder<'a> {
     pub fn views(&mut self, top: &Map<'a>, options: &Map<'a>) -> Result<(Vec<View>, bool), Error> {
@@ -36,7 +37,7 @@ impl<'a> Builder<'a> {
             };
             let internet = self.is_internet(class)?;
             let name = self.files.text(called).to_owned();
-            if views.iter().any(|view| view.name == name && view.internet == internet) {
+            if views.iter().any(|view| *view.name == *name && view.internet == internet) {
                 return Err(self.files.error(called, "a view of this name is there already"));
             }
             let map = self.map(block_of(self.files, statement)?, names::VIEW, "in a view")?;
@@ -104,7 +105,7 @@ impl<'a> Builder<'a> {
         }
         let query = set_query.unwrap_or_else(|| self.any("allow-query"));
         let mut view = View {
-            name: name.to_owned(),
+            name: Arc::from(name),
             rule,
             internet,
             match_clients: self.clause("match-clients", &[map])?.unwrap_or_else(|| self.any("match-clients")),

@@ -59,7 +59,7 @@ impl<'a> Builder<'a> {
             };
             let Some(shared) = earlier
                 .iter()
-                .find(|earlier| earlier.name == self.files.text(*other))
+                .find(|earlier| *earlier.name == *self.files.text(*other))
                 .and_then(|earlier| earlier.zones.get(&origin))
             else {
                 return Err(self.files.error(*other, "no earlier view of this name has the zone"));

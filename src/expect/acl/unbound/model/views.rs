@@ -5,12 +5,13 @@ use super::super::zones::Zones;
 use super::Builder;
 use crate::error::Error;
 use crate::expect::acl::text::Span;
+use std::sync::Arc;
 
 /// A view.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct View {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// The server's own local zones follow.
     pub first: bool,
     /// Its local zones; nothing when it has none.
@@ -42,7 +43,7 @@ impl Builder<'_> {
             if self.view_numbers.insert(name.clone(), self.views.len()).is_some() {
                 return Err(self.files.error(named.values[0], "a view of this name is there already"));
             }
-            self.views.push(View { name, first, zones });
+            self.views.push(View { name: Arc::from(name), first, zones });
         }
         Ok(())
     }

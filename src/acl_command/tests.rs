@@ -1,0 +1,224 @@
+//! Expected values are what named 9.18 and unbound 1.17 did when they ran these configurations.
+
+use super::*;
+use crate::cli::{Parsed, parse};
+use std::ffi::OsString;
+use std::path::Path;
+
+#[derive(Default)]
+struct Lines(Vec<String>);
+
+impl Console for Lines {
+    fn line(&mut self, text: &str) {
+        self.0.push(text.to_owned());
+    }
+}
+
+/// Runs a command line whose words that are names of files stand for those; the configuration may be changed before.
+fn run_with(
+    files: &[(&str, &[u8])],
+    line: &str,
+    interrupted: bool,
+    change: impl Fn(&mut AclConfig),
+) -> (u8, String, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| -> OsString { folder.path().join(name).into() };
+    for (name, bytes) in files {
+        std::fs::write(path(name), bytes).unwrap();
+    }
+    let is_file = |word: &str| files.iter().any(|(name, _)| *name == word);
+    let words = ["dnsrefused", "acl"].into_iter().chain(line.split_whitespace());
+    let words = words.map(|word| if is_file(word) { path(word) } else { word.into() });
+    let Parsed::Acl(mut config) = parse(words).unwrap() else { panic!("not an acl command") };
+    change(&mut config);
+    let mut lines = Lines::default();
+    let interrupted = Arc::new(AtomicBool::new(interrupted));
+    let printed = super::run(&config, &mut lines, &interrupted).unwrap();
+    let plain = |text: &str| text.replace(&format!("{}/", Path::new(folder.path()).display()), "");
+    let said = lines.0.iter().chain(&printed.notes).map(|line| plain(line)).collect();
+    (printed.code, plain(&printed.text), said)
+}
+
+fn run(files: &[(&str, &str)], line: &str) -> (u8, String) {
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+    let (code, text, _) = run_with(&files, line, false, |_| {});
+    (code, text)
+}
+
+/// Lines that tell what changes or not; the same by several rules once.
+fn told(text: &str) -> Vec<&str> {
+    let words = ["OPENS", "CLOSES", "CHANGES", "NO EFFECT", "NOT DONE", "No verdict"];
+    let mut lines: Vec<&str> = text.lines().filter(|line| words.iter().any(|word| line.starts_with(word))).collect();
+    lines.dedup();
+    lines
+}
+
+const CACHE: &str =
+    "options { allow-query { any; }; allow-query-cache { 10.0.0.0/8; }; allow-recursion { 10.1.0.0/16; MORE }; };";
+
+#[test]
+fn who_gets_recursion_or_loses_it_is_a_change() {
+    // With recursion: RA and the answer; without: neither, and a referral.
+    let (old, wide) = (CACHE.replace("MORE", "10.7.0.0/16;"), CACHE.replace("MORE", "10.7.0.0/16; 10.8.0.0/16;"));
+    let new = CACHE.replace("MORE", "");
+    let (code, text) = run(&[("old.conf", &old), ("new.conf", &new)], "diff old.conf new.conf --check");
+    assert_eq!(told(&text), ["CLOSES  allow with recursion -> allow without recursion  10.7.0.0/16"], "{text}");
+    assert!(text.contains("    for a name in no zone\n"), "{text}");
+    assert_eq!(code, 10);
+    let (code, text) = run(&[("old.conf", &old), ("new.conf", &wide)], "diff old.conf new.conf --check");
+    assert_eq!(told(&text), ["OPENS   allow without recursion -> allow with recursion  10.8.0.0/16"], "{text}");
+    assert_eq!(code, 10);
+    let (_, json) = run(&[("old.conf", &old), ("new.conf", &wide)], "diff old.conf new.conf --format json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let change = &json["changes"][0];
+    assert_eq!((&change["before"], &change["after"]), (&"allow".into(), &"allow".into()));
+    assert_eq!(change["before_serving"], serde_json::json!({"view": null, "recursion": false}));
+    assert_eq!(change["after_serving"]["recursion"], true);
+    let listed = [("old.conf", old.as_str()), ("new.conf", &wide), ("in.csv", "prefix,expect\n10.8.0.0/16,allow\n")];
+    let (code, text) = run(&listed, "diff old.conf new.conf --intended in.csv --check");
+    assert!(code == 0 && text.contains("10.8.0.0/16  (intended)"), "{text}");
+}
+
+#[test]
+fn a_source_without_recursion_is_not_as_expected_unless_it_desires_none() {
+    let new = CACHE.replace("MORE", "");
+    let files = [("new.conf", new.as_str()), ("in.csv", "prefix,expect\n10.1.0.0/16,allow\n10.7.0.0/16,allow\n")];
+    let (code, text) = run(&files, "check --acl new.conf --expect in.csv");
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("expected")).collect();
+    assert_eq!((code, lines.len()), (10, 1), "{text}");
+    assert!(
+        lines[0].starts_with("10.7.0.0/16: expected allow") && lines[0].contains("but without recursion"),
+        "{text}"
+    );
+    let (code, _) = run(&files, "check --acl new.conf --expect in.csv --no-rd");
+    assert_eq!(code, 0);
+    // What the server holds is answered all the same.
+    let zone = format!("{new} zone \"p.test\" {{ type primary; file \"p\"; }};");
+    let (code, _) = run(&[("new.conf", &zone), files[1]], "check --acl new.conf --expect in.csv --name www.p.test");
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn another_view_is_a_change() {
+    // A name of one view only: NXDOMAIN before, its address after.
+    let old = "view int { match-clients { 10.1.0.0/16; MORE }; allow-recursion { any; }; zone \"p.test\" { type primary; file \"p\"; }; };\n\
+               view ext { match-clients { any; }; allow-recursion { any; }; zone \"p.test\" { type primary; file \"q\"; }; };\n";
+    let (old, new) = (old.replace("MORE", ""), old.replace("MORE", "10.7.0.0/16;"));
+    let files = [("old.conf", old.as_str()), ("new.conf", &new), ("in.csv", "prefix,expect\n10.7.0.0/16,allow\n")];
+    let (code, text) = run(&files, "diff old.conf new.conf --intended in.csv --check");
+    assert!(!told(&text).is_empty(), "{text}");
+    assert!(
+        told(&text).iter().all(|line| *line == "CHANGES  allow in view ext -> allow in view int  10.7.0.0/16"),
+        "an inventory names no view: {text}"
+    );
+    assert_eq!(code, 10);
+    // Unbound: local data of a view, and a name that a tag blocks, which the resolver answered before.
+    let old = "server:\n access-control: 10.0.0.0/8 allow\n define-tag: \"t\"\n local-zone: \"b.example\" always_nxdomain\n \
+               local-zone-tag: \"b.example\" \"t\"\n";
+    let view = "view:\n name: v\n view-first: yes\n local-zone: \"z.example\" static\n";
+    let new = format!("{old} access-control-view: 10.7.0.0/16 v\n access-control-tag: 10.8.0.0/16 \"t\"\n{view}");
+    let (_, text) = run(&[("old.conf", &format!("{old}{view}")), ("new.conf", &new)], "diff old.conf new.conf");
+    let lines = told(&text);
+    for line in [
+        "CHANGES  allow -> allow in view v  10.7.0.0/16",
+        "CLOSES  allow with recursion -> allow in view v without recursion  10.7.0.0/16",
+        "CLOSES  allow with recursion -> allow without recursion  10.8.0.0/16",
+    ] {
+        assert!(lines.contains(&line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn recursion_without_rd_is_what_the_action_says() {
+    // unbound: allow_setrd resolves, allow_snoop looks into the cache, allow refuses.
+    let file = |action: &str| format!("server:\n access-control: 10.7.0.0/16 {action}\n");
+    let diff = |old: &str, new: &str| {
+        let (_, text) = run(&[("old.conf", &file(old)), ("new.conf", &file(new))], "diff old.conf new.conf");
+        told(&text).join("\n")
+    };
+    assert_eq!(diff("allow_snoop", "allow_setrd"), "OPENS   allow -> allow with recursion  10.7.0.0/16");
+    assert_eq!(diff("allow", "allow_snoop"), "OPENS   refuse -> allow  10.7.0.0/16");
+}
+
+const INTENDED: (&str, &str) = ("in.csv", "prefix,expect\n10.7.0.0/16,allow\n");
+const ZONE: &str = "options { recursion no; allow-query { 10.1.0.0/16; MORE }; allow-transfer { none; }; };\nzone \"p.test\" { type primary; file \"p\"; };\n";
+
+#[test]
+fn what_is_not_done_is_told_by_part_and_question() {
+    let command = "diff old.conf new.conf --intended in.csv --check";
+    let not_done = |old: &str, new: &str| {
+        let (code, text) = run(&[("old.conf", old), ("new.conf", new), INTENDED], command);
+        let lines: Vec<&str> = told(&text).into_iter().filter(|line| line.starts_with("NOT DONE")).collect();
+        (code, lines.iter().map(|line| line.split(" the new file").next().unwrap().to_owned()).collect::<Vec<_>>())
+    };
+    // Names of the server itself open for 10.7.1.5, which is REFUSED all others.
+    let old = "server:\n access-control: 10.1.0.0/16 allow\n";
+    let done = format!("{old} access-control: 10.7.0.0/16 allow\n");
+    let part = format!("{done} access-control: 10.7.1.0/24 refuse_non_local\n");
+    let line = |name: &str| vec![format!("NOT DONE   10.7.1.0/24 is to be allowed by in.csv:2, but for {name}")];
+    assert_eq!(not_done(old, &part), (10, line("a name in no zone")));
+    assert_eq!(not_done(old, &done), (0, Vec::new()));
+    // A server of zones alone: 10.7.1.5 is REFUSED, its neighbour answered.
+    let (old, part) = (ZONE.replace("MORE", ""), ZONE.replace("MORE", "!10.7.1.0/24; 10.7.0.0/16;"));
+    assert_eq!(not_done(&old, &part), (10, line("p.test A")));
+    assert_eq!(not_done(&old, &ZONE.replace("MORE", "10.7.0.0/16;")), (0, Vec::new()));
+    // Nothing was done at all.
+    assert_eq!(not_done(&old, &old).0, 10);
+    // Zones opened, recursion not.
+    let both = |more: &str| CACHE.replace("{ any; }", "{ 10.1.0.0/16; 10.7.0.0/16; }").replace("10.0.0.0/8", more);
+    assert_eq!(
+        not_done(&CACHE.replace("MORE", ""), &both("10.1.0.0/16").replace("MORE", "")).1,
+        ["NOT DONE   10.7.0.0/16 is to be allowed by in.csv:2, but for a name in no zone"]
+    );
+}
+
+#[test]
+fn transfers_and_updates_are_not_meant_by_an_inventory() {
+    let (old, new) = (ZONE.replace("MORE", ""), ZONE.replace("MORE", "10.7.0.0/16;"));
+    let open =
+        new.replace("file \"p\";", "file \"p\"; allow-update { 10.7.0.0/16; }; allow-transfer { 10.7.0.0/16; };");
+    let command = "diff old.conf new.conf --intended in.csv --check --format json";
+    let unmeant = |new: &str, inventory: &str| {
+        let (code, json) = run(&[("old.conf", &old), ("new.conf", new), ("in.csv", inventory)], command);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let changes = json["changes"].as_array().unwrap().iter().filter(|change| change["intended"] == false);
+        let names: Vec<String> = changes.map(|change| change["questions"].to_string()).collect();
+        (code, names)
+    };
+    assert_eq!(unmeant(&new, INTENDED.1), (0, Vec::new()));
+    assert_eq!(
+        unmeant(&open, INTENDED.1),
+        (10, [r#"["p.test AXFR"]"#, r#"["p.test UPDATE"]"#].map(str::to_owned).to_vec())
+    );
+    // Everything of it opens at once.
+    let blocked = format!("{}acl x {{ 10.7.0.0/16; }};\n", open.replace("options {", "options { blackhole { x; };"));
+    let command = command.replace("old.conf new.conf", "new.conf old.conf");
+    let (code, text) = run(&[("new.conf", &blocked), ("old.conf", &open), INTENDED], &command);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let meant = |question: &str| -> Vec<bool> {
+        let changes = json["changes"].as_array().unwrap().iter();
+        let about = changes.filter(|change| change["questions"].as_array().unwrap().contains(&question.into()));
+        about.map(|change| change["intended"] == true).collect()
+    };
+    assert_eq!((meant("p.test AXFR"), meant("p.test")), (vec![false], vec![true]), "{text}");
+    assert_eq!(code, 10);
+}
+
+#[test]
+fn a_replacement_or_an_exception_is_no_edit_without_effect() {
+    let file = |lines: &str| format!("server:\n{lines}");
+    let diff = |old: &str, new: &str| {
+        let (_, text) = run(&[("old.conf", &file(old)), ("new.conf", &file(new))], "diff old.conf new.conf");
+        told(&text).iter().map(|line| (*line).to_owned()).collect::<Vec<_>>()
+    };
+    let whole = " access-control: 10.20.0.0/16 allow\n";
+    let halves = " access-control: 10.20.0.0/17 allow\n access-control: 10.20.128.0/17 allow\n";
+    assert_eq!(diff(whole, " access-control: 10.20.0.0/17 allow\n"), ["CLOSES  allow -> refuse  10.20.128.0/17"]);
+    assert_eq!(diff(whole, halves), ["No verdict, view or recursion changes for any source."]);
+    assert_eq!(diff(halves, whole), ["No verdict, view or recursion changes for any source."]);
+    let more = format!("{whole} access-control: 10.20.7.0/24 allow\n");
+    assert!(diff(whole, &more)[0].starts_with("NO EFFECT  10.20.7.0/24"));
+    let (old, new) = (ZONE.replace("MORE", ""), ZONE.replace("MORE", "!10.7.1.0/24; 10.7.0.0/16;"));
+    let (_, text) = run(&[("old.conf", &old), ("new.conf", &new)], "diff old.conf new.conf");
+    assert!(!text.contains("NO EFFECT"), "{text}");
+}
