@@ -291,3 +291,22 @@ fn an_error_is_no_answer_to_somebody_unlisted() {
         assert_eq!(of_kind(&found, "unlisted-source-answered").is_some(), answered, "{rcode}: {found:?}");
     }
 }
+
+#[test]
+fn whom_a_list_gives_recursion_is_not_covered_by_any_alone() {
+    // named 9.18 answers 10.20.0.7 with RA and an address, and sends 10.9.9.9 a referral without RA.
+    let folder = tempfile::tempdir().unwrap();
+    let file = "options { allow-query { any; }; allow-query-cache { any; }; allow-recursion { LIST }; };";
+    let says = |list: &str, clients: &[[u8; 4]]| {
+        let packets: Vec<_> =
+            (1..).zip(clients).flat_map(|(id, client)| asked(u64::from(id) * MILLI, *client, id, 0, &[0])).collect();
+        let found = findings(folder.path(), &file.replace("LIST", list), &packets);
+        of_kind(&found, "covered-only-by-any").map(|(_, says, _)| says.to_owned())
+    };
+    assert_eq!(says("10.20.0.0/16;", &[OTHER]), None);
+    let both = says("10.20.0.0/16;", &[OTHER, OTHER, CLIENT]).unwrap();
+    assert!(both.contains("10.9.9.9") && !both.contains("10.20.0.7"), "{both}");
+    assert!(both.ends_with("everybody for whom no other line decides is served likewise."), "{both}");
+    let alike = says("none;", &[OTHER, CLIENT]).unwrap();
+    assert!(alike.contains("10.20.0.7") && alike.ends_with("everybody else is served likewise."), "{alike}");
+}

@@ -4,8 +4,8 @@ use super::Finding;
 use super::scene::{Scene, times};
 use super::verdicts::{Group, finding, groups, who};
 use crate::config::{Outcome, Severity};
-use crate::expect::acl::compare::within;
-use crate::expect::acl::{Place, RuleId, Word};
+use crate::expect::acl::compare::{destination, treated_within};
+use crate::expect::acl::{Decision, Place, RuleId, Treatment, Word};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{HashMap, HashSet};
 
@@ -37,7 +37,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             && tally.count(Outcome::Answered) > 0
             && by_any.is_some_and(|(acl, rule)| everybody.get(&acl).is_some_and(|rules| rules.contains(&rule)))
     })
-    .iter()
+    .iter_mut()
     .filter_map(|group| {
         let likewise = likewise(group)?;
         let mut finding = finding(scene, KIND, Severity::Info, group, &answered, false);
@@ -54,23 +54,38 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
 }
 
 /// Who else is served by the rule of a group, which admits everybody who gets as far as to it: other lists may let nearly nobody.
-fn likewise(group: &Group<'_>) -> Option<&'static str> {
+/// Members that are served in another way than most addresses are leave the group: another line is about them.
+fn likewise(group: &mut Group<'_>) -> Option<&'static str> {
     let (source, tally) = group.members.iter().max_by_key(|(_, tally)| tally.count(Outcome::Answered))?;
     let everybody = if source.is_ipv4() { IpNet::from(Ipv4Net::default()) } else { IpNet::from(Ipv6Net::default()) };
     let question = tally.most_asked(|_| true).map(|(question, _)| question.clone()).unwrap_or_default();
-    let (parts, all) = within(group.acl, everybody, &question, Some(group.server), PARTS);
+    let (acl, server) = (group.acl, Some(group.server));
+    let (parts, all) = treated_within(acl, everybody, &question, server, PARTS);
     if !all {
         return None;
     }
-    if parts.iter().all(|(_, decision)| decision.word == Word::Allow) {
-        return Some("everybody else is served likewise");
-    }
     // Halved, since all addresses of IPv6 are more than the number holds.
-    let served: u128 = parts
-        .iter()
-        .filter(|(_, decision)| decision.word == Word::Allow && decision.rule == group.rule)
-        .map(|(range, _)| (range.last - range.first) / 2)
-        .sum();
+    let mut by_rule: Vec<(&Treatment, u128)> = Vec::new();
+    for (range, treatment) in &parts {
+        let addresses = (range.last - range.first) / 2;
+        let Decision { word, rule, .. } = treatment.decision;
+        match by_rule.iter_mut().find(|(known, _)| *known == treatment) {
+            Some((_, sum)) => *sum += addresses,
+            None if word == Word::Allow && rule == group.rule => by_rule.push((treatment, addresses)),
+            None => {}
+        }
+    }
     let half = 1 << (everybody.max_prefix_len() - 2);
-    (served >= half).then_some("everybody whom no other line turns away is served likewise")
+    let (most, _) = by_rule.into_iter().find(|(_, addresses)| *addresses >= half)?;
+    group.members.retain(|(source, _)| acl.treat(&question.ask(*source, destination(acl, server, *source))) == *most);
+    if group.members.is_empty() {
+        return None;
+    }
+    let alike = |other: &Treatment| other.decision.word == Word::Allow && other.serving == most.serving;
+    let everybody_else = parts.iter().all(|(_, other)| alike(other));
+    Some(if everybody_else {
+        "everybody else is served likewise"
+    } else {
+        "everybody for whom no other line decides is served likewise"
+    })
 }
