@@ -222,3 +222,59 @@ fn a_replacement_or_an_exception_is_no_edit_without_effect() {
     let (_, text) = run(&[("old.conf", &old), ("new.conf", &new)], "diff old.conf new.conf");
     assert!(!text.contains("NO EFFECT"), "{text}");
 }
+
+/// A capture of a link type, with so many queries of 10.7.0.x for a name in no zone that nobody answers.
+fn capture(link_type: u32, queries: u16) -> Vec<u8> {
+    let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, link_type].map(u32::to_le_bytes).concat();
+    for number in 0..queries {
+        let [high, low] = number.to_be_bytes();
+        let query = [high, low, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
+        let mut frame = Vec::new();
+        let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]);
+        let builder = builder.ipv4([10, 7, high, low], [10, 53, 0, 1], 64).udp(4000, 53);
+        builder.write(&mut frame, &query).unwrap();
+        let length = frame.len() as u32;
+        bytes.extend([1_700_000_000, u32::from(number), length, length].map(u32::to_le_bytes).concat());
+        bytes.extend(frame);
+    }
+    bytes
+}
+
+#[test]
+fn what_was_not_read_of_traffic_is_told() {
+    let old: &[u8] = b"server:\n access-control: 10.1.0.0/16 allow\n";
+    let new: &[u8] = b"server:\n access-control: 10.0.0.0/8 allow\n";
+    let command = "diff old.conf new.conf --traffic a.pcap --server 10.53.0.1 --check";
+    let run = |bytes: &[u8], interrupted: bool, change: &dyn Fn(&mut crate::config::Config)| {
+        let files = [("old.conf", old), ("new.conf", new), ("a.pcap", bytes)];
+        run_with(&files, command, interrupted, |config| change(config.traffic.as_mut().unwrap()))
+    };
+    let says =
+        |lines: &[String], text: &str| assert!(lines.iter().any(|line| line.contains(text)), "{text}: {lines:?}");
+    let (code, text, lines) = run(&capture(1, 9), false, &|_| {});
+    assert!((code, lines.len()) == (10, 0) && text.contains("9 of 9 transactions change"), "{lines:?} {text}");
+    let (_, text, _) = run(&capture(1, 1200), false, &|_| {});
+    for said in ["1,200 client transactions judged", "1,200 of 1,200 transactions change", "1,180 more changes"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    let (code, _, lines) = run(&capture(9999, 9), false, &|_| {});
+    assert_eq!(code, 1);
+    says(&lines, "E-IN-LINK");
+    let (code, text, lines) = run(&capture(1, 9), true, &|_| {});
+    assert!(code == 3 && text.contains("PARTIAL: interrupted"), "{text}");
+    says(&lines, "E-IN-PARTIAL");
+    let limits: [fn(&mut crate::config::Limits); 2] =
+        [|limits| limits.in_flight = 1, |limits| limits.answered_rows = 1];
+    for limit in limits {
+        let (code, text, lines) = run(&capture(1, 9), false, &|config| limit(&mut config.limits));
+        assert_eq!(code, 4, "{text}");
+        says(&lines, "warning: ");
+        says(&lines, "would end with exit code 10");
+    }
+    // As `read` ends.
+    let (code, _, lines) = run(b"no capture at all", false, &|_| {});
+    assert_eq!(code, 3);
+    says(&lines, "E-IN-MAGIC");
+    let (code, ..) = run(&capture(1, 9), false, &|config| config.inputs = vec!["/not/there.pcap".into()]);
+    assert_eq!(code, 1);
+}

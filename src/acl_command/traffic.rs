@@ -6,7 +6,7 @@ use super::{RuleJson, ServingJson, describe, rule_json, serving_json, words};
 use crate::config::{Config, Outcome, Outcomes};
 use crate::decode::Decoder;
 use crate::decode::detail::{self, DetailLimits};
-use crate::error::{Error, ErrorKind, escape_text};
+use crate::error::{Error, escape_text};
 use crate::expect::Inventory;
 use crate::expect::acl::compare::{Question, differing};
 use crate::expect::acl::judge::{Judge, Judged as Verdict, own_servers};
@@ -63,6 +63,8 @@ pub struct Traffic {
     /// Transactions that were not kept apart because there were too many sources.
     not_kept: u64,
     changes: Vec<Change>,
+    /// Why not all of it was read.
+    partial: Option<String>,
     /// The exit code of the reading itself; 0 when all of it was read.
     pub code: u8,
 }
@@ -173,6 +175,7 @@ pub fn replay(
 ) -> Result<Traffic, Error> {
     let limits = &config.limits;
     let (inputs, ranks, failed) = run::open_inputs(config, console, interrupted)?;
+    let nothing = inputs.is_empty();
     let opened: Vec<OpenedInput> = inputs.iter().map(run::opened_input).collect();
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
@@ -215,31 +218,34 @@ pub fn replay(
     let legs = Legs::of(config, &configured, &sources);
     let read = Counted {
         inputs: opened.into_iter().zip(finished.lanes).collect(),
-        failed: failed.iter().map(|(name, error)| (name.clone(), error.detail.clone(), 0)).collect(),
+        failed: failed
+            .iter()
+            .map(|(name, error)| (name.clone(), error.detail.clone(), run::size_of_file(name)))
+            .collect(),
         tally,
         counts: &counts,
         anomalies,
         interrupted: finished.interrupted,
         undecided: Default::default(),
     };
-    let report = build(config, read, &sources.joined(), Vec::new(), &legs, &Inventory::default());
-    let ledgers = [&report.ledgers.packets, &report.ledgers.messages, &report.ledgers.matches, &report.ledgers.bytes];
-    let damage = report.inputs.iter().filter(|input| !input.format.is_empty()).flat_map(|input| {
-        input.damage.iter().map(|what| Error::new(ErrorKind::Input, "E-IN-DAMAGED", &input.name, what))
-    });
-    let damage: Vec<Error> = damage.collect();
-    for error in &damage {
-        console.line(&error.to_string());
+    let mut report = build(config, read, &sources.joined(), Vec::new(), &legs, &Inventory::default());
+    // Rows are not made.
+    report.ledgers.outputs.closed = true;
+    let concluded = run::conclude(config, &report, &failed, lost, Ok(()), console);
+    if replay.not_kept > 0 {
+        let count = counted(replay.not_kept, "transaction was", "transactions were");
+        console.line(&format!("warning: {count} not judged: too many sources"));
     }
-    let code = match () {
-        () if ledgers.iter().any(|ledger| !ledger.closed) && failed.is_empty() => 7,
-        () if !damage.is_empty() || !failed.is_empty() || finished.interrupted => 3,
-        () if lost > 0 || replay.not_kept > 0 => 4,
-        () => 0,
+    let code = match (concluded, failed.first()) {
+        // Every input was named on its own line already.
+        (_, Some((_, error))) if nothing => error.exit_code(),
+        (0, _) if replay.not_kept > 0 => 4,
+        (code, _) => code,
     };
     let inputs = report.inputs.iter().map(|input| escape_text(&input.name)).collect();
     let mut traffic = fold(replay, &legs, intended);
     traffic.inputs = inputs;
+    traffic.partial.clone_from(&report.partial);
     traffic.code = code;
     Ok(traffic)
 }
@@ -255,6 +261,7 @@ fn fold(replay: Replay, legs: &Legs, intended: &Inventory) -> Traffic {
         apart: replay.elsewhere,
         not_kept: replay.not_kept,
         changes: Vec::new(),
+        partial: None,
         code: 0,
     };
     for ((source, server), pair) in replay.pairs {
@@ -323,6 +330,9 @@ impl Traffic {
             self.inputs.join(", "),
             counted(self.judged, "client transaction", "client transactions")
         );
+        if let Some(why) = &self.partial {
+            let _ = writeln!(text, "PARTIAL: {why}; what follows is about what was read until then");
+        }
         for change in self.changes.iter().take(SHOWN) {
             let seen: Vec<String> = change.seen().map(|(name, count)| format!("{name} {}", grouped(count))).collect();
             let _ = writeln!(
@@ -373,6 +383,7 @@ impl Traffic {
     pub fn json(&self, old: &Acl, new: &Acl) -> TrafficJson {
         TrafficJson {
             inputs: self.inputs.clone(),
+            partial: self.partial.clone(),
             judged: self.judged,
             same: self.same,
             changed: self.judged - self.same,
@@ -410,6 +421,7 @@ impl Traffic {
 #[derive(Debug, Serialize)]
 pub struct TrafficJson {
     inputs: Vec<String>,
+    partial: Option<String>,
     judged: u64,
     same: u64,
     changed: u64,

@@ -247,7 +247,7 @@ fn raise_file_limit(inputs: usize) {
 }
 
 /// Bytes of a file that could not be used: they are accounted for as unread. 0 for what has no size.
-fn size_of_file(name: &str) -> u64 {
+pub(crate) fn size_of_file(name: &str) -> u64 {
     std::fs::metadata(name).map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 })
 }
 
