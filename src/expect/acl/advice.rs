@@ -456,6 +456,26 @@ view \"external\" {
     }
 
     #[test]
+    fn a_line_of_unbound_that_admits_to_local_data_lets_recurse() {
+        let text = "server:\n access-control: 10.1.0.0/16 allow\n access-control: 10.2.0.0/16 refuse_non_local\n local-data: \"www.p.test. A 10.0.0.1\"\n";
+        let acl = Acl::from_text("unbound-1.17:unbound.conf", text, &[]).unwrap();
+        let asks =
+            |name: &str| Question { qname: super::super::name::parse_name(name).unwrap(), ..Question::default() };
+        let server = "10.53.0.1".parse().unwrap();
+        let effects = |source: &str, name: &str| {
+            let (source, question): (IpAddr, _) = (source.parse().unwrap(), asks(name));
+            let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).ok()?;
+            let before = acl.decide(&question.ask(source, server));
+            let observed = [Observed { source, server, question: &question, before }];
+            Some(recursion_effects(&acl, &advice, &|_| true, &observed).into_iter().map(|(_, after)| after).collect())
+        };
+        assert_eq!(effects("10.7.7.7", "www.p.test"), Some(vec![true]));
+        assert_eq!(effects("10.7.7.7", "elsewhere.example"), Some(vec![]), "that is what is asked for");
+        assert_eq!(effects("10.2.1.1", "www.p.test"), None, "served already");
+        assert_eq!(effects("10.2.1.1", "elsewhere.example"), Some(vec![]));
+    }
+
+    #[test]
     fn an_edit_that_a_later_one_makes_needless_is_left_out() {
         // Two lists in one file, of which the second alone would be enough for everything.
         let text = "options { recursion no; };\nzone a { type primary; file \"a\"; allow-query { 10.20.0.0/16; }; };\nzone b { type primary; file \"b\"; allow-query { 10.20.0.0/16; }; };\n";
