@@ -100,7 +100,7 @@ fn recorded_loss(report: &Report) -> String {
     match report.ledgers.stated_loss {
         InterfaceLoss::Unknown => format!("{files} {does} not record drops"),
         InterfaceLoss::Exactly(0) => format!("no packets lost, as {files} {record}"),
-        InterfaceLoss::AtLeast(0) => format!("no loss recorded, but {files} {does} not record all of it"),
+        InterfaceLoss::AtLeast(0) => format!("no loss that is known, but {files} {does} not record all of it"),
         loss => format!("LOST {} of any traffic, as {files} {record}", lost_packets(loss)),
     }
 }
