@@ -164,12 +164,17 @@ fn what_is_not_done_is_told_by_part_and_question() {
     assert_eq!(not_done(&old, &ZONE.replace("MORE", "10.7.0.0/16;")), (0, Vec::new()));
     // Nothing was done at all.
     assert_eq!(not_done(&old, &old).0, 10);
-    // Zones opened, recursion not.
-    let both = |more: &str| CACHE.replace("{ any; }", "{ 10.1.0.0/16; 10.7.0.0/16; }").replace("10.0.0.0/8", more);
-    assert_eq!(
-        not_done(&CACHE.replace("MORE", ""), &both("10.1.0.0/16").replace("MORE", "")).1,
-        ["NOT DONE   10.7.0.0/16 is to be allowed by in.csv:2, but for a name in no zone"]
-    );
+    // Of two zones one is enough to be allowed.
+    let second = "zone \"q.test\" { type primary; file \"q\"; allow-query { MORE }; };\n";
+    let second = |more: &str| format!("{old}{}", second.replace("MORE", more));
+    assert_eq!(not_done(&second("none;"), &second("10.7.0.0/16;")), (0, Vec::new()));
+    // The zone opened, the cache not.
+    let resolver = |zone: &str| {
+        let cache = "options { allow-recursion { 10.1.0.0/16; }; allow-query-cache { 10.1.0.0/16; }; };\n";
+        format!("{cache}zone \"p.test\" {{ type primary; file \"p\"; allow-query {{ 10.1.0.0/16; {zone} }}; }};\n")
+    };
+    let whole = ["NOT DONE   10.7.0.0/16 is to be allowed by in.csv:2, but for a name in no zone"];
+    assert_eq!(not_done(&resolver(""), &resolver("10.7.0.0/16;")).1, whole);
 }
 
 #[test]
@@ -190,10 +195,12 @@ fn transfers_and_updates_are_not_meant_by_an_inventory() {
         unmeant(&open, INTENDED.1),
         (10, [r#"["p.test AXFR"]"#, r#"["p.test UPDATE"]"#].map(str::to_owned).to_vec())
     );
-    // Everything of it opens at once.
-    let blocked = format!("{}acl x {{ 10.7.0.0/16; }};\n", open.replace("options {", "options { blackhole { x; };"));
+    // Everything opens at once, by the same rules.
+    let open = "acl c { 10.7.0.0/16; };\noptions { recursion no; allow-query { c; }; allow-transfer { c; }; };\n\
+                zone \"p.test\" { type primary; file \"p\"; };\n";
+    let blocked = open.replace("options {", "options { blackhole { c; };");
     let command = command.replace("old.conf new.conf", "new.conf old.conf");
-    let (code, text) = run(&[("new.conf", &blocked), ("old.conf", &open), INTENDED], &command);
+    let (code, text) = run(&[("new.conf", blocked.as_str()), ("old.conf", open), INTENDED], &command);
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let meant = |question: &str| -> Vec<bool> {
         let changes = json["changes"].as_array().unwrap().iter();
