@@ -121,8 +121,8 @@ fn without_messages(report: &Report, prefix: IpNet, glimpsed: bool) -> String {
         );
     }
     match report.not_read() + &lost {
-        all if all.is_empty() => "NOT SEEN. No DNS traffic from it or to it is in this capture; its queries arrive as \
-                                  another address, at another port, or not here."
+        all if all.is_empty() => "NOT SEEN. No DNS traffic from it or to it is in this capture; if it asked \
+                                  meanwhile, its queries arrived as another address, at another port, or not here."
             .to_owned(),
         not_read => format!("NOT SEEN. No DNS traffic from it or to it is in what was read of this capture.{not_read}"),
     }

@@ -115,11 +115,12 @@ impl Place {
         match self {
             Self::AtServer => "",
             Self::Away => {
-                "Not captured at this server: if a translation lies between, it saw, and judged, other addresses."
+                "Not captured at this server: if a translation lies between, the server saw, and judged, other \
+                 addresses."
             }
             Self::NotKnown => {
                 "Nothing shows that this was captured at the server (--vantage server says it was): if a translation lies \
-                 between, it saw, and judged, other addresses."
+                 between, the server saw, and judged, other addresses."
             }
         }
     }

@@ -76,8 +76,9 @@ server.pcap: pcap, EN10MB, 900 frames
 REFUSED 1,313 of 21,493 client queries (6.1 %), 4 sources; answered 20,175,
   denied 2, unanswered 3
 
-10.21.5.18: NOT SEEN. No DNS traffic from it or to it is in this capture; its
-  queries arrive as another address, at another port, or not here.
+10.21.5.18: NOT SEEN. No DNS traffic from it or to it is in this capture; if it
+  asked meanwhile, its queries arrived as another address, at another port, or
+  not here.
   Inventory: allow by expect.csv:3 (vpn)
 192.0.2.0/24: SEEN: 1 source, refused 1,187, unanswered 3
   server.pcap: frame.number in {2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26}
@@ -274,7 +275,7 @@ fn lines_that_are_left_out_are_not_taken_for_sources() {
 fn a_client_that_was_left_out_is_not_called_unseen() {
     let mut report = plain(vec![source("10.0.0.9", "10.20.30.40").with(Outcome::Refused, 9)]);
     report.focus = vec!["10.21.5.18/32".parse().unwrap()];
-    assert!(flat(&report).contains("its queries arrive as another address, at another port, or not here"));
+    assert!(flat(&report).contains("its queries arrived as another address, at another port, or not here"));
     let interface_dropped = InterfaceLoss::Exactly(7);
     report.ledgers.capture = Some(CaptureLedger { interface_dropped, ..CaptureLedger::default() });
     let lost = "is in what was read of this capture. Its interface lost 7 of any traffic.";
