@@ -67,8 +67,10 @@ pub struct Limits {
     pub detail_records: usize,
     /// Frames listed per finding and input.
     pub finding_frames: usize,
-    /// Sources, names or prefixes listed per finding.
+    /// Sources, names, prefixes or servers listed per finding.
     pub finding_members: usize,
+    /// Findings of one kind in a report; how many more there are is said.
+    pub kind_findings: usize,
     /// Sources that were turned away which a snapshot of a running capture holds; nobody scrolls further.
     pub watch_rows: usize,
     /// Servers of our own with counts of their own in a snapshot, and so with series of their own in the metrics.
@@ -115,6 +117,7 @@ impl Default for Limits {
             detail_records: 256,
             finding_frames: 20,
             finding_members: 200,
+            kind_findings: 1000,
             watch_rows: 1000,
             watch_servers: 64,
             watch_names: 1000,

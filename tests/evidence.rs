@@ -161,13 +161,13 @@ fn an_answer_after_the_refusal_is_not_hidden() {
     let folder = tempfile::tempdir().unwrap();
     let file = "options { allow-query { none; }; }; zone example { type primary; file \"x\"; };";
     for (rcodes, severity, text) in [
-        (&[5][..], "critical", "nothing of it was answered there in time."),
+        (&[5][..], "critical", "none of its queries was answered there in time."),
         (
             &[5, 0],
             "warning",
-            "nothing else of it was answered there in time; 1 refused query was answered by a second response.",
+            "none of its other queries was answered there in time; 1 refused query was answered by a second response.",
         ),
-        (&[5, 5], "critical", "nothing of it was answered there in time."),
+        (&[5, 5], "critical", "none of its queries was answered there in time."),
     ] {
         let found = findings(folder.path(), file, &asked(0, CLIENT, 1, 0, rcodes));
         let found = of_kind(&found, "listed-source-refused").unwrap();
@@ -309,4 +309,75 @@ fn whom_a_list_gives_recursion_is_not_covered_by_any_alone() {
     assert!(both.ends_with("everybody for whom no other line decides is served likewise."), "{both}");
     let alike = says("none;", &[OTHER, CLIENT]).unwrap();
     assert!(alike.contains("10.20.0.7") && alike.ends_with("everybody else is served likewise."), "{alike}");
+}
+
+#[test]
+fn each_rule_speaks_for_the_part_of_a_line_that_it_decides() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "options { recursion no; allow-query {\n!10.9.9.128/25;\n!10.9.9.0/28;\nany; }; };
+zone example { type primary; file \"x\"; };";
+    let found = findings(folder.path(), file, &asked(0, CLIENT, 1, 0, &[5]));
+    let said: Vec<(&str, &str)> = found
+        .iter()
+        .filter(|finding| finding["kind"] == "acl-refuses-expected")
+        .map(|finding| (finding["severity"].as_str().unwrap(), finding["says"].as_str().unwrap()))
+        .collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert_eq!((said[0].0, said[1].0), ("critical", "warning"), "{said:?}");
+    assert!(said[0].1.contains("named.conf:3 (!10.9.9.0/28;) says refuse for 10.9.9.0/28 at"), "{said:?}");
+    assert!(said[0].1.contains("the wire agrees: 10.9.9.9 turned away once"), "{said:?}");
+    assert!(said[1].1.contains("named.conf:2 (!10.9.9.128/25;) says refuse for 10.9.9.128/25 at"), "{said:?}");
+    assert!(!said[1].1.contains("agrees") && said[1].1.contains("No request from there was seen here"), "{said:?}");
+}
+
+/// The same packets with another server.
+fn with_server(server: [u8; 4], packets: Vec<(u64, Vec<u8>)>) -> impl Iterator<Item = (u64, Vec<u8>)> {
+    packets.into_iter().map(move |(time, mut bytes)| {
+        let at = if bytes[26..30] == SERVER { 26 } else { 30 };
+        bytes[at..at + 4].copy_from_slice(&server);
+        (time, bytes)
+    })
+}
+
+#[test]
+fn findings_do_not_grow_with_servers_times_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "options { recursion no; allow-query { 10.20.0.0/16; }; };
+zone example { type primary; file \"x\"; };";
+    let of_server = |n: u16| {
+        let [high, low] = n.to_be_bytes();
+        with_server([10, 30, high, low], asked(u64::from(n) * SECOND, CLIENT, n, 0, &[5]))
+    };
+    let packets: Vec<(u64, Vec<u8>)> = (0..300).flat_map(of_server).collect();
+    let found = findings(folder.path(), file, &packets);
+    let of_kind: Vec<&Value> = found.iter().filter(|finding| finding["kind"] == "acl-refuses-expected").collect();
+    assert_eq!(of_kind.len(), 1, "{of_kind:?}");
+    assert_eq!(of_kind[0]["subject"]["servers"].as_array().unwrap().len(), 200);
+    assert_eq!(of_kind[0]["count"], 300);
+    let says = of_kind[0]["says"].as_str().unwrap();
+    assert!(says.contains("at 10.30.0.0, 10.30.0.1, 10.30.0.2 and 297 more servers (asked for"), "{says}");
+    // More lines than findings that are listed.
+    let lines: String = (0..1500).map(|n| format!("10.9.{}.{}\n", 9 + n / 250, n % 250)).collect();
+    std::fs::write(folder.path().join("expect.csv"), lines).unwrap();
+    let read = |more: &[&str]| -> String {
+        let mut command = Command::cargo_bin("dnsrefused").unwrap();
+        let arguments = ["read", "server.pcap", "--expect", "expect.csv", "--acl", "bind:named.conf"];
+        let output = command.current_dir(folder.path()).args(arguments).args(more).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let report: Value = serde_json::from_str(&read(&["--format", "json"])).unwrap();
+    let found: Vec<&Value> = report["findings"].as_array().unwrap().iter().collect();
+    let of_kind: Vec<&&Value> = found.iter().filter(|finding| finding["kind"] == "acl-refuses-expected").collect();
+    let severities: Vec<&str> = of_kind.iter().map(|finding| finding["severity"].as_str().unwrap()).collect();
+    assert_eq!((of_kind.len(), severities[0], severities[1]), (1001, "critical", "warning"));
+    assert_eq!((&of_kind[0]["not_listed"], &of_kind[1000]["not_listed"]), (&Value::Null, &Value::from(500)));
+    assert_eq!(of_kind[1000]["says"], "500 more findings of this kind are not listed.");
+    // 300 sources that were refused, one by each server; and the lines without any traffic.
+    let others = found.len() - of_kind.len();
+    let text = read(&["--top", "5"]);
+    let more = format!("and {},{:03} more findings (--top", (1500 + others - 5) / 1000, (1500 + others - 5) % 1000);
+    assert!(text.contains(&more), "{more}: {}", text.lines().last().unwrap());
+    let text = read(&["--top", "5000"]);
+    assert!(text.contains("500 more findings of this kind are not listed.") && !text.contains("(--top"), "the end");
 }

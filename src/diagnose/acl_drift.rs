@@ -1,10 +1,11 @@
 //! The file allows, the wire refuses: the server runs something else, or something else answered.
 
-use super::Finding;
 use super::scene::Scene;
 use super::verdicts::{Group, capture_there, doubt_of_place, finding, groups, outcomes, who};
+use super::{Finding, Found};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
+use crate::report::page::grouped;
 
 /// The name of the diagnosis.
 pub const KIND: &str = "acl-drift";
@@ -13,11 +14,11 @@ pub const KIND: &str = "acl-drift";
 const TURNED_AWAY: [Outcome; 3] = [Outcome::Refused, Outcome::Denied, Outcome::Silent];
 
 /// One finding per server and rule.
-pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
-    let found = groups(scene, |_, tally| {
+pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
+    let groups = groups(scene, |_, tally| {
         tally.judged.decision.word == Word::Allow && TURNED_AWAY.iter().any(|outcome| tally.count(*outcome) > 0)
     });
-    found.iter().filter(|group| differs(group)).map(|group| one(scene, group)).collect()
+    found.all(groups.iter().filter(|group| differs(group)).map(|group| one(scene, group)));
 }
 
 /// True unless the server itself says no to such requests (NOTIMP, FORMERR), and that is all that happened: no line of the
@@ -33,16 +34,18 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     let known = !only_refusals && scene.report.totals.queries > 0;
     // An update may also be refused for what is in it.
     let usual = group.members.iter().any(|(_, tally)| tally.may_be_usual());
-    let away = scene.report.is_away_from(group.server);
-    let critical = known && answered == 0 && refused > 0 && usual && scene.report.is_at(group.server);
-    let severity = if critical { Severity::Critical } else { Severity::Warning };
-    let mut finding = finding(scene, KIND, severity, group, &TURNED_AWAY, true);
+    let mut finding = finding(scene, KIND, Severity::Warning, group, &TURNED_AWAY, true);
+    let away = scene.report.is_away_for(group.server, &finding.frames);
+    let at = scene.report.is_at_for(group.server, &finding.frames);
+    if known && answered == 0 && refused > 0 && usual && at {
+        finding.severity = Severity::Critical;
+    }
     let also = match answered {
         _ if only_refusals => "only REFUSED responses were captured".to_owned(),
         _ if !known => "no query was captured, so that what else was answered is not known".to_owned(),
         0 => "none of their other requests under this rule was answered there in time".to_owned(),
         1 => "1 other request of theirs under this rule was answered there".to_owned(),
-        count => format!("{count} other requests of theirs under this rule were answered there"),
+        count => format!("{} other requests of theirs under this rule were answered there", grouped(count)),
     };
     finding.says = format!(
         "{} says allow for {}, but on the wire they were {} by {}; {also}.",
@@ -55,22 +58,22 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
         // A response may be missing here alone.
         finding.says = format!("{} {}", finding.says, scene.report.caveats());
     }
-    let place = doubt_of_place(scene, group.server);
-    finding.advice = Some(if away {
+    let advice = if away {
         capture_there(group.server)
     } else if refused > 0 {
         format!(
-            "{place}Does {} run this file? Compare with what it has loaded, reload it, and see whether another node, view or box \
+            "Does {} run this file? Compare with what it has loaded, reload it, and see whether another node, view or box \
              answered for it. Rate limits refuse as well, and are not evaluated here.",
             group.server
         )
     } else {
         format!(
-            "{place}{0} may still have waited for another server (recursion), a rate limit or a firewall may have dropped the \
+            "{0} may still have waited for another server (recursion), a rate limit or a firewall may have dropped the \
              queries; none of these is evaluated here. Look into its statistics and logs first; then, whether {0} runs \
              this file.",
             group.server
         )
-    });
+    };
+    finding.advice = Some(if away { advice } else { doubt_of_place(scene, group.server, &finding.frames, advice) });
     finding
 }

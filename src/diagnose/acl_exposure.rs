@@ -1,6 +1,6 @@
 //! The file refuses, the wire answers: the server is more open than its file.
 
-use super::Finding;
+use super::Found;
 use super::scene::{Scene, times};
 use super::verdicts::{capture_there, doubt_of_place, finding, groups, who};
 use crate::config::{Outcome, Severity};
@@ -10,17 +10,18 @@ use crate::expect::acl::Word;
 pub const KIND: &str = "acl-exposure";
 
 /// One finding per server and rule.
-pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let answered = [Outcome::Answered];
-    groups(scene, |_, tally| {
+    let groups = groups(scene, |_, tally| {
         matches!(tally.judged.decision.word, Word::Refuse | Word::Drop | Word::NotAuth) && tally.served() > 0
-    })
-    .iter()
-    .map(|group| {
+    });
+    found.all(groups.iter().map(|group| {
+        let mut finding = finding(scene, KIND, Severity::Warning, group, &answered, true);
         // Elsewhere another address may be seen than the server judged.
-        let away = scene.report.is_away_from(group.server);
-        let severity = if scene.report.is_at(group.server) { Severity::Critical } else { Severity::Warning };
-        let mut finding = finding(scene, KIND, severity, group, &answered, true);
+        let away = scene.report.is_away_for(group.server, &finding.frames);
+        if scene.report.is_at_for(group.server, &finding.frames) {
+            finding.severity = Severity::Critical;
+        }
         finding.count = group.members.iter().map(|(_, tally)| tally.served()).sum();
         let word = group.members.first().map_or("", |(_, tally)| tally.judged.decision.word.name());
         finding.says = format!(
@@ -33,13 +34,10 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         finding.advice = Some(if away {
             capture_there(group.server)
         } else {
-            format!(
-                "{}Does {} run this file? Until it does, it is more open than the file says.",
-                doubt_of_place(scene, group.server),
-                group.server
-            )
+            let advice =
+                format!("Does {} run this file? Until it does, it is more open than the file says.", group.server);
+            doubt_of_place(scene, group.server, &finding.frames, advice)
         });
         finding
-    })
-    .collect()
+    }));
 }

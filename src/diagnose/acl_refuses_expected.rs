@@ -1,149 +1,251 @@
 //! The file refuses what the inventory expects to be allowed, seen on the wire or not.
 
 use super::admitting::admitting;
-use super::scene::{Scene, times};
+use super::alike::Alike;
+use super::scene::{ADVISED, Scene, some, times};
 use super::verdicts::{capture_there, describe, doubt_of_place, frames, usual_question, was_asked, who};
-use super::{Finding, Grade, Subject};
+use super::{Finding, Found, Grade, Subject};
 use crate::config::{Outcome, Severity};
 use crate::expect::Expect;
-use crate::expect::acl::compare::{Difference, Range};
-use crate::expect::acl::judge::{Tally, Verdicts};
-use crate::expect::acl::{Decision, Word, compare};
+use crate::expect::acl::compare::{Difference, Question, Range};
+use crate::expect::acl::judge::Tally;
+use crate::expect::acl::{Acl, Decision, Word, compare};
 use crate::expect::inventory::{Row, show_prefix};
+use crate::report::page::grouped;
 use ipnet::IpNet;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// The name of the diagnosis.
 pub const KIND: &str = "acl-refuses-expected";
 
-/// Findings of one server with a change of its own that would admit their sources; to find one takes reading the file again.
-const ADVISED: usize = 8;
+/// Servers named in a sentence.
+const SERVERS_NAMED: usize = 3;
+/// Parts of a line named in a sentence.
+const PARTS_NAMED: usize = 8;
+/// Verdicts looked up for one file, about: it is asked for every line and prefix each time.
+const VERDICTS: usize = 400_000;
+/// How often a file is asked in any case, and never more.
+const CHECKS: (usize, usize) = (2, 64);
 
-/// One finding per server, inventory line and deciding rule.
-pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
-    let Some(verdicts) = scene.verdicts else { return Vec::new() };
-    let servers: BTreeSet<IpAddr> = verdicts.pairs.iter().map(|((_, server), _)| *server).collect();
-    let mut findings = Vec::new();
-    for server in servers {
-        let Some(acl) = verdicts.acls.iter().find(|acl| acl.speaks_for(server)) else { continue };
-        if !was_asked(verdicts, server) {
-            continue;
+/// One finding per inventory line and deciding rule, for all servers that the file treats alike.
+pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
+    let Some(verdicts) = scene.verdicts else { return };
+    let mut of_file: BTreeMap<usize, BTreeSet<IpAddr>> = BTreeMap::new();
+    for ((_, server), tallies) in &verdicts.pairs {
+        for acl in tallies.iter().filter_map(|tally| tally.judged.acl) {
+            of_file.entry(acl).or_default().insert(*server);
         }
-        let question = usual_question(verdicts, server);
+    }
+    let mut advised = 0;
+    for (number, servers) in of_file {
+        let acl = &verdicts.acls[number];
+        for check in Check::all(scene, acl, &servers) {
+            check.diagnose(scene, &mut advised, found);
+        }
+    }
+}
+
+/// What one file is asked once.
+struct Check<'a> {
+    acl: &'a Acl,
+    question: Question,
+    /// The servers it is asked for, of which it says the same; those that judged most requests first.
+    servers: Vec<IpAddr>,
+}
+
+impl<'a> Check<'a> {
+    /// What a file is to be asked about its servers. Of more than there is time for, those with most requests are asked about
+    /// as their clients do, others likewise as those that the file treats alike.
+    fn all(scene: &Scene<'_>, acl: &'a Acl, servers: &BTreeSet<IpAddr>) -> Vec<Self> {
+        let alike = Alike::of(acl);
+        let asked = |server: IpAddr| {
+            let tallies = scene.judged_at(server).flat_map(|(_, tallies)| tallies);
+            tallies.flat_map(|tally| tally.outcomes).sum::<u64>()
+        };
+        let mut order: Vec<(Reverse<u64>, IpAddr)> = servers
+            .iter()
+            .filter(|server| was_asked(scene, **server))
+            .map(|server| (Reverse(asked(*server)), *server))
+            .collect();
+        order.sort_unstable();
+        let each = 2 * (acl.policy().prefixes().len() + scene.inventory.rows().len()).max(1);
+        let most = (VERDICTS / each).clamp(CHECKS.0, CHECKS.1);
+        let mut checks: Vec<Self> = Vec::new();
+        let mut of_class: HashMap<IpAddr, Vec<usize>> = HashMap::new();
+        for (_, server) in order {
+            let question = usual_question(scene, server);
+            let known = of_class.entry(alike.class(server)).or_default();
+            let same = known.iter().find(|at| checks[**at].question == question).copied();
+            match same.or(known.first().copied().filter(|_| checks.len() >= most)) {
+                Some(at) => checks[at].servers.push(server),
+                None if checks.len() < most => {
+                    known.push(checks.len());
+                    checks.push(Self { acl, question, servers: vec![server] });
+                }
+                None => {}
+            }
+        }
+        checks
+    }
+
+    /// The findings.
+    fn diagnose(&self, scene: &Scene<'_>, advised: &mut usize, found: &mut Found) {
+        let Self { acl, question, servers } = self;
         let mut refused = Refused::default();
-        for difference in compare::check(acl, scene.inventory, std::slice::from_ref(&question), Some(server)) {
+        for difference in compare::check(acl, scene.inventory, std::slice::from_ref(question), Some(servers[0])) {
             let refuses = matches!(difference.treatment.decision.word, Word::Refuse | Word::Drop | Word::NotAuth);
             // Nobody sends to an address of the other family.
-            let reaches = difference.range.v6 == server.is_ipv6();
+            let reaches = difference.range.v6 == servers[0].is_ipv6();
             if difference.row.expect == Expect::Allow && refuses && reaches {
                 refused.add(difference);
             }
         }
-        let seen = seen(scene, verdicts, server, &refused);
-        let mut advised = 0;
-        for (index, (row, parts)) in &refused.by_row {
+        if refused.of_lines.is_empty() {
+            return;
+        }
+        let seen = seen(scene, servers, &refused);
+        let all = named(servers);
+        for (part, (row, ranges)) in &refused.of_lines {
             let nothing = Seen::default();
-            let seen = seen.get(index).unwrap_or(&nothing);
-            let decision = parts[0].treatment.decision;
+            let seen = seen.get(part).unwrap_or(&nothing);
+            let mut parts: Vec<String> = ranges.iter().take(PARTS_NAMED).map(|range| range.show()).collect();
+            parts.resize(ranges.len(), String::new());
             let mut says = format!(
-                "{} is expected to be allowed, but {} says {} for {} at {server} (asked for {})",
+                "{} is expected to be allowed, but {} says {} for {} at {all} (asked for {})",
                 row.describe(),
-                describe(acl, decision.rule),
-                decision.word.name(),
-                parts.iter().map(|part| part.range.show()).collect::<Vec<_>>().join(", "),
+                describe(acl, part.1.rule),
+                part.1.word.name(),
+                some(&parts, PARTS_NAMED),
                 question.show()
             );
-            let agrees = !seen.turned_away.is_empty();
+            let agrees = !seen.turned_away.sources.is_empty();
             let shown = if agrees { &seen.turned_away } else { &seen.served };
-            let (sources, count): (Vec<IpAddr>, u64) = (shown.keys().copied().collect(), shown.values().sum());
+            let (sources, count): (Vec<IpAddr>, u64) =
+                (shown.sources.keys().copied().collect(), shown.sources.values().sum());
+            let at = shown.servers.as_slice();
+            let frames = frames(scene, shown.tallies.iter().copied(), !agrees);
             let mut severity = Severity::Warning;
             let advice = if agrees {
-                severity = Severity::Critical;
-                let _ = write!(
-                    says,
-                    "; the wire agrees: {} turned away {} by {server}.",
-                    who(scene, &sources),
-                    times(count)
-                );
-                advised += 1;
-                if scene.report.is_away_from(server) {
-                    severity = Severity::Warning;
-                    capture_there(server)
-                } else if advised <= ADVISED {
-                    match admitting(scene, acl, server, &sources, &question) {
-                        nothing if nothing.is_empty() => nothing,
-                        advice => doubt_of_place(scene, server) + &advice,
-                    }
-                } else {
-                    "Likewise (dnsrefused acl explain).".to_owned()
-                }
-            } else if !seen.served.is_empty() {
+                let by = named(at);
                 let _ =
-                    write!(says, "; the wire does not: {server} answered {} {}.", who(scene, &sources), times(count));
-                format!(
-                    "Does {server} run this file? Correct the file or the inventory before it does: it would no longer answer them."
-                )
+                    write!(says, "; the wire agrees: {} turned away {} by {by}.", who(scene, &sources), times(count));
+                *advised += 1;
+                if scene.report.is_away_for(at[0], &frames) {
+                    capture_there(at[0])
+                } else {
+                    severity = Severity::Critical;
+                    let advice = match *advised <= ADVISED {
+                        true => admitting(scene, acl, at[0], &sources, question),
+                        false => "Likewise (dnsrefused acl explain).".to_owned(),
+                    };
+                    doubt_of_place(scene, at[0], &frames, advice)
+                }
+            } else if !at.is_empty() {
+                let by = named(at);
+                let _ = write!(says, "; the wire does not: {by} answered {} {}.", who(scene, &sources), times(count));
+                let run = if let [only] = at { format!("Does {only} run") } else { "Do they run".to_owned() };
+                format!("{run} this file? Correct the file or the inventory before: they would no longer be answered.")
             } else {
-                seen.what_else(scene, server, &mut says);
+                seen.what_else(scene, &all, &mut says);
                 "Correct the file or the inventory.".to_owned()
                     + if seen.is_anything() { "" } else { " Find out as which address these clients arrive." }
             };
-            findings.push(Finding {
+            let about = if at.is_empty() { servers.as_slice() } else { at };
+            found.add(Finding {
                 id: String::new(),
                 kind: KIND,
                 grade: Grade::Evaluated,
                 severity,
                 subject: Subject {
-                    server: Some(server),
+                    server: Some(about[0]).filter(|_| about.len() == 1),
+                    servers: match about.len() {
+                        1 => Vec::new(),
+                        _ => about.iter().take(scene.limits.finding_members).map(ToString::to_string).collect(),
+                    },
                     sources: sources.iter().take(scene.limits.finding_members).map(ToString::to_string).collect(),
                     prefixes: vec![show_prefix(row.prefix)],
                     ..Subject::default()
                 },
                 says,
                 count: if sources.is_empty() { 1 } else { count },
-                frames: frames(scene, seen.tallies[usize::from(!agrees)].iter().copied(), !agrees),
+                frames,
                 advice: Some(advice).filter(|advice| !advice.is_empty()),
+                not_listed: 0,
             });
         }
     }
-    findings
 }
+
+/// Servers in words: the first few, and how many more.
+fn named(servers: &[IpAddr]) -> String {
+    let names: Vec<String> = servers.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
+    match servers.len() - names.len() {
+        0 => names.join(", "),
+        1 => format!("{} and 1 more server", names.join(", ")),
+        more => format!("{} and {} more servers", names.join(", "), grouped(more as u64)),
+    }
+}
+
+/// What is refused of a line by one rule: the line's number, and what the file says.
+type Part = (usize, Decision);
 
 /// What the file refuses of lines that are to be allowed.
 #[derive(Default)]
 struct Refused<'a> {
-    by_row: BTreeMap<usize, (&'a Row, Vec<Difference<'a>>)>,
-    /// Each part by family and first address, with its last one, its line and what the file says; they do not overlap.
-    parts: BTreeMap<(bool, u128), (u128, usize, Decision)>,
+    of_lines: BTreeMap<Part, (&'a Row, Vec<Range>)>,
+    /// Each range by family and first address, with its last one; they do not overlap.
+    ranges: BTreeMap<(bool, u128), (u128, Part)>,
 }
 
 impl<'a> Refused<'a> {
-    fn add(&mut self, part: Difference<'a>) {
-        self.parts
-            .insert((part.range.v6, part.range.first), (part.range.last, part.row.index, part.treatment.decision));
-        self.by_row.entry(part.row.index).or_insert((part.row, Vec::new())).1.push(part);
+    fn add(&mut self, difference: Difference<'a>) {
+        let Difference { row, range, treatment, .. } = difference;
+        let decision = treatment.decision;
+        let part = (row.index, decision);
+        self.ranges.insert((range.v6, range.first), (range.last, part));
+        self.of_lines.entry(part).or_insert((row, Vec::new())).1.push(range);
     }
 
-    /// The lines of the parts that a prefix touches, and what the file says.
-    fn touched(&self, prefix: IpNet) -> impl Iterator<Item = (usize, Decision)> + '_ {
+    /// The parts of lines that a prefix touches.
+    fn touched(&self, prefix: IpNet) -> impl Iterator<Item = Part> + '_ {
         let Range { v6, first, last } = Range::of(prefix);
-        let up_to_its_end = self.parts.range((v6, 0)..=(v6, last)).rev();
-        up_to_its_end.take_while(move |(_, (last, ..))| *last >= first).map(|(_, (_, row, decision))| (*row, *decision))
+        let up_to_its_end = self.ranges.range((v6, 0)..=(v6, last)).rev();
+        up_to_its_end.take_while(move |(_, (last, _))| *last >= first).map(|(_, (_, part))| *part)
     }
 }
 
-/// What was seen of what the file refuses of a line.
+/// Sources that met with one thing.
+#[derive(Default)]
+struct Met<'a> {
+    /// How often each did.
+    sources: BTreeMap<IpAddr, u64>,
+    /// Servers where that was, in the order in which they were looked at.
+    servers: Vec<IpAddr>,
+    /// What was counted.
+    tallies: Vec<&'a Tally>,
+}
+
+impl<'a> Met<'a> {
+    fn add(&mut self, source: IpAddr, server: IpAddr, tally: &'a Tally, count: u64) {
+        *self.sources.entry(source).or_default() += count;
+        if self.servers.last() != Some(&server) {
+            self.servers.push(server);
+        }
+        self.tallies.push(tally);
+    }
+}
+
+/// What was seen of what the file refuses of a line by one rule.
 #[derive(Default)]
 struct Seen<'a> {
-    /// Sources that the wire turns away as well, with how often.
-    turned_away: BTreeMap<IpAddr, u64>,
+    /// Sources that the wire turns away as well.
+    turned_away: Met<'a>,
     /// Sources that the server answered all the same.
-    served: BTreeMap<IpAddr, u64>,
-    /// What was counted in either.
-    tallies: [Vec<&'a Tally>; 2],
-    /// Every source seen at this server, and what became of what it sent.
+    served: Met<'a>,
+    /// Every source seen at these servers, and what became of what it sent.
     here: BTreeSet<IpAddr>,
     outcomes: [u64; Outcome::ALL.len()],
     /// Sources seen at another server.
@@ -158,20 +260,21 @@ impl Seen<'_> {
     }
 
     /// What is known where nobody was turned away or answered against the file.
-    fn what_else(&self, scene: &Scene<'_>, server: IpAddr, says: &mut String) {
+    fn what_else(&self, scene: &Scene<'_>, servers: &str, says: &mut String) {
         let addresses = |sources: &BTreeSet<IpAddr>| who(scene, &sources.iter().copied().collect::<Vec<_>>());
         let joined = "sources that never got a response are joined by prefixes, and may be from there";
         if !self.here.is_empty() {
             let outcomes = self.outcomes.iter().zip(Outcome::ALL).filter(|(count, _)| **count > 0);
-            let outcomes: Vec<String> = outcomes.map(|(count, (name, _))| format!("{name} {count}")).collect();
+            let outcomes: Vec<String> =
+                outcomes.map(|(count, (name, _))| format!("{name} {}", grouped(*count))).collect();
             let outcomes = if outcomes.is_empty() { "undecided".to_owned() } else { outcomes.join(", ") };
-            let _ = write!(says, ". Seen from there at {server}: {}; {outcomes}.", addresses(&self.here));
+            let _ = write!(says, ". Seen from there at {servers}: {}; {outcomes}.", addresses(&self.here));
         } else if self.joined {
             let _ = write!(says, ". Whether a request from there was seen is not known: {joined}.");
         } else if !self.elsewhere.is_empty() {
             let _ = write!(
                 says,
-                ". No request from there to {server} was seen here; seen at other servers: {}.",
+                ". No request from there to {servers} was seen here; seen at other servers: {}.",
                 addresses(&self.elsewhere)
             );
         } else if scene.report.has_only_refusals() {
@@ -184,47 +287,47 @@ impl Seen<'_> {
     }
 }
 
-/// What was seen, by line. Everything that arrived counts, whatever became of it.
-fn seen<'a>(
-    scene: &Scene<'_>,
-    verdicts: &'a Verdicts,
-    server: IpAddr,
-    refused: &Refused<'_>,
-) -> BTreeMap<usize, Seen<'a>> {
+/// What was seen, by part. Everything that arrived counts, whatever became of it.
+fn seen<'a>(scene: &Scene<'a>, servers: &[IpAddr], refused: &Refused<'_>) -> BTreeMap<Part, Seen<'a>> {
     let turned_away = [Outcome::Refused, Outcome::Denied, Outcome::Silent];
-    let mut seen: BTreeMap<usize, Seen<'a>> = BTreeMap::new();
-    for ((source, _), tallies) in verdicts.pairs.iter().filter(|((_, at), _)| *at == server) {
-        let Some((row, decision)) = refused.touched(IpNet::from(*source)).next() else { continue };
-        let seen = seen.entry(row).or_default();
+    let mut seen: BTreeMap<Part, Seen<'a>> = BTreeMap::new();
+    for (server, (source, tallies)) in
+        servers.iter().flat_map(|server| scene.judged_at(*server).map(move |judged| (*server, judged)))
+    {
+        let Some(part) = refused.touched(IpNet::from(source)).next() else { continue };
+        let seen = seen.entry(part).or_default();
         // Other requests of theirs may be refused, or not, by other lines.
-        let of_this = |tally: &&Tally| tally.judged.decision == decision && tally.may_be_usual();
-        for tally in tallies.iter().filter(of_this) {
-            let word = tally.judged.decision.word;
+        for tally in tallies.iter().filter(|tally| tally.judged.decision == part.1 && tally.may_be_usual()) {
             let away: u64 = turned_away.iter().map(|outcome| tally.count(*outcome)).sum();
-            if matches!(word, Word::Refuse | Word::Drop) && away > 0 {
-                *seen.turned_away.entry(*source).or_default() += away;
-                seen.tallies[0].push(tally);
+            if matches!(part.1.word, Word::Refuse | Word::Drop) && away > 0 {
+                seen.turned_away.add(source, server, tally, away);
             }
-            if matches!(word, Word::Refuse | Word::Drop | Word::NotAuth) && tally.served() > 0 {
-                *seen.served.entry(*source).or_default() += tally.served();
-                seen.tallies[1].push(tally);
+            if tally.served() > 0 {
+                seen.served.add(source, server, tally, tally.served());
             }
         }
     }
+    let at: BTreeSet<IpAddr> = servers.iter().copied().collect();
+    // The same prefixes come again for each server.
+    let mut joined: BTreeSet<IpNet> = BTreeSet::new();
     for line in &scene.report.sources {
-        for (row, _) in refused.touched(line.source) {
-            let seen = seen.entry(row).or_default();
-            if line.source.prefix_len() < line.source.max_prefix_len() {
-                seen.joined = true;
-            } else if line.server == server {
-                seen.here.insert(line.source.addr());
-                for (sum, (_, outcome)) in seen.outcomes.iter_mut().zip(Outcome::ALL) {
-                    *sum += line.count(outcome);
-                }
-            } else {
-                seen.elsewhere.insert(line.source.addr());
-            }
+        if line.source.prefix_len() < line.source.max_prefix_len() {
+            joined.insert(line.source);
+            continue;
         }
+        let Some(part) = refused.touched(line.source).next() else { continue };
+        let seen = seen.entry(part).or_default();
+        if at.contains(&line.server) {
+            seen.here.insert(line.source.addr());
+            for (sum, (_, outcome)) in seen.outcomes.iter_mut().zip(Outcome::ALL) {
+                *sum += line.count(outcome);
+            }
+        } else {
+            seen.elsewhere.insert(line.source.addr());
+        }
+    }
+    for part in joined.into_iter().flat_map(|prefix| refused.touched(prefix)) {
+        seen.entry(part).or_default().joined = true;
     }
     seen
 }

@@ -151,9 +151,9 @@ fn covers(scene: &Scene<'_>, server: IpAddr, sources: &[IpAddr]) -> Vec<Cover> {
     let all: BTreeSet<IpAddr> = sources.iter().copied().collect();
     let members: Vec<IpAddr> = sources.iter().take(JOINED).copied().collect();
     let mut others: BTreeSet<IpAddr> = BTreeSet::new();
-    for ((source, at), _) in scene.verdicts.map_or(&[][..], |verdicts| &verdicts.pairs) {
-        if *at == server && !all.contains(source) {
-            others.insert(*source);
+    for (source, _) in scene.judged_at(server) {
+        if !all.contains(&source) {
+            others.insert(source);
         }
     }
     let refused: Vec<Range> =

@@ -1,23 +1,27 @@
 //! Sources that are served only because everybody is.
 
-use super::Finding;
+use super::Found;
+use super::alike::Alike;
 use super::scene::{Scene, times};
 use super::verdicts::{Group, finding, groups, who};
 use crate::config::{Outcome, Severity};
-use crate::expect::acl::compare::{destination, treated_within};
+use crate::expect::acl::compare::{Question, destination, treated_within};
 use crate::expect::acl::{Decision, Place, RuleId, Treatment, Word};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 /// The name of the diagnosis.
 pub const KIND: &str = "covered-only-by-any";
 
 /// Parts of the address space that a file treats differently, looked at for one finding. Where there are more nothing is said.
 const PARTS: usize = 65_536;
+/// Questions for which all that is looked at, for want of time.
+const LOOKED: usize = 64;
 
 /// One finding per server and rule.
-pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
-    let Some(verdicts) = scene.verdicts else { return Vec::new() };
+pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
+    let Some(verdicts) = scene.verdicts else { return };
     let everybody: HashMap<usize, HashSet<RuleId>> = verdicts
         .acls
         .iter()
@@ -31,15 +35,15 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         })
         .collect();
     let answered = [Outcome::Answered];
-    groups(scene, |_, tally| {
+    let mut groups = groups(scene, |_, tally| {
         let by_any = tally.judged.acl.zip(tally.judged.decision.rule);
         tally.judged.decision.word == Word::Allow
             && tally.count(Outcome::Answered) > 0
             && by_any.is_some_and(|(acl, rule)| everybody.get(&acl).is_some_and(|rules| rules.contains(&rule)))
-    })
-    .iter_mut()
-    .filter_map(|group| {
-        let likewise = likewise(group)?;
+    });
+    let mut others = Others::default();
+    found.all(groups.iter_mut().filter_map(|group| {
+        let likewise = others.likewise(group)?;
         let mut finding = finding(scene, KIND, Severity::Info, group, &answered, false);
         finding.says = format!(
             "Only {} covers {}, whom {} answered {}: {likewise}.",
@@ -49,18 +53,52 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             times(group.count(&answered))
         );
         Some(finding)
-    })
-    .collect()
+    }));
+}
+
+/// What was found out about everybody else.
+#[derive(Default)]
+struct Others {
+    alike: HashMap<usize, Alike>,
+    known: Vec<(Asked, Option<Rest>)>,
+}
+
+/// A file's number, its rule, the class of the server, and the question.
+type Asked = (usize, Option<RuleId>, IpAddr, Question);
+
+/// How most addresses are served, and what that says of everybody else.
+type Rest = (Treatment, &'static str);
+
+impl Others {
+    /// Who else is served by the rule of a group. Found once for servers that the file treats alike; of more questions than
+    /// `LOOKED` nothing is said. Members that are served in another way than most addresses are leave the group: another line
+    /// is about them.
+    fn likewise(&mut self, group: &mut Group<'_>) -> Option<&'static str> {
+        let (source, tally) = group.members.iter().max_by_key(|(_, tally)| tally.count(Outcome::Answered))?;
+        let question = tally.most_asked(|_| true).map(|(question, _)| question.clone()).unwrap_or_default();
+        let alike = self.alike.entry(group.number).or_insert_with(|| Alike::of(group.acl));
+        let asked = (group.number, group.rule, alike.class(group.server), question);
+        let place = match self.known.iter().position(|(known, _)| *known == asked) {
+            Some(place) => place,
+            None if self.known.len() >= LOOKED => return None,
+            None => {
+                let rest = rest(group, source.is_ipv4(), &asked.3);
+                self.known.push((asked, rest));
+                self.known.len() - 1
+            }
+        };
+        let ((.., question), Some((most, says))) = &self.known[place] else { return None };
+        let (acl, server) = (group.acl, group.server);
+        let treated = |source| acl.treat(&question.ask(source, destination(acl, Some(server), source)));
+        group.members.retain(|(source, _)| treated(*source) == *most);
+        (!group.members.is_empty()).then_some(says)
+    }
 }
 
 /// Who else is served by the rule of a group, which admits everybody who gets as far as to it: other lists may let nearly nobody.
-/// Members that are served in another way than most addresses are leave the group: another line is about them.
-fn likewise(group: &mut Group<'_>) -> Option<&'static str> {
-    let (source, tally) = group.members.iter().max_by_key(|(_, tally)| tally.count(Outcome::Answered))?;
-    let everybody = if source.is_ipv4() { IpNet::from(Ipv4Net::default()) } else { IpNet::from(Ipv6Net::default()) };
-    let question = tally.most_asked(|_| true).map(|(question, _)| question.clone()).unwrap_or_default();
-    let (acl, server) = (group.acl, Some(group.server));
-    let (parts, all) = treated_within(acl, everybody, &question, server, PARTS);
+fn rest(group: &Group<'_>, v4: bool, question: &Question) -> Option<Rest> {
+    let everybody = if v4 { IpNet::from(Ipv4Net::default()) } else { IpNet::from(Ipv6Net::default()) };
+    let (parts, all) = treated_within(group.acl, everybody, question, Some(group.server), PARTS);
     if !all {
         return None;
     }
@@ -77,15 +115,11 @@ fn likewise(group: &mut Group<'_>) -> Option<&'static str> {
     }
     let half = 1 << (everybody.max_prefix_len() - 2);
     let (most, _) = by_rule.into_iter().find(|(_, addresses)| *addresses >= half)?;
-    group.members.retain(|(source, _)| acl.treat(&question.ask(*source, destination(acl, server, *source))) == *most);
-    if group.members.is_empty() {
-        return None;
-    }
     let alike = |other: &Treatment| other.decision.word == Word::Allow && other.serving == most.serving;
-    let everybody_else = parts.iter().all(|(_, other)| alike(other));
-    Some(if everybody_else {
+    let says = if parts.iter().all(|(_, other)| alike(other)) {
         "everybody else is served likewise"
     } else {
         "everybody for whom no other line decides is served likewise"
-    })
+    };
+    Some((most.clone(), says))
 }

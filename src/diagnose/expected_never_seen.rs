@@ -2,10 +2,11 @@
 
 use super::presence::Presence;
 use super::scene::{Scene, some};
-use super::{Finding, Grade, Subject};
+use super::{Finding, Found, Grade, Subject};
 use crate::config::Severity;
 use crate::expect::Expected;
 use crate::expect::inventory::{Row, show_prefix};
+use crate::report::page::grouped;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -17,12 +18,12 @@ pub const KIND: &str = "expected-never-seen";
 const NAMED: usize = 5;
 
 /// At most one finding: a prefix is missing from the whole capture, not from one server.
-pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let absent: Vec<&Row> = scene.lines(Presence::Absent).collect();
     // Where nothing of a file was looked at, nothing is known.
     let nothing_read = scene.report.live.is_none() && scene.report.frames_looked_at() == 0;
     if absent.is_empty() || nothing_read {
-        return Vec::new();
+        return;
     }
     let unknown = scene.lines(Presence::Unknown).count();
     let expected = absent.len() + unknown + scene.lines(Presence::Seen).count();
@@ -37,15 +38,20 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     let mut names: Vec<String> = absent.iter().take(NAMED).map(|row| describe(scene, row)).collect();
     names.resize(absent.len(), String::new());
     let mut says = format!(
-        "No DNS traffic of {} of {expected} expected prefixes in {}: {}. {}",
-        names.len(),
+        "No DNS traffic of {} of {} expected prefixes in {}: {}. {}",
+        grouped(names.len() as u64),
+        grouped(expected as u64),
         scene.report.window(),
         some(&names, NAMED),
         scene.report.caveats()
     );
     says.push_str(&claimed(scene, &absent));
     if unknown > 0 {
-        let _ = write!(says, " Of {unknown} more it is not known, because sources were joined to prefixes.");
+        let _ = write!(
+            says,
+            " Of {} more it is not known, because sources were joined to prefixes.",
+            grouped(unknown as u64)
+        );
     }
     let advice = if unlisted_refused {
         "Sources in no inventory line were refused in the same capture: clients of these prefixes may arrive as other \
@@ -53,7 +59,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     } else {
         "Perhaps nobody there asked meanwhile. To know, let one of these clients ask while capturing."
     };
-    vec![Finding {
+    found.add(Finding {
         id: String::new(),
         kind: KIND,
         grade: Grade::Observed,
@@ -67,7 +73,8 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
         count: absent.len() as u64,
         frames: Vec::new(),
         advice: Some(advice.to_owned()),
-    }]
+        not_listed: 0,
+    });
 }
 
 /// The line, with the addresses it was looked for under.
@@ -84,7 +91,7 @@ fn claimed(scene: &Scene<'_>, absent: &[&Row]) -> String {
     let mut named: BTreeMap<usize, BTreeSet<IpAddr>> = BTreeMap::new();
     for ((_, proxy), pair) in &scene.report.proxied {
         let homes = pair.clients.iter().filter_map(|client| scene.inventory.home(client.ip()));
-        for home in homes.filter(|home| absent.iter().any(|row| row.index == *home)) {
+        for home in homes.filter(|home| absent.binary_search_by_key(home, |row| row.index).is_ok()) {
             named.entry(home).or_default().insert(*proxy);
         }
     }

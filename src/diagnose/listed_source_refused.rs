@@ -1,24 +1,25 @@
 //! Sources that the inventory expects to be allowed and the server refused.
 
-use super::Finding;
 use super::scene::{Client, Scene, Tally, alone, begins, is_joined, refused_frames, sources};
 use super::verdicts::doubt_of_place;
+use super::{Finding, Found};
 use crate::config::{Outcome, Severity};
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expect, Expected};
 use crate::report::SourceLine;
+use crate::report::page::{counted, grouped};
 use std::fmt::Write as _;
 
 /// The name of the diagnosis.
 pub const KIND: &str = "listed-source-refused";
 
 /// One finding per server and deciding line.
-pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let groups = scene.groups(|client| match client.expected {
         Expected::Listed(row) if row.expect == Expect::Allow && client.line.turned_away() > 0 => Some(row.index),
         _ => None,
     });
-    groups.iter().map(|((_, row), group)| finding(scene, &scene.inventory.rows()[*row], group)).collect()
+    found.all(groups.iter().map(|((_, row), group)| finding(scene, &scene.inventory.rows()[*row], group)));
 }
 
 /// The finding about one group.
@@ -45,26 +46,30 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
     };
     let (who, are) = match alone(group) {
         Some(only) => {
-            let what = if row.prefix.contains(&only.line.source) { "of" } else { "the expected outside of" };
-            (format!("{first}, {what} {},", row.describe()), "is expected to be allowed but was")
+            let who = match (row.prefix == only.line.source, row.prefix.contains(&only.line.source)) {
+                (true, _) => row.describe(),
+                (false, true) => format!("{first}, of {},", row.describe()),
+                (false, false) => format!("{first}, the expected outside of {},", row.describe()),
+            };
+            (who, "is expected to be allowed but was")
         }
         None => {
             (format!("{} of {}", begins(&sources(group, "")), row.describe()), "are expected to be allowed but were")
         }
     };
     finding.says = format!("{who} {are} {}; {answered}.", tally.turned_away(server));
-    finding.advice = Some(if starved > 0 && scene.report.is_away_from(server) {
+    finding.advice = Some(if starved > 0 && scene.report.is_away_for(server, &finding.frames) {
         format!(
             "This was not captured at {server}: find out as which address {first} arrives there, and look that up in its \
              access rules."
         )
     } else if starved > 0 {
-        format!(
-            "{}Look up {first} in the access rules of {server}: is its prefix missing, or does a narrower rule or a view \
+        let advice = format!(
+            "Look up {first} in the access rules of {server}: is its prefix missing, or does a narrower rule or a view \
              decide? If the inventory is out of date, change {}.",
-            doubt_of_place(scene, server),
             row.rule()
-        )
+        );
+        doubt_of_place(scene, server, &finding.frames, advice)
     } else if tally.answered == 0 && group.iter().any(|client| others_without_query(client) > 0) {
         "Capture both directions: which of the responses answers what is not known without the queries.".to_owned()
     } else if tally.answered == 0 {
@@ -94,7 +99,7 @@ fn others_said(group: &[Client<'_>]) -> String {
     match group.iter().map(others_without_query).sum() {
         0 => String::new(),
         1 => "; 1 response without its query is no refusal".to_owned(),
-        count => format!("; {count} responses without their queries are no refusals"),
+        count => format!("; {} responses without their queries are no refusals", grouped(count)),
     }
 }
 
@@ -104,22 +109,22 @@ const NOT_KNOWN: &str =
 
 /// What was answered of a group, of which so many sources got no answer.
 fn answered(group: &[Client<'_>], tally: Tally, starved: usize) -> String {
-    let queries = |count: u64| if count == 1 { "1 query".to_owned() } else { format!("{count} queries") };
+    let queries = |count: u64| counted(count, "query", "queries");
     let joined = group.iter().any(is_joined);
     let others: u64 = group.iter().map(others_without_query).sum();
     let mut says = if alone(group).is_some() {
         match tally.answered {
             0 if others > 0 => "no query of it is known to have been answered there".to_owned(),
-            0 if tally.answered_second > 0 => "nothing else of it was answered there in time".to_owned(),
-            0 => "nothing of it was answered there in time".to_owned(),
+            0 if tally.answered_second > 0 => "none of its other queries was answered there in time".to_owned(),
+            0 => "none of its queries was answered there in time".to_owned(),
             1 => "1 query of it was answered there".to_owned(),
             count => format!("{} of it were answered there", queries(count)),
         }
     } else {
         match (starved, tally.answered) {
             (_, 0) if others > 0 => "no query of any of them is known to have been answered there".to_owned(),
-            (_, 0) if tally.answered_second > 0 => "nothing else of any of them was answered there in time".to_owned(),
-            (starved, 0) if starved == group.len() => "nothing of any of them was answered there in time".to_owned(),
+            (_, 0) if tally.answered_second > 0 => "none of their other queries was answered there in time".to_owned(),
+            (starved, 0) if starved == group.len() => "none of their queries was answered there in time".to_owned(),
             (0, count) if joined || tally.answered_second > 0 => {
                 format!("{} of them were answered there", queries(count))
             }
@@ -127,7 +132,10 @@ fn answered(group: &[Client<'_>], tally: Tally, starved: usize) -> String {
             (starved, count) => {
                 let least = if joined { "at least " } else { "" };
                 let count = queries(count);
-                format!("nothing of {least}{starved} of them was answered there in time; {count} of the others were")
+                format!(
+                    "no query of {least}{} of them was answered there in time; {count} of the others were",
+                    grouped(starved as u64)
+                )
             }
         }
     };
@@ -135,7 +143,7 @@ fn answered(group: &[Client<'_>], tally: Tally, starved: usize) -> String {
         0 => {}
         1 => says.push_str("; 1 refused query was answered by a second response"),
         count => {
-            let _ = write!(says, "; {count} refused queries were answered by second responses");
+            let _ = write!(says, "; {} refused queries were answered by second responses", grouped(count));
         }
     }
     says.push_str(&others_said(group));

@@ -4,8 +4,10 @@ pub mod acl_drift;
 mod acl_exposure;
 mod acl_refuses_expected;
 mod admitting;
+mod alike;
 mod covered_only_by_any;
 mod expected_never_seen;
+mod found;
 mod listed_source_refused;
 mod presence;
 mod proxy_header_unexpected;
@@ -16,6 +18,7 @@ mod unlisted_source_refused;
 mod unused_entry;
 mod verdicts;
 
+pub use found::Found;
 pub use scene::Scene;
 #[cfg(test)]
 pub use scene::samples;
@@ -29,7 +32,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// A diagnosis: its kind, and what makes findings of it (without ids, which are given when all are known).
-type Diagnosis = (&'static str, fn(&Scene<'_>) -> Vec<Finding>);
+type Diagnosis = (&'static str, fn(&Scene<'_>, &mut Found));
 
 /// Every diagnosis, the most serious first.
 pub const DIAGNOSES: &[Diagnosis] = &[
@@ -72,8 +75,7 @@ pub fn diagnose_with_files(
     verdicts: &Verdicts,
     config: &Config,
 ) -> Vec<Finding> {
-    let mut scene = Scene::of(report, inventory, &config.limits);
-    scene.verdicts = (!verdicts.acls.is_empty()).then_some(verdicts);
+    let mut scene = Scene::of(report, inventory, &config.limits).with_files(verdicts);
     scene.advise_public = config.advise_public;
     diagnose_scene(&scene)
 }
@@ -84,11 +86,16 @@ fn diagnose_scene(scene: &Scene<'_>) -> Vec<Finding> {
         .iter()
         .filter(|(kind, _)| !inventory.is_empty() || WITHOUT_INVENTORY.contains(kind))
         .filter(|(kind, _)| !scene.report.has_only_refusals() || !OF_ABSENCE.contains(kind))
-        .flat_map(|(_, diagnose)| diagnose(scene))
+        .flat_map(|(kind, diagnose)| {
+            let mut found = Found::new(kind, scene.limits.kind_findings);
+            diagnose(scene, &mut found);
+            found.finish()
+        })
         .collect();
     let order = |kind: &str| DIAGNOSES.iter().position(|(name, _)| *name == kind);
     // The sort is stable: each diagnosis gives its findings of one server in order of their rules.
-    findings.sort_by_key(|finding| (Reverse(finding.severity), order(finding.kind), finding.subject.server));
+    let rank = |finding: &Finding| (Reverse(finding.severity), order(finding.kind), finding.not_listed > 0);
+    findings.sort_by_key(|finding| (rank(finding), finding.subject.server));
     let mut numbers: HashMap<&'static str, u64> = HashMap::new();
     for finding in &mut findings {
         let number = numbers.entry(finding.kind).or_default();
@@ -147,13 +154,24 @@ pub struct Finding {
     pub frames: Vec<(usize, Vec<u64>)>,
     /// The next step, when there is one.
     pub advice: Option<String>,
+    /// Where it says only how many more of its kind and severity there are: how many; else 0.
+    pub not_listed: u64,
+}
+
+impl Finding {
+    /// How many findings it stands for.
+    pub fn stands_for(&self) -> u64 {
+        self.not_listed.max(1)
+    }
 }
 
 /// Whom and what a finding is about; what does not apply is empty. Lists are bounded by `Limits::finding_members`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {
-    /// The server.
+    /// The server, where there is one.
     pub server: Option<IpAddr>,
+    /// The servers, where there are several.
+    pub servers: Vec<String>,
     /// Source addresses (or prefixes of joined sources) as printed.
     pub sources: Vec<String>,
     /// Inventory prefixes.
@@ -216,7 +234,7 @@ prefix,name,kind,expect
             let finding = found.iter().find(|finding| finding.kind == "listed-source-refused").unwrap();
             assert_eq!(finding.severity.name(), "warning");
             assert!(finding.says.ends_with("; 7 responses without their queries are no refusals."), "{}", finding.says);
-            assert!(!finding.says.contains("nothing of it was answered"), "{}", finding.says);
+            assert!(!finding.says.contains("none of its queries was answered"), "{}", finding.says);
         }
     }
 
@@ -410,7 +428,7 @@ prefix,name,kind,expect
         assert_eq!(
             found[0].says,
             "10.20.1.1, of 10.20.0.0/16 (expect.csv:1), is expected to be allowed but was refused 12 times by \
-             10.20.30.40; nothing of it was answered there in time."
+             10.20.30.40; none of its queries was answered there in time."
         );
         let found = findings("10.20.0.0/16\n", vec![refused("10.20.1.1", 1).with(Answered, 340)]);
         assert_eq!(kinds(&found), [("listed-source-refused", "warning", "observed")]);
@@ -419,7 +437,7 @@ prefix,name,kind,expect
             findings("10.20.0.0/16\n", vec![refused("10.20.1.1", 1).with(Answered, 340), refused("10.20.1.2", 2)]);
         assert_eq!(found[0].severity, Severity::Critical);
         assert!(
-            found[0].says.contains("nothing of 1 of them was answered there in time; 340 queries of the others were"),
+            found[0].says.contains("no query of 1 of them was answered there in time; 340 queries of the others were"),
             "{}",
             found[0].says
         );
@@ -613,7 +631,7 @@ prefix,name,kind,expect
         );
         for (at, says) in [
             "At least 2 sources of 10.20.0.0/16 (expect.csv:2) are expected to be allowed but were refused 5 times by \
-             10.20.30.40; nothing of at least 1 of them was answered there in time; 2 queries of the others were.",
+             10.20.30.40; no query of at least 1 of them was answered there in time; 2 queries of the others were.",
             "Sources in 198.51.100.128/25 of 198.51.100.0/24 (expect.csv:3) are expected to be refused but were answered \
              once by 10.20.30.40. They were also refused once by 10.20.30.40.",
             "At least 2 sources in no inventory line were answered 4 times by 10.20.30.40, most often 192.0.2.0/31 (2 \
@@ -658,7 +676,7 @@ prefix,name,kind,expect
         assert!(
             found[0].says.ends_with(
                 "Which other of them arrives as this source, if any does, is not shown. Claimed: PROXY headers of \
-                 10.9.9.9 name 192.0.2.1 of 192.0.2.1 (branch, expect.csv:2), 192.0.2.77 (in no inventory line)."
+                 10.9.9.9 name 192.0.2.1 (branch, expect.csv:2), 192.0.2.77 (in no inventory line)."
             ),
             "{}",
             found[0].says

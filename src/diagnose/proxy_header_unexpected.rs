@@ -1,8 +1,9 @@
 //! Servers that take a proxy's header (PROXY protocol) for the message itself, or do not answer what stands behind it.
 
 use super::scene::{Scene, some, times};
-use super::{Finding, Grade, Subject};
+use super::{Finding, Found, Grade, Subject};
 use crate::config::Severity;
+use crate::report::page::{counted, grouped};
 use crate::sources::FrameRef;
 use crate::transact::proxied::ProxiedPair;
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ pub const KIND: &str = "proxy-header-unexpected";
 const SHOWN: usize = 3;
 
 /// One finding per server: of proxies whose header it answered, or whose queries behind headers it never answered.
-pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let mut servers: BTreeMap<(IpAddr, bool), Vec<(IpAddr, &ProxiedPair)>> = BTreeMap::new();
     for ((server, source), pair) in &scene.report.proxied {
         let mistaken = pair.mistaken > 0;
@@ -23,7 +24,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             servers.entry((*server, mistaken)).or_default().push((*source, pair));
         }
     }
-    servers.iter().map(|((server, mistaken), group)| finding(scene, *server, *mistaken, group)).collect()
+    found.all(servers.iter().map(|((server, mistaken), group)| finding(scene, *server, *mistaken, group)));
 }
 
 /// The finding about a server and the proxies it does not understand.
@@ -36,16 +37,28 @@ fn finding(scene: &Scene<'_>, server: IpAddr, mistaken: bool, group: &[(IpAddr, 
         group.iter().flat_map(|(_, pair)| pair.clients.iter().map(|client| client.ip().to_string())).collect();
     inside.sort_unstable();
     inside.dedup();
-    inside.truncate(scene.limits.finding_members);
     let who = some(&sources, SHOWN);
-    let for_whom =
-        if inside.is_empty() { String::new() } else { format!(" on behalf of {} (claimed)", some(&inside, SHOWN)) };
+    // Of more clients than there is room for only some were kept.
+    let least = if group.iter().any(|(_, pair)| pair.more_clients) {
+        format!("at least {}: ", counted(inside.len() as u64, "client", "clients"))
+    } else {
+        String::new()
+    };
+    let for_whom = if inside.is_empty() {
+        String::new()
+    } else {
+        format!(" on behalf of {least}{} (claimed)", some(&inside, SHOWN))
+    };
+    inside.truncate(scene.limits.finding_members);
     let begin = format!("{who} asked {server} {} with a PROXY header before the message{for_whom}", times(asked));
     let understood = sum(|pair| pair.understood);
     let besides = match understood {
         0 => String::new(),
         _ => {
-            format!(" It answered {understood} of them as meant: perhaps it expects the header on some addresses only.")
+            format!(
+                " It answered {} of them as meant: perhaps it expects the header on some addresses only.",
+                grouped(understood)
+            )
         }
     };
     let says = if mistaken {
@@ -76,6 +89,7 @@ fn finding(scene: &Scene<'_>, server: IpAddr, mistaken: bool, group: &[(IpAddr, 
              Unbound and NSD: proxy-protocol-port; PowerDNS: proxy-protocol-from; Knot: proxy-allowlist), or turn it off \
              there (dnsdist: useProxyProtocol)."
         )),
+        not_listed: 0,
     }
 }
 
@@ -134,5 +148,10 @@ mod tests {
         assert_eq!((inferred[0].grade, inferred[0].count), (Grade::Inferred, 2));
         assert!(found(pair(5, 0, 2)).is_empty(), "a lost answer is no sign");
         assert!(found(pair(5, 1, 0))[0].says.ends_with("on some addresses only."));
+        // Of more clients than were kept, how many they are is not known.
+        let more = ProxiedPair { more_clients: true, ..pair(0, 1234, 0) };
+        let says = &found(more)[0].says;
+        assert!(says.contains("on behalf of at least 1 client: 192.0.2.7 (claimed)"), "{says}");
+        assert!(says.contains("answered 1,234 times"), "{says}");
     }
 }

@@ -1,7 +1,7 @@
 //! Sources that the inventory, or without one the server's own file, means to be refused, and that were.
 
-use super::Finding;
-use super::scene::{Scene, Tally, alone, begins, refused_frames, sources};
+use super::Found;
+use super::scene::{Scene, Tally, alone, begins, of_line, refused_frames, sources};
 use super::verdicts::{self, outcomes, who};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
@@ -13,39 +13,36 @@ use crate::report::SourceLine;
 pub const KIND: &str = "refused-as-intended";
 
 /// One finding per server and deciding line.
-pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     if scene.inventory.is_empty() {
-        return as_the_file_says(scene);
+        as_the_file_says(scene, found);
+        return;
     }
     let groups = scene.groups(|client| match client.expected {
         Expected::Listed(row) if row.expect == Expect::Refuse && client.line.turned_away() > 0 => Some(row.index),
         _ => None,
     });
-    groups
-        .iter()
-        .map(|((server, row), group)| {
-            let row = &scene.inventory.rows()[*row];
-            let mut finding = scene.finding(KIND, Severity::Info, group, SourceLine::turned_away, refused_frames);
-            finding.subject.prefixes = vec![show_prefix(row.prefix)];
-            let who = match alone(group) {
-                Some(_) => format!("{} of {} was", finding.subject.sources[0], row.describe()),
-                None => format!("{} of {} were", begins(&sources(group, "")), row.describe()),
-            };
-            finding.says = format!("{who} {}, as expected.", Tally::of(group).turned_away(*server));
-            finding
-        })
-        .collect()
+    found.all(groups.iter().map(|((server, row), group)| {
+        let row = &scene.inventory.rows()[*row];
+        let mut finding = scene.finding(KIND, Severity::Info, group, SourceLine::turned_away, refused_frames);
+        finding.subject.prefixes = vec![show_prefix(row.prefix)];
+        let who = match alone(group) {
+            Some(_) => format!("{} was", of_line(&finding.subject.sources[0], row)),
+            None => format!("{} of {} were", begins(&sources(group, "")), row.describe()),
+        };
+        finding.says = format!("{who} {}, as expected.", Tally::of(group).turned_away(*server));
+        finding
+    }));
 }
 
 /// Without an inventory: what the file turns away, and the wire too.
-fn as_the_file_says(scene: &Scene<'_>) -> Vec<Finding> {
+fn as_the_file_says(scene: &Scene<'_>, found: &mut Found) {
     let away = [Outcome::Refused, Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
-    verdicts::groups(scene, |_, tally| {
+    let groups = verdicts::groups(scene, |_, tally| {
         let turns_away = matches!(tally.judged.decision.word, Word::Refuse | Word::Drop | Word::NotAuth);
         turns_away && tally.agreement().0 > 0 && away.iter().any(|outcome| tally.count(*outcome) > 0)
-    })
-    .iter()
-    .map(|group| {
+    });
+    found.all(groups.iter().map(|group| {
         let mut finding = verdicts::finding(scene, KIND, Severity::Info, group, &away, false);
         let word = group.members.first().map_or("", |(_, tally)| tally.judged.decision.word.name());
         finding.says = format!(
@@ -56,6 +53,5 @@ fn as_the_file_says(scene: &Scene<'_>) -> Vec<Finding> {
             group.server
         );
         finding
-    })
-    .collect()
+    }));
 }

@@ -4,15 +4,20 @@
 use super::presence::{Presence, presence};
 use super::{Finding, Grade, Subject};
 use crate::config::{Limits, Outcome, Severity};
-use crate::expect::acl::judge::Verdicts;
+use crate::expect::acl::judge::{self, Verdicts};
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expected, Inventory};
+use crate::report::page::grouped;
 use crate::report::{Report, SourceLine};
 use crate::sources::{FrameRef, Leg};
+use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+/// Findings about one kind of thing with a change of a file that would admit their sources; to find one takes reading the file
+/// again.
+pub const ADVISED: usize = 8;
 /// Narrower lines named beside a line.
 const NARROWER_NAMED: usize = 3;
 
@@ -35,6 +40,10 @@ pub struct Scene<'a> {
     presence: Vec<Option<Presence>>,
     /// Servers on the client leg: ours.
     servers: BTreeSet<IpAddr>,
+    /// Places of each server's pairs among those of the verdicts.
+    pairs: HashMap<IpAddr, Vec<usize>>,
+    /// Changes of files that may still be looked for: each takes reading a file again.
+    to_advise: Cell<usize>,
 }
 
 /// A source at one of our servers.
@@ -68,7 +77,45 @@ impl<'a> Scene<'a> {
             .collect();
         let servers = clients.iter().map(|client| client.line.server).collect();
         let presence = presence(&report.sources, inventory);
-        Self { report, inventory, limits, verdicts: None, advise_public: false, presence, clients, servers }
+        Self {
+            report,
+            inventory,
+            limits,
+            verdicts: None,
+            advise_public: false,
+            presence,
+            clients,
+            servers,
+            pairs: HashMap::new(),
+            to_advise: Cell::new(ADVISED),
+        }
+    }
+
+    /// The same with what the servers' own files say.
+    #[must_use]
+    pub fn with_files(mut self, verdicts: &'a Verdicts) -> Self {
+        if verdicts.acls.is_empty() {
+            return self;
+        }
+        for (place, ((_, server), _)) in verdicts.pairs.iter().enumerate() {
+            self.pairs.entry(*server).or_default().push(place);
+        }
+        self.verdicts = Some(verdicts);
+        self
+    }
+
+    /// Sources judged at a server, with how often which decision met which outcome.
+    pub fn judged_at(&self, server: IpAddr) -> impl Iterator<Item = (IpAddr, &'a [judge::Tally])> + '_ {
+        let places = self.pairs.get(&server).map_or(&[][..], Vec::as_slice);
+        let pairs = self.verdicts.map_or(&[][..], |verdicts| &verdicts.pairs);
+        places.iter().map(move |place| (pairs[*place].0.0, pairs[*place].1.as_slice()))
+    }
+
+    /// True as long as a change of a file may be looked for; counts those that were.
+    pub fn may_advise(&self) -> bool {
+        let left = self.to_advise.get();
+        self.to_advise.set(left.saturating_sub(1));
+        left > 0
     }
 
     /// Lines that showed themselves in a given way, in file order.
@@ -163,6 +210,7 @@ impl<'a> Scene<'a> {
             count: members.iter().map(|line| count(line)).sum(),
             frames: by_input.into_iter().map(|(input, frames)| (input, frames.into_iter().collect())).collect(),
             advice: None,
+            not_listed: 0,
         }
     }
 }
@@ -185,9 +233,16 @@ pub fn sources(group: &[Client<'_>], of_kind: &str) -> String {
     match group {
         [only] if is_joined(only) => format!("sources{of_kind} in {}", show_prefix(only.line.source)),
         [_] => format!("1 source{of_kind}"),
-        several if several.iter().any(is_joined) => format!("at least {} sources{of_kind}", several.len()),
-        several => format!("{} sources{of_kind}", several.len()),
+        several if several.iter().any(is_joined) => {
+            format!("at least {} sources{of_kind}", grouped(several.len() as u64))
+        }
+        several => format!("{} sources{of_kind}", grouped(several.len() as u64)),
     }
+}
+
+/// A source and its line, which may be about that source alone: `10.20.1.1 of 10.20.0.0/16 (office, expect.csv:1)`.
+pub fn of_line(source: &str, row: &Row) -> String {
+    if source == show_prefix(row.prefix) { row.describe() } else { format!("{source} of {}", row.describe()) }
 }
 
 /// The same at the beginning of a sentence.
@@ -228,12 +283,12 @@ impl Tally {
         let refused = self.refused + self.unsolicited;
         let mut apart = Vec::new();
         if self.denied > 0 {
-            apart.push(format!("refused {refused}, denied with another code {}", self.denied));
+            apart.push(format!("refused {}, denied with another code {}", grouped(refused), grouped(self.denied)));
         }
         match self.unsolicited {
             0 => {}
             1 => apart.push("1 of these by a response whose query is not known".to_owned()),
-            count => apart.push(format!("{count} of these by responses whose queries are not known")),
+            count => apart.push(format!("{} of these by responses whose queries are not known", grouped(count))),
         }
         let apart = if apart.is_empty() { String::new() } else { format!(" ({})", apart.join("; ")) };
         let what = if self.denied == 0 { "refused" } else { "turned away" };
@@ -241,9 +296,9 @@ impl Tally {
     }
 }
 
-/// `once`, `2 times`.
+/// `once`, `2 times`, `1,234 times`.
 pub fn times(count: u64) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+    if count == 1 { "once".to_owned() } else { format!("{} times", grouped(count)) }
 }
 
 /// The frames of refusals of a source.
@@ -256,7 +311,7 @@ pub fn some(names: &[String], at_most: usize) -> String {
     let shown = names.len().min(at_most);
     match names.len() - shown {
         0 => names.join(", "),
-        more => format!("{} and {more} more", names[..shown].join(", ")),
+        more => format!("{} and {} more", names[..shown].join(", "), grouped(more as u64)),
     }
 }
 

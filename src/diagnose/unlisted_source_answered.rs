@@ -1,7 +1,7 @@
 //! Sources that were answered although the inventory does not list them, or expects them to be refused.
 
-use super::Finding;
-use super::scene::{Class, Client, Scene, Tally, alone, begins, sources, times};
+use super::scene::{Class, Client, Scene, Tally, alone, begins, of_line, sources, times};
+use super::{Finding, Found};
 use crate::config::{Outcome, Severity};
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expect, Expected};
@@ -21,20 +21,17 @@ enum Why {
 }
 
 /// One finding per server and deciding line; for unlisted sources one per server and class of address.
-pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let groups = scene.groups(|client| match client.expected {
         _ if answered(client.line) == 0 => None,
         Expected::Unlisted => Some(Why::Unlisted(scene.class(client.line))),
         Expected::Listed(row) => (row.expect == Expect::Refuse).then_some(Why::Refuse(row.index)),
         Expected::Mixed => None,
     });
-    groups
-        .iter()
-        .map(|((_, why), group)| match why {
-            Why::Refuse(row) => against_a_line(scene, &scene.inventory.rows()[*row], group),
-            Why::Unlisted(class) => without_a_line(scene, *class, group),
-        })
-        .collect()
+    found.all(groups.iter().map(|((_, why), group)| match why {
+        Why::Refuse(row) => against_a_line(scene, &scene.inventory.rows()[*row], group),
+        Why::Unlisted(class) => without_a_line(scene, *class, group),
+    }));
 }
 
 /// The finding about a group that a line expects to be refused.
@@ -44,8 +41,8 @@ fn against_a_line(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding
     let tally = Tally::of(group);
     let count = group.iter().map(|client| answered(client.line)).sum();
     let (who, is, was) = match alone(group) {
-        Some(_) => (finding.subject.sources[0].clone(), "is", "was"),
-        None => (begins(&sources(group, "")), "are", "were"),
+        Some(_) => (of_line(&finding.subject.sources[0], row), "is", "was"),
+        None => (format!("{} of {}", begins(&sources(group, "")), row.describe()), "are", "were"),
     };
     let server = group[0].line.server;
     let refused = match tally.refused + tally.denied + tally.unsolicited {
@@ -56,11 +53,8 @@ fn against_a_line(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding
             tally.turned_away(server)
         ),
     };
-    finding.says = format!(
-        "{who} of {} {is} expected to be refused but {was} answered {} by {server}.{refused}",
-        row.describe(),
-        times(count)
-    );
+    finding.says =
+        format!("{who} {is} expected to be refused but {was} answered {} by {server}.{refused}", times(count));
     finding.advice = Some(format!(
         "Look up {} in the access rules of {server}: which rule admits it? If it should be answered, change {}.",
         finding.subject.sources[0],

@@ -1,13 +1,17 @@
 //! Sources in no inventory line that were refused: strangers, or one's own clients behind an address nobody listed.
 
 use super::presence::Presence;
-use super::scene::{Class, Client, Scene, Tally, alone, begins, is_joined, refused_frames, some, sources, times};
+use super::scene::{
+    Class, Client, Scene, Tally, alone, begins, is_joined, of_line, refused_frames, some, sources, times,
+};
 use super::verdicts::beside_refusal;
-use super::{Finding, Grade};
+use super::{Finding, Found, Grade};
 use crate::config::{Outcome, Severity};
 use crate::expect::Expected;
 use crate::expect::inventory::{Kind, Row, show_prefix};
 use crate::report::SourceLine;
+use crate::report::page::{counted, grouped};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 pub const KIND: &str = "unlisted-source-refused";
 
 /// One finding per server and class of address, never one per scanner.
-pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
+pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let groups = scene.groups(|client| {
         let unlisted = matches!(client.expected, Expected::Unlisted) && client.line.turned_away() > 0;
         unlisted.then(|| scene.class(client.line))
@@ -28,7 +32,10 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
     });
     let beside = |server: IpAddr| answered.get(&(server, ())).map_or(&[][..], Vec::as_slice);
     let missing = Missing::of(scene);
-    groups.iter().map(|((server, class), group)| finding(scene, &missing, *class, group, beside(*server))).collect()
+    // Those about most transactions first: not for all of them a change of a file is looked for.
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, group)| Reverse(group.iter().map(|client| client.line.turned_away()).sum::<u64>()));
+    found.all(groups.iter().map(|((server, class), group)| finding(scene, &missing, *class, group, beside(*server))));
 }
 
 /// The finding about one group. `answered` are those in no inventory line that the server turned none away of.
@@ -70,7 +77,10 @@ fn finding(
                 some if some.iter().any(is_joined) => {
                     (format!("one or more of the {family} sources"), "these addresses".to_owned())
                 }
-                some => (format!("one or more of the {} {family} sources", some.len()), "these addresses".to_owned()),
+                some => (
+                    format!("one or more of the {} {family} sources", grouped(some.len() as u64)),
+                    "these addresses".to_owned(),
+                ),
             };
             let translated = !same_family(row, &possible[0]);
             let who = if translated { format!("{who} (IPv6 as IPv4: through NAT64)") } else { who };
@@ -78,7 +88,7 @@ fn finding(
                 (0, []) if translated => String::new(),
                 (0, []) => {
                     // Away from the server, others may have passed elsewhere.
-                    let away = scene.report.is_away_from(group[0].line.server);
+                    let away = scene.report.is_away_for(group[0].line.server, &finding.frames);
                     finding.severity = if away { Severity::Warning } else { Severity::Critical };
                     String::new()
                 }
@@ -106,7 +116,7 @@ fn finding(
         }
         Candidates::Several { absent, unknown, translated } => {
             let who = if alone(group).is_some() { "this source" } else { "one of these sources" };
-            let prefixes = |count: usize| format!("{count} expected prefix{}", if count == 1 { "" } else { "es" });
+            let prefixes = |count: usize| counted(count as u64, "expected prefix", "expected prefixes");
             let were = |count: usize| if count == 1 { "was" } else { "were" };
             let not_seen = format!(
                 " {} {} not seen in the same {} (expected-never-seen).",
@@ -185,20 +195,23 @@ struct Claimed {
 
 /// Whom the headers of proxies among these sources name as their clients, where there are any.
 fn claimed(scene: &Scene<'_>, group: &[Client<'_>]) -> Option<Claimed> {
-    let (mut proxies, mut clients) = (Vec::new(), BTreeSet::new());
+    let (mut proxies, mut clients, mut more) = (Vec::new(), BTreeSet::new(), false);
     for client in group.iter().filter(|client| !is_joined(client)) {
         let Some(pair) = scene.report.proxied.get(&(client.line.server, client.line.source.addr())) else { continue };
         if !pair.clients.is_empty() {
             proxies.push(show_prefix(client.line.source));
             clients.extend(pair.clients.iter().map(SocketAddr::ip));
+            more |= pair.more_clients;
         }
     }
     let describe = |client: &IpAddr| match scene.inventory.home(*client) {
-        Some(row) => format!("{client} of {}", scene.inventory.rows()[row].describe()),
+        Some(row) => of_line(&client.to_string(), &scene.inventory.rows()[row]),
         None => format!("{client} (in no inventory line)"),
     };
     let names: Vec<String> = clients.iter().map(describe).collect();
-    let says = format!(" Claimed: PROXY headers of {} name {}.", some(&proxies, NAMED), some(&names, NAMED));
+    let least =
+        if more { format!("at least {}: ", counted(clients.len() as u64, "client", "clients")) } else { String::new() };
+    let says = format!(" Claimed: PROXY headers of {} name {least}{}.", some(&proxies, NAMED), some(&names, NAMED));
     let listed = clients.iter().any(|client| scene.inventory.home(*client).is_some());
     let named = clients.iter().take(scene.limits.finding_members).map(ToString::to_string).collect();
     (!clients.is_empty()).then_some(Claimed { says, clients: named, listed })
@@ -207,13 +220,14 @@ fn claimed(scene: &Scene<'_>, group: &[Client<'_>]) -> Option<Claimed> {
 /// Adds what the server's own file says of the sources, and of the prefix that may be behind them.
 fn beside_file(scene: &Scene<'_>, group: &[Client<'_>], behind: Option<ipnet::IpNet>, finding: &mut Finding) {
     let mut lines: Vec<&SourceLine> = group.iter().map(|client| client.line).collect();
-    lines.sort_by_key(|line| (std::cmp::Reverse(line.turned_away()), line.source));
+    lines.sort_by_key(|line| (Reverse(line.turned_away()), line.source));
     let sources: Vec<IpAddr> = lines
         .iter()
         .filter(|line| line.source.prefix_len() == line.source.max_prefix_len())
         .map(|line| line.source.addr())
         .collect();
-    let Some((says, advice)) = beside_refusal(scene, group[0].line.server, &sources, behind) else { return };
+    let server = group[0].line.server;
+    let Some((says, advice)) = beside_refusal(scene, server, &sources, behind, &finding.frames) else { return };
     finding.says.push(' ');
     finding.says.push_str(&says);
     if !advice.is_empty() {
@@ -235,7 +249,7 @@ fn fact(class: Class, group: &[Client<'_>], finding: &Finding) -> String {
     let answered = match tally.answered {
         0 => String::new(),
         1 => " 1 other query was answered.".to_owned(),
-        count => format!(" {count} other queries were answered."),
+        count => format!(" {} other queries were answered.", grouped(count)),
     };
     if alone(group).is_some() {
         let own = if class == Class::Own { ", an address of a server itself," } else { "" };

@@ -1,9 +1,10 @@
 //! Entries of a server's configuration that decided for no source seen.
 
 use super::scene::{Scene, some};
-use super::{Finding, Grade, Subject};
+use super::{Finding, Found, Grade, Subject};
 use crate::config::Severity;
 use crate::expect::acl::{Entry, Place, RuleId, Word};
+use crate::report::page::{counted, grouped};
 use std::collections::HashSet;
 
 /// The name of the diagnosis.
@@ -13,9 +14,8 @@ pub const KIND: &str = "unused-entry";
 const NAMED: usize = 8;
 
 /// One finding per file.
-pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
-    let Some(verdicts) = scene.verdicts else { return Vec::new() };
-    let mut findings = Vec::new();
+pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
+    let Some(verdicts) = scene.verdicts else { return };
     for (number, acl) in verdicts.acls.iter().enumerate() {
         let mut used: HashSet<RuleId> = HashSet::new();
         let (mut asked, mut unknown) = (false, 0u64);
@@ -53,7 +53,7 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             .iter()
             .map(|entry| format!("{} ({}, {})", entry.matches, entry.list, acl.rule(entry.rule)))
             .collect();
-        findings.push(Finding {
+        found.add(Finding {
             id: String::new(),
             kind: KIND,
             grade: Grade::Evaluated,
@@ -65,20 +65,20 @@ pub fn diagnose(scene: &Scene<'_>) -> Vec<Finding> {
             },
             says: format!(
                 "{} of {} decided for no request in this capture: {}. This is about this capture only{}.{}",
-                if unused.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", unused.len()) },
+                counted(unused.len() as u64, "entry", "entries"),
                 crate::error::escape_text(&acl.name),
                 some(&names, NAMED),
                 match unknown {
                     0 => String::new(),
                     1 => ", and 1 request was not judged".to_owned(),
-                    count => format!(", and {count} requests were not judged"),
+                    count => format!(", and {} requests were not judged", grouped(count)),
                 },
                 scene.report.not_read()
             ),
             count: unused.len() as u64,
             frames: Vec::new(),
             advice: None,
+            not_listed: 0,
         });
     }
-    findings
 }

@@ -5,9 +5,10 @@ use super::scene::{Scene, some, times};
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::compare::{Question, within};
-use crate::expect::acl::judge::{Tally, Verdicts};
+use crate::expect::acl::judge::Tally;
 use crate::expect::acl::{Acl, RuleId, Word};
 use crate::expect::inventory::show_prefix;
+use crate::report::page::grouped;
 use ipnet::IpNet;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,8 @@ const PARTS: usize = 4;
 pub struct Group<'a> {
     /// The server.
     pub server: IpAddr,
+    /// The number of its configuration.
+    pub number: usize,
     /// Its configuration.
     pub acl: &'a Acl,
     /// The rule; nothing when the text has none.
@@ -81,7 +84,8 @@ pub fn groups<'a>(scene: &Scene<'a>, wanted: impl Fn(IpAddr, &Tally) -> bool) ->
             groups.entry((*server, acl, tally.judged.decision.rule)).or_default().push((*source, tally));
         }
     }
-    let group = |((server, acl, rule), members)| Group { server, acl: &verdicts.acls[acl], rule, members };
+    let group =
+        |((server, number, rule), members)| Group { server, number, acl: &verdicts.acls[number], rule, members };
     groups.into_iter().map(group).collect()
 }
 
@@ -109,6 +113,7 @@ pub fn finding(
         count: group.count(outcomes),
         frames: frames(scene, group.members.iter().map(|(_, tally)| *tally), differing),
         advice: None,
+        not_listed: 0,
     }
 }
 
@@ -137,7 +142,7 @@ pub fn who(scene: &Scene<'_>, sources: &[IpAddr]) -> String {
         sources => {
             let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
             let word = if sources.len() == 1 { "source" } else { "sources" };
-            format!("{least}{} {word} ({})", sources.len(), some(&names, 3))
+            format!("{least}{} {word} ({})", grouped(sources.len() as u64), some(&names, 3))
         }
     }
 }
@@ -158,27 +163,38 @@ pub fn outcomes(group: &Group<'_>, of: &[Outcome]) -> String {
 /// The next step where a capture and a server's file differ that was taken away from the server.
 pub fn capture_there(server: IpAddr) -> String {
     format!(
-        "This was not captured at {server}: if a translation lies between, it saw, and judged, another address. Capture \
-         there, at the same time."
+        "This was not captured at {server}: if a translation lies between, the server saw, and judged, another address. \
+         Capture there, at the same time."
     )
 }
 
-/// What comes before the next step where nothing tells whether a capture was taken at the server: then that is not the first
-/// to be asked.
-pub fn doubt_of_place(scene: &Scene<'_>, server: IpAddr) -> String {
-    if scene.report.is_at(server) || scene.report.is_away_from(server) {
-        return String::new();
+/// The next step with what comes before it where nothing tells whether the capture of these frames was taken at the server:
+/// then that is the first to be asked.
+pub fn doubt_of_place(scene: &Scene<'_>, server: IpAddr, frames: &[(usize, Vec<u64>)], advice: String) -> String {
+    let known = scene.report.is_at_for(server, frames) || scene.report.is_away_for(server, frames);
+    if known || advice.is_empty() {
+        return advice;
     }
+    let advice = match advice.strip_prefix("If it ") {
+        Some(further) => format!("and it {further}"),
+        None => goes_on(&advice),
+    };
     format!(
-        "Was this captured at {server} (--vantage)? If not, and a translation lies between, it saw, and judged, another \
-         address. If it was: "
+        "Was this captured at {server} (--vantage)? If not, and a translation lies between, the server saw, and judged, another \
+         address. If it was, {advice}"
     )
+}
+
+/// A sentence as it goes on after a comma.
+fn goes_on(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// The question that stands for what clients ask a server: the most frequent one that it is to answer, else the most
 /// frequent one, an unsigned one before others; some name when they were seen to ask for none.
-pub fn usual_question(verdicts: &Verdicts, server: IpAddr) -> Question {
-    let tallies = verdicts.pairs.iter().filter(|((_, at), _)| *at == server).flat_map(|(_, tallies)| tallies);
+pub fn usual_question(scene: &Scene<'_>, server: IpAddr) -> Question {
+    let tallies = scene.judged_at(server).flat_map(|(_, tallies)| tallies);
     let mut asked: Vec<(&Question, (bool, bool, u64))> = Vec::new();
     for tally in tallies {
         let served = tally.judged.decision.word == Word::Allow;
@@ -197,9 +213,8 @@ pub fn usual_question(verdicts: &Verdicts, server: IpAddr) -> Question {
 }
 
 /// Some client was seen to ask a server for a name.
-pub fn was_asked(verdicts: &Verdicts, server: IpAddr) -> bool {
-    let mut tallies = verdicts.pairs.iter().filter(|((_, at), _)| *at == server).flat_map(|(_, tallies)| tallies);
-    tallies.any(Tally::may_be_usual)
+pub fn was_asked(scene: &Scene<'_>, server: IpAddr) -> bool {
+    scene.judged_at(server).flat_map(|(_, tallies)| tallies).any(Tally::may_be_usual)
 }
 
 /// What the server's file says of refused sources, and of the prefix that may be behind them.
@@ -208,6 +223,7 @@ pub fn beside_refusal(
     server: IpAddr,
     sources: &[IpAddr],
     behind: Option<IpNet>,
+    frames: &[(usize, Vec<u64>)],
 ) -> Option<(String, String)> {
     let verdicts = scene.verdicts?;
     let acl = verdicts.acls.iter().find(|acl| acl.speaks_for(server))?;
@@ -222,15 +238,18 @@ pub fn beside_refusal(
     let mut says =
         format!("The file says {} for {first}: {}{reason}", decision.word.name(), describe(acl, decision.rule));
     if agreeing + differing > 0 {
-        let _ = write!(says, "; the wire agrees {agreeing} of {}", agreeing + differing);
+        let _ = write!(says, "; the wire agrees {} of {}", grouped(agreeing), grouped(agreeing + differing));
     }
     says.push('.');
-    if scene.report.is_away_from(server) {
+    if scene.report.is_away_for(server, frames) {
         // The server judged another address, as far as is known here.
         return Some((says, capture_there(server)));
     }
+    if !scene.may_advise() {
+        return Some((says, String::new()));
+    }
     let question = tally.most_asked(Question::is_usual).or(tally.most_asked(|_| true));
-    let question = question.map_or_else(|| usual_question(verdicts, server), |(question, _)| question.clone());
+    let question = question.map_or_else(|| usual_question(scene, server), |(question, _)| question.clone());
     let mut advice = String::new();
     if let Some(prefix) = behind {
         let (parts, all) = within(acl, prefix, &question, Some(server), PARTS);
@@ -277,6 +296,5 @@ pub fn beside_refusal(
             let _ = write!(advice, "If it is yours: {to_admit}");
         }
     }
-    let advice = advice.trim();
-    Some((says, if advice.is_empty() { String::new() } else { doubt_of_place(scene, server) + advice }))
+    Some((says, doubt_of_place(scene, server, frames, advice.trim().to_owned())))
 }

@@ -399,6 +399,9 @@ struct FindingJson<'a> {
     count: u64,
     frames: Frames<'a>,
     advice: Option<String>,
+    /// Only where it says no more than how many more there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_listed: Option<u64>,
 }
 
 impl<'a> FindingJson<'a> {
@@ -413,6 +416,7 @@ impl<'a> FindingJson<'a> {
             count: finding.count,
             frames: Frames { frames: &finding.frames, inputs },
             advice: finding.advice.as_deref().map(escape_text),
+            not_listed: Some(finding.not_listed).filter(|more| *more > 0),
         }
     }
 }
@@ -428,6 +432,7 @@ impl Serialize for SubjectJson<'_> {
         }
         let subject = self.0;
         for (key, list) in [
+            ("servers", &subject.servers),
             ("sources", &subject.sources),
             ("prefixes", &subject.prefixes),
             ("names", &subject.names),

@@ -59,6 +59,8 @@ pub struct Report {
     pub away: BTreeSet<IpAddr>,
     /// Servers on whose hosts it was taken, as the directions of their packets tell.
     pub here: BTreeSet<IpAddr>,
+    /// Servers with the inputs, by number, that were captured on their hosts although others were not.
+    pub here_in: BTreeSet<(IpAddr, usize)>,
     /// Queries behind a proxy's header, by server and proxy.
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     /// Sentences about what this capture cannot show (encrypted ports seen, evicted state, ...).
@@ -248,6 +250,22 @@ impl Report {
                 (of_this_host || self.here.contains(&server)) && !self.away.contains(&server)
             }
         }
+    }
+
+    /// The same of what these frames of inputs show: where one of them was captured at the server, it saw that.
+    pub fn is_away_for(&self, server: IpAddr, frames: &[(usize, Vec<u64>)]) -> bool {
+        self.is_away_from(server) && !frames.iter().any(|(input, _)| self.is_here_in(server, *input))
+    }
+
+    /// The capture that these frames are of was taken at a server.
+    pub fn is_at_for(&self, server: IpAddr, frames: &[(usize, Vec<u64>)]) -> bool {
+        let here = |(input, _): &(usize, Vec<u64>)| self.is_here_in(server, *input);
+        self.is_at(server) || (!frames.is_empty() && frames.iter().all(here))
+    }
+
+    /// An input was captured at a server, although others were not.
+    fn is_here_in(&self, server: IpAddr, input: usize) -> bool {
+        self.vantage.is_none() && self.here_in.contains(&(server, input))
     }
 
     /// Only REFUSED responses were captured: by this run, or where every input was made, as they say.

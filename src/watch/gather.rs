@@ -119,8 +119,9 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
         names,
         names_not_shown,
         findings: findings.collect(),
-        severities: Severity::ALL
-            .map(|(_, severity)| facts.findings.iter().filter(|finding| finding.severity == severity).count() as u64),
+        severities: Severity::ALL.map(|(_, severity)| {
+            facts.findings.iter().filter(|finding| finding.severity == severity).map(Finding::stands_for).sum()
+        }),
         refused_per_second: facts.noted.history(facts.started, facts.now),
         sandbox: facts.sandbox.to_owned(),
     }

@@ -386,7 +386,7 @@ fn findings(page: &mut Page<'_>, report: &Report, layout: &Layout) -> io::Result
             page.wrapped("  NEXT ", &escape_text(advice), 4)?;
         }
     }
-    match (report.findings.len() - shown) as u64 {
+    match report.findings[shown..].iter().map(Finding::stands_for).sum() {
         0 => Ok(()),
         more => {
             page.gap()?;
