@@ -381,3 +381,55 @@ zone example { type primary; file \"x\"; };";
     let text = read(&["--top", "5000"]);
     assert!(text.contains("500 more findings of this kind are not listed.") && !text.contains("(--top"), "the end");
 }
+
+/// A capture of all interfaces of a host (SLL2): whether each packet leaves, with its time and IP packet.
+fn of_any_interface(packets: &[(bool, (u64, Vec<u8>))]) -> Vec<u8> {
+    let mut capture: Vec<u8> =
+        [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 276].into_iter().flat_map(u32::to_le_bytes).collect();
+    for (leaves, (time, bytes)) in packets {
+        let direction = if *leaves { 4 } else { 0 };
+        let header = [8, 0, 0, 0, 0, 0, 0, 2, 0, 1, direction, 6, 2, 2, 2, 2, 2, 2, 0, 0];
+        let bytes = [&header[..], &bytes[14..]].concat();
+        let numbers = [1_700_000_000 + time / SECOND, time % SECOND, bytes.len() as u64, bytes.len() as u64];
+        capture.extend(numbers.into_iter().flat_map(|number| (number as u32).to_le_bytes()));
+        capture.extend(bytes);
+    }
+    capture
+}
+
+#[test]
+fn captures_on_both_sides_of_a_translation_are_not_held_against_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = [192, 0, 2, 45];
+    let side = |client: [u8; 4], at_server: bool, later: u64, first_id: u16| {
+        let asked = (0..3u16).flat_map(|n| {
+            let start = u64::from(n) * SECOND + later;
+            asked(start, client, first_id + n, 0, &[5]).into_iter().zip([!at_server, at_server])
+        });
+        let packets: Vec<(bool, (u64, Vec<u8>))> = asked.map(|(packet, leaves)| (leaves, packet)).collect();
+        of_any_interface(&packets)
+    };
+    std::fs::write(folder.path().join("client.pcap"), side(CLIENT, false, 0, 70)).unwrap();
+    std::fs::write(folder.path().join("server.pcap"), side(outside, true, 100, 70)).unwrap();
+    std::fs::write(folder.path().join("others.pcap"), side(outside, true, 100, 700)).unwrap();
+    std::fs::write(folder.path().join("expect.csv"), "10.9.9.0/24\n").unwrap();
+    let read = |arguments: &[&str]| -> Value {
+        let mut command = Command::cargo_bin("dnsrefused").unwrap();
+        let more = ["--expect", "expect.csv", "--format", "json"];
+        let output = command.current_dir(folder.path()).arg("read").args(arguments).args(more).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let twice = "3 refused queries were captured in two inputs within 10 ms, from different sources";
+    let notes = |report: &Value| report["notes"].to_string();
+    let report = read(&["client.pcap", "server.pcap"]);
+    assert!(notes(&report).contains(twice), "{}", notes(&report));
+    let found = report["findings"].as_array().unwrap();
+    let (severity, says, advice) = of_kind(found, "unlisted-source-refused").unwrap();
+    assert_eq!(severity, "critical");
+    assert!(says.contains("have 10.9.9.9, expected to be allowed") && !advice.contains("Refusing"), "{says} {advice}");
+    // Captured at the client alone it is not known, and other queries are not the same ones.
+    let report = read(&["client.pcap", "others.pcap"]);
+    assert!(!notes(&report).contains("captured in two inputs"), "{}", notes(&report));
+    assert!(!notes(&read(&["server.pcap"])).contains("captured in two inputs"));
+}

@@ -59,7 +59,7 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
         finding.says = format!("{} {}", finding.says, scene.report.caveats());
     }
     let advice = if away {
-        capture_there(group.server)
+        capture_there(scene, group.server)
     } else if refused > 0 {
         format!(
             "Does {} run this file? Compare with what it has loaded, reload it, and see whether another node, view or box \

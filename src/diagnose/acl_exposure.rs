@@ -32,7 +32,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
             times(finding.count)
         );
         finding.advice = Some(if away {
-            capture_there(group.server)
+            capture_there(scene, group.server)
         } else {
             let advice =
                 format!("Does {} run this file? Until it does, it is more open than the file says.", group.server);

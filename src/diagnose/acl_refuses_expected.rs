@@ -134,7 +134,7 @@ impl<'a> Check<'a> {
                     write!(says, "; the wire agrees: {} turned away {} by {by}.", who(scene, &sources), times(count));
                 *advised += 1;
                 if scene.report.is_away_for(at[0], &frames) {
-                    capture_there(at[0])
+                    capture_there(scene, at[0])
                 } else {
                     severity = Severity::Critical;
                     let advice = match *advised <= ADVISED {

@@ -305,6 +305,56 @@ prefix,name,kind,expect
     }
 
     #[test]
+    fn away_from_the_server_a_source_seen_as_itself_may_be_seen_again() {
+        let inventory = inventory(INVENTORY);
+        let sources = || vec![answered("10.20.1.7", 5), refused("10.20.5.18", 3), refused("192.0.2.45", 3)];
+        let of_unlisted = |report: &Report| {
+            let found = diagnose(report, &inventory, &Limits::default());
+            found.into_iter().find(|finding| finding.kind == "unlisted-source-refused").unwrap()
+        };
+        let mut there = report(sources(), &inventory);
+        there.here.insert(SERVER.parse().unwrap());
+        let finding = of_unlisted(&there);
+        assert_eq!(finding.subject.prefixes, ["10.21.0.0/16"], "at the server nobody else may be behind it");
+        let mut away = report(sources(), &inventory);
+        away.away.insert(SERVER.parse().unwrap());
+        let finding = of_unlisted(&away);
+        assert_eq!((finding.severity, finding.grade), (Severity::Warning, Grade::Observed));
+        assert!(finding.subject.prefixes.is_empty() && !finding.says.contains("10.21."), "{}", finding.says);
+        let said = "This was not captured at 10.20.30.40: 1 source (10.20.5.18), expected to be allowed and turned away as well, \
+                    may stand here for the same before a translation. Which of them arrives as this source, if any does, is";
+        assert!(finding.says.contains(said), "{}", finding.says);
+        let says = of_unlisted(&report(sources(), &inventory)).says;
+        assert!(says.contains("Unless this was captured at 10.20.30.40 (--vantage), 1 source (10.20.5.18)"), "{says}");
+    }
+
+    #[test]
+    fn what_was_captured_at_the_server_is_not_called_away_for_another_input() {
+        let inventory = inventory("10.20.0.0/16\n10.21.0.0/16\n");
+        let server: IpAddr = SERVER.parse().unwrap();
+        let mut outside = refused("192.0.2.45", 3);
+        outside.row.rare_mut().refused_frames.iter_mut().for_each(|frame| frame.input = 1);
+        let mut both = report(vec![answered("10.20.1.7", 5), refused("10.21.5.18", 3), outside], &inventory);
+        both.away.insert(server);
+        let of = |report: &Report| -> Vec<(&str, Severity, String, String)> {
+            let found = diagnose(report, &inventory, &Limits::default());
+            let said = |one: Finding| (one.kind, one.severity, one.says, one.advice.unwrap_or_default());
+            found.into_iter().map(said).collect()
+        };
+        let found = of(&both);
+        assert_eq!((found[1].0, found[1].1), ("unlisted-source-refused", Severity::Info));
+        both.here_in.insert((server, 1));
+        let found = of(&both);
+        assert_eq!((found[0].0, found[0].1), ("unlisted-source-refused", Severity::Critical));
+        let said = "Observed: inputs that were not captured at 10.20.30.40 have 10.21.5.18, expected to be allowed and turned \
+                    away by it. Inferred: they may arrive as 192.0.2.45; other explanations remain: it may be a stranger.";
+        assert!(found[0].2.contains(said), "{}", found[0].2);
+        assert!(found[1].3.starts_with("This was not captured at 10.20.30.40"), "{}", found[1].3);
+        both.vantage = Some(crate::config::Vantage::Path);
+        assert_eq!(of(&both)[1].1, Severity::Info, "what the operator says goes first");
+    }
+
+    #[test]
     fn of_several_absent_prefixes_none_is_accused() {
         let found = findings(INVENTORY, vec![refused("192.0.2.45", 187)]);
         assert_eq!(

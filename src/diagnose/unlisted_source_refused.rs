@@ -7,12 +7,12 @@ use super::scene::{
 use super::verdicts::beside_refusal;
 use super::{Finding, Found, Grade};
 use crate::config::{Outcome, Severity};
-use crate::expect::Expected;
 use crate::expect::inventory::{Kind, Row, show_prefix};
+use crate::expect::{Expect, Expected};
 use crate::report::SourceLine;
 use crate::report::page::{counted, grouped};
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 /// The name of the diagnosis.
@@ -53,6 +53,23 @@ fn finding(
         _ if scene.report.filtered => Candidates::None,
         Class::Own => Candidates::None,
         Class::Private | Class::Other => missing.candidates(group),
+    };
+    // Away from the server both sides of a translation may be here: whoever was seen as itself may be seen again.
+    let server = group[0].line.server;
+    let at = scene.report.is_at_for(server, &finding.frames);
+    let themselves: Vec<String> = match candidates {
+        Candidates::One(_) | Candidates::Several { .. } if !at => {
+            missing.turned_away(server).map(|client| show_prefix(client.line.source)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let candidates = match candidates {
+        Candidates::One(row) if !themselves.is_empty() => Candidates::Several {
+            absent: 1,
+            unknown: 0,
+            translated: !group.iter().any(|client| same_family(row, client)),
+        },
+        candidates => candidates,
     };
     let claimed = claimed(scene, group);
     let behind = match &candidates {
@@ -135,8 +152,22 @@ fn finding(
             } else {
                 "of them arrives"
             };
+            let seen = match themselves.len() {
+                0 => String::new(),
+                count => format!(
+                    " {} {} ({}), expected to be allowed and turned away as well, may stand here for the same before a \
+                     translation.",
+                    if scene.report.is_away_for(server, &finding.frames) {
+                        format!("This was not captured at {server}:")
+                    } else {
+                        format!("Unless this was captured at {server} (--vantage),")
+                    },
+                    counted(count as u64, "source", "sources"),
+                    some(&themselves, NAMED)
+                ),
+            };
             finding.says = format!(
-                "{fact}{}{}{} Which {of_them} as {who}, if any does, is not shown.",
+                "{fact}{}{}{}{seen} Which {of_them} as {who}, if any does, is not shown.",
                 if absent > 0 { &not_seen } else { "" },
                 if unknown > 0 { &not_known } else { "" },
                 if translated { " These are IPv6, whose clients arrive as IPv4 through NAT64 alone." } else { "" },
@@ -149,7 +180,7 @@ fn finding(
         }
         Candidates::None => {
             finding.says = fact;
-            (finding.severity, finding.advice) = match class {
+            let (severity, advice) = match class {
                 Class::Private => (
                     Severity::Warning,
                     Some(
@@ -170,6 +201,10 @@ fn finding(
                     ),
                 ),
             };
+            (finding.severity, finding.advice) = (severity, advice);
+            if class != Class::Own {
+                beside_elsewhere(scene, missing, group, &mut finding);
+            }
         }
     }
     if let Some(claimed) = claimed {
@@ -178,6 +213,45 @@ fn finding(
     }
     beside_file(scene, group, behind, &mut finding);
     finding
+}
+
+/// Where these sources were captured at the server and other inputs elsewhere: expected clients that were turned away by it
+/// there may be the same.
+fn beside_elsewhere(scene: &Scene<'_>, missing: &Missing<'_>, group: &[Client<'_>], finding: &mut Finding) {
+    let server = group[0].line.server;
+    let report = scene.report;
+    if report.here_in.is_empty() || !report.is_at_for(server, &finding.frames) {
+        return;
+    }
+    let elsewhere = |client: &&Client<'_>| {
+        let inputs = refused_frames(client.line).iter().map(|frame| (frame.input as usize, Vec::new()));
+        let inputs: Vec<(usize, Vec<u64>)> = inputs.collect();
+        let answered = client.line.count(Outcome::Answered) > 0;
+        !answered && !inputs.is_empty() && report.is_away_for(server, &inputs)
+    };
+    let sources: Vec<String> =
+        missing.turned_away(server).filter(elsewhere).map(|client| show_prefix(client.line.source)).collect();
+    if sources.is_empty() {
+        return;
+    }
+    let one = alone(group).is_some();
+    if Tally::of(group).answered == 0 {
+        finding.severity = Severity::Critical;
+    }
+    finding.grade = Grade::Inferred;
+    finding.says = format!(
+        "Observed: {} Observed: inputs that were not captured at {server} have {}, expected to be allowed and turned away by \
+         it. Inferred: they may arrive as {}; other explanations remain: {}.",
+        finding.says,
+        some(&sources, NAMED),
+        if one { finding.subject.sources[0].clone() } else { "one or more of these sources".to_owned() },
+        if one { "it may be a stranger" } else { "they may be strangers" },
+    );
+    finding.advice = Some(
+        "Compare times, identifiers and names of both (--format csv), or look into the translation table of the device in \
+         between. Admitting a translated address admits everyone behind it."
+            .to_owned(),
+    );
 }
 
 /// Sources and clients named in a sentence.
@@ -280,6 +354,8 @@ struct Missing<'a> {
     absent: [Vec<&'a Row>; 2],
     /// How many more may have been seen: those are candidates all the same, but never named.
     unknown: [usize; 2],
+    /// Sources that are expected to be allowed and were turned away, by server.
+    turned_away: HashMap<IpAddr, Vec<Client<'a>>>,
 }
 
 impl<'a> Missing<'a> {
@@ -288,10 +364,21 @@ impl<'a> Missing<'a> {
             let of_family = move |row: &&'a Row| row.kind != Kind::Server && row.prefix.addr().is_ipv6() == v6;
             scene.lines(presence).filter(of_family)
         };
+        let mut turned_away: HashMap<IpAddr, Vec<Client<'a>>> = HashMap::new();
+        let expected = |client: &&Client<'_>| client.expected.row().is_some_and(|row| row.expect == Expect::Allow);
+        for client in scene.clients.iter().filter(expected).filter(|client| client.line.turned_away() > 0) {
+            turned_away.entry(client.line.server).or_default().push(*client);
+        }
         Self {
+            turned_away,
             absent: [false, true].map(|v6| of(Presence::Absent, v6).collect()),
             unknown: [false, true].map(|v6| of(Presence::Unknown, v6).count()),
         }
+    }
+
+    /// Sources that are expected to be allowed and that a server turned away.
+    fn turned_away(&self, server: IpAddr) -> impl Iterator<Item = &Client<'a>> {
+        self.turned_away.get(&server).into_iter().flatten()
     }
 
     /// Which of them may be behind a group. Translation between the families is the exception: a prefix of the sources' own

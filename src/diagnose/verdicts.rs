@@ -161,7 +161,13 @@ pub fn outcomes(group: &Group<'_>, of: &[Outcome]) -> String {
 }
 
 /// The next step where a capture and a server's file differ that was taken away from the server.
-pub fn capture_there(server: IpAddr) -> String {
+pub fn capture_there(scene: &Scene<'_>, server: IpAddr) -> String {
+    if scene.report.here_in.iter().any(|(here, _)| *here == server) {
+        return format!(
+            "These frames were not captured at {server}: if a translation lies between, the server saw, and judged, another \
+             address. Compare with the input that was captured there."
+        );
+    }
     format!(
         "This was not captured at {server}: if a translation lies between, the server saw, and judged, another address. \
          Capture there, at the same time."
@@ -243,7 +249,7 @@ pub fn beside_refusal(
     says.push('.');
     if scene.report.is_away_for(server, frames) {
         // The server judged another address, as far as is known here.
-        return Some((says, capture_there(server)));
+        return Some((says, capture_there(scene, server)));
     }
     if !scene.may_advise() {
         return Some((says, String::new()));

@@ -17,6 +17,7 @@ pub mod output;
 pub mod page;
 pub mod row;
 pub mod rows;
+pub mod sides;
 pub mod spool;
 pub mod text;
 

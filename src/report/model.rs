@@ -59,7 +59,7 @@ pub struct Report {
     pub away: BTreeSet<IpAddr>,
     /// Servers on whose hosts it was taken, as the directions of their packets tell.
     pub here: BTreeSet<IpAddr>,
-    /// Servers with the inputs, by number, that were captured on their hosts although others were not.
+    /// Servers with the inputs, by number, that were captured on their hosts, where there are several inputs.
     pub here_in: BTreeSet<(IpAddr, usize)>,
     /// Queries behind a proxy's header, by server and proxy.
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
@@ -263,7 +263,7 @@ impl Report {
         self.is_at(server) || (!frames.is_empty() && frames.iter().all(here))
     }
 
-    /// An input was captured at a server, although others were not.
+    /// Of several inputs this one was captured at a server.
     fn is_here_in(&self, server: IpAddr, input: usize) -> bool {
         self.vantage.is_none() && self.here_in.contains(&(server, input))
     }

@@ -5,7 +5,7 @@ use crate::capture::kernel_filter;
 use crate::capture::open::{self, Input, Source};
 use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
-use crate::config::{Config, Limits, Outcomes, Severity};
+use crate::config::{Config, Limits, Outcome, Outcomes, Severity};
 use crate::decode::detail::DetailLimits;
 use crate::decode::{Decoder, link};
 use crate::diagnose;
@@ -19,6 +19,7 @@ use crate::report::build::{Counted, Legs, OpenedInput, build};
 use crate::report::output::{self, FileIdentity, Output};
 use crate::report::page::lost_packets;
 use crate::report::rows::{RowInput, Rows, in_turn};
+use crate::report::sides::Sides;
 use crate::report::{self, Layout, Ledger, Report, Writer};
 use crate::sources::{Leg, Sources};
 use crate::transact::pairs::{Judged, Pairs};
@@ -112,6 +113,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let mut judgements = Judgements::new(Arc::clone(&acls), detail, limits.answered_rows, limits.finding_frames);
     // Whatever reads a stream has a thread of its own, which has ended when rows are printed.
     let two_threads = config.threads > 1 || inputs.iter().any(|input| matches!(input.source, Source::Stream(_)));
+    let several = inputs.len() > 1;
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
 
     let settings = Settings {
@@ -122,10 +124,12 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         rows: match (wants_rows, acls.is_empty()) {
             (_, false) => Outcomes::ALL,
             (true, true) => row_outcomes,
+            (false, true) if several => Outcomes::of(&[Outcome::Refused, Outcome::Denied]),
             (false, true) => Outcomes::of(&[]),
         },
         limits,
     };
+    let mut sides = Sides::default();
     let pairs = Pairs::new(&sources, Box::new(|address| judge(&inventory, address)));
     let mut tracker = Tracker::new(
         &decoder,
@@ -134,6 +138,9 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         Box::new(|transaction| {
             if !acls.is_empty() {
                 judgements.push(transaction);
+            }
+            if several {
+                sides.push(transaction);
             }
             if wants_rows && row_outcomes.has(transaction.outcome) {
                 rows_now().push(transaction);
@@ -183,6 +190,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
     (report.proxied, report.away, report.here) = (proxied, away, here);
+    report.here_in = sides.here_in();
+    report.notes.extend(sides.note());
     report.judge(&verdicts);
     report.findings = diagnose::diagnose_with_files(&report, &inventory, &verdicts, config);
 

@@ -89,14 +89,18 @@ fn left_out(listed: &[&SourceLine], more: &[&SourceLine]) -> String {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     AtServer,
+    /// Some inputs were captured there, and others were not.
+    InPart,
     Away,
     NotKnown,
 }
 
 impl Place {
     fn of(report: &Report, server: IpAddr) -> Self {
+        let in_part = report.here_in.iter().any(|(here, _)| *here == server) && report.vantage.is_none();
         match (report.is_at(server), report.is_away_from(server)) {
             (true, _) => Self::AtServer,
+            (false, true) if in_part => Self::InPart,
             (false, true) => Self::Away,
             (false, false) => Self::NotKnown,
         }
@@ -106,7 +110,7 @@ impl Place {
     fn heading(self) -> &'static str {
         match self {
             Self::AtServer => "SOURCE THE SERVER SAW",
-            Self::Away | Self::NotKnown => "SOURCE SEEN HERE",
+            Self::InPart | Self::Away | Self::NotKnown => "SOURCE SEEN HERE",
         }
     }
 
@@ -114,6 +118,10 @@ impl Place {
     fn caveat(self) -> &'static str {
         match self {
             Self::AtServer => "",
+            Self::InPart => {
+                "Only some of the inputs were captured at this server: in the others, if a translation lies between, other \
+                 addresses stand than the server saw, and judged."
+            }
             Self::Away => {
                 "Not captured at this server: if a translation lies between, the server saw, and judged, other \
                  addresses."

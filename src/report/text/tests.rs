@@ -97,7 +97,7 @@ SOURCE THE SERVER SAW  REFUSED  ANSWERED  TURNED AWAY (UTC)   EXPECTED
 Not turned away: 1 source, answered 20,166
 
 CRITICAL unlisted-source-refused-1 (inferred)
-  Observed: 3 sources in no inventory line were turned away 1314 times by
+  Observed: 3 sources in no inventory line were turned away 1,314 times by
 ";
     assert!(text.starts_with(start), "{text}");
     let end = "
