@@ -100,7 +100,7 @@ impl<'a> Check<'a> {
             // Nobody sends to an address of the other family.
             let reaches = difference.range.v6 == servers[0].is_ipv6();
             if difference.row.expect == Expect::Allow && refuses && reaches {
-                refused.add(difference);
+                refused.add(&difference);
             }
         }
         if refused.of_lines.is_empty() {
@@ -137,9 +137,10 @@ impl<'a> Check<'a> {
                     capture_there(scene, at[0])
                 } else {
                     severity = Severity::Critical;
-                    let advice = match *advised <= ADVISED {
-                        true => admitting(scene, acl, at[0], &sources, question),
-                        false => "Likewise (dnsrefused acl explain).".to_owned(),
+                    let advice = if *advised <= ADVISED {
+                        admitting(scene, acl, at[0], &sources, question)
+                    } else {
+                        "Likewise (dnsrefused acl explain).".to_owned()
                     };
                     doubt_of_place(scene, at[0], &frames, advice)
                 }
@@ -201,9 +202,9 @@ struct Refused<'a> {
 }
 
 impl<'a> Refused<'a> {
-    fn add(&mut self, difference: Difference<'a>) {
+    fn add(&mut self, difference: &Difference<'a>) {
         let Difference { row, range, treatment, .. } = difference;
-        let decision = treatment.decision;
+        let (row, range, decision) = (*row, *range, treatment.decision);
         let part = (row.index, decision);
         self.ranges.insert((range.v6, range.first), (range.last, part));
         self.of_lines.entry(part).or_insert((row, Vec::new())).1.push(range);

@@ -1,8 +1,10 @@
 //! Which inventory lines showed themselves in a capture ([`Presence`]), as opposed to which were listed.
 
+use crate::expect::acl::compare::Range;
 use crate::expect::{Expect, Inventory, inventory::Kind, ranges};
 use crate::report::SourceLine;
 use ipnet::IpNet;
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -21,8 +23,11 @@ pub enum Presence {
 /// `refuse`, the same prefix again, and prefixes that more specific lines cover completely.
 pub fn presence(sources: &[SourceLine], inventory: &Inventory) -> Vec<Option<Presence>> {
     let rows = inventory.rows();
-    let (single, joined): (Vec<IpNet>, Vec<IpNet>) =
+    let (single, mut joined): (Vec<IpNet>, Vec<IpNet>) =
         sources.iter().map(|line| line.source).partition(|source| source.prefix_len() == source.max_prefix_len());
+    // The same prefixes come again for each server.
+    joined.sort_unstable();
+    joined.dedup();
     let mut seen = vec![false; rows.len()];
     let mut unknown = vec![false; rows.len()];
     for source in &single {
@@ -46,13 +51,14 @@ pub fn presence(sources: &[SourceLine], inventory: &Inventory) -> Vec<Option<Pre
         }
     }
     let addresses = Addresses::of(&single);
+    let around = Around::of(&joined);
     // Lines of one prefix are one line here, and satisfied together.
     let mut first_of: HashMap<IpNet, usize> = HashMap::new();
     for (index, row) in rows.iter().enumerate() {
         let first = *first_of.entry(row.prefix).or_insert(index);
         for outside in &row.outside {
             seen[first] |= addresses.any_in(*outside);
-            unknown[first] |= joined.iter().any(|prefix| prefix.contains(outside) || outside.contains(prefix));
+            unknown[first] |= around.touches(*outside);
         }
     }
     rows.iter()
@@ -68,6 +74,26 @@ pub fn presence(sources: &[SourceLine], inventory: &Inventory) -> Vec<Option<Pre
             })
         })
         .collect()
+}
+
+/// Prefixes, the widest of each place, in order.
+struct Around(Vec<Range>);
+
+impl Around {
+    fn of(prefixes: &[IpNet]) -> Self {
+        let mut ranges: Vec<Range> = prefixes.iter().copied().map(Range::of).collect();
+        ranges.sort_unstable_by_key(|range| (range.v6, range.first, Reverse(range.last)));
+        // Of two prefixes one holds the other, or they do not meet.
+        ranges.dedup_by(|next, before| before.holds(*next));
+        Self(ranges)
+    }
+
+    /// True when one of them and `prefix` have addresses in common.
+    fn touches(&self, prefix: IpNet) -> bool {
+        let range = Range::of(prefix);
+        let near = self.0.partition_point(|other| (other.v6, other.last) < (range.v6, range.first));
+        self.0.get(near).is_some_and(|other| other.touches(range))
+    }
 }
 
 /// Addresses of both families, sorted.
@@ -144,5 +170,8 @@ mod tests {
         assert_eq!(of(text, &["0.0.0.0/0"]), [Some(Unknown); 3]);
         let outside = "prefix,outside\n10.21.0.0/16,192.0.2.45\n";
         assert_eq!(of(outside, &["192.0.2.0/24"]), [Some(Unknown)]);
+        let several = ["192.0.2.0/25", "192.0.2.0/24", "192.0.2.0/26", "192.0.3.0/24", "2001:db8::/32"];
+        let outside = "prefix,outside\n10.21.0.0/16,192.0.2.200\n10.22.0.0/16,192.0.2.0/23\n10.23.0.0/16,192.0.1.255\n";
+        assert_eq!(of(outside, &several), [Some(Unknown), Some(Unknown), Some(Absent)]);
     }
 }

@@ -78,7 +78,7 @@ fn finding(
     };
     match candidates {
         Candidates::One(row) => {
-            let prefix = scene.rest(row);
+            let (prefix, described) = missing.named(row);
             let mut possible: Vec<Client<'_>> =
                 group.iter().copied().filter(|client| same_family(row, client)).collect();
             if possible.is_empty() {
@@ -120,7 +120,7 @@ fn finding(
             finding.says = format!(
                 "Observed: {fact} Observed: no DNS traffic from {} in the same {}. {} Inferred: clients of {prefix} \
                  may arrive as {who}; other explanations remain: {},{other} and nobody in {prefix} may have asked meanwhile.",
-                scene.describe(row),
+                described,
                 scene.report.duration(),
                 scene.report.caveats(),
                 if only_one { "it may be a stranger" } else { "they may be strangers" },
@@ -354,6 +354,8 @@ struct Missing<'a> {
     absent: [Vec<&'a Row>; 2],
     /// How many more may have been seen: those are candidates all the same, but never named.
     unknown: [usize; 2],
+    /// How those that are alone are called, by their numbers: their prefixes, and in full.
+    named: HashMap<usize, (String, String)>,
     /// Sources that are expected to be allowed and were turned away, by server.
     turned_away: HashMap<IpAddr, Vec<Client<'a>>>,
 }
@@ -369,11 +371,19 @@ impl<'a> Missing<'a> {
         for client in scene.clients.iter().filter(expected).filter(|client| client.line.turned_away() > 0) {
             turned_away.entry(client.line.server).or_default().push(*client);
         }
+        let absent = [false, true].map(|v6| of(Presence::Absent, v6).collect::<Vec<&Row>>());
+        let alone = absent.iter().filter(|rows| rows.len() == 1).flatten();
         Self {
             turned_away,
-            absent: [false, true].map(|v6| of(Presence::Absent, v6).collect()),
+            named: alone.map(|row| (row.index, (scene.rest(row), scene.describe(row)))).collect(),
+            absent,
             unknown: [false, true].map(|v6| of(Presence::Unknown, v6).count()),
         }
+    }
+
+    /// How a line that is the only one is called.
+    fn named(&self, row: &Row) -> (&str, &str) {
+        self.named.get(&row.index).map_or(("", ""), |(prefix, described)| (prefix, described))
     }
 
     /// Sources that are expected to be allowed and that a server turned away.
