@@ -339,17 +339,38 @@ fn with_server(server: [u8; 4], packets: Vec<(u64, Vec<u8>)>) -> impl Iterator<I
     })
 }
 
+/// A query of a client to each of 300 servers, and its refusal.
+fn of_many_servers() -> Vec<(u64, Vec<u8>)> {
+    let of_server = |n: u16| {
+        let [high, low] = n.to_be_bytes();
+        with_server([10, 30, high, low], asked(u64::from(n) * SECOND, CLIENT, n, 0, &[5]))
+    };
+    (0..300).flat_map(of_server).collect()
+}
+
+#[test]
+fn servers_for_which_a_file_was_not_asked_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let edges: Vec<String> = (0..100).map(|n| format!("10.30.0.{}; ", 2 * n)).collect();
+    let file = format!(
+        "options {{ recursion no; allow-query {{ 10.20.0.0/16; {} }}; }};\nzone example {{ type primary; file \"x\"; }};",
+        edges.concat()
+    );
+    let found = findings(folder.path(), &file, &of_many_servers());
+    let of_kind: Vec<&Value> = found.iter().filter(|finding| finding["kind"] == "acl-refuses-expected").collect();
+    assert_eq!(of_kind.len(), 64 + 1);
+    let left = of_kind[64];
+    assert_eq!((&left["severity"], &left["count"]), (&Value::from("info"), &Value::from(300 - 64)));
+    let says = left["says"].as_str().unwrap();
+    assert!(says.contains("at 10.30.0.64, 10.30.0.65, 10.30.0.66 and 233 more servers was not compared"), "{says}");
+}
+
 #[test]
 fn findings_do_not_grow_with_servers_times_lines() {
     let folder = tempfile::tempdir().unwrap();
     let file = "options { recursion no; allow-query { 10.20.0.0/16; }; };
 zone example { type primary; file \"x\"; };";
-    let of_server = |n: u16| {
-        let [high, low] = n.to_be_bytes();
-        with_server([10, 30, high, low], asked(u64::from(n) * SECOND, CLIENT, n, 0, &[5]))
-    };
-    let packets: Vec<(u64, Vec<u8>)> = (0..300).flat_map(of_server).collect();
-    let found = findings(folder.path(), file, &packets);
+    let found = findings(folder.path(), file, &of_many_servers());
     let of_kind: Vec<&Value> = found.iter().filter(|finding| finding["kind"] == "acl-refuses-expected").collect();
     assert_eq!(of_kind.len(), 1, "{of_kind:?}");
     assert_eq!(of_kind[0]["subject"]["servers"].as_array().unwrap().len(), 200);

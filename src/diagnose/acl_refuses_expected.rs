@@ -42,9 +42,36 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let mut advised = 0;
     for (number, servers) in of_file {
         let acl = &verdicts.acls[number];
-        for check in Check::all(scene, acl, &servers) {
+        let (checks, left) = Check::all(scene, acl, &servers);
+        for check in checks {
             check.diagnose(scene, &mut advised, found);
         }
+        if !left.is_empty() && !scene.inventory.is_empty() {
+            found.add(not_compared(scene, acl, &left));
+        }
+    }
+}
+
+/// The finding about servers for which a file was not asked.
+fn not_compared(scene: &Scene<'_>, acl: &Acl, servers: &[IpAddr]) -> Finding {
+    Finding {
+        id: String::new(),
+        kind: KIND,
+        grade: Grade::Evaluated,
+        severity: Severity::Info,
+        subject: Subject {
+            servers: servers.iter().take(scene.limits.finding_members).map(ToString::to_string).collect(),
+            ..Subject::default()
+        },
+        says: format!(
+            "What {} refuses at {} was not compared with the inventory: it may say something else at each of so many addresses.",
+            crate::error::escape_text(&acl.name),
+            named(servers)
+        ),
+        count: servers.len() as u64,
+        frames: Vec::new(),
+        advice: Some("Say which servers the file is for (FILE@ADDR).".to_owned()),
+        not_listed: 0,
     }
 }
 
@@ -58,8 +85,8 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     /// What a file is to be asked about its servers. Of more than there is time for, those with most requests are asked about
-    /// as their clients do, others likewise as those that the file treats alike.
-    fn all(scene: &Scene<'_>, acl: &'a Acl, servers: &BTreeSet<IpAddr>) -> Vec<Self> {
+    /// as their clients do, others likewise as those that the file treats alike. With those that are left.
+    fn all(scene: &Scene<'_>, acl: &'a Acl, servers: &BTreeSet<IpAddr>) -> (Vec<Self>, Vec<IpAddr>) {
         let alike = Alike::of(acl);
         let asked = |server: IpAddr| {
             let tallies = scene.judged_at(server).flat_map(|(_, tallies)| tallies);
@@ -73,7 +100,7 @@ impl<'a> Check<'a> {
         order.sort_unstable();
         let each = 2 * (acl.policy().prefixes().len() + scene.inventory.rows().len()).max(1);
         let most = (VERDICTS / each).clamp(CHECKS.0, CHECKS.1);
-        let mut checks: Vec<Self> = Vec::new();
+        let (mut checks, mut left): (Vec<Self>, Vec<IpAddr>) = (Vec::new(), Vec::new());
         let mut of_class: HashMap<IpAddr, Vec<usize>> = HashMap::new();
         for (_, server) in order {
             let question = usual_question(scene, server);
@@ -85,10 +112,10 @@ impl<'a> Check<'a> {
                     known.push(checks.len());
                     checks.push(Self { acl, question, servers: vec![server] });
                 }
-                None => {}
+                None => left.push(server),
             }
         }
-        checks
+        (checks, left)
     }
 
     /// The findings.

@@ -8,6 +8,7 @@ use crate::expect::acl::cover::{self, Cover};
 use crate::expect::acl::network::is_public;
 use crate::expect::acl::{Acl, Word, name};
 use crate::expect::inventory::{Expect, Row, show_prefix};
+use crate::report::page::grouped;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -102,7 +103,7 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
     if covers.len() > ADMITTED {
         let left: usize = covers.iter().skip(ADMITTED).map(|cover| cover.members.len()).sum();
         let left = left + wanted.len().saturating_sub(JOINED);
-        sentences.push(format!("Likewise for {left} more, which no safe prefix joins with these."));
+        sentences.push(format!("Likewise for {} more, which no safe prefix joins with these.", grouped(left as u64)));
     }
     if let Some(advice) = changed {
         sentences.extend(what_that_admits(scene, &admitted));
@@ -186,7 +187,7 @@ fn what_that_admits(scene: &Scene<'_>, admitted: &[(&Cover, Vec<&Question>)]) ->
             "{} has {} addresses, of which {} were seen here.",
             show_prefix(cover.prefix),
             cover::size(cover.prefix),
-            cover.members.len()
+            grouped(cover.members.len() as u64)
         ));
     }
     let members: BTreeSet<IpAddr> = admitted.iter().flat_map(|(cover, _)| cover.members.iter().copied()).collect();
