@@ -134,7 +134,7 @@ impl<'a> Check<'a> {
             return;
         }
         let seen = seen(scene, servers, &refused);
-        let all = named(servers);
+        let (all, asked_for) = (named(servers), question.show());
         for (part, (row, ranges)) in &refused.of_lines {
             let nothing = Seen::default();
             let seen = seen.get(part).unwrap_or(&nothing);
@@ -146,7 +146,7 @@ impl<'a> Check<'a> {
                 describe(acl, part.1.rule),
                 part.1.word.name(),
                 some(&parts, PARTS_NAMED),
-                question.show()
+                asked_for
             );
             let agrees = !seen.turned_away.sources.is_empty();
             let shown = if agrees { &seen.turned_away } else { &seen.served };
@@ -174,8 +174,13 @@ impl<'a> Check<'a> {
             } else if !at.is_empty() {
                 let by = named(at);
                 let _ = write!(says, "; the wire does not: {by} answered {} {}.", who(scene, &sources), times(count));
-                let run = if let [only] = at { format!("Does {only} run") } else { "Do they run".to_owned() };
-                format!("{run} this file? Correct the file or the inventory before: they would no longer be answered.")
+                let (run, it_does) = match at {
+                    [only] => (format!("Does {only} run"), "it does: it"),
+                    _ => ("Do these servers run".to_owned(), "they do: they"),
+                };
+                format!(
+                    "{run} this file? Correct the file or the inventory before {it_does} would no longer answer them."
+                )
             } else {
                 seen.what_else(scene, &all, &mut says);
                 "Correct the file or the inventory.".to_owned()
