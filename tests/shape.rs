@@ -57,7 +57,10 @@ fn the_clock_is_read_only_where_captures_are_made() {
 
 #[test]
 fn threads_and_channels_live_in_the_pipeline() {
-    only_in(&["thread::scope", "thread::spawn", "crossbeam_channel", "Condvar", "mpsc"], &["src/pipeline/"]);
+    only_in(
+        &["thread::scope", "thread::spawn", "thread::Builder", "crossbeam_channel", "Condvar", "mpsc"],
+        &["src/pipeline/"],
+    );
 }
 
 #[test]

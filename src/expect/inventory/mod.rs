@@ -347,6 +347,13 @@ prefix,name,kind,expect,outside
     }
 
     #[test]
+    fn commas_that_a_spreadsheet_leaves_at_the_end_are_no_columns() {
+        let inventory = inventory("prefix,name,,,\n10.0.0.0/8,office,,,\n10.1.0.0/16,,,,,\n").unwrap();
+        assert_eq!(inventory.rows().len(), 2);
+        assert_eq!(says(&inventory, "10.2.1.1"), "allow expect.csv:2");
+    }
+
+    #[test]
     fn quoted_names_and_lines_inside_them_keep_the_count() {
         let inventory = inventory("prefix,name\n10.0.0.0/8,\"a, \"\"b\"\"\nc\"\n# x\n\n10.1.0.0/16,d\n").unwrap();
         assert_eq!(inventory.rows()[0].name, "a, \"b\"\nc");
@@ -366,6 +373,8 @@ prefix,name,kind,expect,outside
             ("prefix,outside\n10.0.0.0/8,nat1\n", "expect.csv:2", "\"nat1\" is not"),
             ("prefix,name,expect\n10.0.0.0/8,refuse\n", "expect.csv:2", "2 cells for 3 columns, and the name would be"),
             ("prefix\n10.0.0.0/8,refuse\n", "expect.csv:2", "2 cells, but the header names only 1"),
+            ("prefix,name,,\n10.0.0.0/8,x,,y\n", "expect.csv:2", "4 cells, but the header names only 2"),
+            ("prefix,,name\n", "expect.csv:1", "unknown column \"\""),
             ("10.0.0.0/8\n10.21\n", "expect.csv:2", "\"10.21\" is not"),
             ("10.0.0.0/8\n010.020.0.0/16\n", "expect.csv:2", "\"010.020.0.0/16\" is not"),
             ("10.0.0.0/+8\n", "expect.csv:1", "\"10.0.0.0/+8\" is not"),

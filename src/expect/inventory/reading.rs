@@ -129,7 +129,7 @@ impl Files {
         file: &str,
         line: u64,
     ) -> Result<Row, String> {
-        if record.len() > columns.len() {
+        if record.iter().skip(columns.len()).any(|cell| !cell.is_empty()) {
             return Err(format!("{} cells, but the header names only {} columns", record.len(), columns.len()));
         }
         // Cells may be left out at the end. Every other column would notice a value that belongs elsewhere; a name
@@ -282,7 +282,10 @@ fn names_prefix(line: &str) -> bool {
 /// The columns a header names, each at most once.
 fn header(record: &csv::StringRecord) -> Result<Vec<Column>, String> {
     let mut columns = Vec::with_capacity(record.len());
-    for cell in record {
+    // A spreadsheet writes as many commas as its widest line once had cells.
+    let cells =
+        record.len() - record.iter().collect::<Vec<_>>().iter().rev().take_while(|cell| cell.is_empty()).count();
+    for cell in record.iter().take(cells) {
         let column = choose("column", &COLUMNS, cell)?;
         if columns.contains(&column) {
             return Err(format!("the column {cell:?} is named twice"));
