@@ -5,7 +5,6 @@ use super::Tracker;
 use super::ending::ending;
 use super::flights::Transport;
 use super::matching::Seen;
-use crate::capture::Timestamp;
 use crate::decode::ip::FragmentHeader;
 use crate::decode::message;
 use crate::decode::quote::Quote;
@@ -118,7 +117,6 @@ impl Tracker<'_> {
     fn segment(&mut self, entry: &Entry, frame: FrameRef, segment: &Segment, payload: &[u8]) {
         let decoder = self.decoder;
         let now = self.clock.line();
-        self.pass_over_closed(now);
         self.streams.expire(now, &mut self.tally);
         let connection = self.streams.push(
             &decoder.key,
@@ -135,28 +133,6 @@ impl Tracker<'_> {
             let ends = self.streams.connection(connection).client_ends();
             self.note_unread(ends);
         }
-        self.found_messages(connection, payload);
-        let open = self.streams.connection(connection);
-        if let Some((time, input, number)) = open.rejected
-            && !open.waiting.is_empty()
-        {
-            let ended = ending(time, input, number, entry.point);
-            for token in std::mem::take(&mut open.waiting) {
-                self.flights.reject(token, ended);
-            }
-        }
-    }
-
-    /// Messages behind what connections that have closed still wait for, when they have waited long enough at `now`.
-    pub(super) fn pass_over_closed(&mut self, now: Timestamp) {
-        while let Some(connection) = self.streams.pass_over_closed(now, &mut self.tally) {
-            self.found_messages(connection, &[]);
-        }
-    }
-
-    /// The messages found on a connection; those that stand in one segment stand in `payload`.
-    fn found_messages(&mut self, connection: u32, payload: &[u8]) {
-        let decoder = self.decoder;
         // Taken out while the messages are worked on, and put back so that their memory is used again.
         let mut found = std::mem::take(&mut self.streams.found);
         let scratch = std::mem::take(&mut self.streams.scratch);
@@ -166,23 +142,23 @@ impl Tracker<'_> {
                 stream::Place::Segment(range) => &payload[range],
                 stream::Place::Scratch(range) => &scratch[range],
             };
-            let Arrival { time, point, frame: (input, number), .. } = found.by;
             self.counts.messages[Transport::Tcp as usize] += 1;
             let Some(message) = message::read(bytes, found.cut, &decoder.key) else {
                 self.counts.header_incomplete += 1;
                 let (from, _) = self.streams.connection(connection).direction(found.from);
                 self.note_unread(from.reversed());
                 let ends = self.streams.connection(connection).client_ends();
-                self.glimpse(ends, time);
+                self.glimpse(ends, entry.time);
                 continue;
             };
+            let Arrival { time, point, frame: (input, number), .. } = found.by;
             let (from, (source, destination)) = self.streams.connection(connection).direction(found.from);
             let response = message.is_response();
             let ends = if response { from.reversed() } else { from };
             let ports = if response { (destination, source) } else { (source, destination) };
             let pair_hash = ends.hash(&decoder.key);
             self.other_message(&Seen {
-                entry: &Entry { point, ends: from, ..Entry::lost(time, 0) },
+                entry: &Entry { time, point, ends: from, ..*entry },
                 frame: FrameRef { input, frame: number },
                 transport: Transport::Tcp,
                 message: &message,
@@ -205,5 +181,14 @@ impl Tracker<'_> {
         }
         self.streams.found = found;
         self.streams.scratch = scratch;
+        let open = self.streams.connection(connection);
+        if let Some((time, input, number)) = open.rejected
+            && !open.waiting.is_empty()
+        {
+            let ended = ending(time, input, number, entry.point);
+            for token in std::mem::take(&mut open.waiting) {
+                self.flights.reject(token, ended);
+            }
+        }
     }
 }

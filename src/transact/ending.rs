@@ -312,7 +312,6 @@ impl Tracker<'_> {
     /// The time line ends; `last` is the latest time at which somebody looked: of any frame, also of those that bring nothing.
     pub fn finish(&mut self, last: Option<Timestamp>) {
         self.fragments.finish(&mut self.tally);
-        self.pass_over_closed(Timestamp(i64::MAX));
         while self.streams.finish_oldest(&mut self.tally) {
             self.take_forgotten();
         }

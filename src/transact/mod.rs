@@ -269,7 +269,6 @@ impl<'a> Tracker<'a> {
         let line = self.clock.line();
         let until = until.map_or(line, |until| line.max(until));
         self.give_up_early(until);
-        self.pass_over_closed(until);
         self.streams.expire(until, &mut self.tally);
         self.take_forgotten();
     }

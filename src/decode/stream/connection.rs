@@ -19,7 +19,7 @@ pub(super) const NONE: u32 = u32::MAX;
 pub struct Connection {
     pub(super) ends: Ends,
     pub(super) ports: (u16, u16),
-    pub(super) hash: u64,
+    hash: u64,
     pub(super) streams: [Stream; 2],
     /// The list it stands in: of those that go on, or of those that have ended.
     pub(super) list: usize,

@@ -16,9 +16,7 @@ use crate::capture::Timestamp;
 pub use connection::Connection;
 use connection::{ENDED, List, NONE, OPEN};
 use direction::Work;
-use gap::GAP_PATIENCE;
 use hashbrown::HashTable;
-use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Caps, from `config::Limits`.
@@ -95,8 +93,6 @@ pub struct Streams {
     /// By when they were last seen: connections that go on, and those that have ended.
     lists: [List; 2],
     held_bytes: usize,
-    /// Connections of which an end closed before all it sent was seen: index, hash and since when, oldest first.
-    closed_early: VecDeque<(u32, u64, Timestamp)>,
     /// Segments pushed.
     pushed: u64,
     /// Bytes of messages that were put together during the last push.
@@ -128,7 +124,6 @@ impl Streams {
             free: Vec::new(),
             lists: [List { newest: NONE, oldest: NONE }; 2],
             held_bytes: 0,
-            closed_early: VecDeque::new(),
             pushed: 0,
             scratch: Vec::new(),
             found: Vec::new(),
@@ -205,11 +200,7 @@ impl Streams {
         work.from = from;
         let closing = segment.fin() || segment.rst();
         connection.streams[from].segment(segment, data, by, now, &mut work);
-        connection.streams[from].give_up_gap(now, false, &mut work);
-        if closing && !connection.streams[from].held.is_empty() {
-            // The segment may have been captured before another that was sent before it.
-            self.closed_early.push_back((index, connection.hash, now));
-        }
+        connection.streams[from].give_up_gap(now, closing, &mut work);
         let server = connection.server;
         self.unread = match from_server {
             true if segment.full_len > 0 => !self.found.iter().any(|found| found.from == server),
@@ -239,40 +230,6 @@ impl Streams {
             }
         }
         index
-    }
-
-    /// Passes over what a connection that closed a while before `now` still waits for: nobody will send it any more. Like
-    /// after a push, `found` holds the messages behind it, and the result is the connection; nothing when there is none.
-    pub fn pass_over_closed(&mut self, now: Timestamp, tally: &mut Tally) -> Option<u32> {
-        while let Some((index, hash, since)) = self.closed_early.front().copied()
-            && (now.0.saturating_sub(since.0) > GAP_PATIENCE || self.closed_early.len() > self.limits.connections)
-        {
-            self.closed_early.pop_front();
-            let connection = &mut self.connections[index as usize];
-            if connection.hash != hash {
-                continue;
-            }
-            self.scratch.clear();
-            self.found.clear();
-            let mut work = Work {
-                from: 0,
-                found: &mut self.found,
-                scratch: &mut self.scratch,
-                tally,
-                held_bytes: &mut self.held_bytes,
-                limits: &self.limits,
-                conflicts: &mut self.conflicts,
-                zero_length: &mut self.zero_length,
-                holes: &mut self.holes,
-            };
-            for (from, stream) in connection.streams.iter_mut().enumerate().filter(|(_, stream)| stream.ended) {
-                work.from = from;
-                stream.give_up_gap(now, true, &mut work);
-            }
-            connection.brought |= !self.found.is_empty();
-            return Some(index);
-        }
-        None
     }
 
     /// Forgets connections that nothing is expected of any more at `now`: idle ones, and those that have ended a while ago.

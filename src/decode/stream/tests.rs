@@ -44,10 +44,6 @@ impl Rig {
         let ends = Ends::v4([10, 0, 0, 1], [10, 0, 0, 2]);
         let by = Arrival::new(Timestamp(self.time), (0, self.pushed), Point::default());
         self.streams.push(&self.key, by.time, by, ends, &segment, data, |p| p == 53, &mut self.tally);
-        self.take_found(data);
-    }
-
-    fn take_found(&mut self, data: &[u8]) {
         for found in &self.streams.found {
             self.messages.push(match &found.place {
                 Place::Segment(range) => data[range.clone()].to_vec(),
@@ -71,9 +67,6 @@ impl Rig {
     }
 
     fn end(&mut self) -> u64 {
-        while self.streams.pass_over_closed(Timestamp(i64::MAX), &mut self.tally).is_some() {
-            self.take_found(&[]);
-        }
         while self.streams.finish_oldest(&mut self.tally) {}
         assert_eq!(self.streams.held_bytes, 0, "every held byte was given back");
         let counted: u64 = self.tally.buckets.iter().sum();
@@ -111,29 +104,6 @@ fn order_duplicates_and_overlaps_do_not_matter() {
     }
     assert_eq!(rig.end(), 3);
     assert_eq!(rig.streams.conflicts, 0);
-}
-
-#[test]
-fn an_end_captured_before_what_was_sent_before_it_loses_nothing() {
-    let bytes = framed(2);
-    for flags in [FIN, 0x14] {
-        let mut rig = Rig::new();
-        rig.push(99, SYN, b"");
-        rig.push(130, flags, &bytes[30..]);
-        rig.push(100, DATA, &bytes[..30]);
-        assert_eq!((rig.messages.len(), rig.streams.holes), (2, 0), "{flags:#x}");
-        assert_eq!(rig.end(), 2);
-        // What was lost is not waited for long.
-        let mut rig = Rig::new();
-        rig.push(99, SYN, b"");
-        rig.push(100 + bytes.len() as u32 / 2, flags, &bytes[bytes.len() / 2..]);
-        let soon = Timestamp(rig.time + GAP_PATIENCE);
-        assert!(rig.streams.pass_over_closed(soon, &mut rig.tally).is_none() && rig.messages.is_empty());
-        assert!(rig.streams.pass_over_closed(Timestamp(soon.0 + 1), &mut rig.tally).is_some());
-        rig.take_found(&[]);
-        assert_eq!((rig.messages.len(), rig.streams.holes), (1, 1), "{flags:#x}");
-        assert_eq!(rig.end(), 1);
-    }
 }
 
 #[test]
