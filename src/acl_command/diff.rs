@@ -7,7 +7,7 @@ use super::{describe, files_json, files_text, json, notes, rule_json, serving_js
 use crate::config::AclConfig;
 use crate::error::{Error, escape_text};
 use crate::expect::acl::compare::{self, Change, Question, VERDICTS};
-use crate::expect::acl::{Acl, AclArgument, Place, Treatment, Word};
+use crate::expect::acl::{Acl, AclArgument, Treatment, Word};
 use crate::expect::{Expect, Inventory};
 use crate::report::json::CitedJson;
 use crate::report::page::{counted, grouped};
@@ -256,9 +256,7 @@ fn promised(old: &Acl, new: &Acl, config: &AclConfig, questions: &[Question]) ->
     let resolves = |acl: &Acl| {
         compare::ranges(acl.policy().prefixes()).iter().any(|range| {
             let source = range.start();
-            let decision = acl.decide(&default.ask(source, compare::destination(acl, server, source)));
-            let in_text = decision.rule.is_some_and(|rule| matches!(acl.place(rule), Place::Text(_)));
-            decision.word == Word::Allow && in_text
+            acl.decide(&default.ask(source, compare::destination(acl, server, source))).word == Word::Allow
         })
     };
     let zones = new.policy().names_are_zones() && !resolves(old) && !resolves(new);

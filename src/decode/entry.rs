@@ -31,6 +31,11 @@ impl Entry {
         Self::between(time, frame, Body::Lost)
     }
 
+    /// True for a frame.
+    pub fn is_frame(&self) -> bool {
+        !matches!(self.body, Body::Lost | Body::LeftOut)
+    }
+
     /// Something that is no frame, before one of this time and number.
     pub fn between(time: Timestamp, frame: u32, body: Body) -> Self {
         let (point, ends) = (Point::default(), Ends::v4([0; 4], [0; 4]));

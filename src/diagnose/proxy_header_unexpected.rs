@@ -20,7 +20,8 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let mut servers: BTreeMap<(IpAddr, bool), Vec<(IpAddr, &ProxiedPair)>> = BTreeMap::new();
     for ((server, source), pair) in &scene.report.proxied {
         let mistaken = pair.mistaken > 0;
-        if mistaken || (pair.understood == 0 && pair.unanswered > 0) {
+        let never = pair.understood == 0 && !pair.understood_before;
+        if mistaken || (never && pair.unanswered > 0) {
             servers.entry((*server, mistaken)).or_default().push((*source, pair));
         }
     }
@@ -32,6 +33,8 @@ fn finding(scene: &Scene<'_>, server: IpAddr, mistaken: bool, group: &[(IpAddr, 
     let sum = |of: fn(&ProxiedPair) -> u64| group.iter().map(|(_, pair)| of(pair)).sum::<u64>();
     let (asked, count) =
         (sum(|pair| pair.asked), if mistaken { sum(|pair| pair.mistaken) } else { sum(|pair| pair.unanswered) });
+    // Of a part of the time, some were asked before it.
+    let asked = asked.max(count);
     let sources: Vec<String> = group.iter().map(|(source, _)| source.to_string()).collect();
     let mut inside: Vec<String> =
         group.iter().flat_map(|(_, pair)| pair.clients.iter().map(|client| client.ip().to_string())).collect();

@@ -57,6 +57,7 @@ fn finding(
     // Away from the server both sides of a translation may be here: whoever was seen as itself may be seen again.
     let server = group[0].line.server;
     let at = scene.report.is_at_for(server, &finding.frames);
+    let elsewhere = if class == Class::Own { Vec::new() } else { elsewhere(scene, missing, group, &finding) };
     let themselves: Vec<String> = match candidates {
         Candidates::One(_) | Candidates::Several { .. } if !at => {
             missing.turned_away(server).map(|client| show_prefix(client.line.source)).collect()
@@ -69,6 +70,8 @@ fn finding(
             unknown: 0,
             translated: !group.iter().any(|client| same_family(row, client)),
         },
+        // Who was turned away on the other side is more likely than who was not seen at all.
+        Candidates::One(_) | Candidates::Several { .. } if !elsewhere.is_empty() => Candidates::None,
         candidates => candidates,
     };
     let claimed = claimed(scene, group);
@@ -202,8 +205,8 @@ fn finding(
                 ),
             };
             (finding.severity, finding.advice) = (severity, advice);
-            if class != Class::Own {
-                beside_elsewhere(scene, missing, group, &mut finding);
+            if !elsewhere.is_empty() {
+                beside_elsewhere(group, &elsewhere, &mut finding);
             }
         }
     }
@@ -216,12 +219,12 @@ fn finding(
 }
 
 /// Where these sources were captured at the server and other inputs elsewhere: expected clients that were turned away by it
-/// there may be the same.
-fn beside_elsewhere(scene: &Scene<'_>, missing: &Missing<'_>, group: &[Client<'_>], finding: &mut Finding) {
+/// there, which may be the same.
+fn elsewhere(scene: &Scene<'_>, missing: &Missing<'_>, group: &[Client<'_>], finding: &Finding) -> Vec<String> {
     let server = group[0].line.server;
     let report = scene.report;
     if report.here_in.is_empty() || !report.is_at_for(server, &finding.frames) {
-        return;
+        return Vec::new();
     }
     let elsewhere = |client: &&Client<'_>| {
         let inputs = refused_frames(client.line).iter().map(|frame| (frame.input as usize, Vec::new()));
@@ -229,11 +232,12 @@ fn beside_elsewhere(scene: &Scene<'_>, missing: &Missing<'_>, group: &[Client<'_
         let answered = client.line.count(Outcome::Answered) > 0;
         !answered && !inputs.is_empty() && report.is_away_for(server, &inputs)
     };
-    let sources: Vec<String> =
-        missing.turned_away(server).filter(elsewhere).map(|client| show_prefix(client.line.source)).collect();
-    if sources.is_empty() {
-        return;
-    }
+    missing.turned_away(server).filter(elsewhere).map(|client| show_prefix(client.line.source)).collect()
+}
+
+/// Says of sources captured at the server who was turned away on another side.
+fn beside_elsewhere(group: &[Client<'_>], sources: &[String], finding: &mut Finding) {
+    let server = group[0].line.server;
     let one = alone(group).is_some();
     if Tally::of(group).answered == 0 {
         finding.severity = Severity::Critical;
@@ -243,7 +247,7 @@ fn beside_elsewhere(scene: &Scene<'_>, missing: &Missing<'_>, group: &[Client<'_
         "Observed: {} Observed: inputs that were not captured at {server} have {}, expected to be allowed and turned away by \
          it. Inferred: they may arrive as {}; other explanations remain: {}.",
         finding.says,
-        some(&sources, NAMED),
+        some(sources, NAMED),
         if one { finding.subject.sources[0].clone() } else { "one or more of these sources".to_owned() },
         if one { "it may be a stranger" } else { "they may be strangers" },
     );

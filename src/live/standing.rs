@@ -21,6 +21,7 @@ pub fn add_up(groups: Vec<Standing>) -> Standing {
             let known = sum.proxied.entry(key).or_default();
             known.asked += pair.asked;
             known.understood += pair.understood;
+            known.understood_before |= pair.understood_before;
             known.mistaken += pair.mistaken;
             known.unanswered += pair.unanswered;
             known.more_clients |= pair.more_clients;

@@ -1,7 +1,6 @@
-//! Inputs captured at several places ([`Sides`]): which of them were captured at a server, and whether the same queries were
-//! captured on both sides of a translation.
+//! Inputs captured at several places ([`Sides`]): whether the same queries were captured on both sides of a translation.
 
-use crate::capture::{Direction, Timestamp};
+use crate::capture::Timestamp;
 use crate::config::{COPY_WINDOW, Outcome};
 use crate::decode::message::HEADER;
 use crate::decode::name::read_name;
@@ -10,22 +9,20 @@ use crate::transact::Transaction;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-/// Servers followed, each in every input.
-const SERVERS: usize = 65_536;
 /// Queries remembered for as long as a copy may come.
 const QUERIES: usize = 16_384;
+/// Servers and pairs of inputs that are told apart.
+const PAIRS: usize = 65_536;
 
 /// What refused queries tell of the places of several inputs.
 #[derive(Debug, Default)]
 pub struct Sides {
-    /// By server and input: whether its responses leave, and whether they arrive.
-    seen: HashMap<(IpAddr, u32), [bool; 2]>,
     /// The latest query of each kind: when, by whom, and in which input.
     latest: HashMap<Asked, (Timestamp, IpAddr, u32)>,
-    /// By input: refused queries, and those of them that another input has from another source.
-    refused: HashMap<u32, [u64; 2]>,
-    /// Queries that two inputs have from different sources.
-    twice: u64,
+    /// By input: refused queries.
+    refused: HashMap<u32, u64>,
+    /// By server and two inputs: queries that both have from different sources.
+    twice: HashMap<(IpAddr, [u32; 2]), u64>,
 }
 
 /// Server, identifier and question.
@@ -39,15 +36,10 @@ impl Sides {
             return;
         }
         let (server, input) = (transaction.ends.destination(), response.frame.input);
-        if self.seen.len() < SERVERS || self.seen.contains_key(&(server, input)) {
-            let [leaves, arrives] = self.seen.entry((server, input)).or_default();
-            *leaves |= response.point.direction() == Direction::Out;
-            *arrives |= response.point.direction() == Direction::In;
-        }
         let (_, query) = proxy::split(transaction.query_bytes);
         let (Some(id), Ok((_, end))) = (transaction.id, read_name(query, HEADER)) else { return };
         let Some(question) = query.get(HEADER..end + 4) else { return };
-        self.refused.entry(input).or_default()[0] += 1;
+        *self.refused.entry(input).or_default() += 1;
         if self.latest.len() >= QUERIES {
             self.latest.retain(|_, (time, ..)| response.time.0.saturating_sub(time.0) <= COPY_WINDOW);
             if self.latest.len() >= QUERIES {
@@ -58,27 +50,28 @@ impl Sides {
         let before = self.latest.insert((server, id, question.to_vec()), (response.time, source, input));
         let Some((time, other, of)) = before else { return };
         let near = response.time.0.saturating_sub(time.0).saturating_abs() <= COPY_WINDOW;
-        if near && other != source && of != input {
-            self.twice += 1;
-            for input in [of, input] {
-                self.refused.entry(input).or_default()[1] += 1;
-            }
+        let key = (server, [of.min(input), of.max(input)]);
+        if near && other != source && of != input && (self.twice.len() < PAIRS || self.twice.contains_key(&key)) {
+            *self.twice.entry(key).or_default() += 1;
         }
     }
 
-    /// Servers with the inputs that were captured at them, as far as refusals tell: those whose responses leave and never
-    /// arrive there.
-    pub fn here_in(&self) -> BTreeSet<(IpAddr, usize)> {
-        let here = self.seen.iter().filter(|(_, seen)| **seen == [true, false]);
-        here.map(|((server, input), _)| (*server, *input as usize)).collect()
-    }
-
-    /// What is said of queries that were captured twice. One or the other may be so by chance: half of what an input has of
-    /// refusals has to be.
-    pub fn note(&self) -> Option<String> {
-        let is_most = self.refused.values().any(|[all, twice]| *twice > 0 && 2 * twice >= *all);
-        let queries = super::page::counted(self.twice, "refused query", "refused queries");
-        let was = if self.twice == 1 { "was" } else { "were" };
+    /// What is said of queries that were captured twice, where not both inputs are known to be captured at the server
+    /// (`here_in`). One or the other may be so by chance: half of what an input has of refusals has to be.
+    pub fn note(&self, here_in: &BTreeSet<(IpAddr, usize)>) -> Option<String> {
+        let sides = |(server, inputs): &(IpAddr, [u32; 2])| {
+            !inputs.iter().all(|input| here_in.contains(&(*server, *input as usize)))
+        };
+        let (mut all, mut of_input) = (0, HashMap::<u32, u64>::new());
+        for ((_, inputs), count) in self.twice.iter().filter(|(key, _)| sides(key)) {
+            all += count;
+            for input in inputs {
+                *of_input.entry(*input).or_default() += count;
+            }
+        }
+        let is_most = of_input.iter().any(|(input, twice)| 2 * twice >= self.refused.get(input).copied().unwrap_or(0));
+        let queries = super::page::counted(all, "refused query", "refused queries");
+        let was = if all == 1 { "was" } else { "were" };
         is_most.then(|| {
             format!(
                 "{queries} {was} captured in two inputs within 10 ms, from different sources with the same identifier and \

@@ -24,7 +24,7 @@ use crate::report::{self, Layout, Ledger, Report, Writer};
 use crate::sources::{Leg, Sources};
 use crate::transact::pairs::{Judged, Pairs};
 use crate::transact::{Settings, Tracker};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -163,6 +163,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let quoted = tracker.quotes.sentences();
     let proxied = tracker.proxied.pairs().clone();
     let (away, here) = (tracker.away().collect(), tracker.here().collect());
+    let here_in = if several { tracker.here_in().collect() } else { BTreeSet::new() };
     drop(tracker);
     let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
     if rows.without_detail > 0 {
@@ -190,8 +191,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
     (report.proxied, report.away, report.here) = (proxied, away, here);
-    report.here_in = sides.here_in();
-    report.notes.extend(sides.note());
+    report.here_in = here_in;
+    report.notes.extend(sides.note(&report.here_in));
     report.judge(&verdicts);
     report.findings = diagnose::diagnose_with_files(&report, &inventory, &verdicts, config);
 

@@ -220,11 +220,11 @@ impl Tracker<'_> {
 
     /// Notes a response of a pair, where silence can be told.
     #[inline]
-    pub(super) fn note_answering(&mut self, pair: u32, seen: &Entry) {
+    pub(super) fn note_answering(&mut self, pair: u32, seen: &Entry, input: u32) {
         if self.answering.tells(seen.point) {
             let now = self.clock.line();
             self.pairs.note_response(pair, now);
-            self.answering.note(self.pairs.ends(pair), now, seen.point);
+            self.answering.note(self.pairs.ends(pair), now, seen.point, input);
         }
     }
 

@@ -217,7 +217,7 @@ impl Tracker<'_> {
                     self.ended_behind_header(slot, ProxiedEnd::Understood, seen.frame);
                 }
                 self.matched(slot, pair, seen.message, seen.sighting(), seen.print(), seen.bytes());
-                self.note_answering(pair, seen.entry);
+                self.note_answering(pair, seen.entry, seen.frame.input);
             }
             ResponseIs::Other(what) => self.other_response(seen, what),
         }
@@ -253,7 +253,7 @@ impl Tracker<'_> {
                 self.without_query(pair, *seen);
             }
         }
-        self.note_answering(pair, seen.entry);
+        self.note_answering(pair, seen.entry, seen.frame.input);
     }
 
     /// Counts a response that ends no query, when it is REFUSED.

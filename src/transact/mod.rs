@@ -308,6 +308,11 @@ impl<'a> Tracker<'a> {
         self.answering.here()
     }
 
+    /// Servers with the inputs that were captured on their hosts, likewise.
+    pub fn here_in(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
+        self.answering.here_in()
+    }
+
     /// Queries without a response so far, and responses whose query may still come: counted, and in no bucket yet.
     pub fn undecided(&self) -> (u64, u64) {
         (self.flights.pending() as u64, self.early.len() as u64)

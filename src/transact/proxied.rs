@@ -25,6 +25,8 @@ pub struct ProxiedPair {
     pub asked: u64,
     /// Of these, answered as what stands behind the header.
     pub understood: u64,
+    /// Some were before the time that is looked at.
+    pub understood_before: bool,
     /// Answered as if the header were the message.
     pub mistaken: u64,
     /// Not answered at all.
@@ -42,6 +44,7 @@ impl ProxiedPair {
     pub fn take_off(&mut self, before: &Self) -> bool {
         self.asked = self.asked.saturating_sub(before.asked);
         self.understood = self.understood.saturating_sub(before.understood);
+        self.understood_before |= before.understood > 0 || before.understood_before;
         self.mistaken = self.mistaken.saturating_sub(before.mistaken);
         self.unanswered = self.unanswered.saturating_sub(before.unanswered);
         self.frames.retain(|frame| !before.frames.contains(frame));

@@ -30,9 +30,14 @@ pub struct Answering {
 struct Server {
     latest: Option<(Timestamp, IpAddr)>,
     latest_to_another: Option<Timestamp>,
-    /// A response of it was seen arriving: this is not its host, or it asked itself.
+    /// A response of it to another was seen arriving: this is not its host.
     arrives: bool,
+    /// The first [`INPUTS`] inputs in which its responses were seen leaving, and those in which they were seen arriving.
+    by_input: [u64; 2],
 }
+
+/// Inputs of which it is known where they were captured.
+pub const INPUTS: u32 = u64::BITS;
 
 impl Answering {
     /// No server seen yet.
@@ -60,13 +65,25 @@ impl Answering {
         self.filtered = true;
     }
 
-    /// Notes a response; `ends` leads from client to server.
-    pub fn note(&mut self, ends: Ends, time: Timestamp, point: Point) {
+    /// Notes a response in an input; `ends` leads from client to server.
+    pub fn note(&mut self, ends: Ends, time: Timestamp, point: Point, input: u32) {
         let address = ends.destination();
         if self.servers.len() >= MAX_SERVERS && !self.servers.contains_key(&address) {
             return;
         }
         let server = self.servers.entry(address).or_default();
+        if ends.source() == address && point.direction() == Direction::In {
+            // What it asks itself arrives as well.
+            return;
+        }
+        let direction = match point.direction() {
+            Direction::Out => Some(0),
+            Direction::In => Some(1),
+            Direction::Unknown => None,
+        };
+        if let Some(direction) = direction {
+            server.by_input[direction] |= 1u64.checked_shl(input).unwrap_or(0);
+        }
         if point.direction() == Direction::In && self.vantage.is_none() {
             server.arrives = true;
             return;
@@ -101,6 +118,14 @@ impl Answering {
     pub fn here(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let leaves = |server: &Server| server.latest.is_some() && !server.arrives && self.vantage.is_none();
         self.servers.iter().filter(move |(_, server)| leaves(server)).map(|(address, _)| *address)
+    }
+
+    /// Servers and inputs in which their responses were seen leaving and never arriving: those were captured on their hosts.
+    pub fn here_in(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
+        self.servers.iter().flat_map(|(address, Server { by_input: [leaves, arrives], .. })| {
+            let here = leaves & !arrives;
+            (0..INPUTS).filter(move |input| here >> input & 1 == 1).map(|input| (*address, input as usize))
+        })
     }
 
     /// True when the capture was taken at the server, and it answered another source at or after `since`.
@@ -191,12 +216,12 @@ mod tests {
     #[test]
     fn only_answers_to_others_count() {
         let mut answering = Answering::new(None, false);
-        answering.note(ends(1), Timestamp(10), point(Direction::Out));
-        answering.note(ends(1), Timestamp(20), point(Direction::Out));
+        answering.note(ends(1), Timestamp(10), point(Direction::Out), 0);
+        answering.note(ends(1), Timestamp(20), point(Direction::Out), 0);
         assert!(!answering.answered_another(ends(1), Timestamp(0)), "itself is not another");
         assert!(answering.answered_another(ends(2), Timestamp(15)));
         assert!(!answering.answered_another(ends(2), Timestamp(21)));
-        answering.note(ends(2), Timestamp(30), point(Direction::Out));
+        answering.note(ends(2), Timestamp(30), point(Direction::Out), 0);
         assert!(answering.answered_another(ends(2), Timestamp(20)), "the one before is remembered");
         answering.leave_out();
         assert!(!answering.answered_another(ends(2), Timestamp(20)) && !answering.may_tell(), "a filter may have it");
@@ -206,14 +231,14 @@ mod tests {
     #[test]
     fn a_box_on_the_way_cannot_tell() {
         let mut answering = Answering::new(None, false);
-        answering.note(ends(1), Timestamp(11), point(Direction::Out));
+        answering.note(ends(1), Timestamp(11), point(Direction::Out), 0);
         assert_eq!(answering.here().count(), 1);
-        answering.note(ends(1), Timestamp(10), point(Direction::In));
+        answering.note(ends(1), Timestamp(10), point(Direction::In), 1);
         assert_eq!(answering.here().count(), 0);
         assert!(!answering.answered_another(ends(2), Timestamp(0)), "the response arrived before it left");
         assert!(!answering.tells(point(Direction::Unknown)));
         let mut declared = Answering::new(Some(Vantage::Server), false);
-        declared.note(ends(1), Timestamp(10), point(Direction::In));
+        declared.note(ends(1), Timestamp(10), point(Direction::In), 0);
         assert!(declared.answered_another(ends(2), Timestamp(0)), "the operator knows better");
         for vantage in [Vantage::Path, Vantage::Client] {
             assert!(!Answering::new(Some(vantage), false).tells(point(Direction::Out)), "so the operator does here");

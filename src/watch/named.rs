@@ -6,7 +6,7 @@ use crate::capture::Timestamp;
 use crate::expect::Inventory;
 use crate::expect::inventory::show_prefix;
 use crate::sources::SourceKey;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Names of earlier inventories whose counts are remembered, in case they come back.
@@ -76,16 +76,21 @@ impl NamesCounted {
         if !before.is_empty() {
             let mut had = sums(&before);
             self.go_on(&mut had);
-            self.then.retain(|_, [had, _]| had.iter().any(|count| *count > 0));
-            for named in had {
+            let counts = |named: &NamedCounts| named.outcomes.iter().any(|count| *count > 0);
+            for named in had.into_iter().filter(counts) {
                 self.then.insert((named.name, named.expect), [named.outcomes, [0; 7]]);
             }
             let now = sums(inventory);
             if self.then.len() > MOST_GONE {
-                self.then.clear();
+                let known: HashSet<(&str, &str)> =
+                    now.iter().map(|named| (named.name.as_str(), named.expect)).collect();
+                self.then.retain(|(name, expect), _| known.contains(&(name.as_str(), *expect)));
             }
             for named in now {
-                self.then.entry((named.name, named.expect)).or_default()[1] = named.outcomes;
+                let key = (named.name, named.expect);
+                if self.then.contains_key(&key) || named.outcomes.iter().any(|count| *count > 0) {
+                    self.then.entry(key).or_default()[1] = named.outcomes;
+                }
             }
         }
     }

@@ -416,7 +416,9 @@ pub fn differing(before: &Treatment, after: &Treatment) -> Option<(Treatment, Tr
     let nothing = Serving::default();
     let (was, is) = (before.serving.as_ref().unwrap_or(&nothing), after.serving.as_ref().unwrap_or(&nothing));
     let other_word = before.decision.word != after.decision.word;
-    let (other_view, other_recursion) = (was.view != is.view, was.recursion != is.recursion);
+    // What the server holds itself it answers with recursion or without; to hold more or less is no matter of sources.
+    let other_recursion = was.recursion != is.recursion && !was.held && !is.held;
+    let other_view = was.view != is.view;
     let only = |decision: Decision, serving: &Serving| Treatment {
         decision,
         serving: (!other_word).then(|| Serving {
@@ -599,6 +601,14 @@ fn without_effect(
         let server = at.first().copied().flatten();
         let source = range.start();
         let decision = new.decide(&question.ask(source, destination(new, server, source)));
+        if decision.rule == Some(entry.rule) {
+            // It decides, and as long as what did before is there, that would.
+            let before = old.decide(&question.ask(source, destination(old, server, source)));
+            let decided = old_entries.iter().find(|other| before.rule == Some(other.rule));
+            if !decided.is_some_and(|decided| kept.contains(&key(decided))) {
+                continue;
+            }
+        }
         without.push(WithoutEffect { entry, question, decision });
     }
     without

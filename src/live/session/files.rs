@@ -24,7 +24,8 @@ impl Session<'_> {
         if held > 0 {
             report.findings.retain(|finding| finding.kind != diagnose::acl_drift::KIND);
             report.notes.push(format!(
-                "A server's file changed less than 60 s ago: what differs from it is not reported before {}.",
+                "A server's file changed less than 60 s ago, or its time is still to come: what differs from it is not reported \
+                 before {}.",
                 until.to_rfc3339(0)
             ));
         }

@@ -12,7 +12,7 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A look may take this part of the time, but nobody waits longer than so for the next: that it took long may have been
 /// because the process was stopped.
 const LOOK_SHARE: u32 = 20;
-const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3);
 
 impl Control for Session<'_> {
     fn tick(&mut self, moment: &Moment, look: &mut Look<'_>) -> Wish {
@@ -138,6 +138,6 @@ mod tests {
     #[test]
     fn looks_that_take_long_are_rarer_and_a_stop_of_the_process_makes_nobody_wait() {
         let after = |milliseconds| pause_after_look(Duration::from_millis(milliseconds)).as_millis();
-        assert_eq!([0, 10, 100, 300_000].map(after), [1000, 1000, 2000, 10_000]);
+        assert_eq!([0, 10, 100, 300_000].map(after), [1000, 1000, 2000, 3000]);
     }
 }

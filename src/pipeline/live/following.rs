@@ -44,6 +44,11 @@ impl Arrived {
         self.decoded.entries.get(self.cursor).map(|entry| entry.time)
     }
 
+    /// Frames that were followed.
+    fn followed(&self) -> usize {
+        self.decoded.entries[..self.cursor].iter().filter(|entry| entry.is_frame()).count()
+    }
+
     /// The latest time of its packets.
     fn last(&self) -> Option<Timestamp> {
         self.decoded.times.map(|(_, last)| last).max(self.rejected.1)
@@ -289,6 +294,14 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
     fn standing(&self) -> Standing {
         let mut tally = self.tally.clone();
         tally.add(&self.tracker.tally);
+        // Of blocks that are followed in part, what was followed is counted as if it were a block of its own.
+        let (mut lanes, mut kernel) = (self.lanes.clone(), self.kernel.clone());
+        for (lane, blocks) in self.pending.iter().enumerate() {
+            let followed: usize = blocks.iter().map(Arrived::followed).sum();
+            lanes[lane].frames += followed as u64;
+            kernel[lane].read += followed as u64;
+            kernel[lane].seen += followed as u64;
+        }
         Standing {
             counts: self.tracker.counts.clone(),
             tally,
@@ -297,8 +310,8 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             proxied: self.tracker.proxied.pairs().clone(),
             away: self.tracker.away().collect(),
             here: self.tracker.here().collect(),
-            lanes: self.lanes.clone(),
-            kernel: self.kernel.clone(),
+            lanes,
+            kernel,
             lost_state: self.tracker.lost_state(),
             open: self.tracker.undecided(),
         }

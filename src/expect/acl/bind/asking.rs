@@ -76,7 +76,7 @@ impl Bind {
             trace.append(steps, !own_data);
             known
         });
-        trace.serve(|serving| serving.recursion = known.and_then(Result::ok).filter(|_| request.rd));
+        trace.serve(|serving| serving.recursion = known.and_then(Result::ok).filter(|_| request.rd && !own_data));
         trace.recursion(|| {
             let desired = Request { rd: true, ..*request };
             let offered = self.recursive(view, &desired, subject, at, &mut Trace::off()) == Ok(true);

@@ -240,7 +240,7 @@ impl Unbound {
         match self.local(request, access) {
             Local::Answered(zone) => {
                 trace.step(Some(zone), None, || "answered from local data".to_owned());
-                trace.serve(|serving| (serving.recursion, serving.held) = (request.rd.then_some(false), true));
+                trace.serve(|serving| serving.held = true);
                 return Decision::of(Word::Allow, rule);
             }
             Local::Refused(zone) => {

@@ -16,11 +16,13 @@ use std::sync::Arc;
 pub struct Named<'a> {
     definitions: HashMap<String, (Span, &'a Block)>,
     compiled: HashMap<String, Option<Arc<List>>>,
+    /// There may be others.
+    incomplete: bool,
 }
 
 impl<'a> Named<'a> {
-    /// Gathers the `acl` statements.
-    pub fn of(files: &Files, statements: &'a [Statement]) -> Result<Self, Error> {
+    /// Gathers the `acl` statements; of an `incomplete` configuration a file is not here that may hold others.
+    pub fn of(files: &Files, statements: &'a [Statement], incomplete: bool) -> Result<Self, Error> {
         let mut definitions: HashMap<String, (Span, &'a Block)> = HashMap::new();
         for statement in statements {
             let [Item::Word(word), rest @ ..] = statement.items.as_slice() else { continue };
@@ -40,7 +42,7 @@ impl<'a> Named<'a> {
             }
             definitions.insert(key, (*name, block));
         }
-        Ok(Self { definitions, compiled: HashMap::new() })
+        Ok(Self { definitions, compiled: HashMap::new(), incomplete })
     }
 
     /// Compiles every definition, also those nobody uses, so that a mistake in one is found.
@@ -157,13 +159,22 @@ impl<'a> Named<'a> {
                         if let Some(prefix) = read_address(text) {
                             into.prefix(prefix, !negative, rule);
                         } else {
-                            if !self.definitions.contains_key(key) {
-                                let what = if text.starts_with(|c: char| c.is_ascii_digit()) || text.contains(':') {
-                                    "this is no address, and no acl of this name is defined"
-                                } else {
-                                    "no acl of this name is defined"
-                                };
-                                return Err(files.error(*word, what));
+                            let like_address = text.starts_with(|c: char| c.is_ascii_digit()) || text.contains(':');
+                            match self.definitions.contains_key(key) {
+                                true => {}
+                                false if self.incomplete && !like_address => {
+                                    into.other(
+                                        Kind::Unknown("the acl may be in a file that is not here"),
+                                        negative,
+                                        rule,
+                                    );
+                                    return Ok(());
+                                }
+                                false if like_address => {
+                                    let what = "this is no address, and no acl of this name is defined";
+                                    return Err(files.error(*word, what));
+                                }
+                                false => return Err(files.error(*word, "no acl of this name is defined")),
                             }
                             let named = self.named(key, *word, files, rules, depth)?;
                             into.nested(named, negative, rule);
@@ -241,7 +252,7 @@ mod tests {
         let first = files.open_text("named.conf", text)?;
         let parsed = parse(&mut files, first)?;
         let mut rules = Rules::default();
-        let mut named = Named::of(&files, &parsed.statements)?;
+        let mut named = Named::of(&files, &parsed.statements, false)?;
         named.compile_all(&files, &mut rules)?;
         named.named("t", Span { file: 0, start: 0, end: 0 }, &files, &mut rules, 0)
     }

@@ -227,7 +227,7 @@ pub fn build(
     surroundings: &Surroundings<'_>,
     rules: &mut Rules,
 ) -> Result<Model, Error> {
-    let mut named = Named::of(files, &parsed.statements)?;
+    let mut named = Named::of(files, &parsed.statements, !parsed.missing.is_empty())?;
     named.compile_all(files, rules)?;
     let mut top = Map::new();
     for statement in &parsed.statements {
