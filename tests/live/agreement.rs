@@ -259,6 +259,36 @@ fn several_interfaces_are_one_time_line() {
 }
 
 #[test]
+fn every_interval_of_several_interfaces_closes() {
+    let Some(lab) = Lab::of_two_wired_twice() else { return };
+    let mut refuser = Refuser::start(&lab, "host", Ipv4Addr::UNSPECIFIED);
+    let arguments = ["-i", "eth0", "-i", "eth1", "--every", "300ms", "--format", "json", "-o", "part.json"];
+    let mut live = lab.live("host", &arguments, "live");
+    // Blocks of one interface are followed up to where those of the other are.
+    for number in 0..40 {
+        let done = [0, 1].map(|network| burst(&lab, "client", Ipv4Addr::new(10, 20, network, 40), 20 + number));
+        for burst in done {
+            burst.join().expect("it ends");
+        }
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    refuser.finish();
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+    let mut parts = 0;
+    for file in std::fs::read_dir(lab.path("")).expect("the folder") {
+        let name = file.expect("a file").file_name().into_string().expect("text");
+        if name.starts_with("part-") {
+            let ledgers = lab.json(&name)["ledgers"].clone();
+            for (ledger, account) in ledgers.as_object().unwrap() {
+                assert_ne!(account["closed"], json!(false), "{name}: {ledger} {account}");
+            }
+            parts += 1;
+        }
+    }
+    assert!(parts > 5, "{parts} intervals");
+}
+
+#[test]
 fn the_printed_filter_catches_what_the_decoder_finds() {
     let captures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("captures");
     let filter = |link_type: &str, more: &[&str]| {
