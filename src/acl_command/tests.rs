@@ -280,3 +280,45 @@ fn what_was_not_read_of_traffic_is_told() {
     let (code, ..) = run(&capture(1, 9), false, &|config| config.inputs = vec!["/not/there.pcap".into()]);
     assert_eq!(code, 1);
 }
+
+#[test]
+fn what_the_server_holds_is_no_matter_of_recursion() {
+    // named: p.test is answered the same with AA, and only the RA bit differs; unbound: local data are answered with RA.
+    let zone = "zone \"p.test\" { type primary; file \"p\"; };";
+    let old =
+        format!("options {{ recursion yes; allow-query {{ any; }}; allow-recursion {{ 10.0.0.0/8; }}; }}; {zone}");
+    let new = old.replace("{ 10.0.0.0/8; }", "{ !10.9.0.0/16; 10.0.0.0/8; }");
+    let files = [("old.conf", old.as_str()), ("new.conf", &new), ("in.csv", "prefix,expect\n10.9.0.0/16,refuse\n")];
+    let (code, text) = run(&files, "diff old.conf new.conf --intended in.csv --check");
+    assert_eq!((told(&text), code), (vec!["CLOSES  allow -> refuse  10.9.0.0/16  (intended)"], 0), "{text}");
+    let old = "server:\n access-control: 10.0.0.0/8 allow\n";
+    let new = format!("{old} local-data: \"host.corp.example A 10.0.0.9\"\n");
+    let (_, text) = run(&[("old.conf", old), ("new.conf", &new)], "diff old.conf new.conf");
+    assert!(!text.contains("CLOSES"), "{text}");
+}
+
+#[test]
+fn a_resolver_by_default_is_asked_for_names_in_no_zone() {
+    // named's defaults: only localhost and its networks get more than the zone.
+    let file = "options { recursion yes; }; zone \"p.test\" { type primary; file \"p\"; };";
+    let command = "diff old.conf new.conf --intended in.csv --check --server 10.53.0.1/24";
+    let (code, text) = run(&[("old.conf", file), ("new.conf", file), INTENDED], command);
+    assert!(told(&text)[0].starts_with("NOT DONE   10.7.0.0/16 "), "{text}");
+    assert_eq!(code, 10);
+}
+
+#[test]
+fn an_entry_that_decides_in_the_place_of_another_is_not_without_effect() {
+    // named: without its entry in the zone's list 10.1.1.1 would be refused.
+    let old = "options { recursion no; }; zone \"p.test\" { type primary; file \"p\"; };";
+    let new = old.replace("file", "allow-query { 10.1.0.0/16; }; file");
+    let (_, text) = run(&[("old.conf", old), ("new.conf", &new)], "diff old.conf new.conf");
+    assert!(text.contains("CLOSES  allow -> refuse") && !text.contains("NO EFFECT"), "{text}");
+}
+
+#[test]
+fn an_acl_that_may_be_in_a_file_that_is_not_here_leaves_verdicts_unknown() {
+    let file = "include \"gone/acls.conf\";\noptions { allow-recursion { trusted; }; };";
+    let (code, text) = run(&[("named.conf", file)], "explain --acl named.conf 10.1.1.1");
+    assert!(code == 0 && text.starts_with("10.1.1.1  unknown"), "{code} {text}");
+}

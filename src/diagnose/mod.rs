@@ -330,6 +330,7 @@ prefix,name,kind,expect
 
     #[test]
     fn what_was_captured_at_the_server_is_not_called_away_for_another_input() {
+        let more = inventory("10.20.0.0/16\n10.21.0.0/16\n10.30.0.0/16\n");
         let inventory = inventory("10.20.0.0/16\n10.21.0.0/16\n");
         let server: IpAddr = SERVER.parse().unwrap();
         let mut outside = refused("192.0.2.45", 3);
@@ -350,6 +351,10 @@ prefix,name,kind,expect
                     away by it. Inferred: they may arrive as 192.0.2.45; other explanations remain: it may be a stranger.";
         assert!(found[0].2.contains(said), "{}", found[0].2);
         assert!(found[1].3.starts_with("This was not captured at 10.20.30.40"), "{}", found[1].3);
+        // Whom nobody saw is not accused where others were turned away on the other side.
+        let found = diagnose(&both, &more, &Limits::default());
+        let unlisted = found.iter().find(|finding| finding.kind == "unlisted-source-refused").unwrap();
+        assert!(unlisted.says.contains(said) && !unlisted.says.contains("10.30."), "{}", unlisted.says);
         both.vantage = Some(crate::config::Vantage::Path);
         assert_eq!(of(&both)[1].1, Severity::Info, "what the operator says goes first");
     }

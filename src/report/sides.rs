@@ -42,7 +42,8 @@ impl Sides {
         *self.refused.entry(input).or_default() += 1;
         if self.latest.len() >= QUERIES {
             self.latest.retain(|_, (time, ..)| response.time.0.saturating_sub(time.0) <= COPY_WINDOW);
-            if self.latest.len() >= QUERIES {
+            // Not to be looked through again for every further one.
+            if self.latest.len() > QUERIES / 2 {
                 self.latest.clear();
             }
         }
@@ -78,5 +79,55 @@ impl Sides {
                  question: what was asked once may be counted on both sides of a translation."
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Ends, Point};
+    use crate::sources::FrameRef;
+    use crate::transact::flights::{Sighting, Transport};
+
+    const QUERY: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x01\0\x01";
+    const SERVER: [u8; 4] = [10, 0, 0, 53];
+
+    /// A query of a source that was refused in an input.
+    fn refused(sides: &mut Sides, source: u8, id: u16, input: u32, microseconds: i64) {
+        let frame = FrameRef { input, frame: 1 };
+        let seen = Sighting { time: Timestamp(microseconds * 1000), frame, point: Point::default() };
+        sides.push(&Transaction {
+            outcome: Outcome::Refused,
+            ends: Ends::v4([10, 1, 1, source], SERVER),
+            ports: (4000, 53),
+            transport: Transport::Udp,
+            id: Some(id),
+            query: Some(seen),
+            query_bytes: QUERY,
+            response: Some(seen),
+            response_bytes: &[],
+            message: None,
+        });
+    }
+
+    #[test]
+    fn queries_on_both_sides_are_said_where_not_both_are_the_server() {
+        let mut sides = Sides::default();
+        for id in 0..3 {
+            refused(&mut sides, 1, id, 0, i64::from(id) * 50_000);
+            refused(&mut sides, 2, id, 1, i64::from(id) * 50_000 + 400);
+        }
+        let server = IpAddr::from(SERVER);
+        for here in [&[][..], &[(server, 1)]] {
+            let said = sides.note(&here.iter().copied().collect()).unwrap();
+            assert!(said.starts_with("3 refused queries were captured in two inputs within 10 ms"), "{said}");
+        }
+        assert_eq!(sides.note(&BTreeSet::from([(server, 0), (server, 1)])), None);
+        let mut apart = Sides::default();
+        refused(&mut apart, 1, 1, 0, 0);
+        refused(&mut apart, 2, 1, 1, 10_001);
+        refused(&mut apart, 3, 2, 0, 20_000);
+        refused(&mut apart, 4, 2, 0, 20_001);
+        assert_eq!(apart.note(&BTreeSet::new()), None, "at another time, or in one input");
     }
 }

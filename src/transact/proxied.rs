@@ -174,6 +174,19 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_the_time_remembers_that_the_header_was_understood() {
+        let counts =
+            |asked, understood, unanswered| ProxiedPair { asked, understood, unanswered, ..Default::default() };
+        let (before, mut part) = (counts(20, 19, 0), counts(20, 19, 1));
+        assert!(part.take_off(&before));
+        assert_eq!((part.asked, part.understood, part.unanswered, part.understood_before), (0, 0, 1, true));
+        let mut quiet = counts(20, 19, 0);
+        assert!(!quiet.take_off(&before), "nothing happened");
+        let mut never = counts(2, 0, 2);
+        assert!(never.take_off(&counts(1, 0, 1)) && !never.understood_before);
+    }
+
+    #[test]
     fn responses_to_the_header_go_to_the_oldest_waiting_query() {
         let mut proxied = Proxied::default();
         let ends = Ends::v4([10, 0, 0, 5], [10, 0, 0, 53]);

@@ -229,6 +229,25 @@ mod tests {
     }
 
     #[test]
+    fn every_input_has_a_place_of_its_own() {
+        let mut answering = Answering::new(None, false);
+        let server = ends(1).destination();
+        for (input, direction) in [(0, Direction::Out), (1, Direction::In), (63, Direction::Out), (64, Direction::Out)]
+        {
+            answering.note(ends(1), Timestamp(10), point(direction), input);
+        }
+        let here = |answering: &Answering| answering.here_in().collect::<Vec<_>>();
+        assert_eq!(here(&answering), [(server, 0), (server, 63)], "of further inputs it is not known");
+        answering.note(ends(2), Timestamp(20), point(Direction::In), 0);
+        assert_eq!(here(&answering), [(server, 63)]);
+        // What a server asks itself arrives where it left.
+        let mut itself = Answering::new(None, false);
+        itself.note(ends(1), Timestamp(10), point(Direction::Out), 0);
+        itself.note(Ends::v4([10, 0, 0, 53], [10, 0, 0, 53]), Timestamp(11), point(Direction::In), 0);
+        assert_eq!((here(&itself), itself.here().count()), (vec![(server, 0)], 1));
+    }
+
+    #[test]
     fn a_box_on_the_way_cannot_tell() {
         let mut answering = Answering::new(None, false);
         answering.note(ends(1), Timestamp(11), point(Direction::Out), 0);

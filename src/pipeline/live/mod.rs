@@ -41,8 +41,9 @@ const STOP_HARD: Duration = Duration::from_millis(4700);
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How long the line may take that says so.
 const LAST_WORD: Duration = Duration::from_millis(200);
-/// Two clocks that are read within this time are read at the same time.
+/// Two clocks that are read within this time are read at the same time; so often that is tried.
 const SAME_TIME: Duration = Duration::from_millis(5);
+const CLOCK_READS: usize = 100;
 /// How often the caller is asked.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a tracker may take to say where it stands.
@@ -350,15 +351,12 @@ pub fn run(
 
 /// The wall clock and the one that does not step, read without a pause between them: one would look like a step.
 fn both_clocks() -> (Timestamp, Instant) {
-    let mut before = Instant::now();
-    loop {
-        let now = live::now();
-        let after = Instant::now();
-        if after.saturating_duration_since(before) < SAME_TIME {
-            return (now, before);
-        }
-        before = after;
-    }
+    let read = || {
+        let before = Instant::now();
+        (live::now(), before)
+    };
+    let mut tries = std::iter::repeat_with(read).take(CLOCK_READS);
+    tries.find(|(_, before)| before.elapsed() < SAME_TIME).unwrap_or_else(read)
 }
 
 /// What is known now.
