@@ -1,0 +1,214 @@
+//! What is asked of a configuration for every source: a [`Question`] to the [`Request`] of each, and everything worth asking
+//! of two versions.
+
+use crate::decode::detail::{write_class, write_opcode, write_type};
+use crate::decode::name::MAX_NAME;
+use crate::expect::acl::{Acl, Cookie, Request, name};
+use crate::transact::flights::Transport;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A question that is asked for every source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// What people call it.
+    pub label: String,
+    /// The name in wire form.
+    pub qname: Vec<u8>,
+    /// Its type.
+    pub qtype: u16,
+    /// Its class.
+    pub qclass: u16,
+    /// The opcode.
+    pub opcode: u8,
+    /// Recursion is desired.
+    pub rd: bool,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The key that signs it.
+    pub key: Option<Vec<u8>>,
+    /// Its COOKIE option.
+    pub cookie: Cookie,
+    /// Records in its answer, authority and additional sections.
+    pub sections: [u16; 3],
+}
+
+/// A name that no server is likely to hold.
+pub const UNHOSTED: &str = "name-that-no-zone-holds.example";
+
+impl Default for Question {
+    fn default() -> Self {
+        Self {
+            label: "a name in no zone".to_owned(),
+            qname: name::parse_name(UNHOSTED).unwrap_or_default(),
+            qtype: 1,
+            qclass: 1,
+            opcode: 0,
+            rd: true,
+            transport: Transport::Udp,
+            key: None,
+            cookie: Cookie::NotKnown,
+            sections: [0; 3],
+        }
+    }
+}
+
+/// AXFR and IXFR.
+const TRANSFERS: [u16; 2] = [252, 251];
+
+impl Question {
+    /// It asks for a name as clients do: no transfer, update or notification, which other lists are for, and nothing about
+    /// the server itself.
+    pub fn is_usual(&self) -> bool {
+        self.is_query() && self.qclass == 1
+    }
+
+    /// It is a query: no transfer, update or notification.
+    pub fn is_query(&self) -> bool {
+        self.opcode == 0 && !TRANSFERS.contains(&self.qtype)
+    }
+
+    /// What kinds of lists it may meet, whatever it asks for.
+    pub fn kind(&self) -> (u8, u16, bool, bool, bool) {
+        (self.opcode, self.qclass, self.rd, TRANSFERS.contains(&self.qtype), self.key.is_some())
+    }
+
+    /// The name and type as people write them, and what else decides.
+    pub fn show(&self) -> String {
+        let mut text = if self.qname == Self::default().qname {
+            "a name in no zone".to_owned()
+        } else {
+            let mut text = Vec::new();
+            if self.opcode != 0 {
+                write_opcode(self.opcode, &mut text);
+                text.push(b' ');
+            }
+            text.extend(name::show_name(&self.qname).into_bytes());
+            text.push(b' ');
+            write_type(self.qtype, &mut text);
+            if self.qclass != 1 {
+                text.push(b' ');
+                write_class(self.qclass, &mut text);
+            }
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        if !self.rd && self.is_query() {
+            text.push_str(" without recursion (RD 0)");
+        }
+        if let Some(key) = &self.key {
+            text.push_str(" signed with ");
+            text.push_str(&name::show_name(key));
+        }
+        text
+    }
+
+    /// The request of a source.
+    pub fn ask(&self, source: IpAddr, destination: IpAddr) -> Request<'_> {
+        Request {
+            source,
+            destination,
+            transport: self.transport,
+            opcode: self.opcode,
+            qname: &self.qname,
+            qtype: self.qtype,
+            qclass: self.qclass,
+            rd: self.rd,
+            key: self.key.as_deref(),
+            cookie: self.cookie,
+            sections: self.sections,
+        }
+    }
+
+    /// Everything worth asking about two configurations: a name in no zone, with and without recursion, and each name
+    /// they treat in a way of its own, as query, transfer, update and notification; the same signed with each of their keys.
+    /// About `most` are asked; the second number is how many are not.
+    pub fn all(
+        names: &BTreeSet<Vec<u8>>,
+        zones: bool,
+        keys: &BTreeSet<Vec<u8>>,
+        most: usize,
+    ) -> (Vec<Question>, usize) {
+        let signings = || std::iter::once(None).chain(keys.iter().map(Some));
+        let mut all = Vec::new();
+        for key in signings() {
+            let base = Question::default();
+            all.push(
+                Question { label: "a name in no zone, without RD".to_owned(), rd: false, ..base.clone() }.signed(key),
+            );
+            // What servers serve by themselves: of their own, and of private addresses.
+            for (name, qtype, qclass) in [("version.bind", 16, 3), ("1.1.1.10.in-addr.arpa", 12, 1)] {
+                let built_in =
+                    Question { qname: name::parse_name(name).unwrap_or_default(), qtype, qclass, ..base.clone() };
+                all.push(Question { label: built_in.show(), ..built_in }.signed(key));
+            }
+            all.push(base.signed(key));
+        }
+        let mut left = 0;
+        for (key, qname) in signings().flat_map(|key| names.iter().map(move |qname| (key, qname))) {
+            if all.len() >= most {
+                left += if zones { 5 } else { 4 };
+                continue;
+            }
+            let shown = name::show_name(qname);
+            let base = Question { label: shown.clone(), qname: qname.clone(), ..Question::default() };
+            if zones {
+                let tcp = Transport::Tcp;
+                let transfer = Question { label: format!("{shown} AXFR"), qtype: 252, transport: tcp, ..base.clone() };
+                all.push(transfer.signed(key));
+                let update = Question { label: format!("{shown} UPDATE"), qtype: 6, opcode: 5, ..base.clone() };
+                all.push(update.signed(key));
+                let notification = Question { label: format!("{shown} NOTIFY"), qtype: 6, opcode: 4, ..base.clone() };
+                all.push(notification.signed(key));
+            } else {
+                let below = [&b"\x05below"[..], qname].concat();
+                if below.len() <= MAX_NAME {
+                    all.push(
+                        Question { label: format!("a name below {shown}"), qname: below, ..base.clone() }.signed(key),
+                    );
+                }
+                all.push(Question { label: format!("{shown} AAAA"), qtype: 28, ..base.clone() }.signed(key));
+            }
+            all.push(Question { label: format!("{shown} without RD"), rd: false, ..base.clone() }.signed(key));
+            all.push(base.signed(key));
+        }
+        (all, left)
+    }
+
+    /// The same, signed with a key, when there is one.
+    fn signed(self, key: Option<&Vec<u8>>) -> Self {
+        match key {
+            Some(key) => Self {
+                label: format!("{} signed with {}", self.label, name::show_name(key)),
+                key: Some(key.clone()),
+                ..self
+            },
+            None => self,
+        }
+    }
+
+    /// It is what a list decides, as far as the list's name tells (`zone example.net: allow-transfer`).
+    pub(super) fn is_about(&self, list: &str) -> bool {
+        let clause = list.rsplit(": ").next().unwrap_or(list);
+        let kind = match clause {
+            "allow-transfer" => self.qtype == 252,
+            "allow-notify" => self.opcode == 4,
+            _ if clause.starts_with("allow-update") => self.opcode == 5,
+            _ => self.opcode == 0 && self.qtype != 252,
+        };
+        let zone = list.split(": ").find_map(|part| part.strip_prefix("zone "));
+        kind && zone.is_none_or(|zone| name::show_name(&self.qname) == zone)
+    }
+
+    /// What is the same in questions that differ in the key that signs them.
+    pub(super) fn but_for_key(&self) -> (&[u8], u16, u8, bool) {
+        (&self.qname, self.qtype, self.opcode, self.rd)
+    }
+}
+
+/// The address a configuration is asked at: one it speaks for, of the family of the source when there is one.
+pub fn destination(acl: &Acl, asked: Option<IpAddr>, source: IpAddr) -> IpAddr {
+    let fallback = if source.is_ipv6() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let bound = acl.bound();
+    let same = bound.iter().find(|address| address.is_ipv6() == source.is_ipv6()).copied();
+    asked.or(same).or(bound.first().copied()).unwrap_or(fallback)
+}
