@@ -1,0 +1,551 @@
+use super::scene::samples::{With, inventory, report, source};
+use super::*;
+use crate::config::Outcome::{Answered, Denied, Refused, Unsolicited};
+use crate::report::SourceLine;
+
+const SERVER: &str = "10.20.30.40";
+
+/// Office, VPN pool, guests who are to be refused, and the server itself.
+const INVENTORY: &str = "\
+prefix,name,kind,expect
+10.20.0.0/16,office,,
+10.21.0.0/16,vpn,vpn,
+198.51.100.0/24,guests,,refuse
+10.20.30.40,resolver,server,
+";
+
+/// The findings about sources under an inventory.
+fn findings(text: &str, sources: Vec<SourceLine>) -> Vec<Finding> {
+    let inventory = inventory(text);
+    diagnose(&report(sources, &inventory), &inventory, &Limits::default())
+}
+
+/// Kind, severity and grade of each finding.
+fn kinds(findings: &[Finding]) -> Vec<(&str, &str, &str)> {
+    findings.iter().map(|finding| (finding.kind, finding.severity.name(), finding.grade.name())).collect()
+}
+
+/// A source that was refused, at the usual server.
+fn refused(address: &str, count: u64) -> SourceLine {
+    source(address, SERVER).with(Refused, count)
+}
+
+/// A source that was answered.
+fn answered(address: &str, count: u64) -> SourceLine {
+    source(address, SERVER).with(Answered, count)
+}
+
+#[test]
+fn who_got_other_responses_is_not_called_unanswered() {
+    // Five refusals, and seven responses that are none, all without their queries; or one query among them.
+    for queries in [0, 1] {
+        let mut line = source("10.20.1.7", SERVER).with(Refused, queries).with(Unsolicited, 12);
+        line.row.rare_mut().refused_unsolicited = 5;
+        line.row.queries = queries;
+        let found = findings(INVENTORY, vec![line, answered("10.21.0.1", 3)]);
+        let finding = found.iter().find(|finding| finding.kind == "listed-source-refused").unwrap();
+        assert_eq!(finding.severity.name(), "warning");
+        assert!(finding.says.ends_with("; 7 responses without their queries are no refusals."), "{}", finding.says);
+        assert!(!finding.says.contains("none of its queries was answered"), "{}", finding.says);
+    }
+}
+
+#[test]
+fn the_one_absent_prefix_is_named_as_an_inference() {
+    let found = findings(INVENTORY, vec![refused("192.0.2.45", 187), answered("10.20.1.7", 500)]);
+    assert_eq!(
+        kinds(&found),
+        [("unlisted-source-refused", "critical", "inferred"), ("expected-never-seen", "warning", "observed"),]
+    );
+    let finding = &found[0];
+    assert_eq!(finding.id, "unlisted-source-refused-1");
+    assert_eq!(finding.subject.server, Some(SERVER.parse().unwrap()));
+    assert_eq!((finding.subject.sources.as_slice(), finding.count), (["192.0.2.45".to_owned()].as_slice(), 187));
+    assert_eq!(finding.subject.prefixes, ["10.21.0.0/16"]);
+    assert_eq!(finding.frames, [(0, (1..=20).map(|at| 2 * at).collect::<Vec<u64>>())]);
+    assert!(
+        finding.says.starts_with(
+            "Observed: 192.0.2.45 was refused 187 times by 10.20.30.40 and is in no inventory line. Observed: no \
+                 DNS traffic from 10.21.0.0/16 (vpn, expect.csv:3) in the same 30 s. This is about this capture only;"
+        ),
+        "{}",
+        finding.says
+    );
+    assert!(
+        finding.says.ends_with(
+            "Inferred: clients of 10.21.0.0/16 may arrive as 192.0.2.45; other explanations remain: it may be a \
+                 stranger, and nobody in 10.21.0.0/16 may have asked meanwhile."
+        ),
+        "{}",
+        finding.says
+    );
+    let advice = finding.advice.as_deref().unwrap();
+    assert!(advice.contains("admits everyone behind it") && advice.contains("Ask who owns 192.0.2.45"), "{advice}");
+    assert_eq!(found[1].subject.prefixes, ["10.21.0.0/16"]);
+    assert_eq!(found[1].count, 1);
+}
+
+#[test]
+fn what_else_may_be_is_said_and_is_no_alarm() {
+    let others = |sources: &[SourceLine]| {
+        let found = findings(INVENTORY, [&[answered("10.20.1.7", 500)], sources].concat());
+        let finding = found.into_iter().find(|finding| finding.kind == "unlisted-source-refused").unwrap();
+        (finding.severity.name(), finding.says)
+    };
+    let (severity, says) = others(&[refused("192.0.2.45", 3).with(Answered, 9)]);
+    assert_eq!(severity, "warning");
+    assert!(says.contains("it may be a stranger, it may ask for others, being answered as well, and"), "{says}");
+    let (severity, says) = others(&[refused("192.0.2.45", 3), answered("203.0.113.9", 2)]);
+    assert_eq!(severity, "warning");
+    assert!(
+        says.contains("they may arrive as 203.0.113.9, in no inventory line as well but answered, and nobody in"),
+        "{says}"
+    );
+}
+
+#[test]
+fn nothing_advises_to_admit_everybody() {
+    let sources = || vec![refused("192.0.2.45", 3), refused("10.20.1.1", 3), refused("127.0.0.1", 1)];
+    for text in [INVENTORY, "10.0.0.0/8\n", "172.16.0.0/12\n10.9.0.0/16\n"] {
+        for finding in findings(text, sources()) {
+            let advice = finding.advice.unwrap_or_default();
+            for wide in ["0.0.0.0/0", "::/0", "allow any", "open"] {
+                assert!(!advice.contains(wide), "{advice}");
+            }
+        }
+    }
+}
+
+#[test]
+fn away_from_the_server_a_source_seen_as_itself_may_be_seen_again() {
+    let inventory = inventory(INVENTORY);
+    let sources = || vec![answered("10.20.1.7", 5), refused("10.20.5.18", 3), refused("192.0.2.45", 3)];
+    let of_unlisted = |report: &Report| {
+        let found = diagnose(report, &inventory, &Limits::default());
+        found.into_iter().find(|finding| finding.kind == "unlisted-source-refused").unwrap()
+    };
+    let mut there = report(sources(), &inventory);
+    there.here.insert(SERVER.parse().unwrap());
+    let finding = of_unlisted(&there);
+    assert_eq!(finding.subject.prefixes, ["10.21.0.0/16"], "at the server nobody else may be behind it");
+    let mut away = report(sources(), &inventory);
+    away.away.insert(SERVER.parse().unwrap());
+    let finding = of_unlisted(&away);
+    assert_eq!((finding.severity, finding.grade), (Severity::Warning, Grade::Observed));
+    assert!(finding.subject.prefixes.is_empty() && !finding.says.contains("10.21."), "{}", finding.says);
+    let said = "This was not captured at 10.20.30.40: 1 source (10.20.5.18), expected to be allowed and turned away as well, \
+                    may stand here for the same before a translation. Which of them arrives as this source, if any does, is";
+    assert!(finding.says.contains(said), "{}", finding.says);
+    let says = of_unlisted(&report(sources(), &inventory)).says;
+    assert!(says.contains("Unless this was captured at 10.20.30.40 (--vantage), 1 source (10.20.5.18)"), "{says}");
+}
+
+#[test]
+fn what_was_captured_at_the_server_is_not_called_away_for_another_input() {
+    let more = inventory("10.20.0.0/16\n10.21.0.0/16\n10.30.0.0/16\n");
+    let inventory = inventory("10.20.0.0/16\n10.21.0.0/16\n");
+    let server: IpAddr = SERVER.parse().unwrap();
+    let mut outside = refused("192.0.2.45", 3);
+    outside.row.rare_mut().refused_frames.iter_mut().for_each(|frame| frame.input = 1);
+    let mut both = report(vec![answered("10.20.1.7", 5), refused("10.21.5.18", 3), outside], &inventory);
+    both.away.insert(server);
+    let of = |report: &Report| -> Vec<(&str, Severity, String, String)> {
+        let found = diagnose(report, &inventory, &Limits::default());
+        let said = |one: Finding| (one.kind, one.severity, one.says, one.advice.unwrap_or_default());
+        found.into_iter().map(said).collect()
+    };
+    let found = of(&both);
+    assert_eq!((found[1].0, found[1].1), ("unlisted-source-refused", Severity::Info));
+    both.here_in.insert((server, 1));
+    let found = of(&both);
+    assert_eq!((found[0].0, found[0].1), ("unlisted-source-refused", Severity::Critical));
+    let said = "Observed: inputs that were not captured at 10.20.30.40 have 10.21.5.18, expected to be allowed and turned \
+                    away by it. Inferred: they may arrive as 192.0.2.45; other explanations remain: it may be a stranger.";
+    assert!(found[0].2.contains(said), "{}", found[0].2);
+    assert!(found[1].3.starts_with("This was not captured at 10.20.30.40"), "{}", found[1].3);
+    // Whom nobody saw is not accused where others were turned away on the other side.
+    let found = diagnose(&both, &more, &Limits::default());
+    let unlisted = found.iter().find(|finding| finding.kind == "unlisted-source-refused").unwrap();
+    assert!(unlisted.says.contains(said) && !unlisted.says.contains("10.30."), "{}", unlisted.says);
+    both.vantage = Some(crate::config::Vantage::Path);
+    assert_eq!(of(&both)[1].1, Severity::Info, "what the operator says goes first");
+}
+
+#[test]
+fn of_several_absent_prefixes_none_is_accused() {
+    let found = findings(INVENTORY, vec![refused("192.0.2.45", 187)]);
+    assert_eq!(
+        kinds(&found),
+        [("unlisted-source-refused", "warning", "observed"), ("expected-never-seen", "warning", "observed")]
+    );
+    assert!(found[0].subject.prefixes.is_empty());
+    assert!(!found[0].says.contains("10.21.0.0/16") && !found[0].says.contains("10.20.0.0/16"), "{}", found[0].says);
+    assert!(found[0].says.contains("2 expected prefixes were not seen"), "{}", found[0].says);
+    assert_eq!(found[1].subject.prefixes, ["10.20.0.0/16", "10.21.0.0/16"], "the server's line is satisfied");
+}
+
+#[test]
+fn a_prefix_seen_as_its_outside_is_not_absent() {
+    let text = "prefix,name,outside\n10.20.0.0/16,office,\n10.21.0.0/16,vpn,192.0.2.45\n";
+    let found = findings(text, vec![answered("10.20.1.7", 5), answered("192.0.2.45", 5), refused("203.0.113.9", 1)]);
+    assert_eq!(kinds(&found), [("unlisted-source-refused", "info", "observed")]);
+    let found = findings(text, vec![answered("10.20.1.7", 5), refused("192.0.2.45", 5)]);
+    assert_eq!(kinds(&found), [("listed-source-refused", "critical", "observed")]);
+    assert!(found[0].says.starts_with("192.0.2.45, the expected outside of 10.21.0.0/16 (vpn"), "{}", found[0].says);
+}
+
+#[test]
+fn a_prefix_seen_on_another_leg_is_not_absent() {
+    let mut upstream = answered("10.21.5.18", 5);
+    upstream.leg = crate::sources::Leg::Upstream;
+    let found = findings(INVENTORY, vec![answered("10.20.1.7", 5), upstream, refused("192.0.2.45", 9)]);
+    assert_eq!(kinds(&found), [("unlisted-source-refused", "info", "observed")]);
+}
+
+#[test]
+fn a_more_specific_line_does_not_speak_for_the_wider_one() {
+    let text = "10.20.0.0/16\n10.20.9.0/24\n";
+    let found = findings(text, vec![answered("10.20.9.1", 5), refused("192.0.2.45", 9)]);
+    assert_eq!(found[0].subject.prefixes, ["10.20.0.0/16"]);
+    assert_eq!(found[0].severity, Severity::Critical);
+}
+
+#[test]
+fn a_scanner_beside_an_absent_prefix_is_only_one_of_the_possible_sources() {
+    let found =
+        findings(INVENTORY, vec![answered("10.20.1.7", 5), refused("192.0.2.45", 187), refused("203.0.113.99", 1)]);
+    assert_eq!(found[0].subject.sources, ["192.0.2.45", "203.0.113.99"]);
+    assert_eq!(found[0].count, 188);
+    assert!(found[0].says.contains("2 sources in no inventory line were refused 188 times"), "{}", found[0].says);
+    assert!(found[0].says.contains("most often 192.0.2.45 (187 times)"), "{}", found[0].says);
+    assert!(found[0].says.contains("may arrive as one or more of these sources"), "{}", found[0].says);
+    assert!(found[0].says.contains("they may be strangers"), "{}", found[0].says);
+    assert_eq!(found.iter().filter(|finding| finding.kind == "unlisted-source-refused").count(), 1);
+}
+
+#[test]
+fn address_families_that_cannot_be_translated_are_not_accused() {
+    let v6 = |address: &str| refused(address, 4);
+    let office = answered("10.20.1.7", 5);
+    let found = findings(INVENTORY, vec![office.clone(), v6("2001:db8::9")]);
+    assert_eq!((found[0].kind, found[0].severity), ("expected-never-seen", Severity::Warning));
+    assert_eq!((found[1].kind, found[1].severity), ("unlisted-source-refused", Severity::Info));
+    let found = findings(INVENTORY, vec![office.clone(), v6("2001:db8::9"), refused("192.0.2.45", 3)]);
+    assert_eq!(found[0].severity, Severity::Critical);
+    assert!(found[0].says.contains("may arrive as 192.0.2.45; "), "{}", found[0].says);
+    let found = findings("10.20.0.0/16\n2001:db8:21::/48\n", vec![office.clone(), refused("192.0.2.45", 3)]);
+    let said = "clients of 2001:db8:21::/48 may arrive as 192.0.2.45 (IPv6 as IPv4: through NAT64); ";
+    assert!(found[0].says.contains(said), "{}", found[0].says);
+    assert_eq!(found[0].severity, Severity::Warning, "less likely than a translation within a family");
+    // Both families of one network are missing where only one of them was captured.
+    let both = "10.20.0.0/16\n10.21.0.0/16\n2001:db8:20::/48\n2001:db8:21::/48\n";
+    let found = findings(both, vec![office.clone(), refused("192.0.2.45", 3)]);
+    assert_eq!(
+        (found[0].severity, found[0].subject.prefixes.as_slice()),
+        (Severity::Critical, ["10.21.0.0/16".to_owned()].as_slice())
+    );
+    let found = findings(both, vec![office, v6("2001:db8::9"), answered("2001:db8:20::1", 1)]);
+    assert_eq!(found[0].subject.prefixes, ["2001:db8:21::/48"]);
+}
+
+#[test]
+fn nobody_arrives_as_one_of_our_servers_or_as_loopback() {
+    let other_server = source("10.50.0.9", "10.20.30.40").with(Refused, 4);
+    let its_clients = source("10.20.1.7", "10.50.0.9").with(Answered, 4);
+    let found = findings(INVENTORY, vec![other_server, its_clients, refused("127.0.0.1", 2)]);
+    let own: Vec<&Finding> = found.iter().filter(|finding| finding.kind == "unlisted-source-refused").collect();
+    assert_eq!(own.len(), 1);
+    assert_eq!((own[0].severity, own[0].grade), (Severity::Warning, Grade::Observed));
+    assert!(own[0].subject.prefixes.is_empty() && !own[0].says.contains("arrive"), "{}", own[0].says);
+}
+
+#[test]
+fn private_strangers_are_a_warning_and_stand_apart_from_the_others() {
+    let text = "10.20.0.0/16\n";
+    let mut sources = vec![answered("10.20.1.7", 5)];
+    for address in ["10.99.0.1", "172.31.0.1", "192.168.1.1", "100.64.0.1", "169.254.1.1", "fd00::1", "fe80::1"] {
+        sources.push(refused(address, 1));
+    }
+    for address in ["203.0.113.9", "100.128.0.1", "172.32.0.1", "2001:db8::1"] {
+        sources.push(refused(address, 1));
+    }
+    let found = findings(text, sources);
+    assert_eq!(
+        kinds(&found),
+        [("unlisted-source-refused", "warning", "observed"), ("unlisted-source-refused", "info", "observed")]
+    );
+    assert_eq!((found[0].count, found[1].count), (7, 4));
+    assert_eq!(found[0].id, "unlisted-source-refused-1");
+    assert_eq!(found[1].id, "unlisted-source-refused-2");
+}
+
+#[test]
+fn listed_sources_are_critical_only_when_starved() {
+    let found = findings("10.20.0.0/16\n", vec![refused("10.20.1.1", 12)]);
+    assert_eq!(kinds(&found), [("listed-source-refused", "critical", "observed")]);
+    assert_eq!(
+        found[0].says,
+        "10.20.1.1, of 10.20.0.0/16 (expect.csv:1), is expected to be allowed but was refused 12 times by \
+             10.20.30.40; none of its queries was answered there in time."
+    );
+    let found = findings("10.20.0.0/16\n", vec![refused("10.20.1.1", 1).with(Answered, 340)]);
+    assert_eq!(kinds(&found), [("listed-source-refused", "warning", "observed")]);
+    assert!(found[0].says.ends_with("was refused once by 10.20.30.40; 340 queries of it were answered there."));
+    let found = findings("10.20.0.0/16\n", vec![refused("10.20.1.1", 1).with(Answered, 340), refused("10.20.1.2", 2)]);
+    assert_eq!(found[0].severity, Severity::Critical);
+    assert!(
+        found[0].says.contains("no query of 1 of them was answered there in time; 340 queries of the others were"),
+        "{}",
+        found[0].says
+    );
+}
+
+#[test]
+fn findings_are_per_server_and_line() {
+    let found = findings(
+        "10.20.0.0/16\n10.21.0.0/16\n",
+        vec![
+            refused("10.20.1.1", 1),
+            refused("10.20.1.2", 2),
+            refused("10.21.1.1", 4),
+            source("10.20.1.1", "10.20.30.39").with(Refused, 8),
+        ],
+    );
+    let who: Vec<(String, &str, u64)> = found
+        .iter()
+        .map(|finding| {
+            (finding.subject.server.unwrap().to_string(), finding.subject.prefixes[0].as_str(), finding.count)
+        })
+        .collect();
+    assert_eq!(
+        who,
+        [
+            ("10.20.30.39".to_owned(), "10.20.0.0/16", 8),
+            ("10.20.30.40".to_owned(), "10.20.0.0/16", 3),
+            ("10.20.30.40".to_owned(), "10.21.0.0/16", 4),
+        ]
+    );
+    assert_eq!(found[1].subject.sources, ["10.20.1.2", "10.20.1.1"], "most refused first");
+}
+
+#[test]
+fn intended_refusals_are_kept_out_of_the_alarm() {
+    let found = findings("prefix,expect\n198.51.100.0/24,refuse\n", vec![refused("198.51.100.7", 7)]);
+    assert_eq!(kinds(&found), [("refused-as-intended", "info", "observed")]);
+    assert_eq!(
+        found[0].says,
+        "198.51.100.7 of 198.51.100.0/24 (expect.csv:2) was refused 7 times by 10.20.30.40, as expected."
+    );
+}
+
+#[test]
+fn answers_to_the_unlisted_and_to_those_to_be_refused_are_warnings() {
+    let found = findings(
+        "prefix,expect\n198.51.100.0/24,refuse\n",
+        vec![answered("198.51.100.7", 7).with(Refused, 1), answered("203.0.113.9", 3), answered("127.0.0.1", 2)],
+    );
+    assert_eq!(
+        kinds(&found),
+        [
+            ("unlisted-source-answered", "warning", "observed"),
+            ("unlisted-source-answered", "warning", "observed"),
+            ("unlisted-source-answered", "info", "observed"),
+            ("refused-as-intended", "info", "observed"),
+        ]
+    );
+    assert_eq!(
+        found[0].says,
+        "198.51.100.7 of 198.51.100.0/24 (expect.csv:2) is expected to be refused but was answered 7 times by \
+             10.20.30.40. It was also refused once by 10.20.30.40."
+    );
+    assert_eq!(found[1].says, "203.0.113.9 is in no inventory line and was answered 3 times by 10.20.30.40.");
+}
+
+#[test]
+fn denials_and_responses_without_a_query_count_and_are_said_apart() {
+    let mut line = source("203.0.113.9", SERVER).with(Refused, 15).with(Denied, 5).with(Unsolicited, 4);
+    line.row.rare_mut().refused_unsolicited = 3;
+    let found = findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), line]);
+    assert_eq!(found[0].count, 23);
+    assert!(
+        found[0].says.contains(
+            "turned away 23 times by 10.20.30.40 (refused 18, denied with another code 5; 3 of these by responses \
+                 whose queries are not known)"
+        ),
+        "{}",
+        found[0].says
+    );
+    let mut line = source("203.0.113.9", SERVER).with(Unsolicited, 1);
+    line.row.rare_mut().refused_unsolicited = 1;
+    let found = findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), line]);
+    assert_eq!(found[0].count, 1);
+    assert!(found[0].says.contains("refused once by 10.20.30.40 (1 of these by a response whose"), "{}", found[0].says);
+}
+
+#[test]
+fn a_capture_as_expected_has_no_alarm() {
+    let found = findings(
+        INVENTORY,
+        vec![
+            answered("10.20.1.7", 5),
+            answered("10.21.5.18", 5),
+            refused("198.51.100.7", 2),
+            refused("203.0.113.9", 1),
+        ],
+    );
+    assert!(found.iter().all(|finding| finding.severity == Severity::Info), "{:?}", kinds(&found));
+    assert!(findings(INVENTORY, vec![answered("10.20.1.7", 5), answered("10.21.5.18", 5)]).is_empty());
+}
+
+#[test]
+fn without_refusals_an_absent_prefix_is_only_worth_knowing() {
+    let found = findings(INVENTORY, vec![answered("10.20.1.7", 5)]);
+    assert_eq!(kinds(&found), [("expected-never-seen", "info", "observed")]);
+    assert_eq!(
+        found[0].says,
+        "No DNS traffic of 1 of 3 expected prefixes in 900 frames from 2025-12-31T09:04:10Z to \
+             2025-12-31T09:04:40Z: 10.21.0.0/16 (vpn, expect.csv:3). This is about this capture only; whether it \
+             lost packets is not recorded."
+    );
+    assert_eq!(found[0].subject.server, Some(SERVER.parse().unwrap()));
+}
+
+#[test]
+fn joined_sources_accuse_nobody() {
+    let joined = source("10.21.0.0/17", SERVER).with(crate::config::Outcome::Unanswered, 1000);
+    let found = findings("10.20.0.0/16\n10.21.0.0/16\n10.21.7.0/24\n", vec![joined, refused("192.0.2.45", 1)]);
+    assert_eq!(
+        kinds(&found),
+        [("unlisted-source-refused", "warning", "observed"), ("expected-never-seen", "warning", "observed")]
+    );
+    assert_eq!(found[1].subject.prefixes, ["10.20.0.0/16"]);
+    assert!(found[1].says.contains("Of 2 more it is not known"), "{}", found[1].says);
+    let says = &found[0].says;
+    assert!(says.contains("1 expected prefix was not seen in the same 30 s (expected-never-seen)."), "{says}");
+    assert!(says.contains("Whether 2 expected prefixes were seen is not known"), "{says}");
+}
+
+#[test]
+fn what_could_not_be_looked_into_is_said() {
+    let inventory = inventory("10.20.0.0/16\n10.21.0.0/16\n");
+    let mut report = report(vec![answered("10.20.1.7", 5)], &inventory);
+    report.ledgers.packets.buckets =
+        vec![("frames", 900), ("udp_dns", 880), ("snap_cut", 5), ("tcp_non_dns", 12), ("not_selected", 3)];
+    let found = diagnose(&report, &inventory, &Limits::default());
+    assert!(found[0].says.contains("17 frames could not be looked into. 3 frames were left out"), "{}", found[0].says);
+}
+
+#[test]
+fn what_a_filter_left_out_accuses_nobody() {
+    let inventory = inventory(INVENTORY);
+    let mut report = report(vec![answered("10.20.1.7", 5), refused("192.0.2.45", 187)], &inventory);
+    report.filtered = true;
+    report.ledgers.packets.buckets = vec![("frames", 900), ("not_selected", 3)];
+    let found = diagnose(&report, &inventory, &Limits::default());
+    assert_eq!(
+        kinds(&found),
+        [("unlisted-source-refused", "info", "observed"), ("expected-never-seen", "info", "observed")]
+    );
+    assert!(found[1].says.contains("The filter may be why"), "{}", found[1].says);
+}
+
+#[test]
+fn of_refusals_alone_nothing_is_called_absent() {
+    let inventory = inventory(INVENTORY);
+    let mut report = report(vec![refused("192.0.2.45", 187)], &inventory);
+    report.filtered = true;
+    report.live = Some(crate::report::LiveReport { refused_only: true, ..Default::default() });
+    let found = diagnose(&report, &inventory, &Limits::default());
+    assert_eq!(kinds(&found), [("unlisted-source-refused", "info", "observed")]);
+}
+
+#[test]
+fn joined_sources_are_counted_at_least() {
+    let found =
+        findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), refused("192.0.2.0/31", 4), refused("192.0.2.9", 1)]);
+    assert!(found[0].says.contains("At least 2 sources in no inventory line were refused"), "{}", found[0].says);
+    let text = "prefix,expect\n10.20.0.0/16,\n198.51.100.0/24,refuse\n";
+    let found = findings(
+        text,
+        vec![
+            refused("10.20.0.0/24", 4),
+            refused("10.20.1.0/24", 1).with(Answered, 2),
+            refused("198.51.100.0/25", 3),
+            refused("198.51.100.128/25", 1).with(Answered, 1),
+            answered("192.0.2.0/31", 2),
+            answered("192.0.2.8/31", 2),
+        ],
+    );
+    for (at, says) in [
+        "At least 2 sources of 10.20.0.0/16 (expect.csv:2) are expected to be allowed but were refused 5 times by \
+             10.20.30.40; no query of at least 1 of them was answered there in time; 2 queries of the others were.",
+        "Sources in 198.51.100.128/25 of 198.51.100.0/24 (expect.csv:3) are expected to be refused but were answered \
+             once by 10.20.30.40. They were also refused once by 10.20.30.40.",
+        "At least 2 sources in no inventory line were answered 4 times by 10.20.30.40, most often 192.0.2.0/31 (2 \
+             times).",
+        "At least 2 sources of 198.51.100.0/24 (expect.csv:3) were refused 4 times by 10.20.30.40, as expected.",
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert_eq!(found[at].says, *says);
+    }
+    let found = findings("10.20.0.0/16\n", vec![answered("10.20.0.1", 1), refused("192.0.2.0/24", 4)]);
+    assert_eq!(found[0].says, "Sources in 192.0.2.0/24 in no inventory line were refused 4 times by 10.20.30.40.");
+}
+
+#[test]
+fn of_a_line_only_what_no_narrower_line_decides_is_called_absent() {
+    let text = "10.20.0.0/16\n10.21.0.0/16\n10.21.7.0/24\n";
+    let found = findings(text, vec![answered("10.20.0.1", 1), answered("10.21.7.9", 1), refused("192.0.2.45", 4)]);
+    let says = &found[0].says;
+    assert_eq!((found[0].severity, found[0].subject.prefixes[0].as_str()), (Severity::Critical, "10.21.0.0/16"));
+    for text in [
+        "no DNS traffic from 10.21.0.0/16 (expect.csv:2) outside of its narrower line (expect.csv:3) in the same 30 s.",
+        "Inferred: clients of the rest of 10.21.0.0/16 may arrive as 192.0.2.45;",
+        "and nobody in the rest of 10.21.0.0/16 may have asked meanwhile.",
+    ] {
+        assert!(says.contains(text), "{says}");
+    }
+    let says = &found[1].says;
+    assert!(says.contains(": 10.21.0.0/16 (expect.csv:2) outside of its narrower line (expect.csv:3). "), "{says}");
+}
+
+#[test]
+fn whom_a_proxy_names_is_claimed() {
+    let inventory = inventory("prefix,name\n192.0.2.1,branch\n10.1.0.0/16,office\n");
+    let mut report = report(vec![refused("10.9.9.9", 2)], &inventory);
+    let clients = vec!["192.0.2.1:4000".parse().unwrap(), "192.0.2.77:1".parse().unwrap()];
+    let pair = crate::transact::proxied::ProxiedPair { asked: 2, understood: 2, clients, ..Default::default() };
+    report.proxied = [((SERVER.parse().unwrap(), "10.9.9.9".parse().unwrap()), pair)].into();
+    let found = diagnose(&report, &inventory, &Limits::default());
+    assert_eq!(kinds(&found)[0], ("unlisted-source-refused", "warning", "observed"));
+    assert!(
+        found[0].says.ends_with(
+            "Which other of them arrives as this source, if any does, is not shown. Claimed: PROXY headers of \
+                 10.9.9.9 name 192.0.2.1 (branch, expect.csv:2), 192.0.2.77 (in no inventory line)."
+        ),
+        "{}",
+        found[0].says
+    );
+    assert_eq!(found[0].subject.inside, ["192.0.2.1", "192.0.2.77"]);
+    let never = "PROXY headers name clients of 192.0.2.1 (branch, expect.csv:2) (by 10.9.9.9) (claimed).";
+    assert!(found[1].says.ends_with(never), "{}", found[1].says);
+}
+
+#[test]
+fn lists_are_bounded_and_counts_are_not() {
+    let sources = (0..300u32).map(|at| refused(&format!("203.0.{}.{}", at / 250, at % 250 + 1), 2)).collect();
+    let inventory = inventory("10.20.0.0/16\n");
+    let limits = Limits { finding_members: 7, finding_frames: 3, ..Limits::default() };
+    let found = diagnose(&report(sources, &inventory), &inventory, &limits);
+    assert_eq!((found[0].subject.sources.len(), found[0].count), (7, 600));
+    assert_eq!(found[0].frames, [(0, vec![2, 4])]);
+    assert!(found[0].says.contains("300 sources"), "{}", found[0].says);
+}
+
+#[test]
+fn without_an_inventory_nothing_is_listed_or_unlisted() {
+    let empty = Inventory::default();
+    assert!(diagnose(&report(vec![refused("192.0.2.45", 1)], &empty), &empty, &Limits::default()).is_empty());
+}
