@@ -1,9 +1,10 @@
 //! A server's own configuration to what it would do with a request: [`Acl`] reads it in one of [`DIALECTS`] and decides.
 //!
-//! A dialect turns text into a [`Policy`], which answers a [`Request`] with a [`Decision`]; here is what is common to
-//! all: rules with their places, verdicts with a trace, and the servers a file speaks for.
+//! A dialect turns text into a [`Policy`], which answers a [`Request`] with a [`Decision`]. What is common to all stands
+//! here: the files, the rules with their places, and the servers a configuration speaks for.
 
 pub mod advice;
+mod argument;
 #[cfg(test)]
 mod asked;
 pub mod bind;
@@ -13,21 +14,28 @@ pub mod judge;
 pub mod name;
 pub mod network;
 pub mod pattern;
+mod policy;
+mod request;
+mod rules;
 mod served;
 mod spelling;
 pub mod text;
+mod trace;
 pub mod unbound;
+mod verdict;
 
 use crate::config::OwnServer;
 use crate::error::{Error, escape_text};
-use crate::transact::flights::Transport;
-use ipnet::IpNet;
+pub use argument::AclArgument;
+pub use policy::{Entry, Policy};
+pub use request::{Cookie, Request};
+pub use rules::{Place, Rule, RuleId, Rules};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use text::{Files, Span};
+use text::Files;
+pub use trace::{Recursion, Spot, Step, Trace};
+pub use verdict::{Decision, Serving, Treatment, Word};
 
 /// Makes a policy of files of which the first is open already.
 type Read = fn(&mut Files, u32, &Surroundings<'_>, &mut Rules) -> Result<Box<dyn Policy>, Error>;
@@ -63,388 +71,6 @@ pub struct Surroundings<'a> {
     pub servers: &'a [OwnServer],
     /// The server's version, such as `(9, 18)`.
     pub version: Option<(u32, u32)>,
-}
-
-/// One request, as far as access rules look at it.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The client's address as the server sees it.
-    pub source: IpAddr,
-    /// The address it asks.
-    pub destination: IpAddr,
-    /// UDP or TCP.
-    pub transport: Transport,
-    /// The header's opcode.
-    pub opcode: u8,
-    /// The name in the question, as uncompressed labels in lower case.
-    pub qname: &'a [u8],
-    /// Its type.
-    pub qtype: u16,
-    /// Its class.
-    pub qclass: u16,
-    /// Recursion is desired.
-    pub rd: bool,
-    /// The TSIG key that signed it, in the form of `qname`.
-    pub key: Option<&'a [u8]>,
-    /// Its COOKIE option.
-    pub cookie: Cookie,
-    /// Records in its answer, authority and additional sections.
-    pub sections: [u16; 3],
-}
-
-/// The COOKIE option (RFC 7873) of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cookie {
-    /// The request as it was sent is not known.
-    NotKnown,
-    /// It has none.
-    Absent,
-    /// It has one of so many bytes: 8 of the client, then those of the server.
-    Present(u16),
-}
-
-/// What a server would do with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Word {
-    /// It would be served (whatever the answer is).
-    Allow,
-    /// REFUSED.
-    Refuse,
-    /// No response.
-    Drop,
-    /// NOTAUTH.
-    NotAuth,
-    /// The text does not tell.
-    Unknown,
-}
-
-impl Word {
-    /// Every word with its name in reports.
-    pub const ALL: [(&'static str, Word); 5] = [
-        ("allow", Word::Allow),
-        ("refuse", Word::Refuse),
-        ("drop", Word::Drop),
-        ("notauth", Word::NotAuth),
-        ("unknown", Word::Unknown),
-    ];
-
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
-        Self::ALL[self as usize].0
-    }
-}
-
-/// A rule's number among [`Rules`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RuleId(pub u32);
-
-/// Where a rule stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In a file.
-    Text(Span),
-    /// In the server itself: a default, in words.
-    BuiltIn(&'static str),
-}
-
-/// Every rule that can decide, by number.
-#[derive(Debug, Default)]
-pub struct Rules {
-    places: Vec<Place>,
-}
-
-impl Rules {
-    /// A rule in a file.
-    pub fn text(&mut self, span: Span) -> RuleId {
-        self.add(Place::Text(span))
-    }
-
-    /// A rule of the server itself.
-    pub fn built_in(&mut self, says: &'static str) -> RuleId {
-        match self.places.iter().position(|place| *place == Place::BuiltIn(says)) {
-            Some(at) => RuleId(at as u32),
-            None => self.add(Place::BuiltIn(says)),
-        }
-    }
-
-    fn add(&mut self, place: Place) -> RuleId {
-        self.places.push(place);
-        RuleId(self.places.len() as u32 - 1)
-    }
-
-    /// Where a rule stands.
-    pub fn place(&self, rule: RuleId) -> Place {
-        self.places.get(rule.0 as usize).copied().unwrap_or(Place::BuiltIn(""))
-    }
-}
-
-/// A rule as people read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// The file's name, or `built-in`.
-    pub file: String,
-    /// Its 1-based line; 0 when built in.
-    pub line: u64,
-    /// The line's text, or what is built in.
-    pub text: String,
-}
-
-impl fmt::Display for Rule {
-    /// `file:line`, or `built-in`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line == 0 { f.write_str(&self.file) } else { write!(f, "{}:{}", self.file, self.line) }
-    }
-}
-
-/// The short form of a verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Decision {
-    /// What happens.
-    pub word: Word,
-    /// The rule that decides.
-    pub rule: Option<RuleId>,
-    /// Why it is unknown.
-    pub reason: Option<&'static str>,
-}
-
-impl Decision {
-    /// A decision by a rule.
-    pub fn of(word: Word, rule: RuleId) -> Self {
-        Self { word, rule: Some(rule), reason: None }
-    }
-
-    /// What the text does not tell.
-    pub fn unknown(reason: &'static str, rule: Option<RuleId>) -> Self {
-        Self { word: Word::Unknown, rule, reason: Some(reason) }
-    }
-}
-
-/// How a request that is allowed is served.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Serving {
-    /// The view that serves it, where it is one of several or is chosen for the source.
-    pub view: Option<Arc<str>>,
-    /// Other servers are asked for it if need be; nothing where recursion is not desired, or that is not known.
-    pub recursion: Option<bool>,
-    /// The name is in a zone of the server, or in its local data.
-    pub held: bool,
-}
-
-/// A verdict, and how the request is served where that is to allow it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Treatment {
-    /// The verdict.
-    pub decision: Decision,
-    /// How it is served.
-    pub serving: Option<Serving>,
-}
-
-impl Treatment {
-    /// Allowed, but whoever desires recursion gets none, for a name that the server does not hold.
-    pub fn lacks_recursion(&self) -> bool {
-        self.serving.as_ref().is_some_and(|serving| serving.recursion == Some(false) && !serving.held)
-    }
-}
-
-/// Where a line or list element would have to be added to admit a source at this step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spot {
-    /// An element of an address match list, at this place, and the name of its statement.
-    Element(Span, &'static str),
-    /// A line of its own, after the line of this place.
-    LineAfter(Span),
-}
-
-/// One step on the way to a verdict.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// The rule it is about.
-    pub rule: Option<RuleId>,
-    /// What it says of the request.
-    pub says: String,
-    /// Where the source would have to be added for this step to let it pass, when it did not.
-    pub spot: Option<Spot>,
-}
-
-/// Recursion, as a server has it for whoever sent a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recursion {
-    /// Names are resolved for the source.
-    pub offered: bool,
-    /// The request asks for it, and the server itself has no data for the name.
-    pub needed: bool,
-}
-
-/// Steps are gathered, and what is known of recursion and of how a request is served is noted, only when somebody wants to
-/// see them.
-#[derive(Debug, Default)]
-pub struct Trace {
-    steps: Option<Vec<Step>>,
-    serving: Option<Serving>,
-    asks_recursion: bool,
-    recursion: Option<Recursion>,
-}
-
-impl Trace {
-    /// Gathers nothing.
-    pub fn off() -> Self {
-        Self::default()
-    }
-
-    /// Gathers steps.
-    pub fn on() -> Self {
-        Self { steps: Some(Vec::new()), ..Self::default() }
-    }
-
-    /// Notes how the request is served, without steps.
-    pub fn of_serving() -> Self {
-        Self { serving: Some(Serving::default()), ..Self::default() }
-    }
-
-    /// Somebody wants to see what it gathers or notes.
-    pub fn is_on(&self) -> bool {
-        self.steps.is_some() || self.serving.is_some()
-    }
-
-    /// Adds the steps of another one; without spots where a change would not help.
-    pub fn append(&mut self, other: Trace, with_spots: bool) {
-        for step in other.into_steps() {
-            self.step(step.rule, step.spot.filter(|_| with_spots), || step.says);
-        }
-    }
-
-    /// Says what recursion there is, when somebody wants to know.
-    #[inline]
-    pub fn recursion(&mut self, recursion: impl FnOnce() -> Recursion) {
-        if self.asks_recursion {
-            self.recursion = Some(recursion());
-        }
-    }
-
-    /// Notes how the request is served.
-    #[inline]
-    pub fn serve(&mut self, note: impl FnOnce(&mut Serving)) {
-        if let Some(serving) = &mut self.serving {
-            note(serving);
-        }
-    }
-
-    /// Adds a step.
-    #[inline]
-    pub fn step(&mut self, rule: Option<RuleId>, spot: Option<Spot>, says: impl FnOnce() -> String) {
-        if let Some(steps) = &mut self.steps {
-            steps.push(Step { rule, says: says(), spot });
-        }
-    }
-
-    /// The steps gathered.
-    pub fn into_steps(self) -> Vec<Step> {
-        self.steps.unwrap_or_default()
-    }
-}
-
-/// An entry of the effective table: a prefix or another condition in one list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The list it belongs to, such as `view internal: match-clients` or `access-control`.
-    pub list: String,
-    /// What it matches.
-    pub matches: String,
-    /// The prefix it matches, when that is all it looks at.
-    pub prefix: Option<IpNet>,
-    /// What follows from a match: `allow`, `refuse`, `!` and the like.
-    pub action: String,
-    /// A match lets the source pass.
-    pub admits: bool,
-    /// Its place.
-    pub rule: RuleId,
-}
-
-/// What a dialect makes of its text.
-pub trait Policy: fmt::Debug + Send + Sync {
-    /// What the server would do.
-    fn decide(&self, request: &Request<'_>, trace: &mut Trace) -> Decision;
-    /// Prefixes at whose edges a verdict may change.
-    fn prefixes(&self) -> Vec<IpNet>;
-    /// The effective table, in the order of the text.
-    fn entries(&self) -> Vec<Entry>;
-    /// Addresses the server is told to listen on; none where it listens on others too, that are not named one by one.
-    fn listens(&self) -> Vec<IpAddr>;
-    /// Names that are treated in a way of their own: zones, in lower-case wire form.
-    fn names(&self) -> Vec<Vec<u8>>;
-    /// Those names are zones that may be transferred, updated and notified.
-    fn names_are_zones(&self) -> bool;
-    /// Names of keys that may sign requests, in wire form.
-    fn keys(&self) -> Vec<Vec<u8>> {
-        Vec::new()
-    }
-    /// What the reader of a verdict should know, one sentence each.
-    fn notes(&self) -> Vec<String>;
-    /// The line that admits a prefix, as it would be written.
-    fn admitting(&self, prefix: IpNet, spot: Spot) -> String;
-    /// Other places where a source could be admitted when the decision's own does not help: the lists that choose a
-    /// view.
-    fn other_spots(&self) -> Vec<Spot>;
-}
-
-/// How a file is named on the command line: `[DIALECT[-VERSION]:]FILE[@ADDR[,ADDR]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AclArgument {
-    /// The dialect's name, when given.
-    pub dialect: Option<&'static str>,
-    /// The server's version, when given.
-    pub version: Option<(u32, u32)>,
-    /// The file.
-    pub path: PathBuf,
-    /// The server's addresses.
-    pub servers: Vec<IpAddr>,
-}
-
-impl AclArgument {
-    /// Reads an argument.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut argument = Self { dialect: None, version: None, path: PathBuf::new(), servers: Vec::new() };
-        let mut rest = text;
-        if let Some((word, file)) = text.split_once(':') {
-            let (name, version) = word.split_once('-').map_or((word, None), |(name, version)| (name, Some(version)));
-            if let Some(dialect) = DIALECTS.iter().find(|dialect| dialect.name == name) {
-                argument.dialect = Some(dialect.name);
-                argument.version = version.map(parse_version).transpose()?;
-                rest = file;
-            } else if !word.is_empty()
-                && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
-                && !Path::new(text).exists()
-            {
-                let known: Vec<&str> = DIALECTS.iter().map(|dialect| dialect.name).collect();
-                return Err(format!("\"{}\" is no dialect; one of {}", escape_text(word), known.join(", ")));
-            }
-        }
-        if let Some((file, addresses)) = rest.rsplit_once('@') {
-            let parsed: Result<Vec<IpAddr>, _> = addresses.split(',').map(str::parse).collect();
-            match parsed {
-                Ok(servers) => {
-                    argument.servers = servers;
-                    rest = file;
-                }
-                Err(_) if Path::new(rest).exists() => {}
-                Err(_) => return Err("after @ come the server's addresses, joined by commas".to_owned()),
-            }
-        }
-        if rest.is_empty() {
-            return Err("the file is missing".to_owned());
-        }
-        argument.path = PathBuf::from(rest);
-        Ok(argument)
-    }
-}
-
-/// `9.18` or `1.17.1`.
-fn parse_version(text: &str) -> Result<(u32, u32), String> {
-    let mut parts = text.split('.').map(str::parse::<u32>);
-    match (parts.next(), parts.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
-        _ => Err(format!("\"{}\" is no version such as 9.18", escape_text(text))),
-    }
 }
 
 /// A server's configuration, ready to decide.
@@ -604,7 +230,7 @@ impl Acl {
     pub fn treat(&self, request: &Request<'_>) -> Treatment {
         let mut trace = Trace::of_serving();
         let decision = self.policy.decide(request, &mut trace);
-        Treatment { decision, serving: trace.serving.filter(|_| decision.word == Word::Allow) }
+        Treatment { decision, serving: trace.into_serving().filter(|_| decision.word == Word::Allow) }
     }
 
     /// The same with the steps that led to it.
@@ -616,9 +242,9 @@ impl Acl {
 
     /// Recursion for the source of a request; none when it is turned away before that is looked at.
     pub fn recursion(&self, request: &Request<'_>) -> Option<Recursion> {
-        let mut trace = Trace { asks_recursion: true, ..Trace::off() };
+        let mut trace = Trace::of_recursion();
         self.policy.decide(request, &mut trace);
-        trace.recursion
+        trace.into_recursion()
     }
 
     /// What the dialect made of the text.

@@ -1,0 +1,53 @@
+//! What every dialect makes of its text: a [`Policy`], which answers a request with a decision.
+
+use super::request::Request;
+use super::rules::RuleId;
+use super::trace::{Spot, Trace};
+use super::verdict::Decision;
+use ipnet::IpNet;
+use std::fmt;
+use std::net::IpAddr;
+
+/// An entry of the effective table: a prefix or another condition in one list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The list it belongs to, such as `view internal: match-clients` or `access-control`.
+    pub list: String,
+    /// What it matches.
+    pub matches: String,
+    /// The prefix it matches, when that is all it looks at.
+    pub prefix: Option<IpNet>,
+    /// What follows from a match: `allow`, `refuse`, `!` and the like.
+    pub action: String,
+    /// A match lets the source pass.
+    pub admits: bool,
+    /// Its place.
+    pub rule: RuleId,
+}
+
+/// What a dialect makes of its text.
+pub trait Policy: fmt::Debug + Send + Sync {
+    /// What the server would do.
+    fn decide(&self, request: &Request<'_>, trace: &mut Trace) -> Decision;
+    /// Prefixes at whose edges a verdict may change.
+    fn prefixes(&self) -> Vec<IpNet>;
+    /// The effective table, in the order of the text.
+    fn entries(&self) -> Vec<Entry>;
+    /// Addresses the server is told to listen on; none where it listens on others too, that are not named one by one.
+    fn listens(&self) -> Vec<IpAddr>;
+    /// Names that are treated in a way of their own: zones, in lower-case wire form.
+    fn names(&self) -> Vec<Vec<u8>>;
+    /// Those names are zones that may be transferred, updated and notified.
+    fn names_are_zones(&self) -> bool;
+    /// Names of keys that may sign requests, in wire form.
+    fn keys(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+    /// What the reader of a verdict should know, one sentence each.
+    fn notes(&self) -> Vec<String>;
+    /// The line that admits a prefix, as it would be written.
+    fn admitting(&self, prefix: IpNet, spot: Spot) -> String;
+    /// Other places where a source could be admitted when the decision's own does not help: the lists that choose a
+    /// view.
+    fn other_spots(&self) -> Vec<Spot>;
+}

@@ -1,0 +1,42 @@
+//! One [`Request`], as far as access rules look at it.
+
+use crate::transact::flights::Transport;
+use std::net::IpAddr;
+
+/// One request, as far as access rules look at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The client's address as the server sees it.
+    pub source: IpAddr,
+    /// The address it asks.
+    pub destination: IpAddr,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The header's opcode.
+    pub opcode: u8,
+    /// The name in the question, as uncompressed labels in lower case.
+    pub qname: &'a [u8],
+    /// Its type.
+    pub qtype: u16,
+    /// Its class.
+    pub qclass: u16,
+    /// Recursion is desired.
+    pub rd: bool,
+    /// The TSIG key that signed it, in the form of `qname`.
+    pub key: Option<&'a [u8]>,
+    /// Its COOKIE option.
+    pub cookie: Cookie,
+    /// Records in its answer, authority and additional sections.
+    pub sections: [u16; 3],
+}
+
+/// The COOKIE option (RFC 7873) of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cookie {
+    /// The request as it was sent is not known.
+    NotKnown,
+    /// It has none.
+    Absent,
+    /// It has one of so many bytes: 8 of the client, then those of the server.
+    Present(u16),
+}

@@ -1,0 +1,66 @@
+//! What can decide, by number: where a configuration says it ([`Rules`]), and as people read it ([`Rule`]).
+
+use super::text::Span;
+use std::fmt;
+
+/// A rule's number among [`Rules`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(pub u32);
+
+/// Where a rule stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a file.
+    Text(Span),
+    /// In the server itself: a default, in words.
+    BuiltIn(&'static str),
+}
+
+/// Every rule that can decide, by number.
+#[derive(Debug, Default)]
+pub struct Rules {
+    pub(super) places: Vec<Place>,
+}
+
+impl Rules {
+    /// A rule in a file.
+    pub fn text(&mut self, span: Span) -> RuleId {
+        self.add(Place::Text(span))
+    }
+
+    /// A rule of the server itself.
+    pub fn built_in(&mut self, says: &'static str) -> RuleId {
+        match self.places.iter().position(|place| *place == Place::BuiltIn(says)) {
+            Some(at) => RuleId(at as u32),
+            None => self.add(Place::BuiltIn(says)),
+        }
+    }
+
+    fn add(&mut self, place: Place) -> RuleId {
+        self.places.push(place);
+        RuleId(self.places.len() as u32 - 1)
+    }
+
+    /// Where a rule stands.
+    pub fn place(&self, rule: RuleId) -> Place {
+        self.places.get(rule.0 as usize).copied().unwrap_or(Place::BuiltIn(""))
+    }
+}
+
+/// A rule as people read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The file's name, or `built-in`.
+    pub file: String,
+    /// Its 1-based line; 0 when built in.
+    pub line: u64,
+    /// The line's text, or what is built in.
+    pub text: String,
+}
+
+impl fmt::Display for Rule {
+    /// `file:line`, or `built-in`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 { f.write_str(&self.file) } else { write!(f, "{}:{}", self.file, self.line) }
+    }
+}
