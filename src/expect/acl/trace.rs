@@ -24,7 +24,9 @@ pub struct Step {
     pub spot: Option<Spot>,
 }
 
-/// Recursion, as a server has it for whoever sent a request.
+/// Recursion, as a server has it for whoever sent a request, whatever becomes of the request itself: also where it is
+/// answered from the server's own data or turned away, which is what somebody who admits a source has to know. What the
+/// request gets, where it is allowed, is [`Serving::recursion`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recursion {
     /// Names are resolved for the source.

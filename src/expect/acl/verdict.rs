@@ -62,7 +62,8 @@ impl Decision {
 pub struct Serving {
     /// The view that serves it, where it is one of several or is chosen for the source.
     pub view: Option<Arc<str>>,
-    /// Other servers are asked for it if need be; nothing where recursion is not desired, or that is not known.
+    /// Other servers are asked for it if need be; nothing where recursion is not desired, that is not known, or the server's
+    /// own data answer.
     pub recursion: Option<bool>,
     /// The name is in a zone of the server, or in its local data.
     pub held: bool,
