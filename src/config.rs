@@ -285,11 +285,6 @@ impl Sandbox {
     /// Every mode with its name on the command line.
     pub const ALL: [(&'static str, Sandbox); 3] =
         [("best-effort", Sandbox::BestEffort), ("require", Sandbox::Require), ("off", Sandbox::Off)];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        Self::ALL[self as usize].0
-    }
 }
 
 /// When text is coloured.

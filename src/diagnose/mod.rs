@@ -110,12 +110,8 @@ fn diagnose_scene(scene: &Scene<'_>) -> Vec<Finding> {
 pub enum Grade {
     /// Follows from observations together, but other explanations are possible.
     Inferred,
-    /// Somebody says so (inside a message, or a log).
-    Claimed,
     /// What a configuration file, as read, says.
     Evaluated,
-    /// Identical bytes on both sides, one to one; or a connection-tracking record.
-    Proven,
     /// Read off the wire.
     Observed,
 }
@@ -125,9 +121,7 @@ impl Grade {
     pub fn name(self) -> &'static str {
         match self {
             Grade::Inferred => "inferred",
-            Grade::Claimed => "claimed",
             Grade::Evaluated => "evaluated",
-            Grade::Proven => "proven",
             Grade::Observed => "observed",
         }
     }

@@ -18,11 +18,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// The format's entry in the table.
-pub const FORMAT: Format = Format {
-    name: "json",
-    about: "ledgers, totals, sources and findings as one JSON object",
-    writer: Writer::Report(write),
-};
+pub const FORMAT: Format = Format { name: "json", writer: Writer::Report(write) };
 
 /// Writes the report as one JSON object.
 pub fn write(report: &Report, _: &Layout, out: &mut dyn Write) -> io::Result<()> {
@@ -610,7 +606,7 @@ mod tests {
         );
         report.findings[0].says = hostile.to_owned();
         report.findings[0].advice = Some(hostile.to_owned());
-        (report.findings[0].grade, report.findings[0].severity) = (Grade::Claimed, Severity::Info);
+        (report.findings[0].grade, report.findings[0].severity) = (Grade::Inferred, Severity::Info);
         let text = json(&report);
         assert!(text.bytes().all(|byte| byte == b'\n' || byte >= b' ') && !text.contains('\u{202e}'));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -31,16 +31,8 @@ use std::io::{self, Write};
 pub const FORMATS: &[Format] = &[
     text::FORMAT,
     json::FORMAT,
-    Format {
-        name: "csv",
-        about: "one row per transaction, RFC 4180 with a header line",
-        writer: Writer::Rows { header: csv::header, row: csv::row },
-    },
-    Format {
-        name: "jsonl",
-        about: "one JSON object per transaction and line",
-        writer: Writer::Rows { header: jsonl::header, row: jsonl::row },
-    },
+    Format { name: "csv", writer: Writer::Rows { header: csv::header, row: csv::row } },
+    Format { name: "jsonl", writer: Writer::Rows { header: jsonl::header, row: jsonl::row } },
 ];
 
 /// The format of a name.
@@ -53,8 +45,6 @@ pub fn format(name: &str) -> Option<&'static Format> {
 pub struct Format {
     /// The name on the command line.
     pub name: &'static str,
-    /// One line of help.
-    pub about: &'static str,
     /// What writes it.
     pub writer: Writer,
 }
@@ -110,7 +100,7 @@ mod tests {
         assert_eq!(names, ["text", "json", "csv", "jsonl"]);
         assert_eq!(FORMATS[0].name, Config::default().format, "the first is the default");
         for entry in FORMATS {
-            assert_eq!(format(entry.name).map(|found| found.about), Some(entry.about));
+            assert_eq!(format(entry.name).map(|found| found.name), Some(entry.name));
             let mut out = Vec::new();
             match entry.writer {
                 Writer::Report(write) => {

@@ -52,7 +52,7 @@ pub struct Facts<'a> {
     pub past_verdicts: &'a ByVerdict,
     /// What names of inventories that were in use before have been counted with.
     pub names: &'a NamesCounted,
-    /// What was noted beside the trackers, added up.
+    /// What was noted beside the rows.
     pub noted: &'a Noted,
     /// Only REFUSED responses are captured.
     pub without_queries: bool,

@@ -1,5 +1,5 @@
 //! Transactions to what rows per source do not hold ([`Noted`]): round trips, refusals by second, and the names that
-//! were refused. One stands beside each tracker; they are added up for a snapshot.
+//! were refused. One takes those of all trackers of a run.
 
 use super::snapshot::RoundTrips;
 use crate::capture::Timestamp;
@@ -18,7 +18,7 @@ pub const RATE_SECONDS: i64 = 10;
 const NAMES: usize = 4;
 const SECOND: i64 = 1_000_000_000;
 
-/// What was noted of the transactions of one tracker.
+/// What was noted of transactions.
 #[derive(Debug, Clone)]
 pub struct Noted {
     /// Time from query to response.
@@ -73,23 +73,6 @@ impl Refusals {
             .map(|second| u64::from(self.recent[second.rem_euclid(RATE_SECONDS) as usize]))
             .sum()
     }
-
-    fn add(&mut self, other: &Refusals) {
-        let later = self.last.max(other.last);
-        let mut recent = [0u32; RATE_SECONDS as usize];
-        for second in later - RATE_SECONDS + 1..=later {
-            let of = |one: &Refusals| {
-                let held = second <= one.last && second > one.last - RATE_SECONDS;
-                if held { one.recent[second.rem_euclid(RATE_SECONDS) as usize] } else { 0 }
-            };
-            recent[second.rem_euclid(RATE_SECONDS) as usize] = of(self).saturating_add(of(other));
-        }
-        let mut asked = if other.last > self.last { other.asked.clone() } else { self.asked.clone() };
-        let more = if other.last > self.last { &self.asked } else { &other.asked };
-        asked.extend(more.iter().filter(|one| !asked.contains(one)).cloned().collect::<Vec<_>>());
-        asked.truncate(NAMES);
-        *self = Self { asked, forgotten: self.forgotten.max(other.forgotten), last: later, recent };
-    }
 }
 
 impl Noted {
@@ -129,7 +112,7 @@ impl Noted {
     /// Notes a refusal and what was asked.
     fn refused(&mut self, ends: (IpAddr, IpAddr), time: Timestamp, message: &[u8]) {
         let second = time.0.div_euclid(SECOND);
-        self.count(second, 1);
+        self.count(second);
         if self.pairs.len() >= self.most && !self.pairs.contains_key(&ends) {
             self.make_room();
         }
@@ -157,29 +140,14 @@ impl Noted {
         self.let_go = self.let_go.max(median);
     }
 
-    fn count(&mut self, second: i64, more: u32) {
+    fn count(&mut self, second: i64) {
         let (held, count) = &mut self.seconds[second.rem_euclid(HISTORY as i64) as usize];
         match second.cmp(held) {
-            std::cmp::Ordering::Greater => (*held, *count) = (second, more),
-            std::cmp::Ordering::Equal => *count = count.saturating_add(more),
+            std::cmp::Ordering::Greater => (*held, *count) = (second, 1),
+            std::cmp::Ordering::Equal => *count = count.saturating_add(1),
             // So long ago that its place is taken.
             std::cmp::Ordering::Less => {}
         }
-    }
-
-    /// Adds what another tracker's transactions were noted as.
-    pub fn add(&mut self, other: &Noted) {
-        self.round_trips.add(&other.round_trips);
-        other.seconds.iter().filter(|(_, count)| *count > 0).for_each(|(second, count)| self.count(*second, *count));
-        for (ends, refusals) in &other.pairs {
-            match self.pairs.get_mut(ends) {
-                Some(held) => held.add(refusals),
-                None => {
-                    self.pairs.insert(*ends, refusals.clone());
-                }
-            }
-        }
-        self.let_go = self.let_go.max(other.let_go);
     }
 
     /// Refusals of each whole second before `now`, oldest first, but not from before `started`.
@@ -270,9 +238,7 @@ mod tests {
             held.asked.iter().map(|(name, kind)| (name[1], *kind)).collect::<Vec<_>>()
         };
         assert_eq!(names(&noted), [(b'a', 28), (b'e', 28), (b'd', 28), (b'c', 28)]);
-        let mut other = Noted::new(8);
-        other.refused(ends(1), at(2), &asks(b'x'));
-        noted.add(&other);
+        noted.refused(ends(1), at(2), &asks(b'x'));
         assert_eq!(names(&noted), [(b'x', 28), (b'a', 28), (b'e', 28), (b'd', 28)]);
         assert_eq!(noted.history(at(0), at(3)), [0, 7, 1]);
         assert_eq!(noted.per_second(ends(1).0, ends(1).1, at(3)), Some(0.8));

@@ -148,12 +148,6 @@ impl RoundTrips {
         self.sum = self.sum.saturating_add(nanoseconds);
     }
 
-    /// Adds another histogram.
-    pub fn add(&mut self, other: &RoundTrips) {
-        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
-        self.sum = self.sum.saturating_add(other.sum);
-    }
-
     /// Round trips noted.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()

@@ -45,8 +45,6 @@ type Read = fn(&mut Files, u32, &Surroundings<'_>, &mut Rules) -> Result<Box<dyn
 pub struct Dialect {
     /// The name on the command line.
     pub name: &'static str,
-    /// One line of help.
-    pub about: &'static str,
     /// How much a text looks like this dialect; the highest wins, 0 is not at all.
     looks_like: fn(&str) -> usize,
     /// Reads a configuration whose first file is open already.
@@ -55,13 +53,8 @@ pub struct Dialect {
 
 /// Every dialect.
 pub const DIALECTS: &[Dialect] = &[
-    Dialect {
-        name: "bind",
-        about: "BIND 9 named.conf, or named-checkconf -p",
-        looks_like: bind::looks_like,
-        read: bind::read,
-    },
-    Dialect { name: "unbound", about: "Unbound unbound.conf", looks_like: unbound::looks_like, read: unbound::read },
+    Dialect { name: "bind", looks_like: bind::looks_like, read: bind::read },
+    Dialect { name: "unbound", looks_like: unbound::looks_like, read: unbound::read },
 ];
 
 /// What is known of the machine the file belongs to.

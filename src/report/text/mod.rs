@@ -18,11 +18,7 @@ use std::net::IpAddr;
 use tables::{files, tables, wireshark};
 
 /// The format's entry in the table.
-pub const FORMAT: Format = Format {
-    name: "text",
-    about: "a page for a person: who was refused, and what follows",
-    writer: Writer::Report(write),
-};
+pub const FORMAT: Format = Format { name: "text", writer: Writer::Report(write) };
 
 /// Inputs named at the top; damaged ones always are.
 const INPUTS_NAMED: usize = 8;
