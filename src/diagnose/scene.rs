@@ -66,6 +66,17 @@ pub enum Class {
     Own,
 }
 
+impl Class {
+    /// What follows the word sources.
+    pub fn words(self) -> &'static str {
+        match self {
+            Class::Private => " of private-use, shared or link-local addresses",
+            Class::Own => " on the servers themselves",
+            Class::Other => "",
+        }
+    }
+}
+
 impl<'a> Scene<'a> {
     /// Decides every client once.
     pub fn of(report: &'a Report, inventory: &'a Inventory, limits: &'a Limits) -> Self {

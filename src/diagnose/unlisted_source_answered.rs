@@ -74,15 +74,10 @@ fn without_a_line(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Find
         let own = if class == Class::Own { ", an address of a server itself," } else { "" };
         format!("{first}{own} is in no inventory line and was answered {} by {server}.", times(count))
     } else {
-        let of_kind = match class {
-            Class::Private => " of private-use, shared or link-local addresses",
-            Class::Own => " on the servers themselves",
-            Class::Other => "",
-        };
         let most = group.iter().map(|client| answered(client.line)).max().unwrap_or_default();
         format!(
             "{} in no inventory line were answered {} by {server}{}.",
-            begins(&sources(group, of_kind)),
+            begins(&sources(group, class.words())),
             times(count),
             if group.len() == 1 { String::new() } else { format!(", most often {first} ({})", times(most)) }
         )

@@ -319,11 +319,6 @@ fn fact(class: Class, group: &[Client<'_>], finding: &Finding) -> String {
     let tally = Tally::of(group);
     let server = group[0].line.server;
     let first = &finding.subject.sources[0];
-    let of_kind = match class {
-        Class::Private => " of private-use, shared or link-local addresses",
-        Class::Own => " on the servers themselves",
-        Class::Other => "",
-    };
     let answered = match tally.answered {
         0 => String::new(),
         1 => " 1 other query was answered.".to_owned(),
@@ -336,7 +331,7 @@ fn fact(class: Class, group: &[Client<'_>], finding: &Finding) -> String {
     let most = group.iter().map(|client| client.line.turned_away()).max().unwrap_or_default();
     format!(
         "{} in no inventory line were {}{}.{answered}",
-        begins(&sources(group, of_kind)),
+        begins(&sources(group, class.words())),
         tally.turned_away(server),
         if group.len() == 1 { String::new() } else { format!(", most often {first} ({})", times(most)) }
     )

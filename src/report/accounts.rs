@@ -9,13 +9,7 @@ use std::io;
 
 /// Every ledger on a line or two, buckets of 0 left out.
 pub fn write(page: &mut Page<'_>, ledgers: &Ledgers) -> io::Result<()> {
-    let all = [
-        ("packets", &ledgers.packets),
-        ("messages", &ledgers.messages),
-        ("matches", &ledgers.matches),
-        ("bytes", &ledgers.bytes),
-        ("outputs", &ledgers.outputs),
-    ];
+    let all = ledgers.of_a_run();
     page.gap()?;
     let open: Vec<&str> =
         all.iter().filter(|(_, ledger)| !ledger.closed && !ledger.buckets.is_empty()).map(|(name, _)| *name).collect();

@@ -93,6 +93,19 @@ pub struct Ledgers {
     pub anomalies: BTreeMap<&'static str, u64>,
 }
 
+impl Ledgers {
+    /// Those of every run by name: all but that of a capture.
+    pub fn of_a_run(&self) -> [(&'static str, &Ledger); 5] {
+        [
+            ("packets", &self.packets),
+            ("messages", &self.messages),
+            ("matches", &self.matches),
+            ("bytes", &self.bytes),
+            ("outputs", &self.outputs),
+        ]
+    }
+}
+
 /// One exact account.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {

@@ -436,18 +436,13 @@ pub(crate) fn conclude(
     }
     let ledgers = &report.ledgers;
     let capture_open = ledgers.capture.filter(|capture| !capture.is_closed()).map(|_| "capture");
-    let open: Vec<&str> = [
-        ("packets", &ledgers.packets),
-        ("messages", &ledgers.messages),
-        ("matches", &ledgers.matches),
-        ("bytes", &ledgers.bytes),
-        ("outputs", &ledgers.outputs),
-    ]
-    .into_iter()
-    .filter(|(_, ledger)| !ledger.closed)
-    .map(|(name, _)| name)
-    .chain(capture_open)
-    .collect();
+    let open: Vec<&str> = ledgers
+        .of_a_run()
+        .into_iter()
+        .filter(|(_, ledger)| !ledger.closed)
+        .map(|(name, _)| name)
+        .chain(capture_open)
+        .collect();
     let unclosed = !open.is_empty() && written.is_ok();
     if unclosed {
         let what = format!("the ledger of {} does not close; do not rely on this report", open.join(" and "));

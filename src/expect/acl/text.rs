@@ -346,6 +346,15 @@ impl Files {
         escape_text(&shown.into_iter().collect::<String>())
     }
 
+    /// What the reader of a verdict should know of an include statement whose file is not here.
+    pub fn says_missing(&self, span: Span) -> String {
+        format!(
+            "{}:{}: the included file is not here (--root DIR says where absolute names are), so that nothing is decided",
+            escape_text(self.name(span)),
+            self.line(span)
+        )
+    }
+
     /// An error that names file, line and column, and shows the place.
     pub fn error(&self, span: Span, message: &str) -> Error {
         let line = self.whole_line(span);

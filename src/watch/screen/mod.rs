@@ -10,7 +10,7 @@ mod tests;
 
 use super::Board;
 use super::snapshot::{Snapshot, TurnedAway};
-use crate::capture::Timestamp;
+use crate::capture::live::now;
 use ipnet::IpNet;
 use keys::{Input, Key, Keys};
 use std::cmp::Reverse;
@@ -18,7 +18,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use terminal::Borrowed;
 
 /// Longest wait for a key; also how late a new snapshot, a resized window or the end is noticed.
@@ -313,10 +313,4 @@ pub fn run(mut borrowed: Borrowed, board: &Board, stop: &AtomicBool, job: &JobCo
             }
         }
     }
-}
-
-/// The time, for saying how old a snapshot is.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }

@@ -261,14 +261,7 @@ pub fn build(
     let own_names = [builder.clause("allow-query", &[&options])?, builder.clause("allow-query-on", &[&options])?];
     let match_mapped = builder.switch("match-mapped-addresses", &[&options], false)?.on;
     let (views, with_views) = builder.views(&top, &options)?;
-    let mut notes = Vec::new();
-    if let Some(span) = parsed.missing.first() {
-        notes.push(format!(
-            "{}:{}: the included file is not here (--root DIR says where absolute names are), so that nothing is decided",
-            crate::error::escape_text(files.name(*span)),
-            files.line(*span)
-        ));
-    }
+    let mut notes: Vec<String> = parsed.missing.first().map(|span| files.says_missing(*span)).into_iter().collect();
     if views.iter().any(|view| view.policy_zones.is_some()) {
         notes.push(
             "response-policy is in use: its zones are data and may leave requests unanswered that are allowed"

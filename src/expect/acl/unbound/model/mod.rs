@@ -131,14 +131,7 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
         }
     }
     let missing = parsed.missing.first().map(|span| builder.rules.text(*span));
-    let mut notes = Vec::new();
-    if let Some(span) = parsed.missing.first() {
-        notes.push(format!(
-            "{}:{}: the included file is not here (--root DIR says where absolute names are), so that nothing is decided",
-            crate::error::escape_text(files.name(*span)),
-            files.line(*span)
-        ));
-    }
+    let notes = parsed.missing.first().map(|span| files.says_missing(*span)).into_iter().collect();
     let last =
         |name: &str| server.iter().rev().find(|statement| statement.name == name).map(|statement| statement.span);
     Ok(Model {
