@@ -31,9 +31,14 @@ fn name(path: &Path) -> String {
 /// The code of a file before its unit tests, without comments.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    // Single items for tests stand among the others.
-    let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
-    text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
+    // Single items and files for tests stand among the others.
+    let mut tests = text.match_indices("#[cfg(test)]\nmod ").map(|(at, _)| at);
+    let end = tests.find(|at| text[*at..].lines().nth(1).is_some_and(|line| line.ends_with('{')));
+    text[..end.unwrap_or(text.len())]
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or(""))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Fails for files whose code holds one of `words`, unless the file's name begins with one of `homes`.

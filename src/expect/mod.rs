@@ -1,4 +1,5 @@
-//! What operators believe, as text, to a decision for an address: [`inventory::Inventory`] so far.
+//! What operators believe, as text, to a decision: an [`Inventory`] decides for an address, a server's configuration
+//! ([`acl::Acl`]) for a request.
 
 pub mod acl;
 pub mod inventory;
