@@ -270,16 +270,21 @@ impl Sources {
     fn join(&self, class: usize, family: usize, length: u8, keys: &[SourceKey]) {
         self.lengths[class][family].store(length, Ordering::Relaxed);
         self.held[class][family].store(0, Ordering::Relaxed);
-        let mut joined: Vec<(SourceKey, SourceRow)> = Vec::new();
+        // A sum goes in as soon as the next one begins: it is shorter than what is still to be taken out.
+        let mut sum: Option<(SourceKey, SourceRow)> = None;
         for (key, row) in keys.iter().filter_map(|key| self.rows.remove(key)) {
             let source = IpNet::new(key.source.addr(), length).unwrap_or(key.source).trunc();
             let key = SourceKey { source, ..key };
-            match joined.last_mut() {
+            match &mut sum {
                 Some((last, sum)) if *last == key => sum.add(&row, self.frames),
-                _ => joined.push((key, row)),
+                _ => {
+                    if let Some((key, row)) = sum.replace((key, row)) {
+                        self.insert(key, row);
+                    }
+                }
             }
         }
-        for (key, row) in joined {
+        if let Some((key, row)) = sum {
             self.insert(key, row);
         }
     }

@@ -274,6 +274,7 @@ fn four_times_the_input_takes_no_more_than_four_times_the_time() {
 /// Floods that fill the tables and budgets they reach, with how many packets they do it.
 const FILLING: &[(&str, u32, Grown)] = &[
     ("unanswered queries", 600_000, crate::state::unanswered),
+    ("refused queries", 1_200_000, crate::state::all_refused),
     ("first fragments", 100_000, crate::fragments::first_only),
     ("half-open connections", 600_000, |count| crate::state::connections(count, SYN, &[])),
     ("half of a message on each connection", 150_000, |count| {
