@@ -1,6 +1,7 @@
 //! Intervals of a running capture (`--every`): when they end, and what the files of their reports are called.
 
 use crate::capture::Timestamp;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,9 +21,15 @@ fn with_time(path: &Path, time: Timestamp) -> PathBuf {
 
 /// `report.json` with a suffix: `report-suffix.json`.
 pub fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-    path.with_file_name(format!("{stem}-{suffix}{extension}"))
+    // A name may hold any bytes: two of them are not to become one.
+    let mut name = path.file_stem().map(OsStr::to_os_string).unwrap_or_default();
+    name.push("-");
+    name.push(suffix);
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 /// The name, or one with a number where that is taken: after a step of the clock, or a moment's delay when they are short,
@@ -46,6 +53,7 @@ pub fn next_end(due: Duration, every: Duration, now: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStrExt as _;
 
     #[test]
     fn reports_of_one_second_do_not_get_in_each_others_way() {
@@ -74,5 +82,7 @@ mod tests {
         let time = Timestamp::parse("2025-12-31T09:04:10Z").unwrap();
         assert_eq!(with_time(Path::new("/a/report.json"), time), Path::new("/a/report-20251231T090410Z.json"));
         assert_eq!(with_time(Path::new("report"), time), Path::new("report-20251231T090410Z"));
+        let bytes = |bytes: &'static [u8]| Path::new(OsStr::from_bytes(bytes));
+        assert_eq!(suffixed(bytes(b"a/r\xff.x\xfe"), "1"), bytes(b"a/r\xff-1.x\xfe"));
     }
 }
