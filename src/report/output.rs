@@ -157,7 +157,7 @@ impl Output {
         if let Target::Named { temporary, .. } = &mut self.target
             && self.bytes > 0
         {
-            error.detail = format!("{}; {}", error.detail, kept(temporary.take()));
+            error.detail = format!("{}; {}", error.detail, kept(temporary.take(), self.writer.as_ref()));
         }
         error
     }
@@ -208,7 +208,7 @@ impl Output {
                 format!("{error}; {what} is not complete: {bytes} bytes were made, fewer arrived"),
             ),
             Target::Named { path, temporary, .. } => {
-                let kept = kept(temporary.take());
+                let kept = kept(temporary.take(), self.writer.as_ref());
                 Error::new(
                     ErrorKind::Output,
                     "E-OUT",
@@ -279,10 +279,20 @@ impl Drop for Output {
 }
 
 /// Keeps what was written of a file that is not complete, and says where.
-fn kept(temporary: Option<tempfile::TempPath>) -> String {
+fn kept(temporary: Option<tempfile::TempPath>, writer: Option<&BufWriter<File>>) -> String {
     match temporary.map(tempfile::TempPath::keep) {
-        // Its folder may have been removed.
-        Some(Ok(kept)) if !kept.exists() => "nothing is kept".to_owned(),
+        // Its folder may have been removed, or moved with what is in it.
+        Some(Ok(kept)) if !kept.exists() => {
+            let linked =
+                writer.and_then(|writer| writer.get_ref().metadata().ok()).is_some_and(|file| file.nlink() > 0);
+            match kept.file_name().filter(|_| linked) {
+                Some(name) => {
+                    let (name, was) = (name.to_string_lossy(), folder(&kept).display());
+                    format!("what could be written is kept as {name} in the folder that was {was}")
+                }
+                None => "nothing is kept".to_owned(),
+            }
+        }
         Some(Ok(kept)) => format!("what could be written is kept as {}", kept.display()),
         Some(Err(failure)) => format!("{} was to be kept: {}", failure.path.display(), failure.error),
         None => "nothing is kept".to_owned(),
@@ -525,6 +535,20 @@ mod tests {
         let error = output.finish().unwrap_err();
         assert_eq!(error.exit_code(), 5);
         assert!(error.detail.ends_with("was not put in place; nothing is kept"), "{error}");
+    }
+
+    #[test]
+    fn what_was_moved_with_its_folder_is_called_kept() {
+        let place = Place::new();
+        fs::create_dir(place.path("folder")).unwrap();
+        let mut output = place.prepare("folder/report", false).unwrap();
+        output.write_all(b"ours").unwrap();
+        fs::rename(place.path("folder"), place.path("moved")).unwrap();
+        let error = output.finish().unwrap_err();
+        let kept = fs::read_dir(place.path("moved")).unwrap().next().unwrap().unwrap().file_name();
+        let (kept, was) = (kept.to_string_lossy(), place.path("folder"));
+        let wanted = format!("; what could be written is kept as {kept} in the folder that was {}", was.display());
+        assert!(error.detail.ends_with(&wanted), "{error}");
     }
 
     #[test]
