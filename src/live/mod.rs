@@ -41,6 +41,7 @@ use decided::{Decided, Stream, StreamLegs};
 use expectations::Expectations;
 use packets::PacketFiles;
 use session::Session;
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
@@ -350,7 +351,8 @@ fn open(config: &Config) -> Result<Vec<Handle>, Error> {
 /// What is captured, for the operator.
 fn describe(config: &Config, handles: &[Handle]) -> String {
     let names: Vec<String> = config.live.interfaces.iter().map(|name| escape_text(name)).collect();
-    let link = handles.first().map_or_else(String::new, |handle| crate::decode::link::name(handle.link_type));
+    let links: BTreeSet<u16> = handles.iter().map(|handle| handle.link_type).collect();
+    let links: Vec<String> = links.into_iter().map(crate::decode::link::name).collect();
     let node = config.node.as_deref().map(|node| format!(" at {}", escape_text(node))).unwrap_or_default();
     let fanout = if config.live.fanout > 1 { format!(", {} handles", config.live.fanout) } else { String::new() };
     let filter = match (&config.filter, config.live.refused_only) {
@@ -367,8 +369,9 @@ fn describe(config: &Config, handles: &[Handle]) -> String {
         ("capturing", "; SIGUSR1 prints a report, SIGINT ends with one")
     };
     format!(
-        "{capturing} {filter}{chosen} on {} ({link}){node}, ring {} KiB{fanout}{hint}",
+        "{capturing} {filter}{chosen} on {} ({}){node}, ring {} KiB{fanout}{hint}",
         names.join(" "),
+        links.join(", "),
         report::page::grouped(handles.iter().map(|handle| handle.ring).max().unwrap_or(0) >> 10)
     )
 }
