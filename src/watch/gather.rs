@@ -15,7 +15,7 @@ use crate::report::Expectation;
 use crate::report::build::Legs;
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
 /// Sources turned away within this long (nanoseconds) come first.
@@ -40,6 +40,10 @@ pub struct Facts<'a> {
     pub sandbox: &'a str,
     /// What was found when it was last looked for.
     pub findings: &'a [Finding],
+    /// Since when, where that is not the beginning of the capture.
+    pub findings_since: Option<Timestamp>,
+    /// What happened around the capture, the latest last.
+    pub happened: &'a VecDeque<(Timestamp, String)>,
     /// Rows of every source; trackers fold what they hold into them before.
     pub sources: &'a Sources,
     /// Which side of our servers a row is.
@@ -122,6 +126,8 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
         severities: Severity::ALL.map(|(_, severity)| {
             facts.findings.iter().filter(|finding| finding.severity == severity).map(Finding::stands_for).sum()
         }),
+        findings_since: facts.findings_since,
+        happened: facts.happened.iter().map(|(at, line)| (*at, escape_text(line))).collect(),
         refused_per_second: facts.noted.history(facts.started, facts.now),
         sandbox: facts.sandbox.to_owned(),
     }
@@ -377,6 +383,8 @@ mod tests {
             ring_bytes: 1,
             sandbox: "",
             findings: &[],
+            findings_since: None,
+            happened: &VecDeque::new(),
             sources: &sources,
             legs: &legs,
             inventory: &inventory,
@@ -468,6 +476,8 @@ mod tests {
             ring_bytes: 0,
             sandbox: "",
             findings: &[],
+            findings_since: None,
+            happened: &VecDeque::new(),
             sources: &sources,
             legs: &legs,
             inventory: &inventory,

@@ -58,6 +58,10 @@ pub struct Snapshot {
     pub findings: Vec<FindingLine>,
     /// How many findings there are of each severity, indexed by `Severity as usize`.
     pub severities: [u64; 3],
+    /// Since when findings are looked for, where that is not the beginning of the capture: they are of the present interval.
+    pub findings_since: Option<Timestamp>,
+    /// What happened around the capture, the latest last, escaped; a few.
+    pub happened: Vec<(Timestamp, String)>,
     /// Transactions refused or denied per second of capture time, oldest first; the last one is the last whole second.
     pub refused_per_second: Vec<u32>,
     /// How far the process is confined, in one line.
@@ -319,6 +323,8 @@ pub(super) mod samples {
                 advice: Some("Ask who owns 192.0.2.45.".to_owned()),
             }],
             severities: [0, 0, 1],
+            findings_since: None,
+            happened: Vec::new(),
             refused_per_second: (0..40).map(|second| if second < 20 { 0 } else { second * 2 }).collect(),
             sandbox: "sandbox: uid 65534, capabilities none, no new privileges, Landlock ABI 7, seccomp, no core dumps"
                 .to_owned(),

@@ -28,13 +28,15 @@ use crate::watch::Board;
 use crate::watch::gather::{ByVerdict, Facts, add_clients, add_verdicts, gather};
 use crate::watch::named::NamesCounted;
 use crate::watch::snapshot::Loss;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Notes kept for one report.
 const NOTES: usize = 100;
+/// The last of what happened that is kept for whoever watches.
+const HAPPENED: usize = 20;
 
 /// What a report covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +98,8 @@ pub struct Session<'a> {
     scroll: Scroll,
     surroundings: Surroundings,
     notes: Vec<String>,
+    /// The last of what happened, for whoever watches: a screen shows no lines.
+    happened: VecDeque<(Timestamp, String)>,
     /// Until when what differs from a server's file is not reported.
     settles: Option<Timestamp>,
     /// Since when what servers' files say is compared, when that is not the whole time of the report.
@@ -165,6 +169,7 @@ impl<'a> Session<'a> {
             next_look: ticking::LOOK_EVERY,
             looked_at: None,
             notes: Vec::new(),
+            happened: VecDeque::new(),
             compared_since: None,
             past_verdicts: ByVerdict::default(),
             names_counted: NamesCounted::default(),
@@ -337,6 +342,8 @@ impl<'a> Session<'a> {
             ring_bytes: self.ring_bytes,
             sandbox: &self.sandbox,
             findings: &report.findings,
+            findings_since: self.begin.as_ref().filter(|begin| begin.before.is_some()).map(|begin| begin.time),
+            happened: &self.happened,
             sources,
             legs,
             inventory: &expected.inventory,
@@ -373,9 +380,18 @@ impl<'a> Session<'a> {
     /// A line for the operator that also stands in the report.
     fn note(&mut self, at: Timestamp, line: &str) {
         self.say(at, line);
+        self.show_happened(at, line);
         if self.notes.len() < NOTES {
             self.notes.push(format!("{}: {line}.", at.to_rfc3339(3)));
         }
+    }
+
+    /// Lets whoever watches know of something that happened.
+    fn show_happened(&mut self, at: Timestamp, line: &str) {
+        if self.happened.len() >= HAPPENED {
+            self.happened.pop_front();
+        }
+        self.happened.push_back((at, line.to_owned()));
     }
 
     /// Listens for the end of a recording.

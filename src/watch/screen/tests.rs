@@ -82,6 +82,36 @@ fn the_overview_on_a_terminal_of_eighty_by_twenty_four() {
 }
 
 #[test]
+fn what_happened_last_is_said_on_every_view_and_findings_say_of_what_time_they_are() {
+    let happened = |number: i64| (samples::at(number), format!("eth{number} is gone"));
+    let mut snapshot = Snapshot { happened: vec![happened(30)], ..samples::snapshot() };
+    let mut screen = Screen::new(LOOK);
+    let lines = painted(&mut screen, &snapshot, USUAL);
+    assert_eq!(lines[19], "FINDINGS 1 critical                                             sources 1-3 of 3");
+    assert_eq!(lines[22], "09:00:30Z eth30 is gone");
+    assert!(lines[23].starts_with("q quit"));
+    // A picture that is held does not hide it.
+    press(&mut screen, &text("p"), &snapshot);
+    (snapshot.findings_since, snapshot.happened) = (Some(samples::at(36)), vec![happened(30), happened(31)]);
+    assert_eq!(painted(&mut screen, &snapshot, USUAL)[22], "09:00:31Z eth31 is gone (1 earlier: f)");
+    press(&mut screen, &text("p"), &snapshot);
+    let lines = painted(&mut screen, &snapshot, USUAL);
+    assert!(lines[19].starts_with("FINDINGS since 09:00:36Z 1 critical "), "{}", lines[19]);
+    let none = Snapshot { findings: Vec::new(), severities: [0; 3], ..snapshot.clone() };
+    assert!(painted(&mut screen, &none, USUAL).iter().any(|line| line.starts_with("No findings since 09:00:36Z ")));
+    let of_interval = "Findings of the present interval, since 09:00:36Z; earlier ones are in its reports";
+    for (view, lines) in [(View::Source, 1), (View::Findings, 1), (View::Help, 0)] {
+        let mut screen = Screen { view, ..Screen::new(LOOK) };
+        screen.selected = Some((snapshot.rows[0].source, snapshot.rows[0].server));
+        let page = painted(&mut screen, &snapshot, (100, 40));
+        assert_eq!(page.iter().filter(|line| *line == of_interval).count(), lines, "{view:?}");
+        assert!(page[38].starts_with("09:00:31Z eth31 is gone"), "{view:?}");
+        let earlier = page.iter().filter(|line| *line == "  09:00:30Z eth30 is gone").count();
+        assert_eq!(earlier, usize::from(view == View::Findings), "{view:?}");
+    }
+}
+
+#[test]
 fn loss_and_the_answer_stand_on_every_view_and_small_windows_do_not_panic() {
     let snapshot = samples::snapshot();
     for view in [View::Overview, View::Source, View::Findings, View::Help] {

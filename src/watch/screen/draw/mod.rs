@@ -23,6 +23,8 @@ use std::collections::HashSet;
 
 /// Lines at the top: title, answer and loss.
 const TOP: u16 = 3;
+/// Lines of a terminal that has one to spare for what happened last.
+const SPARE: u16 = 10;
 /// A snapshot older than this (nanoseconds) is called old.
 const OLD: i64 = 3_000_000_000;
 
@@ -37,11 +39,12 @@ pub fn draw(frame: &mut Frame<'_>, screen: &mut Screen, latest: &Snapshot, now: 
     answer(&mut paint, shown);
     // Loss is never of the past.
     loss(&mut paint, latest);
-    let body = Rect { y: area.y + TOP.min(area.height), height: area.height.saturating_sub(TOP + 1), ..area };
+    let below = 1 + happened(&mut paint, latest);
+    let body = Rect { y: area.y + TOP.min(area.height), height: area.height.saturating_sub(TOP + below), ..area };
     let page = match screen.view {
         View::Overview => overview(&mut paint, body, screen, shown),
         View::Source => pages(&mut paint, body, screen, |screen| source(screen, shown)),
-        View::Findings => pages(&mut paint, body, screen, |_| findings(shown)),
+        View::Findings => pages(&mut paint, body, screen, |_| findings(shown, latest)),
         View::Help => pages(&mut paint, body, screen, |_| help(shown)),
     };
     footer(&mut paint, screen, shown);
@@ -139,6 +142,21 @@ fn loss(paint: &mut Paint<'_>, latest: &Snapshot) {
         _ => ("LOST", paint.loud(Color::Yellow)),
     };
     paint.line(paint.area.y + 2, &format!("{word}: {parts}{seen}{ring}"), style);
+}
+
+/// What happened last around the capture, above the lowest line; returns the lines used. Like loss it is never of the past.
+fn happened(paint: &mut Paint<'_>, latest: &Snapshot) -> u16 {
+    let Some((at, line)) = latest.happened.last().filter(|_| paint.area.height >= SPARE) else { return 0 };
+    let more = match latest.happened.len() {
+        1 => String::new(),
+        several => format!(" ({} earlier: f)", several - 1),
+    };
+    let room = paint.area.width.saturating_sub(more.chars().count() as u16);
+    let style = paint.loud(Color::Yellow);
+    let y = paint.area.bottom() - 2;
+    let end = paint.put(paint.area.x, y, &format!("{} {line}", clock(*at, latest.now)), room, style);
+    paint.put(end, y, &more, paint.area.right().saturating_sub(end), style);
+    1
 }
 
 /// What can be done here, or the filter while it is typed.

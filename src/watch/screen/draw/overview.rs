@@ -197,7 +197,10 @@ fn found_header(paint: &mut Paint<'_>, y: u16, shown: &Snapshot) -> u16 {
         .filter(|(_, count)| *count > 0)
         .map(|(name, count)| format!("{} {name}", grouped(count)))
         .collect();
-    let text = if parts.is_empty() { "No findings".to_owned() } else { format!("FINDINGS {}", parts.join(", ")) };
+    // With the source counts of the whole capture above they would be taken for findings of the same time.
+    let since = shown.findings_since.map_or_else(String::new, |since| format!(" since {}", clock(since, shown.now)));
+    let text =
+        if parts.is_empty() { format!("No findings{since}") } else { format!("FINDINGS{since} {}", parts.join(", ")) };
     paint.line(y, &text, BOLD);
     text.chars().count() as u16 + 1
 }

@@ -81,19 +81,38 @@ pub(super) fn source(screen: &Screen, shown: &Snapshot) -> Vec<String> {
             .split(|c: char| !c.is_ascii_hexdigit() && !".:/".contains(c))
             .any(|word| word.trim_end_matches(['.', ':']) == address)
     };
-    for finding in shown.findings.iter().filter(named) {
+    let mut about = shown.findings.iter().filter(named).peekable();
+    if let Some(since) = shown.findings_since.filter(|_| about.peek().is_some()) {
+        lines.extend([String::new(), found_since(since, shown)]);
+    }
+    for finding in about {
         lines.push(String::new());
         lines.extend(finding_lines(finding));
     }
     lines
 }
 
-/// Every finding in full.
-pub(super) fn findings(shown: &Snapshot) -> Vec<String> {
-    if shown.findings.is_empty() {
-        return vec!["No findings".to_owned()];
+/// Every finding in full, and what happened around the capture, the latest first.
+pub(super) fn findings(shown: &Snapshot, latest: &Snapshot) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(since) = shown.findings_since {
+        lines.extend([found_since(since, shown), String::new()]);
     }
-    shown.findings.iter().flat_map(|finding| finding_lines(finding).into_iter().chain([String::new()])).collect()
+    if shown.findings.is_empty() {
+        lines.extend(["No findings".to_owned(), String::new()]);
+    }
+    lines.extend(shown.findings.iter().flat_map(|finding| finding_lines(finding).into_iter().chain([String::new()])));
+    if !latest.happened.is_empty() {
+        lines.push("Happened last".to_owned());
+        let happened = latest.happened.iter().rev();
+        lines.extend(happened.map(|(at, line)| format!("  {} {line}", clock(*at, latest.now))));
+    }
+    lines
+}
+
+/// Of what time findings are, where each interval has its own.
+fn found_since(since: Timestamp, shown: &Snapshot) -> String {
+    format!("Findings of the present interval, since {}; earlier ones are in its reports", clock(since, shown.now))
 }
 
 fn finding_lines(finding: &FindingLine) -> Vec<String> {
