@@ -3,6 +3,22 @@
 use super::*;
 
 #[test]
+fn the_report_of_an_interval_without_a_file_is_printed() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    lab.ip("host", "addr add 10.20.30.40/32 dev lo");
+    let mut refuser = Refuser::start(&lab, "host", SERVER);
+    std::fs::create_dir(lab.path("out")).expect("a folder");
+    let arguments = ["-i", "lo", "--every", "1s", "--format", "json", "-o", "out/live.json", "--sandbox", "off"];
+    let mut live = lab.live("host", &arguments, "live");
+    burst(&lab, "host", SERVER, 3).join().expect("it ends");
+    std::fs::remove_dir_all(lab.path("out")).expect("it is there");
+    lab.wait_for("live.err", "the report of this interval is printed on standard error");
+    lab.wait_for("live.err", "REFUSED 3 of 3 client queries");
+    refuser.finish();
+    assert_eq!(live.stop().0, Some(5), "{}", lab.read("live.err"));
+}
+
+#[test]
 fn outputs_that_take_nothing_end_the_run_in_time() {
     let Some(lab) = Lab::of(&["host"]) else { return };
     lab.ip("host", "addr add 10.20.30.40/32 dev lo");

@@ -2,12 +2,14 @@
 
 use super::{Session, lock};
 use crate::capture::Timestamp;
+use crate::capture::live::now;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::live::interval;
 use crate::pipeline::aside::{Aside, Counts};
 use crate::report::output::{self, Output};
 use crate::report::{self, Layout, Ledger, Report, Writer, text};
+use std::fmt::Write as _;
 
 /// Writes a report in its format.
 type WriteReport = fn(&Report, &Layout, &mut dyn std::io::Write) -> std::io::Result<()>;
@@ -36,12 +38,13 @@ impl Session<'_> {
         report.ledgers.outputs = Ledger { buckets: vec![("rows_made", 0), ("rows_written", 0)], closed: true };
         let written = self.write_out(report, write, last);
         if let Err(error) = written {
-            if last && self.config.output.is_some() && !self.config.quiet {
-                // What was found is not to be lost with the disk.
-                self.print_beside(report);
-            }
             if !last {
                 self.console.line(&error.to_string());
+                self.show_happened(now(), &error.to_string());
+            }
+            if self.config.output.is_some() && !self.config.quiet {
+                // What was found is not to be lost with the disk.
+                self.print_beside(report);
             }
             if self.written.is_ok() {
                 self.written = Err(error);
@@ -89,7 +92,8 @@ impl Session<'_> {
         let began = report.live.as_ref().map_or(Timestamp(0), |live| live.window.0);
         let path = self.config.output.as_deref().map(|path| interval::file(path, began));
         output::prepare_next(&Config { output: path, ..self.config.clone() }).map_err(|mut error| {
-            error.detail.push_str("; the report of this interval is lost");
+            let became = if self.config.quiet { "lost" } else { "printed on standard error" };
+            let _ = write!(error.detail, "; the report of this interval is {became}");
             error
         })
     }
