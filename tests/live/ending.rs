@@ -40,6 +40,29 @@ fn rows_are_written_as_they_are_decided_and_signals_are_heard() {
 }
 
 #[test]
+fn a_stop_is_noted_and_read_in_the_interval_in_which_it_was() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    lab.ip("host", "addr add 10.20.30.40/32 dev lo");
+    let mut refuser = Refuser::start(&lab, "host", SERVER);
+    let arguments = ["-i", "lo", "--every", "2s", "--format", "json", "-o", "live.json"];
+    let mut live = lab.live("host", &arguments, "live");
+    live.signal(libc::SIGSTOP);
+    burst(&lab, "host", SERVER, 3).join().expect("it ends");
+    std::thread::sleep(Duration::from_secs(3));
+    live.signal(libc::SIGCONT);
+    lab.wait_for("live.err", "this program did not run for ");
+    std::thread::sleep(Duration::from_secs(1));
+    refuser.finish();
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+    let names =
+        std::fs::read_dir(lab.folder.path()).expect("the folder").map(|entry| entry.expect("an entry").file_name());
+    let first = names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with("live-")).min();
+    let report = lab.json(&first.expect("a report"));
+    assert!(report["notes"].to_string().contains("this program did not run for "), "{}", report["notes"]);
+    assert_eq!(report["totals"]["refused"], json!(3));
+}
+
+#[test]
 fn what_cannot_be_captured_is_said_with_the_right_code() {
     let Some(lab) = Lab::of(&["host"]) else { return };
     let run = |arguments: &[&str]| {

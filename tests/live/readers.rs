@@ -99,15 +99,19 @@ fn a_reader_that_has_read_enough_is_no_error() {
     let Some(lab) = Lab::of(&["host"]) else { return };
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = lab.command("host", PROGRAM);
-    command.args(["live", "-i", "lo", "--format", "json", "--every", "200ms", "--for", "2s"]);
+    command.args(["live", "-i", "lo", "--format", "json", "--every", "200ms", "--for", "30s"]);
     command.stdout(writer).stderr(std::fs::File::create(lab.path("live.err")).expect("a file"));
     let mut live = Running { child: command.spawn().expect("it starts") };
     // The command holds the other end, too.
     drop(command);
     reader.read_exact(&mut [0; 100]).expect("the first report");
     drop(reader);
-    assert_eq!(live.wait().0, Some(0), "{}", lab.read("live.err"));
-    assert!(!lab.read("live.err").contains("E-OUT"), "{}", lab.read("live.err"));
+    let (code, took) = live.wait();
+    let said = lab.read("live.err");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("E-OUT") && said.contains("nobody reads reports any more: the capture ends"), "{said}");
+    // It goes on for nobody.
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 #[test]

@@ -75,8 +75,8 @@ pub struct Session<'a> {
     names: Vec<String>,
     /// This host's addresses when it was last looked.
     local: HashSet<IpAddr>,
-    /// Rows cannot be written any more.
-    rows_gone: bool,
+    /// Rows, or reports on standard output, cannot be written any more.
+    readers_gone: bool,
     /// Bytes of all rings.
     pub ring_bytes: u64,
     /// Where reports go that are not rows.
@@ -94,6 +94,10 @@ pub struct Session<'a> {
     next_interval: Duration,
     next_look: Duration,
     looked_at: Option<Duration>,
+    /// When it was last asked how the run goes on.
+    ticked: Duration,
+    /// Until when what happened while the process did not run is waited for.
+    catches_up: Duration,
     opening: Vec<String>,
     scroll: Scroll,
     surroundings: Surroundings,
@@ -157,7 +161,7 @@ impl<'a> Session<'a> {
             surroundings: Surroundings::of(&names),
             names,
             local: HashSet::new(),
-            rows_gone: false,
+            readers_gone: false,
             ring_bytes: 0,
             output,
             standard: None,
@@ -168,6 +172,8 @@ impl<'a> Session<'a> {
             began: Timestamp(0),
             next_look: ticking::LOOK_EVERY,
             looked_at: None,
+            ticked: Duration::ZERO,
+            catches_up: Duration::ZERO,
             notes: Vec::new(),
             happened: VecDeque::new(),
             compared_since: None,

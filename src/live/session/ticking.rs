@@ -13,6 +13,11 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// because the process was stopped.
 const LOOK_SHARE: u32 = 20;
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3);
+/// After the process did not run for this long, an interval that has ended meanwhile waits a moment: what happened in it is
+/// still to be read from the ring, and to be noted.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+/// See [`STOOD_STILL`]; the ring hands packets over, and several interfaces are merged, within this time.
+const CATCH_UP: Duration = Duration::from_millis(700);
 
 impl Control for Session<'_> {
     fn tick(&mut self, moment: &Moment, look: &mut Look<'_>) -> Wish {
@@ -30,6 +35,10 @@ impl Control for Session<'_> {
         {
             return Wish::Stop;
         }
+        if moment.elapsed.saturating_sub(self.ticked) > STOOD_STILL {
+            self.catches_up = moment.elapsed + CATCH_UP;
+        }
+        self.ticked = moment.elapsed;
         if self.signals.snapshot.swap(false, Ordering::Relaxed)
             && let Some(taken) = self.take_so_far(look)
         {
@@ -37,7 +46,7 @@ impl Control for Session<'_> {
             self.print_beside(&report);
         }
         if let Some(every) = live.every
-            && moment.elapsed >= self.next_interval
+            && moment.elapsed >= self.next_interval.max(self.catches_up)
         {
             self.next_interval = interval::next_end(self.next_interval, every, moment.elapsed);
             self.end_interval(moment, look);
@@ -73,8 +82,8 @@ impl Session<'_> {
         }
     }
 
-    /// Says what became of the recording and of the rows. Without anybody who reads rows the capture ends, unless something
-    /// else goes on.
+    /// Says what became of the recording, of the rows and of reports on standard output. Without anybody who reads them the
+    /// capture ends, unless something else goes on.
     fn look_after_outputs(&mut self, moment: &Moment) -> Wish {
         let stopped =
             self.recording.as_ref().and_then(|alarm| alarm.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -90,10 +99,12 @@ impl Session<'_> {
             let line = "Addresses came to this host faster than they were read: some may be taken for others'.";
             self.note(moment.now, line);
         }
-        if !gone {
+        // Reports that are written meanwhile may have lost their reader as well; an error of theirs is told at the end.
+        let unread = self.standard.as_ref().is_some_and(|(standard, _)| standard.is_broken());
+        if !gone && !unread {
             self.say_left_out(moment.now, rows);
-        } else if !std::mem::replace(&mut self.rows_gone, true) {
-            let how = lock(&self.decided).how_broken();
+        } else if !std::mem::replace(&mut self.readers_gone, true) {
+            let how = if gone { lock(&self.decided).how_broken() } else { self.how_unread() };
             let live = &self.config.live;
             let others = [("--write", live.write.is_some()), ("--metrics", live.metrics.is_some())];
             let others: Vec<&str> = others.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect();

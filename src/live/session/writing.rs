@@ -52,6 +52,14 @@ impl Session<'_> {
         }
     }
 
+    /// That reports on standard output go nowhere any more, in words.
+    pub(super) fn how_unread(&self) -> String {
+        match self.standard.as_ref().and_then(|(standard, _)| standard.reason()) {
+            Some(reason) => format!("reports cannot be written ({reason})"),
+            None => "nobody reads reports any more".to_owned(),
+        }
+    }
+
     /// Writes a report where it belongs. One of several to standard output waits for nobody.
     fn write_out(&mut self, report: &Report, write: WriteReport, last: bool) -> Result<(), Error> {
         let no_color = report::no_color();
