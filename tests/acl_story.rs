@@ -77,6 +77,29 @@ fn the_story_is_told_with_file_and_line() {
 }
 
 #[test]
+fn a_file_is_not_compared_with_what_came_to_another_port_of_its_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("behind.conf");
+    let behind = [
+        ("server:\n interface: 10.20.30.40\n port: 5300\n access-control: 0.0.0.0/0 allow\n", false),
+        ("server:\n port: 5300\n interface: 10.20.30.40@53\n access-control: 0.0.0.0/0 allow\n", true),
+        ("server:\n interface: 10.20.30.40@5300\n access-control: 0.0.0.0/0 allow\n", false),
+        ("options { port 5300; listen-on { 10.20.30.40; }; listen-on-v6 { none; }; allow-query { any; }; };\n", false),
+        ("options { port 5300; listen-on port 53 { 10.20.30.40; }; allow-query { any; }; };\n", true),
+    ];
+    for (text, compared) in behind {
+        std::fs::write(&path, text).unwrap();
+        let file = path.to_string_lossy();
+        let acl = &report("seed-unbound", &file, &[])["acls"][0];
+        assert_eq!(acl["differing"].as_u64().unwrap() > 0, compared, "{text}: {acl}");
+        assert_eq!(acl["undecided"].to_string().contains("does not listen"), !compared, "{text}: {acl}");
+        // Whoever says whose it is knows of a translated port.
+        let acl = &report("seed-unbound", &format!("{file}@10.20.30.40"), &[])["acls"][0];
+        assert!(acl["differing"].as_u64().unwrap() > 0, "{text}: {acl}");
+    }
+}
+
+#[test]
 fn a_file_that_the_server_does_not_run_is_drift_or_exposure() {
     let folder = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(case("seed-unbound").join("unbound.conf")).unwrap();

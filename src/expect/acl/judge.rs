@@ -142,6 +142,10 @@ impl Judge {
         let Some(number) = self.speaks_for(server) else {
             return (Judged { acl: None, decision: Decision::unknown("server not bound", None) }, None);
         };
+        if !self.acls[number].speaks_for_port(transaction.ports.1) {
+            let reason = "it came to a port on which the file does not listen; FILE@ADDR compares it all the same";
+            return (Judged { acl: Some(number), decision: Decision::unknown(reason, None) }, None);
+        }
         match self.question(transaction) {
             Ok(question) => {
                 let decided = self.acls[number].decide(&question.ask(source, server));

@@ -51,6 +51,9 @@ pub struct Dialect {
     read: Read,
 }
 
+/// Where a server listens that is told nothing else.
+const PORT: u16 = 53;
+
 /// Every dialect.
 pub const DIALECTS: &[Dialect] = &[
     Dialect { name: "bind", looks_like: bind::looks_like, read: bind::read },
@@ -212,6 +215,12 @@ impl Acl {
     pub fn speaks_for(&self, address: IpAddr) -> bool {
         let bound = self.bound();
         if bound.is_empty() { !self.among_others } else { bound.contains(&address) }
+    }
+
+    /// True when it speaks for what comes to a port of its server: others that share its address, such as a load balancer
+    /// before it, have a port of their own. Whoever says whose the file is knows of translated ports.
+    pub fn speaks_for_port(&self, port: u16) -> bool {
+        !self.argument.servers.is_empty() || self.policy.ports().contains(&port)
     }
 
     /// What the server would do; nothing is said about servers the file does not speak for.

@@ -35,6 +35,8 @@ pub trait Policy: fmt::Debug + Send + Sync {
     fn entries(&self) -> Vec<Entry>;
     /// Addresses the server is told to listen on; none where it listens on others too, that are not named one by one.
     fn listens(&self) -> Vec<IpAddr>;
+    /// Ports it is told to listen on.
+    fn ports(&self) -> &[u16];
     /// Names that are treated in a way of their own: zones, in lower-case wire form.
     fn names(&self) -> Vec<Vec<u8>>;
     /// Those names are zones that may be transferred, updated and notified.

@@ -195,6 +195,10 @@ impl Policy for Bind {
         self.model.listens.iter().copied().filter(|address| !address.is_unspecified()).collect()
     }
 
+    fn ports(&self) -> &[u16] {
+        &self.model.ports
+    }
+
     fn names(&self) -> Vec<Vec<u8>> {
         let zones = self.model.views.iter().flat_map(|view| &view.zones);
         let mut names: Vec<Vec<u8>> =

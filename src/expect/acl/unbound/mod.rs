@@ -189,6 +189,10 @@ impl Policy for Unbound {
         self.model.listens.clone()
     }
 
+    fn ports(&self) -> &[u16] {
+        &self.model.ports
+    }
+
     fn names(&self) -> Vec<Vec<u8>> {
         let mut names: Vec<Vec<u8>> = self.model.written_names.clone();
         names.sort();

@@ -6,7 +6,7 @@ use super::statements::{Map, REPEATED, block_of, check_shape, head};
 use super::{Clause, Switch};
 use crate::error::Error;
 use crate::expect::acl::text::{Files, Span};
-use crate::expect::acl::{RuleId, Rules};
+use crate::expect::acl::{PORT, RuleId, Rules};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -161,6 +161,30 @@ impl<'a> Builder<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Ports that are listened on: that of each statement, else the server's.
+    pub fn ports(&self, options: &Map<'a>) -> Vec<u16> {
+        let after_port = |statement: &Statement| {
+            let word = |item: &Item| match item {
+                Item::Word(word) | Item::Quoted(word) => Some(self.files.text(*word)),
+                _ => None,
+            };
+            let mut words = statement.items.iter().filter_map(word);
+            words.find(|word| word.eq_ignore_ascii_case("port")).and_then(|_| words.next()?.parse().ok())
+        };
+        let written = |name| options.get(name).into_iter().flatten();
+        let port = written("port").find_map(|statement| after_port(statement)).unwrap_or(PORT);
+        let mut ports = Vec::new();
+        for name in ["listen-on", "listen-on-v6"] {
+            let before = ports.len();
+            ports.extend(written(name).map(|statement| after_port(statement).unwrap_or(port)));
+            if ports.len() == before {
+                // All addresses of this family.
+                ports.push(port);
+            }
+        }
+        ports
     }
 
     pub fn listens(&mut self, options: &Map<'a>) -> Result<Vec<IpAddr>, Error> {

@@ -36,6 +36,8 @@ pub struct Model {
     pub match_mapped: bool,
     /// Addresses it listens on.
     pub listens: Vec<IpAddr>,
+    /// Ports it listens on.
+    pub ports: Vec<u16>,
     /// An include statement whose file is not here.
     pub missing: Option<RuleId>,
     /// Rules of the server itself.
@@ -246,6 +248,7 @@ pub fn build(
     };
     builder.remote_servers(&top)?;
     let listens = builder.listens(&options)?;
+    let ports = builder.ports(&options);
     let missing = parsed.missing.first().map(|span| builder.rules.text(*span));
     let built_in = BuiltIn {
         no_view: builder.rules.built_in("no view matches"),
@@ -269,5 +272,5 @@ pub fn build(
         );
     }
     let own = OwnAddresses::of(surroundings.servers, &listens);
-    Ok(Model { views, with_views, blackhole, own_names, own, match_mapped, listens, missing, built_in, notes })
+    Ok(Model { views, with_views, blackhole, own_names, own, match_mapped, listens, ports, missing, built_in, notes })
 }

@@ -5,7 +5,7 @@ use super::super::syntax::Statement;
 use super::super::wildcard;
 use super::{Access, Action, Builder, Model};
 use crate::error::Error;
-use crate::expect::acl::RuleId;
+use crate::expect::acl::{PORT, RuleId};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Statements that say where the server listens.
@@ -61,6 +61,23 @@ fn may_be_interface(text: &str) -> bool {
 }
 
 impl Builder<'_> {
+    /// Ports that are listened on: that of each interface, else the server's.
+    pub fn ports(&self, server: &[&Statement]) -> Vec<u16> {
+        let texts = |name: &'static str| {
+            let statements = server.iter().filter(move |statement| statement.name == name);
+            statements.filter_map(|statement| statement.values.first()).map(|value| self.text(*value))
+        };
+        let number = |text: &str| text.parse().ok();
+        let port = texts("port").next_back().and_then(number).unwrap_or(PORT);
+        let own = |text: &str| text.split_once('@').and_then(|(_, own)| number(own)).unwrap_or(port);
+        let mut ports: Vec<u16> = LISTENS.into_iter().flat_map(texts).map(own).collect();
+        if ports.is_empty() {
+            ports.push(port);
+        }
+        ports.extend(texts("interface-automatic-ports").flat_map(str::split_whitespace).filter_map(number));
+        ports
+    }
+
     /// Addresses that are listened on, and access by interface.
     pub fn interfaces(&mut self, server: &[&Statement]) -> Result<(Vec<IpAddr>, Vec<Interface>), Error> {
         let mut listens = Vec::new();

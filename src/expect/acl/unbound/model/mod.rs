@@ -44,6 +44,8 @@ pub struct Model {
     pub hidden: [Option<RuleId>; 3],
     /// Addresses it listens on.
     pub listens: Vec<IpAddr>,
+    /// Ports it listens on.
+    pub ports: Vec<u16>,
     /// Interfaces it listens on that are given by their names.
     pub listens_by_name: Vec<String>,
     /// Cookies are looked at (`answer-cookie`).
@@ -112,6 +114,7 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
     let numbered: Vec<(IpNet, u32)> =
         entries.iter().enumerate().map(|(at, (prefix, _))| (*prefix, at as u32)).collect();
     let (listens, interfaces) = builder.interfaces(&server)?;
+    let ports = builder.ports(&server);
     let written = server.iter().filter(|statement| LISTENS.contains(&statement.name));
     let mut listens_by_name: Vec<String> = written
         .map(|statement| files.text(statement.values[0]))
@@ -146,6 +149,7 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
         data_decides,
         hidden,
         listens,
+        ports,
         listens_by_name,
         answers_cookies,
         missing,
