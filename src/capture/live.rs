@@ -14,7 +14,7 @@ use crate::config::Limits;
 use crate::error::{Error, ErrorKind, escape_text};
 use pcap::{Active, Capture, Device, Linktype, Precision};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::netdevice::index_to_name;
+use rustix::net::netdevice::{index_to_name, name_to_index};
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::IpAddr;
@@ -102,6 +102,8 @@ pub struct Handle {
     pub counts: KernelCounts,
     /// Bytes of the ring that the kernel gave.
     pub ring: u64,
+    /// What /sys tells is about the interfaces that are captured.
+    pub sys_is_ours: bool,
     capture: Capture<Active>,
     program: Vec<Instruction>,
     drops: InterfaceDrops,
@@ -165,6 +167,8 @@ impl Handle {
         let loopback = matches!(name, ANY | "lo").then(loopback_index).flatten();
         let made = kernel_filter::for_socket(&program, link_type, loopback);
         let chosen_here = made.is_none();
+        let sys_is_ours = sys_is_ours(capture.as_fd());
+        let flags = || File::open(format!("/sys/class/net/{name}/flags")).ok();
         let everything = [Instruction { code: 0x06, jump_true: 0, jump_false: 0, k: u32::MAX }];
         let program = made
             .or_else(|| kernel_filter::for_socket(&everything, link_type, loopback))
@@ -178,8 +182,9 @@ impl Handle {
             counts: KernelCounts::default(),
             capture: capture.setnonblock().map_err(|error| failed(&error))?,
             program,
-            drops: InterfaceDrops::open(name),
-            flags: File::open(format!("/sys/class/net/{name}/flags")).ok(),
+            drops: if sys_is_ours { InterfaceDrops::open(name) } else { InterfaceDrops::default() },
+            flags: sys_is_ours.then(flags).flatten(),
+            sys_is_ours,
             renamed: None,
             state: State::Up,
             emptied: true,
@@ -347,11 +352,10 @@ impl Handle {
             self.state = State::Gone;
             return self.state;
         }
-        let index_of = |name: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok();
-        let is_ours = |name: &str| index_of(name).is_some_and(|text| text.trim().parse() == Ok(index));
-        if index > 0 && !is_ours(self.renamed.as_ref().unwrap_or(&self.name)) {
+        let is_ours = |name: &str| index_in_sys(name).is_some_and(|known| i64::from(known) == i64::from(index));
+        if index > 0 && self.sys_is_ours && !is_ours(self.renamed.as_ref().unwrap_or(&self.name)) {
             // Nothing is found where the names may not be read; then nothing is said.
-            self.renamed = interfaces().into_iter().find(|name| is_ours(name)).or(self.renamed.take());
+            self.renamed = interfaces_in_sys().into_iter().find(|name| is_ours(name)).or(self.renamed.take());
         }
         if let Some(up) = self.flags.as_ref().and_then(is_up) {
             self.state = if up { State::Up } else { State::Down };
@@ -418,6 +422,21 @@ fn cannot_open(name: &str, error: &pcap::Error) -> Error {
 
 /// Names of the interfaces there are, as the kernel lists them.
 pub fn interfaces() -> Vec<String> {
+    interfaces_in_proc().unwrap_or_else(interfaces_in_sys)
+}
+
+/// Those of this network namespace; nothing where that cannot be read.
+fn interfaces_in_proc() -> Option<Vec<String>> {
+    let text = std::fs::read("/proc/self/net/dev").ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let mut names: Vec<String> =
+        text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect();
+    names.sort();
+    Some(names)
+}
+
+/// Those of the network namespace in which /sys was mounted.
+fn interfaces_in_sys() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir("/sys/class/net")
         .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
         .unwrap_or_default();
@@ -425,11 +444,28 @@ pub fn interfaces() -> Vec<String> {
     names
 }
 
+/// An interface's index there.
+fn index_in_sys(name: &str) -> Option<u32> {
+    std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
+}
+
+/// True when /sys shows the interfaces of the network namespace this process is in: after `nsenter -n` it shows those of
+/// another one, of which some may have the same names.
+fn sys_is_ours(socket: BorrowedFd<'_>) -> bool {
+    let agrees = || {
+        let Some(names) = interfaces_in_proc() else { return true };
+        let in_sys = interfaces_in_sys().into_iter().filter(|name| index_in_sys(name).is_some());
+        in_sys.eq(names.iter().cloned())
+            && names.iter().all(|name| index_in_sys(name) == name_to_index(socket, name).ok())
+    };
+    // One may come or go meanwhile.
+    (0..3).any(|_| agrees())
+}
+
 /// Interfaces by their index, escaped; those that come later are not among them.
-pub fn interfaces_by_index() -> HashMap<u32, String> {
-    let index_of = |name: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok();
-    let numbered = |name: String| Some((index_of(&name)?.trim().parse().ok()?, escape_text(&name)));
-    interfaces().into_iter().filter_map(numbered).collect()
+pub fn interfaces_by_index(handle: &Handle) -> HashMap<u32, String> {
+    let index = |name: &str| name_to_index(handle.socket(), name).ok();
+    interfaces().into_iter().filter_map(|name| Some((index(&name)?, escape_text(&name)))).collect()
 }
 
 /// This host's addresses.

@@ -135,7 +135,8 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         Arc::new(board)
     });
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
-    let interfaces = live::interfaces_by_index();
+    let interfaces = handles.first().map(live::interfaces_by_index).unwrap_or_default();
+    let sys_is_ours = handles.iter().all(|handle| handle.sys_is_ours);
     let sandbox = confine(&plan(config, &expectations, &handles, &addresses), config.live.sandbox)?;
     let first = config.output.as_ref().filter(|_| per_interval).map(|path| interval::file(path, live::now()));
     let target = Config { output: first.or_else(|| config.output.clone()), ..config.clone() };
@@ -175,6 +176,9 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         opening.extend(sandbox.notes.iter().map(|note| format!("note: {note}")));
         let deaf = "note: the kernel does not tell of new addresses here: those added from now on are not known as this host's";
         opening.extend((!news).then(|| deaf.to_owned()));
+        let elsewhere = "note: /sys shows the interfaces of another network namespace (not with ip netns exec): what those captured \
+                         here lose, and whether they are renamed, is not known";
+        opening.extend((!sys_is_ours).then(|| elsewhere.to_owned()));
     }
 
     let groups = groups(config, handles, &decoder, &sources, &expectations, &decided);

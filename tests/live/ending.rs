@@ -234,6 +234,37 @@ fn a_report_that_standard_error_does_not_take_is_an_error() {
 }
 
 #[test]
+fn interfaces_of_another_namespace_are_not_taken_for_those_captured() {
+    let Some(lab) = Lab::of_two() else { return };
+    if !is_installed("nsenter") {
+        return;
+    }
+    let inside = lab.command("host", "true");
+    let namespace = inside.get_args().nth(2).expect("its name").to_string_lossy().into_owned();
+    let mut refuser = Refuser::start(&lab, "host", SERVER);
+    // It sees /sys as this test does.
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).args([
+        PROGRAM,
+        "live",
+        "--format",
+        "jsonl",
+        "--sandbox",
+        "off",
+    ]);
+    command.current_dir(lab.folder.path()).stdout(std::fs::File::create(lab.path("live.out")).expect("a file"));
+    command.stderr(std::fs::File::create(lab.path("live.err")).expect("a file"));
+    let mut live = Running { child: command.spawn().expect("it starts") };
+    lab.wait_for("live.err", "/sys shows the interfaces of another network namespace");
+    burst(&lab, "client", SERVER, 2).join().expect("it ends");
+    refuser.finish();
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+    let said = lab.read("live.err");
+    assert!(said.contains("lost by the interface unavailable") && !said.contains("now called"), "{said}");
+    assert_eq!(lab.read("live.out").matches("\"interface\":\"eth0\"").count(), 2);
+}
+
+#[test]
 fn an_interface_has_one_name_whatever_it_was_asked_for_by() {
     let Some(lab) = Lab::of_two() else { return };
     lab.ip("host", "link property add dev eth0 altname wan0");
