@@ -123,9 +123,12 @@ fn transactions(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Re
     family(out, Counter, ("transactions", None), help, |to| by_outcome(to, &snapshot.outcomes))?;
     let help = "Transactions of our servers with others";
     family(out, Counter, ("upstream_transactions", None), help, |to| by_outcome(to, &snapshot.upstream))?;
-    family(out, Counter, ("unsolicited_responses", None), "Responses to clients without a query", |to| {
-        to.encode_counter::<NoLabelSet, u64, u64>(&snapshot.outcomes[Outcome::Unsolicited as usize], None)
-    })?;
+    // Where no query is captured, a response that nobody asked for is not told from any other.
+    if !snapshot.without_queries {
+        family(out, Counter, ("unsolicited_responses", None), "Responses to clients without a query", |to| {
+            to.encode_counter::<NoLabelSet, u64, u64>(&snapshot.outcomes[Outcome::Unsolicited as usize], None)
+        })?;
+    }
     if snapshot.transactions() > 0 && !snapshot.without_queries {
         let refused = snapshot.outcomes[Outcome::Refused as usize] as f64 / snapshot.transactions() as f64;
         let help = "Share of the transactions since the start that was refused";
@@ -307,6 +310,10 @@ for family in text_string_to_metric_families(sys.stdin.read()):
         let text = exposition(&Arc::new(samples::snapshot()));
         for wire in ["192.0.2.4", "corp.example", "intranet"] {
             assert!(!text.contains(wire), "{wire}");
+        }
+        let refused_only = exposition(&Arc::new(Snapshot { without_queries: true, ..samples::snapshot() }));
+        for absent in ["unsolicited", "answered", "_ratio", "round_trip"] {
+            assert!(!refused_only.contains(absent), "{absent}\n{refused_only}");
         }
         let nothing = exposition(&Arc::new(Snapshot::default()));
         assert!(nothing.ends_with("# EOF\n"));
