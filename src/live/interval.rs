@@ -1,6 +1,8 @@
 //! Intervals of a running capture (`--every`): when they end, and what the files of their reports are called.
 
 use crate::capture::Timestamp;
+use crate::error::Error;
+use crate::report::output::FileIdentity;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +13,21 @@ const MOST_OF_ONE_NAME: u32 = 1000;
 /// The file for the report of an interval that begins at a time.
 pub fn file(asked_for: &Path, begins: Timestamp) -> PathBuf {
     free_name(with_time(asked_for, begins))
+}
+
+/// The folder of an output, to tell whether it is still the same.
+pub fn folder(path: &Path) -> Option<FileIdentity> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::metadata(folder).ok().map(|metadata| FileIdentity::of(&metadata))
+}
+
+/// Says of an error when the folder of an output is another one by now: the sandbox lets nothing be created in that,
+/// whatever its permissions say.
+pub fn say_another_folder(mut error: Error, path: &Path, before: Option<FileIdentity>) -> Error {
+    if folder(path).is_some_and(|now| Some(now) != before) {
+        error.detail.push_str("; its folder is another one than when the capture began, to which the sandbox keeps");
+    }
+    error
 }
 
 /// `report.json` with a time: `report-20251231T090410Z.json`.
@@ -66,6 +83,22 @@ mod tests {
             std::fs::write(free, "").unwrap();
         }
         assert_eq!(free_name(path("other.json")), path("other.json"));
+    }
+
+    #[test]
+    fn a_folder_that_was_made_anew_is_named_as_the_reason() {
+        let place = tempfile::tempdir().unwrap();
+        let (made, path) = (place.path().join("folder"), place.path().join("folder/report.json"));
+        std::fs::create_dir(&made).unwrap();
+        let before = folder(&path);
+        let said = || say_another_folder(Error::usage("report.json", "Permission denied"), &path, before).detail;
+        assert_eq!(said(), "Permission denied");
+        std::fs::rename(&made, place.path().join("old")).unwrap();
+        assert_eq!(said(), "Permission denied", "it is not there");
+        std::fs::create_dir(&made).unwrap();
+        let wanted =
+            "Permission denied; its folder is another one than when the capture began, to which the sandbox keeps";
+        assert_eq!(said(), wanted);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod writing;
 use super::Signals;
 use super::decided::Decided;
 use super::expectations::{Expectations, Expected, Watcher};
+use super::interval;
 use super::packets::Alarm;
 use super::scroll::Scroll;
 use super::standing::{add_up, capture_ledger, since, undecided};
@@ -20,7 +21,7 @@ use crate::expect::acl::judge::{Verdicts, names_server};
 use crate::pipeline::aside::Aside;
 use crate::pipeline::live::{Finished, Look, Moment, Standing};
 use crate::report::build::{Counted, LIVE, Legs, OpenedInput, Undecided, build};
-use crate::report::output::Output;
+use crate::report::output::{FileIdentity, Output};
 use crate::report::{CaptureLedger, Layout, Ledger, LiveReport, Report};
 use crate::run::{self, Console};
 use crate::sources::{Joined, Leg, SourceKey, SourceRow, Sources};
@@ -81,6 +82,8 @@ pub struct Session<'a> {
     pub ring_bytes: u64,
     /// Where reports go that are not rows.
     output: Option<Output>,
+    /// The folder of their files when the capture began.
+    folder: Option<FileIdentity>,
     /// Where they go meanwhile, when all of them go to standard output.
     standard: Option<(Aside, Layout)>,
     written: Result<(), Error>,
@@ -164,6 +167,7 @@ impl<'a> Session<'a> {
             readers_gone: false,
             ring_bytes: 0,
             output,
+            folder: config.output.as_deref().and_then(interval::folder),
             standard: None,
             written: Ok(()),
             stalled: false,

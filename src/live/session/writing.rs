@@ -99,7 +99,11 @@ impl Session<'_> {
     fn output_of_interval(&self, report: &Report) -> Result<Output, Error> {
         let began = report.live.as_ref().map_or(Timestamp(0), |live| live.window.0);
         let path = self.config.output.as_deref().map(|path| interval::file(path, began));
-        output::prepare_next(&Config { output: path, ..self.config.clone() }).map_err(|mut error| {
+        let target = Config { output: path, ..self.config.clone() };
+        output::prepare_next(&target).map_err(|mut error| {
+            if let Some(path) = &target.output {
+                error = interval::say_another_folder(error, path, self.folder);
+            }
             let became = if self.config.quiet { "lost" } else { "printed on standard error" };
             let _ = write!(error.detail, "; the report of this interval is {became}");
             error
