@@ -422,17 +422,23 @@ fn cannot_open(name: &str, error: &pcap::Error) -> Error {
 
 /// Names of the interfaces there are, as the kernel lists them.
 pub fn interfaces() -> Vec<String> {
-    interfaces_in_proc().unwrap_or_else(interfaces_in_sys)
+    match interfaces_in_proc() {
+        Some(known) => known.into_iter().map(|(name, _)| name).collect(),
+        None => interfaces_in_sys(),
+    }
 }
 
-/// Those of this network namespace; nothing where that cannot be read.
-fn interfaces_in_proc() -> Option<Vec<String>> {
+/// Those of this network namespace with the packets they received; nothing where that cannot be read.
+fn interfaces_in_proc() -> Option<Vec<(String, u64)>> {
     let text = std::fs::read("/proc/self/net/dev").ok()?;
     let text = String::from_utf8_lossy(&text);
-    let mut names: Vec<String> =
-        text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect();
-    names.sort();
-    Some(names)
+    let interface = |line: &str| {
+        let (name, counts) = line.split_once(':')?;
+        Some((name.trim().to_owned(), counts.split_whitespace().nth(1)?.parse().ok()?))
+    };
+    let mut known: Vec<(String, u64)> = text.lines().filter_map(interface).collect();
+    known.sort();
+    Some(known)
 }
 
 /// Those of the network namespace in which /sys was mounted.
@@ -450,13 +456,22 @@ fn index_in_sys(name: &str) -> Option<u32> {
 }
 
 /// True when /sys shows the interfaces of the network namespace this process is in: after `nsenter -n` it shows those of
-/// another one, of which some may have the same names.
+/// another one, of which some or all may have the same names and numbers, but not the same counters.
 fn sys_is_ours(socket: BorrowedFd<'_>) -> bool {
+    let received = |name: &str| -> Option<u64> {
+        std::fs::read_to_string(format!("/sys/class/net/{name}/statistics/rx_packets")).ok()?.trim().parse().ok()
+    };
     let agrees = || {
-        let Some(names) = interfaces_in_proc() else { return true };
         let in_sys = interfaces_in_sys().into_iter().filter(|name| index_in_sys(name).is_some());
-        in_sys.eq(names.iter().cloned())
-            && names.iter().all(|name| index_in_sys(name) == name_to_index(socket, name).ok())
+        let in_sys: Vec<(Option<u64>, String)> = in_sys.map(|name| (received(&name), name)).collect();
+        let Some(ours) = interfaces_in_proc() else { return true };
+        in_sys.len() == ours.len()
+            && in_sys.iter().zip(&ours).all(|((before, name), (own, count))| {
+                name == own
+                    && index_in_sys(name) == name_to_index(socket, name).ok()
+                    && before.is_none_or(|before| before <= *count)
+                    && received(name).is_none_or(|after| *count <= after)
+            })
     };
     // One may come or go meanwhile.
     (0..3).any(|_| agrees())

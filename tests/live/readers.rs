@@ -8,7 +8,7 @@ fn the_report_of_an_interval_without_a_file_is_printed() {
     lab.ip("host", "addr add 10.20.30.40/32 dev lo");
     let mut refuser = Refuser::start(&lab, "host", SERVER);
     std::fs::create_dir(lab.path("out")).expect("a folder");
-    let arguments = ["-i", "lo", "--every", "1s", "--format", "json", "-o", "out/live.json", "--sandbox", "off"];
+    let arguments = ["-i", "lo", "--every", "2s", "--format", "json", "-o", "out/live.json", "--sandbox", "off"];
     let mut live = lab.live("host", &arguments, "live");
     burst(&lab, "host", SERVER, 3).join().expect("it ends");
     std::fs::remove_dir_all(lab.path("out")).expect("it is there");
