@@ -314,7 +314,7 @@ pub fn times(count: u64) -> String {
 
 /// The frames of refusals of a source.
 pub fn refused_frames(line: &SourceLine) -> &[FrameRef] {
-    &line.row.rare().refused_frames
+    &line.row.refusals().frames
 }
 
 /// Some names, the first few of them: `a, b and 3 more`.
@@ -369,9 +369,9 @@ pub mod samples {
             let frames: Vec<FrameRef> = (1..=count.min(20)).map(|at| FrameRef { input: 0, frame: 2 * at }).collect();
             match outcome {
                 Outcome::Refused => {
-                    let rare = self.row.rare_mut();
-                    rare.refused_frames = frames;
-                    (rare.refused_first, rare.refused_last) = (Some(at(1)), Some(at(29)));
+                    let refusals = self.row.refusals_mut();
+                    refusals.frames = frames;
+                    [1, 29].map(at).into_iter().for_each(|time| refusals.asked.note(time));
                 }
                 Outcome::Answered => {
                     self.row.rare_mut().answered_frames = frames;

@@ -146,7 +146,7 @@ fn what_was_captured_at_the_server_is_not_called_away_for_another_input() {
     let inventory = inventory("10.20.0.0/16\n10.21.0.0/16\n");
     let server: IpAddr = SERVER.parse().unwrap();
     let mut outside = refused("192.0.2.45", 3);
-    outside.row.rare_mut().refused_frames.iter_mut().for_each(|frame| frame.input = 1);
+    outside.row.refusals_mut().frames.iter_mut().for_each(|frame| frame.input = 1);
     let mut both = report(vec![answered("10.20.1.7", 5), refused("10.21.5.18", 3), outside], &inventory);
     both.away.insert(server);
     let of = |report: &Report| -> Vec<(&str, Severity, String, String)> {

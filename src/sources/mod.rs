@@ -9,7 +9,7 @@ mod row;
 
 use dashmap::{DashMap, Entry};
 use ipnet::IpNet;
-pub use row::{Beside, Rare, SourceRow, Span};
+pub use row::{Beside, Rare, Refusals, SourceRow, Span};
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -508,7 +508,7 @@ mod tests {
         for time in [7, 3, 5] {
             glimpsed.note(Timestamp(time));
         }
-        let seen = SourceRow::of_few(glimpsed, None);
+        let seen = SourceRow::of_few(glimpsed, None, None);
         assert!(seen.only_glimpsed() && !seen.heard());
         assert_eq!((seen.first(), seen.last()), (Some(Timestamp(3)), Some(Timestamp(7))));
         sources.fold(source, server, seen, false);

@@ -1,12 +1,12 @@
-//! What one source did at one server ([`SourceRow`]): counts and times, and apart from them what most sources never have
-//! ([`Rare`]).
+//! What one source did at one server ([`SourceRow`]): counts and times, and apart from them what most sources never have:
+//! being turned away ([`Refusals`]), and everything else ([`Rare`]).
 
 use super::FrameRef;
 use crate::capture::Timestamp;
 use crate::config::Outcome;
 
 /// What one source did at one server. `queries` counts messages, everything else transactions. Small, because there may
-/// be hundreds of thousands: what most sources never have stands in [`Rare`].
+/// be hundreds of thousands: what most sources never have stands elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceRow {
     /// Query messages, retransmissions and copies included.
@@ -22,7 +22,19 @@ pub struct SourceRow {
     /// When it was seen on a DNS port without a message to count: by one without a whole header, a connection without
     /// any, the first fragment of a packet, or one that an ICMP error quotes.
     glimpsed: Span,
+    refusals: Option<Box<Refusals>>,
     rare: Option<Box<Rare>>,
+}
+
+/// How a source was turned away. Apart from what is rarer, because in a flood there may be hundreds of thousands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// Transactions refused.
+    pub count: u64,
+    /// When the queries were asked that were refused or denied.
+    pub asked: Span,
+    /// Responses to the first of them, bounded by `Limits::finding_frames`.
+    pub frames: Vec<FrameRef>,
 }
 
 /// The first and the last time of something; none of it so far.
@@ -61,9 +73,7 @@ impl Span {
 /// What most sources never have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rare {
-    /// Transactions refused.
-    pub refused: u64,
-    /// Transactions denied otherwise.
+    /// Transactions denied otherwise than by REFUSED.
     pub denied: u64,
     /// Transactions that met silence at the server.
     pub silent: u64,
@@ -79,13 +89,7 @@ pub struct Rare {
     pub answered_second: u64,
     /// Answered transactions whose answer is an error, which says nothing of access; only where answers are of interest.
     pub errors: u64,
-    /// First query that was refused or denied.
-    pub refused_first: Option<Timestamp>,
-    /// Last query that was refused or denied.
-    pub refused_last: Option<Timestamp>,
-    /// Responses to the first refused transactions, bounded by `Limits::finding_frames`.
-    pub refused_frames: Vec<FrameRef>,
-    /// The first answered transactions' responses, bounded likewise; only where they are of interest.
+    /// The first answered transactions' responses, bounded by `Limits::finding_frames`; only where they are of interest.
     pub answered_frames: Vec<FrameRef>,
 }
 
@@ -118,9 +122,12 @@ impl Beside {
     }
 }
 
+/// Never turned away.
+static NO_REFUSALS: Refusals =
+    Refusals { count: 0, asked: Span { first: Timestamp(i64::MAX), last: Timestamp(i64::MIN) }, frames: Vec::new() };
+
 /// Nothing rare.
 static NOTHING: Rare = Rare {
-    refused: 0,
     denied: 0,
     silent: 0,
     tcp_rejected: 0,
@@ -129,51 +136,54 @@ static NOTHING: Rare = Rare {
     refused_beside: [0; Beside::ALL.len()],
     answered_second: 0,
     errors: 0,
-    refused_first: None,
-    refused_last: None,
-    refused_frames: Vec::new(),
     answered_frames: Vec::new(),
 };
 
-impl Rare {
-    /// Notes a refused query and where its response is; at most `frames` are kept.
-    pub fn note_refused(&mut self, time: Timestamp, frame: FrameRef, frames: usize) {
-        let time = Some(time).filter(|time| *time != Timestamp::UNTIMED);
-        self.refused_first = earlier(self.refused_first, time);
-        self.refused_last = self.refused_last.max(time);
-        if self.refused_frames.len() < frames {
-            if self.refused_frames.is_empty() {
+impl Refusals {
+    /// Notes a query that was turned away and where its response is; at most `frames` are kept.
+    pub fn note(&mut self, time: Timestamp, frame: FrameRef, frames: usize) {
+        if time != Timestamp::UNTIMED {
+            self.asked.note(time);
+        }
+        if self.frames.len() < frames {
+            if self.frames.is_empty() {
                 // Most have one, and there may be very many.
-                self.refused_frames.reserve_exact(1);
+                self.frames.reserve_exact(1);
             }
-            self.refused_frames.push(frame);
+            self.frames.push(frame);
         }
     }
 
+    fn add(&mut self, other: &Refusals, frames: usize) {
+        self.count += other.count;
+        self.asked.add(other.asked);
+        merge_frames(&mut self.frames, &other.frames, frames);
+    }
+}
+
+impl Rare {
     /// Adds transactions of an outcome that is kept here.
     pub fn add_outcome(&mut self, outcome: Outcome, count: u64) {
         match outcome {
-            Outcome::Refused => self.refused += count,
             Outcome::Denied => self.denied += count,
             Outcome::Silent => self.silent += count,
             Outcome::TcpRejected => self.tcp_rejected += count,
             Outcome::Unsolicited => self.unsolicited += count,
-            Outcome::Answered | Outcome::Unanswered => {}
+            Outcome::Answered | Outcome::Refused | Outcome::Unanswered => {}
         }
     }
 
-    /// The source received something from the server, an answer apart.
+    /// The source received something from the server, an answer and a refusal apart.
     pub fn heard(&self) -> bool {
         self.has_answers() || self.tcp_rejected + self.unsolicited > 0
     }
 
-    /// The server responded to a query of the source, other than with an answer.
+    /// The server responded to a query of the source, likewise.
     fn has_answers(&self) -> bool {
-        self.refused + self.denied + self.refused_beside.iter().sum::<u64>() > 0
+        self.denied + self.refused_beside.iter().sum::<u64>() > 0
     }
 
     fn add(&mut self, other: &Rare, frames: usize) {
-        self.refused += other.refused;
         self.denied += other.denied;
         self.silent += other.silent;
         self.tcp_rejected += other.tcp_rejected;
@@ -184,9 +194,6 @@ impl Rare {
         }
         self.answered_second += other.answered_second;
         self.errors += other.errors;
-        self.refused_first = earlier(self.refused_first, other.refused_first);
-        self.refused_last = self.refused_last.max(other.refused_last);
-        merge_frames(&mut self.refused_frames, &other.refused_frames, frames);
         merge_frames(&mut self.answered_frames, &other.answered_frames, frames);
     }
 }
@@ -197,7 +204,7 @@ impl SourceRow {
         let rare = self.rare();
         match outcome {
             Outcome::Answered => self.answered,
-            Outcome::Refused => rare.refused,
+            Outcome::Refused => self.refusals().count,
             Outcome::Denied => rare.denied,
             Outcome::Silent => rare.silent,
             Outcome::TcpRejected => rare.tcp_rejected,
@@ -210,6 +217,7 @@ impl SourceRow {
     pub fn add_outcome(&mut self, outcome: Outcome, count: u64) {
         match outcome {
             Outcome::Answered => self.answered += count,
+            Outcome::Refused => self.refusals_mut().count += count,
             Outcome::Unanswered => self.unanswered += count,
             rare => self.rare_mut().add_outcome(rare, count),
         }
@@ -218,7 +226,7 @@ impl SourceRow {
     /// All transactions.
     pub fn transactions(&self) -> u64 {
         let rare = self.rare();
-        self.answered + self.unanswered + rare.refused + rare.denied + rare.silent + rare.tcp_rejected
+        self.answered + self.unanswered + self.refusals().count + rare.denied + rare.silent + rare.tcp_rejected
     }
 
     /// Transactions over UDP.
@@ -226,9 +234,19 @@ impl SourceRow {
         self.transactions() - self.tcp
     }
 
-    /// A row with these glimpses and rare things, and nothing else yet.
-    pub fn of_few(glimpsed: Span, rare: Option<Box<Rare>>) -> Self {
-        Self { glimpsed, rare, ..Self::default() }
+    /// A row with these glimpses, refusals and rare things, and nothing else yet.
+    pub fn of_few(glimpsed: Span, refusals: Option<Box<Refusals>>, rare: Option<Box<Rare>>) -> Self {
+        Self { glimpsed, refusals, rare, ..Self::default() }
+    }
+
+    /// How the source was turned away.
+    pub fn refusals(&self) -> &Refusals {
+        self.refusals.as_deref().unwrap_or(&NO_REFUSALS)
+    }
+
+    /// The same, to change it.
+    pub fn refusals_mut(&mut self) -> &mut Refusals {
+        self.refusals.get_or_insert_default()
     }
 
     /// What most sources never have.
@@ -264,12 +282,12 @@ impl SourceRow {
 
     /// The source received something from the server: a response, or the end of its TCP connection.
     pub fn heard(&self) -> bool {
-        self.answered > 0 || self.rare().heard()
+        self.answered > 0 || self.refusals().count > 0 || self.rare().heard()
     }
 
     /// The server responded to a query of the source.
     pub fn has_answers(&self) -> bool {
-        self.answered > 0 || self.rare().has_answers()
+        self.answered > 0 || self.refusals().count > 0 || self.rare().has_answers()
     }
 
     /// Notes the time of a message.
@@ -288,17 +306,12 @@ impl SourceRow {
         self.tcp += other.tcp;
         self.messages.add(other.messages);
         self.glimpsed.add(other.glimpsed);
+        if let Some(refusals) = &other.refusals {
+            self.refusals_mut().add(refusals, frames);
+        }
         if let Some(rare) = &other.rare {
             self.rare_mut().add(rare, frames);
         }
-    }
-}
-
-/// The earlier of two times, of which either may be unknown.
-fn earlier(one: Option<Timestamp>, two: Option<Timestamp>) -> Option<Timestamp> {
-    match (one, two) {
-        (Some(one), Some(two)) => Some(one.min(two)),
-        (one, two) => one.or(two),
     }
 }
 

@@ -54,7 +54,8 @@ impl Tracker<'_> {
             self.counts.refused_unsolicited += 1;
             let rare = self.pairs.rare(early.flow.pair);
             rare.refused_unsolicited += 1;
-            rare.note_refused(early.seen.time, early.seen.frame, self.settings.limits.finding_frames);
+            let refusals = self.pairs.refusals(early.flow.pair);
+            refusals.note(early.seen.time, early.seen.frame, self.settings.limits.finding_frames);
         }
         if self.settings.rows.has(Outcome::Unsolicited) {
             self.flights.kept.read(early.bytes, &mut self.scratch);
@@ -182,7 +183,7 @@ impl Tracker<'_> {
         self.count_transport(self.flights.slot(index).flow);
         if let Some(rejection) = rejection {
             let (asked, limit) = (self.flights.slot(index).query.time, self.settings.limits.finding_frames);
-            self.pairs.rare(pair).note_refused(asked, rejection.frame, limit);
+            self.pairs.refusals(pair).note(asked, rejection.frame, limit);
         }
         if self.settings.rows.has(outcome) {
             let none = Message {
@@ -287,7 +288,7 @@ impl Tracker<'_> {
             self.pairs.tcp(pair);
             self.pairs.outcome(pair, Outcome::TcpRejected);
             let limit = self.settings.limits.finding_frames;
-            self.pairs.rare(pair).note_refused(first_time, FrameRef { input, frame: number }, limit);
+            self.pairs.refusals(pair).note(first_time, FrameRef { input, frame: number }, limit);
             if self.settings.rows.has(Outcome::TcpRejected) {
                 self.decided.put(&Transaction {
                     outcome: Outcome::TcpRejected,

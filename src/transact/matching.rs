@@ -378,7 +378,7 @@ impl Tracker<'_> {
             && !slot.ambiguous;
         self.counts.refused_restored += u64::from(restored);
         self.pairs.outcome(slot.flow.pair, outcome);
-        self.pairs.rare(slot.flow.pair).note_refused(slot.query.time, seen.frame, self.settings.limits.finding_frames);
+        self.pairs.refusals(slot.flow.pair).note(slot.query.time, seen.frame, self.settings.limits.finding_frames);
     }
 
     /// Matches a query just opened with a response that was captured shortly before it.

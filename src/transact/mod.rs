@@ -170,7 +170,7 @@ impl<'a> Tracker<'a> {
         for (number, now) in entries.chunks(BATCH).enumerate() {
             self.prefetch_places(batch(number + 2));
             self.prefetch_members(batch(number + 1));
-            self.prefetch_rare(now);
+            self.prefetch_refusals(now);
             for entry in now {
                 self.entry(input, first_frame, data, entry);
             }
@@ -214,9 +214,9 @@ impl<'a> Tracker<'a> {
 
     /// Then what only they have.
     #[inline]
-    fn prefetch_rare(&self, batch: &[Entry]) {
+    fn prefetch_refusals(&self, batch: &[Entry]) {
         for datagram in batch.iter().filter_map(message_of).filter(|datagram| is_refused(datagram)) {
-            self.pairs.prefetch_rare(datagram.pair_hash);
+            self.pairs.prefetch_refusals(datagram.pair_hash);
         }
     }
 

@@ -172,7 +172,6 @@ impl<'i> Sums<'i> {
 
     fn add(&mut self, facts: &Facts<'_>, key: &SourceKey, row: &SourceRow) {
         let leg = facts.legs.leg(key.source.addr(), key.server);
-        let rare = row.rare();
         let (outcomes, beside) = counted(row, facts.without_queries);
         let add = |to: &mut [u64; 7]| to.iter_mut().zip(outcomes).for_each(|(sum, count)| *sum += count);
         match leg {
@@ -190,7 +189,7 @@ impl<'i> Sums<'i> {
             self.candidates.push(Candidate {
                 key: *key,
                 outcomes,
-                refused: rare.refused_first.zip(rare.refused_last),
+                refused: row.refusals().asked.ends(),
                 seen: row.first().zip(row.last()),
             });
         }
@@ -356,8 +355,7 @@ mod tests {
         row.seen(at(last));
         if refused > 0 {
             row.add_outcome(Outcome::Refused, refused);
-            row.rare_mut().refused_first = Some(at(1));
-            row.rare_mut().refused_last = Some(at(last));
+            [1, last].map(at).into_iter().for_each(|time| row.refusals_mut().asked.note(time));
         }
         row
     }

@@ -153,8 +153,13 @@ fn table(
         if without_queries { "-".to_owned() } else { grouped(line.count(Outcome::Answered)) }
     };
     let answered: Vec<String> = rows.iter().map(times_answered).collect();
-    let times: Vec<String> =
-        rows.iter().map(|line| clock.range(line.row.rare().refused_first, line.row.rare().refused_last)).collect();
+    let times: Vec<String> = rows
+        .iter()
+        .map(|line| {
+            let asked = line.row.refusals().asked.ends();
+            clock.range(asked.map(|(first, _)| first), asked.map(|(_, last)| last))
+        })
+        .collect();
     let widest = |heading: &str, cells: &[String]| cells.iter().map(String::len).max().unwrap_or(0).max(heading.len());
     let widths = [widest("REFUSED", &refused), widest("ANSWERED", &answered), widest("TURNED AWAY (UTC)", &times)];
     let numbers = |refused: &str, answered: &str, times: &str| {
@@ -288,7 +293,7 @@ fn also(line: &SourceLine) -> Option<String> {
 /// The frames of refusals of several sources, input by input.
 pub(super) fn all_frames(page: &mut Page<'_>, report: &Report, lines: &[&SourceLine]) -> io::Result<()> {
     let mut by_input: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
-    for frame in lines.iter().flat_map(|line| &line.row.rare().refused_frames) {
+    for frame in lines.iter().flat_map(|line| &line.row.refusals().frames) {
         by_input.entry(frame.input as usize).or_default().insert(frame.frame);
     }
     by_input.into_iter().try_for_each(|(input, frames)| wireshark(page, report, input, frames.into_iter()))

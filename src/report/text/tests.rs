@@ -150,7 +150,7 @@ fn frames_stand_in_the_table_when_no_finding_shows_them() {
         source("192.0.2.46", "10.20.30.40").with(Outcome::Refused, 2),
         source("192.0.2.47", "10.20.30.41").with(Outcome::Refused, 1),
     ]);
-    report.sources[1].row.rare_mut().refused_frames[0].frame = 1_234_567;
+    report.sources[1].row.refusals_mut().frames[0].frame = 1_234_567;
     assert_eq!(
         line(&report, "SOURCE"),
         "SOURCE SEEN HERE       REFUSED  ANSWERED  TURNED AWAY (UTC)|SOURCE SEEN HERE       REFUSED  ANSWERED  TURNED AWAY (UTC)"

@@ -9,7 +9,7 @@ mod table;
 use crate::capture::Timestamp;
 use crate::config::Outcome;
 use crate::decode::Ends;
-use crate::sources::{FrameRef, Rare, SourceRow, Sources, Span};
+use crate::sources::{FrameRef, Rare, Refusals, SourceRow, Sources, Span};
 use prefetch_index::prefetch_index;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -57,6 +57,7 @@ struct Cold {
     tcp: u32,
     /// Seen without a message to count.
     glimpsed: Span,
+    refusals: Option<Box<Refusals>>,
     rare: Option<Box<Rare>>,
     judged: Judged,
 }
@@ -133,11 +134,11 @@ impl<'a> Pairs<'a> {
         prefetch_index(&self.cold, number as usize);
     }
 
-    /// Fetches likewise what most pairs never have.
-    pub fn prefetch_rare(&self, hash: u64) {
+    /// Fetches likewise how the source was turned away, which most never were.
+    pub fn prefetch_refusals(&self, hash: u64) {
         let cold = self.cold.get(self.table.guess(hash) as usize);
-        if let Some(rare) = cold.and_then(|cold| cold.rare.as_deref()) {
-            prefetch_index(std::slice::from_ref(rare), 0);
+        if let Some(refusals) = cold.and_then(|cold| cold.refusals.as_deref()) {
+            prefetch_index(std::slice::from_ref(refusals), 0);
         }
     }
 
@@ -169,6 +170,7 @@ impl<'a> Pairs<'a> {
             unanswered: 0,
             tcp: 0,
             glimpsed: Span::default(),
+            refusals: None,
             rare: None,
             judged,
         };
@@ -250,6 +252,7 @@ impl<'a> Pairs<'a> {
     pub fn outcome(&mut self, number: u32, outcome: Outcome) {
         match outcome {
             Outcome::Unanswered => self.cold[number as usize].unanswered += 1,
+            Outcome::Refused => self.refusals(number).count += 1,
             other => self.rare(number).add_outcome(other, 1),
         }
     }
@@ -259,7 +262,12 @@ impl<'a> Pairs<'a> {
         self.cold[number as usize].glimpsed.note(time);
     }
 
-    /// What most pairs never have, to change it.
+    /// How the source was turned away, to change it.
+    pub fn refusals(&mut self, number: u32) -> &mut Refusals {
+        self.cold[number as usize].refusals.get_or_insert_default()
+    }
+
+    /// What most pairs never have, likewise.
     pub fn rare(&mut self, number: u32) -> &mut Rare {
         self.cold[number as usize].rare.get_or_insert_default()
     }
@@ -392,7 +400,9 @@ const PIECE: usize = 16_384;
 
 /// The source received something from the server.
 fn has_heard(hot: &Hot, cold: &Cold) -> bool {
-    hot.answered & COUNT > 0 || cold.rare.as_ref().is_some_and(|rare| rare.heard())
+    hot.answered & COUNT > 0
+        || cold.refusals.as_ref().is_some_and(|refusals| refusals.count > 0)
+        || cold.rare.as_ref().is_some_and(|rare| rare.heard())
 }
 
 /// Moves what happened to a pair since it was last folded into its source's row.
@@ -404,7 +414,7 @@ fn fold_pair(sources: &Sources, hot: &mut Hot, cold: &mut Cold) {
 
 /// Takes what happened to a pair since it was last folded, if anything did.
 fn row_of(hot: &mut Hot, cold: &mut Cold) -> Option<SourceRow> {
-    let mut row = SourceRow::of_few(std::mem::take(&mut cold.glimpsed), cold.rare.take());
+    let mut row = SourceRow::of_few(std::mem::take(&mut cold.glimpsed), cold.refusals.take(), cold.rare.take());
     row.queries += u64::from(std::mem::take(&mut hot.queries));
     row.answered += u64::from(hot.answered & COUNT);
     hot.answered = wanted(cold.judged);
