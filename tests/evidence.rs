@@ -42,6 +42,18 @@ fn asked(time: u64, client: [u8; 4], id: u16, opcode: u8, rcodes: &[u16]) -> Vec
     std::iter::once(query).chain(responses).collect()
 }
 
+/// A capture of these packets.
+fn of_ethernet(packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut capture: Vec<u8> =
+        [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1].into_iter().flat_map(u32::to_le_bytes).collect();
+    for (time, bytes) in packets {
+        let numbers = [1_700_000_000 + time / SECOND, time % SECOND, bytes.len() as u64, bytes.len() as u64];
+        capture.extend(numbers.into_iter().flat_map(|number| (number as u32).to_le_bytes()));
+        capture.extend(bytes);
+    }
+    capture
+}
+
 /// The findings about these packets, captured at the server, beside a file of BIND.
 fn findings(folder: &Path, file: &str, packets: &[(u64, Vec<u8>)]) -> Vec<Value> {
     findings_at("server", folder, file, packets)
@@ -49,14 +61,7 @@ fn findings(folder: &Path, file: &str, packets: &[(u64, Vec<u8>)]) -> Vec<Value>
 
 /// The same of a capture that was taken elsewhere, perhaps.
 fn findings_at(vantage: &str, folder: &Path, file: &str, packets: &[(u64, Vec<u8>)]) -> Vec<Value> {
-    let mut capture: Vec<u8> =
-        [0xa1b2_c3d4, 0x0002_0004, 0, 0, 65_535, 1].into_iter().flat_map(u32::to_le_bytes).collect();
-    capture[4..8].copy_from_slice(&[2, 0, 4, 0]);
-    for (time, bytes) in packets {
-        let numbers = [1_700_000_000 + time / SECOND, time % SECOND, bytes.len() as u64, bytes.len() as u64];
-        capture.extend(numbers.into_iter().flat_map(|number| (number as u32).to_le_bytes()));
-        capture.extend(bytes);
-    }
+    let capture = of_ethernet(packets);
     for (name, bytes) in
         [("server.pcap", capture.as_slice()), ("named.conf", file.as_bytes()), ("expect.csv", b"10.9.9.0/24\n")]
     {
@@ -418,6 +423,30 @@ fn of_any_interface(packets: &[(bool, (u64, Vec<u8>))]) -> Vec<u8> {
     capture
 }
 
+/// What a client asked and what was lost behind the place where that was captured is not the server's silence.
+#[test]
+fn queries_on_their_way_are_not_met_with_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let served =
+        (0..20u16).flat_map(|n| asked(u64::from(n) * SECOND, OTHER, n, 0, &[0]).into_iter().zip([false, true]));
+    let served: Vec<(bool, (u64, Vec<u8>))> = served.map(|(packet, leaves)| (leaves, packet)).collect();
+    let lost: Vec<(u64, Vec<u8>)> =
+        (3..6u16).flat_map(|n| asked(u64::from(n) * SECOND + 500 * MILLI, CLIENT, 70 + n, 0, &[])).collect();
+    let seen = |leaves: bool| lost.iter().map(|packet| (leaves, packet.clone())).collect::<Vec<_>>();
+    std::fs::write(folder.path().join("server.pcap"), of_any_interface(&served)).unwrap();
+    std::fs::write(folder.path().join("ethernet.pcap"), of_ethernet(&lost)).unwrap();
+    std::fs::write(folder.path().join("client.pcap"), of_any_interface(&seen(true))).unwrap();
+    std::fs::write(folder.path().join("arrived.pcap"), of_any_interface(&seen(false))).unwrap();
+    for (file, silent) in [("ethernet.pcap", 0), ("client.pcap", 0), ("arrived.pcap", 3)] {
+        let mut command = Command::cargo_bin("dnsrefused").unwrap();
+        let arguments = ["read", "server.pcap", file, "--format", "json"];
+        let output = command.current_dir(folder.path()).args(arguments).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["totals"]["outcomes"]["silent"], silent, "{file}");
+        assert_eq!(report["totals"]["outcomes"]["unanswered"], 3 - silent, "{file}");
+    }
+}
+
 #[test]
 fn captures_on_both_sides_of_a_translation_are_not_held_against_each_other() {
     let folder = tempfile::tempdir().unwrap();
@@ -449,6 +478,19 @@ fn captures_on_both_sides_of_a_translation_are_not_held_against_each_other() {
     let (severity, says, advice) = of_kind(found, "unlisted-source-refused").unwrap();
     assert_eq!(severity, "critical");
     assert!(says.contains("have 10.9.9.9, expected to be allowed") && !advice.contains("Refusing"), "{says} {advice}");
+    // An Ethernet file does not show where it was captured: the one that does says nothing of its sources.
+    let ethernet = (0..3u16).flat_map(|n| asked(u64::from(n) * SECOND, CLIENT, 70 + n, 0, &[5]));
+    let ethernet: Vec<(u64, Vec<u8>)> = ethernet.collect();
+    std::fs::write(folder.path().join("ethernet.pcap"), of_ethernet(&ethernet)).unwrap();
+    std::fs::write(folder.path().join("expect.csv"), "10.9.9.0/24\n10.21.0.0/16\n").unwrap();
+    let report = read(&["ethernet.pcap", "server.pcap"]);
+    assert!(notes(&report).contains(twice), "{}", notes(&report));
+    let found = report["findings"].as_array().unwrap();
+    let (_, says, _) = of_kind(found, "unlisted-source-refused").unwrap();
+    assert!(says.contains("inputs that nothing shows to be captured at 10.20.30.40 have 10.9.9.9"), "{says}");
+    assert!(!says.contains("10.21."), "who was not seen is not accused: {says}");
+    let (_, _, advice) = of_kind(found, "listed-source-refused").unwrap();
+    assert!(advice.starts_with("Was this captured at 10.20.30.40 (--vantage)?"), "{advice}");
     // Captured at the client alone it is not known, and other queries are not the same ones.
     let report = read(&["client.pcap", "others.pcap"]);
     assert!(!notes(&report).contains("captured in two inputs"), "{}", notes(&report));

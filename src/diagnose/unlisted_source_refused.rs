@@ -206,7 +206,7 @@ fn finding(
             };
             (finding.severity, finding.advice) = (severity, advice);
             if !elsewhere.is_empty() {
-                beside_elsewhere(group, &elsewhere, &mut finding);
+                beside_elsewhere(scene, group, &elsewhere, &mut finding);
             }
         }
     }
@@ -218,8 +218,8 @@ fn finding(
     finding
 }
 
-/// Where these sources were captured at the server and other inputs elsewhere: expected clients that were turned away by it
-/// there, which may be the same.
+/// Where these sources were captured at the server and other inputs elsewhere, or nobody knows where: expected clients that
+/// were turned away by it there, which may be the same.
 fn elsewhere(scene: &Scene<'_>, missing: &Missing<'_>, group: &[Client<'_>], finding: &Finding) -> Vec<String> {
     let server = group[0].line.server;
     let report = scene.report;
@@ -230,26 +230,30 @@ fn elsewhere(scene: &Scene<'_>, missing: &Missing<'_>, group: &[Client<'_>], fin
         let inputs = refused_frames(client.line).iter().map(|frame| (frame.input as usize, Vec::new()));
         let inputs: Vec<(usize, Vec<u64>)> = inputs.collect();
         let answered = client.line.count(Outcome::Answered) > 0;
-        !answered && !inputs.is_empty() && report.is_away_for(server, &inputs)
+        let here = |input: &(usize, Vec<u64>)| report.is_at_for(server, std::slice::from_ref(input));
+        !answered && !inputs.is_empty() && !inputs.iter().any(here)
     };
     missing.turned_away(server).filter(elsewhere).map(|client| show_prefix(client.line.source)).collect()
 }
 
 /// Says of sources captured at the server who was turned away on another side.
-fn beside_elsewhere(group: &[Client<'_>], sources: &[String], finding: &mut Finding) {
+fn beside_elsewhere(scene: &Scene<'_>, group: &[Client<'_>], sources: &[String], finding: &mut Finding) {
     let server = group[0].line.server;
     let one = alone(group).is_some();
+    let away = scene.report.is_away_from(server);
     if Tally::of(group).answered == 0 {
         finding.severity = Severity::Critical;
     }
     finding.grade = Grade::Inferred;
     finding.says = format!(
-        "Observed: {} Observed: inputs that were not captured at {server} have {}, expected to be allowed and turned away by \
-         it. Inferred: they may arrive as {}; other explanations remain: {}.",
+        "Observed: {} Observed: inputs that {} captured at {server} have {}, expected to be allowed and turned away by it. \
+         Inferred: they may arrive as {}; other explanations remain: {}{}.",
         finding.says,
+        if away { "were not" } else { "nothing shows to be" },
         some(sources, NAMED),
         if one { finding.subject.sources[0].clone() } else { "one or more of these sources".to_owned() },
         if one { "it may be a stranger" } else { "they may be strangers" },
+        if away { "" } else { ", and those inputs may be of that server too" },
     );
     finding.advice = Some(
         "Compare times, identifiers and names of both (--format csv), or look into the translation table of the device in \

@@ -208,11 +208,13 @@ impl Tracker<'_> {
         }
     }
 
-    /// True when the capture was taken at the server, the server answered another source between the query and its
-    /// timeout, this source got nothing in that time, and somebody looked all the while.
+    /// True when the capture was taken at the server, the query was seen there, the server answered another source between
+    /// the query and its timeout, this source got nothing in that time, and somebody looked all the while.
     fn may_be_silence(&self, index: u32, pair: u32) -> bool {
         let (asked, measured) = self.flights.asked(index);
-        self.answering.answered_another(self.pairs.ends(pair), asked)
+        let (ends, query) = (self.pairs.ends(pair), &self.flights.slot(index).query);
+        self.answering.answered_another(ends, asked)
+            && self.answering.has_reached(ends.destination(), query.point, query.frame.input)
             && self.pairs.last_response(pair).max(self.pairs.last_unread(pair)) < asked
             && measured
             && asked >= self.watched_since
@@ -226,6 +228,8 @@ impl Tracker<'_> {
             let now = self.clock.line();
             self.pairs.note_response(pair, now);
             self.answering.note(self.pairs.ends(pair), now, seen.point, input);
+        } else {
+            self.answering.note_untold(|| self.pairs.ends(pair).destination(), input);
         }
     }
 

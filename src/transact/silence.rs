@@ -19,6 +19,8 @@ const MAX_SERVERS: usize = 16_384;
 pub struct Answering {
     servers: HashMap<IpAddr, Server>,
     away: HashSet<IpAddr>,
+    /// Before any response was seen leaving or arriving, there were some that tell neither.
+    untold: bool,
     /// Where the capture was taken, as the operator says.
     vantage: Option<Vantage>,
     /// Packets were left out, responses perhaps among them.
@@ -32,17 +34,25 @@ struct Server {
     latest_to_another: Option<Timestamp>,
     /// A response of it to another was seen arriving: this is not its host.
     arrives: bool,
-    /// The first [`INPUTS`] inputs in which its responses were seen leaving, and those in which they were seen arriving.
-    by_input: [u64; 2],
+    /// Some responses of it tell neither: where they were captured is not known.
+    untold: bool,
+    /// The first [`INPUTS`] inputs in which its responses were seen leaving, those in which they were seen arriving, and those
+    /// in which that is not told.
+    by_input: [u64; 3],
 }
 
 /// Inputs of which it is known where they were captured.
 pub const INPUTS: u32 = u64::BITS;
 
+/// An input among the first [`INPUTS`].
+fn bit(input: u32) -> u64 {
+    1u64.checked_shl(input).unwrap_or(0)
+}
+
 impl Answering {
     /// No server seen yet.
     pub fn new(vantage: Option<Vantage>, filtered: bool) -> Self {
-        Self { servers: HashMap::new(), away: HashSet::new(), vantage, filtered }
+        Self { servers: HashMap::new(), away: HashSet::new(), untold: false, vantage, filtered }
     }
 
     /// True when a response seen so can tell anything about silence: the capture is the server's, or nobody says whose it is
@@ -82,7 +92,7 @@ impl Answering {
             Direction::Unknown => None,
         };
         if let Some(direction) = direction {
-            server.by_input[direction] |= 1u64.checked_shl(input).unwrap_or(0);
+            server.by_input[direction] |= bit(input);
         }
         if point.direction() == Direction::In && self.vantage.is_none() {
             server.arrives = true;
@@ -101,6 +111,27 @@ impl Answering {
         server.latest = Some((time, source));
     }
 
+    /// Notes a response in an input that does not show whether it leaves or arrives. As long as none does, all that is known is
+    /// that there are such: most captures have no others.
+    #[inline]
+    pub fn note_untold(&mut self, server: impl FnOnce() -> IpAddr, input: u32) {
+        if self.servers.is_empty() {
+            self.untold = true;
+        } else {
+            self.note_untold_of(server(), input);
+        }
+    }
+
+    #[cold]
+    fn note_untold_of(&mut self, address: IpAddr, input: u32) {
+        if self.vantage.is_some() || (self.servers.len() >= MAX_SERVERS && !self.servers.contains_key(&address)) {
+            return;
+        }
+        let server = self.servers.entry(address).or_default();
+        server.untold = true;
+        server.by_input[2] |= bit(input);
+    }
+
     /// A query to this address was seen leaving, and its response arriving: what has it is another host.
     #[cold]
     pub fn note_away(&mut self, server: IpAddr) {
@@ -114,18 +145,31 @@ impl Answering {
         self.away.iter().copied()
     }
 
-    /// Servers whose responses were seen leaving and never arriving: the capture was taken on their hosts.
+    /// Servers whose responses were all seen leaving: the capture was taken on their hosts.
     pub fn here(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        let leaves = |server: &Server| server.latest.is_some() && !server.arrives && self.vantage.is_none();
+        let all_told = |server: &Server| !server.arrives && !server.untold && !self.untold;
+        let leaves = move |server: &Server| server.latest.is_some() && all_told(server) && self.vantage.is_none();
         self.servers.iter().filter(move |(_, server)| leaves(server)).map(|(address, _)| *address)
     }
 
-    /// Servers and inputs in which their responses were seen leaving and never arriving: those were captured on their hosts.
+    /// Servers and inputs in which their responses were all seen leaving: those were captured on their hosts.
     pub fn here_in(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
-        self.servers.iter().flat_map(|(address, Server { by_input: [leaves, arrives], .. })| {
-            let here = leaves & !arrives;
+        self.servers.iter().flat_map(|(address, Server { by_input: [leaves, arrives, untold], .. })| {
+            let here = leaves & !arrives & !untold;
             (0..INPUTS).filter(move |input| here >> input & 1 == 1).map(|input| (*address, input as usize))
         })
+    }
+
+    /// True when a query that was seen so, in an input, was seen at its server: where it arrived, or where the server's
+    /// responses leave. One that was captured on its way there may have been lost behind that place.
+    pub fn has_reached(&self, server: IpAddr, point: Point, input: u32) -> bool {
+        let [leaves, arrives, _] = self.servers.get(&server).map(|server| server.by_input).unwrap_or_default();
+        match point.direction() {
+            _ if self.vantage.is_some() => true,
+            Direction::In => arrives & bit(input) == 0,
+            Direction::Out => leaves & !arrives & bit(input) != 0,
+            Direction::Unknown => false,
+        }
     }
 
     /// True when the capture was taken at the server, and it answered another source at or after `since`.
@@ -240,11 +284,44 @@ mod tests {
         assert_eq!(here(&answering), [(server, 0), (server, 63)], "of further inputs it is not known");
         answering.note(ends(2), Timestamp(20), point(Direction::In), 0);
         assert_eq!(here(&answering), [(server, 63)]);
+        // A merged file has packets that tell it and others that do not.
+        answering.note_untold(|| server, 63);
+        assert!(here(&answering).is_empty());
         // What a server asks itself arrives where it left.
         let mut itself = Answering::new(None, false);
         itself.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         itself.note(Ends::v4([10, 0, 0, 53], [10, 0, 0, 53]), Timestamp(11), point(Direction::In), 0);
         assert_eq!((here(&itself), itself.here().count()), (vec![(server, 0)], 1));
+    }
+
+    #[test]
+    fn one_input_that_tells_does_not_speak_for_another() {
+        let mut answering = Answering::new(None, false);
+        let server = ends(1).destination();
+        answering.note(ends(1), Timestamp(10), point(Direction::Out), 0);
+        answering.note_untold(|| "10.0.0.54".parse().unwrap(), 1);
+        assert_eq!(answering.here().collect::<Vec<_>>(), [server], "those were another server's");
+        answering.note_untold(|| server, 1);
+        assert_eq!((answering.here().count(), answering.here_in().collect::<Vec<_>>()), (0, vec![(server, 0)]));
+        let mut before = Answering::new(None, false);
+        before.note_untold(|| server, 0);
+        before.note(ends(1), Timestamp(10), point(Direction::Out), 1);
+        assert_eq!((before.here().count(), before.here_in().collect::<Vec<_>>()), (0, vec![(server, 1)]));
+    }
+
+    #[test]
+    fn a_query_seen_on_its_way_may_not_have_reached_the_server() {
+        let mut answering = Answering::new(None, false);
+        let server = ends(1).destination();
+        answering.note(ends(1), Timestamp(10), point(Direction::Out), 0);
+        answering.note(ends(1), Timestamp(10), point(Direction::In), 1);
+        let reached = |direction, input| answering.has_reached(server, point(direction), input);
+        assert!(reached(Direction::In, 0) && reached(Direction::Out, 0), "of others, and of the host itself");
+        assert!(!reached(Direction::In, 1) && !reached(Direction::Out, 1), "its responses arrive there");
+        assert!(reached(Direction::In, 2) && !reached(Direction::Out, 2) && !reached(Direction::Unknown, 0));
+        assert!(reached(Direction::In, 64), "of further inputs only this is known");
+        let declared = Answering::new(Some(Vantage::Server), false);
+        assert!(declared.has_reached(server, point(Direction::Unknown), 0), "the operator says so");
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn left_out(listed: &[&SourceLine], more: &[&SourceLine]) -> String {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     AtServer,
-    /// Some inputs were captured there, and others were not.
+    /// Some inputs were captured there, and of others that is not so or not known.
     InPart,
     Away,
     NotKnown,
@@ -100,7 +100,7 @@ impl Place {
         let in_part = report.here_in.iter().any(|(here, _)| *here == server) && report.vantage.is_none();
         match (report.is_at(server), report.is_away_from(server)) {
             (true, _) => Self::AtServer,
-            (false, true) if in_part => Self::InPart,
+            (false, _) if in_part => Self::InPart,
             (false, true) => Self::Away,
             (false, false) => Self::NotKnown,
         }
@@ -119,7 +119,7 @@ impl Place {
         match self {
             Self::AtServer => "",
             Self::InPart => {
-                "Only some of the inputs were captured at this server: in the others, if a translation lies between, other \
+                "Only some of the inputs are known to be captured at this server: in the others, if a translation lies between, other \
                  addresses stand than the server saw, and judged."
             }
             Self::Away => {
