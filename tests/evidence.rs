@@ -42,6 +42,14 @@ fn asked(time: u64, client: [u8; 4], id: u16, opcode: u8, rcodes: &[u16]) -> Vec
     std::iter::once(query).chain(responses).collect()
 }
 
+/// The same packet from or to another address of the server.
+fn at_another_address((time, mut bytes): (u64, Vec<u8>)) -> (u64, Vec<u8>) {
+    let ends = &mut bytes[26..34];
+    let at = if ends[..4] == SERVER { 3 } else { 7 };
+    ends[at] += 1;
+    (time, bytes)
+}
+
 /// A capture of these packets.
 fn of_ethernet(packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut capture: Vec<u8> =
@@ -491,6 +499,14 @@ fn captures_on_both_sides_of_a_translation_are_not_held_against_each_other() {
     assert!(!says.contains("10.21."), "who was not seen is not accused: {says}");
     let (_, _, advice) = of_kind(found, "listed-source-refused").unwrap();
     assert!(advice.starts_with("Was this captured at 10.20.30.40 (--vantage)?"), "{advice}");
+    // A translation may change the server's address too.
+    let balanced: Vec<(u64, Vec<u8>)> = ethernet.iter().map(|packet| at_another_address(packet.clone())).collect();
+    std::fs::write(folder.path().join("balanced.pcap"), of_ethernet(&balanced)).unwrap();
+    let report = read(&["balanced.pcap", "server.pcap"]);
+    assert!(notes(&report).contains(twice), "{}", notes(&report));
+    let (_, says, _) = of_kind(report["findings"].as_array().unwrap(), "unlisted-source-refused").unwrap();
+    let said = "1 source (10.9.9.9), expected to be allowed and turned away by 10.20.30.41, may be the same before a translation.";
+    assert!(says.contains(said) && !says.contains("10.21."), "{says}");
     // Captured at the client alone it is not known, and other queries are not the same ones.
     let report = read(&["client.pcap", "others.pcap"]);
     assert!(!notes(&report).contains("captured in two inputs"), "{}", notes(&report));

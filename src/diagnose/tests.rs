@@ -138,6 +138,18 @@ fn away_from_the_server_a_source_seen_as_itself_may_be_seen_again() {
     assert!(finding.says.contains(said), "{}", finding.says);
     let says = of_unlisted(&report(sources(), &inventory)).says;
     assert!(says.contains("Unless this was captured at 10.20.30.40 (--vantage), 1 source (10.20.5.18)"), "{says}");
+    // What looks like another server is perhaps the translation.
+    let mut at_another = refused("10.20.5.18", 3);
+    at_another.server = "10.20.30.41".parse().unwrap();
+    let mut behind = report(vec![at_another, refused("192.0.2.45", 3)], &inventory);
+    behind.here.insert("10.20.30.41".parse().unwrap());
+    let said = "1 source (10.20.5.18), expected to be allowed and turned away by 10.20.30.41, may be the same before a \
+                translation.";
+    let says = of_unlisted(&behind).says;
+    assert!(says.contains(said) && !says.contains("10.21."), "{says}");
+    // At both servers each saw its own.
+    behind.here.insert(SERVER.parse().unwrap());
+    assert_eq!(of_unlisted(&behind).subject.prefixes, ["10.21.0.0/16"]);
 }
 
 #[test]

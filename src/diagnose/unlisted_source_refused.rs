@@ -64,8 +64,15 @@ fn finding(
         }
         _ => Vec::new(),
     };
+    // A translation may change the server's address too: then they were turned away by another one.
+    let others = match candidates {
+        Candidates::One(_) | Candidates::Several { .. } if themselves.is_empty() && elsewhere.is_empty() => {
+            missing.before[usize::from(at)][usize::from(group[0].line.source.addr().is_ipv6())].as_slice()
+        }
+        _ => &[],
+    };
     let candidates = match candidates {
-        Candidates::One(row) if !themselves.is_empty() => Candidates::Several {
+        Candidates::One(row) if !themselves.is_empty() || !others.is_empty() => Candidates::Several {
             absent: 1,
             unknown: 0,
             translated: !group.iter().any(|client| same_family(row, client)),
@@ -156,7 +163,7 @@ fn finding(
                 "of them arrives"
             };
             let seen = match themselves.len() {
-                0 => String::new(),
+                0 => turned_away_by_others(others),
                 count => format!(
                     " {} {} ({}), expected to be allowed and turned away as well, may stand here for the same before a \
                      translation.",
@@ -230,10 +237,27 @@ fn elsewhere(scene: &Scene<'_>, missing: &Missing<'_>, group: &[Client<'_>], fin
         let inputs = refused_frames(client.line).iter().map(|frame| (frame.input as usize, Vec::new()));
         let inputs: Vec<(usize, Vec<u64>)> = inputs.collect();
         let answered = client.line.count(Outcome::Answered) > 0;
-        let here = |input: &(usize, Vec<u64>)| report.is_at_for(server, std::slice::from_ref(input));
+        let here = |input| report.is_at_for(server, std::slice::from_ref(input));
         !answered && !inputs.is_empty() && !inputs.iter().any(here)
     };
     missing.turned_away(server).filter(elsewhere).map(|client| show_prefix(client.line.source)).collect()
+}
+
+/// Whom other servers turned away, as a sentence; empty when nobody.
+fn turned_away_by_others(others: &[Client<'_>]) -> String {
+    let Some(first) = others.first() else { return String::new() };
+    let names: Vec<String> = others.iter().take(NAMED).map(|client| show_prefix(client.line.source)).collect();
+    let more = match others.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {} more", grouped(more as u64)),
+    };
+    let one = others.iter().all(|client| client.line.server == first.line.server);
+    let server = if one { first.line.server.to_string() } else { "other servers".to_owned() };
+    format!(
+        " {} ({}{more}), expected to be allowed and turned away by {server}, may be the same before a translation.",
+        counted(others.len() as u64, "source", "sources"),
+        names.join(", "),
+    )
 }
 
 /// Says of sources captured at the server who was turned away on another side.
@@ -361,6 +385,9 @@ struct Missing<'a> {
     named: HashMap<usize, (String, String)>,
     /// Sources that are expected to be allowed and were turned away, by server.
     turned_away: HashMap<IpAddr, Vec<Client<'a>>>,
+    /// Those of them that the server did not answer; all (0), or those that it is not known to have seen so (1): what looks
+    /// like a server may be the translation. By IPv6 (1) or IPv4 (0).
+    before: [[Vec<Client<'a>>; 2]; 2],
 }
 
 impl<'a> Missing<'a> {
@@ -371,13 +398,24 @@ impl<'a> Missing<'a> {
         };
         let mut turned_away: HashMap<IpAddr, Vec<Client<'a>>> = HashMap::new();
         let expected = |client: &&Client<'_>| client.expected.row().is_some_and(|row| row.expect == Expect::Allow);
+        let mut before: [[Vec<Client<'a>>; 2]; 2] = Default::default();
         for client in scene.clients.iter().filter(expected).filter(|client| client.line.turned_away() > 0) {
             turned_away.entry(client.line.server).or_default().push(*client);
+            let mut inputs = refused_frames(client.line).iter().map(|frame| [(frame.input as usize, Vec::new())]);
+            let seen_by_server = inputs.any(|input| scene.report.is_at_for(client.line.server, &input));
+            let v6 = usize::from(client.line.source.addr().is_ipv6());
+            if client.line.count(Outcome::Answered) == 0 {
+                before[0][v6].push(*client);
+                if !seen_by_server {
+                    before[1][v6].push(*client);
+                }
+            }
         }
         let absent = [false, true].map(|v6| of(Presence::Absent, v6).collect::<Vec<&Row>>());
         let alone = absent.iter().filter(|rows| rows.len() == 1).flatten();
         Self {
             turned_away,
+            before,
             named: alone.map(|row| (row.index, (scene.rest(row), scene.describe(row)))).collect(),
             absent,
             unknown: [false, true].map(|v6| of(Presence::Unknown, v6).count()),

@@ -25,8 +25,8 @@ pub struct Sides {
     twice: HashMap<(IpAddr, [u32; 2]), u64>,
 }
 
-/// Server, identifier and question.
-type Asked = (IpAddr, u16, Vec<u8>);
+/// Identifier and question; the server may have another address on the other side.
+type Asked = (u16, Vec<u8>);
 
 impl Sides {
     /// Notes a transaction; only those that were refused are of interest.
@@ -48,7 +48,7 @@ impl Sides {
             }
         }
         let source = transaction.ends.source();
-        let before = self.latest.insert((server, id, question.to_vec()), (response.time, source, input));
+        let before = self.latest.insert((id, question.to_vec()), (response.time, source, input));
         let Some((time, other, of)) = before else { return };
         let near = response.time.0.saturating_sub(time.0).saturating_abs() <= COPY_WINDOW;
         let key = (server, [of.min(input), of.max(input)]);
