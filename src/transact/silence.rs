@@ -7,7 +7,7 @@ use super::flights::{Flow, Sighting};
 use super::kept::KeptMessage;
 use crate::capture::{Direction, Timestamp};
 use crate::config::Vantage;
-use crate::decode::{Ends, Point};
+use crate::decode::{Ends, Interface, Point};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
@@ -40,6 +40,9 @@ struct Server {
     /// in which that is not told.
     by_input: [u64; 3],
 }
+
+/// The loopback interface of Linux, whose number is the same in every namespace.
+const LOOPBACK: Interface = Interface::Host(1);
 
 /// Inputs of which it is known where they were captured.
 pub const INPUTS: u32 = u64::BITS;
@@ -82,19 +85,24 @@ impl Answering {
             return;
         }
         let server = self.servers.entry(address).or_default();
-        if ends.source() == address && point.direction() == Direction::In {
+        let direction = match point.direction() {
+            // What arrives there was sent by the same host, and mostly is not captured as it leaves.
+            Direction::In if point.interface() == LOOPBACK => Direction::Out,
+            direction => direction,
+        };
+        if ends.source() == address && direction == Direction::In {
             // What it asks itself arrives as well.
             return;
         }
-        let direction = match point.direction() {
+        let seen = match direction {
             Direction::Out => Some(0),
             Direction::In => Some(1),
             Direction::Unknown => None,
         };
-        if let Some(direction) = direction {
-            server.by_input[direction] |= bit(input);
+        if let Some(seen) = seen {
+            server.by_input[seen] |= bit(input);
         }
-        if point.direction() == Direction::In && self.vantage.is_none() {
+        if direction == Direction::In && self.vantage.is_none() {
             server.arrives = true;
             return;
         }
@@ -247,7 +255,6 @@ impl Suspects {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::Interface;
 
     fn ends(client: u8) -> Ends {
         Ends::v4([10, 0, 0, client], [10, 0, 0, 53])
@@ -288,6 +295,11 @@ mod tests {
         answering.note_untold(|| server, 63);
         assert!(here(&answering).is_empty());
         // What a server asks itself arrives where it left.
+        // So does what it is asked from another address of its host, and there only that is captured.
+        let mut host = Answering::new(None, false);
+        host.note(ends(1), Timestamp(10), Point::new(LOOPBACK, [0; 2], Direction::In), 0);
+        host.note(ends(2), Timestamp(11), point(Direction::Out), 0);
+        assert_eq!((here(&host), host.here().count()), (vec![(server, 0)], 1));
         let mut itself = Answering::new(None, false);
         itself.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         itself.note(Ends::v4([10, 0, 0, 53], [10, 0, 0, 53]), Timestamp(11), point(Direction::In), 0);
