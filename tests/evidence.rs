@@ -455,6 +455,28 @@ fn queries_on_their_way_are_not_met_with_silence() {
     }
 }
 
+/// A server with several addresses may be asked at one and answer from another, which its clients do not take.
+#[test]
+fn a_response_from_another_address_is_not_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut packets = Vec::new();
+    for n in 0..20u16 {
+        let start = u64::from(n) * SECOND;
+        packets.extend(asked(start, OTHER, n, 0, &[0]).into_iter().zip([false, true]));
+        if (3..6).contains(&n) {
+            let [query, response] = asked(start + 500 * MILLI, CLIENT, 70 + n, 0, &[5]).try_into().unwrap();
+            packets.extend([(query, false), (at_another_address(response), true)]);
+        }
+    }
+    let packets: Vec<(bool, (u64, Vec<u8>))> = packets.into_iter().map(|(packet, leaves)| (leaves, packet)).collect();
+    std::fs::write(folder.path().join("server.pcap"), of_any_interface(&packets)).unwrap();
+    let mut command = Command::cargo_bin("dnsrefused").unwrap();
+    let output = command.current_dir(folder.path()).args(["read", "server.pcap", "--format", "json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let outcomes = &report["totals"]["outcomes"];
+    assert_eq!([&outcomes["silent"], &outcomes["unanswered"], &outcomes["unsolicited"]], [0, 3, 3], "{outcomes}");
+}
+
 #[test]
 fn captures_on_both_sides_of_a_translation_are_not_held_against_each_other() {
     let folder = tempfile::tempdir().unwrap();

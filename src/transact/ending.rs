@@ -50,6 +50,9 @@ impl Tracker<'_> {
         self.counts.unsolicited += 1;
         self.counts.outcomes[Outcome::Unsolicited as usize] += 1;
         self.pairs.outcome(early.flow.pair, Outcome::Unsolicited);
+        if self.answering.tells(early.seen.point) {
+            self.suspects.strayed(self.pairs.ends(early.flow.pair).source(), early.flow, early.since);
+        }
         if early.message.is_refused() {
             self.counts.refused_unsolicited += 1;
             let rare = self.pairs.rare(early.flow.pair);
@@ -120,7 +123,10 @@ impl Tracker<'_> {
     /// Decides about those asked before a time. What came since that could not be read may have been the response.
     fn end_suspects(&mut self, asked_before: Timestamp) {
         while let Some((suspect, answered)) = self.suspects.pop(asked_before) {
-            let spoken = answered || self.pairs.last_unread(suspect.flow.pair) >= suspect.asked;
+            let client = self.pairs.ends(suspect.flow.pair).source();
+            let spoken = answered
+                || self.pairs.last_unread(suspect.flow.pair) >= suspect.asked
+                || self.suspects.may_have_strayed(client, &suspect);
             self.end_suspect(&suspect, if spoken { Outcome::Unanswered } else { Outcome::Silent });
         }
     }

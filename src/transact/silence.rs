@@ -41,6 +41,9 @@ struct Server {
     by_input: [u64; 3],
 }
 
+/// Responses without a query that are remembered. When there are more, silence is not claimed of what was asked before.
+const MAX_STRAYS: usize = 16_384;
+
 /// The loopback interface of Linux, whose number is the same in every namespace.
 const LOOPBACK: Interface = Interface::Host(1);
 
@@ -212,6 +215,10 @@ pub struct Suspects {
     waiting: VecDeque<Suspect>,
     /// How many of a hash wait, and whether a response with it came.
     hashes: HashMap<u64, (u32, bool)>,
+    /// When the latest response without a query came with an identifier to a client's port.
+    strays: HashMap<(IpAddr, u16, u16), Timestamp>,
+    /// Some of before are not remembered.
+    strays_since: Option<Timestamp>,
 }
 
 impl Suspects {
@@ -238,6 +245,22 @@ impl Suspects {
         }
     }
 
+    /// A response without a query came from somewhere to a client: a server that has several addresses may have been asked at
+    /// one and have answered from another.
+    pub fn strayed(&mut self, client: IpAddr, flow: Flow, time: Timestamp) {
+        if self.strays.len() >= MAX_STRAYS {
+            self.strays.clear();
+            self.strays_since = Some(time);
+        }
+        self.strays.insert((client, flow.client_port, flow.id), time);
+    }
+
+    /// True when the response to a query of a client may have come from another address than it was sent to.
+    pub fn may_have_strayed(&self, client: IpAddr, suspect: &Suspect) -> bool {
+        let stray = self.strays.get(&(client, suspect.flow.client_port, suspect.flow.id)).copied();
+        stray.max(self.strays_since).is_some_and(|time| time >= suspect.asked)
+    }
+
     /// The oldest, when it was asked before a time, and whether a response came to it.
     pub fn pop(&mut self, asked_before: Timestamp) -> Option<(Suspect, bool)> {
         self.waiting.front().filter(|suspect| suspect.asked < asked_before)?;
@@ -255,6 +278,7 @@ impl Suspects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sources::FrameRef;
 
     fn ends(client: u8) -> Ends {
         Ends::v4([10, 0, 0, client], [10, 0, 0, 53])
@@ -334,6 +358,31 @@ mod tests {
         assert!(reached(Direction::In, 64), "of further inputs only this is known");
         let declared = Answering::new(Some(Vantage::Server), false);
         assert!(declared.has_reached(server, point(Direction::Unknown), 0), "the operator says so");
+    }
+
+    #[test]
+    fn strays_are_bounded_and_speak_against_silence() {
+        let flow = |id: u16| Flow {
+            pair: 0,
+            client_port: 4000,
+            server_port: 53,
+            id,
+            transport: super::super::flights::Transport::Udp,
+        };
+        let query =
+            Sighting { time: Timestamp(10), frame: FrameRef { input: 0, frame: 1 }, point: point(Direction::In) };
+        let suspect = |id| Suspect { hash: 0, flow: flow(id), query, kept: KeptMessage::NONE, asked: Timestamp(10) };
+        let client = ends(1).source();
+        let mut suspects = Suspects::default();
+        suspects.strayed(client, flow(7), Timestamp(9));
+        assert!(!suspects.may_have_strayed(client, &suspect(7)), "before it was asked");
+        suspects.strayed(client, flow(7), Timestamp(11));
+        assert!(suspects.may_have_strayed(client, &suspect(7)) && !suspects.may_have_strayed(client, &suspect(8)));
+        assert!(!suspects.may_have_strayed(ends(2).source(), &suspect(7)));
+        for number in 0..MAX_STRAYS as u32 {
+            suspects.strayed(IpAddr::from(number.to_be_bytes()), flow(7), Timestamp(12));
+        }
+        assert!(suspects.strays.len() <= MAX_STRAYS && suspects.may_have_strayed(client, &suspect(8)), "not known");
     }
 
     #[test]
