@@ -1,6 +1,7 @@
-//! Inputs captured at several places ([`Sides`]): whether the same queries were captured on both sides of a translation.
+//! Inputs captured at several places, or at all interfaces of one that passes queries on ([`Sides`]): whether the same queries
+//! were captured on both sides of a translation.
 
-use crate::capture::Timestamp;
+use crate::capture::{Direction, Timestamp};
 use crate::config::{COPY_WINDOW, Outcome};
 use crate::decode::message::HEADER;
 use crate::decode::name::read_name;
@@ -17,16 +18,41 @@ const PAIRS: usize = 65_536;
 /// What refused queries tell of the places of several inputs.
 #[derive(Debug, Default)]
 pub struct Sides {
-    /// The latest query of each kind: when, by whom, and in which input.
-    latest: HashMap<Asked, (Timestamp, IpAddr, u32)>,
+    /// The latest query of each kind.
+    latest: HashMap<Asked, Latest>,
     /// By input: refused queries.
     refused: HashMap<u32, u64>,
-    /// By server and two inputs: queries that both have from different sources.
+    /// By server and two inputs, which may be one: queries that both have, from different sources, or that arrived there and
+    /// left again for another address.
     twice: HashMap<(IpAddr, [u32; 2]), u64>,
 }
 
 /// Identifier and question; the server may have another address on the other side.
 type Asked = (u16, Vec<u8>);
+
+/// A query that was refused.
+#[derive(Debug, Clone, Copy)]
+struct Latest {
+    /// When its response was seen.
+    time: Timestamp,
+    source: IpAddr,
+    server: IpAddr,
+    input: u32,
+    /// When and how it was seen itself.
+    query: Option<(Timestamp, Direction)>,
+}
+
+impl Latest {
+    /// In one input: this one arrived, left as the other and had its response when that had come. What a server asks itself
+    /// is another query, whoever it asks for.
+    fn is_passed_on_as(&self, other: &Latest) -> bool {
+        let (Some((arrived, Direction::In)), Some((left, Direction::Out))) = (self.query, other.query) else {
+            return false;
+        };
+        let same = (self.source, self.server) == (other.source, other.server);
+        arrived <= left && !same && other.source != self.server
+    }
+}
 
 impl Sides {
     /// Notes a transaction; only those that were refused are of interest.
@@ -41,18 +67,20 @@ impl Sides {
         let Some(question) = query.get(HEADER..end + 4) else { return };
         *self.refused.entry(input).or_default() += 1;
         if self.latest.len() >= QUERIES {
-            self.latest.retain(|_, (time, ..)| response.time.0.saturating_sub(time.0) <= COPY_WINDOW);
+            self.latest.retain(|_, latest| response.time.0.saturating_sub(latest.time.0) <= COPY_WINDOW);
             // Not to be looked through again for every further one.
             if self.latest.len() > QUERIES / 2 {
                 self.latest.clear();
             }
         }
-        let source = transaction.ends.source();
-        let before = self.latest.insert((id, question.to_vec()), (response.time, source, input));
-        let Some((time, other, of)) = before else { return };
-        let near = response.time.0.saturating_sub(time.0).saturating_abs() <= COPY_WINDOW;
-        let key = (server, [of.min(input), of.max(input)]);
-        if near && other != source && of != input && (self.twice.len() < PAIRS || self.twice.contains_key(&key)) {
+        let query = transaction.query.map(|seen| (seen.time, seen.point.direction()));
+        let latest = Latest { time: response.time, source: transaction.ends.source(), server, input, query };
+        let Some(before) = self.latest.insert((id, question.to_vec()), latest) else { return };
+        let near = response.time.0.saturating_sub(before.time.0).saturating_abs() <= COPY_WINDOW;
+        let twice =
+            if before.input == input { latest.is_passed_on_as(&before) } else { latest.source != before.source };
+        let key = (server, [before.input.min(input), before.input.max(input)]);
+        if near && twice && (self.twice.len() < PAIRS || self.twice.contains_key(&key)) {
             *self.twice.entry(key).or_default() += 1;
         }
     }
@@ -61,12 +89,14 @@ impl Sides {
     /// (`here_in`). One or the other may be so by chance: half of what an input has of refusals has to be.
     pub fn note(&self, here_in: &BTreeSet<(IpAddr, usize)>) -> Option<String> {
         let sides = |(server, inputs): &(IpAddr, [u32; 2])| {
-            !inputs.iter().all(|input| here_in.contains(&(*server, *input as usize)))
+            inputs[0] == inputs[1] || !inputs.iter().all(|input| here_in.contains(&(*server, *input as usize)))
         };
-        let (mut all, mut of_input) = (0, HashMap::<u32, u64>::new());
+        let (mut all, mut in_one, mut of_input) = (0, false, HashMap::<u32, u64>::new());
         for ((_, inputs), count) in self.twice.iter().filter(|(key, _)| sides(key)) {
             all += count;
-            for input in inputs {
+            in_one |= inputs[0] == inputs[1];
+            // Each of them is two of the refusals of one input.
+            for input in &inputs[usize::from(inputs[0] == inputs[1])..] {
                 *of_input.entry(*input).or_default() += count;
             }
         }
@@ -74,6 +104,12 @@ impl Sides {
         let queries = super::page::counted(all, "refused query", "refused queries");
         let was = if all == 1 { "was" } else { "were" };
         is_most.then(|| {
+            if in_one {
+                return format!(
+                    "{queries} {was} captured twice within 10 ms, with the same identifier and question between other \
+                     addresses: what was asked once may be counted on both sides of a translation."
+                );
+            }
             format!(
                 "{queries} {was} captured in two inputs within 10 ms, from different sources with the same identifier and \
                  question: what was asked once may be counted on both sides of a translation."
@@ -85,7 +121,7 @@ impl Sides {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Ends, Point};
+    use crate::decode::{Ends, Interface, Point};
     use crate::sources::FrameRef;
     use crate::transact::flights::{Sighting, Transport};
 
@@ -129,5 +165,47 @@ mod tests {
         refused(&mut apart, 3, 2, 0, 20_000);
         refused(&mut apart, 4, 2, 0, 20_001);
         assert_eq!(apart.note(&BTreeSet::new()), None, "at another time, or in one input");
+    }
+
+    /// A query between these that arrives at a host, or leaves it, and is refused; times in microseconds.
+    fn passing(sides: &mut Sides, id: u16, [source, server]: [u8; 2], direction: Direction, [at, until]: [i64; 2]) {
+        let seen = |time: i64| Sighting {
+            time: Timestamp(time * 1000),
+            frame: FrameRef { input: 0, frame: 1 },
+            point: Point::new(Interface::Host(2), [0; 2], direction),
+        };
+        sides.push(&Transaction {
+            outcome: Outcome::Refused,
+            ends: Ends::v4([10, 1, 1, source], [10, 2, 2, server]),
+            ports: (4000, 53),
+            transport: Transport::Udp,
+            id: Some(id),
+            query: Some(seen(at)),
+            query_bytes: QUERY,
+            response: Some(seen(until)),
+            response_bytes: &[],
+            message: None,
+        });
+    }
+
+    #[test]
+    fn queries_that_a_host_passes_on_are_said_to_count_twice() {
+        use Direction::{In, Out};
+        let twice = |inner: ([u8; 2], Direction), outer: ([u8; 2], Direction)| {
+            let mut sides = Sides::default();
+            for id in 0..3 {
+                passing(&mut sides, id, inner.0, inner.1, [100, 900]);
+                passing(&mut sides, id, outer.0, outer.1, [0, 1000]);
+            }
+            sides.note(&BTreeSet::new())
+        };
+        let said =
+            "3 refused queries were captured twice within 10 ms, with the same identifier and question between other";
+        for inner in [[9, 2], [1, 2], [9, 1]] {
+            assert!(twice((inner, Out), ([1, 1], In)).is_some_and(|note| note.starts_with(said)), "{inner:?}");
+        }
+        assert_eq!(twice(([1, 2], In), ([1, 1], In)), None, "who asks two servers at once");
+        assert_eq!(twice(([1, 2], Out), ([1, 1], Out)), None, "seen where it asks");
+        assert_eq!(twice(([1, 1], Out), ([1, 1], In)), None, "the same query");
     }
 }

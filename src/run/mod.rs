@@ -114,6 +114,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     // Whatever reads a stream has a thread of its own, which has ended when rows are printed.
     let two_threads = config.threads > 1 || inputs.iter().any(|input| matches!(input.source, Source::Stream(_)));
     let several = inputs.len() > 1;
+    // Of all interfaces of a host that passes queries on, too.
+    let both_sides = several || inputs.iter().any(is_cooked);
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
 
     let settings = Settings {
@@ -124,7 +126,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         rows: match (wants_rows, acls.is_empty()) {
             (_, false) => Outcomes::ALL,
             (true, true) => row_outcomes,
-            (false, true) if several => Outcomes::of(&[Outcome::Refused, Outcome::Denied]),
+            (false, true) if both_sides => Outcomes::of(&[Outcome::Refused, Outcome::Denied]),
             (false, true) => Outcomes::of(&[]),
         },
         limits,
@@ -139,7 +141,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
             if !acls.is_empty() {
                 judgements.push(transaction);
             }
-            if several {
+            if both_sides {
                 sides.push(transaction);
             }
             if wants_rows && row_outcomes.has(transaction.outcome) {
@@ -285,6 +287,11 @@ fn row_input(input: &Input) -> RowInput {
 /// What is known of an input before it is read.
 pub fn opened_input(input: &Input) -> OpenedInput {
     OpenedInput { name: input.name.clone(), format: input.reader.format.name(), compression: input.compression }
+}
+
+/// The input is of all interfaces of a host, as far as its beginning tells: a cooked link type.
+fn is_cooked(input: &Input) -> bool {
+    input.hint.interfaces.iter().any(|interface| matches!(interface.link_type, 113 | 276))
 }
 
 /// Digits of a second's fraction that the timestamps of an input carry: those of its finest interface.
