@@ -127,7 +127,14 @@ impl Builder<'_> {
     }
 
     pub fn define_tags(&mut self, server: &[&Statement]) -> Result<(), Error> {
-        for statement in server.iter().filter(|statement| statement.name == "define-tag") {
+        for statement in server {
+            // The server reads lists of tags line by line: those of a later line are none yet.
+            if ["access-control-tag", "interface-tag", "local-zone-tag"].contains(&statement.name) {
+                self.tag_list(statement.values[1])?;
+            }
+            if statement.name != "define-tag" {
+                continue;
+            }
             for tag in self.files.text(statement.values[0]).split_whitespace() {
                 let number = self.tags.len();
                 self.tags.entry(tag.to_owned()).or_insert(number);
@@ -144,7 +151,7 @@ impl Builder<'_> {
         for tag in self.text(value).split_whitespace() {
             match self.tags.get(tag) {
                 Some(number) => list.push(*number),
-                None => return Err(self.files.error(value, "a tag that define-tag does not name")),
+                None => return Err(self.files.error(value, "a tag that no define-tag before names")),
             }
         }
         list.sort_unstable();
