@@ -55,7 +55,8 @@ pub struct Limits {
     pub tcp_total_bytes: usize,
     /// Time after which an idle TCP connection is forgotten, in nanoseconds of capture time.
     pub tcp_idle: i64,
-    /// Rows (source and server) of sources that received a response or are listed.
+    /// Rows (source and server) of sources that received a response or are listed. A table with a quarter million places
+    /// has room for them; with a few more it would take twice the memory.
     pub answered_rows: usize,
     /// Rows of sources that never received a response; beyond it they are joined to ever shorter prefixes.
     pub silent_rows: usize,
@@ -110,7 +111,7 @@ impl Default for Limits {
             tcp_stream_bytes: 128 << 10,
             tcp_total_bytes: 64 << 20,
             tcp_idle: 120_000_000_000,
-            answered_rows: 262_144,
+            answered_rows: 220_000,
             silent_rows: 65_536,
             spool_bytes: 4 << 20,
             detail_bytes: 16 << 10,

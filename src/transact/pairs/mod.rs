@@ -99,9 +99,10 @@ impl<'a> Pairs<'a> {
     pub fn new(sources: &'a Sources, judge: Judge<'a>) -> Self {
         Self {
             table: Table::default(),
-            // Memory that is never touched costs nothing, and to grow would be to copy: it is aligned.
-            hot: Vec::with_capacity(KEEP),
-            cold: Vec::new(),
+            // Memory that is never touched costs nothing, and to grow would be to copy. One more than is kept is met before
+            // they are folded.
+            hot: Vec::with_capacity(KEEP + 1),
+            cold: Vec::with_capacity(KEEP + 1),
             free: Vec::new(),
             queries: 0,
             too_many: KEEP,
