@@ -93,6 +93,9 @@ pub struct Joined {
     pub servers: bool,
 }
 
+/// Frames kept of sources that were joined.
+const FRAMES_JOINED: usize = 4;
+
 /// Every per-source row.
 #[derive(Debug)]
 pub struct Sources {
@@ -111,6 +114,9 @@ pub struct Sources {
     lengths: [[AtomicU8; 2]; 2],
     /// Held to add rows, and alone to join them: all rows of a class and family have one length.
     joining: RwLock<()>,
+    /// Memory to join them. It is kept: in a flood they are joined again and again, and what is given back meanwhile goes to
+    /// many small things, so that as much is asked for anew every time.
+    keys: Mutex<Vec<SourceKey>>,
     frames: usize,
 }
 
@@ -126,6 +132,7 @@ impl Sources {
             held: Default::default(),
             lengths: [[AtomicU8::new(32), AtomicU8::new(128)], [AtomicU8::new(32), AtomicU8::new(128)]],
             joining: RwLock::new(()),
+            keys: Mutex::default(),
             frames,
         }
     }
@@ -147,7 +154,7 @@ impl Sources {
         if (kept || whole_address)
             && let Some(mut row) = self.rows.get_mut(&kept_key)
         {
-            row.add(&delta, self.frames);
+            row.add(&delta, self.frames_of(&kept_key));
             return;
         }
         let mut delta = delta;
@@ -248,16 +255,28 @@ impl Sources {
         }
     }
 
-    /// Keys of the rows of a class and family.
-    fn keys(&self, class: usize, family: usize) -> Vec<SourceKey> {
-        let of_class =
-            |key: &SourceKey| usize::from(key.kept) == class && usize::from(key.source.addr().is_ipv6()) == family;
-        self.rows.iter().map(|row| *row.key()).filter(of_class).collect()
+    /// Frames kept of a row. Of sources that were joined they are few: there are as many rows as may be, and everybody in one
+    /// adds to them.
+    fn frames_of(&self, key: &SourceKey) -> usize {
+        let whole = key.source.prefix_len() == key.source.max_prefix_len();
+        if whole { self.frames } else { self.frames.min(FRAMES_JOINED) }
     }
 
-    fn insert(&self, key: SourceKey, row: SourceRow) {
+    /// Keys of the rows of a class and family, in memory that is used again.
+    fn keys(&self, class: usize, family: usize) -> MutexGuard<'_, Vec<SourceKey>> {
+        let of_class =
+            |key: &SourceKey| usize::from(key.kept) == class && usize::from(key.source.addr().is_ipv6()) == family;
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.clear();
+        keys.reserve_exact(self.held[class][family].load(Ordering::Relaxed));
+        keys.extend(self.rows.iter().map(|row| *row.key()).filter(of_class));
+        keys
+    }
+
+    fn insert(&self, key: SourceKey, mut row: SourceRow) {
+        row.keep_frames(self.frames_of(&key));
         match self.rows.entry(key) {
-            Entry::Occupied(mut held) => held.get_mut().add(&row, self.frames),
+            Entry::Occupied(mut held) => held.get_mut().add(&row, self.frames_of(&key)),
             Entry::Vacant(place) => {
                 place.insert(row);
                 let family = usize::from(key.source.addr().is_ipv6());
@@ -276,7 +295,7 @@ impl Sources {
             let source = IpNet::new(key.source.addr(), length).unwrap_or(key.source).trunc();
             let key = SourceKey { source, ..key };
             match &mut sum {
-                Some((last, sum)) if *last == key => sum.add(&row, self.frames),
+                Some((last, sum)) if *last == key => sum.add(&row, self.frames_of(&key)),
                 _ => {
                     if let Some((key, row)) = sum.replace((key, row)) {
                         self.insert(key, row);
@@ -298,6 +317,7 @@ impl Sources {
             false
         });
         self.rows.shrink_to_fit();
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
         rows.sort_unstable_by_key(|(key, _)| *key);
         rows
     }
@@ -413,6 +433,30 @@ mod tests {
         row.queries = 1;
         row.add_outcome(Outcome::Refused, 1);
         row
+    }
+
+    #[test]
+    fn rows_of_many_keep_few_frames_in_whatever_order_they_come() {
+        let server = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53));
+        let rows_of = |rounds: &[u32]| {
+            let sources = Sources::new(4, 4, 20);
+            for round in rounds {
+                for address in 0..64u32 {
+                    let mut row = heard();
+                    let frame = u64::from(round * 64 + address);
+                    (frame..frame + 6).for_each(|frame| {
+                        row.refusals_mut().note(Timestamp(1), FrameRef { input: 0, frame: frame * 7 % 500 }, 20);
+                    });
+                    sources.fold(IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + address * 5)), server, row, false);
+                }
+            }
+            sources.drain_sorted()
+        };
+        let forward = rows_of(&[0, 1, 2]);
+        assert!(forward.len() <= 4);
+        assert!(forward.iter().all(|(_, row)| row.refusals().frames.len() == FRAMES_JOINED));
+        assert_eq!(forward.iter().map(|(_, row)| row.refusals().count).sum::<u64>(), 192);
+        assert_eq!(forward, rows_of(&[2, 0, 1]));
     }
 
     #[test]

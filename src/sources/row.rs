@@ -298,6 +298,19 @@ impl SourceRow {
         }
     }
 
+    /// Keeps the lowest `most` frames of each kind.
+    pub fn keep_frames(&mut self, most: usize) {
+        let kept = [
+            self.refusals.as_mut().map(|refusals| &mut refusals.frames),
+            self.rare.as_mut().map(|rare| &mut rare.answered_frames),
+        ];
+        for frames in kept.into_iter().flatten().filter(|frames| frames.len() > most) {
+            frames.sort_unstable();
+            frames.truncate(most);
+            frames.shrink_to_fit();
+        }
+    }
+
     /// Adds another row to this one; at most `frames` frames of each kind are kept.
     pub fn add(&mut self, other: &SourceRow, frames: usize) {
         self.queries += other.queries;

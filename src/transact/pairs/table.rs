@@ -92,7 +92,7 @@ impl Table {
     /// Adds a pair whose hash is not in the table.
     pub fn add(&mut self, hash: u64, number: u32) {
         if (self.len + 1) * 2 > self.places.len() {
-            self.rebuild(self.places.len() * 2, |_| true);
+            self.grow();
         }
         self.put(Entry { number, tag: tag(hash) });
     }
@@ -106,15 +106,25 @@ impl Table {
         self.len += 1;
     }
 
-    /// Drops the pairs that are not to `stay`.
+    /// Drops the pairs that are not to `stay`; few do. The places stay where they are in memory: in a flood this is done again
+    /// and again, and others would take what is given back.
     pub fn retain(&mut self, stay: impl Fn(u32) -> bool) {
-        self.rebuild(self.places.len(), stay);
+        let stays = |entry: &Entry| !entry.is_free() && stay(entry.number);
+        let staying: Vec<Entry> = self.places.iter().copied().filter(stays).collect();
+        self.places.fill(FREE);
+        self.put_all(staying);
     }
 
-    fn rebuild(&mut self, places: usize, stay: impl Fn(u32) -> bool) {
-        let before = std::mem::replace(&mut self.places, vec![FREE; places]);
+    fn grow(&mut self) {
+        let places = vec![FREE; self.places.len() * 2];
+        let before = std::mem::replace(&mut self.places, places);
+        self.put_all(before);
+    }
+
+    /// Puts entries into places that are all free.
+    fn put_all(&mut self, entries: Vec<Entry>) {
         self.len = 0;
-        before.into_iter().filter(|entry| !entry.is_free() && stay(entry.number)).for_each(|entry| self.put(entry));
+        entries.into_iter().filter(|entry| !entry.is_free()).for_each(|entry| self.put(entry));
     }
 }
 
