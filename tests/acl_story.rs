@@ -86,6 +86,15 @@ fn a_file_is_not_compared_with_what_came_to_another_port_of_its_address() {
         ("server:\n interface: 10.20.30.40@5300\n access-control: 0.0.0.0/0 allow\n", false),
         ("options { port 5300; listen-on { 10.20.30.40; }; listen-on-v6 { none; }; allow-query { any; }; };\n", false),
         ("options { port 5300; listen-on port 53 { 10.20.30.40; }; allow-query { any; }; };\n", true),
+        // One port for each address: what is on port 53 elsewhere, or over IPv6, says nothing.
+        ("options { listen-on port 5300 { 10.20.30.40; }; listen-on-v6 { none; }; allow-query { any; }; };\n", false),
+        ("options { listen-on port 5300 { 10.20.0.0/16; }; allow-query { any; }; };\n", false),
+        ("options { listen-on { 127.0.0.1; }; listen-on port 5300 { 10.20.30.40; }; allow-query { any; }; };\n", false),
+        ("options { listen-on { 10.20.30.40; }; listen-on port 5300 { 127.0.0.1; }; allow-query { any; }; };\n", true),
+        ("server:\n interface: 127.0.0.1\n interface: 0.0.0.0@5300\n access-control: 0.0.0.0/0 allow\n", false),
+        ("server:\n port: 5300\n interface: eth0\n access-control: 0.0.0.0/0 allow\n", false),
+        ("server:\n interface: eth0@5300\n interface: eth0\n access-control: 0.0.0.0/0 allow\n", true),
+        ("server:\n interface: 127.0.0.1@5300\n interface-automatic: yes\n access-control: 0.0.0.0/0 allow\n", true),
     ];
     for (text, compared) in behind {
         std::fs::write(&path, text).unwrap();
@@ -341,6 +350,14 @@ fn a_change_is_judged_by_the_traffic_of_a_capture() {
         })
         .collect();
     assert_eq!(changes, [("10.20.200.1", "refuse", 1, false), ("192.0.2.45", "allow", 2, true)]);
+    // Files of a container, or of what stands behind a balancer, listen on another port: they are asked what they would do all
+    // the same.
+    let elsewhere = |text: &[u8]| [text, &b" port: 5353\n"[..]].concat();
+    let (there, then) = (elsewhere(old), elsewhere(new));
+    let files_there: [(&str, &[u8]); 3] = [("a.pcap", &bytes), ("old.conf", &there), ("new.conf", &then)];
+    let (_, text) = run_in(&files_there, &[&command[..6], &["--format", "json"]].concat());
+    let moved: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(moved["traffic"]["changed"], 3, "{text}");
     assert_eq!(traffic["changes"][0]["before_rule"]["line"], 3);
     assert_eq!(traffic["changes"][0]["outcomes"]["answered"], 1);
     assert_eq!(traffic["changes"][1]["frames"][0]["frames"], serde_json::json!([3, 5]));

@@ -181,8 +181,8 @@ pub fn replay(
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
     let mut replay = Replay {
-        old: Judge::new(Arc::clone(old), detail),
-        new: Judge::new(Arc::clone(new), detail),
+        old: Judge::new(Arc::clone(old), detail).of_any_port(),
+        new: Judge::new(Arc::clone(new), detail).of_any_port(),
         pairs: HashMap::new(),
         most: limits.answered_rows,
         frames: limits.finding_frames,

@@ -112,6 +112,8 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     if !config.quiet {
         let now = expectations.now();
         let notes = now.acls.iter().flat_map(|acl| acl.policy().notes()).chain(Acl::not_asked(&now.acls));
+        // A report says it, too, but that may be hours away.
+        let notes = notes.chain(Acl::unheard(&now.acls, &config.ports));
         notes.for_each(|note| console.line(&format!("warning: {note}")));
         if config.filter.as_deref().is_some_and(crate::capture::filter::Filter::names_a_host) {
             console.line(

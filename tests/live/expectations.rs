@@ -118,3 +118,21 @@ fn a_file_that_becomes_a_pipe_is_not_waited_for() {
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
     assert!(lab.read("live.err").contains("the configuration read earlier stays in use"), "{}", lab.read("live.err"));
 }
+
+#[test]
+fn a_file_that_listens_on_no_port_that_is_captured_is_told_at_the_beginning() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    let listens = [
+        ("server:\n interface: 0.0.0.0@5353\n", "unbound.conf", true),
+        ("server:\n interface: 0.0.0.0@5353\n", "unbound.conf@10.20.30.40", false),
+        ("server:\n interface: 0.0.0.0@5353\n interface: 10.20.30.40\n", "unbound.conf", false),
+    ];
+    for (text, acl, told) in listens {
+        lab.file("unbound.conf", text);
+        let mut live = lab.live("host", &["-i", "lo", "--format", "text", "--acl", acl], "live");
+        assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+        let said = lab.read("live.err");
+        let lines = said.matches("unbound.conf listens on port 5353, not on 53, which is looked at").count();
+        assert_eq!(lines, usize::from(told), "{text}: {said}");
+    }
+}

@@ -42,6 +42,8 @@ pub struct Judged {
 pub struct Judge {
     acls: Arc<[Acl]>,
     limits: DetailLimits,
+    /// A file also speaks for what came to a port on which it does not listen.
+    any_port: bool,
     /// Which file speaks for a server.
     speaks: HashMap<IpAddr, Option<usize>>,
 }
@@ -49,7 +51,13 @@ pub struct Judge {
 impl Judge {
     /// For these files; `limits` bound the messages that are read for their signature.
     pub fn new(acls: Arc<[Acl]>, limits: DetailLimits) -> Self {
-        Self { acls, limits, speaks: HashMap::new() }
+        Self { acls, limits, any_port: false, speaks: HashMap::new() }
+    }
+
+    /// Whatever port requests came to: who asks what a file would do with them says that they are for it.
+    #[must_use]
+    pub fn of_any_port(self) -> Self {
+        Self { any_port: true, ..self }
     }
 
     /// The files.
@@ -142,8 +150,8 @@ impl Judge {
         let Some(number) = self.speaks_for(server) else {
             return (Judged { acl: None, decision: Decision::unknown("server not bound", None) }, None);
         };
-        if !self.acls[number].speaks_for_port(transaction.ports.1) {
-            let reason = "it came to a port on which the file does not listen; FILE@ADDR compares it all the same";
+        if !self.any_port && !self.acls[number].speaks_for_port(server, transaction.ports.1) {
+            let reason = "the file does not listen on the port that was asked; FILE@ADDR compares it all the same";
             return (Judged { acl: Some(number), decision: Decision::unknown(reason, None) }, None);
         }
         match self.question(transaction) {

@@ -30,8 +30,8 @@ pub use argument::AclArgument;
 pub use policy::{Entry, Policy};
 pub use request::{Cookie, Request};
 pub use rules::{Place, Rule, RuleId, Rules};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use text::Files;
 pub use trace::{Recursion, Spot, Step, Trace};
@@ -219,8 +219,42 @@ impl Acl {
 
     /// True when it speaks for what comes to a port of its server: others that share its address, such as a load balancer
     /// before it, have a port of their own. Whoever says whose the file is knows of translated ports.
-    pub fn speaks_for_port(&self, port: u16) -> bool {
-        !self.argument.servers.is_empty() || self.policy.ports().contains(&port)
+    pub fn speaks_for_port(&self, server: IpAddr, port: u16) -> bool {
+        let endpoints = self.policy.endpoints();
+        let is_all = |at: &IpAddr| at.is_unspecified() && at.is_ipv4() == server.is_ipv4();
+        let covers = |at: &&SocketAddr| at.ip() == server || is_all(&at.ip());
+        // Where it does not listen by its own words, as in a container, its ports are the same.
+        let elsewhere = !endpoints.iter().any(|at| covers(&at));
+        !self.argument.servers.is_empty()
+            || endpoints.iter().filter(|at| elsewhere || covers(at)).any(|at| at.port() == port)
+    }
+
+    /// Says which files listen on none of the ports that are looked at, at all or at addresses of one family: what comes there
+    /// is not compared with them.
+    pub fn unheard(acls: &[Acl], looked_at: &[u16]) -> Vec<String> {
+        let list = |ports: &BTreeSet<u16>| ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let mut said = Vec::new();
+        for acl in acls.iter().filter(|acl| acl.argument.servers.is_empty()) {
+            let ports = |ipv6: bool| -> BTreeSet<u16> {
+                let endpoints = acl.policy.endpoints().iter();
+                endpoints.filter(|at| at.is_ipv6() == ipv6).map(SocketAddr::port).collect()
+            };
+            let families = [("IPv4", ports(false)), ("IPv6", ports(true))];
+            let (heard, unheard): (Vec<_>, Vec<_>) = families
+                .into_iter()
+                .filter(|(_, ports)| !ports.is_empty())
+                .partition(|(_, ports)| looked_at.iter().any(|port| ports.contains(port)));
+            let Some((family, _)) = unheard.first() else { continue };
+            let over = if heard.is_empty() { String::new() } else { format!(" over {family}") };
+            said.push(format!(
+                "{} listens on port {}{over}, not on {}, which is looked at: what comes there is not compared with it; say whose it \
+                 is (FILE@ADDR) where that is translated to its port, or look at its port (--port)",
+                escape_text(&acl.name),
+                list(&unheard.iter().flat_map(|(_, ports)| ports.iter().copied()).collect()),
+                list(&looked_at.iter().copied().collect())
+            ));
+        }
+        said
     }
 
     /// What the server would do; nothing is said about servers the file does not speak for.

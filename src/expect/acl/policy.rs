@@ -6,7 +6,7 @@ use super::trace::{Spot, Trace};
 use super::verdict::Decision;
 use ipnet::IpNet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// An entry of the effective table: a prefix or another condition in one list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +35,9 @@ pub trait Policy: fmt::Debug + Send + Sync {
     fn entries(&self) -> Vec<Entry>;
     /// Addresses the server is told to listen on; none where it listens on others too, that are not named one by one.
     fn listens(&self) -> Vec<IpAddr>;
-    /// Ports it is told to listen on.
-    fn ports(&self) -> &[u16];
+    /// Addresses and ports it is told to listen on; an unspecified address stands for all of its family, or for those that
+    /// are not named one by one.
+    fn endpoints(&self) -> &[SocketAddr];
     /// Names that are treated in a way of their own: zones, in lower-case wire form.
     fn names(&self) -> Vec<Vec<u8>>;
     /// Those names are zones that may be transferred, updated and notified.

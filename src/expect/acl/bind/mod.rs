@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use list::{Match, Subject};
 use model::{Clause, Model, Zone, ZoneKind};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Record types and opcodes that are treated in a way of their own.
 mod code {
@@ -195,8 +195,8 @@ impl Policy for Bind {
         self.model.listens.iter().copied().filter(|address| !address.is_unspecified()).collect()
     }
 
-    fn ports(&self) -> &[u16] {
-        &self.model.ports
+    fn endpoints(&self) -> &[SocketAddr] {
+        &self.model.endpoints
     }
 
     fn names(&self) -> Vec<Vec<u8>> {

@@ -18,7 +18,7 @@ use crate::expect::inventory::show_prefix;
 use crate::transact::flights::Transport;
 use ipnet::IpNet;
 use model::{Access, Action, Model};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use zones::{Client, Local, ViewZones};
 
 /// How much a text looks like unbound.conf.
@@ -189,8 +189,8 @@ impl Policy for Unbound {
         self.model.listens.clone()
     }
 
-    fn ports(&self) -> &[u16] {
-        &self.model.ports
+    fn endpoints(&self) -> &[SocketAddr] {
+        &self.model.endpoints
     }
 
     fn names(&self) -> Vec<Vec<u8>> {

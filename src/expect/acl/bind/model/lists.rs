@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::expect::acl::text::{Files, Span};
 use crate::expect::acl::{PORT, RuleId, Rules};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Builds a model piece by piece.
@@ -163,8 +163,9 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Ports that are listened on: that of each statement, else the server's.
-    pub fn ports(&self, options: &Map<'a>) -> Vec<u16> {
+    /// Addresses with the port of each statement, else the server's; an unspecified one for those that are not named one by
+    /// one. Its statements were looked at by [`Self::listens`].
+    pub fn endpoints(&self, options: &Map<'a>) -> Vec<SocketAddr> {
         let after_port = |statement: &Statement| {
             let word = |item: &Item| match item {
                 Item::Word(word) | Item::Quoted(word) => Some(self.files.text(*word)),
@@ -173,18 +174,28 @@ impl<'a> Builder<'a> {
             let mut words = statement.items.iter().filter_map(word);
             words.find(|word| word.eq_ignore_ascii_case("port")).and_then(|_| words.next()?.parse().ok())
         };
-        let written = |name| options.get(name).into_iter().flatten();
-        let port = written("port").find_map(|statement| after_port(statement)).unwrap_or(PORT);
-        let mut ports = Vec::new();
-        for name in ["listen-on", "listen-on-v6"] {
-            let before = ports.len();
-            ports.extend(written(name).map(|statement| after_port(statement).unwrap_or(port)));
-            if ports.len() == before {
-                // All addresses of this family.
-                ports.push(port);
+        let server = options.get("port").into_iter().flatten().find_map(|statement| after_port(statement));
+        let server = server.unwrap_or(PORT);
+        let mut endpoints = Vec::new();
+        let families =
+            [("listen-on", IpAddr::from(Ipv4Addr::UNSPECIFIED)), ("listen-on-v6", Ipv6Addr::UNSPECIFIED.into())];
+        for (name, all) in families {
+            let Some(statements) = options.get(name) else {
+                endpoints.push(SocketAddr::new(all, server));
+                continue;
+            };
+            for statement in statements {
+                let port = after_port(statement).unwrap_or(server);
+                let elements = block_of(self.files, statement).into_iter().flat_map(|block| &block.statements);
+                let addresses = elements.filter_map(|element| match element.items.as_slice() {
+                    [Item::Word(word)] if self.files.text(*word) == "none" => None,
+                    [Item::Word(word)] => Some(self.files.text(*word).parse().unwrap_or(all)),
+                    _ => Some(all),
+                });
+                endpoints.extend(addresses.map(|address| SocketAddr::new(address, port)));
             }
         }
-        ports
+        endpoints
     }
 
     pub fn listens(&mut self, options: &Map<'a>) -> Result<Vec<IpAddr>, Error> {

@@ -16,7 +16,7 @@ use crate::expect::acl::{RuleId, Rules, Surroundings};
 use lists::Builder;
 use statements::{Map, block_of, head};
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What a configuration amounts to.
@@ -36,8 +36,8 @@ pub struct Model {
     pub match_mapped: bool,
     /// Addresses it listens on.
     pub listens: Vec<IpAddr>,
-    /// Ports it listens on.
-    pub ports: Vec<u16>,
+    /// See [`Policy::endpoints`](super::super::Policy::endpoints).
+    pub endpoints: Vec<SocketAddr>,
     /// An include statement whose file is not here.
     pub missing: Option<RuleId>,
     /// Rules of the server itself.
@@ -248,7 +248,7 @@ pub fn build(
     };
     builder.remote_servers(&top)?;
     let listens = builder.listens(&options)?;
-    let ports = builder.ports(&options);
+    let endpoints = builder.endpoints(&options);
     let missing = parsed.missing.first().map(|span| builder.rules.text(*span));
     let built_in = BuiltIn {
         no_view: builder.rules.built_in("no view matches"),
@@ -272,5 +272,17 @@ pub fn build(
         );
     }
     let own = OwnAddresses::of(surroundings.servers, &listens);
-    Ok(Model { views, with_views, blackhole, own_names, own, match_mapped, listens, ports, missing, built_in, notes })
+    Ok(Model {
+        views,
+        with_views,
+        blackhole,
+        own_names,
+        own,
+        match_mapped,
+        listens,
+        endpoints,
+        missing,
+        built_in,
+        notes,
+    })
 }

@@ -6,7 +6,7 @@ use super::super::wildcard;
 use super::{Access, Action, Builder, Model};
 use crate::error::Error;
 use crate::expect::acl::{PORT, RuleId};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Statements that say where the server listens.
 pub const LISTENS: [&str; 2] = ["interface", "ip-address"];
@@ -61,21 +61,34 @@ fn may_be_interface(text: &str) -> bool {
 }
 
 impl Builder<'_> {
-    /// Ports that are listened on: that of each interface, else the server's.
-    pub fn ports(&self, server: &[&Statement]) -> Vec<u16> {
+    /// Addresses with the port of each, else the server's; an unspecified one for interfaces given by their names.
+    pub fn endpoints(&self, server: &[&Statement]) -> Vec<SocketAddr> {
         let texts = |name: &'static str| {
             let statements = server.iter().filter(move |statement| statement.name == name);
             statements.filter_map(|statement| statement.values.first()).map(|value| self.text(*value))
         };
         let number = |text: &str| text.parse().ok();
         let port = texts("port").next_back().and_then(number).unwrap_or(PORT);
-        let own = |text: &str| text.split_once('@').and_then(|(_, own)| number(own)).unwrap_or(port);
-        let mut ports: Vec<u16> = LISTENS.into_iter().flat_map(texts).map(own).collect();
-        if ports.is_empty() {
-            ports.push(port);
+        let all = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
+        let everywhere = |port: u16| all.map(|address| SocketAddr::new(address, port));
+        let mut endpoints = Vec::new();
+        for text in LISTENS.into_iter().flat_map(texts) {
+            let port = text.split_once('@').and_then(|(_, own)| number(own)).unwrap_or(port);
+            match interface_address(text) {
+                Some(address) => endpoints.push(SocketAddr::new(address, port)),
+                None => endpoints.extend(everywhere(port)),
+            }
         }
-        ports.extend(texts("interface-automatic-ports").flat_map(str::split_whitespace).filter_map(number));
-        ports
+        if endpoints.is_empty() {
+            let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+            endpoints.extend(loopback.map(|address| SocketAddr::new(address, port)));
+        }
+        if texts("interface-automatic").next_back() == Some("yes") {
+            endpoints.extend(everywhere(port));
+        }
+        let automatic = texts("interface-automatic-ports").flat_map(str::split_whitespace).filter_map(number);
+        endpoints.extend(automatic.flat_map(everywhere));
+        endpoints
     }
 
     /// Addresses that are listened on, and access by interface.

@@ -16,7 +16,7 @@ pub use access::{Access, Action};
 use interfaces::{Interface, LISTENS, interface_address};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use views::View;
 
 /// What a configuration amounts to.
@@ -44,8 +44,8 @@ pub struct Model {
     pub hidden: [Option<RuleId>; 3],
     /// Addresses it listens on.
     pub listens: Vec<IpAddr>,
-    /// Ports it listens on.
-    pub ports: Vec<u16>,
+    /// See [`Policy::endpoints`](super::super::Policy::endpoints).
+    pub endpoints: Vec<SocketAddr>,
     /// Interfaces it listens on that are given by their names.
     pub listens_by_name: Vec<String>,
     /// Cookies are looked at (`answer-cookie`).
@@ -114,7 +114,7 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
     let numbered: Vec<(IpNet, u32)> =
         entries.iter().enumerate().map(|(at, (prefix, _))| (*prefix, at as u32)).collect();
     let (listens, interfaces) = builder.interfaces(&server)?;
-    let ports = builder.ports(&server);
+    let endpoints = builder.endpoints(&server);
     let written = server.iter().filter(|statement| LISTENS.contains(&statement.name));
     let mut listens_by_name: Vec<String> = written
         .map(|statement| files.text(statement.values[0]))
@@ -149,7 +149,7 @@ pub fn build(parsed: &Parsed, files: &Files, _: &Surroundings<'_>, rules: &mut R
         data_decides,
         hidden,
         listens,
-        ports,
+        endpoints,
         listens_by_name,
         answers_cookies,
         missing,
