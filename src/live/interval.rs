@@ -24,7 +24,7 @@ pub fn folder(path: &Path) -> Option<FileIdentity> {
 /// Says of an error when the folder of an output is another one by now: the sandbox lets nothing be created in that,
 /// whatever its permissions say.
 pub fn say_another_folder(mut error: Error, path: &Path, before: Option<FileIdentity>) -> Error {
-    if folder(path).is_some_and(|now| Some(now) != before) {
+    if before.zip(folder(path)).is_some_and(|(before, now)| now != before) {
         error.detail.push_str("; its folder is another one than when the capture began, to which the sandbox keeps");
     }
     error
@@ -99,6 +99,8 @@ mod tests {
         let wanted =
             "Permission denied; its folder is another one than when the capture began, to which the sandbox keeps";
         assert_eq!(said(), wanted);
+        let unconfined = say_another_folder(Error::usage("report.json", "No space left on device"), &path, None);
+        assert_eq!(unconfined.detail, "No space left on device", "no sandbox keeps to a folder");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::standing::{add_up, capture_ledger, since, undecided};
 use super::surroundings::Surroundings;
 use crate::capture::Timestamp;
 use crate::capture::live::now;
-use crate::config::Config;
+use crate::config::{Config, Sandbox};
 use crate::diagnose::{self, Finding};
 use crate::error::Error;
 use crate::expect::acl::judge::{Verdicts, names_server};
@@ -82,7 +82,7 @@ pub struct Session<'a> {
     pub ring_bytes: u64,
     /// Where reports go that are not rows.
     output: Option<Output>,
-    /// The folder of their files when the capture began.
+    /// The folder of their files when the capture began, where the sandbox keeps to it.
     folder: Option<FileIdentity>,
     /// Where they go meanwhile, when all of them go to standard output.
     standard: Option<(Aside, Layout)>,
@@ -167,7 +167,7 @@ impl<'a> Session<'a> {
             readers_gone: false,
             ring_bytes: 0,
             output,
-            folder: config.output.as_deref().and_then(interval::folder),
+            folder: config.output.as_deref().filter(|_| config.live.sandbox != Sandbox::Off).and_then(interval::folder),
             standard: None,
             written: Ok(()),
             stalled: false,
