@@ -63,6 +63,24 @@ fn a_stop_is_noted_and_read_in_the_interval_in_which_it_was() {
 }
 
 #[test]
+fn intervals_end_though_the_program_stands_still_again_and_again() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    let mut live = lab.live("host", &["-i", "lo", "--every", "1s", "--format", "json", "-o", "live.json"], "live");
+    // As on a host whose processor time is rationed.
+    for _ in 0..5 {
+        live.signal(libc::SIGSTOP);
+        std::thread::sleep(Duration::from_millis(1200));
+        live.signal(libc::SIGCONT);
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    let names =
+        std::fs::read_dir(lab.folder.path()).expect("the folder").map(|entry| entry.expect("an entry").file_name());
+    let reports = names.filter(|name| name.to_string_lossy().starts_with("live-")).count();
+    assert!(reports >= 2, "{reports}");
+    assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+}
+
+#[test]
 fn what_cannot_be_captured_is_said_with_the_right_code() {
     let Some(lab) = Lab::of(&["host"]) else { return };
     let run = |arguments: &[&str]| {

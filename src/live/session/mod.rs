@@ -100,7 +100,7 @@ pub struct Session<'a> {
     /// When it was last asked how the run goes on.
     ticked: Duration,
     /// Until when what happened while the process did not run is waited for.
-    catches_up: Duration,
+    catches_up: Option<Duration>,
     opening: Vec<String>,
     scroll: Scroll,
     surroundings: Surroundings,
@@ -177,7 +177,7 @@ impl<'a> Session<'a> {
             next_look: ticking::LOOK_EVERY,
             looked_at: None,
             ticked: Duration::ZERO,
-            catches_up: Duration::ZERO,
+            catches_up: None,
             notes: Vec::new(),
             happened: VecDeque::new(),
             compared_since: None,

@@ -36,9 +36,14 @@ impl Control for Session<'_> {
             return Wish::Stop;
         }
         if moment.elapsed.saturating_sub(self.ticked) > STOOD_STILL {
-            self.catches_up = moment.elapsed + CATCH_UP;
+            // One that stands still again and again does not wait for ever.
+            self.catches_up.get_or_insert(moment.elapsed + CATCH_UP);
         }
         self.ticked = moment.elapsed;
+        let caught_up = self.catches_up.is_none_or(|until| moment.elapsed >= until);
+        if caught_up {
+            self.catches_up = None;
+        }
         if self.signals.snapshot.swap(false, Ordering::Relaxed)
             && let Some(taken) = self.take_so_far(look)
         {
@@ -46,7 +51,8 @@ impl Control for Session<'_> {
             self.print_beside(&report);
         }
         if let Some(every) = live.every
-            && moment.elapsed >= self.next_interval.max(self.catches_up)
+            && moment.elapsed >= self.next_interval
+            && caught_up
         {
             self.next_interval = interval::next_end(self.next_interval, every, moment.elapsed);
             self.end_interval(moment, look);
