@@ -8,7 +8,7 @@ use super::{Finding, Found, Grade, Subject};
 use crate::config::{Outcome, Severity};
 use crate::expect::Expect;
 use crate::expect::acl::compare::{Difference, Question, Range};
-use crate::expect::acl::judge::Tally;
+use crate::expect::acl::judge::{OTHER_PORT, Tally};
 use crate::expect::acl::{Acl, Decision, Word, compare};
 use crate::expect::inventory::{Row, show_prefix};
 use crate::report::page::grouped;
@@ -35,7 +35,9 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let Some(verdicts) = scene.verdicts else { return };
     let mut of_file: BTreeMap<usize, BTreeSet<IpAddr>> = BTreeMap::new();
     for ((_, server), tallies) in &verdicts.pairs {
-        for acl in tallies.iter().filter_map(|tally| tally.judged.acl) {
+        // What was asked another server there is not for this one's file to allow.
+        let its_own = tallies.iter().filter(|tally| tally.judged.decision.reason != Some(OTHER_PORT));
+        for acl in its_own.filter_map(|tally| tally.judged.acl) {
             of_file.entry(acl).or_default().insert(*server);
         }
     }

@@ -28,6 +28,9 @@ const NOTAUTH: u16 = 9;
 /// TSIG.
 const TSIG: [u8; 2] = [0, 250];
 
+/// Why nothing is said of a request that may have been for another server at the same address.
+pub const OTHER_PORT: &str = "the file does not listen on the port that was asked; FILE@ADDR compares it all the same";
+
 /// A transaction's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judged {
@@ -151,8 +154,7 @@ impl Judge {
             return (Judged { acl: None, decision: Decision::unknown("server not bound", None) }, None);
         };
         if !self.any_port && !self.acls[number].speaks_for_port(server, transaction.ports.1) {
-            let reason = "the file does not listen on the port that was asked; FILE@ADDR compares it all the same";
-            return (Judged { acl: Some(number), decision: Decision::unknown(reason, None) }, None);
+            return (Judged { acl: Some(number), decision: Decision::unknown(OTHER_PORT, None) }, None);
         }
         match self.question(transaction) {
             Ok(question) => {
