@@ -19,6 +19,23 @@ fn the_report_of_an_interval_without_a_file_is_printed() {
 }
 
 #[test]
+fn the_last_report_that_standard_output_cannot_hold_is_printed() {
+    let Some(lab) = Lab::of(&["host"]) else { return };
+    for more in [&["--every", "1s", "--for", "30s"][..], &["--for", "1s"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
+        let mut command = lab.command("host", PROGRAM);
+        command.args(["live", "-i", "lo", "--format", "json"]).args(more).stdout(full);
+        command.stderr(std::fs::File::create(lab.path("live.err")).expect("a file"));
+        let mut live = Running { child: command.spawn().expect("it starts") };
+        let (code, took) = live.wait();
+        let said = lab.read("live.err");
+        assert_eq!(code, Some(5), "{said}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert!(said.contains("No space left on device") && said.contains("Ledgers closed"), "{said}");
+    }
+}
+
+#[test]
 fn outputs_that_take_nothing_end_the_run_in_time() {
     let Some(lab) = Lab::of(&["host"]) else { return };
     lab.ip("host", "addr add 10.20.30.40/32 dev lo");

@@ -42,7 +42,7 @@ impl Session<'_> {
                 self.console.line(&error.to_string());
                 self.show_happened(now(), &error.to_string());
             }
-            if self.config.output.is_some() && !self.config.quiet {
+            if (last || self.config.output.is_some()) && !self.config.quiet {
                 // What was found is not to be lost with the disk.
                 self.print_beside(report);
             }
