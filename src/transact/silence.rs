@@ -19,8 +19,10 @@ const MAX_SERVERS: usize = 16_384;
 pub struct Answering {
     servers: HashMap<IpAddr, Server>,
     away: HashSet<IpAddr>,
-    /// Before any response was seen leaving or arriving, there were some that tell neither.
-    untold: bool,
+    /// So many responses that tell neither are still noted for their servers: without end once one tells.
+    notes_untold: u32,
+    /// Inputs in which there were more of them before.
+    untold: u64,
     /// Where the capture was taken, as the operator says.
     vantage: Option<Vantage>,
     /// Packets were left out, responses perhaps among them.
@@ -47,6 +49,10 @@ const MAX_STRAYS: usize = 16_384;
 /// The loopback interface of Linux, whose number is the same in every namespace.
 const LOOPBACK: Interface = Interface::Host(1);
 
+/// Responses noted for their servers before any was seen leaving or arriving: a host that bridges shows those of its guests
+/// first, perhaps, and most captures have no others, where looking up each server would take long.
+const MAX_UNTOLD: u32 = 4096;
+
 /// Inputs of which it is known where they were captured.
 pub const INPUTS: u32 = u64::BITS;
 
@@ -58,7 +64,8 @@ fn bit(input: u32) -> u64 {
 impl Answering {
     /// No server seen yet.
     pub fn new(vantage: Option<Vantage>, filtered: bool) -> Self {
-        Self { servers: HashMap::new(), away: HashSet::new(), untold: false, vantage, filtered }
+        let notes_untold = if vantage.is_none() { MAX_UNTOLD } else { 0 };
+        Self { servers: HashMap::new(), away: HashSet::new(), notes_untold, untold: 0, vantage, filtered }
     }
 
     /// True when a response seen so can tell anything about silence: the capture is the server's, or nobody says whose it is
@@ -83,6 +90,7 @@ impl Answering {
 
     /// Notes a response in an input; `ends` leads from client to server.
     pub fn note(&mut self, ends: Ends, time: Timestamp, point: Point, input: u32) {
+        self.notes_untold = u32::MAX;
         let address = ends.destination();
         if self.servers.len() >= MAX_SERVERS && !self.servers.contains_key(&address) {
             return;
@@ -122,12 +130,11 @@ impl Answering {
         server.latest = Some((time, source));
     }
 
-    /// Notes a response in an input that does not show whether it leaves or arrives. As long as none does, all that is known is
-    /// that there are such: most captures have no others.
+    /// Notes a response in an input that does not show whether it leaves or arrives.
     #[inline]
     pub fn note_untold(&mut self, server: impl FnOnce() -> IpAddr, input: u32) {
-        if self.servers.is_empty() {
-            self.untold = true;
+        if self.notes_untold == 0 {
+            self.untold |= 1 << input.min(INPUTS - 1);
         } else {
             self.note_untold_of(server(), input);
         }
@@ -135,7 +142,10 @@ impl Answering {
 
     #[cold]
     fn note_untold_of(&mut self, address: IpAddr, input: u32) {
-        if self.vantage.is_some() || (self.servers.len() >= MAX_SERVERS && !self.servers.contains_key(&address)) {
+        if self.notes_untold <= MAX_UNTOLD {
+            self.notes_untold -= 1;
+        }
+        if self.servers.len() >= MAX_SERVERS && !self.servers.contains_key(&address) {
             return;
         }
         let server = self.servers.entry(address).or_default();
@@ -158,7 +168,7 @@ impl Answering {
 
     /// Servers whose responses were all seen leaving: the capture was taken on their hosts.
     pub fn here(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        let all_told = |server: &Server| !server.arrives && !server.untold && !self.untold;
+        let all_told = |server: &Server| !server.arrives && !server.untold && self.untold == 0;
         let leaves = move |server: &Server| server.latest.is_some() && all_told(server) && self.vantage.is_none();
         self.servers.iter().filter(move |(_, server)| leaves(server)).map(|(address, _)| *address)
     }
@@ -166,20 +176,24 @@ impl Answering {
     /// Servers and inputs in which their responses were all seen leaving: those were captured on their hosts.
     pub fn here_in(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
         self.servers.iter().flat_map(|(address, Server { by_input: [leaves, arrives, untold], .. })| {
-            let here = leaves & !arrives & !untold;
+            let here = leaves & !arrives & !untold & !self.untold;
             (0..INPUTS).filter(move |input| here >> input & 1 == 1).map(|input| (*address, input as usize))
         })
     }
 
     /// True when a query that was seen so, in an input, was seen at its server: where it arrived, or where the server's
-    /// responses leave. One that was captured on its way there may have been lost behind that place.
+    /// responses leave. One that was captured on its way there may have been lost behind that place. Through a bridge of that
+    /// host it is seen first as somebody else's, in a capture of all its interfaces.
     pub fn has_reached(&self, server: IpAddr, point: Point, input: u32) -> bool {
-        let [leaves, arrives, _] = self.servers.get(&server).map(|server| server.by_input).unwrap_or_default();
+        let [leaves, arrives, untold] = self.servers.get(&server).map(|server| server.by_input).unwrap_or_default();
         match point.direction() {
             _ if self.vantage.is_some() => true,
             Direction::In => arrives & bit(input) == 0,
             Direction::Out => leaves & !arrives & bit(input) != 0,
-            Direction::Unknown => false,
+            Direction::Unknown => {
+                let of_host = matches!(point.interface(), Interface::Host(_));
+                of_host && leaves & !arrives & !untold & !self.untold & bit(input) != 0
+            }
         }
     }
 
@@ -343,6 +357,18 @@ mod tests {
         before.note_untold(|| server, 0);
         before.note(ends(1), Timestamp(10), point(Direction::Out), 1);
         assert_eq!((before.here().count(), before.here_in().collect::<Vec<_>>()), (0, vec![(server, 1)]));
+        // A host that bridges shows what its guests ask each other before anybody asks it.
+        let mut bridge = Answering::new(None, false);
+        bridge.note_untold(|| "10.0.0.54".parse().unwrap(), 0);
+        bridge.note(ends(1), Timestamp(10), point(Direction::Out), 0);
+        assert_eq!(bridge.here().collect::<Vec<_>>(), [server], "those were another server's");
+        // So many that their servers are not known: those may be of this one.
+        let mut many = Answering::new(None, false);
+        (0..=MAX_UNTOLD).for_each(|_| many.note_untold(|| "10.0.0.54".parse().unwrap(), 0));
+        many.note(ends(1), Timestamp(10), point(Direction::Out), 0);
+        many.note(ends(1), Timestamp(10), point(Direction::Out), 1);
+        assert_eq!((many.here().count(), many.here_in().collect::<Vec<_>>()), (0, vec![(server, 1)]));
+        assert!(!many.has_reached(server, point(Direction::Unknown), 0));
     }
 
     #[test]
@@ -354,7 +380,10 @@ mod tests {
         let reached = |direction, input| answering.has_reached(server, point(direction), input);
         assert!(reached(Direction::In, 0) && reached(Direction::Out, 0), "of others, and of the host itself");
         assert!(!reached(Direction::In, 1) && !reached(Direction::Out, 1), "its responses arrive there");
-        assert!(reached(Direction::In, 2) && !reached(Direction::Out, 2) && !reached(Direction::Unknown, 0));
+        assert!(reached(Direction::In, 2) && !reached(Direction::Out, 2) && !reached(Direction::Unknown, 2));
+        assert!(reached(Direction::Unknown, 0) && !reached(Direction::Unknown, 1), "through a bridge of that host");
+        let ethernet = Point::new(Interface::Section(1), [0; 2], Direction::Unknown);
+        assert!(!answering.has_reached(server, ethernet, 0), "from elsewhere, merged into the same file");
         assert!(reached(Direction::In, 64), "of further inputs only this is known");
         let declared = Answering::new(Some(Vantage::Server), false);
         assert!(declared.has_reached(server, point(Direction::Unknown), 0), "the operator says so");
