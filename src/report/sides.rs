@@ -18,6 +18,8 @@ const PAIRS: usize = 65_536;
 /// What refused queries tell of the places of several inputs.
 #[derive(Debug, Default)]
 pub struct Sides {
+    /// There are several inputs.
+    several: bool,
     /// The latest query of each kind.
     latest: HashMap<Asked, Latest>,
     /// By input: refused queries.
@@ -46,15 +48,19 @@ impl Latest {
     /// In one input: this one arrived, left as the other and had its response when that had come. What a server asks itself
     /// is another query, whoever it asks for.
     fn is_passed_on_as(&self, other: &Latest) -> bool {
-        let (Some((arrived, Direction::In)), Some((left, Direction::Out))) = (self.query, other.query) else {
-            return false;
-        };
+        let (Some((arrived, how)), Some((left, Direction::Out))) = (self.query, other.query) else { return false };
         let same = (self.source, self.server) == (other.source, other.server);
-        arrived <= left && !same && other.source != self.server
+        // What arrives through a bridge is somebody else's where it is seen first.
+        how != Direction::Out && arrived <= left && !same && other.source != self.server
     }
 }
 
 impl Sides {
+    /// Of several inputs, or of one.
+    pub fn of(several: bool) -> Self {
+        Self { several, ..Self::default() }
+    }
+
     /// Notes a transaction; only those that were refused are of interest.
     pub fn push(&mut self, transaction: &Transaction<'_>) {
         let Some(response) = transaction.response else { return };
@@ -66,6 +72,12 @@ impl Sides {
         let (Some(id), Ok((_, end))) = (transaction.id, read_name(query, HEADER)) else { return };
         let Some(question) = query.get(HEADER..end + 4) else { return };
         *self.refused.entry(input).or_default() += 1;
+        let query = transaction.query.map(|seen| (seen.time, seen.point.direction()));
+        // In one input what was passed on has its response first: until something was there is nothing to remember.
+        let leaves = query.is_some_and(|(_, direction)| direction == Direction::Out);
+        if !self.several && !leaves && self.latest.is_empty() {
+            return;
+        }
         if self.latest.len() >= QUERIES {
             self.latest.retain(|_, latest| response.time.0.saturating_sub(latest.time.0) <= COPY_WINDOW);
             // Not to be looked through again for every further one.
@@ -73,7 +85,6 @@ impl Sides {
                 self.latest.clear();
             }
         }
-        let query = transaction.query.map(|seen| (seen.time, seen.point.direction()));
         let latest = Latest { time: response.time, source: transaction.ends.source(), server, input, query };
         let Some(before) = self.latest.insert((id, question.to_vec()), latest) else { return };
         let near = response.time.0.saturating_sub(before.time.0).saturating_abs() <= COPY_WINDOW;
@@ -148,7 +159,7 @@ mod tests {
 
     #[test]
     fn queries_on_both_sides_are_said_where_not_both_are_the_server() {
-        let mut sides = Sides::default();
+        let mut sides = Sides::of(true);
         for id in 0..3 {
             refused(&mut sides, 1, id, 0, i64::from(id) * 50_000);
             refused(&mut sides, 2, id, 1, i64::from(id) * 50_000 + 400);
@@ -159,7 +170,7 @@ mod tests {
             assert!(said.starts_with("3 refused queries were captured in two inputs within 10 ms"), "{said}");
         }
         assert_eq!(sides.note(&BTreeSet::from([(server, 0), (server, 1)])), None);
-        let mut apart = Sides::default();
+        let mut apart = Sides::of(true);
         refused(&mut apart, 1, 1, 0, 0);
         refused(&mut apart, 2, 1, 1, 10_001);
         refused(&mut apart, 3, 2, 0, 20_000);
@@ -190,7 +201,7 @@ mod tests {
 
     #[test]
     fn queries_that_a_host_passes_on_are_said_to_count_twice() {
-        use Direction::{In, Out};
+        use Direction::{In, Out, Unknown};
         let twice = |inner: ([u8; 2], Direction), outer: ([u8; 2], Direction)| {
             let mut sides = Sides::default();
             for id in 0..3 {
@@ -202,7 +213,10 @@ mod tests {
         let said =
             "3 refused queries were captured twice within 10 ms, with the same identifier and question between other";
         for inner in [[9, 2], [1, 2], [9, 1]] {
-            assert!(twice((inner, Out), ([1, 1], In)).is_some_and(|note| note.starts_with(said)), "{inner:?}");
+            for arrives in [In, Unknown] {
+                let note = twice((inner, Out), ([1, 1], arrives));
+                assert!(note.is_some_and(|note| note.starts_with(said)), "{inner:?} {arrives:?}");
+            }
         }
         assert_eq!(twice(([1, 2], In), ([1, 1], In)), None, "who asks two servers at once");
         assert_eq!(twice(([1, 2], Out), ([1, 1], Out)), None, "seen where it asks");

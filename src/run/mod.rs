@@ -131,7 +131,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         },
         limits,
     };
-    let mut sides = Sides::default();
+    let mut sides = Sides::of(several);
     let pairs = Pairs::new(&sources, Box::new(|address| judge(&inventory, address)));
     let mut tracker = Tracker::new(
         &decoder,
