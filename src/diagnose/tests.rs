@@ -179,6 +179,12 @@ fn what_was_captured_at_the_server_is_not_called_away_for_another_input() {
     let found = diagnose(&both, &more, &Limits::default());
     let unlisted = found.iter().find(|finding| finding.kind == "unlisted-source-refused").unwrap();
     assert!(unlisted.says.contains(said) && !unlisted.says.contains("10.30."), "{}", unlisted.says);
+    // Nothing shows where the others were captured: perhaps at the same server.
+    both.away.clear();
+    let found = of(&both);
+    let unlisted = found.iter().find(|finding| finding.0 == "unlisted-source-refused").unwrap();
+    assert!(unlisted.1 == Severity::Warning && unlisted.2.contains("nothing shows to be captured"), "{}", unlisted.2);
+    both.away.insert(server);
     both.vantage = Some(crate::config::Vantage::Path);
     assert_eq!(of(&both)[1].1, Severity::Info, "what the operator says goes first");
 }

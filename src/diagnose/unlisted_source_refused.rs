@@ -266,7 +266,8 @@ fn beside_elsewhere(scene: &Scene<'_>, group: &[Client<'_>], sources: &[String],
     let one = alone(group).is_some();
     let away = scene.report.is_away_from(server);
     if Tally::of(group).answered == 0 {
-        finding.severity = Severity::Critical;
+        // Inputs of the same server, perhaps of another day, make no emergency of a stranger.
+        finding.severity = if away { Severity::Critical } else { Severity::Warning };
     }
     finding.grade = Grade::Inferred;
     finding.says = format!(
