@@ -50,7 +50,8 @@ impl Tracker<'_> {
         self.counts.unsolicited += 1;
         self.counts.outcomes[Outcome::Unsolicited as usize] += 1;
         self.pairs.outcome(early.flow.pair, Outcome::Unsolicited);
-        if self.answering.tells(early.seen.point) {
+        // Where no query waits there is none that it may belong to: so it is where refusals alone are captured.
+        if self.flights.pending() + self.suspects.len() > 0 && self.answering.tells(early.seen.point) {
             self.suspects.strayed(self.pairs.ends(early.flow.pair).source(), early.flow, early.since);
         }
         if early.message.is_refused() {
