@@ -180,6 +180,7 @@ fn mistakes_are_located() {
         ("server:\n access-control-view: 10.0.0.0/8 v", "2:34", "no view has this name"),
         ("server:\n access-control-tag: 10.0.0.0/8 \"t\"", "2:34", "define-tag"),
         ("server:\n access-control-tag: 10.0.0.0/8 \"t\"\n define-tag: \"t\"", "2:34", "no define-tag before"),
+        ("server:\n response-ip-tag: 10.0.0.0/8 \"t\"\n define-tag: \"t\"", "2:31", "no define-tag before"),
         ("server:\n local-zone: a.example stati", "2:24", "of this type"),
         ("server:\n local-zone: a..example static", "2:14", "no domain name"),
         ("server:\n local-data: \"a.example. A\"", "2:15", "no data"),

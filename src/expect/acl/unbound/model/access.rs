@@ -129,7 +129,7 @@ impl Builder<'_> {
     pub fn define_tags(&mut self, server: &[&Statement]) -> Result<(), Error> {
         for statement in server {
             // The server reads lists of tags line by line: those of a later line are none yet.
-            if ["access-control-tag", "interface-tag", "local-zone-tag"].contains(&statement.name) {
+            if ["access-control-tag", "interface-tag", "local-zone-tag", "response-ip-tag"].contains(&statement.name) {
                 self.tag_list(statement.values[1])?;
             }
             if statement.name != "define-tag" {
