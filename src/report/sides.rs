@@ -106,8 +106,8 @@ impl Sides {
         for ((_, inputs), count) in self.twice.iter().filter(|(key, _)| sides(key)) {
             all += count;
             in_one |= inputs[0] == inputs[1];
-            // Each of them is two of the refusals of one input.
-            for input in &inputs[usize::from(inputs[0] == inputs[1])..] {
+            // In one input each of them is two of its refusals.
+            for input in inputs {
                 *of_input.entry(*input).or_default() += count;
             }
         }
@@ -207,6 +207,10 @@ mod tests {
             for id in 0..3 {
                 passing(&mut sides, id, inner.0, inner.1, [100, 900]);
                 passing(&mut sides, id, outer.0, outer.1, [0, 1000]);
+            }
+            // Strangers who are not translated, half of all.
+            for id in 10..16 {
+                passing(&mut sides, id, [7, 1], In, [0, 1000]);
             }
             sides.note(&BTreeSet::new())
         };
