@@ -7,7 +7,7 @@ use crate::capture::time::Resolution;
 use crate::capture::{Context, Timestamp};
 use crate::config::{Config, Limits, Outcome, Outcomes, Severity};
 use crate::decode::detail::DetailLimits;
-use crate::decode::{Decoder, link};
+use crate::decode::{Decoder, Ends, link};
 use crate::diagnose;
 use crate::error::{Error, ErrorKind, escape_text, packets};
 use crate::expect::Inventory;
@@ -17,7 +17,7 @@ use crate::expect::inventory::Expect;
 use crate::pipeline::{self, Finished, Selection};
 use crate::report::build::{Counted, Legs, OpenedInput, build};
 use crate::report::output::{self, FileIdentity, Output};
-use crate::report::page::lost_packets;
+use crate::report::page::{counted, lost_packets};
 use crate::report::rows::{RowInput, Rows, in_turn};
 use crate::report::sides::Sides;
 use crate::report::{self, Layout, Ledger, Report, Writer};
@@ -26,6 +26,7 @@ use crate::transact::pairs::{Judged, Pairs};
 use crate::transact::{Settings, Tracker};
 use std::collections::{BTreeSet, HashSet};
 use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -163,6 +164,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     tally.add(&tracker.tally);
     let mut anomalies = tracker.anomalies();
     let quoted = tracker.quotes.sentences();
+    let elsewhere = tracker.refused_elsewhere().map(says_elsewhere);
     let proxied = tracker.proxied.pairs().clone();
     let (away, here) = (tracker.away().collect(), tracker.here().collect());
     let here_in = if several { tracker.here_in().collect() } else { BTreeSet::new() };
@@ -195,6 +197,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     (report.proxied, report.away, report.here) = (proxied, away, here);
     report.here_in = here_in;
     report.notes.extend(sides.note(&report.here_in));
+    report.notes.extend(elsewhere);
     report.judge(&verdicts);
     report.findings = diagnose::diagnose_with_files(&report, &inventory, &verdicts, config);
 
@@ -203,7 +206,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 }
 
 /// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.
-pub(crate) fn judge(inventory: &Inventory, address: std::net::IpAddr) -> Judged {
+pub(crate) fn judge(inventory: &Inventory, address: IpAddr) -> Judged {
     match inventory.expect(address) {
         _ if inventory.is_empty() => Judged::default(),
         Some(expect) => Judged { listed: true, answers_wanted: expect == Expect::Refuse },
@@ -287,6 +290,16 @@ fn row_input(input: &Input) -> RowInput {
 /// What is known of an input before it is read.
 pub fn opened_input(input: &Input) -> OpenedInput {
     OpenedInput { name: input.name.clone(), format: input.reader.format.name(), compression: input.compression }
+}
+
+/// What is said of queries without a response that a refusal from another address fits.
+fn says_elsewhere((count, asked, from): (u64, Ends, IpAddr)) -> String {
+    let (queries, share) = (counted(count, "query", "queries"), if count == 1 { "shares" } else { "share" });
+    let (client, server) = (asked.source(), asked.destination());
+    format!(
+        "{queries} without a response {share} client, port and identifier with a REFUSED response that came from another \
+         address without a query of its own: {client} asked {server} and heard of {from}, for one."
+    )
 }
 
 /// The input is of all interfaces of a host, as far as its beginning tells: a cooked link type.

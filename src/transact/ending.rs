@@ -51,10 +51,11 @@ impl Tracker<'_> {
         self.counts.outcomes[Outcome::Unsolicited as usize] += 1;
         self.pairs.outcome(early.flow.pair, Outcome::Unsolicited);
         // Where no query waits there is none that it may belong to: so it is where refusals alone are captured.
-        if self.flights.pending() + self.suspects.len() > 0 && self.answering.tells(early.seen.point) {
-            self.suspects.strayed(self.pairs.ends(early.flow.pair).source(), early.flow, early.since);
+        let refused = early.message.is_refused();
+        if self.flights.pending() + self.suspects.len() > 0 && (refused || self.answering.tells(early.seen.point)) {
+            self.suspects.strayed(self.pairs.ends(early.flow.pair), early.flow, early.since, refused);
         }
-        if early.message.is_refused() {
+        if refused {
             self.counts.refused_unsolicited += 1;
             let rare = self.pairs.rare(early.flow.pair);
             rare.refused_unsolicited += 1;
@@ -128,6 +129,9 @@ impl Tracker<'_> {
             let spoken = answered
                 || self.pairs.last_unread(suspect.flow.pair) >= suspect.asked
                 || self.suspects.may_have_strayed(client, &suspect);
+            if !answered {
+                self.suspects.note_elsewhere(self.pairs.ends(suspect.flow.pair), suspect.flow, suspect.asked);
+            }
             self.end_suspect(&suspect, if spoken { Outcome::Unanswered } else { Outcome::Silent });
         }
     }
@@ -185,6 +189,10 @@ impl Tracker<'_> {
     /// Counts and reports a transaction that has no response.
     fn end_without_response(&mut self, index: u32, pair: u32, outcome: Outcome, rejection: Option<Sighting>) {
         self.end_behind_header(index);
+        if outcome == Outcome::Unanswered && self.suspects.has_strays() {
+            let asked = self.flights.asked(index).0;
+            self.suspects.note_elsewhere(self.pairs.ends(pair), self.flights.slot(index).flow, asked);
+        }
         self.counts.outcomes[outcome as usize] += 1;
         self.pairs.outcome(pair, outcome);
         self.count_transport(self.flights.slot(index).flow);

@@ -313,6 +313,11 @@ impl<'a> Tracker<'a> {
         self.answering.here_in()
     }
 
+    /// Queries that another address than the one asked refused, perhaps; ends and refusing address of the first.
+    pub fn refused_elsewhere(&self) -> Option<(u64, Ends, IpAddr)> {
+        self.suspects.elsewhere()
+    }
+
     /// Queries without a response so far, and responses whose query may still come: counted, and in no bucket yet.
     pub fn undecided(&self) -> (u64, u64) {
         (self.flights.pending() as u64, self.early.len() as u64)

@@ -229,10 +229,12 @@ pub struct Suspects {
     waiting: VecDeque<Suspect>,
     /// How many of a hash wait, and whether a response with it came.
     hashes: HashMap<u64, (u32, bool)>,
-    /// When the latest response without a query came with an identifier to a client's port.
-    strays: HashMap<(IpAddr, u16, u16), Timestamp>,
+    /// When the latest response without a query came with an identifier to a client's port, and from whom where it is REFUSED.
+    strays: HashMap<(IpAddr, u16, u16), (Timestamp, Option<IpAddr>)>,
     /// Some of before are not remembered.
     strays_since: Option<Timestamp>,
+    /// Queries without a response that such a refusal from another address fits, and ends and refusing address of the first.
+    elsewhere: Option<(u64, Ends, IpAddr)>,
 }
 
 impl Suspects {
@@ -261,17 +263,40 @@ impl Suspects {
 
     /// A response without a query came from somewhere to a client: a server that has several addresses may have been asked at
     /// one and have answered from another.
-    pub fn strayed(&mut self, client: IpAddr, flow: Flow, time: Timestamp) {
+    pub fn strayed(&mut self, ends: Ends, flow: Flow, time: Timestamp, refused: bool) {
         if self.strays.len() >= MAX_STRAYS {
             self.strays.clear();
             self.strays_since = Some(time);
         }
-        self.strays.insert((client, flow.client_port, flow.id), time);
+        let from = refused.then_some(ends.destination());
+        self.strays.insert((ends.source(), flow.client_port, flow.id), (time, from));
+    }
+
+    /// There are some.
+    pub fn has_strays(&self) -> bool {
+        !self.strays.is_empty()
+    }
+
+    /// Notes a query without a response: one that came after it from another address may fit, and be REFUSED.
+    #[cold]
+    pub fn note_elsewhere(&mut self, ends: Ends, flow: Flow, asked: Timestamp) {
+        let stray = self.strays.get(&(ends.source(), flow.client_port, flow.id));
+        if let Some((time, Some(from))) = stray
+            && *time >= asked
+            && *from != ends.destination()
+        {
+            self.elsewhere.get_or_insert((0, ends, *from)).0 += 1;
+        }
+    }
+
+    /// How many there were, and the ends and the refusing address of the first.
+    pub fn elsewhere(&self) -> Option<(u64, Ends, IpAddr)> {
+        self.elsewhere
     }
 
     /// True when the response to a query of a client may have come from another address than it was sent to.
     pub fn may_have_strayed(&self, client: IpAddr, suspect: &Suspect) -> bool {
-        let stray = self.strays.get(&(client, suspect.flow.client_port, suspect.flow.id)).copied();
+        let stray = self.strays.get(&(client, suspect.flow.client_port, suspect.flow.id)).map(|(time, _)| *time);
         stray.max(self.strays_since).is_some_and(|time| time >= suspect.asked)
     }
 
@@ -403,14 +428,24 @@ mod tests {
         let suspect = |id| Suspect { hash: 0, flow: flow(id), query, kept: KeptMessage::NONE, asked: Timestamp(10) };
         let client = ends(1).source();
         let mut suspects = Suspects::default();
-        suspects.strayed(client, flow(7), Timestamp(9));
+        suspects.strayed(ends(1), flow(7), Timestamp(9), false);
         assert!(!suspects.may_have_strayed(client, &suspect(7)), "before it was asked");
-        suspects.strayed(client, flow(7), Timestamp(11));
+        suspects.strayed(ends(1), flow(7), Timestamp(11), false);
         assert!(suspects.may_have_strayed(client, &suspect(7)) && !suspects.may_have_strayed(client, &suspect(8)));
         assert!(!suspects.may_have_strayed(ends(2).source(), &suspect(7)));
         for number in 0..MAX_STRAYS as u32 {
-            suspects.strayed(IpAddr::from(number.to_be_bytes()), flow(7), Timestamp(12));
+            suspects.strayed(Ends::v4(number.to_be_bytes(), [10, 0, 0, 53]), flow(7), Timestamp(12), false);
         }
+        // A refusal is told: of what was asked before it, at another address.
+        let asked = |number: u8| Ends::v4([10, 0, 0, 1], [10, 0, 0, number]);
+        suspects.strayed(asked(53), flow(9), Timestamp(12), true);
+        for (server, id, at) in [(53, 9, 10), (54, 9, 13), (54, 7, 10)] {
+            suspects.note_elsewhere(asked(server), flow(id), Timestamp(at));
+        }
+        assert_eq!(suspects.elsewhere(), None);
+        suspects.note_elsewhere(asked(54), flow(9), Timestamp(12));
+        suspects.note_elsewhere(asked(55), flow(9), Timestamp(12));
+        assert_eq!(suspects.elsewhere(), Some((2, asked(54), asked(53).destination())));
         assert!(suspects.strays.len() <= MAX_STRAYS && suspects.may_have_strayed(client, &suspect(8)), "not known");
     }
 
