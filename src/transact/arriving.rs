@@ -9,7 +9,7 @@ use crate::decode::ip::FragmentHeader;
 use crate::decode::message;
 use crate::decode::quote::Quote;
 use crate::decode::stream::{self, Arrival};
-use crate::decode::{Body, Datagram, Entry, Segment, TCP, UDP};
+use crate::decode::{Body, Datagram, Ends, Entry, Segment, TCP, UDP};
 use crate::sources::FrameRef;
 
 impl Tracker<'_> {
@@ -138,46 +138,13 @@ impl Tracker<'_> {
         let scratch = std::mem::take(&mut self.streams.scratch);
         let header = self.streams.connection(connection).proxy_header();
         for found in found.drain(..) {
-            let bytes = match found.place {
-                stream::Place::Segment(range) => &payload[range],
-                stream::Place::Scratch(range) => &scratch[range],
+            let bytes = match &found.place {
+                stream::Place::Segment(range) => &payload[range.clone()],
+                stream::Place::Scratch(range) => &scratch[range.clone()],
             };
-            self.counts.messages[Transport::Tcp as usize] += 1;
-            let Some(message) = message::read(bytes, found.cut, &decoder.key) else {
-                self.counts.header_incomplete += 1;
-                let (from, _) = self.streams.connection(connection).direction(found.from);
-                self.note_unread(from.reversed());
-                let ends = self.streams.connection(connection).client_ends();
-                self.glimpse(ends, entry.time);
-                continue;
-            };
-            let Arrival { time, point, frame: (input, number), .. } = found.by;
-            let (from, (source, destination)) = self.streams.connection(connection).direction(found.from);
-            let response = message.is_response();
-            let ends = if response { from.reversed() } else { from };
-            let ports = if response { (destination, source) } else { (source, destination) };
-            let pair_hash = ends.hash(&decoder.key);
-            self.other_message(&Seen {
-                entry: &Entry { time, point, ends: from, ..*entry },
-                frame: FrameRef { input, frame: number },
-                transport: Transport::Tcp,
-                message: &message,
-                datagram: &Datagram {
-                    source_port: source,
-                    destination_port: destination,
-                    // Copies of segments are recognised by their sequence numbers.
-                    ip_id: 0,
-                    proxy_len: 0,
-                    message: None,
-                    payload_hash: decoder.key.bytes(bytes) as u32,
-                    pair_hash,
-                    flow_hash: decoder.key.flow(pair_hash, ports, message.id, Transport::Tcp),
-                },
-                from: bytes,
-                len: bytes.len(),
-                header: header.as_deref().unwrap_or_default(),
-                connection: Some(connection),
-            });
+            let open = self.streams.connection(connection);
+            let (from, client) = (open.direction(found.from), open.client_ends());
+            self.stream_message(&found, bytes, from, client, header.as_deref().unwrap_or_default(), Some(connection));
         }
         self.streams.found = found;
         self.streams.scratch = scratch;
@@ -188,6 +155,69 @@ impl Tracker<'_> {
             let ended = ending(time, input, number, entry.point);
             for token in std::mem::take(&mut open.waiting) {
                 self.flights.reject(token, ended);
+            }
+        }
+    }
+    /// A message of a stream, which `from` sends; `client` leads to the server. `header` is a proxy's at the beginning of
+    /// the connection, which has an index while it goes on.
+    fn stream_message(
+        &mut self,
+        found: &stream::Found,
+        bytes: &[u8],
+        (from, (source, destination)): (Ends, (u16, u16)),
+        client: Ends,
+        header: &[u8],
+        connection: Option<u32>,
+    ) {
+        let decoder = self.decoder;
+        let Arrival { time, point, frame: (input, number), .. } = found.by;
+        self.counts.messages[Transport::Tcp as usize] += 1;
+        let Some(message) = message::read(bytes, found.cut, &decoder.key) else {
+            self.counts.header_incomplete += 1;
+            self.note_unread(from.reversed());
+            return self.glimpse(client, time);
+        };
+        let response = message.is_response();
+        let ends = if response { from.reversed() } else { from };
+        let ports = if response { (destination, source) } else { (source, destination) };
+        let pair_hash = ends.hash(&decoder.key);
+        self.other_message(&Seen {
+            entry: &Entry { point, ends: from, ..Entry::lost(time, 0) },
+            frame: FrameRef { input, frame: number },
+            transport: Transport::Tcp,
+            message: &message,
+            datagram: &Datagram {
+                source_port: source,
+                destination_port: destination,
+                // Copies of segments are recognised by their sequence numbers.
+                ip_id: 0,
+                proxy_len: 0,
+                message: None,
+                payload_hash: decoder.key.bytes(bytes) as u32,
+                pair_hash,
+                flow_hash: decoder.key.flow(pair_hash, ports, message.id, Transport::Tcp),
+            },
+            from: bytes,
+            len: bytes.len(),
+            header,
+            connection,
+        });
+    }
+
+    /// Messages that still waited behind gaps of a connection that was forgotten.
+    pub(super) fn left_messages(&mut self, gone: &stream::Connection) {
+        let header = gone.proxy_header();
+        for found in &gone.left {
+            if let stream::Place::Scratch(range) = &found.place {
+                let (bytes, from) = (&gone.left_bytes[range.clone()], gone.direction(found.from));
+                self.stream_message(
+                    found,
+                    bytes,
+                    from,
+                    gone.client_ends(),
+                    header.as_deref().unwrap_or_default(),
+                    None,
+                );
             }
         }
     }

@@ -291,9 +291,14 @@ impl Tracker<'_> {
         }
     }
 
-    /// Connections that the server ended before anybody asked on them, and those that brought nothing.
+    /// Connections that the server ended before anybody asked on them, those that brought nothing, and those of which messages
+    /// are left.
     pub(super) fn take_forgotten(&mut self) {
         while let Some(connection) = self.streams.forgotten.pop() {
+            if !connection.left.is_empty() {
+                self.left_messages(&connection);
+                continue;
+            }
             let ends = connection.client_ends();
             let (first_time, first_input, first_frame) = connection.first;
             let at_once = |(time, _, _): &(Timestamp, _, _)| time.0.saturating_sub(first_time.0) <= REJECTED_WITHIN;

@@ -157,6 +157,74 @@ fn what_waited_behind_a_gap_keeps_its_direction_and_its_frame() {
 }
 
 #[test]
+fn a_response_finds_its_query_behind_a_gap() {
+    let queries = [1, 2, 3].map(|id| framed(&query(id)));
+    let (asked, told) = (queries[0].len() as u32, framed(&refusal(1)).len() as u32);
+    // Of three exchanges within 3 ms two queries were not captured, then the client waits.
+    let mut frames = handshake(A, 0);
+    for (number, id) in (0..).zip(1..4) {
+        let (at, from, time) = (101 + number * asked, 501 + number * told, i64::from(number) * MILLI);
+        if id == 2 {
+            frames.push((time, tcp(A, true, ACK, (at, from), &queries[1])));
+        }
+        frames.push((time + MILLI / 2, tcp(A, false, ACK, (from, at + asked), &framed(&refusal(id)))));
+    }
+    frames.push((SECOND, ask(B, 7)));
+    let expected = [
+        "unsolicited 192.0.2.1 1: - 4",
+        "refused 192.0.2.1 2: 5 6",
+        "unsolicited 192.0.2.1 3: - 7",
+        "unanswered 192.0.2.2 7: 8 -",
+    ];
+    assert_eq!(track(&frames), expected);
+}
+
+#[test]
+fn what_waits_behind_a_gap_when_nothing_more_comes_is_read() {
+    let asked = framed(&query(1)).len() as u32;
+    let told = framed(&refusal(1)).len() as u32;
+    // The first response was not captured; the client asks no more, or over another connection between the same ports.
+    let mut frames = handshake(A, 0);
+    frames.push((MILLI, tcp(A, true, ACK, (101, 501), &[framed(&query(1)), framed(&query(2))].concat())));
+    frames.push((2 * MILLI, tcp(A, false, ACK, (501 + told, 101 + 2 * asked), &framed(&refusal(2)))));
+    frames.push((2 * MILLI, tcp(A, true, ACK, (101 + 2 * asked, 501 + 2 * told), b"")));
+    let expected = ["refused 192.0.2.1 2: 4 5", "unanswered 192.0.2.1 1: 4 -"];
+    assert_eq!(track(&frames), expected);
+    frames.push((3 * MILLI, tcp(A, true, SYN, (9000, 0), b"")));
+    assert_eq!(track(&frames), expected);
+
+    // The server resets a connection whose first query was not captured.
+    let mut frames = handshake(A, 0);
+    frames.push((MILLI, tcp(A, true, ACK, (101 + asked, 501), &framed(&query(2)))));
+    frames.push((2 * MILLI, tcp(A, false, RST | ACK, (501, 101), b"")));
+    assert_eq!(track(&frames), ["tcp-rejected 192.0.2.1 2: 4 5"]);
+}
+
+#[test]
+fn a_connection_goes_on_after_much_was_lost_or_another_one_begins() {
+    let (asked, told) = (framed(&query(1)).len() as u32, framed(&refusal(1)).len() as u32);
+    let exchange = |id: u16, time: i64, (at, from): (u32, u32)| {
+        [
+            (time, tcp(A, true, ACK, (at, from), &framed(&query(id)))),
+            (time, tcp(A, false, ACK, (from, at + asked), &framed(&refusal(id)))),
+            (time + 20 * MILLI, tcp(A, true, ACK, (at + asked, from + told), b"")),
+        ]
+    };
+    // What the client had sent when both went on, and the server.
+    for numbers in
+        [(101 + asked, 5_000_000), (5_000_000, 9_000_000), (0x7000_0000, 0x9000_0000), (0x9000_0000, 0x7000_0000)]
+    {
+        let mut frames = handshake(A, 0);
+        frames.extend(exchange(1, MILLI, (101, 501)));
+        frames.extend(exchange(2, SECOND, numbers));
+        frames.extend(exchange(3, 2 * SECOND, (numbers.0 + asked, numbers.1 + told)));
+        let lines = track(&frames);
+        let expected = ["refused 192.0.2.1 1: 4 5", "refused 192.0.2.1 2: 7 8", "refused 192.0.2.1 3: 10 11"];
+        assert_eq!(lines, expected, "{numbers:?}");
+    }
+}
+
+#[test]
 fn a_clock_that_is_set_back_turns_no_refusal_into_a_time_out() {
     let refused =
         |client: u8, id: u16, time: i64| [(time, ask(client, id)), (time + MILLI, reply(client, &refusal(id)))];

@@ -4,9 +4,9 @@
 use super::super::key::Key;
 use super::super::{Bucket, Ends, Segment, Tally};
 use super::boundary::Boundary;
-use super::direction::{Beginning, Stream};
+use super::direction::{Beginning, Stream, Work};
 use super::gap::GAP_PATIENCE;
-use super::{Arrival, Streams};
+use super::{Arrival, Found, Streams};
 use crate::capture::Timestamp;
 use prefetch_index::prefetch_index;
 use std::sync::Arc;
@@ -49,6 +49,10 @@ pub struct Connection {
     pub(super) brought: bool,
     /// [`Streams::without_message`] was asked since its last segment.
     pub(super) noted: bool,
+    /// Messages that still waited behind gaps when it was forgotten, in [`Connection::left_bytes`].
+    pub left: Vec<Found>,
+    /// Their bytes.
+    pub left_bytes: Vec<u8>,
 }
 
 impl Connection {
@@ -125,7 +129,12 @@ impl Streams {
             let fresh = segment.syn()
                 && stream.boundary != Boundary::Unknown
                 && (stream.start != segment.sequence.wrapping_add(1) || (restarts && !segment.ack()));
-            if !idle && !fresh {
+            // So does data that is far from what both sides have sent: its SYN was not captured.
+            let elsewhere = segment.full_len > 0
+                && segment.ack()
+                && stream.is_far(segment.sequence)
+                && connection.streams[1 - from].is_far(segment.acknowledgment);
+            if !idle && !fresh && !elsewhere {
                 return index;
             }
             self.forget(index, Bucket::TcpBehindHole, tally);
@@ -162,6 +171,8 @@ impl Streams {
             asked: false,
             brought: false,
             noted: false,
+            left: Vec::new(),
+            left_bytes: Vec::new(),
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -220,7 +231,7 @@ impl Streams {
         }
     }
 
-    /// Forgets a connection; its unfinished bytes go to `bucket`.
+    /// Forgets a connection; its unfinished bytes go to `bucket`. What waits behind gaps is read: nobody will fill them.
     pub(super) fn forget(&mut self, index: u32, bucket: Bucket, tally: &mut Tally) {
         let Connection { list, hash, .. } = self.connections[index as usize];
         self.unlink(index);
@@ -229,11 +240,19 @@ impl Streams {
             entry.remove();
         }
         let connection = &mut self.connections[index as usize];
-        for stream in &mut connection.streams {
-            self.held_bytes -= stream.held_bytes;
-            for _ in stream.held.drain(..) {
-                tally.count(bucket);
-            }
+        for (from, stream) in connection.streams.iter_mut().enumerate() {
+            let mut work = Work {
+                from,
+                found: &mut connection.left,
+                scratch: &mut connection.left_bytes,
+                tally: &mut *tally,
+                held_bytes: &mut self.held_bytes,
+                limits: &self.limits,
+                conflicts: &mut self.conflicts,
+                zero_length: &mut self.zero_length,
+                holes: &mut self.holes,
+            };
+            stream.give_up_gap(connection.last, false, true, &mut work);
             if bucket == Bucket::TcpEvicted {
                 for _ in 0..std::mem::take(&mut stream.buffered_frames) {
                     tally.recount(Bucket::TcpUsed, bucket);
@@ -242,14 +261,22 @@ impl Streams {
                 stream.disown_buffer(tally);
             }
             self.held_bytes -= stream.buffer.len();
+            let beginning = std::mem::take(&mut stream.beginning);
             *stream = Stream::default();
+            stream.beginning = beginning;
         }
         let rejected = connection.rejected.is_some() && !connection.asked;
-        if rejected || !(connection.brought || connection.noted) {
-            let gone =
-                Connection { streams: [Stream::default(), Stream::default()], waiting: Vec::new(), ..*connection };
+        if rejected || !(connection.brought || connection.noted) || !connection.left.is_empty() {
+            let gone = Connection {
+                streams: std::mem::take(&mut connection.streams),
+                waiting: Vec::new(),
+                left: std::mem::take(&mut connection.left),
+                left_bytes: std::mem::take(&mut connection.left_bytes),
+                ..*connection
+            };
             self.forgotten.push(gone);
         }
+        connection.streams = [Stream::default(), Stream::default()];
         connection.waiting = Vec::new();
         self.free.push(index);
     }

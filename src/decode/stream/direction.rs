@@ -9,8 +9,11 @@ use crate::capture::Timestamp;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A segment further ahead than this is not believed: 16 times the largest unscaled window.
-const MAX_AHEAD: i32 = 1 << 20;
+/// A segment further ahead than this is not believed: the largest window (RFC 7323 section 2.3), or what was lost at once.
+const MAX_AHEAD: i32 = 1 << 30;
+/// One further behind is not believed, and one whose both numbers are further away is of another connection: 16 times the
+/// largest unscaled window.
+const FAR: i32 = 1 << 20;
 
 /// What the first bytes of a direction are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,7 +50,6 @@ pub(super) struct Stream {
     /// Segments ahead of a gap, in sequence order.
     pub(super) held: Vec<Held>,
     pub(super) held_bytes: usize,
-    pub(super) gap_since: Timestamp,
     /// The last gap that was passed over: what comes from there later was never looked at.
     pub(super) passed: Option<(u32, u32)>,
     /// Highest acknowledgment of the other side.
@@ -84,6 +86,12 @@ impl Stream {
     /// True for a segment before which this side has sent nothing.
     pub(super) fn is_at_start(&self, segment: &Segment) -> bool {
         self.boundary != Boundary::Unknown && segment.sequence == self.start
+    }
+
+    /// True when a sequence number or an acknowledgment is far from all that is known of this side.
+    pub(super) fn is_far(&self, number: u32) -> bool {
+        let known = if self.boundary == Boundary::Unknown { self.acknowledged } else { Some(self.next) };
+        known.is_some_and(|known| !(-FAR..=FAR).contains(&ahead(number, known)))
     }
 
     /// Takes an acknowledgment of the other side, which may have sent nothing so far; true when it shows, for the first time,
@@ -140,10 +148,10 @@ impl Stream {
             (self.start, self.next) = (sequence, sequence);
         }
         let distance = ahead(sequence, self.next);
-        if !(-MAX_AHEAD..=MAX_AHEAD).contains(&distance) {
+        if !(-FAR..=MAX_AHEAD).contains(&distance) {
             work.tally.count(Bucket::TcpOutOfWindow);
         } else if distance > 0 {
-            self.hold(Held { sequence, data: data.to_vec(), full_len: segment.full_len, by }, now, work);
+            self.hold(Held { sequence, data: data.to_vec(), full_len: segment.full_len, by, since: now }, work);
         } else {
             self.count_in_order(sequence, data, segment.full_len, (by, true), work);
             self.use_held(work);

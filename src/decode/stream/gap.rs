@@ -19,6 +19,8 @@ pub(super) struct Held {
     pub(super) data: Vec<u8>,
     pub(super) full_len: u32,
     pub(super) by: Arrival,
+    /// When it came, on the clock's line.
+    pub(super) since: Timestamp,
 }
 
 /// Bytes that a held segment takes.
@@ -28,7 +30,7 @@ fn cost(data: &[u8]) -> usize {
 
 impl Stream {
     /// Keeps a segment that is ahead of a gap.
-    pub(super) fn hold(&mut self, segment: Held, now: Timestamp, work: &mut Work<'_>) {
+    pub(super) fn hold(&mut self, segment: Held, work: &mut Work<'_>) {
         let Held { sequence, full_len, .. } = segment;
         let len = cost(&segment.data);
         let place = self.held.partition_point(|held| ahead(held.sequence, sequence) < 0);
@@ -44,9 +46,6 @@ impl Stream {
         if full {
             work.tally.count(Bucket::TcpEvicted);
             return;
-        }
-        if self.held.is_empty() {
-            self.gap_since = now;
         }
         self.held_bytes += len;
         *work.held_bytes += len;
@@ -70,13 +69,13 @@ impl Stream {
         self.held.drain(..ready);
     }
 
-    /// Passes over a gap that will not be filled: the receiver has acknowledged it, the connection ends, or too much
-    /// waits behind it.
-    pub(super) fn give_up_gap(&mut self, now: Timestamp, closing: bool, work: &mut Work<'_>) {
+    /// Passes over gaps that will not be filled: the receiver has acknowledged them, the connection ends, or too much
+    /// waits behind them. What is acknowledged by data is not waited for: it may be the response to what is behind a gap.
+    pub(super) fn give_up_gap(&mut self, now: Timestamp, by_data: bool, closing: bool, work: &mut Work<'_>) {
         while let Some(first) = self.held.first() {
             let gap = ahead(first.sequence, self.next);
             let acknowledged = self.acknowledged.is_some_and(|seen| ahead(seen, first.sequence) >= 0)
-                && now.0.saturating_sub(self.gap_since.0) > GAP_PATIENCE;
+                && (by_data || now.0.saturating_sub(first.since.0) > GAP_PATIENCE);
             let crowded = self.held.len() >= MAX_HELD / 2 || self.held_bytes * 2 > work.limits.stream_bytes;
             if gap > 0 && !(acknowledged || closing || crowded) {
                 return;
@@ -87,7 +86,6 @@ impl Stream {
                 self.next = first.sequence;
                 self.pass_over(gap as u32, work);
             }
-            self.gap_since = now;
             self.use_held(work);
         }
     }

@@ -99,8 +99,8 @@ pub struct Streams {
     pub scratch: Vec<u8>,
     /// Messages found during the last push, in stream order.
     pub found: Vec<Found>,
-    /// Connections that were rejected while nobody had asked on them, and those that ended without a message; the consumer
-    /// takes them.
+    /// Connections that were rejected while nobody had asked on them, those that ended without a message, and those of which
+    /// messages are left; the consumer takes them.
     pub forgotten: Vec<Connection>,
     /// Connections given up before they ended.
     pub evicted: u64,
@@ -196,11 +196,11 @@ impl Streams {
             holes: &mut self.holes,
         };
         // What the segment acknowledges was sent before it.
-        connection.streams[1 - from].give_up_gap(now, false, &mut work);
+        connection.streams[1 - from].give_up_gap(now, from_server && segment.full_len > 0, segment.rst(), &mut work);
         work.from = from;
         let closing = segment.fin() || segment.rst();
         connection.streams[from].segment(segment, data, by, now, &mut work);
-        connection.streams[from].give_up_gap(now, closing, &mut work);
+        connection.streams[from].give_up_gap(now, false, closing, &mut work);
         let server = connection.server;
         self.unread = match from_server {
             true if segment.full_len > 0 => !self.found.iter().any(|found| found.from == server),
@@ -262,8 +262,7 @@ impl Streams {
         seen
     }
 
-    /// Ends the connection that was not seen for the longest time; held segments are given up. The consumer finds it in
-    /// `forgotten`. False when there is none.
+    /// Ends the connection that was not seen for the longest time. The consumer finds it in `forgotten`. False when there is none.
     pub fn finish_oldest(&mut self, tally: &mut Tally) -> bool {
         let oldest = self.lists.iter().map(|list| list.oldest).find(|oldest| *oldest != NONE);
         oldest.inspect(|oldest| self.forget(*oldest, Bucket::TcpBehindHole, tally)).is_some()
