@@ -193,11 +193,13 @@ fn what_waits_behind_a_gap_when_nothing_more_comes_is_read() {
     frames.push((3 * MILLI, tcp(A, true, SYN, (9000, 0), b"")));
     assert_eq!(track(&frames), expected);
 
-    // The server resets a connection whose first query was not captured.
-    let mut frames = handshake(A, 0);
-    frames.push((MILLI, tcp(A, true, ACK, (101 + asked, 501), &framed(&query(2)))));
-    frames.push((2 * MILLI, tcp(A, false, RST | ACK, (501, 101), b"")));
-    assert_eq!(track(&frames), ["tcp-rejected 192.0.2.1 2: 4 5"]);
+    // The server resets or closes a connection whose first query was not captured.
+    for (flags, acknowledged) in [(RST | ACK, 101), (FIN | ACK, 101 + 2 * asked)] {
+        let mut frames = handshake(A, 0);
+        frames.push((MILLI, tcp(A, true, ACK, (101 + asked, 501), &framed(&query(2)))));
+        frames.push((2 * MILLI, tcp(A, false, flags, (501, acknowledged), b"")));
+        assert_eq!(track(&frames), ["tcp-rejected 192.0.2.1 2: 4 5"], "{flags}");
+    }
 }
 
 #[test]

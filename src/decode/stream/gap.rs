@@ -70,12 +70,13 @@ impl Stream {
     }
 
     /// Passes over gaps that will not be filled: the receiver has acknowledged them, the connection ends, or too much
-    /// waits behind them. What is acknowledged by data is not waited for: it may be the response to what is behind a gap.
-    pub(super) fn give_up_gap(&mut self, now: Timestamp, by_data: bool, closing: bool, work: &mut Work<'_>) {
+    /// waits behind them. When the server has answered, or closes, what it has acknowledged is not waited for: that may be
+    /// what it answers.
+    pub(super) fn give_up_gap(&mut self, now: Timestamp, answered: bool, closing: bool, work: &mut Work<'_>) {
         while let Some(first) = self.held.first() {
             let gap = ahead(first.sequence, self.next);
             let acknowledged = self.acknowledged.is_some_and(|seen| ahead(seen, first.sequence) >= 0)
-                && (by_data || now.0.saturating_sub(first.since.0) > GAP_PATIENCE);
+                && (answered || now.0.saturating_sub(first.since.0) > GAP_PATIENCE);
             let crowded = self.held.len() >= MAX_HELD / 2 || self.held_bytes * 2 > work.limits.stream_bytes;
             if gap > 0 && !(acknowledged || closing || crowded) {
                 return;

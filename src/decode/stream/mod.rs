@@ -195,10 +195,11 @@ impl Streams {
             zero_length: &mut self.zero_length,
             holes: &mut self.holes,
         };
-        // What the segment acknowledges was sent before it.
-        connection.streams[1 - from].give_up_gap(now, from_server && segment.full_len > 0, segment.rst(), &mut work);
-        work.from = from;
         let closing = segment.fin() || segment.rst();
+        let answers = from_server && (segment.full_len > 0 || closing);
+        // What the segment acknowledges was sent before it.
+        connection.streams[1 - from].give_up_gap(now, answers, segment.rst(), &mut work);
+        work.from = from;
         connection.streams[from].segment(segment, data, by, now, &mut work);
         connection.streams[from].give_up_gap(now, false, closing, &mut work);
         let server = connection.server;
