@@ -49,7 +49,8 @@ pub struct Limits {
     pub fragment_age: i64,
     /// TCP connections held; the least recently active is evicted first and counted.
     pub tcp_connections: usize,
-    /// Bytes held for one direction of a TCP connection.
+    /// Bytes held for one direction of a TCP connection; half of them are a few packets put together by the interface (GRO),
+    /// or what is on its way over a long line when one was lost.
     pub tcp_stream_bytes: usize,
     /// Bytes held for all TCP streams.
     pub tcp_total_bytes: usize,
@@ -108,7 +109,7 @@ impl Default for Limits {
             fragment_bytes: 32 << 20,
             fragment_age: 30_000_000_000,
             tcp_connections: 65_536,
-            tcp_stream_bytes: 128 << 10,
+            tcp_stream_bytes: 512 << 10,
             tcp_total_bytes: 64 << 20,
             tcp_idle: 120_000_000_000,
             answered_rows: 220_000,

@@ -180,6 +180,20 @@ fn a_response_finds_its_query_behind_a_gap() {
 }
 
 #[test]
+fn large_packets_out_of_order_lose_nothing() {
+    let queries: Vec<u8> = (1..5).flat_map(|id| framed(&query(id))).collect();
+    let answers: Vec<u8> = (1..5).flat_map(|id| framed(&[refusal(id), vec![0; 30_000]].concat())).collect();
+    let mut frames = handshake(A, 0);
+    frames.push((MILLI, tcp(A, true, ACK, (101, 501), &queries)));
+    for range in [1000..61_000, 61_000..answers.len(), 0..1000] {
+        let numbers = (501 + range.start as u32, 101 + queries.len() as u32);
+        frames.push((2 * MILLI, tcp(A, false, ACK, numbers, &answers[range])));
+    }
+    let expected = [(1, 7), (2, 5), (3, 6), (4, 6)].map(|(id, frame)| format!("refused 192.0.2.1 {id}: 4 {frame}"));
+    assert_eq!(track(&frames), expected);
+}
+
+#[test]
 fn what_waits_behind_a_gap_when_nothing_more_comes_is_read() {
     let asked = framed(&query(1)).len() as u32;
     let told = framed(&refusal(1)).len() as u32;
