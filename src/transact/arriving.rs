@@ -158,6 +158,7 @@ impl Tracker<'_> {
             }
         }
     }
+
     /// A message of a stream, which `from` sends; `client` leads to the server. `header` is a proxy's at the beginning of
     /// the connection, which has an index while it goes on.
     fn stream_message(
