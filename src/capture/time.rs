@@ -50,8 +50,8 @@ impl Resolution {
 impl Timestamp {
     /// The capture does not say when (pcapng simple packet blocks); earlier than any real time.
     pub const UNKNOWN: Timestamp = Timestamp(i64::MIN);
-    /// What the packets of a time line get that come before the first one with a time: a moment at which nobody captured. It is
-    /// never printed.
+    /// What the packets of a time line get that come before the first one with a time, and all in rows that have none: a moment
+    /// at which nobody captured. It is never printed.
     pub const UNTIMED: Timestamp = Timestamp(0);
 
     /// The time as RFC 3339 UTC with `digits` of the fraction (0, 3, 6 or 9).

@@ -22,6 +22,9 @@ impl Default for Interface {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Point(u64);
 
+/// The bit of packets for which the capture has no time.
+const UNTIMED: u64 = 1 << 3;
+
 impl Point {
     /// Packs interface, VLAN identifiers (outermost first, 0 when absent) and direction.
     #[inline]
@@ -41,10 +44,22 @@ impl Point {
         Self(self.0 | (depth as u64 & 15) << 28)
     }
 
-    /// The point as 32 bits, for where little room is left; different points differ in it but for chance.
+    /// Of a packet for which the capture has no time: whatever time it is given elsewhere is another packet's.
+    #[must_use]
+    pub fn untimed(self) -> Self {
+        Self(self.0 | UNTIMED)
+    }
+
+    /// The capture has no time for the packet.
+    pub fn is_untimed(self) -> bool {
+        self.0 & UNTIMED != 0
+    }
+
+    /// The point as 32 bits, for where little room is left; different points differ in it but for chance. Packets with and
+    /// without a time are at the same.
     #[inline]
     pub fn folded(self) -> u32 {
-        (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+        ((self.0 & !UNTIMED).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
     }
 
     /// The point as one number, for [`Point::from_bits`].

@@ -147,7 +147,7 @@ impl<'a> Facts<'a> {
         let known =
             if asked.is_none() && matches!(known, Known::Echoed | Known::Restored) { Known::Unknown } else { known };
         let sighting = query.or(response);
-        let time_and_frame = |seen: Sighting| (seen.time, seen.frame);
+        let time_and_frame = |seen: Sighting| (seen.told_time(), seen.frame);
 
         let mut texts = [const { Cow::Borrowed(NOTHING) }; Text::COUNT];
         let mut put = |text: Text, value: Cow<'a, [u8]>| texts[text as usize] = value;

@@ -60,7 +60,7 @@ impl Tracker<'_> {
             let rare = self.pairs.rare(early.flow.pair);
             rare.refused_unsolicited += 1;
             let refusals = self.pairs.refusals(early.flow.pair);
-            refusals.note(early.seen.time, early.seen.frame, self.settings.limits.finding_frames);
+            refusals.note(early.seen.told_time(), early.seen.frame, self.settings.limits.finding_frames);
         }
         if self.settings.rows.has(Outcome::Unsolicited) {
             self.flights.kept.read(early.bytes, &mut self.scratch);
@@ -197,7 +197,7 @@ impl Tracker<'_> {
         self.pairs.outcome(pair, outcome);
         self.count_transport(self.flights.slot(index).flow);
         if let Some(rejection) = rejection {
-            let (asked, limit) = (self.flights.slot(index).query.time, self.settings.limits.finding_frames);
+            let (asked, limit) = (self.flights.slot(index).query.told_time(), self.settings.limits.finding_frames);
             self.pairs.refusals(pair).note(asked, rejection.frame, limit);
         }
         if self.settings.rows.has(outcome) {

@@ -378,7 +378,11 @@ impl Tracker<'_> {
             && !slot.ambiguous;
         self.counts.refused_restored += u64::from(restored);
         self.pairs.outcome(slot.flow.pair, outcome);
-        self.pairs.refusals(slot.flow.pair).note(slot.query.time, seen.frame, self.settings.limits.finding_frames);
+        self.pairs.refusals(slot.flow.pair).note(
+            slot.query.told_time(),
+            seen.frame,
+            self.settings.limits.finding_frames,
+        );
     }
 
     /// Matches a query just opened with a response that was captured shortly before it.

@@ -223,9 +223,10 @@ impl<'a> Tracker<'a> {
     /// An entry: counts it and follows what it brings.
     #[inline]
     fn entry(&mut self, input: u32, first_frame: u64, data: &[u8], entry: &Entry) {
-        // A packet without a time (simple packet blocks) is taken to come at the time of the one before it.
+        // A packet without a time (simple packet blocks) is taken to come at the time of the one before it; that is not told.
         let timed = if entry.time == Timestamp::UNKNOWN {
-            &Entry { time: self.clock.now().unwrap_or(Timestamp::UNTIMED), ..*entry }
+            let time = self.clock.now().unwrap_or(Timestamp::UNTIMED);
+            &Entry { time, point: entry.point.untimed(), ..*entry }
         } else {
             entry
         };

@@ -335,4 +335,11 @@ cases![
     n46_a_filter_in_a_compressed_second_section =
         case("the same compressed", gzip(&unanswered_in_second_section(&LITTLE.option(11, b"\0host 198.51.100.99"))))
             .outcomes(&[("answered", 19), ("unanswered", 1)]),
+    n47_simple_packet_behind_another = case("a packet without a time behind one with a time", {
+        let later = to_server(&Message::query("later.test").bytes());
+        [opened(&[]), good_block(), LITTLE.simple_packet(&later)].concat()
+    })
+    .packets(&[("udp_dns", 2)])
+    .row(&[("qname", "ok.test"), ("time", "2023-11-14T22:13:20.000000Z")])
+    .row(&[("qname", "later.test"), ("time", ""), ("query_frame", "2")]),
 ];

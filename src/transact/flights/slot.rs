@@ -34,6 +34,13 @@ pub struct Sighting {
     pub point: Point,
 }
 
+impl Sighting {
+    /// The time that the capture has for the frame, to be told.
+    pub fn told_time(&self) -> Timestamp {
+        if self.point.is_untimed() { Timestamp::UNTIMED } else { self.time }
+    }
+}
+
 /// What is compared to recognise a packet seen again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Print {
