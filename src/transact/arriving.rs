@@ -5,11 +5,12 @@ use super::Tracker;
 use super::ending::ending;
 use super::flights::Transport;
 use super::matching::Seen;
+use crate::capture::Timestamp;
 use crate::decode::ip::FragmentHeader;
 use crate::decode::message;
 use crate::decode::quote::Quote;
 use crate::decode::stream::{self, Arrival};
-use crate::decode::{Body, Datagram, Ends, Entry, Segment, TCP, UDP};
+use crate::decode::{Body, Datagram, Ends, Entry, Point, Segment, TCP, UDP};
 use crate::sources::FrameRef;
 
 impl Tracker<'_> {
@@ -117,6 +118,7 @@ impl Tracker<'_> {
     fn segment(&mut self, entry: &Entry, frame: FrameRef, segment: &Segment, payload: &[u8]) {
         let decoder = self.decoder;
         let now = self.clock.line();
+        self.read_left(now);
         self.streams.expire(now, &mut self.tally);
         let connection = self.streams.push(
             &decoder.key,
@@ -148,11 +150,16 @@ impl Tracker<'_> {
         }
         self.streams.found = found;
         self.streams.scratch = scratch;
+        self.reject_waiting(connection, entry.point);
+    }
+
+    /// Queries that wait on a connection are rejected when the server has ended it.
+    fn reject_waiting(&mut self, connection: u32, point: Point) {
         let open = self.streams.connection(connection);
         if let Some((time, input, number)) = open.rejected
             && !open.waiting.is_empty()
         {
-            let ended = ending(time, input, number, entry.point);
+            let ended = ending(time, input, number, point);
             for token in std::mem::take(&mut open.waiting) {
                 self.flights.reject(token, ended);
             }
@@ -205,10 +212,30 @@ impl Tracker<'_> {
         });
     }
 
-    /// Messages that still waited behind gaps of a connection that was forgotten.
-    pub(super) fn left_messages(&mut self, gone: &stream::Connection) {
+    /// Reads what waited behind gaps that were acknowledged a while ago, when no segment came since.
+    pub(super) fn read_left(&mut self, now: Timestamp) {
+        while let Some(index) = self.streams.next_left(now, &mut self.tally) {
+            let open = self.streams.connection(index);
+            let (left, left_bytes) = (std::mem::take(&mut open.left), std::mem::take(&mut open.left_bytes));
+            for found in &left {
+                if let stream::Place::Scratch(range) = &found.place {
+                    let open = self.streams.connection(index);
+                    let (from, client, header) = (open.direction(found.from), open.client_ends(), open.proxy_header());
+                    let header = header.as_deref().unwrap_or_default();
+                    self.stream_message(found, &left_bytes[range.clone()], from, client, header, Some(index));
+                    self.reject_waiting(index, found.by.point);
+                }
+            }
+        }
+    }
+
+    /// Messages that still waited behind gaps of a connection that was forgotten; true when queries are among them. The
+    /// server may have ended it without an answer to any.
+    pub(super) fn left_messages(&mut self, gone: &stream::Connection) -> bool {
         let header = gone.proxy_header();
+        let mut asked = false;
         for found in &gone.left {
+            let opened = self.flights.opened();
             if let stream::Place::Scratch(range) = &found.place {
                 let (bytes, from) = (&gone.left_bytes[range.clone()], gone.direction(found.from));
                 self.stream_message(
@@ -219,7 +246,14 @@ impl Tracker<'_> {
                     header.as_deref().unwrap_or_default(),
                     None,
                 );
+                asked |= self.flights.opened() > opened;
+                if let Some((time, input, number)) = gone.rejected
+                    && let Some(token) = self.flights.opened_after(opened)
+                {
+                    self.flights.reject(token, ending(time, input, number, found.by.point));
+                }
             }
         }
+        asked
     }
 }

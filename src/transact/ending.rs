@@ -9,7 +9,7 @@ use super::{Tracker, Transaction};
 use crate::capture::Timestamp;
 use crate::config::{Outcome, SKEW};
 use crate::decode::message::{Message, Question};
-use crate::decode::{Ends, Entry, Point};
+use crate::decode::{Body, Ends, Entry, Point};
 use crate::sources::FrameRef;
 
 /// A connection on which nobody asked is rejected when the server ends it within this time (nanoseconds); later it was idle.
@@ -28,6 +28,8 @@ impl Tracker<'_> {
     /// The same when something may be due. Not inlined, so that messages have the registers.
     #[inline(never)]
     fn expire_those_due(&mut self, now: Timestamp) {
+        // A response to what is due may wait there.
+        self.read_left(now);
         self.give_up_early(now);
         while let Some(due) = self.flights.due(now) {
             self.counts.timed_out += 1;
@@ -242,7 +244,9 @@ impl Tracker<'_> {
         if self.answering.tells(seen.point) {
             let now = self.clock.line();
             self.pairs.note_response(pair, now);
-            self.answering.note(self.pairs.ends(pair), now, seen.point, input);
+            // What waited behind a gap of a stream says that the server answered when it came, not when it is read.
+            let told = if matches!(seen.body, Body::Lost) { now.min(self.clock.on_line(seen.time)) } else { now };
+            self.answering.note(self.pairs.ends(pair), told, seen.point, input);
         } else {
             self.answering.note_untold(|| self.pairs.ends(pair).destination(), input);
         }
@@ -296,8 +300,10 @@ impl Tracker<'_> {
     pub(super) fn take_forgotten(&mut self) {
         while let Some(connection) = self.streams.forgotten.pop() {
             if !connection.left.is_empty() {
-                self.left_messages(&connection);
-                continue;
+                let asked = self.left_messages(&connection) || connection.asked;
+                if asked || connection.rejected.is_none() {
+                    continue;
+                }
             }
             let ends = connection.client_ends();
             let (first_time, first_input, first_frame) = connection.first;

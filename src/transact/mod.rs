@@ -269,6 +269,7 @@ impl<'a> Tracker<'a> {
     pub fn pass_time(&mut self, until: Option<Timestamp>) {
         let line = self.clock.line();
         let until = until.map_or(line, |until| line.max(until));
+        self.read_left(until);
         self.give_up_early(until);
         self.streams.expire(until, &mut self.tally);
         self.take_forgotten();

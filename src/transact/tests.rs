@@ -241,6 +241,66 @@ fn a_connection_goes_on_after_much_was_lost_or_another_one_begins() {
 }
 
 #[test]
+fn one_segment_with_wrong_numbers_costs_nothing_else() {
+    let (asked, told) = (framed(&query(1)).len() as u32, framed(&refusal(1)).len() as u32);
+    let torn = b"neither a message nor the beginning of one";
+    for flags in [ACK, FIN | ACK, RST | ACK] {
+        for to_server in [true, false] {
+            for numbers in [(0x9000_0000, 0x6000_0000), (0x1000_0000, if to_server { 501 } else { 101 })] {
+                let mut frames = handshake(A, 0);
+                frames.push((SECOND, tcp(A, true, ACK, (101, 501), &framed(&query(1))[..9])));
+                frames.push((SECOND, tcp(A, to_server, flags, numbers, torn)));
+                frames.push((SECOND, tcp(A, true, ACK, (110, 501), &framed(&query(1))[9..])));
+                frames.push((SECOND, tcp(A, false, ACK, (501, 101 + asked), &framed(&refusal(1))[..9])));
+                frames.push((SECOND, tcp(A, to_server, flags, numbers, torn)));
+                frames.push((SECOND, tcp(A, false, ACK, (510, 101 + asked), &framed(&refusal(1))[9..])));
+                frames.push((2 * SECOND, tcp(A, true, ACK, (101 + asked, 501 + told), &framed(&query(2)))));
+                frames.push((2 * SECOND, tcp(A, false, ACK, (501 + told, 101 + 2 * asked), &framed(&refusal(2)))));
+                let expected = ["refused 192.0.2.1 1: 6 9", "refused 192.0.2.1 2: 10 11"];
+                assert_eq!(track(&frames), expected, "{flags} {to_server} {numbers:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_response_behind_a_gap_is_in_time_though_its_connection_rests() {
+    let (asked, told) = (framed(&query(1)).len() as u32, framed(&refusal(1)).len() as u32);
+    // The first response was not captured; the client has both at once, and asks no more for long.
+    let mut frames = handshake(A, 0);
+    frames.push((MILLI, tcp(A, true, ACK, (101, 501), &[framed(&query(1)), framed(&query(2))].concat())));
+    frames.push((2 * MILLI, tcp(A, false, ACK, (501 + told, 101 + 2 * asked), &framed(&refusal(2)))));
+    frames.push((2 * MILLI, tcp(A, true, ACK, (101 + 2 * asked, 501 + 2 * told), b"")));
+    frames.push((6 * SECOND, ask(B, 7)));
+    let expected = ["refused 192.0.2.1 2: 4 5", "unanswered 192.0.2.1 1: 4 -", "unanswered 192.0.2.2 7: 7 -"];
+    assert_eq!(track(&frames), expected);
+
+    // The server ends the connection, and acknowledges the query only then.
+    let mut frames = handshake(A, 0);
+    frames.push((MILLI, tcp(A, true, ACK, (101 + asked, 501), &framed(&query(2)))));
+    frames.push((2 * MILLI, tcp(A, false, FIN | ACK, (501, 101), b"")));
+    let rejected = "tcp-rejected 192.0.2.1 2: 4 5";
+    assert_eq!(track(&frames), [rejected], "never");
+    frames.push((3 * MILLI, tcp(A, false, ACK, (502, 101 + 2 * asked), b"")));
+    frames.push((SECOND, tcp(B, true, SYN, (100, 0), b"")));
+    assert_eq!(track(&frames), [rejected], "when it rests");
+}
+
+#[test]
+fn a_response_that_is_read_late_does_not_say_that_the_server_answers_now() {
+    let (asked, told) = (framed(&query(1)).len() as u32, framed(&answer(1)).len() as u32);
+    let mut frames = handshake(A, 0);
+    frames.push((MILLI, tcp(A, true, ACK, (101, 501), &[framed(&query(1)), framed(&query(2))].concat())));
+    frames.push((2 * MILLI, tcp(A, false, ACK, (501 + told, 101 + 2 * asked), &framed(&answer(2)))));
+    // The server is down when that connection is forgotten.
+    frames.push((119 * SECOND, ask(B, 7)));
+    frames.push((121 * SECOND, tcp(B, true, SYN, (100, 0), b"")));
+    frames.push((140 * SECOND, ask(B, 8)));
+    let lines = track(&frames);
+    assert!(lines.contains(&"unanswered 192.0.2.2 7: 6 -".to_owned()), "{lines:?}");
+}
+
+#[test]
 fn a_clock_that_is_set_back_turns_no_refusal_into_a_time_out() {
     let refused =
         |client: u8, id: u16, time: i64| [(time, ask(client, id)), (time + MILLI, reply(client, &refusal(id)))];

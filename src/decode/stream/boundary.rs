@@ -1,6 +1,7 @@
 //! Where messages begin in a stream that was not followed from its first byte.
 
 use super::super::message::HEADER;
+use super::super::proxy::{self, Look};
 
 /// Length prefix and header: enough to tell whether bytes begin a message.
 pub(super) const PROBE: usize = 2 + HEADER;
@@ -17,6 +18,11 @@ pub(super) enum Boundary {
     Maybe,
     /// Known.
     Known,
+}
+
+/// True for data with which a connection may be followed from the middle: a message, or a proxy's header before it.
+pub(super) fn is_beginning(data: &[u8]) -> bool {
+    (data.len() >= PROBE && begins_message(data)) || matches!(proxy::look(data), Look::Whole(_))
 }
 
 /// True when the bytes (at least [`PROBE`] of them) look like a length prefix and a DNS header: a known operation code,

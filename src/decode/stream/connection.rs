@@ -3,7 +3,7 @@
 
 use super::super::key::Key;
 use super::super::{Bucket, Ends, Segment, Tally};
-use super::boundary::Boundary;
+use super::boundary::{Boundary, is_beginning};
 use super::direction::{Beginning, Stream, Work};
 use super::gap::GAP_PATIENCE;
 use super::{Arrival, Found, Streams};
@@ -49,7 +49,9 @@ pub struct Connection {
     pub(super) brought: bool,
     /// [`Streams::without_message`] was asked since its last segment.
     pub(super) noted: bool,
-    /// Messages that still waited behind gaps when it was forgotten, in [`Connection::left_bytes`].
+    /// It stands among [`Streams::acknowledged_gaps`].
+    pub(super) gap_noted: bool,
+    /// Messages that waited behind gaps until the patience was over or it was forgotten, in [`Connection::left_bytes`].
     pub left: Vec<Found>,
     /// Their bytes.
     pub left_bytes: Vec<u8>,
@@ -105,6 +107,7 @@ impl Streams {
         by: Arrival,
         ends: Ends,
         segment: &Segment,
+        data: &[u8],
         is_dns_port: impl Fn(u16) -> bool,
         tally: &mut Tally,
     ) -> u32 {
@@ -129,11 +132,13 @@ impl Streams {
             let fresh = segment.syn()
                 && stream.boundary != Boundary::Unknown
                 && (stream.start != segment.sequence.wrapping_add(1) || (restarts && !segment.ack()));
-            // So does data that is far from what both sides have sent: its SYN was not captured.
+            // So does data that is far from what both sides have sent: its SYN was not captured. Other data than the beginning
+            // of a message is of no use there, and may be a torn packet.
             let elsewhere = segment.full_len > 0
                 && segment.ack()
                 && stream.is_far(segment.sequence)
-                && connection.streams[1 - from].is_far(segment.acknowledgment);
+                && connection.streams[1 - from].is_far(segment.acknowledgment)
+                && is_beginning(data);
             if !idle && !fresh && !elsewhere {
                 return index;
             }
@@ -171,6 +176,7 @@ impl Streams {
             asked: false,
             brought: false,
             noted: false,
+            gap_noted: false,
             left: Vec::new(),
             left_bytes: Vec::new(),
         };
@@ -229,6 +235,53 @@ impl Streams {
             NONE => self.lists[list].oldest = newer,
             older => self.connections[older as usize].newer = newer,
         }
+    }
+
+    /// Notes that the patience with a gap of a connection will end, though perhaps no segment comes then.
+    pub(super) fn note_gap(&mut self, index: u32, now: Timestamp) {
+        let connection = &mut self.connections[index as usize];
+        if !connection.gap_noted
+            && connection.streams.iter().any(Stream::has_acknowledged_gap)
+            && self.acknowledged_gaps.len() < self.limits.connections
+        {
+            connection.gap_noted = true;
+            self.acknowledged_gaps.push_back((now, index));
+        }
+    }
+
+    /// The next connection on which the patience with an acknowledged gap is over at `now`: what waited behind it is in
+    /// [`Connection::left`].
+    pub fn next_left(&mut self, now: Timestamp, tally: &mut Tally) -> Option<u32> {
+        while let Some((since, index)) = self.acknowledged_gaps.front().copied()
+            && now.0.saturating_sub(since.0) > GAP_PATIENCE
+        {
+            self.acknowledged_gaps.pop_front();
+            // Another one may have taken its place.
+            let connection = &mut self.connections[index as usize];
+            if std::mem::take(&mut connection.gap_noted) {
+                for (from, stream) in connection.streams.iter_mut().enumerate() {
+                    let mut work = Work {
+                        from,
+                        found: &mut connection.left,
+                        scratch: &mut connection.left_bytes,
+                        tally: &mut *tally,
+                        held_bytes: &mut self.held_bytes,
+                        limits: &self.limits,
+                        conflicts: &mut self.conflicts,
+                        zero_length: &mut self.zero_length,
+                        holes: &mut self.holes,
+                    };
+                    stream.give_up_gap(now, false, false, &mut work);
+                }
+                let left = !connection.left.is_empty();
+                connection.brought |= left;
+                self.note_gap(index, now);
+                if left {
+                    return Some(index);
+                }
+            }
+        }
+        None
     }
 
     /// Forgets a connection; its unfinished bytes go to `bucket`. What waits behind gaps is read: nobody will fill them.

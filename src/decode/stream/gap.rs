@@ -69,15 +69,24 @@ impl Stream {
         self.held.drain(..ready);
     }
 
+    /// True while something waits behind a gap that the receiver has acknowledged: until its patience is over.
+    pub(super) fn has_acknowledged_gap(&self) -> bool {
+        let first = self.held.first();
+        first.is_some_and(|first| self.acknowledged.is_some_and(|seen| ahead(seen, first.sequence) >= 0))
+    }
+
     /// Passes over gaps that will not be filled: the receiver has acknowledged them, the connection ends, or too much
     /// waits behind them. When the server has answered, or closes, what it has acknowledged is not waited for: that may be
     /// what it answers.
     pub(super) fn give_up_gap(&mut self, now: Timestamp, answered: bool, closing: bool, work: &mut Work<'_>) {
         while let Some(first) = self.held.first() {
             let gap = ahead(first.sequence, self.next);
-            let acknowledged = self.acknowledged.is_some_and(|seen| ahead(seen, first.sequence) >= 0)
-                && (answered || now.0.saturating_sub(first.since.0) > GAP_PATIENCE);
-            let crowded = self.held.len() >= MAX_HELD / 2 || self.held_bytes * 2 > work.limits.stream_bytes;
+            let acknowledged =
+                self.has_acknowledged_gap() && (answered || now.0.saturating_sub(first.since.0) > GAP_PATIENCE);
+            // A stream has more room while the streams together have not used half of theirs.
+            let scarce = *work.held_bytes > work.limits.total_bytes / 2;
+            let room = work.limits.stream_bytes / if scarce { 8 } else { 2 };
+            let crowded = self.held.len() >= MAX_HELD / 2 || self.held_bytes > room;
             if gap > 0 && !(acknowledged || closing || crowded) {
                 return;
             }

@@ -17,6 +17,7 @@ pub use connection::Connection;
 use connection::{ENDED, List, NONE, OPEN};
 use direction::Work;
 use hashbrown::HashTable;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Caps, from `config::Limits`.
@@ -93,6 +94,8 @@ pub struct Streams {
     /// By when they were last seen: connections that go on, and those that have ended.
     lists: [List; 2],
     held_bytes: usize,
+    /// Connections with acknowledged gaps, and since when; as many as there may be connections, and some that are gone.
+    acknowledged_gaps: VecDeque<(Timestamp, u32)>,
     /// Segments pushed.
     pushed: u64,
     /// Bytes of messages that were put together during the last push.
@@ -124,6 +127,7 @@ impl Streams {
             free: Vec::new(),
             lists: [List { newest: NONE, oldest: NONE }; 2],
             held_bytes: 0,
+            acknowledged_gaps: VecDeque::new(),
             pushed: 0,
             scratch: Vec::new(),
             found: Vec::new(),
@@ -165,7 +169,7 @@ impl Streams {
         self.found.clear();
         self.pushed += 1;
         let by = Arrival { number: self.pushed, ..by };
-        let index = self.find_or_open(key, now, by, ends, segment, is_dns_port, tally);
+        let index = self.find_or_open(key, now, by, ends, segment, data, is_dns_port, tally);
         let from = usize::from(
             self.connections[index as usize].ends != ends
                 || self.connections[index as usize].ports != (segment.source_port, segment.destination_port),
@@ -200,8 +204,10 @@ impl Streams {
         // What the segment acknowledges was sent before it.
         connection.streams[1 - from].give_up_gap(now, answers, segment.rst(), &mut work);
         work.from = from;
+        // One wrong number does not carry the stream away: what is acknowledged there is read all the same.
+        let closing_here = closing && !connection.streams[from].is_far(segment.sequence);
         connection.streams[from].segment(segment, data, by, now, &mut work);
-        connection.streams[from].give_up_gap(now, false, closing, &mut work);
+        connection.streams[from].give_up_gap(now, false, closing_here, &mut work);
         let server = connection.server;
         self.unread = match from_server {
             true if segment.full_len > 0 => !self.found.iter().any(|found| found.from == server),
@@ -230,6 +236,7 @@ impl Streams {
                 self.link_newest(index);
             }
         }
+        self.note_gap(index, now);
         index
     }
 

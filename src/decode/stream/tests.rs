@@ -209,6 +209,22 @@ fn the_least_recent_connection_is_evicted_and_counted() {
 }
 
 #[test]
+fn streams_with_gaps_have_less_room_when_all_together_hold_much() {
+    let mut rig = Rig::new();
+    let limits = StreamLimits { connections: 512, stream_bytes: 32 << 10, total_bytes: 4 << 20, idle: 1 << 40 };
+    rig.streams = Streams::new(limits);
+    let data = framed(400);
+    for port in 0..400 {
+        rig.push_cut(4000 + port, 1, 0, &framed(1), framed(1).len());
+        for number in 1..3 {
+            rig.push_cut(4000 + port, number * 100_000, 0, &data, data.len());
+        }
+    }
+    assert_eq!(rig.tally.buckets[Bucket::TcpEvicted as usize], 0);
+    rig.end();
+}
+
+#[test]
 fn what_has_ended_is_forgotten_soon_and_what_is_idle_later() {
     let mut rig = Rig::new();
     rig.push_cut(2000, 99, SYN, b"", 0);

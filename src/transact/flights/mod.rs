@@ -138,6 +138,17 @@ impl Flights {
         (slot.open && self.token(index) == token).then_some(index)
     }
 
+    /// Transactions opened so far.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// The token of the newest one, when it was opened after so many and is still open.
+    pub fn opened_after(&self, opened: u64) -> Option<u64> {
+        let slot = self.slots.get(self.newest as usize)?;
+        (slot.opened > opened).then(|| self.token(self.newest))
+    }
+
     /// Marks the transaction of a token as rejected by the segment `by`, when it is still pending.
     pub fn reject(&mut self, token: u64, by: Sighting) {
         if let Some(index) = self.open_slot(token) {
