@@ -91,6 +91,10 @@ fn a_file_is_not_compared_with_what_came_to_another_port_of_its_address() {
         ("options { listen-on port 5300 { 10.20.0.0/16; }; allow-query { any; }; };\n", false),
         ("options { listen-on { 127.0.0.1; }; listen-on port 5300 { 10.20.30.40; }; allow-query { any; }; };\n", false),
         ("options { listen-on { 10.20.30.40; }; listen-on port 5300 { 127.0.0.1; }; allow-query { any; }; };\n", true),
+        // Behind what listens there over IPv4 alone: that all addresses of IPv6 are on port 53 by default says nothing of it.
+        ("options { listen-on port 5300 { 127.0.0.1; }; allow-query { any; }; };\n", false),
+        ("server:\n interface: 127.0.0.1@5300\n interface: ::1\n access-control: 0.0.0.0/0 allow\n", false),
+        ("options { listen-on { none; }; allow-query { any; }; };\n", true),
         ("server:\n interface: 127.0.0.1\n interface: 0.0.0.0@5300\n access-control: 0.0.0.0/0 allow\n", false),
         ("server:\n port: 5300\n interface: eth0\n access-control: 0.0.0.0/0 allow\n", false),
         ("server:\n interface: eth0@5300\n interface: eth0\n access-control: 0.0.0.0/0 allow\n", true),

@@ -221,12 +221,15 @@ impl Acl {
     /// before it, have a port of their own. Whoever says whose the file is knows of translated ports.
     pub fn speaks_for_port(&self, server: IpAddr, port: u16) -> bool {
         let endpoints = self.policy.endpoints();
-        let is_all = |at: &IpAddr| at.is_unspecified() && at.is_ipv4() == server.is_ipv4();
-        let covers = |at: &&SocketAddr| at.ip() == server || is_all(&at.ip());
-        // Where it does not listen by its own words, as in a container, its ports are the same.
-        let elsewhere = !endpoints.iter().any(|at| covers(&at));
-        !self.argument.servers.is_empty()
-            || endpoints.iter().filter(|at| elsewhere || covers(at)).any(|at| at.port() == port)
+        // Where it does not listen by its own words, as in a container, its ports are the same: those over IPv4, say, where it
+        // has some. That it is on another one over IPv6, as it may be by default, says nothing of what is before it.
+        let nearness = |at: &SocketAddr| {
+            let family = at.is_ipv4() == server.is_ipv4();
+            (at.ip() == server || (family && at.ip().is_unspecified()), family)
+        };
+        let nearest = endpoints.iter().map(nearness).max();
+        let speaks = |at: &SocketAddr| at.port() == port && Some(nearness(at)) == nearest;
+        !self.argument.servers.is_empty() || endpoints.iter().any(speaks)
     }
 
     /// Says which files listen on none of the ports that are looked at, at all or at addresses of one family: what comes there
