@@ -476,7 +476,7 @@ fn a_response_from_another_address_is_not_silence() {
     let outcomes = &report["totals"]["outcomes"];
     assert_eq!([&outcomes["silent"], &outcomes["unanswered"], &outcomes["unsolicited"]], [0, 3, 3], "{outcomes}");
     let said = "3 queries without a response share client, port and identifier with a REFUSED response that came from another \
-                address without a query of its own: 10.9.9.9 asked 10.20.30.40 and heard of 10.20.30.41, for one.";
+                address without a query of its own: 10.9.9.9 asked 10.20.30.40 and heard from 10.20.30.41, for one.";
     assert_eq!(report["notes"][0], said);
 }
 

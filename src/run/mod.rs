@@ -298,7 +298,7 @@ fn says_elsewhere((count, asked, from): (u64, Ends, IpAddr)) -> String {
     let (client, server) = (asked.source(), asked.destination());
     format!(
         "{queries} without a response {share} client, port and identifier with a REFUSED response that came from another \
-         address without a query of its own: {client} asked {server} and heard of {from}, for one."
+         address without a query of its own: {client} asked {server} and heard from {from}, for one."
     )
 }
 
