@@ -229,9 +229,10 @@ impl Tracker<'_> {
     /// the query and its timeout, this source got nothing in that time, and somebody looked all the while.
     fn may_be_silence(&self, index: u32, pair: u32) -> bool {
         let (asked, measured) = self.flights.asked(index);
-        let (ends, query) = (self.pairs.ends(pair), &self.flights.slot(index).query);
+        let (ends, slot) = (self.pairs.ends(pair), self.flights.slot(index));
+        let query = &slot.query;
         self.answering.answered_another(ends, asked)
-            && self.answering.has_reached(ends.destination(), query.point, query.frame.input)
+            && self.answering.has_reached(ends.destination(), query.point, slot.arrived, query.frame.input)
             && self.pairs.last_response(pair).max(self.pairs.last_unread(pair)) < asked
             && measured
             && asked >= self.watched_since

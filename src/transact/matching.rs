@@ -123,7 +123,14 @@ impl Tracker<'_> {
         let pair = self.pair(seen);
         self.pairs.asked(pair, seen.entry.time);
         match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.print()) {
-            QueryIs::Copy => self.counts.query_copies += 1,
+            QueryIs::Copy(slot) => {
+                self.counts.query_copies += 1;
+                if let Some(slot) = slot
+                    && seen.entry.point.direction() == Direction::In
+                {
+                    self.flights.note_arrival(slot, seen.frame.input);
+                }
+            }
             QueryIs::Retransmission => self.counts.retransmitted += 1,
             QueryIs::New => self.open(pair, seen),
             QueryIs::Crowded(oldest) => {

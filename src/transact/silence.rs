@@ -183,17 +183,15 @@ impl Answering {
 
     /// True when a query that was seen so, in an input, was seen at its server: where it arrived, or where the server's
     /// responses leave. One that was captured on its way there may have been lost behind that place. Through a bridge of that
-    /// host it is seen first as somebody else's, in a capture of all its interfaces.
-    pub fn has_reached(&self, server: IpAddr, point: Point, input: u32) -> bool {
-        let [leaves, arrives, untold] = self.servers.get(&server).map(|server| server.by_input).unwrap_or_default();
+    /// host it is seen first as somebody else's and then as it has `arrived`, in a capture of all its interfaces; what has not
+    /// may have been for another host with that address.
+    pub fn has_reached(&self, server: IpAddr, point: Point, arrived: bool, input: u32) -> bool {
+        let [leaves, arrives, _] = self.servers.get(&server).map(|server| server.by_input).unwrap_or_default();
         match point.direction() {
             _ if self.vantage.is_some() => true,
             Direction::In => arrives & bit(input) == 0,
             Direction::Out => leaves & !arrives & bit(input) != 0,
-            Direction::Unknown => {
-                let of_host = matches!(point.interface(), Interface::Host(_));
-                of_host && leaves & !arrives & !untold & !self.untold & bit(input) != 0
-            }
+            Direction::Unknown => arrived && arrives & bit(input) == 0,
         }
     }
 
@@ -393,7 +391,6 @@ mod tests {
         many.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         many.note(ends(1), Timestamp(10), point(Direction::Out), 1);
         assert_eq!((many.here().count(), many.here_in().collect::<Vec<_>>()), (0, vec![(server, 1)]));
-        assert!(!many.has_reached(server, point(Direction::Unknown), 0));
     }
 
     #[test]
@@ -402,16 +399,16 @@ mod tests {
         let server = ends(1).destination();
         answering.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         answering.note(ends(1), Timestamp(10), point(Direction::In), 1);
-        let reached = |direction, input| answering.has_reached(server, point(direction), input);
+        let reached = |direction, input| answering.has_reached(server, point(direction), false, input);
         assert!(reached(Direction::In, 0) && reached(Direction::Out, 0), "of others, and of the host itself");
         assert!(!reached(Direction::In, 1) && !reached(Direction::Out, 1), "its responses arrive there");
         assert!(reached(Direction::In, 2) && !reached(Direction::Out, 2) && !reached(Direction::Unknown, 2));
-        assert!(reached(Direction::Unknown, 0) && !reached(Direction::Unknown, 1), "through a bridge of that host");
-        let ethernet = Point::new(Interface::Section(1), [0; 2], Direction::Unknown);
-        assert!(!answering.has_reached(server, ethernet, 0), "from elsewhere, merged into the same file");
+        let arrived = |input| answering.has_reached(server, point(Direction::Unknown), true, input);
+        assert!(arrived(0) && !arrived(1), "through a bridge of that host");
+        assert!(!reached(Direction::Unknown, 0), "for another host with that address");
         assert!(reached(Direction::In, 64), "of further inputs only this is known");
         let declared = Answering::new(Some(Vantage::Server), false);
-        assert!(declared.has_reached(server, point(Direction::Unknown), 0), "the operator says so");
+        assert!(declared.has_reached(server, point(Direction::Unknown), false, 0), "the operator says so");
     }
 
     #[test]

@@ -360,6 +360,22 @@ fn first_of(more: &[(i64, Vec<u8>)], vantage: Option<Vantage>) -> String {
 }
 
 #[test]
+fn what_is_addressed_to_another_host_reaches_this_one_where_it_arrives_as_well() {
+    // As an interface sees it that takes everything: a port of a bridge, or one that somebody else captures on.
+    let mut for_another = ask(A, 1);
+    (for_another[7], for_another[10]) = (3, 3);
+    for (arrives, outcome) in [(true, "silent"), (false, "unanswered")] {
+        let mut frames = vec![(0, for_another.clone())];
+        frames.extend(arrives.then(|| (MILLI / 100, ask(A, 1))));
+        for (id, time) in [(2, SECOND / 10), (3, 12 * SECOND)] {
+            frames.extend([(time, ask(B, id)), (time + MILLI, reply(B, &answer(id)))]);
+        }
+        let (lines, ()) = track_with(&frames, None, |_, _| {});
+        assert!(lines.contains(&format!("{outcome} 192.0.2.1 1: 1 -")), "{lines:?}");
+    }
+}
+
+#[test]
 fn silence_is_said_only_where_nothing_came() {
     let datagram = datagram(false, &[answer(1), vec![0; 100]].concat());
     let fragment = frame(A, false, 17, 0x2000, &datagram[..80]);

@@ -15,8 +15,8 @@ pub enum QueryIs {
     Crowded(u32),
     /// The same question again while it is pending.
     Retransmission,
-    /// The same packet at another point.
-    Copy,
+    /// The same packet at another point: the slot, as long as it is pending.
+    Copy(Option<u32>),
 }
 
 /// What a response turned out to be.
@@ -77,7 +77,7 @@ impl Flights {
             oldest = oldest.min((slot.opened, index as u32));
             if slot.opcode == message.opcode() && slot.question == message.question {
                 if slot.repeated.is_copied_by(print) {
-                    return QueryIs::Copy;
+                    return QueryIs::Copy(Some(index as u32));
                 }
                 if print.time.0.saturating_sub(slot.query.time.0) <= self.timeout {
                     newest = newest.max((slot.opened, index as u32));
@@ -95,7 +95,7 @@ impl Flights {
                 && closed.query().is_copied_by(print)
         });
         if copied.is_some() {
-            return QueryIs::Copy;
+            return QueryIs::Copy(None);
         }
         if self.answered.newest(node, hash, |closed| closed.query().is_same_packet(print)).is_some() {
             self.copies_at_other_times += 1;

@@ -109,6 +109,12 @@ impl Flights {
         &self.slots[index as usize]
     }
 
+    /// A packet of the query was seen arriving, in an input: so has the query where that does not show it.
+    pub fn note_arrival(&mut self, index: u32, input: u32) {
+        let slot = &mut self.slots[index as usize];
+        slot.arrived |= slot.query.frame.input == input;
+    }
+
     /// Pairs that open transactions refer to.
     pub fn pairs(&self) -> impl Iterator<Item = u32> + '_ {
         self.slots.iter().filter(|slot| slot.open).map(|slot| slot.flow.pair)
@@ -203,6 +209,7 @@ impl Flights {
             open: true,
             alone,
             ambiguous: false,
+            arrived: false,
             query,
             repeated: print,
         };

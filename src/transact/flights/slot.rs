@@ -106,6 +106,8 @@ pub struct Slot {
     pub(super) alone: bool,
     /// A response without a question came when others of this flow and id were open, too.
     pub ambiguous: bool,
+    /// The query was seen arriving after it was first seen, in the same input.
+    pub arrived: bool,
     /// First query.
     pub query: Sighting,
     /// The query as last seen, to recognise copies.
