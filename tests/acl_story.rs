@@ -99,6 +99,14 @@ fn a_file_is_not_compared_with_what_came_to_another_port_of_its_address() {
         ("server:\n port: 5300\n interface: eth0\n access-control: 0.0.0.0/0 allow\n", false),
         ("server:\n interface: eth0@5300\n interface: eth0\n access-control: 0.0.0.0/0 allow\n", true),
         ("server:\n interface: 127.0.0.1@5300\n interface-automatic: yes\n access-control: 0.0.0.0/0 allow\n", true),
+        (
+            "server:\n interface-automatic: yes\n interface-automatic-ports: \"5300\"\n access-control: 0.0.0.0/0 allow\n",
+            false,
+        ),
+        (
+            "server:\n interface: 10.20.30.40@5300\n interface-automatic-ports: \"53\"\n access-control: 0.0.0.0/0 allow\n",
+            false,
+        ),
     ];
     for (text, compared) in behind {
         std::fs::write(&path, text).unwrap();

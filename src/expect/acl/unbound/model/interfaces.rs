@@ -71,6 +71,13 @@ impl Builder<'_> {
         let port = texts("port").next_back().and_then(number).unwrap_or(PORT);
         let all = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
         let everywhere = |port: u16| all.map(|address| SocketAddr::new(address, port));
+        if texts("interface-automatic").next_back() == Some("yes") {
+            // Whatever interfaces are given; ports of its own go instead of the server's.
+            let given = texts("interface-automatic-ports").next_back().unwrap_or_default().split_whitespace();
+            let given: Vec<u16> = given.filter_map(number).collect();
+            let ports = if given.is_empty() { vec![port] } else { given };
+            return ports.into_iter().flat_map(everywhere).collect();
+        }
         let mut endpoints = Vec::new();
         for text in LISTENS.into_iter().flat_map(texts) {
             let port = text.split_once('@').and_then(|(_, own)| number(own)).unwrap_or(port);
@@ -83,11 +90,6 @@ impl Builder<'_> {
             let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
             endpoints.extend(loopback.map(|address| SocketAddr::new(address, port)));
         }
-        if texts("interface-automatic").next_back() == Some("yes") {
-            endpoints.extend(everywhere(port));
-        }
-        let automatic = texts("interface-automatic-ports").flat_map(str::split_whitespace).filter_map(number);
-        endpoints.extend(automatic.flat_map(everywhere));
         endpoints
     }
 
