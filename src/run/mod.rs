@@ -293,12 +293,13 @@ pub fn opened_input(input: &Input) -> OpenedInput {
 }
 
 /// What is said of queries without a response that a refusal from another address fits.
-fn says_elsewhere((count, asked, from): (u64, Ends, IpAddr)) -> String {
+fn says_elsewhere((count, least, asked, from): (u64, bool, Ends, IpAddr)) -> String {
     let (queries, share) = (counted(count, "query", "queries"), if count == 1 { "shares" } else { "share" });
     let (client, server) = (asked.source(), asked.destination());
     format!(
-        "{queries} without a response {share} client, port and identifier with a REFUSED response that came from another \
-         address without a query of its own: {client} asked {server} and heard from {from}, for one."
+        "{}{queries} without a response {share} client, port and identifier with a REFUSED response that came from another \
+         address without a query of its own: {client} asked {server} and heard from {from}, for one.",
+        if least { "At least " } else { "" }
     )
 }
 

@@ -315,8 +315,9 @@ impl<'a> Tracker<'a> {
         self.answering.here_in()
     }
 
-    /// Queries that another address than the one asked refused, perhaps; ends and refusing address of the first.
-    pub fn refused_elsewhere(&self) -> Option<(u64, Ends, IpAddr)> {
+    /// Queries that another address than the one asked refused, perhaps, and whether there may be more; ends and refusing
+    /// address of the first.
+    pub fn refused_elsewhere(&self) -> Option<(u64, bool, Ends, IpAddr)> {
         self.suspects.elsewhere()
     }
 

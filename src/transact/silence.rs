@@ -287,9 +287,9 @@ impl Suspects {
         }
     }
 
-    /// How many there were, and the ends and the refusing address of the first.
-    pub fn elsewhere(&self) -> Option<(u64, Ends, IpAddr)> {
-        self.elsewhere
+    /// How many there were, whether that is only the least, and the ends and the refusing address of the first.
+    pub fn elsewhere(&self) -> Option<(u64, bool, Ends, IpAddr)> {
+        self.elsewhere.map(|(count, ends, from)| (count, self.strays_since.is_some(), ends, from))
     }
 
     /// True when the response to a query of a client may have come from another address than it was sent to.
@@ -442,7 +442,7 @@ mod tests {
         assert_eq!(suspects.elsewhere(), None);
         suspects.note_elsewhere(asked(54), flow(9), Timestamp(12));
         suspects.note_elsewhere(asked(55), flow(9), Timestamp(12));
-        assert_eq!(suspects.elsewhere(), Some((2, asked(54), asked(53).destination())));
+        assert_eq!(suspects.elsewhere(), Some((2, true, asked(54), asked(53).destination())));
         assert!(suspects.strays.len() <= MAX_STRAYS && suspects.may_have_strayed(client, &suspect(8)), "not known");
     }
 
