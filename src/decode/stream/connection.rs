@@ -259,20 +259,8 @@ impl Streams {
             // Another one may have taken its place.
             let connection = &mut self.connections[index as usize];
             if std::mem::take(&mut connection.gap_noted) {
-                for (from, stream) in connection.streams.iter_mut().enumerate() {
-                    let mut work = Work {
-                        from,
-                        found: &mut connection.left,
-                        scratch: &mut connection.left_bytes,
-                        tally: &mut *tally,
-                        held_bytes: &mut self.held_bytes,
-                        limits: &self.limits,
-                        conflicts: &mut self.conflicts,
-                        zero_length: &mut self.zero_length,
-                        holes: &mut self.holes,
-                    };
-                    stream.give_up_gap(now, false, false, &mut work);
-                }
+                self.read_behind_gaps(index, now, false, tally);
+                let connection = &mut self.connections[index as usize];
                 let left = !connection.left.is_empty();
                 connection.brought |= left;
                 self.note_gap(index, now);
@@ -284,14 +272,8 @@ impl Streams {
         None
     }
 
-    /// Forgets a connection; its unfinished bytes go to `bucket`. What waits behind gaps is read: nobody will fill them.
-    pub(super) fn forget(&mut self, index: u32, bucket: Bucket, tally: &mut Tally) {
-        let Connection { list, hash, .. } = self.connections[index as usize];
-        self.unlink(index);
-        self.prefetch_oldest(list);
-        if let Ok(entry) = self.table.find_entry(hash, |other| *other == index) {
-            entry.remove();
-        }
+    /// Reads what waits behind the gaps of a connection that nobody will fill, into [`Connection::left`].
+    fn read_behind_gaps(&mut self, index: u32, now: Timestamp, closing: bool, tally: &mut Tally) {
         let connection = &mut self.connections[index as usize];
         for (from, stream) in connection.streams.iter_mut().enumerate() {
             let mut work = Work {
@@ -305,7 +287,21 @@ impl Streams {
                 zero_length: &mut self.zero_length,
                 holes: &mut self.holes,
             };
-            stream.give_up_gap(connection.last, false, true, &mut work);
+            stream.give_up_gap(now, false, closing, &mut work);
+        }
+    }
+
+    /// Forgets a connection; its unfinished bytes go to `bucket`. What waits behind gaps is read: nobody will fill them.
+    pub(super) fn forget(&mut self, index: u32, bucket: Bucket, tally: &mut Tally) {
+        let Connection { list, hash, last, .. } = self.connections[index as usize];
+        self.unlink(index);
+        self.prefetch_oldest(list);
+        if let Ok(entry) = self.table.find_entry(hash, |other| *other == index) {
+            entry.remove();
+        }
+        self.read_behind_gaps(index, last, true, tally);
+        let connection = &mut self.connections[index as usize];
+        for stream in &mut connection.streams {
             if bucket == Bucket::TcpEvicted {
                 for _ in 0..std::mem::take(&mut stream.buffered_frames) {
                     tally.recount(Bucket::TcpUsed, bucket);
