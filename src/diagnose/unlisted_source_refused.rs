@@ -67,9 +67,9 @@ fn finding(
     // A translation may change the server's address too: then they were turned away by another one.
     let others = match candidates {
         Candidates::One(_) | Candidates::Several { .. } if themselves.is_empty() && elsewhere.is_empty() => {
-            missing.before[usize::from(at)][usize::from(group[0].line.source.addr().is_ipv6())].as_slice()
+            missing.before[usize::from(at)][usize::from(group[0].line.source.addr().is_ipv6())].as_str()
         }
-        _ => &[],
+        _ => "",
     };
     let candidates = match candidates {
         Candidates::One(row) if !themselves.is_empty() || !others.is_empty() => Candidates::Several {
@@ -163,7 +163,7 @@ fn finding(
                 "of them arrives"
             };
             let seen = match themselves.len() {
-                0 => turned_away_by_others(others),
+                0 => others.to_owned(),
                 count => format!(
                     " {} {} ({}), expected to be allowed and turned away as well, may stand here for the same before a \
                      translation.",
@@ -386,9 +386,10 @@ struct Missing<'a> {
     named: HashMap<usize, (String, String)>,
     /// Sources that are expected to be allowed and were turned away, by server.
     turned_away: HashMap<IpAddr, Vec<Client<'a>>>,
-    /// Those of them that the server did not answer; all (0), or those that it is not known to have seen so (1): what looks
-    /// like a server may be the translation. By IPv6 (1) or IPv4 (0).
-    before: [[Vec<Client<'a>>; 2]; 2],
+    /// What is said of those of them that their server did not answer; all (0), or those that it is not known to have seen so
+    /// (1): what looks like a server may be the translation. By IPv6 (1) or IPv4 (0). Said once, because there may be very many,
+    /// and as many that it is said beside.
+    before: [[String; 2]; 2],
 }
 
 impl<'a> Missing<'a> {
@@ -416,7 +417,7 @@ impl<'a> Missing<'a> {
         let alone = absent.iter().filter(|rows| rows.len() == 1).flatten();
         Self {
             turned_away,
-            before,
+            before: before.map(|all| all.map(|clients| turned_away_by_others(&clients))),
             named: alone.map(|row| (row.index, (scene.rest(row), scene.describe(row)))).collect(),
             absent,
             unknown: [false, true].map(|v6| of(Presence::Unknown, v6).count()),
