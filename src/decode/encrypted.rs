@@ -13,6 +13,10 @@ pub const DNS_OVER_TLS: u16 = 853;
 pub const HTTPS: u16 = 443;
 /// Servers and ports noted, those with the lowest addresses: only those of our servers are ever shown.
 const MOST: usize = 4096;
+/// Bytes that are looked at: those of a TCP header without options.
+const HEADER: usize = 20;
+/// Bytes of a UDP header.
+const UDP_HEADER: usize = 8;
 /// Least bytes of a datagram that opens a QUIC connection (RFC 9000 section 14.1).
 const QUIC_INITIAL: usize = 1200;
 
@@ -24,8 +28,11 @@ impl Encrypted {
     /// Notes a UDP datagram or TCP segment on other ports than those of DNS when it begins such a connection. `payload` is
     /// its transport header and what follows.
     pub(super) fn note(&mut self, ends: Ends, protocol: u8, payload: &[u8]) {
-        if let Some(port) = begins(protocol, payload) {
-            self.add_one((ends.destination(), port), 1);
+        // What is shorter begins nothing.
+        if let Some(header) = payload.first_chunk()
+            && begins(protocol, header, payload.len())
+        {
+            self.add_one((ends.destination(), destination_port(header)), 1);
         }
     }
 
@@ -54,21 +61,25 @@ impl Encrypted {
     }
 }
 
-/// The port to which such a connection begins with this datagram or segment.
-#[allow(clippy::inline_always)] // once for every packet of the web's port
+/// True when such a connection begins with this datagram or segment: its first bytes, and how many there are of it. What is
+/// sent between whom on the web's port cannot be foretold, so there is one branch: a product is zero when a factor is.
+#[allow(clippy::inline_always)] // once for every packet that is not of DNS
 #[inline(always)]
-pub(super) fn begins(protocol: u8, payload: &[u8]) -> Option<u16> {
-    let [_, _, high, low] = *payload.first_chunk::<4>()?;
-    let port = u16::from_be_bytes([high, low]);
-    let begins = (port == DNS_OVER_TLS || port == HTTPS)
-        && match protocol {
-            // SYN without ACK.
-            TCP => payload.get(13).is_some_and(|flags| flags & 0x12 == 0x02),
-            // A long header (RFC 9000 section 17.2) in a datagram of the size that opens a connection.
-            UDP => payload.get(8).is_some_and(|first| first & 0xc0 == 0xc0) && payload.len() >= 8 + QUIC_INITIAL,
-            _ => false,
-        };
-    begins.then_some(port)
+pub(super) fn begins(protocol: u8, header: &[u8; HEADER], len: usize) -> bool {
+    let port = destination_port(header);
+    let elsewhere = u32::from(port ^ DNS_OVER_TLS) * u32::from(port ^ HTTPS);
+    // SYN without ACK.
+    let no_syn = u32::from(protocol ^ TCP) | u32::from((header[13] & 0x12) ^ 0x02);
+    // A long header (RFC 9000 section 17.2) in a datagram of the size that opens a connection.
+    let is_short = u32::from(len < UDP_HEADER + QUIC_INITIAL);
+    let no_initial = u32::from(protocol ^ UDP) | u32::from((header[UDP_HEADER] & 0xc0) ^ 0xc0) | is_short;
+    elsewhere | (no_syn * no_initial) == 0
+}
+
+/// The port that a datagram or segment goes to.
+#[inline]
+fn destination_port(header: &[u8; HEADER]) -> u16 {
+    u16::from_be_bytes([header[2], header[3]])
 }
 
 #[cfg(test)]

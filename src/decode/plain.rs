@@ -169,18 +169,17 @@ impl Decoder {
             let Some(Entry { body: Body::Datagram(datagram), .. }) = out.entries.last_mut() else { return None };
             return Some(Rest::Message { datagram, payload: message, cut: claimed > payload.len() });
         }
-        match protocol {
-            UDP if !meaning.may_wrap() => {}
-            TCP => {
-                let length = usize::from(payload.first_chunk::<TCP_HEADER>()?[12] >> 4) * 4;
-                if length < TCP_HEADER || length > payload.len() {
-                    return None;
-                }
-            }
-            _ => return None,
+        // Which of the two protocols it is cannot be foretold, nor which way it goes: a product is zero when a factor is.
+        let header = payload.first_chunk::<TCP_HEADER>()?;
+        let room = payload.len() - TCP_HEADER;
+        let options = (usize::from(header[12] >> 4) * 4).wrapping_sub(TCP_HEADER);
+        let no_segment = u32::from(protocol ^ TCP) | u32::from(options > room);
+        let no_datagram = u32::from(protocol ^ UDP) | u32::from(meaning.may_wrap());
+        if no_segment * no_datagram != 0 {
+            return None;
         }
         out.note_link_type(ETHERNET);
-        if meaning.may_be_encrypted() && encrypted::begins(protocol, payload).is_some() {
+        if encrypted::begins(protocol, header, payload.len()) {
             out.tally.encrypted.note(ip.ends(), protocol, payload);
         }
         out.tally.count(Bucket::OtherPort);

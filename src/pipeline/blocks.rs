@@ -13,12 +13,13 @@ use std::sync::Arc;
 const OVERLAP: usize = 2 << 10;
 
 impl Shared<'_, '_> {
-    /// Reads and decodes a block of a file.
+    /// Reads and decodes a block of a file. The interfaces before it are as in `hint`, as far as is known; where its first
+    /// record begins is guessed when it is not known.
     pub(super) fn read_block(
         &self,
         lane: usize,
         number: u64,
-        hint: &Arc<Context>,
+        (hint, start): (&Arc<Context>, Option<u64>),
         (mut block, decoded): (Block, Decoded),
         filter: &mut Option<Filter>,
     ) -> Result<DecodedBlock, Error> {
@@ -26,10 +27,10 @@ impl Shared<'_, '_> {
         block.offset = source.start + number * self.block_bytes as u64;
         block.limit = self.block_bytes;
         let failure = self.fill(lane, &mut block, 0, self.block_bytes + OVERLAP);
-        let (start, before) = if number == 0 {
-            (0, Arc::clone(&source.context))
-        } else {
-            (source.reader.guess_start(&block, hint), Arc::clone(hint))
+        let (start, before) = match start.and_then(|start| start.checked_sub(block.offset)) {
+            _ if number == 0 => (0, Arc::clone(&source.context)),
+            Some(start) => (block.limit.min(start as usize), Arc::clone(hint)),
+            None => (source.reader.guess_start(&block, hint), Arc::clone(hint)),
         };
         let after = Arc::clone(&before);
         let mut done = DecodedBlock { block, decoded, walk: Walk::default(), start, before, after, end: None, failure };
@@ -187,9 +188,8 @@ impl Span {
         if time < self.first && time != Timestamp::UNKNOWN {
             self.first = time;
         }
-        if time > self.last {
-            self.last = time;
-        }
+        // Without a branch: how packets of several processors are mixed cannot be foretold.
+        self.last = self.last.max(time);
     }
 
     fn times(&self) -> Option<(Timestamp, Timestamp)> {

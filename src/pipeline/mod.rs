@@ -331,6 +331,7 @@ impl<'a, 't> Shared<'a, 't> {
                             tasks.ready.clear();
                         }
                         tasks.hint = Arc::clone(&progress.context);
+                        tasks.expected = progress.expected;
                     }
                     for (block, _) in &mut used {
                         // One that held something very large does not keep its memory.
@@ -366,9 +367,9 @@ impl<'a, 't> Shared<'a, 't> {
                     })?;
                     state = self.lock();
                 }
-                Step::Read { lane, number, hint, memory } => {
+                Step::Read { lane, number, hint, start, memory } => {
                     drop(state);
-                    let done = self.read_block(lane, number, &hint, *memory, filter)?;
+                    let done = self.read_block(lane, number, (&hint, start), *memory, filter)?;
                     state = self.ready(lane, number, done);
                 }
                 Step::Stream { lane, number, block } => {

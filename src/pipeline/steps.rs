@@ -51,6 +51,8 @@ pub(super) struct LaneTasks {
     pub(super) ready: VecDeque<Option<DecodedBlock>>,
     /// Interfaces as far as known.
     pub(super) hint: Arc<Context>,
+    /// Offset at which the next record begins, behind the blocks that the tracker has taken.
+    pub(super) expected: u64,
     /// Nothing more comes.
     pub(super) ended: bool,
     /// The consumer needs its next block.
@@ -65,8 +67,8 @@ pub(super) enum Step<'a, 't> {
     Write,
     /// Starts a stream's reader.
     Start { lane: usize, stream: Box<StreamBlocks>, sender: Sender<StreamBlock> },
-    /// Reads and decodes a block of a file.
-    Read { lane: usize, number: u64, hint: Arc<Context>, memory: Box<(Block, Decoded)> },
+    /// Reads and decodes a block of a file; where the tracker has taken all before it, from `start`.
+    Read { lane: usize, number: u64, hint: Arc<Context>, start: Option<u64>, memory: Box<(Block, Decoded)> },
     /// Decodes a block of a stream.
     Stream { lane: usize, number: u64, block: StreamBlock },
     /// Waits until something has changed.
@@ -122,7 +124,7 @@ impl<'a, 't> State<'a, 't> {
         // Of lanes that are read at the same time, none takes the room of the others.
         let running = self.tasks.iter().filter(|lane| lane.is_running()).count();
         let share = (most / running.max(1)).max(1);
-        let State { tasks, pool, .. } = self;
+        let State { tasks, pool, consumer, .. } = self;
         let reading = tasks.iter().filter(|lane| lane.stream.is_some() && lane.blocks.is_none() && !lane.ended).count();
         for (index, lane) in tasks.iter_mut().enumerate() {
             let wanted = lane.needed && lane.ready.is_empty();
@@ -140,10 +142,11 @@ impl<'a, 't> State<'a, 't> {
             let number = lane.next;
             if let Some(blocks) = lane.blocks {
                 if number < blocks {
+                    let start = (consumer.is_some() && lane.ready.is_empty()).then_some(lane.expected);
                     lane.next += 1;
                     lane.ready.push_back(None);
                     let memory = Box::new(pool.pop().unwrap_or_default());
-                    return Some(Step::Read { lane: index, number, hint: Arc::clone(&lane.hint), memory });
+                    return Some(Step::Read { lane: index, number, hint: Arc::clone(&lane.hint), start, memory });
                 }
             } else if let Some(receiver) = &lane.stream {
                 match receiver.try_recv() {

@@ -30,6 +30,7 @@ use flights::{Flights, Sighting, Transport};
 use matching::{Early, Seen};
 use outlet::{Batch, Outlet};
 use pairs::Pairs;
+use prefetch_index::prefetch_index;
 use proxied::Proxied;
 use quotes::Quotes;
 use silence::{Answering, Suspects};
@@ -166,10 +167,10 @@ impl<'a> Tracker<'a> {
         let batch = |number: usize| entries.chunks(BATCH).nth(number).unwrap_or_default();
         self.prefetch_places(batch(0));
         self.prefetch_places(batch(1));
-        self.prefetch_members(batch(0));
+        self.prefetch_members(data, batch(0));
         for (number, now) in entries.chunks(BATCH).enumerate() {
             self.prefetch_places(batch(number + 2));
-            self.prefetch_members(batch(number + 1));
+            self.prefetch_members(data, batch(number + 1));
             self.prefetch_refusals(now);
             for entry in now {
                 self.entry(input, first_frame, data, entry);
@@ -194,28 +195,32 @@ impl<'a> Tracker<'a> {
     /// fetches it while earlier ones are worked on: first where the number of the pair and the chain stand.
     #[inline]
     fn prefetch_places(&self, batch: &[Entry]) {
-        for datagram in batch.iter().filter_map(message_of) {
-            self.flights.prefetch_chain(datagram.flow_hash);
-            self.pairs.prefetch(datagram.pair_hash);
+        for entry in batch {
+            let (pair_hash, flow_hash) = hashes_of(entry);
+            self.flights.prefetch_chain(flow_hash);
+            self.pairs.prefetch(pair_hash);
         }
     }
 
-    /// Then the pair and the first of the chain, and of those that are turned away what else is noted of the pair.
+    /// Then the pair, the first of the chain and the message, which another processor may have decoded; and of those that are
+    /// turned away what else is noted of the pair.
     #[inline]
-    fn prefetch_members(&self, batch: &[Entry]) {
-        for datagram in batch.iter().filter_map(message_of) {
-            self.flights.prefetch_first(datagram.flow_hash);
-            self.pairs.prefetch_hot(datagram.pair_hash);
-            if is_refused(datagram) {
-                self.pairs.prefetch_cold(datagram.pair_hash);
-            }
+    fn prefetch_members(&self, data: &[u8], batch: &[Entry]) {
+        for entry in batch {
+            let (pair_hash, flow_hash) = hashes_of(entry);
+            self.flights.prefetch_first(flow_hash);
+            self.pairs.prefetch_hot(pair_hash);
+            prefetch_index(data, entry.offset as usize);
+        }
+        for datagram in refusals_of(batch) {
+            self.pairs.prefetch_cold(datagram.pair_hash);
         }
     }
 
     /// Then what only they have.
     #[inline]
     fn prefetch_refusals(&self, batch: &[Entry]) {
-        for datagram in batch.iter().filter_map(message_of).filter(|datagram| is_refused(datagram)) {
+        for datagram in refusals_of(batch) {
             self.pairs.prefetch_refusals(datagram.pair_hash);
         }
     }
@@ -352,18 +357,23 @@ impl<'a> Tracker<'a> {
     }
 }
 
-/// The datagram of an entry that brings a message.
+/// Keyed hashes of the pair and the flow of an entry, 0 where it brings no datagram: what these lead to is fetched for
+/// nothing, which costs less than a wrong guess.
 #[inline]
-fn message_of(entry: &Entry) -> Option<&Datagram> {
+fn hashes_of(entry: &Entry) -> (u64, u64) {
     match &entry.body {
-        Body::Datagram(datagram) if datagram.message.is_some() => Some(datagram),
-        _ => None,
+        Body::Datagram(datagram) => (datagram.pair_hash, datagram.flow_hash),
+        _ => (0, 0),
     }
 }
 
+/// The datagrams that refuse.
 #[inline]
-fn is_refused(datagram: &Datagram) -> bool {
-    datagram.message.is_some_and(Message::is_refused)
+fn refusals_of(batch: &[Entry]) -> impl Iterator<Item = &Datagram> {
+    batch.iter().filter_map(|entry| match &entry.body {
+        Body::Datagram(datagram) if datagram.message.is_some_and(Message::is_refused) => Some(datagram),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -77,9 +77,10 @@ impl Print {
     }
 }
 
-/// An open transaction in two cache lines; the first has what finds it.
+/// An open transaction in two cache lines, which processors that fetch lines in pairs fetch together; the first has what
+/// finds it.
 #[derive(Debug, Clone)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub struct Slot {
     /// Keyed hash of addresses, ports, transport and identifier. It has 64 bits and a key that nobody knows, so that it
     /// stands for them.
