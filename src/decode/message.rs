@@ -296,8 +296,9 @@ fn walk_records<'a>(mut rest: &'a [u8], counts: Counts, extended: &mut Extended)
 /// A record: what is between its name and its data, the length of its data, and what begins with its data.
 #[inline]
 fn record(rest: &[u8]) -> Option<(&[u8; 10], usize, &[u8])> {
-    // Most names are a pointer or the root: which of the two cannot be foretold, and is not asked.
-    let behind = match rest.first_chunk::<12>() {
+    // Most names are a pointer or the root: which of the two cannot be foretold, and is not asked. The least that is behind one
+    // is an OPT record without options.
+    let behind = match rest.first_chunk::<11>() {
         Some(beginning) if matches!(beginning[0], 0 | 0xc0..) => &rest[1 + usize::from(beginning[0] > 0)..],
         _ => name::skip_name(rest)?,
     };
