@@ -1,15 +1,17 @@
 //! The `read` command from configuration to exit code: open, follow, build, diagnose, write.
 
-use crate::capture::filter::Filter;
+mod conclude;
+mod console;
+mod inputs;
+mod signals;
+
 use crate::capture::kernel_filter;
-use crate::capture::open::{self, Input, Source};
-use crate::capture::time::Resolution;
-use crate::capture::{Context, Timestamp};
-use crate::config::{Config, Limits, Outcome, Outcomes, Severity};
+use crate::capture::open::{Input, Source};
+use crate::config::{Config, Limits, Outcome, Outcomes};
 use crate::decode::detail::DetailLimits;
-use crate::decode::{Decoder, Ends, link};
+use crate::decode::{Decoder, Ends};
 use crate::diagnose;
-use crate::error::{Error, ErrorKind, escape_text, packets};
+use crate::error::Error;
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
 use crate::expect::acl::judge::{Judgements, names_server, own_servers};
@@ -17,56 +19,23 @@ use crate::expect::inventory::Expect;
 use crate::pipeline::{self, Finished, Selection};
 use crate::report::build::{Counted, Legs, OpenedInput, build};
 use crate::report::output::{self, FileIdentity, Output};
-use crate::report::page::{counted, lost_packets};
-use crate::report::rows::{RowInput, Rows, in_turn};
+use crate::report::page::counted;
+use crate::report::rows::{Rows, in_turn};
 use crate::report::sides::Sides;
 use crate::report::{self, Layout, Ledger, Report, Writer};
 use crate::sources::{Leg, Sources};
 use crate::transact::pairs::{Judged, Pairs};
 use crate::transact::{Settings, Tracker};
-use std::collections::{BTreeSet, HashSet};
+pub(crate) use conclude::conclude;
+pub use console::{Console, StandardError};
+use inputs::{check_filter, is_cooked, row_input};
+pub use inputs::{open_inputs, opened_input, size_of_file};
+pub use signals::on_signals;
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// What the process says beside its report.
-pub trait Console {
-    /// One line for the operator.
-    fn line(&mut self, text: &str);
-
-    /// Shows a line as [`Console::line`] does, and says why it could not.
-    fn try_line(&mut self, text: &str) -> std::io::Result<()> {
-        self.line(text);
-        Ok(())
-    }
-
-    /// Shows lines that were held back, where any are.
-    fn show(&mut self) {}
-
-    /// Lines so far that could not be shown.
-    fn missing(&self) -> u64 {
-        0
-    }
-}
-
-/// Standard error; nobody reading it is no reason to stop.
-pub struct StandardError;
-
-impl Console for StandardError {
-    fn line(&mut self, text: &str) {
-        let _ = self.try_line(text);
-    }
-
-    fn try_line(&mut self, text: &str) -> std::io::Result<()> {
-        // A terminal that was hung up says EIO.
-        match writeln!(std::io::stderr().lock(), "{text}") {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(()),
-            written => written,
-        }
-    }
-}
 
 /// Runs `read` and returns the exit code. Set `interrupted` from a signal handler to end with what was read so far.
 pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
@@ -214,84 +183,6 @@ pub(crate) fn judge(inventory: &Inventory, address: IpAddr) -> Judged {
     }
 }
 
-/// Inputs in the order of their first packets, the position of each in the arguments, and those that failed.
-pub type Opened = (Vec<Input>, Vec<usize>, Vec<(String, Error)>);
-
-/// Opens every input and puts them in order. An input that cannot be used is reported and left out; a directory is a
-/// usage error.
-pub fn open_inputs(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<Opened, Error> {
-    raise_file_limit(config.inputs.len());
-    let mut opened: Vec<(usize, Input)> = Vec::new();
-    let mut failed = Vec::new();
-    let mut seen = HashSet::new();
-    for (rank, path) in config.inputs.iter().enumerate() {
-        match open::open(path, &config.limits, interrupted) {
-            Ok(input) => {
-                if input.identity.is_some_and(|identity| !seen.insert(identity)) && !config.quiet {
-                    let name = escape_text(&input.name);
-                    console.line(&format!("warning: {name}: given more than once; its packets are counted each time"));
-                }
-                opened.push((rank, input));
-            }
-            Err(error) if error.kind == ErrorKind::Usage || error.code == "E-IN-FILES" => return Err(error),
-            Err(error) => {
-                console.line(&error.to_string());
-                let severity = Severity::ALL.iter().find(|(name, _)| path.as_os_str() == *name);
-                if let (Some((name, _)), Some(_)) = (severity, config.check) {
-                    console.line(&format!("tip: a severity follows behind an equals sign: --check={name}"));
-                }
-                failed.push((path.to_string_lossy().into_owned(), error));
-            }
-        }
-    }
-    opened.sort_by_key(|(rank, input)| (input.first_time.unwrap_or(Timestamp(i64::MAX)), *rank));
-    let (ranks, inputs) = opened.into_iter().unzip();
-    Ok((inputs, ranks, failed))
-}
-
-/// Asks for as many open files as there are inputs, where the system lets us.
-fn raise_file_limit(inputs: usize) {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    let wanted = inputs as u64 + 64;
-    if limit.current.is_some_and(|current| current < wanted) {
-        limit.current = Some(limit.maximum.map_or(wanted, |maximum| wanted.min(maximum)));
-        // What cannot be raised is noticed when an input cannot be opened.
-        let _ = setrlimit(Resource::Nofile, limit);
-    }
-}
-
-/// Bytes of a file that could not be used: they are accounted for as unread. 0 for what has no size.
-pub(crate) fn size_of_file(name: &str) -> u64 {
-    std::fs::metadata(name).map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 })
-}
-
-/// Compiles the filter for the link types known so far, and warns when it hides translated packets.
-fn check_filter(config: &Config, inputs: &[Input], console: &mut dyn Console) -> Result<(), Error> {
-    let Some(expression) = &config.filter else { return Ok(()) };
-    let mut filter = Filter::new(expression);
-    for input in inputs {
-        let known = input.hint.interfaces.iter().map(|interface| interface.link_type);
-        for link_type in known.filter(|number| link::find(*number).is_some()) {
-            filter.check(link_type)?;
-        }
-    }
-    if Filter::names_a_host(expression) && !config.quiet {
-        console
-            .line("warning: --filter names a host or network: packets whose address was translated are hidden by it");
-    }
-    Ok(())
-}
-
-fn row_input(input: &Input) -> RowInput {
-    RowInput { name: escape_text(&input.name), time_digits: time_digits(&input.hint) }
-}
-
-/// What is known of an input before it is read.
-pub fn opened_input(input: &Input) -> OpenedInput {
-    OpenedInput { name: input.name.clone(), format: input.reader.format.name(), compression: input.compression }
-}
-
 /// What is said of queries without a response that a refusal from another address fits.
 fn says_elsewhere((count, least, asked, from): (u64, bool, Ends, IpAddr)) -> String {
     let (queries, share) = (counted(count, "query", "queries"), if count == 1 { "shares" } else { "share" });
@@ -301,21 +192,6 @@ fn says_elsewhere((count, least, asked, from): (u64, bool, Ends, IpAddr)) -> Str
          address without a query of its own: {client} asked {server} and heard from {from}, for one.",
         if least { "At least " } else { "" }
     )
-}
-
-/// The input is of all interfaces of a host, as far as its beginning tells: a cooked link type.
-fn is_cooked(input: &Input) -> bool {
-    input.hint.interfaces.iter().any(|interface| matches!(interface.link_type, 113 | 276))
-}
-
-/// Digits of a second's fraction that the timestamps of an input carry: those of its finest interface.
-fn time_digits(context: &Context) -> usize {
-    let digits = |resolution: Resolution| match resolution {
-        Resolution::Multiply(1_000_000..) => 3,
-        Resolution::Multiply(1000..) => 6,
-        _ => 9,
-    };
-    context.interfaces.iter().map(|interface| digits(interface.resolution)).max().unwrap_or(6)
 }
 
 /// Runs the pipeline, with a progress bar when a person is watching.
@@ -430,143 +306,6 @@ fn write(
         report.ledgers.outputs.closed = true;
     }
     Ok(())
-}
-
-/// Says what is wrong, and makes the exit code: the most serious reason wins.
-pub(crate) fn conclude(
-    config: &Config,
-    report: &Report,
-    failed: &[(String, Error)],
-    lost: u64,
-    written: Result<(), Error>,
-    console: &mut dyn Console,
-) -> u8 {
-    let mut damaged = !failed.is_empty();
-    for input in report.inputs.iter().filter(|input| !input.format.is_empty()) {
-        for what in &input.damage {
-            damaged = true;
-            let error = Error::new(ErrorKind::Input, "E-IN-DAMAGED", &input.name, what);
-            console.line(&error.to_string());
-        }
-    }
-    if let (Some(why), None) = (&report.partial, &report.live) {
-        damaged = true;
-        let read = packets(report.inputs.iter().map(|input| input.frames).sum());
-        let what = format!("{why}; {read} read until then, and the output is about those only");
-        console.line(&Error::new(ErrorKind::Input, "E-IN-PARTIAL", "dnsrefused", what).to_string());
-    }
-    let ledgers = &report.ledgers;
-    let capture_open = ledgers.capture.filter(|capture| !capture.is_closed()).map(|_| "capture");
-    let open: Vec<&str> = ledgers
-        .of_a_run()
-        .into_iter()
-        .filter(|(_, ledger)| !ledger.closed)
-        .map(|(name, _)| name)
-        .chain(capture_open)
-        .collect();
-    let unclosed = !open.is_empty() && written.is_ok();
-    if unclosed {
-        let what = format!("the ledger of {} does not close; do not rely on this report", open.join(" and "));
-        console.line(&Error::new(ErrorKind::Internal, "E-LEDGER", "dnsrefused", what).to_string());
-    }
-    if let Err(error) = &written {
-        console.line(&error.to_string());
-    }
-    let faulty = ledgers.packets.get("internal_fault") > 0;
-    for input in &report.inputs {
-        for frame in &input.faults {
-            let what = format!(
-                "frame {frame} could not be decoded because of a fault in this program; it is counted as internal_fault, \
-                 and everything else was read"
-            );
-            console.line(&Error::new(ErrorKind::Internal, "E-FAULT", &input.name, what).to_string());
-        }
-    }
-    let frames = report.totals.frames;
-    let unreadable_links = frames > 0
-        && ledgers.packets.get("not_opened") == frames
-        && ledgers.not_opened.keys().all(|kind| kind.starts_with("link type"));
-    if unreadable_links {
-        let kinds: Vec<&str> = ledgers.not_opened.keys().map(String::as_str).collect();
-        let name = report.inputs.first().map_or("", |input| &input.name);
-        let opened =
-            if frames == 1 { "its packet was not".to_owned() } else { format!("none of {frames} packets was") };
-        let what = format!("{} is not supported; {opened} opened", kinds.join(", "));
-        console.line(&Error::new(ErrorKind::CouldNotRun, "E-IN-LINK", name, what).to_string());
-    }
-    let dropped = ledgers.capture.map_or(0, |capture| capture.lost());
-    if let Some(capture) = ledgers.capture.filter(|_| dropped > config.max_loss && !config.quiet) {
-        console.line(&format!(
-            "warning: {dropped} packets were lost: {} by the kernel, whose ring was full, {} by us; counts are too low",
-            capture.dropped,
-            capture.own_lost()
-        ));
-    }
-    for input in report.inputs.iter().filter(|input| input.stated_loss.known() > Some(0) && !config.quiet) {
-        console.line(&format!(
-            "warning: {}: its capture lost {} of any traffic, as it says itself; counts may be too low",
-            escape_text(&input.name),
-            lost_packets(input.stated_loss)
-        ));
-    }
-    // Nobody knows what these were, so they may have been what was to be captured.
-    let by_interface = ledgers.capture.and_then(|capture| capture.interface_dropped.known()).unwrap_or(0);
-    if by_interface > 0 && dropped + by_interface > config.max_loss && !config.quiet {
-        console.line(&format!(
-            "warning: {by_interface} packets of any traffic were lost by the interface before the kernel saw them; DNS may \
-             have been among them"
-        ));
-    }
-    if lost > config.max_loss && !config.quiet {
-        console.line(&format!(
-            "warning: {lost} transactions or connections were given up because a table was full; counts of responses \
-             without a query may be too high"
-        ));
-    }
-    let severe = config.check.is_some_and(|least| report.findings.iter().any(|finding| finding.severity >= least));
-    if config.check.is_some() && !severe && config.expect.is_empty() && config.acls.is_empty() && !config.quiet {
-        console.line(
-            "warning: --check without --expect or --acl: that somebody was turned away is no finding as long as nothing says \
-             who is expected",
-        );
-    }
-    match () {
-        () if unclosed || faulty => 7,
-        () if written.is_err() => written.err().map_or(5, |error| error.exit_code()),
-        () if unreadable_links => 1,
-        () if damaged => 3,
-        () if lost + dropped + by_interface > config.max_loss => 4,
-        () if severe => 10,
-        () => 0,
-    }
-}
-
-/// Asks for a flag to be set by SIGINT, SIGTERM and SIGHUP; a signal while `at_once` is set ends the process at once, with
-/// 128 plus its number. The two may be the same flag: then that is the second signal. SIGHUP never does that: of a terminal that
-/// goes away, the kernel tells, and then the shell as well.
-pub fn on_signals(interrupted: &Arc<AtomicBool>, at_once: &Arc<AtomicBool>) -> std::io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    // Under nohup(1) it stays ignored.
-    let hangup = (!ignores_hangup()).then_some(SIGHUP);
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(at_once))?;
-    }
-    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
-        signal_hook::flag::register(signal, Arc::clone(interrupted))?;
-    }
-    // Past the file size limit a write shall fail and be reported, not end the process (setrlimit(2)).
-    signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    interrupted.store(false, Ordering::Relaxed);
-    at_once.store(false, Ordering::Relaxed);
-    Ok(())
-}
-
-/// SIGHUP is ignored, because whoever started this process wanted it so (`proc_pid_status(5)`).
-fn ignores_hangup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    ignored.is_some_and(|mask| mask >> (signal_hook::consts::SIGHUP - 1) & 1 == 1)
 }
 
 #[cfg(test)]
