@@ -1,6 +1,6 @@
 //! Sources that the inventory expects to be allowed and the server refused.
 
-use super::scene::{Client, Scene, Tally, alone, begins, is_joined, refused_frames, sources};
+use super::scene::{Client, Scene, Tally, alone, begins, is_joined, refused_frames, sources, times};
 use super::verdicts::doubt_of_place;
 use super::{Finding, Found};
 use crate::config::{Outcome, Severity};
@@ -58,7 +58,7 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
         }
     };
     finding.says = format!("{who} {are} {}; {answered}.", tally.turned_away(server));
-    finding.advice = Some(if starved > 0 && scene.report.is_away_for(server, &finding.frames) {
+    let advice = if starved > 0 && scene.report.is_away_for(server, &finding.frames) {
         format!(
             "This was not captured at {server}: find out as which address {first} arrives there, and look that up in its \
              access rules."
@@ -81,6 +81,15 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
         "The same sources were answered too: compare names and types of what was refused and answered (--format csv \
          --all)."
             .to_owned()
+    };
+    // A forwarder or balancer hands on what it is told.
+    finding.advice = Some(match scene.turned_away_itself(server) {
+        0 => advice,
+        count => format!(
+            "{advice} Or does {server} hand on what others tell it? It was turned away {} itself (--upstream): then look up \
+             {server} in their access rules.",
+            times(count)
+        ),
     });
     finding
 }

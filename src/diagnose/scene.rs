@@ -40,6 +40,8 @@ pub struct Scene<'a> {
     presence: Vec<Option<Presence>>,
     /// Servers on the client leg: ours.
     servers: BTreeSet<IpAddr>,
+    /// How often others turned our servers away.
+    themselves: HashMap<IpAddr, u64>,
     /// Places of each server's pairs among those of the verdicts.
     pairs: HashMap<IpAddr, Vec<usize>>,
     /// Changes of files that may still be looked for: each takes reading a file again.
@@ -88,6 +90,10 @@ impl<'a> Scene<'a> {
             .collect();
         let servers = clients.iter().map(|client| client.line.server).collect();
         let presence = presence(&report.sources, inventory);
+        let mut themselves: HashMap<IpAddr, u64> = HashMap::new();
+        for line in report.sources.iter().filter(|line| line.leg == Leg::Upstream && line.turned_away() > 0) {
+            *themselves.entry(line.source.addr()).or_default() += line.turned_away();
+        }
         Self {
             report,
             inventory,
@@ -97,6 +103,7 @@ impl<'a> Scene<'a> {
             presence,
             clients,
             servers,
+            themselves,
             pairs: HashMap::new(),
             to_advise: Cell::new(ADVISED),
         }
@@ -127,6 +134,11 @@ impl<'a> Scene<'a> {
         let left = self.to_advise.get();
         self.to_advise.set(left.saturating_sub(1));
         left > 0
+    }
+
+    /// How often a server of ours was turned away by others, which it may have handed on.
+    pub fn turned_away_itself(&self, server: IpAddr) -> u64 {
+        self.themselves.get(&server).copied().unwrap_or_default()
     }
 
     /// Lines that showed themselves in a given way, in file order.

@@ -2,6 +2,7 @@ use super::scene::samples::{With, inventory, report, source};
 use super::*;
 use crate::config::Outcome::{Answered, Denied, Refused, Unsolicited};
 use crate::report::SourceLine;
+use crate::sources::Leg;
 
 const SERVER: &str = "10.20.30.40";
 
@@ -47,6 +48,25 @@ fn who_got_other_responses_is_not_called_unanswered() {
         assert_eq!(finding.severity.name(), "warning");
         assert!(finding.says.ends_with("; 7 responses without their queries are no refusals."), "{}", finding.says);
         assert!(!finding.says.contains("none of its queries was answered"), "{}", finding.says);
+    }
+}
+
+#[test]
+fn a_server_that_others_turn_away_may_hand_on_what_they_say() {
+    let advice = |leg: Leg, beside: u64, clients: Vec<SourceLine>| {
+        let mut itself = source(SERVER, "10.40.0.53").with(Refused, beside);
+        itself.leg = leg;
+        let found = findings(INVENTORY, clients.into_iter().chain([itself]).collect());
+        let finding = found.into_iter().find(|finding| finding.kind == "listed-source-refused").unwrap();
+        finding.advice.unwrap()
+    };
+    let said = "Or does 10.20.30.40 hand on what others tell it? It was turned away 6 times itself (--upstream): then \
+                look up 10.20.30.40 in their access rules.";
+    for answers in [0, 2] {
+        let client = || vec![refused("10.20.1.7", 3).with(Answered, answers)];
+        assert!(advice(Leg::Upstream, 6, client()).ends_with(said));
+        assert!(!advice(Leg::Upstream, 0, client()).contains("hand on"));
+        assert!(!advice(Leg::Other, 6, client()).contains("hand on"), "who that is, is not known");
     }
 }
 
@@ -215,7 +235,7 @@ fn a_prefix_seen_as_its_outside_is_not_absent() {
 #[test]
 fn a_prefix_seen_on_another_leg_is_not_absent() {
     let mut upstream = answered("10.21.5.18", 5);
-    upstream.leg = crate::sources::Leg::Upstream;
+    upstream.leg = Leg::Upstream;
     let found = findings(INVENTORY, vec![answered("10.20.1.7", 5), upstream, refused("192.0.2.45", 9)]);
     assert_eq!(kinds(&found), [("unlisted-source-refused", "info", "observed")]);
 }
