@@ -47,6 +47,33 @@ fn a_server_that_expects_the_header_decides_by_the_claimed_client() {
 }
 
 #[test]
+fn a_file_may_decide_for_the_client_that_a_proxy_names() {
+    let found = |inventory: &str, kind: &str| -> Vec<[String; 2]> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("expect.csv");
+        std::fs::write(&file, inventory).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_dnsrefused"))
+            .args(["read", "aware.pcap", "--format", "json", "--acl", "unbound-aware.conf", "--expect"])
+            .arg(&file)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/proxy"))
+            .output()
+            .unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().iter().filter(|finding| finding["kind"] == kind);
+        findings.map(|finding| ["says", "advice"].map(|key| finding[key].as_str().unwrap().to_owned())).collect()
+    };
+    // Unbound refused 10.72.2.20, whom the header names, by this rule; nobody of 10.72.3.0/24 was named.
+    let refuses = found("10.72.2.0/24\n10.72.3.0/24\n", "acl-refuses-expected");
+    let named = "No request from there was seen here, but PROXY headers of 10.70.0.5 name 10.72.2.20 (claimed)";
+    assert!(refuses.len() == 2 && refuses[0][0].contains(named), "{refuses:?}");
+    assert!(!refuses[0].concat().contains("changes nothing"), "{refuses:?}");
+    assert!(refuses[1][0].contains("changing the file changes nothing for any source seen here"), "{refuses:?}");
+    // Nor is it where that prefix alone was not seen.
+    let unlisted = found("10.72.2.0/24\n", "unlisted-source-refused");
+    assert!(unlisted.len() == 1 && !unlisted[0].concat().contains("changes nothing"), "{unlisted:?}");
+}
+
+#[test]
 fn a_server_that_takes_the_header_for_the_message_is_named() {
     for (file, server, code) in [
         ("named.pcap", "10.71.0.13", "FORMERR"),

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The name of the diagnosis.
 pub const KIND: &str = "acl-refuses-expected";
@@ -287,11 +287,20 @@ struct Seen<'a> {
     elsewhere: BTreeSet<IpAddr>,
     /// Sources were joined to a prefix that touches it: they may or may not be among these.
     joined: bool,
+    /// Clients whom the headers of proxies named at these servers, and those proxies.
+    claimed: BTreeSet<IpAddr>,
+    proxies: BTreeSet<IpAddr>,
+    /// Such headers named more clients than were kept: some may be among these.
+    more_claimed: bool,
 }
 
 impl Seen<'_> {
     fn is_anything(&self) -> bool {
-        self.joined || !self.here.is_empty() || !self.elsewhere.is_empty()
+        self.joined || self.is_claimed() || !self.here.is_empty() || !self.elsewhere.is_empty()
+    }
+
+    fn is_claimed(&self) -> bool {
+        self.more_claimed || !self.claimed.is_empty()
     }
 
     /// What is known where nobody was turned away or answered against the file.
@@ -306,6 +315,19 @@ impl Seen<'_> {
             let _ = write!(says, ". Seen from there at {servers}: {}; {outcomes}.", addresses(&self.here));
         } else if self.joined {
             let _ = write!(says, ". Whether a request from there was seen is not known: {joined}.");
+        } else if !self.claimed.is_empty() {
+            let _ = write!(
+                says,
+                ". No request from there was seen here, but PROXY headers of {} name {} (claimed): a server that believes \
+                 them judges by that.",
+                addresses(&self.proxies),
+                addresses(&self.claimed)
+            );
+        } else if self.more_claimed {
+            says.push_str(
+                ". No request from there was seen here, but PROXY headers name more clients than were kept, and some may \
+                 be from there: a server that believes them judges by that.",
+            );
         } else if !self.elsewhere.is_empty() {
             let _ = write!(
                 says,
@@ -363,6 +385,19 @@ fn seen<'a>(scene: &Scene<'a>, servers: &[IpAddr], refused: &Refused<'_>) -> BTr
     }
     for part in joined.into_iter().flat_map(|prefix| refused.touched(prefix)) {
         seen.entry(part).or_default().joined = true;
+    }
+    let mut more_claimed = false;
+    for ((_, proxy), pair) in scene.report.proxied.iter().filter(|((server, _), _)| at.contains(server)) {
+        more_claimed |= pair.more_clients;
+        for client in pair.clients.iter().map(SocketAddr::ip) {
+            let Some(part) = refused.touched(IpNet::from(client)).next() else { continue };
+            let seen = seen.entry(part).or_default();
+            seen.claimed.insert(client);
+            seen.proxies.insert(*proxy);
+        }
+    }
+    if more_claimed {
+        refused.of_lines.keys().for_each(|part| seen.entry(*part).or_default().more_claimed = true);
     }
     seen
 }

@@ -5,7 +5,7 @@ use super::scene::{Scene, some, times};
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::compare::{Question, within};
-use crate::expect::acl::judge::{OTHER_PORT, Tally};
+use crate::expect::acl::judge::{BEHIND_PROXY, OTHER_PORT, Tally};
 use crate::expect::acl::{Acl, RuleId, Word};
 use crate::expect::inventory::show_prefix;
 use crate::report::page::grouped;
@@ -247,8 +247,8 @@ pub fn beside_refusal(
         let _ = write!(says, "; the wire agrees {} of {}", grouped(agreeing), grouped(agreeing + differing));
     }
     says.push('.');
-    if decision.reason == Some(OTHER_PORT) {
-        // Nor does it decide there for anybody else.
+    if matches!(decision.reason, Some(OTHER_PORT | BEHIND_PROXY)) {
+        // Nor does it decide there for anybody else, or it may decide for the client that a proxy names.
         return Some((says, String::new()));
     }
     if scene.report.is_away_for(server, frames) {

@@ -30,6 +30,8 @@ const TSIG: [u8; 2] = [0, 250];
 
 /// Why nothing is said of a request that may have been for another server at the same address.
 pub const OTHER_PORT: &str = "the file does not listen on the port that was asked; FILE@ADDR compares it all the same";
+/// Why nothing is said of a request behind a proxy's header that names a client.
+pub const BEHIND_PROXY: &str = "a proxy's header names the client, and whether the server believes it is not evaluated";
 
 /// A transaction's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +89,7 @@ impl Judge {
         const NOT_CAPTURED: &str = "the question was not captured";
         let (header, query) = proxy::split(transaction.query_bytes);
         if header.is_some_and(|header| header.client.is_some()) {
-            return Err("a proxy's header names the client, and whether the server believes it is not evaluated");
+            return Err(BEHIND_PROXY);
         }
         let captured = query.len() > HEADER;
         let bytes = if captured { query } else { transaction.response_bytes };
