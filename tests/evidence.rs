@@ -231,6 +231,36 @@ fn asked_for(
 }
 
 #[test]
+fn the_changed_address_is_to_blame_for_what_its_own_would_be_allowed_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = |name: &str, clients: &str| {
+        format!("zone {name} {{ type primary; file \"{name}\"; allow-query {{ {clients}; }}; }};\n")
+    };
+    let file = format!("options {{ recursion no; }};\n{}{}", zone("open", "10.9.9.0/24"), zone("closed", "10.1.1.1"));
+    // 10.20.0.7 may be a client of 10.9.9.0/24, of which nothing is seen.
+    for (names, said, advised) in [
+        (&["open", "open"][..], "only the changed address is to blame", "do not translate them"),
+        (&["closed", "closed"], "restoring their source alone changes nothing", "changes nothing for any source"),
+        (&["open", "open", "closed"], "it says allow for www.open A (named.conf:2 ", ""),
+        (&["open", "closed", "closed"], "it says refuse for www.closed A (named.conf:3 ", ""),
+    ] {
+        let packets: Vec<_> = (0..)
+            .zip(names)
+            .flat_map(|(at, name)| asked_for(at * SECOND, OTHER, at as u16, ["www", *name], 1, 5, None))
+            .collect();
+        let found = findings(folder.path(), &file, &packets);
+        let (_, says, advice) = of_kind(&found, "unlisted-source-refused").unwrap();
+        assert!(says.contains(said) && advice.contains(advised), "{names:?}: {says} {advice}");
+        if advised.is_empty() {
+            let other = if says.contains("allow for") { "closed" } else { "open" };
+            let rest = format!("but not for www.{other} A: whether the changed address is to blame depends on what");
+            assert!(says.contains(&rest), "{says}");
+            assert!(!advice.contains("do not translate") && !advice.contains("changes nothing"), "{advice}");
+        }
+    }
+}
+
+#[test]
 fn a_refused_signature_is_no_drift_whatever_the_response_code() {
     let folder = tempfile::tempdir().unwrap();
     let file = "key ddns { algorithm hmac-sha256; secret \"c2VjcmV0\"; };

@@ -5,7 +5,7 @@ use super::scene::{Scene, some, times};
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::compare::{Question, within};
-use crate::expect::acl::judge::{BEHIND_PROXY, OTHER_PORT, Tally};
+use crate::expect::acl::judge::{BEHIND_PROXY, OTHER_PORT, Tally, Verdicts};
 use crate::expect::acl::{Acl, RuleId, Word};
 use crate::expect::inventory::show_prefix;
 use crate::report::page::grouped;
@@ -19,6 +19,9 @@ use std::net::IpAddr;
 const COMPARED: usize = 256;
 /// Parts of a prefix that a file treats differently, named at most.
 const PARTS: usize = 4;
+/// Questions of a refused source that are asked for the prefix behind it as well, and of these named in a sentence.
+const QUESTIONS: usize = 16;
+const QUESTIONS_NAMED: usize = 3;
 
 /// Sources of one server for which one rule decides.
 #[derive(Debug)]
@@ -223,6 +226,13 @@ pub fn was_asked(scene: &Scene<'_>, server: IpAddr) -> bool {
     scene.judged_at(server).flat_map(|(_, tallies)| tallies).any(Tally::may_be_usual)
 }
 
+/// What a source asked a server for, as clients do, where some of the same decision was turned away.
+fn turned_away_asking(verdicts: &Verdicts, source: IpAddr, server: IpAddr) -> impl Iterator<Item = &Question> {
+    let tallies = verdicts.of(IpNet::from(source), server).map(|(_, tally)| tally);
+    let turned_away = tallies.filter(|tally| count(tally, &[Outcome::Refused, Outcome::Denied]) > 0);
+    turned_away.flat_map(|tally| &tally.questions).map(|(question, _)| question).filter(|question| question.is_usual())
+}
+
 /// What the server's file says of refused sources, and of the prefix that may be behind them.
 pub fn beside_refusal(
     scene: &Scene<'_>,
@@ -267,6 +277,15 @@ pub fn beside_refusal(
         let own = parts[0].1;
         let place = if parts.len() == 1 { describe(acl, own.rule) } else { "by several rules".to_owned() };
         let alike = all && parts.iter().all(|(_, decision)| decision.word == own.word);
+        let otherwise: Vec<String> = turned_away_asking(verdicts, first, server)
+            .filter(|other| *other != &question)
+            .take(QUESTIONS)
+            .filter(|other| {
+                let (parts, all) = within(acl, prefix, other, Some(server), PARTS);
+                !all || parts.iter().any(|(_, decision)| decision.word != own.word)
+            })
+            .map(Question::show)
+            .collect();
         match own.word {
             _ if !alike => {
                 let words: Vec<String> =
@@ -277,6 +296,17 @@ pub fn beside_refusal(
                      blame depends on whose it is.",
                     words.join(", "),
                     if all { "" } else { ", and more" }
+                );
+            }
+            Word::Unknown => {}
+            _ if !otherwise.is_empty() => {
+                let _ = write!(
+                    says,
+                    " Of clients of {shown} under their own addresses it says {} for {} ({place}), but not for {}: whether the \
+                     changed address is to blame depends on what was asked.",
+                    own.word.name(),
+                    question.show(),
+                    some(&otherwise, QUESTIONS_NAMED)
                 );
             }
             Word::Allow => {
@@ -297,7 +327,6 @@ pub fn beside_refusal(
                 );
                 let _ = write!(advice, "Allowing {shown} changes nothing for any source seen here. ");
             }
-            Word::Unknown => {}
         }
     }
     if matches!(decision.word, Word::Refuse | Word::Drop) {
