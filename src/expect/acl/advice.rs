@@ -1,6 +1,7 @@
 //! The narrowest change that admits a source: found by editing the text, reading it again and deciding again.
 
 use super::compare::Question;
+use super::name::and_above;
 use super::network::is_public;
 use super::{Acl, Decision, Spot, Step, Word};
 use ipnet::IpNet;
@@ -124,7 +125,11 @@ pub fn admit(
         }
         good.then_some(advice)
     };
-    if let Some(advice) = take(trial.follow(acl, EDITS)) {
+    // A zone may be in another view, and resolving its names elsewhere would not give what is there.
+    let held = is_in_a_zone(acl, &question.qname);
+    let resolved = |changed: &Acl| held && needs_recursion(changed, sources, question, server);
+    let mut followed = take(trial.follow(acl, EDITS));
+    if let Some(advice) = followed.take_if(|advice| !resolved(&advice.acl)) {
         return Ok(advice);
     }
     // The lists that choose a view, where no step named one that helps.
@@ -134,11 +139,25 @@ pub fn admit(
         trial.apply(acl, spot);
         if let Ok(changed) = acl.changed(trial.texts.clone())
             && let Some(advice) = take(trial.follow(&changed, EDITS - 1))
+            && (followed.is_none() || !resolved(&advice.acl))
         {
             return Ok(advice);
         }
     }
-    Err(none)
+    followed.ok_or(none)
+}
+
+/// The server has a zone with this name, in some view; the root's hints are none.
+fn is_in_a_zone(acl: &Acl, qname: &[u8]) -> bool {
+    let zones = acl.policy().names();
+    acl.policy().names_are_zones()
+        && and_above(qname).any(|above| above.len() > 1 && zones.iter().any(|zone| zone == above))
+}
+
+/// To serve one of these sources, the server has to ask others.
+fn needs_recursion(acl: &Acl, sources: &[IpAddr], question: &Question, server: IpAddr) -> bool {
+    let recursion = |source: &IpAddr| acl.recursion(&question.ask(*source, server));
+    sources.iter().filter_map(recursion).any(|recursion| recursion.needed)
 }
 
 /// How far a source has come.
@@ -501,6 +520,25 @@ view \"external\" {
             only.acl.files().list()[0].text,
             text.replacen("b\"; allow-query { 10.20.0.0/16; ", "b\"; allow-query { 10.20.0.0/16; 192.0.2.45; ", 1)
         );
+    }
+
+    #[test]
+    fn who_asks_for_a_zone_of_another_view_is_added_to_that_view() {
+        let text = "view inside { match-clients { 10.20.0.0/16; }; zone corp.test { type primary; file \"x\"; }; };\n\
+                    view none { match-clients { any; }; allow-query { none; }; };\n";
+        let acl = Acl::from_text("bind:named.conf", text, &[]).unwrap();
+        let (server, source): (IpAddr, IpAddr) = ("10.20.30.40".parse().unwrap(), "192.0.2.45".parse().unwrap());
+        let edits = |name: &str| -> Vec<String> {
+            let question = Question { qname: super::super::name::parse_name(name).unwrap(), ..Question::default() };
+            let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
+            assert!(serves(&advice.acl, &[source], &question, server));
+            advice.edits.into_iter().map(|edit| edit.says).collect()
+        };
+        // The second view would resolve the name, and know nothing of the zone.
+        let inside = edits("www.corp.test");
+        assert!(inside.len() == 1 && inside[0].contains("at the end of match-clients add 192.0.2.45;"), "{inside:?}");
+        let beyond = edits("www.elsewhere.test");
+        assert!(beyond.len() == 1 && beyond[0].starts_with("in named.conf:2 "), "{beyond:?}");
     }
 
     #[test]
