@@ -38,6 +38,10 @@ impl Surroundings {
         let mut lines = Vec::new();
         for (input, link) in moment.links.iter().enumerate() {
             let name = &self.names[input];
+            if self.names[..input].contains(name) {
+                // It shares the interface of an earlier one, for which this was said.
+                continue;
+            }
             if link.renamed != self.renamed[input] {
                 self.renamed[input].clone_from(&link.renamed);
                 lines.push((
@@ -50,7 +54,7 @@ impl Surroundings {
             }
             if link.gone && !self.gone[input] {
                 self.gone[input] = true;
-                let others = moment.links.iter().any(|link| !link.gone);
+                let others = moment.links.iter().zip(&self.names).any(|(link, other)| other != name && !link.gone);
                 let goes_on = if others { "; the capture goes on without it, and ends with exit code 3" } else { "" };
                 lines.push((moment.now, format!("{name} is gone: nothing comes from it any more{goes_on}")));
             }
@@ -87,20 +91,38 @@ mod tests {
     use crate::pipeline::live::LinkState;
     use std::time::Duration;
 
-    #[test]
-    fn each_change_is_said_once() {
-        let mut surroundings = Surroundings::of(&["eth0".to_owned(), "wlan0".to_owned()]);
-        let mut moment = Moment {
+    fn moment(links: Vec<LinkState>) -> Moment {
+        Moment {
             now: Timestamp(1_000_000_000),
             elapsed: Duration::ZERO,
             kernel: Vec::new(),
             own_dropped: 0,
             waits: 0,
-            links: vec![LinkState::default()],
+            links,
             stepped: 0,
             capturing: true,
             stalls: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn what_happens_to_an_interface_that_handles_share_is_said_once() {
+        let mut surroundings = Surroundings::of(&["eth0".to_owned(), "eth0".to_owned()]);
+        let mut moment = moment(vec![LinkState { down: true, ..LinkState::default() }; 2]);
+        let mut says =
+            |moment: &Moment| surroundings.look(moment).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
+        assert_eq!(says(&moment), ["eth0 is down; waiting for it to come back"]);
+        // The other handle finds it out a moment later.
+        moment.links[0].gone = true;
+        assert_eq!(says(&moment), ["eth0 is gone: nothing comes from it any more"]);
+        moment.links[1].gone = true;
+        assert!(says(&moment).is_empty());
+    }
+
+    #[test]
+    fn each_change_is_said_once() {
+        let mut surroundings = Surroundings::of(&["eth0".to_owned(), "wlan0".to_owned()]);
+        let mut moment = moment(vec![LinkState::default()]);
         let mut says =
             |moment: &Moment| surroundings.look(moment).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
         assert!(says(&moment).is_empty());
