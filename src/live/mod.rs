@@ -41,6 +41,7 @@ use decided::{Decided, Stream, StreamLegs};
 use expectations::Expectations;
 use packets::PacketFiles;
 use session::Session;
+use signal_hook::SigId;
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
@@ -61,6 +62,8 @@ pub struct Signals {
     pub at_once: Arc<AtomicBool>,
     /// There is a terminal to give back.
     screen: bool,
+    /// What lets a second signal end the process while files are read.
+    reading: Vec<SigId>,
     /// What the shell asks of whoever has the terminal.
     job: JobControl,
 }
@@ -74,15 +77,21 @@ impl Signals {
             at_once: Arc::default(),
             snapshot: Arc::default(),
             screen,
+            reading: Vec::new(),
             job: JobControl::default(),
         }
     }
 
     /// Sets the flags on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1; with a screen on every other signal, too, that would
     /// end the process.
-    pub fn on(self) -> std::io::Result<Self> {
-        use signal_hook::consts::{SIGALRM, SIGCONT, SIGPROF, SIGQUIT, SIGTSTP, SIGUSR2, SIGVTALRM, SIGXCPU};
+    pub fn on(mut self) -> std::io::Result<Self> {
+        use signal_hook::consts::{
+            SIGALRM, SIGCONT, SIGINT, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR2, SIGVTALRM, SIGXCPU,
+        };
         crate::run::on_signals(&self.stop, &self.at_once)?;
+        for signal in [SIGINT, SIGTERM] {
+            self.reading.push(signal_hook::flag::register(signal, Arc::clone(&self.at_once))?);
+        }
         if self.screen {
             for signal in [SIGQUIT, SIGALRM, SIGPROF, SIGUSR2, SIGVTALRM, SIGXCPU] {
                 signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&self.at_once))?;
@@ -93,6 +102,14 @@ impl Signals {
         }
         signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&self.snapshot))?;
         Ok(self)
+    }
+
+    /// Files were read, which may be pipes that nobody feeds: until now a second signal ended the process at once.
+    fn have_read(&self) {
+        for id in &self.reading {
+            signal_hook::low_level::unregister(*id);
+        }
+        self.at_once.store(false, Ordering::Relaxed);
     }
 }
 
@@ -109,6 +126,7 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         return Err(Error::usage("--screen", "with --every the reports need a file, -o FILE; nothing was opened"));
     }
     let expectations = Arc::new(Expectations::load(config)?);
+    signals.have_read();
     if !config.quiet {
         let now = expectations.now();
         let notes = now.acls.iter().flat_map(|acl| acl.policy().notes()).chain(Acl::not_asked(&now.acls));

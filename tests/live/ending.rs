@@ -243,6 +243,21 @@ fn a_terminal_that_goes_away_is_told_twice_and_the_report_is_written() {
 }
 
 #[test]
+fn a_second_signal_ends_the_wait_for_a_pipe_that_nobody_feeds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("clients.csv");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
+    let child = Command::new(PROGRAM).args(["live", "-i", "lo", "--expect"]).arg(pipe).spawn().expect("it runs");
+    let mut live = Running { child };
+    std::thread::sleep(Duration::from_millis(500));
+    live.signal(libc::SIGINT);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(live.child.try_wait().expect("it can be waited for"), None, "the first asks for a report");
+    live.signal(libc::SIGINT);
+    assert_eq!(live.wait().0, Some(128 + libc::SIGINT));
+}
+
+#[test]
 fn a_report_that_standard_error_does_not_take_is_an_error() {
     let Some(lab) = Lab::of(&["host"]) else { return };
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
