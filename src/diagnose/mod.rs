@@ -1,7 +1,7 @@
 //! Source rows to [`Finding`]s: graded statements with their frames, one file per diagnosis, listed in [`DIAGNOSES`].
 
 pub mod acl_drift;
-mod acl_exposure;
+pub mod acl_exposure;
 mod acl_refuses_expected;
 mod admitting;
 mod alike;

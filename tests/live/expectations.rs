@@ -72,27 +72,31 @@ fn what_the_sandbox_forbids_to_read_again_is_said_to_be_forbidden() {
 }
 
 #[test]
-fn what_differs_from_a_file_is_not_drift_right_after_it_changed() {
+fn what_differs_from_a_file_is_no_finding_right_after_it_changed() {
     let Some(lab) = Lab::of(&["host"]) else { return };
     lab.ip("host", "addr add 10.20.30.40/32 dev lo");
-    let path = lab.file("unbound.conf", "server:\n interface: 10.20.30.40\n access-control: 10.0.0.0/8 allow\n");
-    let mut refuser = Refuser::start(&lab, "host", SERVER);
-    for (age, wanted) in [(0, false), (120, true)] {
-        let changed = std::time::SystemTime::now() - Duration::from_secs(age);
-        std::fs::File::options().write(true).open(&path).and_then(|file| file.set_modified(changed)).expect("its time");
-        let arguments = ["-i", "lo", "--format", "json", "-o", "live.json", "--force", "--acl", "unbound.conf"];
-        let mut live = lab.live("host", &arguments, "live");
-        let _socket = burst(&lab, "host", SERVER, 20).join().expect("it ends");
-        std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
-        let report = lab.json("live.json");
-        let kinds: Vec<&Value> =
-            report["findings"].as_array().unwrap().iter().map(|finding| &finding["kind"]).collect();
-        assert_eq!(kinds.contains(&&json!("acl-drift")), wanted, "{kinds:?}");
-        let notes = report["notes"].to_string();
-        assert_eq!(notes.contains("less than 60 s ago"), !wanted, "{notes}");
+    for (word, code, kind) in [("allow", 5, "acl-drift"), ("refuse", 0, "acl-exposure")] {
+        let says = format!("server:\n interface: 10.20.30.40\n access-control: 10.0.0.0/8 {word}\n");
+        let path = lab.file("unbound.conf", &says);
+        let mut server = Refuser::with_code(&lab, "host", SERVER, code);
+        for (age, wanted) in [(0, false), (120, true)] {
+            let changed = std::time::SystemTime::now() - Duration::from_secs(age);
+            let opened = std::fs::File::options().write(true).open(&path);
+            opened.and_then(|file| file.set_modified(changed)).expect("its time");
+            let arguments = ["-i", "lo", "--format", "json", "-o", "live.json", "--force", "--acl", "unbound.conf"];
+            let mut live = lab.live("host", &arguments, "live");
+            let _socket = burst(&lab, "host", SERVER, 20).join().expect("it ends");
+            std::thread::sleep(Duration::from_millis(300));
+            assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
+            let report = lab.json("live.json");
+            let kinds: Vec<&Value> =
+                report["findings"].as_array().unwrap().iter().map(|finding| &finding["kind"]).collect();
+            assert_eq!(kinds.contains(&&json!(kind)), wanted, "{kinds:?}");
+            let notes = report["notes"].to_string();
+            assert_eq!(notes.contains("less than 60 s ago"), !wanted, "{notes}");
+        }
+        server.finish();
     }
-    refuser.finish();
 }
 
 #[test]

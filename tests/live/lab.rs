@@ -260,6 +260,11 @@ pub struct Refuser {
 impl Refuser {
     /// Answers at this address in a namespace.
     pub fn start(lab: &Lab, name: &str, address: Ipv4Addr) -> Self {
+        Self::with_code(lab, name, address, 5)
+    }
+
+    /// The same with another response code.
+    pub fn with_code(lab: &Lab, name: &str, address: Ipv4Addr, code: u8) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&sent));
         let (ready, wait) = std::sync::mpsc::channel();
@@ -274,7 +279,7 @@ impl Refuser {
                     continue;
                 }
                 message[2] |= 0x80;
-                message[3] = 5;
+                message[3] = code;
                 message[4..12].fill(0);
                 counted.fetch_add(u64::from(socket.send_to(&message[..12], client).is_ok()), Ordering::Relaxed);
             }

@@ -2,7 +2,7 @@
 
 use super::{Session, lock};
 use crate::capture::Timestamp;
-use crate::diagnose::{self, Grade};
+use crate::diagnose::{Grade, acl_drift, acl_exposure};
 use crate::expect::acl::judge::{Verdicts, own_servers};
 use crate::report::Report;
 use crate::watch::gather::add_verdicts;
@@ -17,12 +17,13 @@ pub fn settles(changed: Timestamp, now: Timestamp) -> Option<Timestamp> {
 }
 
 impl Session<'_> {
-    /// Right after a server's file changed, the server may not have read it yet.
-    pub(super) fn hold_back_drift(&self, report: &mut Report, now: Timestamp) {
+    /// Right after a server's file changed, the server may not have read it yet: then it may refuse, and may answer, as the
+    /// file said before.
+    pub(super) fn hold_back_differences(&self, report: &mut Report, now: Timestamp) {
         let Some(until) = self.settles.filter(|until| now < *until) else { return };
-        let held = report.findings.iter().filter(|finding| finding.kind == diagnose::acl_drift::KIND).count();
-        if held > 0 {
-            report.findings.retain(|finding| finding.kind != diagnose::acl_drift::KIND);
+        let found = report.findings.len();
+        report.findings.retain(|finding| ![acl_drift::KIND, acl_exposure::KIND].contains(&finding.kind));
+        if report.findings.len() < found {
             report.notes.push(format!(
                 "A server's file changed less than 60 s ago, or its time is still to come: what differs from it is not reported \
                  before {}.",

@@ -283,7 +283,7 @@ impl<'a> Session<'a> {
         });
         report.judge(&verdicts);
         report.findings = diagnose::diagnose_with_files(&report, inventory, &verdicts, self.config);
-        self.hold_back_drift(&mut report, moment.now);
+        self.hold_back_differences(&mut report, moment.now);
         self.say_compared_since(&mut report);
         match covers {
             Covers::Part => {
