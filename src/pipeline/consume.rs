@@ -29,7 +29,6 @@ pub(super) struct Lane {
     pub(super) context: Arc<Context>,
     /// The block being consumed.
     pub(super) current: Option<Current>,
-    pub(super) active: bool,
     pub(super) ended: bool,
     /// What the input says its capture lost, and the time of its last packet so far.
     stated: StatedLoss,
@@ -60,7 +59,6 @@ impl Lane {
             expected: input.start,
             context: Arc::clone(&input.context),
             current: None,
-            active: false,
             ended: false,
             stated: StatedLoss::default(),
             last: None,
@@ -105,12 +103,26 @@ pub(super) struct Consumer<'a, 't> {
     pub(super) lanes: Vec<Lane>,
     /// Next lane to become active.
     pub(super) next: usize,
+    /// Those that are and have not ended, in order: of thousands of lanes they may be few.
+    active: Vec<usize>,
+    /// Latest time of a packet so far.
+    latest: Option<Timestamp>,
     pub(super) tally: Tally,
     pub(super) on_progress: OnProgress<'a>,
     pub(super) consumed: u64,
 }
 
 impl<'a, 't> Consumer<'a, 't> {
+    pub(super) fn new(tracker: &'a mut Tracker<'t>, lanes: Vec<Lane>, on_progress: OnProgress<'a>) -> Self {
+        let (active, tally) = (Vec::new(), Tally::default());
+        Self { tracker, lanes, next: 0, active, latest: None, tally, on_progress, consumed: 0 }
+    }
+
+    /// The lanes that are active.
+    fn active(&self) -> impl Iterator<Item = &Lane> {
+        self.active.iter().map(|index| &self.lanes[*index])
+    }
+
     /// Takes the blocks and feeds the tracker until it needs another block; true when everything is consumed.
     pub(super) fn consume(
         &mut self,
@@ -126,6 +138,7 @@ impl<'a, 't> Consumer<'a, 't> {
             }
         }
         loop {
+            self.active.retain(|index| !self.lanes[*index].ended);
             // Which lane is due depends on the next packet of those that are active.
             if self.lacks_block() {
                 return Ok(false);
@@ -134,7 +147,7 @@ impl<'a, 't> Consumer<'a, 't> {
             if self.lacks_block() {
                 return Ok(false);
             }
-            if !self.lanes.iter().any(|lane| lane.active && !lane.ended) && self.next == self.lanes.len() {
+            if self.active.is_empty() && self.next == self.lanes.len() {
                 return Ok(true);
             }
             self.merge(used);
@@ -143,23 +156,20 @@ impl<'a, 't> Consumer<'a, 't> {
 
     /// The next block of an active lane has not come yet.
     fn lacks_block(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.active && !lane.ended && lane.current.is_none())
+        self.active().any(|lane| lane.current.is_none())
     }
 
     /// Makes lanes active whose first packet is due.
     fn activate(&mut self) {
         while let Some(lane) = self.lanes.get(self.next) {
-            let heads = || self.lanes.iter().filter(|lane| lane.active && !lane.ended);
-            let due = match heads().filter_map(Lane::head).min() {
+            let due = match self.active().filter_map(Lane::head).min() {
                 Some(head) => lane.first_time.is_some_and(|first| first <= head),
-                None => heads().all(|lane| lane.current.is_none()) && heads().next().is_none(),
+                None => self.active.is_empty(),
             };
             if !due {
                 return;
             }
-            let before =
-                self.lanes[..self.next].iter().filter_map(|lane| lane.result.times).map(|(_, last)| last).max();
-            if let (Some(last), Some(first)) = (before, lane.first_time)
+            if let (Some(last), Some(first)) = (self.latest, lane.first_time)
                 && first.0.saturating_sub(last.0) > TOUCHING
             {
                 self.tracker.unwatched(last, first);
@@ -170,7 +180,7 @@ impl<'a, 't> Consumer<'a, 't> {
                     lane.stated.follow(&before.stated);
                 }
             }
-            self.lanes[self.next].active = true;
+            self.active.push(self.next);
             self.next += 1;
         }
     }
@@ -252,6 +262,7 @@ impl<'a, 't> Consumer<'a, 't> {
             (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
             (one, two) => one.or(two),
         };
+        self.latest = self.latest.max(done.decoded.times.map(|(_, last)| last));
         for (number, name) in done.walk.interfaces.drain(..) {
             lane.result.name_interface(number, name);
         }
@@ -286,9 +297,7 @@ impl<'a, 't> Consumer<'a, 't> {
     /// Feeds entries of the active lanes, oldest first, until a block is used up or another lane becomes due.
     fn merge(&mut self, used: &mut Vec<(Block, Decoded)>) {
         let next_first = self.lanes.get(self.next).and_then(|lane| lane.first_time);
-        let mut active: Vec<usize> = (0..self.lanes.len())
-            .filter(|index| self.lanes[*index].active && self.lanes[*index].current.is_some())
-            .collect();
+        let mut active = self.active.clone();
         if let [only] = active[..] {
             self.feed(only, next_first, used);
             return;

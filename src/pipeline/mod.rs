@@ -32,7 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
-use steps::{LaneTasks, State, Step, collect};
+use steps::{LaneTasks, State, Step};
 
 /// Frames with a fault of this program that are named per input.
 const MAX_FAULTS: usize = 8;
@@ -159,15 +159,10 @@ pub fn run(
     let shared = Shared {
         state: Mutex::new(State {
             keeper: 0,
-            consumer: Some(Box::new(Consumer {
-                tracker,
-                lanes,
-                next: 0,
-                tally: Tally::default(),
-                on_progress,
-                consumed: 0,
-            })),
+            consumer: Some(Box::new(Consumer::new(tracker, lanes, on_progress))),
             tasks,
+            open: Vec::new(),
+            begun: 0,
             pool: Vec::new(),
             writing: false,
             waiting: 0,
@@ -318,21 +313,12 @@ impl<'a, 't> Shared<'a, 't> {
             }
             match state.next_step(worker, self.threads, self.outlet.has_waiting()) {
                 Step::Consume(mut consumer) => {
-                    let inbox = collect(&mut state.tasks);
+                    let inbox = state.collect();
                     drop(state);
                     let mut used = Vec::new();
                     let finished = consumer.consume(inbox, self, filter, &mut used)?;
                     state = self.lock();
-                    for (lane, tasks) in state.tasks.iter_mut().enumerate() {
-                        let progress = &consumer.lanes[lane];
-                        tasks.needed = progress.active && !progress.ended && progress.current.is_none();
-                        tasks.ended |= progress.ended;
-                        if tasks.ended {
-                            tasks.ready.clear();
-                        }
-                        tasks.hint = Arc::clone(&progress.context);
-                        tasks.expected = progress.expected;
-                    }
+                    state.follow(&consumer);
                     for (block, _) in &mut used {
                         // One that held something very large does not keep its memory.
                         if block.data.capacity() > MOST_BLOCKS_KEPT * self.block_bytes {

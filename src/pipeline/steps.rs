@@ -22,6 +22,11 @@ pub(super) struct State<'a, 't> {
     /// Absent while a worker uses it.
     pub(super) consumer: Option<Box<Consumer<'a, 't>>>,
     pub(super) tasks: Vec<LaneTasks>,
+    /// Lanes of which something was handed out or that the tracker has begun with, until they end, in order: of thousands they
+    /// may be few.
+    pub(super) open: Vec<usize>,
+    /// The lanes from this one on were never open.
+    pub(super) begun: usize,
     /// Memory to use again.
     pub(super) pool: Vec<(Block, Decoded)>,
     /// A worker writes rows.
@@ -97,18 +102,22 @@ impl<'a, 't> State<'a, 't> {
         Some(Step::Consume(consumer))
     }
 
+    /// The lanes that are open.
+    fn open(&self) -> impl Iterator<Item = &LaneTasks> {
+        self.open.iter().map(|index| &self.tasks[*index])
+    }
+
     /// True when the tracker is free and every lane it waits for has its next block (or has ended).
     fn can_consume(&self) -> bool {
         self.consumer.is_some()
             && self
-                .tasks
-                .iter()
+                .open()
                 .all(|lane| !lane.needed || lane.exhausted() || lane.ready.front().is_some_and(Option::is_some))
     }
 
     /// Blocks handed out, or ready.
     fn outstanding(&self) -> usize {
-        self.tasks.iter().map(|lane| lane.ready.len()).sum()
+        self.open().map(|lane| lane.ready.len()).sum()
     }
 
     /// The tracker has taken blocks, and those who wait for room for others are to be woken: not for each of them, because
@@ -122,11 +131,19 @@ impl<'a, 't> State<'a, 't> {
         let most = threads * BLOCKS_PER_WORKER;
         let room = self.outstanding() < most;
         // Of lanes that are read at the same time, none takes the room of the others.
-        let running = self.tasks.iter().filter(|lane| lane.is_running()).count();
+        let running = self.open().filter(|lane| lane.is_running()).count();
         let share = (most / running.max(1)).max(1);
-        let State { tasks, pool, consumer, .. } = self;
-        let reading = tasks.iter().filter(|lane| lane.stream.is_some() && lane.blocks.is_none() && !lane.ended).count();
-        for (index, lane) in tasks.iter_mut().enumerate() {
+        let reading = self.open().filter(|lane| lane.stream.is_some() && lane.blocks.is_none() && !lane.ended).count();
+        let State { tasks, open, begun, pool, consumer, .. } = self;
+        for place in 0.. {
+            if place == open.len() {
+                let next = tasks.get(*begun).filter(|lane| room && lane.can_begin(reading < threads));
+                next?;
+                open.push(*begun);
+                *begun += 1;
+            }
+            let index = open[place];
+            let lane = &mut tasks[index];
             let wanted = lane.needed && lane.ready.is_empty();
             let full = lane.is_running() && lane.ready.len() >= share;
             if lane.ended || !((room && !full) || wanted) {
@@ -166,6 +183,41 @@ impl<'a, 't> State<'a, 't> {
         }
         None
     }
+
+    /// Takes the ready blocks of lanes that need one; `None` tells that a lane has no more.
+    pub(super) fn collect(&mut self) -> Vec<(usize, Option<DecodedBlock>)> {
+        let mut inbox = Vec::new();
+        for index in self.open.iter().copied() {
+            let lane = &mut self.tasks[index];
+            if !lane.needed {
+                continue;
+            }
+            if lane.exhausted() {
+                inbox.push((index, None));
+            } else if let Some(block) = lane.ready.pop_front() {
+                lane.taken += 1;
+                inbox.push((index, block));
+            }
+        }
+        inbox
+    }
+
+    /// Notes how far the tracker is with each lane that it has begun with.
+    pub(super) fn follow(&mut self, consumer: &Consumer<'_, '_>) {
+        self.open.extend(self.begun..consumer.next);
+        self.begun = self.begun.max(consumer.next);
+        for index in self.open.iter().copied().filter(|index| *index < consumer.next) {
+            let (lane, progress) = (&mut self.tasks[index], &consumer.lanes[index]);
+            lane.needed = !progress.ended && progress.current.is_none();
+            lane.ended |= progress.ended;
+            if lane.ended {
+                lane.ready.clear();
+            }
+            lane.hint = Arc::clone(&progress.context);
+            lane.expected = progress.expected;
+        }
+        self.open.retain(|index| !self.tasks[*index].ended);
+    }
 }
 
 impl LaneTasks {
@@ -178,6 +230,11 @@ impl LaneTasks {
         }
     }
 
+    /// There is something to be had of it; of a stream where its reader may be started.
+    fn can_begin(&self, may_start: bool) -> bool {
+        !self.exhausted() && (may_start || self.unread.is_none())
+    }
+
     /// The tracker takes blocks of it.
     fn is_running(&self) -> bool {
         (self.needed || self.taken > 0) && !self.ended
@@ -187,18 +244,4 @@ impl LaneTasks {
     fn exhausted(&self) -> bool {
         self.blocks == Some(self.taken)
     }
-}
-
-/// Takes the ready blocks of lanes that need one; `None` tells that a lane has no more.
-pub(super) fn collect(tasks: &mut [LaneTasks]) -> Vec<(usize, Option<DecodedBlock>)> {
-    let mut inbox = Vec::new();
-    for (index, lane) in tasks.iter_mut().enumerate().filter(|(_, lane)| lane.needed) {
-        if lane.exhausted() {
-            inbox.push((index, None));
-        } else if let Some(block) = lane.ready.pop_front() {
-            lane.taken += 1;
-            inbox.push((index, block));
-        }
-    }
-    inbox
 }

@@ -29,14 +29,20 @@ fn nothing(frames: usize) -> Vec<u8> {
 
 /// Runs one input with so many threads.
 fn run_one(input: Input, limits: &Limits, threads: usize) -> Result<Finished, Error> {
+    run_all(vec![input], limits, threads)
+}
+
+/// Runs inputs with so many threads.
+fn run_all(inputs: Vec<Input>, limits: &Limits, threads: usize) -> Result<Finished, Error> {
+    let ranks: Vec<usize> = (0..inputs.len()).collect();
     let (sources, decoder) = (Sources::new(8, 8, 1), Decoder::new(vec![53], limits));
     let settings = Settings { timeout: 1, vantage: None, filtered: false, rows: Outcomes::ALL, limits };
     let pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
     let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|_| {}));
     let interrupted = AtomicBool::new(false);
     run(
-        vec![input],
-        &[0],
+        inputs,
+        &ranks,
         &decoder,
         &Selection::default(),
         &mut tracker,
@@ -143,6 +149,31 @@ fn every_byte_of_a_file_that_shrank_is_accounted_for() {
         assert_eq!(lane.frames as usize, (len - 24) / RECORD, "{threads} threads, {len} bytes");
         assert_eq!(lane.changed, len < whole.len());
     }
+}
+
+/// Nanoseconds for which this thread ran on a processor (Documentation/scheduler/sched-stats.rst of Linux).
+fn ran() -> u64 {
+    let said = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    said.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn one_of_many_inputs_in_turn_takes_no_longer_than_one_of_few() {
+    let limits = Limits::default();
+    let takes = |count: u32| {
+        let inputs = (0..count).map(|number| {
+            let mut bytes = nothing(1);
+            bytes[24..28].copy_from_slice(&number.to_le_bytes());
+            open_stream(number.to_string(), Box::new(std::io::Cursor::new(bytes)), None, &limits).unwrap()
+        });
+        let inputs: Vec<Input> = inputs.collect();
+        let before = ran();
+        let frames: u64 = run_all(inputs, &limits, 1).unwrap().lanes.iter().map(|lane| lane.frames).sum();
+        assert_eq!(frames, u64::from(count));
+        (ran() - before) / u64::from(count)
+    };
+    let (few, many) = (takes(100), takes(2000));
+    assert!(many < 3 * few, "{few} and {many} ns for each");
 }
 
 #[test]
