@@ -13,6 +13,7 @@ use crate::error::{Error, packets};
 use crate::transact::Tracker;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
 /// Between two inputs whose times are further apart than this (nanoseconds), nobody looked: between two packets of a capture
@@ -105,6 +106,8 @@ pub(super) struct Consumer<'a, 't> {
     pub(super) next: usize,
     /// Those that are and have not ended, in order: of thousands of lanes they may be few.
     active: Vec<usize>,
+    /// The next entry of each of them that has its block: when it was captured, and rank and index of the lane.
+    heads: BinaryHeap<Reverse<(Timestamp, usize, usize)>>,
     /// Latest time of a packet so far.
     latest: Option<Timestamp>,
     pub(super) tally: Tally,
@@ -114,13 +117,8 @@ pub(super) struct Consumer<'a, 't> {
 
 impl<'a, 't> Consumer<'a, 't> {
     pub(super) fn new(tracker: &'a mut Tracker<'t>, lanes: Vec<Lane>, on_progress: OnProgress<'a>) -> Self {
-        let (active, tally) = (Vec::new(), Tally::default());
-        Self { tracker, lanes, next: 0, active, latest: None, tally, on_progress, consumed: 0 }
-    }
-
-    /// The lanes that are active.
-    fn active(&self) -> impl Iterator<Item = &Lane> {
-        self.active.iter().map(|index| &self.lanes[*index])
+        let (active, heads, tally) = (Vec::new(), BinaryHeap::new(), Tally::default());
+        Self { tracker, lanes, next: 0, active, heads, latest: None, tally, on_progress, consumed: 0 }
     }
 
     /// Takes the blocks and feeds the tracker until it needs another block; true when everything is consumed.
@@ -156,14 +154,14 @@ impl<'a, 't> Consumer<'a, 't> {
 
     /// The next block of an active lane has not come yet.
     fn lacks_block(&self) -> bool {
-        self.active().any(|lane| lane.current.is_none())
+        self.active.iter().any(|index| self.lanes[*index].current.is_none())
     }
 
     /// Makes lanes active whose first packet is due.
     fn activate(&mut self) {
         while let Some(lane) = self.lanes.get(self.next) {
-            let due = match self.active().filter_map(Lane::head).min() {
-                Some(head) => lane.first_time.is_some_and(|first| first <= head),
+            let due = match self.heads.peek() {
+                Some(Reverse((head, ..))) => lane.first_time.is_some_and(|first| first <= *head),
                 None => self.active.is_empty(),
             };
             if !due {
@@ -291,31 +289,24 @@ impl<'a, 't> Consumer<'a, 't> {
             lane.fail(done.failure.take());
         }
         lane.current = Some(Current { done, cursor: 0, first_frame, last });
+        self.go_on(index, used);
         Ok(())
     }
 
     /// Feeds entries of the active lanes, oldest first, until a block is used up or another lane becomes due.
     fn merge(&mut self, used: &mut Vec<(Block, Decoded)>) {
         let next_first = self.lanes.get(self.next).and_then(|lane| lane.first_time);
-        let mut active = self.active.clone();
-        if let [only] = active[..] {
-            self.feed(only, next_first, used);
-            return;
+        if let [only] = self.active[..] {
+            self.heads.clear();
+            self.feed(only, next_first);
+            return self.go_on(only, used);
         }
-        active.sort_by_key(|index| self.lanes[*index].rank);
-        if let Some(index) = active.iter().copied().find(|index| self.lanes[*index].head().is_none()) {
-            return self.retire(index, used);
-        }
-        // There may be thousands of lanes.
-        let heads = active.iter().enumerate();
-        let heads = heads.filter_map(|(place, index)| Some(Reverse((self.lanes[*index].head()?, place))));
-        let mut heads: BinaryHeap<Reverse<(Timestamp, usize)>> = heads.collect();
-        while let Some(mut least) = heads.peek_mut() {
-            let Reverse((head, place)) = *least;
+        loop {
+            let Some(mut least) = self.heads.peek_mut() else { return };
+            let Reverse((head, rank, index)) = *least;
             if next_first.is_some_and(|first| head >= first) {
                 return;
             }
-            let index = active[place];
             if let Some(current) = &mut self.lanes[index].current
                 && let Some(entry) = current.done.decoded.entries.get(current.cursor)
             {
@@ -324,14 +315,17 @@ impl<'a, 't> Consumer<'a, 't> {
                 self.tracker.take(index as u32, current.first_frame, &current.done.block.data, &[entry]);
             }
             match self.lanes[index].head() {
-                Some(next) => *least = Reverse((next, place)),
-                None => return self.retire(index, used),
+                Some(next) => *least = Reverse((next, rank, index)),
+                None => {
+                    PeekMut::pop(least);
+                    return self.retire(index, used);
+                }
             }
         }
     }
 
     /// Feeds the only active lane up to the time at which another one becomes due.
-    fn feed(&mut self, index: usize, until: Option<Timestamp>, used: &mut Vec<(Block, Decoded)>) {
+    fn feed(&mut self, index: usize, until: Option<Timestamp>) {
         let Some(current) = &mut self.lanes[index].current else { return };
         let entries = &current.done.decoded.entries[current.cursor..];
         let count = match until {
@@ -340,8 +334,13 @@ impl<'a, 't> Consumer<'a, 't> {
         };
         self.tracker.take(index as u32, current.first_frame, &current.done.block.data, &entries[..count]);
         current.cursor += count;
-        if current.cursor == current.done.decoded.entries.len() {
-            self.retire(index, used);
+    }
+
+    /// Puts the next entry of a lane among those of the others, or ends its block when there is none.
+    fn go_on(&mut self, index: usize, used: &mut Vec<(Block, Decoded)>) {
+        match self.lanes[index].head() {
+            Some(head) => self.heads.push(Reverse((head, self.lanes[index].rank, index))),
+            None => self.retire(index, used),
         }
     }
 
