@@ -1,16 +1,18 @@
 //! The narrowest change that admits a source: found by editing the text, reading it again and deciding again.
 
 use super::compare::Question;
-use super::name::and_above;
 use super::network::is_public;
 use super::{Acl, Decision, Spot, Step, Word};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Edits one after the other before it is given up: a view's list, the cache's, recursion's and a zone's.
 const EDITS: usize = 6;
+/// Views that know a name, tried at most: each takes reading the file again.
+const VIEWS: usize = 4;
 
 /// A line or element to add.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,20 +128,24 @@ pub fn admit(
         good.then_some(advice)
     };
     // A zone may be in another view, and resolving its names elsewhere would not give what is there.
-    let held = is_in_a_zone(acl, &question.qname);
-    let resolved = |changed: &Acl| held && needs_recursion(changed, sources, question, server);
+    let knowing = acl.policy().views_with(&question.qname);
+    let is_elsewhere = |changed: &Acl| !knowing.is_empty() && !is_among(&knowing, changed, sources, question, server);
     let mut followed = take(trial.follow(acl, EDITS));
-    if let Some(advice) = followed.take_if(|advice| !resolved(&advice.acl)) {
+    if let Some(advice) = followed.take_if(|advice| !is_elsewhere(&advice.acl)) {
         return Ok(advice);
     }
-    // The lists that choose a view, where no step named one that helps.
-    for spot in acl.policy().other_spots() {
+    // The lists that choose such a view; any view, where no step named a list that helps.
+    let spots = match &followed {
+        Some(_) => knowing.iter().filter_map(|(_, spot)| *spot).take(VIEWS).collect(),
+        None => acl.policy().other_spots(),
+    };
+    for spot in spots {
         trial.texts.clear();
         trial.edits.clear();
         trial.apply(acl, spot);
         if let Ok(changed) = acl.changed(trial.texts.clone())
             && let Some(advice) = take(trial.follow(&changed, EDITS - 1))
-            && (followed.is_none() || !resolved(&advice.acl))
+            && (followed.is_none() || !is_elsewhere(&advice.acl))
         {
             return Ok(advice);
         }
@@ -147,17 +153,18 @@ pub fn admit(
     followed.ok_or(none)
 }
 
-/// The server has a zone with this name, in some view; the root's hints are none.
-fn is_in_a_zone(acl: &Acl, qname: &[u8]) -> bool {
-    let zones = acl.policy().names();
-    acl.policy().names_are_zones()
-        && and_above(qname).any(|above| above.len() > 1 && zones.iter().any(|zone| zone == above))
-}
-
-/// To serve one of these sources, the server has to ask others.
-fn needs_recursion(acl: &Acl, sources: &[IpAddr], question: &Question, server: IpAddr) -> bool {
-    let recursion = |source: &IpAddr| acl.recursion(&question.ask(*source, server));
-    sources.iter().filter_map(recursion).any(|recursion| recursion.needed)
+/// Each of these sources is served by one of these views.
+fn is_among(
+    views: &[(Arc<str>, Option<Spot>)],
+    acl: &Acl,
+    sources: &[IpAddr],
+    question: &Question,
+    server: IpAddr,
+) -> bool {
+    sources.iter().all(|source| {
+        let view = acl.treat(&question.ask(*source, server)).serving.and_then(|serving| serving.view);
+        view.is_some_and(|view| views.iter().any(|(name, _)| *name == view))
+    })
 }
 
 /// How far a source has come.
@@ -539,6 +546,37 @@ view \"external\" {
         assert!(inside.len() == 1 && inside[0].contains("at the end of match-clients add 192.0.2.45;"), "{inside:?}");
         let beyond = edits("www.elsewhere.test");
         assert!(beyond.len() == 1 && beyond[0].starts_with("in named.conf:2 "), "{beyond:?}");
+    }
+
+    #[test]
+    fn who_is_served_by_a_view_that_knows_the_name_stays_there() {
+        let advised = |inside: &str, rd: bool| {
+            let text = format!(
+                "view other {{ match-clients {{ 10.60.0.0/16; }}; }};\n\
+                 view inside {{ match-clients {{ 10.20.0.0/16; }}; zone corp.test {{ type primary; file \"x\"; }}; }};\n\
+                 view office {{ match-clients {{ any; }}; recursion yes; allow-recursion {{ 10.40.0.0/16; }}; {inside} }};\n"
+            );
+            let acl = Acl::from_text("bind:named.conf", &text, &[]).unwrap();
+            let (server, source): (IpAddr, IpAddr) = ("10.20.30.40".parse().unwrap(), "10.30.0.5".parse().unwrap());
+            let qname = super::super::name::parse_name("www.corp.test").unwrap();
+            let question = Question { qname, rd, ..Question::default() };
+            let tried = std::cell::Cell::new(0);
+            let harmless = |_: &Acl| tried.replace(tried.get() + 1) < 9;
+            let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &harmless).unwrap();
+            (advice.edits[0].place.clone(), tried.get())
+        };
+        // Whom to ask is written in the view itself, for all that are beside it.
+        for zone in [
+            "zone corp.test { type static-stub; server-addresses { 10.0.0.1; }; };",
+            "zone corp.test { type forward; forwarders { 10.0.0.1; }; };",
+            "zone test { type forward; forwarders { 10.0.0.1; }; };",
+        ] {
+            assert_eq!(advised(zone, true), ("named.conf:3".to_owned(), 1), "{zone}");
+        }
+        // The other view is not tried; whether recursion is desired makes no difference.
+        for rd in [true, false] {
+            assert_eq!(advised("", rd), ("named.conf:2".to_owned(), 2), "{rd}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::verdict::Decision;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// An entry of the effective table: a prefix or another condition in one list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,4 +54,9 @@ pub trait Policy: fmt::Debug + Send + Sync {
     /// Other places where a source could be admitted when the decision's own does not help: the lists that choose a
     /// view.
     fn other_spots(&self) -> Vec<Spot>;
+    /// The views that know a name, where views are chosen by lists: they have a zone around it, the root's and mirrors left
+    /// out, or say whom to ask for it. With the place where a source could be admitted to each.
+    fn views_with(&self, _qname: &[u8]) -> Vec<(Arc<str>, Option<Spot>)> {
+        Vec::new()
+    }
 }

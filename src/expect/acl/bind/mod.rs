@@ -19,6 +19,7 @@ use list::{Match, Subject};
 use model::{Clause, Model, Zone, ZoneKind};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// Record types and opcodes that are treated in a way of their own.
 mod code {
@@ -224,6 +225,12 @@ impl Policy for Bind {
         let with_views = self.model.with_views;
         let lists = self.model.views.iter().filter(|view| view.internet && with_views).map(|view| &view.match_clients);
         lists.filter_map(|clause| self.spot(clause, None)).collect()
+    }
+
+    fn views_with(&self, qname: &[u8]) -> Vec<(Arc<str>, Option<Spot>)> {
+        let with_views = self.model.with_views;
+        let views = self.model.views.iter().filter(|view| view.internet && with_views && view.knows(qname));
+        views.map(|view| (Arc::clone(&view.name), self.spot(&view.match_clients, None))).collect()
     }
 }
 

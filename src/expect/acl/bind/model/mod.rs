@@ -12,7 +12,7 @@ use super::syntax::Parsed;
 use crate::error::Error;
 use crate::expect::acl::network::OwnAddresses;
 use crate::expect::acl::text::{Files, Span};
-use crate::expect::acl::{RuleId, Rules, Surroundings};
+use crate::expect::acl::{RuleId, Rules, Surroundings, name};
 use lists::Builder;
 use statements::{Map, block_of, head};
 use std::collections::{HashMap, HashSet};
@@ -125,12 +125,24 @@ pub struct View {
     pub zones: HashMap<Vec<u8>, Arc<Zone>, foldhash::fast::FixedState>,
     /// Lengths of their names, a bit each: most names above a question are as long as no zone's.
     pub zone_lengths: [u64; 4],
+    /// Names of forwarded zones.
+    pub forwarded: HashSet<Vec<u8>>,
     /// Response policy zones are in use; and not only for recursive requests.
     pub policy_zones: Option<(RuleId, bool)>,
     /// Zones may come from elsewhere: catalogs, a database, rndc.
     pub more_zones: Option<(RuleId, &'static str)>,
     /// Keys that are known here.
     pub keys: HashSet<Vec<u8>>,
+}
+
+impl View {
+    /// It has a zone around a name, or says whom to ask for it. The root's zone and mirrors stand for what is everywhere.
+    pub fn knows(&self, qname: &[u8]) -> bool {
+        name::and_above(qname).filter(|above| above.len() > 1).any(|above| {
+            let held = |zone: &Arc<Zone>| !matches!(zone.kind, ZoneKind::Empty | ZoneKind::Mirror);
+            self.zones.get(above).is_some_and(held) || self.forwarded.contains(above)
+        })
+    }
 }
 
 /// What a zone is.

@@ -125,6 +125,7 @@ impl<'a> Builder<'a> {
                 .standing_for("allow-recursion-on"),
             zones: HashMap::default(),
             zone_lengths: [0; 4],
+            forwarded: HashSet::new(),
             policy_zones: None,
             more_zones: None,
             keys,

@@ -80,6 +80,7 @@ impl<'a> Builder<'a> {
             "static-stub" => ZoneKind::StaticStub,
             "forward" => {
                 let only = self.forward_only(&[&own, maps[0], maps[1]]);
+                view.forwarded.insert(origin.clone());
                 forwarders.push((origin, only));
                 return Ok(());
             }
