@@ -1,6 +1,7 @@
 //! A recording of dnsdist with PROXY headers in front of servers that expect them and servers that do not
 //! (`captures/proxy`): what was asked is read behind the header, and who does not understand it is named.
 
+use etherparse::PacketBuilder;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -138,4 +139,74 @@ fn the_text_header_is_read_through_and_a_server_that_answers_it_is_named() {
     let report: Value = serde_json::from_slice(&run(path, "json")).unwrap();
     assert_eq!(report["findings"][0]["kind"], "proxy-header-unexpected");
     assert_eq!(report["findings"][0]["grade"], "observed");
+}
+
+#[test]
+fn who_was_seen_at_another_server_is_not_hidden_by_what_a_proxy_claims() {
+    let folder = tempfile::tempdir().unwrap();
+    // Both asked the other server as themselves; a header at the one that the file is for names the second, or too many others.
+    let query = |id: u8| [&[0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x03www\x04open\0\0\x01\0\x01"].concat();
+    let header = |client: [u8; 4]| {
+        let ends = [&client[..], &[10, 20, 30, 40, 16, 0, 0, 53]].concat();
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &ends].concat()
+    };
+    let packet = |from: [u8; 4], to: [u8; 4], ports: (u16, u16), message: &[u8]| {
+        let mut bytes = Vec::new();
+        let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(from, to, 64).udp(ports.0, ports.1);
+        builder.write(&mut bytes, message).unwrap();
+        bytes
+    };
+    let exchange = |client: [u8; 4], server: [u8; 4], before: &[u8], id: u8| {
+        let mut response = query(id);
+        response[2] |= 0x80;
+        let port = 4000 + u16::from(id);
+        [
+            packet(client, server, (port, 53), &[before, &query(id)].concat()),
+            packet(server, client, (53, port), &response),
+        ]
+    };
+    let (server, other, proxy) = ([10, 20, 30, 40], [10, 20, 30, 41], [192, 0, 2, 99]);
+    for (named, said) in [
+        (vec![[10, 9, 9, 3]], "but PROXY headers of 192.0.2.99 name 10.9.9.3 (claimed)"),
+        ((0..20).map(|last| [10, 7, 9, last]).collect(), "but PROXY headers name more clients than were kept"),
+    ] {
+        let mut packets = exchange([10, 8, 1, 1], server, &[], 1).to_vec();
+        packets.extend(exchange([10, 9, 9, 4], other, &[], 2));
+        packets.extend((3..).zip(&named).flat_map(|(id, client)| exchange(proxy, server, &header(*client), id)));
+        let mut capture: Vec<u8> =
+            [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1].into_iter().flat_map(u32::to_le_bytes).collect();
+        for (at, bytes) in (0..).zip(&packets) {
+            let numbers = [1_700_000_000, at * 1000, bytes.len() as u32, bytes.len() as u32];
+            capture.extend(numbers.into_iter().flat_map(u32::to_le_bytes));
+            capture.extend(bytes);
+        }
+        let file = "options { recursion no; };\n\
+                    zone open { type primary; file \"x\"; allow-query { !10.9.9.0/24; any; }; };\n";
+        for (name, bytes) in
+            [("a.pcap", capture.as_slice()), ("named.conf", file.as_bytes()), ("expect.csv", b"10.9.9.0/24\n")]
+        {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_dnsrefused"))
+            .args([
+                "read",
+                "a.pcap",
+                "--acl",
+                "bind:named.conf@10.20.30.40",
+                "--expect",
+                "expect.csv",
+                "--format",
+                "json",
+            ])
+            .args(["--server", "10.20.30.40", "--server", "10.20.30.41"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let found = findings.iter().find(|finding| finding["kind"] == "acl-refuses-expected").unwrap();
+        let says = found["says"].as_str().unwrap();
+        assert!(says.contains("No request from there to 10.20.30.40 was seen here") && says.contains(said), "{says}");
+        assert!(says.ends_with("Seen at other servers: 10.9.9.4."), "{says}");
+    }
 }

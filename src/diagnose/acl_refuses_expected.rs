@@ -315,18 +315,21 @@ impl Seen<'_> {
             let _ = write!(says, ". Seen from there at {servers}: {}; {outcomes}.", addresses(&self.here));
         } else if self.joined {
             let _ = write!(says, ". Whether a request from there was seen is not known: {joined}.");
-        } else if !self.claimed.is_empty() {
+        } else if self.is_claimed() {
+            let claim = if self.claimed.is_empty() {
+                "name more clients than were kept, and some may be from there".to_owned()
+            } else {
+                format!("of {} name {} (claimed)", addresses(&self.proxies), addresses(&self.claimed))
+            };
+            let (to, elsewhere) = if self.elsewhere.is_empty() {
+                (String::new(), String::new())
+            } else {
+                (format!(" to {servers}"), format!(" Seen at other servers: {}.", addresses(&self.elsewhere)))
+            };
             let _ = write!(
                 says,
-                ". No request from there was seen here, but PROXY headers of {} name {} (claimed): a server that believes \
-                 them judges by that.",
-                addresses(&self.proxies),
-                addresses(&self.claimed)
-            );
-        } else if self.more_claimed {
-            says.push_str(
-                ". No request from there was seen here, but PROXY headers name more clients than were kept, and some may \
-                 be from there: a server that believes them judges by that.",
+                ". No request from there{to} was seen here, but PROXY headers {claim}: a server that believes them judges by \
+                 that.{elsewhere}"
             );
         } else if !self.elsewhere.is_empty() {
             let _ = write!(
