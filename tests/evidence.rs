@@ -261,6 +261,49 @@ fn the_changed_address_is_to_blame_for_what_its_own_would_be_allowed_alone() {
 }
 
 #[test]
+fn everything_that_was_turned_away_is_asked_for_the_own_address_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = |name: &str, clients: &str| {
+        format!("zone {name} {{ type primary; file \"{name}\"; allow-query {{ {clients}; }}; }};\n")
+    };
+    let zones: Vec<String> = (0..11).map(|number| format!("z{number}")).collect();
+    let closed: String = zones.iter().map(|name| zone(name, "10.1.1.1")).collect();
+    let file = format!("options {{ recursion no; }};\n{closed}{}", zone("open", "10.9.9.0/24"));
+    let refused = |names: &[(&str, &str)]| -> Vec<(u64, Vec<u8>)> {
+        let each = (0..).zip(names);
+        each.flat_map(|(at, (host, zone))| asked_for(at * SECOND, OTHER, at as u16, [*host, *zone], 1, 5, None))
+            .collect()
+    };
+    let said = |packets: &[(u64, Vec<u8>)]| {
+        let found = findings(folder.path(), &file, packets);
+        let (_, says, advice) = of_kind(&found, "unlisted-source-refused").unwrap();
+        (says.to_owned(), advice.to_owned())
+    };
+    // The last of many zones alone is open.
+    let mut names: Vec<(&str, &str)> = vec![("a", "z0"); 3];
+    names.extend(zones.iter().flat_map(|zone| [("a", zone.as_str()), ("b", zone.as_str())]));
+    names.push(("a", "open"));
+    let (says, _) = said(&refused(&names));
+    assert!(says.contains("it says refuse for a.z0 A") && says.contains("but not for a.open A: whether"), "{says}");
+    // What differs in an option alone is named once.
+    let mut packets = refused(&[("a", "z0"), ("a", "z0"), ("a", "z0"), ("a", "open")]);
+    for (time, bytes) in packets.clone().into_iter().skip(6) {
+        let mut message = bytes[42..].to_vec();
+        (message[0], message[11]) = (1, 1);
+        message.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+        packets.push(packet(time + SECOND, OTHER, &message));
+    }
+    let (says, _) = said(&packets);
+    assert!(says.contains("but not for a.open A: whether"), "{says}");
+    // REFUSED or NOTAUTH, it is turned away from either address.
+    let mut packets = refused(&[("a", "z0"), ("a", "z0")]);
+    packets.extend(asked_for(3 * SECOND, OTHER, 3, ["a", "z0"], 1, 9, Some(17)));
+    let (says, advice) = said(&packets);
+    assert!(says.contains("restoring their source alone changes nothing"), "{says}");
+    assert!(advice.contains("Allowing 10.9.9.0/24 changes nothing"), "{advice}");
+}
+
+#[test]
 fn a_refused_signature_is_no_drift_whatever_the_response_code() {
     let folder = tempfile::tempdir().unwrap();
     let file = "key ddns { algorithm hmac-sha256; secret \"c2VjcmV0\"; };

@@ -4,8 +4,8 @@ use super::admitting::admitting;
 use super::scene::{Scene, some, times};
 use super::{Finding, Grade, Subject};
 use crate::config::{Outcome, Severity};
-use crate::expect::acl::compare::{Question, within};
-use crate::expect::acl::judge::{BEHIND_PROXY, OTHER_PORT, Tally, Verdicts};
+use crate::expect::acl::compare::{Question, not_within, within};
+use crate::expect::acl::judge::{BEHIND_PROXY, OTHER_PORT, Tally, Verdicts, turns_away};
 use crate::expect::acl::{Acl, RuleId, Word};
 use crate::expect::inventory::show_prefix;
 use crate::report::page::grouped;
@@ -19,8 +19,7 @@ use std::net::IpAddr;
 const COMPARED: usize = 256;
 /// Parts of a prefix that a file treats differently, named at most.
 const PARTS: usize = 4;
-/// Questions of a refused source that are asked for the prefix behind it as well, and of these named in a sentence.
-const QUESTIONS: usize = 16;
+/// Questions of a refused source, treated otherwise under another address, named in a sentence.
 const QUESTIONS_NAMED: usize = 3;
 
 /// Sources of one server for which one rule decides.
@@ -277,15 +276,13 @@ pub fn beside_refusal(
         let own = parts[0].1;
         let place = if parts.len() == 1 { describe(acl, own.rule) } else { "by several rules".to_owned() };
         let alike = all && parts.iter().all(|(_, decision)| decision.word == own.word);
-        let otherwise: Vec<String> = turned_away_asking(verdicts, first, server)
-            .filter(|other| *other != &question)
-            .take(QUESTIONS)
-            .filter(|other| {
-                let (parts, all) = within(acl, prefix, other, Some(server), PARTS);
-                !all || parts.iter().any(|(_, decision)| decision.word != own.word)
-            })
-            .map(Question::show)
-            .collect();
+        // One turned away with silence and another with a response are turned away alike.
+        let is_alike = |word: Word| word == own.word || (turns_away(word) && turns_away(own.word));
+        let others = turned_away_asking(verdicts, first, server).filter(|other| *other != &question);
+        let others = if alike { not_within(acl, prefix, others, server, is_alike) } else { Vec::new() };
+        // Questions may differ in what is not shown, as in their transport.
+        let otherwise: BTreeSet<String> = others.into_iter().map(Question::show).collect();
+        let otherwise: Vec<String> = otherwise.into_iter().collect();
         match own.word {
             _ if !alike => {
                 let words: Vec<String> =

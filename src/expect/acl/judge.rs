@@ -325,7 +325,7 @@ impl Tally {
 }
 
 /// The verdict does not let the request be served.
-fn turns_away(word: Word) -> bool {
+pub fn turns_away(word: Word) -> bool {
     matches!(word, Word::Refuse | Word::Drop | Word::NotAuth)
 }
 

@@ -12,7 +12,7 @@ pub use check::{Difference, check};
 pub use diff::{Change, Differences, VERDICTS, diff, differing};
 pub use question::{Question, UNHOSTED, destination};
 pub use range::{Range, ranges};
-pub use within::{treated_within, within};
+pub use within::{not_within, treated_within, within};
 pub use without_effect::WithoutEffect;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::question::{Question, destination};
 use super::range::{Range, ranges};
-use crate::expect::acl::{Acl, Decision, Treatment};
+use crate::expect::acl::{Acl, Decision, Treatment, Word};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -29,6 +29,26 @@ pub fn treated_within(
     parts(acl, prefix, most, |source| acl.treat(&question.ask(source, destination(acl, asked, source))))
 }
 
+/// Those of some questions of which a configuration does not say, of every source of a prefix, a word that `is_alike`.
+pub fn not_within<'q>(
+    acl: &Acl,
+    prefix: IpNet,
+    questions: impl Iterator<Item = &'q Question>,
+    asked: IpAddr,
+    is_alike: impl Fn(Word) -> bool,
+) -> Vec<&'q Question> {
+    let ranges = ranges_within(acl, prefix);
+    let word = |question: &Question, range: &Range| acl.decide(&question.ask(range.start(), asked)).word;
+    questions.filter(|question| !ranges.iter().all(|range| is_alike(word(question, range)))).collect()
+}
+
+/// A prefix in ranges that nothing in a configuration cuts.
+fn ranges_within(acl: &Acl, prefix: IpNet) -> Vec<Range> {
+    let whole = Range::of(prefix);
+    let edges = acl.policy().prefixes().into_iter().filter(|edge| prefix.contains(edge)).chain([prefix]);
+    ranges(edges).into_iter().filter(|range| whole.holds(*range)).collect()
+}
+
 /// Parts of a prefix of which the same is said.
 fn parts<Said: PartialEq>(
     acl: &Acl,
@@ -36,10 +56,8 @@ fn parts<Said: PartialEq>(
     most: usize,
     say: impl Fn(IpAddr) -> Said,
 ) -> (Vec<(Range, Said)>, bool) {
-    let whole = Range::of(prefix);
-    let edges = acl.policy().prefixes().into_iter().filter(|edge| prefix.contains(edge)).chain([prefix]);
     let mut parts: Vec<(Range, Said)> = Vec::new();
-    for range in ranges(edges).into_iter().filter(|range| whole.holds(*range)) {
+    for range in ranges_within(acl, prefix) {
         let said = say(range.start());
         let full = parts.len() == most;
         match parts.last_mut() {
