@@ -301,6 +301,16 @@ fn everything_that_was_turned_away_is_asked_for_the_own_address_as_well() {
     let (says, advice) = said(&packets);
     assert!(says.contains("restoring their source alone changes nothing"), "{says}");
     assert!(advice.contains("Allowing 10.9.9.0/24 changes nothing"), "{advice}");
+    // Where a proxy names somebody from there, the file may decide for that one; and the proxy is not to be admitted.
+    let ends = [10, 9, 9, 3, 10, 20, 30, 40, 16, 0, 0, 53];
+    let header = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c"[..], &ends].concat();
+    let proxied = asked_for(4 * SECOND, [10, 20, 0, 8], 4, ["a", "z0"], 1, 5, None);
+    packets.push(packet(proxied[0].0, [10, 20, 0, 8], &[&header, &proxied[0].1[42..]].concat()));
+    packets.push(proxied[1].clone());
+    let (says, advice) = said(&packets);
+    assert!(says.contains("name 10.9.9.3 of 10.9.9.0/24"), "{says}");
+    assert!(!advice.contains("changes nothing") && advice.contains("To admit 10.20.0.7"), "{advice}");
+    assert!(!advice.contains("To admit 10.20.0.8"), "{advice}");
 }
 
 #[test]

@@ -10,10 +10,11 @@ use crate::expect::{Expected, Inventory};
 use crate::report::page::grouped;
 use crate::report::{Report, SourceLine};
 use crate::sources::{FrameRef, Leg};
+use ipnet::IpNet;
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Findings about one kind of thing with a change of a file that would admit their sources; to find one takes reading the file
 /// again.
@@ -139,6 +140,15 @@ impl<'a> Scene<'a> {
     /// How often a server of ours was turned away by others, which it may have handed on.
     pub fn turned_away_itself(&self, server: IpAddr) -> u64 {
         self.themselves.get(&server).copied().unwrap_or_default()
+    }
+
+    /// The headers of proxies named somebody of a prefix at a server, or more clients than were kept.
+    pub fn may_be_claimed(&self, server: IpAddr, prefix: IpNet) -> bool {
+        let first = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let pairs = self.report.proxied.range((server, first)..).take_while(|((at, _), _)| *at == server);
+        pairs
+            .map(|(_, pair)| pair)
+            .any(|pair| pair.more_clients || pair.clients.iter().any(|client| prefix.contains(&client.ip())))
     }
 
     /// Lines that showed themselves in a given way, in file order.

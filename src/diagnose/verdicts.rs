@@ -322,12 +322,18 @@ pub fn beside_refusal(
                     " It says {} for clients of {shown} under their own addresses as well ({place}): restoring their source alone changes nothing.",
                     own.word.name()
                 );
-                let _ = write!(advice, "Allowing {shown} changes nothing for any source seen here. ");
+                if !scene.may_be_claimed(server, prefix) {
+                    let _ = write!(advice, "Allowing {shown} changes nothing for any source seen here. ");
+                }
             }
         }
     }
     if matches!(decision.word, Word::Refuse | Word::Drop) {
-        let to_admit = admitting(scene, acl, server, sources, &question);
+        // For whom the server decides where a proxy alone was seen is not known.
+        let of_proxy = |tally: &Tally| tally.judged.decision.reason == Some(BEHIND_PROXY);
+        let is_itself = |source: &IpAddr| !verdicts.of(IpNet::from(*source), server).all(|(_, tally)| of_proxy(tally));
+        let themselves: Vec<IpAddr> = sources.iter().copied().filter(is_itself).collect();
+        let to_admit = admitting(scene, acl, server, &themselves, &question);
         if !to_admit.is_empty() {
             let _ = write!(advice, "If it is yours: {to_admit}");
         }
