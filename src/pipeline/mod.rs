@@ -10,7 +10,6 @@
 //!
 //! Each input is a lane. Lanes are put in order by their first packet; lanes that overlap are merged by time.
 
-pub mod ahead;
 pub mod aside;
 mod blocks;
 mod consume;

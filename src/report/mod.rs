@@ -20,6 +20,7 @@ pub mod rows;
 pub mod sides;
 pub mod spool;
 pub mod text;
+mod waiting;
 
 use crate::config::{Color, Config};
 pub use ledgers::{CaptureLedger, Ledger, Ledgers};
