@@ -130,8 +130,6 @@ impl Default for Limits {
     }
 }
 
-/// Bytes of one block for a single thread: it overlaps its neighbour less, and no other processor has to fetch it.
-pub const BLOCK_BYTES_ALONE: usize = 512 << 10;
 /// A copy is the same packet seen again within this time (nanoseconds).
 pub const COPY_WINDOW: i64 = 10_000_000;
 /// A response captured up to this long (nanoseconds) before its query is matched.

@@ -8,9 +8,7 @@ mod values;
 
 use crate::capture::live::ANY;
 use crate::capture::{Timestamp, kernel_filter};
-use crate::config::{
-    AclConfig, BLOCK_BYTES_ALONE, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage,
-};
+use crate::config::{AclConfig, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage};
 use crate::error::Error;
 use crate::expect::acl::AclArgument;
 use crate::report::FORMATS;
@@ -266,20 +264,14 @@ impl Read {
         {
             return Err(Error::usage("--from", "it is later than --to; nothing was opened"));
         }
-        let threads = self.threads.map_or_else(processors, usize::from);
-        let alone = threads == 1 && self.common.block_size.is_none();
-        let mut config = Config {
+        Ok(Config {
             inputs: self.files,
             from: self.from,
             to: self.to,
-            threads,
+            threads: self.threads.map_or_else(processors, usize::from),
             allow_cut_tail: self.allow_cut_tail,
             ..self.common.into_config()
-        };
-        if alone {
-            config.limits.block_bytes = BLOCK_BYTES_ALONE;
-        }
-        Ok(config)
+        })
     }
 }
 
