@@ -62,6 +62,16 @@ impl Point {
         ((self.0 & !UNTIMED).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
     }
 
+    /// The point as one number, for [`Point::from_bits`].
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The point that this number is of.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// The interface.
     pub fn interface(self) -> Interface {
         let number = (self.0 >> 32) as u32;

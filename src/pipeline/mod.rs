@@ -10,6 +10,7 @@
 //!
 //! Each input is a lane. Lanes are put in order by their first packet; lanes that overlap are merged by time.
 
+pub mod ahead;
 pub mod aside;
 mod blocks;
 mod consume;

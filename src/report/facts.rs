@@ -1,4 +1,7 @@
-//! Transactions to what their rows say ([`Facts`]). What only the whole messages tell is read off them here.
+//! Transactions to what their rows say ([`Facts`]), in few bytes while they wait for their turn.
+//!
+//! A row is several times as long as what it says, most of it the same in every row. What only the whole messages tell is
+//! read off them here.
 
 use super::cell::{write_list, write_number};
 use crate::capture::Timestamp;
@@ -12,7 +15,7 @@ use crate::sources::FrameRef;
 use crate::transact::Transaction;
 use crate::transact::flights::Sighting;
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a row says of a transaction, but for what the end of the capture tells, and what is known of its client from its
 /// address.
@@ -76,6 +79,8 @@ pub enum Known {
 }
 
 impl Known {
+    const ALL: [Known; 4] = [Known::Asked, Known::Echoed, Known::Restored, Known::Unknown];
+
     /// The word in rows.
     pub fn word(self) -> &'static str {
         match self {
@@ -196,6 +201,109 @@ impl<'a> Facts<'a> {
     pub fn frame(&self) -> Option<FrameRef> {
         self.query.or(self.response).map(|(_, frame)| frame)
     }
+
+    /// Appends them for [`Facts::from_bytes`].
+    pub fn to_bytes(&self, out: &mut Vec<u8>) {
+        let asked = self.asked.as_ref();
+        let (query, response) = (self.query.unwrap_or_default(), self.response.unwrap_or_default());
+        let numbers = [self.point.to_bits(), query.0.0 as u64, query.1.frame, response.0.0 as u64, response.1.frame];
+        let present = [
+            self.query.is_some(),
+            self.response.is_some(),
+            self.id.is_some(),
+            self.opcode.is_some(),
+            self.flags.is_some(),
+            self.rcode.is_some(),
+            asked.is_some(),
+        ];
+        let present = bits(present.into_iter().chain(self.texts.iter().map(|text| !text.is_empty())));
+        let shorts = [
+            present,
+            self.ports.0,
+            self.ports.1,
+            self.id.unwrap_or_default(),
+            self.flags.unwrap_or_default(),
+            self.rcode.unwrap_or_default(),
+            asked.map_or(0, |asked| asked.record_type),
+            asked.map_or(0, |asked| asked.class),
+        ];
+        let bytes = [
+            self.outcome as u8,
+            self.transport as u8,
+            self.opcode.unwrap_or_default(),
+            self.known as u8,
+            asked.map_or(0, |asked| asked.name.len() as u8),
+        ];
+        out.extend_from_slice(numbers.map(u64::to_le_bytes).as_flattened());
+        out.extend_from_slice([query.1.input, response.1.input].map(u32::to_le_bytes).as_flattened());
+        out.extend_from_slice(shorts.map(u16::to_le_bytes).as_flattened());
+        out.extend_from_slice(&bytes);
+        put_address(self.client, out);
+        put_address(self.server, out);
+        if let Some(asked) = asked {
+            out.extend_from_slice(&asked.name);
+        }
+        for text in self.texts.iter().filter(|text| !text.is_empty()) {
+            out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            out.extend_from_slice(text);
+        }
+    }
+
+    /// Reads what [`Facts::to_bytes`] wrote, and nothing else.
+    pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.split_first_chunk::<40>()?;
+        let [point, query_time, query_frame, response_time, response_frame] =
+            array::<8, 5>(numbers).map(u64::from_le_bytes);
+        let (inputs, rest) = rest.split_first_chunk::<8>()?;
+        let [query_input, response_input] = array::<4, 2>(inputs).map(u32::from_le_bytes);
+        let (shorts, rest) = rest.split_first_chunk::<16>()?;
+        let [present, client_port, server_port, id, flags, rcode, record_type, class] =
+            array::<2, 8>(shorts).map(u16::from_le_bytes);
+        let (&[outcome, transport, opcode, known, name_len], rest) = rest.split_first_chunk::<5>()?;
+        let (client, rest) = take_address(rest)?;
+        let (server, rest) = take_address(rest)?;
+        let (name, mut rest) = rest.split_at_checked(usize::from(name_len))?;
+        let has = |bit: usize| present >> bit & 1 == 1;
+        let mut texts = [const { Cow::Borrowed(NOTHING) }; Text::COUNT];
+        for (_, text) in texts.iter_mut().enumerate().filter(|(at, _)| has(7 + *at)) {
+            let (len, behind) = rest.split_first_chunk()?;
+            let (value, behind) = behind.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            (*text, rest) = (Cow::Borrowed(value), behind);
+        }
+        Some(Self {
+            client,
+            server,
+            ports: (client_port, server_port),
+            outcome: Outcome::ALL.get(usize::from(outcome))?.1,
+            transport: if transport == Transport::Udp as u8 { Transport::Udp } else { Transport::Tcp },
+            point: Point::from_bits(point),
+            query: has(0)
+                .then_some((Timestamp(query_time as i64), FrameRef { input: query_input, frame: query_frame })),
+            response: has(1).then_some((
+                Timestamp(response_time as i64),
+                FrameRef { input: response_input, frame: response_frame },
+            )),
+            id: has(2).then_some(id),
+            opcode: has(3).then_some(opcode),
+            flags: has(4).then_some(flags),
+            rcode: has(5).then_some(rcode),
+            asked: has(6).then_some(Asked { name: Cow::Borrowed(name), record_type, class }),
+            known: *Known::ALL.get(usize::from(known))?,
+            texts,
+        })
+    }
+}
+
+/// Bits from the lowest on.
+fn bits(all: impl Iterator<Item = bool>) -> u16 {
+    all.enumerate().fold(0, |bits, (at, one)| bits | u16::from(one) << at)
+}
+
+/// Bytes as so many numbers' bytes.
+fn array<const LEN: usize, const COUNT: usize>(bytes: &[u8]) -> [[u8; LEN]; COUNT] {
+    let mut all = [[0; LEN]; COUNT];
+    all.as_flattened_mut().copy_from_slice(bytes);
+    all
 }
 
 /// A question's name as wire bytes, and what follows it in the message.
@@ -229,4 +337,86 @@ fn question_name(message: &[u8]) -> Option<Name<'_>> {
         }
     };
     Some((name, &message[end..]))
+}
+
+/// Appends an address for [`take_address`].
+fn put_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => {
+            out.push(4);
+            out.extend_from_slice(&address.octets());
+        }
+        IpAddr::V6(address) => {
+            out.push(6);
+            out.extend_from_slice(&address.octets());
+        }
+    }
+}
+
+/// The address at the beginning, and what is behind it.
+fn take_address(bytes: &[u8]) -> Option<(IpAddr, &[u8])> {
+    let (family, rest) = bytes.split_first()?;
+    if *family == 4 {
+        let (octets, rest) = rest.split_first_chunk::<4>()?;
+        Some((IpAddr::V4(Ipv4Addr::from(*octets)), rest))
+    } else {
+        let (octets, rest) = rest.split_first_chunk::<16>()?;
+        Some((IpAddr::V6(Ipv6Addr::from(*octets)), rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(longest: usize) -> impl Strategy<Value = Cow<'static, [u8]>> {
+        proptest::collection::vec(any::<u8>(), 0..=longest).prop_map(Cow::Owned)
+    }
+
+    fn address() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]
+    }
+
+    prop_compose! {
+        fn seen()(time in any::<i64>(), input in any::<u32>(), frame in any::<u64>()) -> (Timestamp, FrameRef) {
+            (Timestamp(time), FrameRef { input, frame })
+        }
+    }
+
+    prop_compose! {
+        fn facts()(
+            (client, server, ports) in (address(), address(), any::<(u16, u16)>()),
+            (outcome, tcp, known) in (0..Outcome::ALL.len(), any::<bool>(), 0..Known::ALL.len()),
+            point in any::<u64>(),
+            (query, response) in (proptest::option::of(seen()), proptest::option::of(seen())),
+            (id, opcode, flags, rcode) in any::<(Option<u16>, Option<u8>, Option<u16>, Option<u16>)>(),
+            asked in proptest::option::of((bytes(255), any::<(u16, u16)>())),
+            texts in proptest::array::uniform7(bytes(3)),
+        ) -> Facts<'static> {
+            let (outcome, known) = (Outcome::ALL[outcome].1, Known::ALL[known]);
+            let transport = if tcp { Transport::Tcp } else { Transport::Udp };
+            let asked = asked.map(|(name, (record_type, class))| Asked { name, record_type, class });
+            let point = Point::from_bits(point);
+            Facts {
+                client, server, ports, outcome, transport, point, query, response, id, opcode, flags, rcode, asked,
+                known, texts,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_waits_comes_back(mut facts in facts(), long in proptest::option::of(0..Text::COUNT)) {
+            if let Some(long) = long {
+                facts.texts[long] = Cow::Owned(vec![b'x'; 70_000]);
+            }
+            let mut kept = Vec::new();
+            facts.to_bytes(&mut kept);
+            prop_assert_eq!(Facts::from_bytes(&kept), Some(facts));
+            for len in 0..kept.len().min(200) {
+                prop_assert_eq!(Facts::from_bytes(&kept[..len]), None);
+            }
+        }
+    }
 }

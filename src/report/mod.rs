@@ -20,7 +20,6 @@ pub mod rows;
 pub mod sides;
 pub mod spool;
 pub mod text;
-mod waiting;
 
 use crate::config::{Color, Config};
 pub use ledgers::{CaptureLedger, Ledger, Ledgers};

@@ -53,9 +53,6 @@ pub const COLUMNS: [(&str, ColumnKind); 33] = [
 /// Few rows have more bytes.
 const USUAL_BYTES: usize = 4096;
 
-/// What stands for the length of a longer column.
-const LONG: u32 = 255;
-
 /// A transaction's columns as text, in the order of [`COLUMNS`]; absent values are empty. They are joined by commas, so that
 /// most rows are lines of csv as they stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,45 +106,6 @@ impl RowText {
     /// All columns, with commas between them.
     pub fn joined(&self) -> &[u8] {
         &self.text
-    }
-
-    /// Appends it for [`RowText::read`]: the lengths of its columns in a byte each, those of long ones behind them, and its
-    /// text.
-    pub fn to_bytes(&self, out: &mut Vec<u8>) {
-        let mut lengths = self.ends;
-        for (length, before) in lengths[1..].iter_mut().zip(self.ends) {
-            *length = length.wrapping_sub(before).wrapping_sub(1);
-        }
-        out.extend_from_slice(&lengths.map(|length| length.min(LONG) as u8));
-        // Hardly any row has one: they are looked for all at once.
-        if lengths.iter().fold(0, |all, length| all | length) >= LONG {
-            for length in lengths.into_iter().filter(|length| *length >= LONG) {
-                out.extend_from_slice(&length.to_le_bytes());
-            }
-        }
-        out.extend_from_slice(&self.text);
-    }
-
-    /// Becomes what [`RowText::to_bytes`] wrote, in memory that is used again; `None` when it did not write that.
-    pub fn read(&mut self, bytes: &[u8]) -> Option<()> {
-        let (shorts, mut rest) = bytes.split_first_chunk::<{ COLUMNS.len() }>()?;
-        let mut lengths = shorts.map(u32::from);
-        if shorts.iter().fold(0, |most, length| most.max(*length)) as u32 == LONG {
-            for length in lengths.iter_mut().filter(|length| **length == LONG) {
-                let (long, behind) = rest.split_first_chunk()?;
-                (*length, rest) = (u32::from_le_bytes(*long), behind);
-            }
-        }
-        let mut start = 0u32;
-        for (end, length) in self.ends.iter_mut().zip(lengths) {
-            *end = start.wrapping_add(length);
-            start = end.wrapping_add(1);
-        }
-        self.text.clear();
-        self.text.shrink_to(USUAL_BYTES);
-        self.text.extend_from_slice(rest);
-        self.columns = COLUMNS.len();
-        (start as usize == rest.len() + 1).then_some(())
     }
 
     /// Gives a column other text.

@@ -1,13 +1,12 @@
-//! Transactions to rows in input order: [`Rows`] prints them as they close, and writes those of the wanted legs at the
-//! end, when it is known which addresses are servers. Until then they wait as text: whoever follows packets leaves printing to
-//! a thread that has time.
+//! Transactions to rows in input order: [`Rows`] takes them as they close, and writes those of the wanted legs at the
+//! end, when it is known which addresses are servers.
 
 use super::columns::Columns;
 use super::facts::Facts;
 use super::row::{COLUMNS, RowText};
-use super::spool::{self, Spool};
-use super::waiting::Waiting;
+use super::spool::{self, Records, Spool};
 use crate::config::Limits;
+use crate::decode::Interface;
 use crate::decode::detail::DetailLimits;
 use crate::error::Error;
 use crate::expect::Inventory;
@@ -28,17 +27,52 @@ pub struct RowInput {
     pub time_digits: usize,
 }
 
+/// A row as it is printed, but for what the end of the capture tells.
+#[derive(Debug)]
+pub struct PrintedRow {
+    client: IpAddr,
+    server: IpAddr,
+    /// The input, and the number of the interface in its section where it has any.
+    seen: (u32, Option<u32>),
+    /// Its columns.
+    pub text: RowText,
+}
+
+impl Default for PrintedRow {
+    fn default() -> Self {
+        let nobody = IpAddr::from([0; 4]);
+        Self { client: nobody, server: nobody, seen: (0, None), text: RowText::default() }
+    }
+}
+
+/// Prints rows from their records.
+pub trait PrintRow: Send {
+    /// Prints a row, into memory that is used again.
+    fn print(&mut self, record: &[u8], row: &mut PrintedRow) -> io::Result<()>;
+
+    /// Another printer of the same rows, for another thread.
+    fn another(&self) -> Box<dyn PrintRow>;
+}
+
+/// Rows that are printed one after another, into memory that is used again.
+pub trait PrintedRows: Send {
+    /// Prints the next row; false at the end.
+    fn next_row(&mut self, row: &mut PrintedRow) -> io::Result<bool>;
+}
+
 /// Makes and holds rows.
 pub struct Rows {
     spool: Spool,
+    /// What the spool became.
+    sorted: Option<Box<dyn PrintedRows>>,
     columns: Columns,
     /// What servers' configurations say; nothing without one.
     judge: Option<Judge>,
     limits: DetailLimits,
     /// Digits of the fraction of the finest input's timestamps.
     pub time_digits: usize,
-    row: Waiting,
     record: Vec<u8>,
+    text: RowText,
     failed: Option<Error>,
     /// Messages of rows that could not be decoded in full.
     pub without_detail: u64,
@@ -55,12 +89,13 @@ impl Rows {
         let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
         Self {
             spool: Spool::new(limits.spool_bytes),
+            sorted: None,
             time_digits: inputs.iter().map(|input| input.time_digits).max().unwrap_or(6),
             columns: Columns::new(inputs, inventory),
             judge: (!acls.is_empty()).then(|| Judge::new(Arc::clone(acls), detail)),
             limits: detail,
-            row: Waiting::default(),
             record: Vec::new(),
+            text: RowText::default(),
             failed: None,
             without_detail: 0,
         }
@@ -72,10 +107,8 @@ impl Rows {
             return;
         }
         let facts = Facts::of(transaction, self.judge.as_mut(), self.limits, &mut self.without_detail);
-        self.row.begin(&facts);
-        self.columns.print(&facts, &mut self.row.text);
         self.record.clear();
-        self.row.to_bytes(&mut self.record);
+        facts.to_bytes(&mut self.record);
         let frame = facts.frame().unwrap_or_default();
         if let Err(error) = self.spool.push((frame.input, frame.frame), &self.record) {
             self.failed = Some(error);
@@ -85,43 +118,56 @@ impl Rows {
     /// The row of a transaction whose leg and interface are known already, to be written at once.
     pub fn one(&mut self, transaction: &Transaction<'_>, leg: Leg, interface: Option<&str>) -> &RowText {
         let facts = Facts::of(transaction, self.judge.as_mut(), self.limits, &mut self.without_detail);
-        let text = &mut self.row.text;
-        self.columns.print(&facts, text);
-        text.change(position("leg"), leg.name().as_bytes());
+        self.columns.print(&facts, &mut self.text);
+        self.text.change(position("leg"), leg.name().as_bytes());
         if let Some(name) = interface {
-            text.change(position("interface"), name.as_bytes());
+            self.text.change(position("interface"), name.as_bytes());
         }
-        text
+        &self.text
     }
 
-    /// Hands out the rows of wanted legs in input order. `leg` decides from client and server, `interface` names an interface
-    /// of an input. Returns the number of rows made.
+    /// All are pushed: sorts them. They are printed as `printing` says.
+    pub fn sort(&mut self, printing: impl FnOnce(Box<dyn Records>, Box<dyn PrintRow>) -> Box<dyn PrintedRows>) {
+        match std::mem::take(&mut self.spool).into_sorted() {
+            Ok(records) => {
+                let columns = std::mem::take(&mut self.columns);
+                self.sorted = Some(printing(records, Box::new(Printer { columns })));
+            }
+            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        }
+    }
+
+    /// Hands out the rows of wanted legs in input order, sorting them first if need be. `leg` decides from client and
+    /// server, `interface` names an interface of an input. Returns the number of rows made.
     pub fn write<'n>(
-        self,
+        mut self,
         leg: impl Fn(IpAddr, IpAddr) -> Leg,
         wanted: impl Fn(Leg) -> bool,
         interface: impl Fn(u32, u32) -> Option<&'n str>,
         mut write: impl FnMut(&RowText),
     ) -> Result<u64, Error> {
+        if self.sorted.is_none() {
+            self.sort(in_turn);
+        }
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let mut records = self.spool.into_sorted()?;
+        let Some(mut sorted) = self.sorted else { return Ok(0) };
         let (leg_at, interface_at) = (position("leg"), position("interface"));
         let (verdict_at, rule_at) = (position("verdict"), position("rule"));
         let acls = self.judge.as_ref().map(|judge| Arc::clone(judge.acls()));
-        let mut row = self.row;
+        let mut row = PrintedRow::default();
         let mut made = 0;
-        while let Some(record) = records.next_record().map_err(spool::failed)? {
-            row.read(record).ok_or_else(|| spool::failed(io::Error::other("a row is not as it was written")))?;
+        while sorted.next_row(&mut row).map_err(spool::failed)? {
             let leg = leg(row.client, row.server);
             if !wanted(leg) {
                 continue;
             }
+            let (input, section) = row.seen;
             // A file that names no server speaks for those its own server's clients ask only.
             let apart = leg != Leg::Client && acls.as_ref().is_some_and(|acls| !names_server(acls, row.server));
             row.text.change(leg_at, leg.name().as_bytes());
-            if let Some(name) = row.interface.and_then(|number| interface(row.input, number)) {
+            if let Some(name) = section.and_then(|section| interface(input, section)) {
                 row.text.change(interface_at, name.as_bytes());
             }
             if apart {
@@ -133,4 +179,47 @@ impl Rows {
         }
         Ok(made)
     }
+}
+
+/// Prints rows from their records.
+#[derive(Clone)]
+struct Printer {
+    columns: Columns,
+}
+
+impl PrintRow for Printer {
+    fn print(&mut self, record: &[u8], row: &mut PrintedRow) -> io::Result<()> {
+        let facts = Facts::from_bytes(record).ok_or_else(|| io::Error::other("a row is not as it was written"))?;
+        (row.client, row.server) = (facts.client, facts.server);
+        row.seen = match (facts.frame(), facts.point.interface()) {
+            (Some(frame), Interface::Section(number)) => (frame.input, Some(number)),
+            _ => (0, None),
+        };
+        self.columns.print(&facts, &mut row.text);
+        Ok(())
+    }
+
+    fn another(&self) -> Box<dyn PrintRow> {
+        Box::new(self.clone())
+    }
+}
+
+/// Rows that are printed when they are asked for.
+struct Printing {
+    records: Box<dyn Records>,
+    printer: Box<dyn PrintRow>,
+}
+
+impl PrintedRows for Printing {
+    fn next_row(&mut self, row: &mut PrintedRow) -> io::Result<bool> {
+        match self.records.next_record()? {
+            Some(record) => self.printer.print(record, row).map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
+
+/// Rows printed one after another, by whoever asks for them.
+pub fn in_turn(records: Box<dyn Records>, printer: Box<dyn PrintRow>) -> Box<dyn PrintedRows> {
+    Box::new(Printing { records, printer })
 }

@@ -80,7 +80,7 @@ impl Spool {
 }
 
 /// Records that are read one after another.
-pub trait Records {
+pub trait Records: Send {
     /// The next record, or nothing at the end.
     fn next_record(&mut self) -> io::Result<Option<&[u8]>>;
 }

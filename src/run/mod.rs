@@ -20,7 +20,7 @@ use crate::pipeline::{self, Finished, Selection};
 use crate::report::build::{Counted, Legs, OpenedInput, build};
 use crate::report::output::{self, FileIdentity, Output};
 use crate::report::page::counted;
-use crate::report::rows::Rows;
+use crate::report::rows::{Rows, in_turn};
 use crate::report::sides::Sides;
 use crate::report::{self, Layout, Ledger, Report, Writer};
 use crate::sources::{Leg, Sources};
@@ -81,6 +81,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let rows_now = || rows.lock().unwrap_or_else(PoisonError::into_inner);
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
     let mut judgements = Judgements::new(Arc::clone(&acls), detail, limits.answered_rows, limits.finding_frames);
+    // Whatever reads a stream has a thread of its own, which has ended when rows are printed.
+    let two_threads = config.threads > 1 || inputs.iter().any(|input| matches!(input.source, Source::Stream(_)));
     let several = inputs.len() > 1;
     // Of all interfaces of a host that passes queries on, too.
     let both_sides = several || inputs.iter().any(is_cooked);
@@ -122,6 +124,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     // Frames behind the time asked for were not looked at, nor all of those read when somebody interrupted.
     let looked_until = last.filter(|_| !finished.interrupted).map(|last| config.to.map_or(last, |to| last.min(to)));
     tracker.finish(looked_until);
+    rows_now().sort(if two_threads { pipeline::ahead::begin } else { in_turn });
+    // While another thread may be reading rows.
     tracker.fold_all_alone();
 
     let (counts, lost) = (tracker.counts.clone(), tracker.lost_state());
