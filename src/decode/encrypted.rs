@@ -28,11 +28,11 @@ impl Encrypted {
     /// Notes a UDP datagram or TCP segment on other ports than those of DNS when it begins such a connection. `payload` is
     /// its transport header and what follows.
     pub(super) fn note(&mut self, ends: Ends, protocol: u8, payload: &[u8]) {
-        // What is shorter begins nothing.
-        if let Some(header) = payload.first_chunk()
-            && begins(protocol, header, payload.len())
-        {
-            self.add_one((ends.destination(), destination_port(header)), 1);
+        // Of a packet that was cut some bytes may be missing: where zeros are, nothing begins.
+        let (mut header, captured) = ([0; HEADER], payload.len().min(HEADER));
+        header[..captured].copy_from_slice(&payload[..captured]);
+        if begins(protocol, &header, payload.len()) {
+            self.add_one((ends.destination(), destination_port(&header)), 1);
         }
     }
 
@@ -105,10 +105,13 @@ mod tests {
         datagram[8] = 0xc3;
         noted.note(ends(54), UDP, &datagram);
         noted.note(ends(54), UDP, &datagram[..1207]);
+        // A capture of 68 bytes of each packet ends here behind Ethernet and IPv6.
+        noted.note(ends(55), TCP, &tcp(853, 0x02)[..14]);
+        noted.note(ends(55), TCP, &tcp(853, 0x02)[..13]);
         let before = noted.clone();
         noted.add(&before);
         let server = |last| IpAddr::from([10, 0, 0, last]);
-        let expected = [(server(53), 443, 1), (server(53), 853, 1), (server(54), 853, 1)];
+        let expected = [(server(53), 443, 1), (server(53), 853, 1), (server(54), 853, 1), (server(55), 853, 1)];
         assert_eq!(noted.since(&before).iter().collect::<Vec<_>>(), expected);
         for host in 0..5000u32 {
             let [_, _, high, low] = host.to_be_bytes();
