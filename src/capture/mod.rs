@@ -294,8 +294,8 @@ pub struct Walk {
     pub oddities: Oddities,
     /// What was said of losses.
     pub statements: Vec<Statement>,
-    /// Interfaces that were declared: number in their section, and name.
-    pub interfaces: Vec<(usize, Option<Arc<str>>)>,
+    /// Interfaces that were declared: number in their section, name, and resolution.
+    pub interfaces: Vec<(usize, Option<Arc<str>>, time::Resolution)>,
     /// Packets walked over (pcapng only).
     pub packets: u32,
     /// The time of the last of them.

@@ -118,7 +118,8 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
                         }
                         let changed = Arc::make_mut(context);
                         changed.choices.count(passed);
-                        walk.interfaces.push((changed.interfaces.len(), interface.name.clone()));
+                        let number = changed.interfaces.len();
+                        walk.interfaces.push((number, interface.name.clone(), interface.resolution));
                         changed.interfaces.push(interface);
                         changed.version += 1;
                     }

@@ -29,6 +29,15 @@ impl Resolution {
         }
     }
 
+    /// Digits of a second's fraction that timestamps carry.
+    pub fn digits(self) -> usize {
+        match self {
+            Resolution::Multiply(1_000_000..) => 3,
+            Resolution::Multiply(1000..) => 6,
+            _ => 9,
+        }
+    }
+
     /// Nanoseconds of `units` since 1970 plus `offset_seconds`; the flag says that the value had to be saturated or is
     /// unknown.
     #[inline]

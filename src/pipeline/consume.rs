@@ -54,6 +54,7 @@ impl Lane {
             Source::Stream(_) => 0,
         };
         let bytes = ByteTally { headers: input.start, ..ByteTally::default() };
+        let time_digits = input.context.interfaces.iter().map(|interface| interface.resolution.digits()).max();
         Self {
             rank,
             first_time: input.first_time,
@@ -63,7 +64,7 @@ impl Lane {
             ended: false,
             stated: StatedLoss::default(),
             last: None,
-            result: LaneResult { bytes, size, ..LaneResult::default() },
+            result: LaneResult { bytes, size, time_digits: time_digits.unwrap_or(0), ..LaneResult::default() },
         }
     }
 
@@ -261,8 +262,9 @@ impl<'a, 't> Consumer<'a, 't> {
             (one, two) => one.or(two),
         };
         self.latest = self.latest.max(done.decoded.times.map(|(_, last)| last));
-        for (number, name) in done.walk.interfaces.drain(..) {
+        for (number, name, resolution) in done.walk.interfaces.drain(..) {
             lane.result.name_interface(number, name);
+            lane.result.time_digits = lane.result.time_digits.max(resolution.digits());
         }
         self.tally.add(&done.decoded.tally);
         self.consumed += done.walk.bytes.total();

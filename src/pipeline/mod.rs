@@ -77,6 +77,8 @@ pub struct LaneResult {
     pub choices: Choices,
     /// Packets that the file says its capture lost.
     pub stated_loss: InterfaceLoss,
+    /// Digits of a second's fraction that its finest timestamps carry; 0 where it describes no interface.
+    pub time_digits: usize,
     /// Names of interfaces by number, as the file gives them; none where its sections do not agree.
     pub interfaces: Vec<Option<Arc<str>>>,
     /// It changed while it was read.

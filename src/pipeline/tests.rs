@@ -178,6 +178,26 @@ fn one_of_many_inputs_in_turn_takes_no_longer_than_one_of_few() {
 }
 
 #[test]
+fn times_have_the_digits_of_the_finest_interface_wherever_it_is_declared() {
+    let block = |kind: u32, body: &[u8]| {
+        let len = (12 + body.len() as u32).to_le_bytes();
+        [&kind.to_le_bytes()[..], &len, body, &len].concat()
+    };
+    let section = block(0x0a0d_0d0a, &[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
+    // Ethernet, and if_tsresol: a power of ten.
+    let interface = |exponent: u8| block(1, &[1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, exponent, 0, 0, 0]);
+    let packet = block(6, &[&[0; 4][..], &[1; 8], &[4, 0, 0, 0], &[4, 0, 0, 0], &[0; 4]].concat());
+    let digits = |interfaces: [u8; 2]| {
+        let [first, second] = interfaces.map(interface);
+        let sections = [&section[..], &first, &packet, &second, &section, &interface(3), &packet].concat();
+        let limits = Limits::default();
+        let stream = open_stream("some".to_owned(), Box::new(std::io::Cursor::new(sections)), None, &limits);
+        run_one(stream.unwrap(), &limits, 1).unwrap().lanes[0].time_digits
+    };
+    assert_eq!([[6, 9], [9, 6], [6, 6], [3, 3]].map(digits), [9, 9, 6, 3]);
+}
+
+#[test]
 fn an_interface_has_the_name_that_all_sections_give_its_number() {
     let mut lane = LaneResult::default();
     let name = |text: &str| Some(Arc::from(text));

@@ -36,6 +36,13 @@ impl Columns {
         }
     }
 
+    /// Digits of the fraction of each input's timestamps, now that they are known.
+    pub fn set_time_digits(&mut self, digits: &[usize]) {
+        for (input, digits) in self.inputs.iter_mut().zip(digits) {
+            input.time_digits = *digits;
+        }
+    }
+
     /// Prints the row of these facts, in the order of [`super::row::COLUMNS`]. Its leg is the one that most rows have, and a
     /// section's interface is not named.
     pub fn print(&mut self, facts: &Facts<'_>, text: &mut RowText) {

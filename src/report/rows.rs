@@ -69,8 +69,6 @@ pub struct Rows {
     /// What servers' configurations say; nothing without one.
     judge: Option<Judge>,
     limits: DetailLimits,
-    /// Digits of the fraction of the finest input's timestamps.
-    pub time_digits: usize,
     record: Vec<u8>,
     text: RowText,
     failed: Option<Error>,
@@ -90,7 +88,6 @@ impl Rows {
         Self {
             spool: Spool::new(limits.spool_bytes),
             sorted: None,
-            time_digits: inputs.iter().map(|input| input.time_digits).max().unwrap_or(6),
             columns: Columns::new(inputs, inventory),
             judge: (!acls.is_empty()).then(|| Judge::new(Arc::clone(acls), detail)),
             limits: detail,
@@ -126,8 +123,14 @@ impl Rows {
         &self.text
     }
 
-    /// All are pushed: sorts them. They are printed as `printing` says.
-    pub fn sort(&mut self, printing: impl FnOnce(Box<dyn Records>, Box<dyn PrintRow>) -> Box<dyn PrintedRows>) {
+    /// All are pushed: sorts them. They are printed as `printing` says, times with as many digits as the end of each input has
+    /// shown to be right.
+    pub fn sort(
+        &mut self,
+        time_digits: &[usize],
+        printing: impl FnOnce(Box<dyn Records>, Box<dyn PrintRow>) -> Box<dyn PrintedRows>,
+    ) {
+        self.columns.set_time_digits(time_digits);
         match std::mem::take(&mut self.spool).into_sorted() {
             Ok(records) => {
                 let columns = std::mem::take(&mut self.columns);
@@ -147,7 +150,7 @@ impl Rows {
         mut write: impl FnMut(&RowText),
     ) -> Result<u64, Error> {
         if self.sorted.is_none() {
-            self.sort(in_turn);
+            self.sort(&[], in_turn);
         }
         if let Some(error) = self.failed {
             return Err(error);

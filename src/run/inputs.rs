@@ -2,15 +2,13 @@
 //! are read.
 
 use super::Console;
+use crate::capture::Timestamp;
 use crate::capture::filter::Filter;
 use crate::capture::open::{self, Input};
-use crate::capture::time::Resolution;
-use crate::capture::{Context, Timestamp};
 use crate::config::{Config, Severity};
 use crate::decode::link;
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::report::build::OpenedInput;
-use crate::report::rows::RowInput;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -84,10 +82,6 @@ pub(super) fn check_filter(config: &Config, inputs: &[Input], console: &mut dyn 
     Ok(())
 }
 
-pub(super) fn row_input(input: &Input) -> RowInput {
-    RowInput { name: escape_text(&input.name), time_digits: time_digits(&input.hint) }
-}
-
 /// What is known of an input before it is read.
 pub fn opened_input(input: &Input) -> OpenedInput {
     OpenedInput { name: input.name.clone(), format: input.reader.format.name(), compression: input.compression }
@@ -96,14 +90,4 @@ pub fn opened_input(input: &Input) -> OpenedInput {
 /// The input is of all interfaces of a host, as far as its beginning tells: a cooked link type.
 pub(super) fn is_cooked(input: &Input) -> bool {
     input.hint.interfaces.iter().any(|interface| matches!(interface.link_type, 113 | 276))
-}
-
-/// Digits of a second's fraction that the timestamps of an input carry: those of its finest interface.
-pub(super) fn time_digits(context: &Context) -> usize {
-    let digits = |resolution: Resolution| match resolution {
-        Resolution::Multiply(1_000_000..) => 3,
-        Resolution::Multiply(1000..) => 6,
-        _ => 9,
-    };
-    context.interfaces.iter().map(|interface| digits(interface.resolution)).max().unwrap_or(6)
 }

@@ -11,16 +11,16 @@ use crate::config::{Config, Limits, Outcome, Outcomes};
 use crate::decode::detail::DetailLimits;
 use crate::decode::{Decoder, Ends};
 use crate::diagnose;
-use crate::error::Error;
+use crate::error::{Error, escape_text};
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
 use crate::expect::acl::judge::{Judgements, names_server, own_servers};
 use crate::expect::inventory::Expect;
-use crate::pipeline::{self, Finished, Selection};
+use crate::pipeline::{self, Finished, LaneResult, Selection};
 use crate::report::build::{Counted, Legs, OpenedInput, build};
 use crate::report::output::{self, FileIdentity, Output};
 use crate::report::page::counted;
-use crate::report::rows::{Rows, in_turn};
+use crate::report::rows::{RowInput, Rows, in_turn};
 use crate::report::sides::Sides;
 use crate::report::{self, Layout, Ledger, Report, Writer};
 use crate::sources::{Leg, Sources};
@@ -28,7 +28,7 @@ use crate::transact::pairs::{Judged, Pairs};
 use crate::transact::{Settings, Tracker};
 pub(crate) use conclude::conclude;
 pub use console::{Console, StandardError};
-use inputs::{check_filter, is_cooked, row_input};
+use inputs::{check_filter, is_cooked};
 pub use inputs::{open_inputs, opened_input, size_of_file};
 pub use signals::on_signals;
 use std::collections::BTreeSet;
@@ -36,6 +36,9 @@ use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Digits of a second's fraction where no interface says.
+const USUAL_DIGITS: usize = 6;
 
 /// Runs `read` and returns the exit code. Set `interrupted` from a signal handler to end with what was read so far.
 pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
@@ -75,6 +78,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         }
     }
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
+    let row_input = |input: &Input| RowInput { name: escape_text(&input.name), time_digits: USUAL_DIGITS };
     let row_inputs = inputs.iter().map(row_input).collect();
     let listed = (!inventory.is_empty()).then(|| Arc::clone(&inventory));
     let rows = Mutex::new(Rows::new(row_inputs, listed, &acls, limits));
@@ -124,7 +128,10 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     // Frames behind the time asked for were not looked at, nor all of those read when somebody interrupted.
     let looked_until = last.filter(|_| !finished.interrupted).map(|last| config.to.map_or(last, |to| last.min(to)));
     tracker.finish(looked_until);
-    rows_now().sort(if two_threads { pipeline::ahead::begin } else { in_turn });
+    // An interface may be declared anywhere in a file.
+    let time_digits = |lane: &LaneResult| if lane.time_digits > 0 { lane.time_digits } else { USUAL_DIGITS };
+    let time_digits: Vec<usize> = finished.lanes.iter().map(time_digits).collect();
+    rows_now().sort(&time_digits, if two_threads { pipeline::ahead::begin } else { in_turn });
     // While another thread may be reading rows.
     tracker.fold_all_alone();
 
@@ -160,7 +167,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     };
     let rows_of_sources = if with_sources { sources.drain_sorted() } else { Vec::new() };
     let mut report = build(config, counted, &sources.joined(), rows_of_sources, &legs, &inventory);
-    report.time_digits = rows.time_digits;
+    report.time_digits = time_digits.into_iter().max().unwrap_or(USUAL_DIGITS);
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(quoted);
     (report.proxied, report.away, report.here) = (proxied, away, here);
