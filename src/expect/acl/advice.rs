@@ -127,8 +127,9 @@ pub fn admit(
         }
         good.then_some(advice)
     };
+    let first = sources.first().copied().unwrap_or(prefix.addr());
     // A zone may be in another view, and resolving its names elsewhere would not give what is there.
-    let knowing = acl.policy().views_with(&question.qname);
+    let knowing = acl.policy().views_with(&question.qname, first);
     let is_elsewhere = |changed: &Acl| !knowing.is_empty() && !is_among(&knowing, changed, sources, question, server);
     let mut followed = take(trial.follow(acl, EDITS));
     if let Some(advice) = followed.take_if(|advice| !is_elsewhere(&advice.acl)) {
@@ -137,7 +138,7 @@ pub fn admit(
     // The lists that choose such a view; any view, where no step named a list that helps.
     let spots = match &followed {
         Some(_) => knowing.iter().filter_map(|(_, spot)| *spot).take(VIEWS).collect(),
-        None => acl.policy().other_spots(),
+        None => acl.policy().other_spots(first),
     };
     for spot in spots {
         trial.texts.clear();
@@ -546,6 +547,25 @@ view \"external\" {
         assert!(inside.len() == 1 && inside[0].contains("at the end of match-clients add 192.0.2.45;"), "{inside:?}");
         let beyond = edits("www.elsewhere.test");
         assert!(beyond.len() == 1 && beyond[0].starts_with("in named.conf:2 "), "{beyond:?}");
+    }
+
+    #[test]
+    fn who_is_kept_out_of_the_view_that_knows_the_name_is_added_before_the_negation() {
+        let (server, source): (IpAddr, IpAddr) = ("10.20.30.40".parse().unwrap(), "10.20.9.5".parse().unwrap());
+        let qname = super::super::name::parse_name("www.corp.test").unwrap();
+        let question = Question { qname, ..Question::default() };
+        for clients in ["!10.20.9.0/24; 10.20.0.0/16;", "!outsiders; any;"] {
+            let text = format!(
+                "view inside {{ match-clients {{ {clients} }}; zone corp.test {{ type primary; file \"x\"; }}; }};\n\
+                 view none {{ match-clients {{ any; }}; allow-query {{ none; }}; }};\n\
+                 acl outsiders {{ 10.20.9.0/24; }};\n"
+            );
+            let acl = Acl::from_text("bind:named.conf", &text, &[]).unwrap();
+            let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
+            let edits: Vec<String> = advice.edits.into_iter().map(|edit| edit.says).collect();
+            assert!(edits.len() == 1 && edits[0].starts_with("in named.conf:1 "), "{edits:?}");
+            assert!(edits[0].ends_with("before what follows in match-clients, add 10.20.9.5;"), "{edits:?}");
+        }
     }
 
     #[test]

@@ -53,10 +53,10 @@ pub trait Policy: fmt::Debug + Send + Sync {
     fn admitting(&self, prefix: IpNet, spot: Spot) -> String;
     /// Other places where a source could be admitted when the decision's own does not help: the lists that choose a
     /// view.
-    fn other_spots(&self) -> Vec<Spot>;
+    fn other_spots(&self, source: IpAddr) -> Vec<Spot>;
     /// The views that know a name, where views are chosen by lists: they have a zone around it, the root's and mirrors left
     /// out, or say whom to ask for it. With the place where a source could be admitted to each.
-    fn views_with(&self, _qname: &[u8]) -> Vec<(Arc<str>, Option<Spot>)> {
+    fn views_with(&self, _qname: &[u8], _source: IpAddr) -> Vec<(Arc<str>, Option<Spot>)> {
         Vec::new()
     }
 }

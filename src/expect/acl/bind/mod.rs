@@ -16,7 +16,7 @@ use crate::error::Error;
 use asking::passes_on;
 use ipnet::IpNet;
 use list::{Match, Subject};
-use model::{Clause, Model, Zone, ZoneKind};
+use model::{Clause, Model, View, Zone, ZoneKind};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -221,16 +221,16 @@ impl Policy for Bind {
         format!("{};", crate::expect::inventory::show_prefix(prefix))
     }
 
-    fn other_spots(&self) -> Vec<Spot> {
+    fn other_spots(&self, source: IpAddr) -> Vec<Spot> {
         let with_views = self.model.with_views;
-        let lists = self.model.views.iter().filter(|view| view.internet && with_views).map(|view| &view.match_clients);
-        lists.filter_map(|clause| self.spot(clause, None)).collect()
+        let views = self.model.views.iter().filter(|view| view.internet && with_views);
+        views.filter_map(|view| self.way_into(view, source)).collect()
     }
 
-    fn views_with(&self, qname: &[u8]) -> Vec<(Arc<str>, Option<Spot>)> {
+    fn views_with(&self, qname: &[u8], source: IpAddr) -> Vec<(Arc<str>, Option<Spot>)> {
         let with_views = self.model.with_views;
         let views = self.model.views.iter().filter(|view| view.internet && with_views && view.knows(qname));
-        views.map(|view| (Arc::clone(&view.name), self.spot(&view.match_clients, None))).collect()
+        views.map(|view| (Arc::clone(&view.name), self.way_into(view, source))).collect()
     }
 }
 
@@ -307,6 +307,16 @@ impl Bind {
             format!("{view}{}: {what} for {}", clause.show(), subject.address)
         });
         checked
+    }
+
+    /// Where a source would have to be added to be among those whom a view is for.
+    fn way_into(&self, view: &View, source: IpAddr) -> Option<Spot> {
+        let subject = Subject { address: source, key: None };
+        let caught = match view.match_clients.list.find(subject, &self.model.own) {
+            Match::Negative(rule) => Some(rule),
+            _ => None,
+        };
+        self.spot(&view.match_clients, caught)
     }
 
     /// Where an element would have to be added to a list: before the element that caught the source, else at the end.

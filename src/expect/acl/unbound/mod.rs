@@ -212,7 +212,7 @@ impl Policy for Unbound {
         format!("access-control: {} allow", show_with_length(prefix))
     }
 
-    fn other_spots(&self) -> Vec<Spot> {
+    fn other_spots(&self, _: IpAddr) -> Vec<Spot> {
         Vec::new()
     }
 }
