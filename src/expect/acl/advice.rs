@@ -135,20 +135,22 @@ pub fn admit(
     if let Some(advice) = followed.take_if(|advice| !is_elsewhere(&advice.acl)) {
         return Ok(advice);
     }
-    // The lists that choose such a view; any view, where no step named a list that helps.
-    let spots = match &followed {
-        Some(_) => knowing.iter().filter_map(|(_, spot)| *spot).take(VIEWS).collect(),
-        None => acl.policy().other_spots(first),
-    };
-    for spot in spots {
+    // The lists that choose such a view; any view, where nothing else helps.
+    let spots = knowing.iter().filter_map(|(_, spot)| *spot).take(VIEWS).map(|spot| (spot, false));
+    for (spot, any) in spots.chain(acl.policy().other_spots(first).into_iter().map(|spot| (spot, true))) {
+        if any && followed.is_some() {
+            break;
+        }
         trial.texts.clear();
         trial.edits.clear();
         trial.apply(acl, spot);
         if let Ok(changed) = acl.changed(trial.texts.clone())
             && let Some(advice) = take(trial.follow(&changed, EDITS - 1))
-            && (followed.is_none() || !is_elsewhere(&advice.acl))
         {
-            return Ok(advice);
+            if !is_elsewhere(&advice.acl) {
+                return Ok(advice);
+            }
+            followed = followed.or(Some(advice));
         }
     }
     followed.ok_or(none)
@@ -566,6 +568,23 @@ view \"external\" {
             assert!(edits.len() == 1 && edits[0].starts_with("in named.conf:1 "), "{edits:?}");
             assert!(edits[0].ends_with("before what follows in match-clients, add 10.20.9.5;"), "{edits:?}");
         }
+    }
+
+    #[test]
+    fn where_no_list_on_the_way_helps_views_that_know_the_name_come_first() {
+        let text = "view guests { match-clients { 10.60.0.0/16; }; allow-recursion { any; }; };\n\
+                    view inside { match-clients { 10.20.0.0/16; }; zone corp.test { type primary; file \"x\"; }; };\n\
+                    view office { match-clients { any; }; allow-recursion { any; }; allow-query-cache-on { 127.0.0.1; }; };\n";
+        let acl = Acl::from_text("bind:named.conf", text, &[]).unwrap();
+        let (server, source): (IpAddr, IpAddr) = ("10.20.30.40".parse().unwrap(), "10.30.0.5".parse().unwrap());
+        let place = |name: &str| {
+            let question = Question { qname: super::super::name::parse_name(name).unwrap(), ..Question::default() };
+            let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
+            assert!(advice.edits.len() == 1 && serves(&advice.acl, &[source], &question, server));
+            advice.edits[0].place.clone()
+        };
+        assert_eq!(place("www.corp.test"), "named.conf:2");
+        assert_eq!(place("www.elsewhere.test"), "named.conf:1");
     }
 
     #[test]
