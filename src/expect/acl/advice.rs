@@ -612,6 +612,11 @@ view \"external\" {
         ] {
             assert_eq!(advised(zone, true), ("named.conf:3".to_owned(), 1), "{zone}");
         }
+        // To nobody: the name is resolved as any other.
+        for forwarders in ["forwarders { };", ""] {
+            let zone = format!("zone corp.test {{ type forward; {forwarders} }};");
+            assert_eq!(advised(&zone, true), ("named.conf:2".to_owned(), 2), "{zone}");
+        }
         // The other view is not tried; whether recursion is desired makes no difference.
         for rd in [true, false] {
             assert_eq!(advised("", rd), ("named.conf:2".to_owned(), 2), "{rd}");

@@ -125,7 +125,7 @@ pub struct View {
     pub zones: HashMap<Vec<u8>, Arc<Zone>, foldhash::fast::FixedState>,
     /// Lengths of their names, a bit each: most names above a question are as long as no zone's.
     pub zone_lengths: [u64; 4],
-    /// Names of forwarded zones.
+    /// Names of zones that are forwarded to somebody.
     pub forwarded: HashSet<Vec<u8>>,
     /// Response policy zones are in use; and not only for recursive requests.
     pub policy_zones: Option<(RuleId, bool)>,

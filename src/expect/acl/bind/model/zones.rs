@@ -80,7 +80,11 @@ impl<'a> Builder<'a> {
             "static-stub" => ZoneKind::StaticStub,
             "forward" => {
                 let only = self.forward_only(&[&own, maps[0], maps[1]]);
-                view.forwarded.insert(origin.clone());
+                // To nobody, it is resolved as any other.
+                let asked = Self::find("forwarders", &[&own]).map(|list| block_of(self.files, list)).transpose()?;
+                if asked.is_some_and(|block| !block.statements.is_empty()) {
+                    view.forwarded.insert(origin.clone());
+                }
                 forwarders.push((origin, only));
                 return Ok(());
             }
