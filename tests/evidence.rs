@@ -231,6 +231,33 @@ fn asked_for(
 }
 
 #[test]
+fn what_each_refused_source_asked_for_is_asked_for_the_own_address_before_it_is_said_to_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = |name: &str, clients: &str| {
+        format!("zone {name} {{ type primary; file \"{name}\"; allow-query {{ {clients}; }}; }};\n")
+    };
+    let file = format!("options {{ recursion no; }};\n{}{}", zone("open", "10.9.9.0/24"), zone("closed", "10.1.1.1"));
+    let said = |most: &str, beside: &str| {
+        let asked = [(OTHER, most), (OTHER, most), ([10, 20, 0, 8], beside)];
+        let packets: Vec<_> = (0..)
+            .zip(asked)
+            .flat_map(|(at, (source, name))| asked_for(at * SECOND, source, at as u16, ["www", name], 1, 5, None))
+            .collect();
+        let found = findings(folder.path(), &file, &packets);
+        let (_, says, advice) = of_kind(&found, "unlisted-source-refused").unwrap();
+        (says.to_owned(), advice.to_owned())
+    };
+    // 10.20.0.8 may be the client of 10.9.9.0/24, and is refused for its changed address alone.
+    let (says, advice) = said("closed", "open");
+    assert!(says.contains("it says refuse for www.closed A") && says.contains("but not for www.open A"), "{says}");
+    assert!(!advice.contains("changes nothing"), "{advice}");
+    // Of the first alone it is said that it is the changed address.
+    let (says, advice) = said("open", "closed");
+    assert!(says.contains("if it is one of them, only the changed address is to blame"), "{says}");
+    assert!(advice.contains("do not translate them"), "{advice}");
+}
+
+#[test]
 fn the_changed_address_is_to_blame_for_what_its_own_would_be_allowed_alone() {
     let folder = tempfile::tempdir().unwrap();
     let zone = |name: &str, clients: &str| {

@@ -15,11 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-/// Questions compared for the one that is asked most often.
+/// Questions compared for the one that is asked most often, and sources of which everything that they were refused is looked at.
 const COMPARED: usize = 256;
 /// Parts of a prefix that a file treats differently, named at most.
 const PARTS: usize = 4;
-/// Questions of a refused source, treated otherwise under another address, named in a sentence.
+/// Questions of refused sources that are asked for another address: all that is kept of one, and some of others.
+const QUESTIONS: usize = 128;
+/// Of these, treated otherwise under that address, named in a sentence.
 const QUESTIONS_NAMED: usize = 3;
 
 /// Sources of one server for which one rule decides.
@@ -225,11 +227,18 @@ pub fn was_asked(scene: &Scene<'_>, server: IpAddr) -> bool {
     scene.judged_at(server).flat_map(|(_, tallies)| tallies).any(Tally::may_be_usual)
 }
 
-/// What a source asked a server for, as clients do, where some of the same decision was turned away.
-fn turned_away_asking(verdicts: &Verdicts, source: IpAddr, server: IpAddr) -> impl Iterator<Item = &Question> {
-    let tallies = verdicts.of(IpNet::from(source), server).map(|(_, tally)| tally);
-    let turned_away = tallies.filter(|tally| count(tally, &[Outcome::Refused, Outcome::Denied]) > 0);
-    turned_away.flat_map(|tally| &tally.questions).map(|(question, _)| question).filter(|question| question.is_usual())
+/// What sources asked a server for, as clients do, where some of the same decision was turned away: each question once.
+fn turned_away_asking<'v>(verdicts: &'v Verdicts, sources: &[IpAddr], server: IpAddr) -> Vec<&'v Question> {
+    let tallies = sources.iter().take(COMPARED).flat_map(|source| verdicts.of(IpNet::from(*source), server));
+    let turned_away = tallies.filter(|(_, tally)| count(tally, &[Outcome::Refused, Outcome::Denied]) > 0);
+    let questions = turned_away.flat_map(|(_, tally)| &tally.questions).map(|(question, _)| question);
+    let mut asked: Vec<&Question> = Vec::new();
+    for question in questions.filter(|question| question.is_usual()) {
+        if asked.len() < QUESTIONS && !asked.contains(&question) {
+            asked.push(question);
+        }
+    }
+    asked
 }
 
 /// What the server's file says of refused sources, and of the prefix that may be behind them.
@@ -278,7 +287,9 @@ pub fn beside_refusal(
         let alike = all && parts.iter().all(|(_, decision)| decision.word == own.word);
         // One turned away with silence and another with a response are turned away alike.
         let is_alike = |word: Word| word == own.word || (turns_away(word) && turns_away(own.word));
-        let others = turned_away_asking(verdicts, first, server).filter(|other| *other != &question);
+        // What is allowed is said of the first source alone, and what changes nothing of them all.
+        let whose = if turns_away(own.word) { sources } else { &sources[..1] };
+        let others = turned_away_asking(verdicts, whose, server).into_iter().filter(|other| *other != &question);
         let others = if alike { not_within(acl, prefix, others, server, is_alike) } else { Vec::new() };
         // Questions may differ in what is not shown, as in their transport.
         let otherwise: BTreeSet<String> = others.into_iter().map(Question::show).collect();
