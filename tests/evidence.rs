@@ -258,6 +258,35 @@ fn what_each_refused_source_asked_for_is_asked_for_the_own_address_before_it_is_
 }
 
 #[test]
+fn many_rules_and_silence_beside_a_refusal_are_one_treatment_of_a_prefix() {
+    let folder = tempfile::tempdir().unwrap();
+    let packets: Vec<_> = asked_for(0, OTHER, 1, ["www", "zone"], 1, 5, None);
+    let said = |options: &str, clients: &str| {
+        let zone = format!("zone zone {{ type primary; file \"z\"; allow-query {{ {clients} }}; }};");
+        let file = format!("options {{ recursion no; {options} }};\n{zone}\n");
+        let found = findings(folder.path(), &file, &packets);
+        let (_, says, advice) = of_kind(&found, "unlisted-source-refused").unwrap();
+        (says.to_owned(), advice.to_owned())
+    };
+    let eighths: Vec<String> = (0..8).map(|eighth| format!("10.9.9.{}/27; ", eighth * 32)).collect();
+    let (says, advice) = said("", &eighths.concat());
+    assert!(
+        says.contains("It allows clients of 10.9.9.0/24 under their own addresses (by several rules): if"),
+        "{says}"
+    );
+    assert!(advice.contains("do not translate them"), "{advice}");
+    let (says, advice) = said("blackhole { 10.9.9.128/25; };", "10.1.1.1;");
+    assert!(
+        says.contains("It says refuse or drop for clients of 10.9.9.0/24 under their own addresses as well"),
+        "{says}"
+    );
+    assert!(advice.contains("Allowing 10.9.9.0/24 changes nothing"), "{advice}");
+    // Of parts that are treated otherwise some are named.
+    let (says, _) = said("", &eighths[..7].concat());
+    assert!(says.contains("allow for 10.9.9.96/27, and more: whether the changed address"), "{says}");
+}
+
+#[test]
 fn the_changed_address_is_to_blame_for_what_its_own_would_be_allowed_alone() {
     let folder = tempfile::tempdir().unwrap();
     let zone = |name: &str, clients: &str| {

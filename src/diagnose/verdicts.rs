@@ -280,13 +280,20 @@ pub fn beside_refusal(
     let question = question.map_or_else(|| usual_question(scene, server), |(question, _)| question.clone());
     let mut advice = String::new();
     if let Some(prefix) = behind {
-        let (parts, all) = within(acl, prefix, &question, Some(server), PARTS);
+        let (parts, _) = within(acl, prefix, &question, Some(server), usize::MAX);
         let shown = show_prefix(prefix);
         let own = parts[0].1;
         let place = if parts.len() == 1 { describe(acl, own.rule) } else { "by several rules".to_owned() };
-        let alike = all && parts.iter().all(|(_, decision)| decision.word == own.word);
         // One turned away with silence and another with a response are turned away alike.
         let is_alike = |word: Word| word == own.word || (turns_away(word) && turns_away(own.word));
+        let alike = parts.iter().all(|(_, decision)| is_alike(decision.word));
+        let mut words: Vec<&str> = Vec::new();
+        for (_, decision) in &parts {
+            if !words.contains(&decision.word.name()) {
+                words.push(decision.word.name());
+            }
+        }
+        let words = words.join(" or ");
         // What is allowed is said of the first source alone, and what changes nothing of them all.
         let whose = if turns_away(own.word) { sources } else { &sources[..1] };
         let others = turned_away_asking(verdicts, whose, server).into_iter().filter(|other| *other != &question);
@@ -296,23 +303,23 @@ pub fn beside_refusal(
         let otherwise: Vec<String> = otherwise.into_iter().collect();
         match own.word {
             _ if !alike => {
+                let named = parts.iter().take(PARTS);
                 let words: Vec<String> =
-                    parts.iter().map(|(range, part)| format!("{} for {}", part.word.name(), range.show())).collect();
+                    named.map(|(range, part)| format!("{} for {}", part.word.name(), range.show())).collect();
                 let _ = write!(
                     says,
                     " Of clients of {shown} under their own addresses it says {}{}: whether the changed address is to \
                      blame depends on whose it is.",
                     words.join(", "),
-                    if all { "" } else { ", and more" }
+                    if parts.len() > PARTS { ", and more" } else { "" }
                 );
             }
             Word::Unknown => {}
             _ if !otherwise.is_empty() => {
                 let _ = write!(
                     says,
-                    " Of clients of {shown} under their own addresses it says {} for {} ({place}), but not for {}: whether the \
-                     changed address is to blame depends on what was asked.",
-                    own.word.name(),
+                    " Of clients of {shown} under their own addresses it says {words} for {} ({place}), but not for {}: \
+                     whether the changed address is to blame depends on what was asked.",
                     question.show(),
                     some(&otherwise, QUESTIONS_NAMED)
                 );
@@ -330,8 +337,7 @@ pub fn beside_refusal(
             Word::Refuse | Word::Drop | Word::NotAuth => {
                 let _ = write!(
                     says,
-                    " It says {} for clients of {shown} under their own addresses as well ({place}): restoring their source alone changes nothing.",
-                    own.word.name()
+                    " It says {words} for clients of {shown} under their own addresses as well ({place}): restoring their source alone changes nothing."
                 );
                 if !scene.may_be_claimed(server, prefix) {
                     let _ = write!(advice, "Allowing {shown} changes nothing for any source seen here. ");
