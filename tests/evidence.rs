@@ -258,6 +258,22 @@ fn what_each_refused_source_asked_for_is_asked_for_the_own_address_before_it_is_
 }
 
 #[test]
+fn what_helps_another_question_does_not_take_a_name_from_the_view_that_knows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "view guests { match-clients { 10.60.0.0/16; }; allow-recursion { any; }; };\n\
+                view inside { match-clients { 10.9.0.0/16; }; recursion no; zone corp { type primary; file \"x\"; }; };\n";
+    let packets: Vec<_> = (0..)
+        .zip(["corp", "corp", "elsewhere"])
+        .flat_map(|(at, name)| asked_for(at * SECOND, OTHER, at as u16, ["www", name], 1, 5, None))
+        .collect();
+    let found = findings(folder.path(), file, &packets);
+    let (_, _, advice) = of_kind(&found, "unlisted-source-refused").unwrap();
+    assert!(advice.contains("To admit 10.20.0.7: in named.conf:2 (view inside"), "{advice}");
+    assert!(advice.contains("It would still be turned away asking for www.elsewhere A."), "{advice}");
+    assert!(!advice.contains("view guests"), "{advice}");
+}
+
+#[test]
 fn many_rules_and_silence_beside_a_refusal_are_one_treatment_of_a_prefix() {
     let folder = tempfile::tempdir().unwrap();
     let packets: Vec<_> = asked_for(0, OTHER, 1, ["www", "zone"], 1, 5, None);

@@ -58,30 +58,36 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
         };
         match admit(current, question) {
             Ok(mut advice) => {
-                let mut served = vec![question];
+                let is_known = |acl: &Acl, question: &Question| {
+                    advice::serves_what_is_known(acl, &cover.members, question, server)
+                };
+                let mut served = vec![(question, is_known(&advice.acl, question))];
+                // What helps one question must not take from another what it has, nor a name from the view that knows it.
+                let keeps = |acl: &Acl, served: &[(&Question, bool)]| {
+                    served.iter().all(|(question, known)| {
+                        advice::serves(acl, &cover.members, question, server) && (!known || is_known(acl, question))
+                    })
+                };
                 let mut left: Vec<String> = Vec::new();
                 for other in likewise(scene, acl, server, cover, question) {
                     match admit(&advice.acl, other) {
-                        Ok(mut further) => {
+                        Ok(mut further) if keeps(&further.acl, &served) => {
                             further.edits.splice(0..0, advice.edits);
                             advice = further;
-                            served.push(other);
+                            served.push((other, is_known(&advice.acl, other)));
                         }
-                        Err(NoAdvice::Admitted) => served.push(other),
-                        Err(_) => left.push(other.show()),
+                        Err(NoAdvice::Admitted) => served.push((other, is_known(&advice.acl, other))),
+                        Ok(_) | Err(_) => left.push(other.show()),
                     }
                 }
                 // What one question needs may be enough for another that was looked at before it.
-                advice = advice.without_needless(&|less| {
-                    harmless(less)
-                        && served.iter().all(|question| advice::serves(less, &cover.members, question, server))
-                });
+                advice = advice.without_needless(&|less| harmless(less) && keeps(less, &served));
                 let edits: Vec<&str> = advice.edits.iter().map(|edit| edit.says.as_str()).collect();
                 sentences.push(format!("To admit {shown}: {}.", edits.join(" and ")));
                 if !left.is_empty() {
                     sentences.push(format!("It would still be turned away asking for {}.", some(&left, EFFECTS)));
                 }
-                admitted.push((cover, served));
+                admitted.push((cover, served.into_iter().map(|(question, _)| question).collect()));
                 changed = Some(advice);
             }
             Err(NoAdvice::Public) => sentences.push(format!(

@@ -82,6 +82,12 @@ pub fn serves(acl: &Acl, sources: &[IpAddr], question: &Question, server: IpAddr
     sources.iter().all(|source| matches!(progress_of(acl, question, server, *source), Progress::Served))
 }
 
+/// Each of these sources is served a question by a view that knows the name, where any does.
+pub fn serves_what_is_known(acl: &Acl, sources: &[IpAddr], question: &Question, server: IpAddr) -> bool {
+    let knowing = sources.first().map(|first| acl.policy().views_with(&question.qname, *first)).unwrap_or_default();
+    knowing.is_empty() || is_among(&knowing, acl, sources, question, server)
+}
+
 /// Why there is no advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoAdvice {
