@@ -243,6 +243,19 @@ fn a_terminal_that_goes_away_is_told_twice_and_the_report_is_written() {
 }
 
 #[test]
+fn a_pipe_that_was_read_is_not_waited_for_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("clients.csv");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
+    let arguments = ["live", "-i", "lo", "--for", "1s", "--expect"];
+    let child = Command::new(PROGRAM).args(arguments).arg(&pipe).spawn().expect("it runs");
+    let mut live = Running { child };
+    std::fs::write(&pipe, "10.0.0.0/8\n").expect("it is read");
+    // After a second, or at once where it may not capture.
+    live.wait();
+}
+
+#[test]
 fn a_second_signal_ends_the_wait_for_a_pipe_that_nobody_feeds() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("clients.csv");

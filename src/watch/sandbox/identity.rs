@@ -10,7 +10,7 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// User and group that own nothing: the kernel's own overflow identity, `nobody` in most systems.
@@ -74,7 +74,8 @@ pub fn change_user(plan: &Plan, missing: &mut Vec<String>, notes: &mut Vec<Strin
     let unreadable = as_user(chosen, || {
         plan.read
             .iter()
-            .filter(|file| File::open(file).is_err())
+            // A pipe is not waited for.
+            .filter(|file| File::options().read(true).custom_flags(libc::O_NONBLOCK).open(file).is_err())
             .map(|file| file.to_string_lossy().into_owned())
             .collect()
     });
