@@ -258,6 +258,27 @@ fn what_each_refused_source_asked_for_is_asked_for_the_own_address_before_it_is_
 }
 
 #[test]
+fn of_more_sources_than_are_looked_at_nothing_is_said_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "options { recursion no; };\nzone closed { type primary; file \"x\"; allow-query { 10.1.1.1; }; };\n";
+    let said = |count: u16| {
+        let packets: Vec<_> = (0..count)
+            .flat_map(|at| {
+                let [high, low] = at.to_be_bytes();
+                asked_for(u64::from(at) * 2 * MILLI, [10, 20, high, low], at, ["www", "closed"], 1, 5, None)
+            })
+            .collect();
+        let found = findings(folder.path(), file, &packets);
+        let (_, says, advice) = of_kind(&found, "unlisted-source-refused").unwrap();
+        (says.to_owned(), advice.contains("Allowing 10.9.9.0/24 changes nothing for any source seen here."))
+    };
+    let (says, of_any) = said(256);
+    assert!(says.contains("restoring their source alone changes nothing.") && of_any, "{says}");
+    let (says, of_any) = said(257);
+    assert!(says.contains("restoring their source alone changes nothing of what was looked at.") && !of_any, "{says}");
+}
+
+#[test]
 fn what_helps_another_question_does_not_take_a_name_from_the_view_that_knows_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = "view guests { match-clients { 10.60.0.0/16; }; allow-recursion { any; }; };\n\

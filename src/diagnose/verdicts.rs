@@ -227,18 +227,24 @@ pub fn was_asked(scene: &Scene<'_>, server: IpAddr) -> bool {
     scene.judged_at(server).flat_map(|(_, tallies)| tallies).any(Tally::may_be_usual)
 }
 
-/// What sources asked a server for, as clients do, where some of the same decision was turned away: each question once.
-fn turned_away_asking<'v>(verdicts: &'v Verdicts, sources: &[IpAddr], server: IpAddr) -> Vec<&'v Question> {
+/// What sources asked a server for, as clients do, where some of the same decision was turned away: each question once; and
+/// whether that is all that is kept of them.
+fn turned_away_asking<'v>(verdicts: &'v Verdicts, sources: &[IpAddr], server: IpAddr) -> (Vec<&'v Question>, bool) {
     let tallies = sources.iter().take(COMPARED).flat_map(|source| verdicts.of(IpNet::from(*source), server));
     let turned_away = tallies.filter(|(_, tally)| count(tally, &[Outcome::Refused, Outcome::Denied]) > 0);
     let questions = turned_away.flat_map(|(_, tally)| &tally.questions).map(|(question, _)| question);
-    let mut asked: Vec<&Question> = Vec::new();
+    let (mut asked, mut all): (Vec<&Question>, bool) = (Vec::new(), sources.len() <= COMPARED);
     for question in questions.filter(|question| question.is_usual()) {
-        if asked.len() < QUESTIONS && !asked.contains(&question) {
-            asked.push(question);
+        if asked.contains(&question) {
+            continue;
         }
+        if asked.len() == QUESTIONS {
+            all = false;
+            break;
+        }
+        asked.push(question);
     }
-    asked
+    (asked, all)
 }
 
 /// What the server's file says of refused sources, and of the prefix that may be behind them.
@@ -296,7 +302,8 @@ pub fn beside_refusal(
         let words = words.join(" or ");
         // What is allowed is said of the first source alone, and what changes nothing of them all.
         let whose = if turns_away(own.word) { sources } else { &sources[..1] };
-        let others = turned_away_asking(verdicts, whose, server).into_iter().filter(|other| *other != &question);
+        let (others, all) = turned_away_asking(verdicts, whose, server);
+        let others = others.into_iter().filter(|other| *other != &question);
         let others = if alike { not_within(acl, prefix, others, server, is_alike) } else { Vec::new() };
         // Questions may differ in what is not shown, as in their transport.
         let otherwise: BTreeSet<String> = others.into_iter().map(Question::show).collect();
@@ -337,9 +344,10 @@ pub fn beside_refusal(
             Word::Refuse | Word::Drop | Word::NotAuth => {
                 let _ = write!(
                     says,
-                    " It says {words} for clients of {shown} under their own addresses as well ({place}): restoring their source alone changes nothing."
+                    " It says {words} for clients of {shown} under their own addresses as well ({place}): restoring their source alone changes nothing{}.",
+                    if all { "" } else { " of what was looked at" }
                 );
-                if !scene.may_be_claimed(server, prefix) {
+                if all && !scene.may_be_claimed(server, prefix) {
                     let _ = write!(advice, "Allowing {shown} changes nothing for any source seen here. ");
                 }
             }
