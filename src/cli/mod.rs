@@ -456,6 +456,16 @@ mod tests {
     }
 
     #[test]
+    fn sizes_have_units_of_1024() {
+        let sizes = ["4096", "512K", "512kib", "64M", "64MiB", "1G", "1GiB"].map(|text| parse_size(text).unwrap());
+        let (mebi, gibi) = (64 << 20, 1 << 30);
+        assert_eq!(sizes, [4096, 512 << 10, 512 << 10, mebi, mebi, gibi, gibi]);
+        for wrong in ["", "K", "64MB", "64 M", "-1K", "4095", "2G", "18014398509481985K"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn nonsense_is_one_line_that_names_the_flag() {
         for (arguments, named) in [
             (vec!["--timeout", "soon"], "--timeout"),

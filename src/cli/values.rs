@@ -88,14 +88,17 @@ fn duration_up_to(text: &str, most: Duration, range: &str) -> Result<Duration, S
     }
 }
 
-/// A number of bytes with a unit of 1024: `512K`, `64M`, `1G`.
+/// A number of bytes with a unit of 1024: `512K`, `64M`, `1G`, or as the units are written out, `64MiB`.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || "not a size such as 512K, 64M or 1G, up to 2G".to_string();
-    let (number, shift) = match text.as_bytes().last() {
-        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
-        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
-        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        _ => return Err(wrong()),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
     // What libpcap takes is a signed 32-bit number.
