@@ -227,22 +227,35 @@ pub fn was_asked(scene: &Scene<'_>, server: IpAddr) -> bool {
     scene.judged_at(server).flat_map(|(_, tallies)| tallies).any(Tally::may_be_usual)
 }
 
-/// What sources asked a server for, as clients do, where some of the same decision was turned away: each question once; and
-/// whether that is all that is kept of them.
-fn turned_away_asking<'v>(verdicts: &'v Verdicts, sources: &[IpAddr], server: IpAddr) -> (Vec<&'v Question>, bool) {
-    let tallies = sources.iter().take(COMPARED).flat_map(|source| verdicts.of(IpNet::from(*source), server));
-    let turned_away = tallies.filter(|(_, tally)| count(tally, &[Outcome::Refused, Outcome::Denied]) > 0);
-    let questions = turned_away.flat_map(|(_, tally)| &tally.questions).map(|(question, _)| question);
-    let (mut asked, mut all): (Vec<&Question>, bool) = (Vec::new(), sources.len() <= COMPARED);
-    for question in questions.filter(|question| question.is_usual()) {
-        if asked.contains(&question) {
-            continue;
+/// What sources asked a server for where some of the same decision was turned away: each question once; and whether that is
+/// everything, but for what `is_alike` whatever was asked.
+fn turned_away_asking<'v>(
+    verdicts: &'v Verdicts,
+    sources: &[IpAddr],
+    server: IpAddr,
+    is_alike: impl Fn(IpAddr, &Tally) -> bool,
+) -> (Vec<&'v Question>, bool) {
+    let (mut asked, mut all): (Vec<&Question>, bool) =
+        (Vec::new(), sources.len() <= COMPARED && verdicts.not_kept == 0);
+    for source in sources.iter().take(COMPARED) {
+        for (_, tally) in verdicts.of(IpNet::from(*source), server) {
+            let turned_away = count(tally, &[Outcome::Refused, Outcome::Denied, Outcome::Silent]) > 0;
+            if !turned_away && tally.judged.decision.word != Word::Drop {
+                continue;
+            }
+            // Of many questions of one decision only some are kept.
+            let kept: u64 = tally.questions.iter().map(|(_, count)| count).sum();
+            all &= kept == tally.outcomes.iter().sum::<u64>() || is_alike(*source, tally);
+            for (question, _) in &tally.questions {
+                if asked.contains(&question) {
+                    continue;
+                }
+                if asked.len() == QUESTIONS {
+                    return (asked, false);
+                }
+                asked.push(question);
+            }
         }
-        if asked.len() == QUESTIONS {
-            all = false;
-            break;
-        }
-        asked.push(question);
     }
     (asked, all)
 }
@@ -302,7 +315,13 @@ pub fn beside_refusal(
         let words = words.join(" or ");
         // What is allowed is said of the first source alone, and what changes nothing of them all.
         let whose = if turns_away(own.word) { sources } else { &sources[..1] };
-        let (others, all) = turned_away_asking(verdicts, whose, server);
+        // Where one rule of one view turns both away, it is the same for everything that this rule decided.
+        let view = |question: &Question, source: IpAddr| acl.view(&question.ask(source, server));
+        let same_rule = |source: IpAddr, tally: &Tally| {
+            let known = tally.questions.first().filter(|_| parts.len() == 1 && tally.judged.decision == own);
+            known.is_some_and(|(known, _)| view(known, source) == view(&question, parts[0].0.start()))
+        };
+        let (others, all) = turned_away_asking(verdicts, whose, server, same_rule);
         let others = others.into_iter().filter(|other| *other != &question);
         let others = if alike { not_within(acl, prefix, others, server, is_alike) } else { Vec::new() };
         // Questions may differ in what is not shown, as in their transport.
@@ -334,7 +353,8 @@ pub fn beside_refusal(
             Word::Allow => {
                 let _ = write!(
                     says,
-                    " It allows clients of {shown} under their own addresses ({place}): if it is one of them, only the changed address is to blame."
+                    " It allows clients of {shown} under their own addresses ({place}): if it is one of them, only the changed address is to blame{}.",
+                    if all { "" } else { " for what was looked at" }
                 );
                 let _ = write!(
                     advice,

@@ -177,3 +177,72 @@ fn everything_that_was_turned_away_is_asked_for_the_own_address_as_well() {
     assert!(!advice.contains("changes nothing") && advice.contains("To admit 10.20.0.7"), "{advice}");
     assert!(!advice.contains("To admit 10.20.0.8"), "{advice}");
 }
+
+/// What is said and advised of the unlisted client that asked for names of two labels, each twice one after the other, and was
+/// refused.
+fn said_of(folder: &Path, file: &str, names: &[[&str; 2]], more: &[(u64, Vec<u8>)]) -> (String, String) {
+    let twice = names.iter().flat_map(|name| [name, name]).zip(0u16..);
+    let mut packets: Vec<_> =
+        twice.flat_map(|(name, at)| asked_for(u64::from(at) * SECOND, OTHER, at, *name, 1, 5, None)).collect();
+    packets.extend_from_slice(more);
+    let found = findings(folder, file, &packets);
+    let (_, says, advice) = of_kind(&found, "unlisted-source-refused").unwrap();
+    (says.to_owned(), advice.to_owned())
+}
+
+#[test]
+fn of_more_names_than_are_kept_not_all_was_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = [["a", "one"], ["a", "two"], ["a", "three"]];
+    // All are refused in one view by one rule; in the other the third is treated in a way of its own.
+    let file = |all: &str, third: &str| {
+        let zone = |name: &str, own: &str| {
+            format!("zone {name} {{ type primary; file \"{name}\"; allow-query {{ {own}; }}; }};")
+        };
+        format!(
+            "view inside {{ match-clients {{ 10.9.9.0/24; }}; recursion no; {}{}{} }};\n\
+             view outside {{ match-clients {{ any; }}; recursion no; allow-query {{ none; }}; }};",
+            zone("one", all),
+            zone("two", all),
+            zone("three", third)
+        )
+    };
+    let (says, advice) = said_of(folder.path(), &file("none", "any"), &names, &[]);
+    assert!(says.contains("alone changes nothing of what was looked at."), "{says}");
+    assert!(!advice.contains("changes nothing"), "{advice}");
+    let (says, _) = said_of(folder.path(), &file("any", "none"), &names, &[]);
+    assert!(says.contains("only the changed address is to blame for what was looked at."), "{says}");
+    // Two names are all that was asked for.
+    let (says, advice) = said_of(folder.path(), &file("none", "any"), &names[..2], &[]);
+    assert!(says.contains("alone changes nothing. ") || says.ends_with("alone changes nothing."), "{says}");
+    assert!(advice.contains("Allowing 10.9.9.0/24 changes nothing"), "{advice}");
+    let (says, _) = said_of(folder.path(), &file("any", "none"), &names[..2], &[]);
+    assert!(says.contains("only the changed address is to blame."), "{says}");
+    // The same rule turns away both, whatever was asked.
+    let one = "options { recursion no; allow-query { 10.1.1.1; }; };";
+    let (says, advice) = said_of(folder.path(), one, &names, &[]);
+    assert!(says.ends_with("alone changes nothing."), "{says}");
+    assert!(advice.contains("Allowing 10.9.9.0/24 changes nothing"), "{advice}");
+}
+
+#[test]
+fn what_only_servers_ask_is_asked_for_the_own_address_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    // The same name again, as a transfer.
+    let mut transfer = asked_for(60 * SECOND, OTHER, 60, ["corp", "test"], 1, 5, None);
+    for (_, bytes) in &mut transfer {
+        let kind = bytes.len() - 3;
+        bytes[kind] = 252;
+    }
+    let file = |clients: &str, partners: &str| {
+        format!(
+            "options {{ recursion no; allow-query {{ {clients}; }}; }};\n\
+             zone corp.test {{ type primary; file \"x\"; allow-transfer {{ {partners}; }}; }};"
+        )
+    };
+    let (says, advice) = said_of(folder.path(), &file("10.1.1.1", "10.9.9.0/24"), &[["corp", "test"]], &transfer);
+    assert!(says.contains("it says refuse for corp.test A") && says.contains("but not for corp.test AXFR"), "{says}");
+    assert!(!advice.contains("changes nothing"), "{advice}");
+    let (says, _) = said_of(folder.path(), &file("10.9.9.0/24", "10.1.1.1"), &[["corp", "test"]], &transfer);
+    assert!(says.contains("it says allow for corp.test A") && says.contains("but not for corp.test AXFR"), "{says}");
+}

@@ -279,6 +279,13 @@ impl Acl {
         (decision, trace.into_steps())
     }
 
+    /// The view that a request comes to, whatever becomes of it there.
+    pub fn view(&self, request: &Request<'_>) -> Option<std::sync::Arc<str>> {
+        let mut trace = Trace::of_serving();
+        self.policy.decide(request, &mut trace);
+        trace.into_serving()?.view
+    }
+
     /// Recursion for the source of a request; none when it is turned away before that is looked at.
     pub fn recursion(&self, request: &Request<'_>) -> Option<Recursion> {
         let mut trace = Trace::of_recursion();
