@@ -562,7 +562,9 @@ view \"external\" {
         let (server, source): (IpAddr, IpAddr) = ("10.20.30.40".parse().unwrap(), "10.20.9.5".parse().unwrap());
         let qname = super::super::name::parse_name("www.corp.test").unwrap();
         let question = Question { qname, ..Question::default() };
-        for clients in ["!10.20.9.0/24; 10.20.0.0/16;", "!outsiders; any;"] {
+        // A list inside is negated as a whole: an element in it would admit nobody.
+        let inside = ["!{ 10.20.8.0/24; 10.20.9.0/24; }; any;", "!{ 10.20.8.0/24; { 10.20.9.0/24; }; }; 10.20.0.0/16;"];
+        for clients in ["!10.20.9.0/24; 10.20.0.0/16;", "!outsiders; any;"].into_iter().chain(inside) {
             let text = format!(
                 "view inside {{ match-clients {{ {clients} }}; zone corp.test {{ type primary; file \"x\"; }}; }};\n\
                  view none {{ match-clients {{ any; }}; allow-query {{ none; }}; }};\n\

@@ -325,7 +325,12 @@ impl Bind {
         let braces = clause.braces.filter(|_| clause.name != "match-clients" || clause.list.names_addresses())?;
         let inside = |span: &Span| span.file == braces.file && span.start > braces.start && span.end < braces.end;
         let place = match caught.map(|rule| self.places.get(rule.0 as usize)) {
-            Some(Some(Place::Text(span))) if inside(span) => Span { end: span.start, ..*span },
+            Some(Some(Place::Text(span))) if inside(span) => {
+                // What is added to a list inside this one would be negated as well.
+                let around = clause.inner.iter().find(|inner| inner.start <= span.start && span.start < inner.end);
+                let start = around.map_or(span.start, |inner| inner.start);
+                Span { start, end: start, ..*span }
+            }
             // It is in a named list: before everything.
             Some(_) => Span { start: braces.start + 1, end: braces.start + 1, ..braces },
             None => Span { start: braces.end - 1, end: braces.end - 1, ..braces },

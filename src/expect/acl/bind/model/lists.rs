@@ -101,7 +101,10 @@ impl<'a> Builder<'a> {
         };
         let list = self.named.list(block, self.files, self.rules)?;
         let rule = self.rules.text(statement.span);
-        let clause = Clause { name, stands_for: name, rule, list, braces: Some(block.span), unknown, elsewhere };
+        let is_list = |element: &&Statement| matches!(element.items.last(), Some(Item::Block(_)));
+        let inner = block.statements.iter().filter(is_list).map(|element| element.span).collect();
+        let braces = Some(block.span);
+        let clause = Clause { name, stands_for: name, rule, list, braces, inner, unknown, elsewhere };
         self.lists.insert(statement.span, clause.clone());
         Ok(Some(clause))
     }
@@ -115,6 +118,7 @@ impl<'a> Builder<'a> {
             rule,
             list: Arc::new(list(rule)),
             braces: None,
+            inner: Arc::default(),
             unknown: None,
             elsewhere: false,
         }

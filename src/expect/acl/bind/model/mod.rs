@@ -59,6 +59,8 @@ pub struct Clause {
     pub list: Arc<List>,
     /// Its braces; nothing when it is a default.
     pub braces: Option<Span>,
+    /// Its elements that are lists in braces, or their negation.
+    pub inner: Arc<[Span]>,
     /// The statement says more than the list does, so that the text does not decide.
     pub unknown: Option<&'static str>,
     /// Only over this transport (`tls`, `http`), which plain DNS is not.
