@@ -46,7 +46,7 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
         ));
     }
     let observed = observed(scene, acl);
-    let harmless = |changed: &Acl| advice::is_harmless(changed, &observed);
+    let harmless = |changed: &Acl| advice::is_harmless(acl, changed, &observed);
     let mut changed: Option<Advice> = None;
     let mut admitted: Vec<(&Cover, Vec<&Question>)> = Vec::new();
     for cover in covers.iter().take(ADMITTED) {
@@ -101,7 +101,7 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
                 ));
             }
             Err(NoAdvice::Harmful) => sentences.push(format!(
-                "Adding {shown} where it would help turns away what is allowed now: no change is advised."
+                "Adding {shown} where it would help turns away what is allowed now, or serves it otherwise: no change is advised."
             )),
             Err(NoAdvice::Admitted | NoAdvice::Everybody) => {}
         }

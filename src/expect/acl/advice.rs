@@ -99,7 +99,7 @@ pub enum NoAdvice {
     Public,
     /// No list or line was found that would admit it.
     NoPlace,
-    /// What would admit it turns away something that is allowed now.
+    /// What would admit it turns away something that is allowed now, or serves it otherwise than it is.
     Harmful,
 }
 
@@ -310,11 +310,32 @@ impl Observed<'_> {
     fn after(&self, acl: &Acl) -> Word {
         acl.decide(&self.question.ask(self.source, self.server)).word
     }
+
+    /// It is served as it was: from where the name is known, when that was so, and with recursion, when it had and needed that.
+    fn is_kept(&self, acl: &Acl, changed: &Acl) -> bool {
+        if self.after(changed) != Word::Allow {
+            return false;
+        }
+        let request = self.question.ask(self.source, self.server);
+        let (Some(before), Some(after)) = (acl.treat(&request).serving, changed.treat(&request).serving) else {
+            return true;
+        };
+        // A referral is no answer.
+        if before.recursion == Some(true) && after.recursion == Some(false) && !after.held {
+            return false;
+        }
+        // Resolving a name elsewhere does not give what is here.
+        let policy = acl.policy();
+        let knowing = policy.views_with(&self.question.qname, self.source);
+        let knows = |view: &Option<Arc<str>>| knowing.iter().any(|(name, _)| Some(name) == view.as_ref());
+        let was_local = !policy.names_are_zones() && before.held;
+        (!knows(&before.view) || knows(&after.view)) && (!was_local || after.held)
+    }
 }
 
-/// Nothing that was observed and is allowed would be turned away.
-pub fn is_harmless(acl: &Acl, observed: &[Observed<'_>]) -> bool {
-    observed.iter().filter(|one| one.before.word == Word::Allow).all(|one| one.after(acl) == Word::Allow)
+/// Nothing that was observed and is allowed would be turned away, or be served worse, by the changed configuration.
+pub fn is_harmless(acl: &Acl, changed: &Acl, observed: &[Observed<'_>]) -> bool {
+    observed.iter().filter(|one| one.before.word == Word::Allow).all(|one| one.is_kept(acl, changed))
 }
 
 /// What was observed that a change treats in another way, but for what it is meant to. A source is told once for everything
@@ -647,7 +668,7 @@ view \"external\" {
         let before = acl.decide(&example.ask(source, server));
         assert_eq!(before.word, Word::Allow);
         let admitted = |observed: &[Observed<'_>]| {
-            let harmless = |changed: &Acl| is_harmless(changed, observed);
+            let harmless = |changed: &Acl| is_harmless(&acl, changed, observed);
             admit(&acl, IpNet::from(source), &[source], &intern, server, false, &harmless)
                 .map(|advice| advice.edits.into_iter().map(|edit| edit.says).collect::<Vec<_>>())
         };
@@ -656,6 +677,52 @@ view \"external\" {
         assert!(edits[0].ends_with("at the end of match-clients add 192.0.2.45;"), "{edits:?}");
         let observed = Observed { source, server, question: &example, before };
         assert_eq!(admitted(&[observed]), Err(NoAdvice::Harmful));
+    }
+
+    /// named 9.18 answers the zone's name before such a change, and resolves it elsewhere with it.
+    #[test]
+    fn what_is_served_now_is_served_as_well_afterwards() {
+        let asks =
+            |name: &str| Question { qname: super::super::name::parse_name(name).unwrap(), ..Question::default() };
+        let (server, source) = ("10.20.30.40".parse().unwrap(), "192.0.2.45".parse().unwrap());
+        let advised = |argument: &str, text: &str, served: &str| {
+            let acl = Acl::from_text(argument, text, &[]).unwrap();
+            let (wanted, question) = (asks("www.corp.lan"), asks(served));
+            let before = acl.decide(&question.ask(source, server));
+            assert_eq!(before.word, Word::Allow, "{text}");
+            let observed = [Observed { source, server, question: &question, before }];
+            let harmless = |changed: &Acl| is_harmless(&acl, changed, &observed);
+            admit(&acl, IpNet::from(source), &[source], &wanted, server, false, &harmless)
+                .map(|advice| advice.edits.len())
+        };
+        let views = |inside: &str, outside: &str| {
+            format!(
+                "view inside {{ match-clients {{ 10.1.0.0/16; }}; {inside} zone corp.lan {{ type primary; file \"x\"; }}; }};\n\
+                 view outside {{ match-clients {{ any; }}; {outside} }};\n"
+            )
+        };
+        let open = "allow-recursion { any; }; allow-query-cache { any; };";
+        let shop = "recursion no; zone shop.lan { type primary; file \"y\"; };";
+        let forward = format!(
+            "{open} zone shop.lan {{ type forward; forwarders {{ 10.0.0.1; }}; }}; zone corp.lan {{ type static-stub; server-addresses {{ 10.0.0.1; }}; allow-query {{ none; }}; }};"
+        );
+        let closed = format!("{open} zone corp.lan {{ type primary; file \"z\"; allow-query-on {{ 127.0.0.1; }}; }};");
+        for (inside, outside, served, edits) in [
+            // The zone is in the other view alone: resolved elsewhere, it is not served as before.
+            (open, shop, "www.shop.lan", Err(NoAdvice::Harmful)),
+            (&format!("{open} {shop}").replace("recursion no; ", ""), shop, "www.shop.lan", Ok(1)),
+            // Its own list is the one that is left.
+            (open, &forward, "www.shop.lan", Ok(1)),
+            // A referral is no answer.
+            ("allow-recursion { none; }; allow-query-cache { any; };", &closed, "www.shop.lan", Err(NoAdvice::Harmful)),
+            (open, &closed, "www.shop.lan", Ok(1)),
+        ] {
+            assert_eq!(advised("bind:named.conf", &views(inside, outside), served), edits, "{inside} {outside}");
+        }
+        // A line of its own takes the address out of the view, and from its data.
+        let local = "server:\n access-control: 192.0.2.0/24 refuse_non_local\n access-control-view: 192.0.2.0/24 v\n\
+                     view:\n name: \"v\"\n local-data: \"www.shop.lan. A 10.0.0.1\"\n";
+        assert_eq!(advised("unbound-1.17:unbound.conf", local, "www.shop.lan"), Err(NoAdvice::Harmful));
     }
 
     #[test]
