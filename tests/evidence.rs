@@ -2,6 +2,8 @@
 
 #[path = "evidence/changed_address.rs"]
 mod changed_address;
+#[path = "evidence/known_names.rs"]
+mod known_names;
 
 use assert_cmd::Command;
 use etherparse::PacketBuilder;

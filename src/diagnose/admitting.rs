@@ -27,7 +27,13 @@ const EFFECTS: usize = 5;
 const UNLISTED_BITS: [u8; 2] = [8, 64];
 
 /// What to change so that sources are served, what that does to everybody else seen here, and what it means.
-pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr], question: &Question) -> String {
+pub fn admitting<'q>(
+    scene: &Scene<'q>,
+    acl: &Acl,
+    server: IpAddr,
+    sources: &[IpAddr],
+    question: &'q Question,
+) -> String {
     let wanted: Vec<IpAddr> = sources.iter().copied().filter(|source| !is_to_be_refused(scene, *source)).collect();
     let key = wanted.first().and_then(|source| key_that_admits(acl, question, *source, server));
     if !question.is_usual() {
@@ -56,34 +62,63 @@ pub fn admitting(scene: &Scene<'_>, acl: &Acl, server: IpAddr, sources: &[IpAddr
         let admit = |current: &Acl, question: &Question| {
             advice::admit(current, cover.prefix, &cover.members, question, server, public, &harmless)
         };
-        match admit(current, question) {
-            Ok(mut advice) => {
-                let is_known = |acl: &Acl, question: &Question| {
-                    advice::serves_what_is_known(acl, &cover.members, question, server)
-                };
-                let mut served = vec![(question, is_known(&advice.acl, question))];
-                // What helps one question must not take from another what it has, nor a name from the view that knows it.
-                let keeps = |acl: &Acl, served: &[(&Question, bool)]| {
-                    served.iter().all(|(question, known)| {
-                        advice::serves(acl, &cover.members, question, server) && (!known || is_known(acl, question))
-                    })
-                };
-                let mut left: Vec<String> = Vec::new();
-                for other in likewise(scene, acl, server, cover, question) {
-                    match admit(&advice.acl, other) {
-                        Ok(mut further) if keeps(&further.acl, &served) => {
-                            further.edits.splice(0..0, advice.edits);
-                            advice = further;
-                            served.push((other, is_known(&advice.acl, other)));
-                        }
-                        Err(NoAdvice::Admitted) => served.push((other, is_known(&advice.acl, other))),
-                        Ok(_) | Err(_) => left.push(other.show()),
+        let is_known =
+            |acl: &Acl, question: &Question| advice::serves_what_is_known(acl, &cover.members, question, server);
+        // What helps one question must not take from another what it has, nor a name from the view that knows it.
+        let keeps = |acl: &Acl, served: &[(&Question, bool)]| {
+            served.iter().all(|(question, known)| {
+                advice::serves(acl, &cover.members, question, server) && (!known || is_known(acl, question))
+            })
+        };
+        let others = likewise(scene, acl, server, cover, question);
+        // One question after the other: the change, what it serves, and whether a view does that knows the name, and what is left.
+        let in_order = |first: &'q Question, others: &[&'q Question]| {
+            let mut advice = admit(current, first)?;
+            let mut served = vec![(first, is_known(&advice.acl, first))];
+            let mut left: Vec<String> = Vec::new();
+            for other in others.iter().copied() {
+                match admit(&advice.acl, other) {
+                    Ok(mut further) if keeps(&further.acl, &served) => {
+                        further.edits.splice(0..0, advice.edits);
+                        advice = further;
+                        served.push((other, is_known(&advice.acl, other)));
                     }
+                    Err(NoAdvice::Admitted) => served.push((other, is_known(&advice.acl, other))),
+                    Ok(_) | Err(_) => left.push(other.show()),
                 }
-                // What one question needs may be enough for another that was looked at before it.
-                advice = advice.without_needless(&|less| harmless(less) && keeps(less, &served));
+            }
+            // What one question needs may be enough for another that was looked at before it.
+            advice = advice.without_needless(&|less| harmless(less) && keeps(less, &served));
+            Ok((advice, served, left))
+        };
+        let mut found = in_order(question, &others);
+        if let Ok((_, served, _)) = &found
+            && let Some((first, _)) = served.iter().skip(1).find(|(_, known)| !known)
+        {
+            // Where a name asked less often is known decides first, if all the others are served there as well.
+            let rest: Vec<&Question> =
+                std::iter::once(question).chain(others.iter().copied().filter(|other| other != first)).collect();
+            let all = |(_, served, left): &(_, Vec<(&Question, bool)>, Vec<String>)| {
+                left.is_empty() && served.iter().all(|(_, known)| *known)
+            };
+            if let Ok(better) = in_order(first, &rest)
+                && all(&better)
+            {
+                found = Ok(better);
+            }
+        }
+        match found {
+            Ok((advice, served, left)) => {
                 let edits: Vec<&str> = advice.edits.iter().map(|edit| edit.says.as_str()).collect();
                 sentences.push(format!("To admit {shown}: {}.", edits.join(" and ")));
+                let elsewhere: Vec<String> =
+                    served.iter().filter(|(_, known)| !known).map(|(question, _)| question.show()).collect();
+                if !elsewhere.is_empty() {
+                    sentences.push(format!(
+                        "That does not lead to a view that knows the name, but elsewhere, for {}.",
+                        some(&elsewhere, EFFECTS)
+                    ));
+                }
                 if !left.is_empty() {
                     sentences.push(format!("It would still be turned away asking for {}.", some(&left, EFFECTS)));
                 }
