@@ -200,7 +200,11 @@ fn progress_of(acl: &Acl, question: &Question, server: IpAddr, source: IpAddr) -
     let last =
         |steps: &[Step], wanted: &dyn Fn(&&Step) -> bool| steps.iter().rev().filter(wanted).find_map(|step| step.spot);
     if decision.word == Word::Allow {
-        return last(&steps, &recursion).map_or(Progress::Served, Progress::Add);
+        // Nor is a referral what was asked for, where no list would give recursion: of a stub zone, in a view without it.
+        let serving = acl.treat(&question.ask(source, server)).serving;
+        let without = serving.is_some_and(|serving| serving.recursion == Some(false));
+        let served = if without { Progress::Stuck } else { Progress::Served };
+        return last(&steps, &recursion).map_or(served, Progress::Add);
     }
     // What the address asked at decides, no list of sources changes.
     let by_destination = |step: &Step| {
@@ -614,6 +618,26 @@ view \"external\" {
         };
         assert_eq!(place("www.corp.test"), "named.conf:2");
         assert_eq!(place("www.elsewhere.test"), "named.conf:1");
+    }
+
+    /// named 9.18 sends a referral from a stub zone in a view without recursion.
+    #[test]
+    fn a_stub_zone_in_a_view_without_recursion_serves_nobody() {
+        let (server, source): (IpAddr, IpAddr) = ("10.20.30.40".parse().unwrap(), "10.30.0.5".parse().unwrap());
+        let place = |recursion: &str, rd: bool| {
+            let text = format!(
+                "view inside {{ match-clients {{ 10.20.0.0/16; }}; {recursion} zone corp.test {{ type stub; primaries {{ 10.1.1.1; }}; }}; }};\n\
+                 view office {{ match-clients {{ any; }}; allow-recursion {{ 10.40.0.0/16; }}; }};\n"
+            );
+            let acl = Acl::from_text("bind:named.conf", &text, &[]).unwrap();
+            let qname = super::super::name::parse_name("www.corp.test").unwrap();
+            let question = Question { qname, rd, ..Question::default() };
+            let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
+            advice.edits[0].place.clone()
+        };
+        assert_eq!(place("recursion no;", true), "named.conf:2");
+        assert_eq!(place("allow-recursion { any; };", true), "named.conf:1");
+        assert_eq!(place("recursion no;", false), "named.conf:1", "a referral is what is asked for");
     }
 
     #[test]
