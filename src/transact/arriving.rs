@@ -160,7 +160,7 @@ impl Tracker<'_> {
             && !open.waiting.is_empty()
         {
             let ended = ending(time, input, number, point);
-            for token in std::mem::take(&mut open.waiting) {
+            for token in open.waiting.take() {
                 self.flights.reject(token, ended);
             }
         }

@@ -162,13 +162,8 @@ impl Tracker<'_> {
             let connection = self.streams.connection(connection);
             connection.asked = true;
             if !connection.server_data {
-                let waiting = &mut connection.waiting;
-                if waiting.len() == waiting.capacity() {
-                    // Those that were given up are forgotten here too, now and then.
-                    waiting.retain(|token| self.flights.open_slot(*token).is_some());
-                    waiting.reserve(waiting.len() + 1);
-                }
-                waiting.push(token);
+                // Those that were given up are forgotten here too, now and then.
+                connection.waiting.push(token, |token| self.flights.open_slot(token).is_some());
                 self.waiting_tokens += 1;
                 if self.waiting_tokens > 2 * limits.in_flight {
                     self.forget_ended_tokens();
@@ -185,10 +180,7 @@ impl Tracker<'_> {
     fn forget_ended_tokens(&mut self) {
         self.waiting_tokens = 0;
         let flights = &self.flights;
-        self.streams.each_waiting(|waiting| {
-            waiting.retain(|token| flights.open_slot(*token).is_some());
-            waiting.shrink_to_fit();
-        });
+        self.streams.each_waiting(|waiting| waiting.shrink(|token| flights.open_slot(token).is_some()));
     }
 
     /// The query of a slot stands behind a proxy's header, which is kept with it.

@@ -6,6 +6,7 @@ use super::super::{Bucket, Ends, Segment, Tally};
 use super::boundary::{Boundary, is_beginning};
 use super::direction::{Beginning, Stream, Work};
 use super::gap::GAP_PATIENCE;
+use super::waiting::Waiting;
 use super::{Arrival, Found, Streams};
 use crate::capture::Timestamp;
 use prefetch_index::prefetch_index;
@@ -41,8 +42,8 @@ pub struct Connection {
     pub client_closed: bool,
     /// The server ended it (FIN or RST) before it sent any data and before the client did.
     pub rejected: Option<(Timestamp, u32, u64)>,
-    /// Tokens of whoever consumes the messages: queries that await an answer on this connection.
-    pub waiting: Vec<u64>,
+    /// Queries that await an answer on it.
+    pub waiting: Waiting,
     /// A query was seen on it.
     pub asked: bool,
     /// A message was found on it.
@@ -172,7 +173,7 @@ impl Streams {
             server_data: false,
             client_closed: false,
             rejected: None,
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
             asked: false,
             brought: false,
             noted: false,
@@ -318,7 +319,7 @@ impl Streams {
         if rejected || !(connection.brought || connection.noted) || !connection.left.is_empty() {
             let gone = Connection {
                 streams: std::mem::take(&mut connection.streams),
-                waiting: Vec::new(),
+                waiting: Waiting::default(),
                 left: std::mem::take(&mut connection.left),
                 left_bytes: std::mem::take(&mut connection.left_bytes),
                 ..*connection
@@ -326,7 +327,7 @@ impl Streams {
             self.forgotten.push(gone);
         }
         connection.streams = [Stream::default(), Stream::default()];
-        connection.waiting = Vec::new();
+        connection.waiting = Waiting::default();
         self.free.push(index);
     }
 }

@@ -9,6 +9,7 @@ mod boundary;
 mod connection;
 mod direction;
 mod gap;
+mod waiting;
 
 use super::key::Key;
 use super::{Bucket, Ends, Point, Segment, Tally};
@@ -19,6 +20,7 @@ use direction::Work;
 use hashbrown::HashTable;
 use std::collections::VecDeque;
 use std::ops::Range;
+use waiting::Waiting;
 
 /// Caps, from `config::Limits`.
 #[derive(Debug, Clone, Copy)]
@@ -146,7 +148,7 @@ impl Streams {
     }
 
     /// Gives the tokens that wait at each connection.
-    pub fn each_waiting(&mut self, on_waiting: impl Fn(&mut Vec<u64>)) {
+    pub fn each_waiting(&mut self, on_waiting: impl Fn(&mut Waiting)) {
         self.connections.iter_mut().map(|connection| &mut connection.waiting).for_each(on_waiting);
     }
 
