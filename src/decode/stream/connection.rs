@@ -193,6 +193,7 @@ impl Streams {
         };
         self.table.insert_unique(hash, index, |index| self.connections[*index as usize].hash);
         self.link_newest(index);
+        self.expire_after(now, OPEN);
         index
     }
 

@@ -95,6 +95,8 @@ pub struct Streams {
     free: Vec<u32>,
     /// By when they were last seen: connections that go on, and those that have ended.
     lists: [List; 2],
+    /// Nothing in them is due to be forgotten up to this place on the clock's line.
+    due_after: Timestamp,
     held_bytes: usize,
     /// Connections with acknowledged gaps, and since when; as many as there may be connections, and some that are gone.
     acknowledged_gaps: VecDeque<(Timestamp, u32)>,
@@ -128,6 +130,7 @@ impl Streams {
             connections: Vec::new(),
             free: Vec::new(),
             lists: [List { newest: NONE, oldest: NONE }; 2],
+            due_after: Timestamp(i64::MAX),
             held_bytes: 0,
             acknowledged_gaps: VecDeque::new(),
             pushed: 0,
@@ -236,6 +239,7 @@ impl Streams {
                 self.unlink(index);
                 self.connections[index as usize].list = ENDED;
                 self.link_newest(index);
+                self.expire_after(now, ENDED);
             }
         }
         self.note_gap(index, now);
@@ -245,13 +249,35 @@ impl Streams {
     /// Forgets connections that nothing is expected of any more at `now`: idle ones, and those that have ended a while ago.
     #[inline]
     pub fn expire(&mut self, now: Timestamp, tally: &mut Tally) {
-        for (list, patience) in [(OPEN, self.limits.idle), (ENDED, self.limits.idle.min(ENDED_PATIENCE))] {
-            while let Some(oldest) = self.connections.get(self.lists[list].oldest as usize)
-                && now.0.saturating_sub(oldest.last.0) > patience
-            {
+        if now > self.due_after {
+            self.expire_those_due(now, tally);
+        }
+    }
+
+    #[inline(never)]
+    fn expire_those_due(&mut self, now: Timestamp, tally: &mut Tally) {
+        self.due_after = Timestamp(i64::MAX);
+        for list in [OPEN, ENDED] {
+            while let Some(oldest) = self.connections.get(self.lists[list].oldest as usize) {
+                let last = oldest.last;
+                if now.0.saturating_sub(last.0) <= self.patience(list) {
+                    self.expire_after(last, list);
+                    break;
+                }
                 self.forget(self.lists[list].oldest, Bucket::TcpBehindHole, tally);
             }
         }
+    }
+
+    /// How long a connection in a list is remembered after it was last seen.
+    fn patience(&self, list: usize) -> i64 {
+        if list == OPEN { self.limits.idle } else { self.limits.idle.min(ENDED_PATIENCE) }
+    }
+
+    /// There is a connection in a list that was last seen then.
+    fn expire_after(&mut self, last: Timestamp, list: usize) {
+        let due_after = Timestamp(last.0.saturating_add(self.patience(list)));
+        self.due_after = self.due_after.min(due_after);
     }
 
     /// Connections without a message so far that were seen since this was last asked: from client to server, and when

@@ -243,6 +243,13 @@ fn what_has_ended_is_forgotten_soon_and_what_is_idle_later() {
     assert_eq!(known(&rig), 1);
     expire(&mut rig, idle + 1);
     assert_eq!(known(&rig), 0);
+    // Where everything was forgotten before, and nothing has ended since.
+    rig.time = seen.0 + 2 * idle;
+    rig.push_cut(2003, 99, SYN, b"", 0);
+    for (after, left) in [(2 * idle, 1), (3 * idle, 1), (3 * idle + 1001, 0)] {
+        expire(&mut rig, after);
+        assert_eq!(known(&rig), left, "{after}");
+    }
     assert_eq!(rig.streams.evicted, 0);
     rig.end();
 }
