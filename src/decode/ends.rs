@@ -42,6 +42,13 @@ impl Ends {
         Self { v6: self.v6, source: self.destination, destination: self.source }
     }
 
+    /// True when another is the other direction.
+    #[inline]
+    #[must_use]
+    pub fn is_reverse_of(self, other: Ends) -> bool {
+        self.v6 == other.v6 && { self.source } == { other.destination } && { self.destination } == { other.source }
+    }
+
     /// Of an IPv6 packet.
     pub fn is_v6(self) -> bool {
         self.v6

@@ -18,13 +18,15 @@ impl Tracker<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn other_entry(&mut self, entry: &Entry, frame: FrameRef, payload: &[u8]) {
-        if !matches!(entry.body, Body::Quote(_) | Body::Lost | Body::LeftOut) {
-            let now = self.clock.advance(entry.time);
-            self.expire(now);
-        }
         match &entry.body {
-            Body::Segment(segment) => self.segment(entry, frame, segment, payload),
-            Body::Fragment { header, protocol } => self.fragment(entry, frame, *header, *protocol, payload, 0),
+            Body::Segment(segment) => {
+                self.advance(entry.time);
+                self.segment(entry, frame, segment, payload);
+            }
+            Body::Fragment { header, protocol } => {
+                self.advance(entry.time);
+                self.fragment(entry, frame, *header, *protocol, payload, 0);
+            }
             Body::Quote(quote) => self.quote(entry, *quote),
             Body::Lost => self.lost(),
             Body::LeftOut => {
@@ -33,6 +35,13 @@ impl Tracker<'_> {
             }
             Body::Datagram(_) => {}
         }
+    }
+
+    /// Takes the time of a packet, and closes what is due by then.
+    #[inline]
+    fn advance(&mut self, time: Timestamp) {
+        let now = self.clock.advance(time);
+        self.expire(now);
     }
 
     /// A fragment: what it completes goes on like any packet, seen in this frame. `nested` datagrams were completed by the
@@ -115,10 +124,14 @@ impl Tracker<'_> {
     }
 
     /// A TCP segment on a DNS port: the messages it completes, and the end of the connection.
+    #[allow(clippy::inline_always)] // the way of nearly every entry that is no datagram
+    #[inline(always)]
     fn segment(&mut self, entry: &Entry, frame: FrameRef, segment: &Segment, payload: &[u8]) {
         let decoder = self.decoder;
         let now = self.clock.line();
-        self.read_left(now);
+        if self.streams.may_have_left() {
+            self.read_left(now);
+        }
         self.streams.expire(now, &mut self.tally);
         let connection = self.streams.push(
             &decoder.key,
@@ -130,27 +143,38 @@ impl Tracker<'_> {
             |port| decoder.ports.contains(port),
             &mut self.tally,
         );
-        self.take_forgotten();
+        if !self.streams.forgotten.is_empty() {
+            self.take_forgotten();
+        }
         if self.streams.unread {
             let ends = self.streams.connection(connection).client_ends();
             self.note_unread(ends);
         }
+        if !self.streams.found.is_empty() {
+            self.found_messages(connection, payload);
+        }
+        if self.streams.connection(connection).rejected.is_some() {
+            self.reject_waiting(connection, entry.point);
+        }
+    }
+
+    /// The messages that a segment with this data completed.
+    fn found_messages(&mut self, connection: u32, payload: &[u8]) {
         // Taken out while the messages are worked on, and put back so that their memory is used again.
-        let mut found = std::mem::take(&mut self.streams.found);
+        let found = std::mem::take(&mut self.streams.found);
         let scratch = std::mem::take(&mut self.streams.scratch);
         let header = self.streams.connection(connection).proxy_header();
-        for found in found.drain(..) {
+        for found in &found {
             let bytes = match &found.place {
                 stream::Place::Segment(range) => &payload[range.clone()],
                 stream::Place::Scratch(range) => &scratch[range.clone()],
             };
             let open = self.streams.connection(connection);
             let (from, client) = (open.direction(found.from), open.client_ends());
-            self.stream_message(&found, bytes, from, client, header.as_deref().unwrap_or_default(), Some(connection));
+            self.stream_message(found, bytes, from, client, header.as_deref().unwrap_or_default(), Some(connection));
         }
         self.streams.found = found;
         self.streams.scratch = scratch;
-        self.reject_waiting(connection, entry.point);
     }
 
     /// Queries that wait on a connection are rejected when the server has ended it.

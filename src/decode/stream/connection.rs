@@ -2,6 +2,7 @@
 //! the order they were last seen tell which one is forgotten next.
 
 use super::super::key::Key;
+use super::super::message::Transport;
 use super::super::{Bucket, Ends, Segment, Tally};
 use super::boundary::{Boundary, is_beginning};
 use super::direction::{Beginning, Stream, Work};
@@ -10,6 +11,7 @@ use super::waiting::Waiting;
 use super::{Arrival, Found, Streams};
 use crate::capture::Timestamp;
 use prefetch_index::prefetch_index;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// No connection.
@@ -85,6 +87,55 @@ impl Connection {
     pub(super) fn finished(&self) -> bool {
         self.streams.iter().all(|stream| stream.ended) || self.streams.iter().any(|stream| stream.reset)
     }
+
+    /// True for a segment of the stream `from` with which another connection begins between the same ports.
+    #[inline]
+    fn is_left_by(&self, from: usize, now: Timestamp, segment: &Segment, data: &[u8]) -> bool {
+        let [first, second] = &self.streams;
+        let (stream, other) = if from == 0 { (first, second) } else { (second, first) };
+        // A SYN with another initial sequence number opens a new connection between the same ports; so does any
+        // SYN after the end, unless it is another view of the first.
+        let restarts = || self.finished() && now.0.saturating_sub(self.last.0) > GAP_PATIENCE;
+        let fresh = segment.syn()
+            && stream.boundary != Boundary::Unknown
+            && (stream.start != segment.sequence.wrapping_add(1) || (!segment.ack() && restarts()));
+        // So does data that is far from what both sides have sent: its SYN was not captured. Other data than the beginning
+        // of a message is of no use there, and may be a torn packet.
+        let elsewhere = segment.full_len > 0
+            && segment.ack()
+            && stream.is_far(segment.sequence)
+            && other.is_far(segment.acknowledgment)
+            && is_beginning(data);
+        fresh || elsewhere
+    }
+
+    /// Takes a segment with data, or one that may settle what waits behind a gap.
+    pub(super) fn read(
+        &mut self,
+        from: usize,
+        segment: &Segment,
+        data: &[u8],
+        by: &Arrival,
+        now: Timestamp,
+        work: &mut Work<'_>,
+    ) {
+        let closing = segment.fin() || segment.rst();
+        let answers = from == self.server && (segment.full_len > 0 || closing);
+        let [first, second] = &mut self.streams;
+        let (stream, other) = if from == 0 { (first, second) } else { (second, first) };
+        work.from = 1 - from;
+        // What the segment acknowledges was sent before it.
+        if other.holds() {
+            other.give_up_gap(now, answers, segment.rst(), work);
+        }
+        work.from = from;
+        // One wrong number does not carry the stream away: what is acknowledged there is read all the same.
+        let closing_here = closing && !stream.is_far(segment.sequence);
+        stream.segment(segment, data, by, now, work);
+        if stream.holds() {
+            stream.give_up_gap(now, false, closing_here, work);
+        }
+    }
 }
 
 /// Ends of a list of connections.
@@ -99,52 +150,66 @@ pub(super) const OPEN: usize = 0;
 /// Index of the list of connections that have ended.
 pub(super) const ENDED: usize = 1;
 
+/// A hash of a connection, the same for both directions: that of the one from the higher port.
+#[inline]
+fn hash_of_both(key: &Key, ends: Ends, ports: (u16, u16)) -> u64 {
+    let turned = match ports.0.cmp(&ports.1) {
+        Ordering::Greater => false,
+        Ordering::Less => true,
+        Ordering::Equal => ends > ends.reversed(),
+    };
+    let ports = if turned { (ports.1, ports.0) } else { ports };
+    key.flow(ends.hash_from_client(turned, key), ports, 0, Transport::Tcp)
+}
+
 impl Streams {
+    /// The connection of a segment, and the index of the stream that the segment belongs to.
     #[allow(clippy::too_many_arguments)]
+    #[inline]
     pub(super) fn find_or_open(
         &mut self,
         key: &Key,
         now: Timestamp,
-        by: Arrival,
+        by: &Arrival,
         ends: Ends,
         segment: &Segment,
         data: &[u8],
         is_dns_port: impl Fn(u16) -> bool,
         tally: &mut Tally,
-    ) -> u32 {
+    ) -> (u32, usize) {
         let ports = (segment.source_port, segment.destination_port);
-        // One key for both directions: the smaller end first.
-        let forward = (ends, ports);
-        let backward = (ends.reversed(), (ports.1, ports.0));
-        let (first, first_ports) = if forward <= backward { forward } else { backward };
-        let hash = key.numbers([[first.hash(key), u64::from(first_ports.0) << 16 | u64::from(first_ports.1)]]);
+        let hash = hash_of_both(key, ends, ports);
         let known = self.table.find(hash, |index| {
             let connection = &self.connections[*index as usize];
-            (connection.ends, connection.ports) == forward || (connection.ends, connection.ports) == backward
+            (connection.ports == ports && connection.ends == ends)
+                || (connection.ports == (ports.1, ports.0) && connection.ends.is_reverse_of(ends))
         });
         if let Some(index) = known.copied() {
             let connection = &self.connections[index as usize];
-            let from = usize::from((connection.ends, connection.ports) != forward);
+            let from = usize::from(connection.ports != ports || connection.ends != ends);
             let idle = now.0.saturating_sub(connection.last.0) > self.limits.idle;
-            // A SYN with another initial sequence number opens a new connection between the same ports; so does any
-            // SYN after the end, unless it is another view of the first.
-            let stream = &connection.streams[from];
-            let restarts = connection.finished() && now.0.saturating_sub(connection.last.0) > GAP_PATIENCE;
-            let fresh = segment.syn()
-                && stream.boundary != Boundary::Unknown
-                && (stream.start != segment.sequence.wrapping_add(1) || (restarts && !segment.ack()));
-            // So does data that is far from what both sides have sent: its SYN was not captured. Other data than the beginning
-            // of a message is of no use there, and may be a torn packet.
-            let elsewhere = segment.full_len > 0
-                && segment.ack()
-                && stream.is_far(segment.sequence)
-                && connection.streams[1 - from].is_far(segment.acknowledgment)
-                && is_beginning(data);
-            if !idle && !fresh && !elsewhere {
-                return index;
+            if !idle && !connection.is_left_by(from, now, segment, data) {
+                return (index, from);
             }
             self.forget(index, Bucket::TcpBehindHole, tally);
         }
+        (self.open(hash, now, by, ends, segment, is_dns_port, tally), 0)
+    }
+
+    /// Opens a connection with its first segment. Few segments do, so that the others do without what this takes.
+    #[allow(clippy::too_many_arguments)]
+    #[inline(never)]
+    fn open(
+        &mut self,
+        hash: u64,
+        now: Timestamp,
+        by: &Arrival,
+        ends: Ends,
+        segment: &Segment,
+        is_dns_port: impl Fn(u16) -> bool,
+        tally: &mut Tally,
+    ) -> u32 {
+        let ports = (segment.source_port, segment.destination_port);
         if self.table.len() >= self.limits.connections {
             let ended = self.lists[ENDED].oldest;
             let oldest = if ended == NONE { self.lists[OPEN].oldest } else { ended };
@@ -208,14 +273,18 @@ impl Streams {
         }
     }
 
+    /// A connection was seen just now.
+    #[inline]
     pub(super) fn touch(&mut self, index: u32, now: Timestamp) {
-        self.connections[index as usize].last = now;
-        if self.lists[self.connections[index as usize].list].newest != index {
+        let connection = &mut self.connections[index as usize];
+        connection.last = now;
+        if self.lists[connection.list].newest != index {
             self.unlink(index);
             self.link_newest(index);
         }
     }
 
+    #[inline]
     pub(super) fn link_newest(&mut self, index: u32) {
         let connection = &mut self.connections[index as usize];
         let list = &mut self.lists[connection.list];
@@ -227,6 +296,7 @@ impl Streams {
         }
     }
 
+    #[inline]
     pub(super) fn unlink(&mut self, index: u32) {
         let Connection { list, newer, older, .. } = self.connections[index as usize];
         match newer {
@@ -249,6 +319,12 @@ impl Streams {
             connection.gap_noted = true;
             self.acknowledged_gaps.push_back((now, index));
         }
+    }
+
+    /// False when there is no such connection as [`Streams::next_left`] looks for.
+    #[inline]
+    pub fn may_have_left(&self) -> bool {
+        !self.acknowledged_gaps.is_empty()
     }
 
     /// The next connection on which the patience with an acknowledged gap is over at `now`: what waited behind it is in
@@ -277,7 +353,7 @@ impl Streams {
     /// Reads what waits behind the gaps of a connection that nobody will fill, into [`Connection::left`].
     fn read_behind_gaps(&mut self, index: u32, now: Timestamp, closing: bool, tally: &mut Tally) {
         let connection = &mut self.connections[index as usize];
-        for (from, stream) in connection.streams.iter_mut().enumerate() {
+        for (from, stream) in connection.streams.iter_mut().enumerate().filter(|(_, stream)| stream.holds()) {
             let mut work = Work {
                 from,
                 found: &mut connection.left,
@@ -312,10 +388,8 @@ impl Streams {
                 stream.disown_buffer(tally);
             }
             self.held_bytes -= stream.buffer.len();
-            let beginning = std::mem::take(&mut stream.beginning);
-            *stream = Stream::default();
-            stream.beginning = beginning;
         }
+        connection.waiting = Waiting::default();
         let rejected = connection.rejected.is_some() && !connection.asked;
         if rejected || !(connection.brought || connection.noted) || !connection.left.is_empty() {
             let gone = Connection {
@@ -326,9 +400,9 @@ impl Streams {
                 ..*connection
             };
             self.forgotten.push(gone);
+        } else {
+            connection.streams = [Stream::default(), Stream::default()];
         }
-        connection.streams = [Stream::default(), Stream::default()];
-        connection.waiting = Waiting::default();
         self.free.push(index);
     }
 }

@@ -96,6 +96,7 @@ impl Stream {
 
     /// Takes an acknowledgment of the other side, which may have sent nothing so far; true when it shows, for the first time,
     /// that bytes were sent which the capture does not have.
+    #[inline]
     pub(super) fn is_acknowledged(&mut self, number: u32, at_start: bool) -> bool {
         self.first_acknowledged.get_or_insert((number, at_start));
         let news = self.acknowledged.is_none_or(|seen| ahead(number, seen) > 0);
@@ -129,20 +130,41 @@ impl Stream {
         past || self.has_acknowledged_unseen()
     }
 
+    /// Takes the number of a segment's first byte of data: a SYN, which tells the stream's first, stands before it.
+    #[inline]
+    fn begin(&mut self, segment: &Segment) -> u32 {
+        if !segment.syn() {
+            return segment.sequence;
+        }
+        let sequence = segment.sequence.wrapping_add(1);
+        if self.boundary == Boundary::Unknown {
+            self.boundary = Boundary::Known;
+            (self.start, self.next) = (sequence, sequence);
+        }
+        sequence
+    }
+
+    /// Takes a segment without data.
+    #[inline]
+    pub(super) fn without_data(&mut self, segment: &Segment, tally: &mut Tally) {
+        self.begin(segment);
+        tally.count(Bucket::TcpControl);
+    }
+
     /// Takes a segment: uses it, holds it, or says why not.
-    pub(super) fn segment(&mut self, segment: &Segment, data: &[u8], by: Arrival, now: Timestamp, work: &mut Work<'_>) {
-        let mut sequence = segment.sequence;
-        if segment.syn() {
-            sequence = sequence.wrapping_add(1);
-            if self.boundary == Boundary::Unknown {
-                self.boundary = Boundary::Known;
-                (self.start, self.next) = (sequence, sequence);
-            }
-        }
+    #[inline]
+    pub(super) fn segment(
+        &mut self,
+        segment: &Segment,
+        data: &[u8],
+        by: &Arrival,
+        now: Timestamp,
+        work: &mut Work<'_>,
+    ) {
         if segment.full_len == 0 {
-            work.tally.count(Bucket::TcpControl);
-            return;
+            return self.without_data(segment, work.tally);
         }
+        let sequence = self.begin(segment);
         if self.boundary == Boundary::Unknown {
             self.boundary = Boundary::Lost;
             (self.start, self.next) = (sequence, sequence);
@@ -151,10 +173,12 @@ impl Stream {
         if !(-FAR..=MAX_AHEAD).contains(&distance) {
             work.tally.count(Bucket::TcpOutOfWindow);
         } else if distance > 0 {
-            self.hold(Held { sequence, data: data.to_vec(), full_len: segment.full_len, by, since: now }, work);
+            self.hold(Held { sequence, data: data.to_vec(), full_len: segment.full_len, by: *by, since: now }, work);
         } else {
             self.count_in_order(sequence, data, segment.full_len, (by, true), work);
-            self.use_held(work);
+            if self.holds() {
+                self.use_held(work);
+            }
         }
     }
 
@@ -165,7 +189,7 @@ impl Stream {
         sequence: u32,
         data: &[u8],
         full_len: u32,
-        from: (Arrival, bool),
+        from: (&Arrival, bool),
         work: &mut Work<'_>,
     ) {
         work.tally.count(Bucket::TcpUsed);
@@ -181,7 +205,7 @@ impl Stream {
         sequence: u32,
         data: &[u8],
         full_len: u32,
-        (by, in_segment): (Arrival, bool),
+        (by, in_segment): (&Arrival, bool),
         work: &mut Work<'_>,
     ) -> Bucket {
         let old = ahead(self.next, sequence) as u32;
@@ -222,13 +246,13 @@ impl Stream {
     }
 
     /// Takes new bytes in order. `base` is where they begin in the segment just pushed, when they are part of it.
-    fn bytes(&mut self, new: &[u8], base: Option<usize>, by: Arrival, work: &mut Work<'_>) -> Bucket {
+    fn bytes(&mut self, new: &[u8], base: Option<usize>, by: &Arrival, work: &mut Work<'_>) -> Bucket {
         let mut at = (self.skip as usize).min(new.len());
         self.skip -= at as u32;
         if at == new.len() {
             return Bucket::TcpUsed;
         }
-        if self.beginning == Beginning::Open {
+        if matches!(self.beginning, Beginning::Open) {
             at += self.pass_proxy_header(&new[at..], by, work);
             if at == new.len() {
                 return Bucket::TcpUsed;
@@ -250,7 +274,7 @@ impl Stream {
                     None => keep(scratch, &new[range]),
                 };
                 self.any = true;
-                found.push(Found { place, cut: false, from: *from, by });
+                found.push(Found { place, cut: false, from: *from, by: *by });
             });
             if at == new.len() {
                 return Bucket::TcpUsed;
@@ -273,7 +297,7 @@ impl Stream {
 
     /// Looks for a proxy's header in the first bytes; returns how many of the `new` ones are done with: those of the header,
     /// or all while it is incomplete.
-    fn pass_proxy_header(&mut self, new: &[u8], by: Arrival, work: &mut Work<'_>) -> usize {
+    fn pass_proxy_header(&mut self, new: &[u8], by: &Arrival, work: &mut Work<'_>) -> usize {
         let waiting = self.buffer.len();
         let looked = if waiting > 0 { proxy::look(&[&self.buffer, new].concat()) } else { proxy::look(new) };
         match looked {
@@ -298,7 +322,7 @@ impl Stream {
                 *work.held_bytes += new.len();
                 self.buffer.extend_from_slice(new);
                 self.buffered_frames += 1;
-                self.buffered_by = self.buffered_by.or_later(by);
+                self.buffered_by = self.buffered_by.or_later(*by);
                 new.len()
             }
             _ => {
@@ -309,8 +333,8 @@ impl Stream {
     }
 
     /// Finds messages in the buffer; returns the bucket of the frame that brought the last bytes.
-    fn read_buffer(&mut self, by: Arrival, work: &mut Work<'_>) -> Bucket {
-        let mut completed = self.buffered_by.or_later(by);
+    fn read_buffer(&mut self, by: &Arrival, work: &mut Work<'_>) -> Bucket {
+        let mut completed = self.buffered_by.or_later(*by);
         self.buffered_by = completed;
         while self.boundary == Boundary::Maybe {
             if self.buffer.len() < PROBE {
@@ -340,12 +364,12 @@ impl Stream {
             self.any = true;
             found.push(Found { place: keep(scratch, &unread[range]), cut: false, from: *from, by: completed });
             // What follows came with the last bytes alone.
-            completed = by;
+            completed = *by;
         });
         if used > 0 {
             self.consumed += used;
             self.buffered_frames = 1;
-            self.buffered_by = by;
+            self.buffered_by = *by;
         }
         if self.consumed == self.buffer.len() {
             self.drop_buffer(work);

@@ -29,6 +29,12 @@ fn cost(data: &[u8]) -> usize {
 }
 
 impl Stream {
+    /// True while something waits behind a gap.
+    #[inline]
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Keeps a segment that is ahead of a gap.
     pub(super) fn hold(&mut self, segment: Held, work: &mut Work<'_>) {
         let Held { sequence, full_len, .. } = segment;
@@ -64,7 +70,7 @@ impl Stream {
             ready += 1;
             self.held_bytes -= cost(&data);
             *work.held_bytes -= cost(&data);
-            self.count_in_order(sequence, &data, full_len, (by, false), work);
+            self.count_in_order(sequence, &data, full_len, (&by, false), work);
         }
         self.held.drain(..ready);
     }

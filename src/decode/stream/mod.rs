@@ -158,7 +158,8 @@ impl Streams {
     /// Follows a segment with the captured bytes `data`, at `now` on a clock that never runs back. Afterwards `found` holds the messages that it completed, and those
     /// of either side that need not wait any longer; the result is the connection. Counts the segment, and held ones that it
     /// settled, in `tally`.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, clippy::inline_always)] // once for every segment
+    #[inline(always)]
     pub fn push(
         &mut self,
         key: &Key,
@@ -173,77 +174,79 @@ impl Streams {
         self.scratch.clear();
         self.found.clear();
         self.pushed += 1;
-        let by = Arrival { number: self.pushed, ..by };
-        let index = self.find_or_open(key, now, by, ends, segment, data, is_dns_port, tally);
-        let from = usize::from(
-            self.connections[index as usize].ends != ends
-                || self.connections[index as usize].ports != (segment.source_port, segment.destination_port),
-        );
+        let by = &Arrival { number: self.pushed, ..by };
+        let (index, from) = self.find_or_open(key, now, by, ends, segment, data, is_dns_port, tally);
         self.touch(index, now);
         let connection = &mut self.connections[index as usize];
         connection.noted = false;
         connection.seen = by.time;
+        connection.opened |= segment.syn();
         let from_server = from == connection.server;
-        if segment.syn() {
-            connection.opened = true;
-        }
-        let at_start = connection.streams[from].is_at_start(segment);
-        let learnt = segment.ack() && connection.streams[1 - from].is_acknowledged(segment.acknowledgment, at_start);
         if from_server && segment.full_len > 0 {
             connection.server_data = true;
             connection.waiting.clear();
         }
-        let mut work = Work {
-            from: 1 - from,
-            found: &mut self.found,
-            scratch: &mut self.scratch,
-            tally,
-            held_bytes: &mut self.held_bytes,
-            limits: &self.limits,
-            conflicts: &mut self.conflicts,
-            zero_length: &mut self.zero_length,
-            holes: &mut self.holes,
-        };
+        let [first, second] = &mut connection.streams;
+        let (stream, other) = if from == 0 { (first, second) } else { (second, first) };
+        let at_start = stream.is_at_start(segment);
+        let learnt = segment.ack() && other.is_acknowledged(segment.acknowledgment, at_start);
+        if segment.full_len > 0 || stream.holds() || other.holds() {
+            let mut work = Work {
+                from,
+                found: &mut self.found,
+                scratch: &mut self.scratch,
+                tally,
+                held_bytes: &mut self.held_bytes,
+                limits: &self.limits,
+                conflicts: &mut self.conflicts,
+                zero_length: &mut self.zero_length,
+                holes: &mut self.holes,
+            };
+            connection.read(from, segment, data, by, now, &mut work);
+            connection.brought |= !self.found.is_empty();
+            self.note_gap(index, now);
+        } else {
+            stream.without_data(segment, tally);
+        }
+        let connection = &mut self.connections[index as usize];
         let closing = segment.fin() || segment.rst();
-        let answers = from_server && (segment.full_len > 0 || closing);
-        // What the segment acknowledges was sent before it.
-        connection.streams[1 - from].give_up_gap(now, answers, segment.rst(), &mut work);
-        work.from = from;
-        // One wrong number does not carry the stream away: what is acknowledged there is read all the same.
-        let closing_here = closing && !connection.streams[from].is_far(segment.sequence);
-        connection.streams[from].segment(segment, data, by, now, &mut work);
-        connection.streams[from].give_up_gap(now, false, closing_here, &mut work);
         let server = connection.server;
         self.unread = match from_server {
             true if segment.full_len > 0 => !self.found.iter().any(|found| found.from == server),
             true => closing && connection.streams[server].has_sent_unseen(segment),
             false => learnt,
         };
-        connection.brought |= !self.found.is_empty();
         if closing {
-            let stream = &mut connection.streams[from];
-            stream.ended = true;
-            stream.reset |= segment.rst();
-            let unseen = stream.has_sent_unseen(segment);
-            if !from_server {
-                connection.client_closed = true;
-            } else if connection.opened
-                && !connection.server_data
-                && !unseen
-                && !connection.client_closed
-                && connection.rejected.is_none()
-            {
-                connection.rejected = Some((by.time, by.frame.0, by.frame.1));
-            }
-            if connection.finished() && connection.list == OPEN {
-                self.unlink(index);
-                self.connections[index as usize].list = ENDED;
-                self.link_newest(index);
-                self.expire_after(now, ENDED);
-            }
+            self.close(index, from, by, segment);
         }
-        self.note_gap(index, now);
         index
+    }
+
+    /// A segment of the stream `from` closes it, and ends the connection perhaps.
+    fn close(&mut self, index: u32, from: usize, by: &Arrival, segment: &Segment) {
+        let connection = &mut self.connections[index as usize];
+        let stream = &mut connection.streams[from];
+        stream.ended = true;
+        stream.reset |= segment.rst();
+        let unseen = stream.has_sent_unseen(segment);
+        if from != connection.server {
+            connection.client_closed = true;
+        } else if connection.opened
+            && !connection.server_data
+            && !unseen
+            && !connection.client_closed
+            && connection.rejected.is_none()
+        {
+            connection.rejected = Some((by.time, by.frame.0, by.frame.1));
+        }
+        if connection.finished() && connection.list == OPEN {
+            self.unlink(index);
+            let connection = &mut self.connections[index as usize];
+            connection.list = ENDED;
+            let last = connection.last;
+            self.link_newest(index);
+            self.expire_after(last, ENDED);
+        }
     }
 
     /// Forgets connections that nothing is expected of any more at `now`: idle ones, and those that have ended a while ago.

@@ -320,3 +320,21 @@ fn a_connection_without_a_message_is_told_of_once_per_look_and_when_it_ends() {
     let ports: Vec<u16> = rig.streams.forgotten.iter().map(|connection| connection.client_ports().0).collect();
     assert_eq!(ports, [4002], "the one that nobody was told of");
 }
+
+#[test]
+fn both_directions_are_one_connection_also_between_equal_ports() {
+    for v6 in [false, true] {
+        for (source_port, destination_port) in [(4000, 53), (53, 4000), (53, 53)] {
+            let mut rig = Rig::new();
+            let there = if v6 { Ends::v6([1; 16], [2; 16]) } else { Ends::v4([10, 0, 0, 1], [10, 0, 0, 2]) };
+            let back = (there.reversed(), destination_port, source_port);
+            for (ends, source_port, destination_port) in [(there, source_port, destination_port), back] {
+                let segment =
+                    Segment { source_port, destination_port, sequence: 1, acknowledgment: 1, flags: 0x10, full_len: 0 };
+                let by = Arrival::new(Timestamp(1), (0, 1), Point::default());
+                rig.streams.push(&rig.key, by.time, by, ends, &segment, b"", |p| p == 53, &mut rig.tally);
+            }
+            assert_eq!(rig.streams.table.len(), 1, "{source_port} {destination_port}");
+        }
+    }
+}
