@@ -189,11 +189,22 @@ fn write_plain_name(wire: &[u8], out: &mut Vec<u8>) -> Option<()> {
         (end, shortest) = (place + 1 + usize::from(labels[place]), shortest.min(labels[place]));
         text[place] = b'x';
     }
-    if end != labels.len() || shortest == 0 || !text.iter().all(|byte| PLAIN[usize::from(*byte)]) {
+    if end != labels.len() || shortest == 0 || !is_plain(text) {
         return None;
     }
     lengths().for_each(|place| text[place] = b'.');
     Some(())
+}
+
+/// True when all bytes are printed as they are. In names of ordinary length that is found out for several at once.
+#[inline]
+fn is_plain(text: &[u8]) -> bool {
+    let all_of = |part: &[u8; 16]| part.iter().fold(true, |all, byte| all & plain(*byte));
+    match text.last_chunk() {
+        // The last ones may be among the others, too.
+        Some(last) => all_of(last) && text.as_chunks().0.iter().all(all_of),
+        None => text.iter().all(|byte| PLAIN[usize::from(*byte)]),
+    }
 }
 
 /// Appends the bytes of one label, or of any text from the wire, escaped as in [`write_name`].
@@ -210,15 +221,22 @@ pub fn write_escaped_label(label: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Bytes of a label that are printed as they are: ASCII letters, digits, `-` and `_`.
+/// A byte of a label is printed as it is: ASCII letters, digits, `-` and `_`.
+#[allow(clippy::needless_bitwise_bool)] // without branches, several bytes are looked at at once
+#[inline]
+const fn plain(byte: u8) -> bool {
+    byte.is_ascii_digit() | (byte | 0x20).is_ascii_lowercase() | (byte == b'-') | (byte == b'_')
+}
+
+/// The same as a table.
 static PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
+    let mut all = [false; 256];
     let mut byte = 0;
-    while byte < 128 {
-        plain[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'_');
+    while byte < 256 {
+        all[byte] = plain(byte as u8);
         byte += 1;
     }
-    plain
+    all
 };
 
 /// Appends text from the wire (EDE extra text, NSID, key data): printable ASCII plain, but a backslash doubled and every
