@@ -117,7 +117,7 @@ impl Columns {
         });
         for kept in [Text::ExtendedErrors, Text::ExtendedErrorTexts, Text::ClientSubnet, Text::Identity, Text::KeyName]
         {
-            text.push(|out| out.extend_from_slice(facts.text(kept)));
+            text.push(|out| out.extend_from_slice(facts.texts.get(kept)));
         }
         text.push(|out| {
             let tagged = facts.point.vlans().into_iter().filter(|vlan| *vlan != 0);
@@ -133,8 +133,8 @@ impl Columns {
             let row = expected.and_then(Expected::row);
             out.extend_from_slice(row.map_or("", |row| &rules[row.index]).as_bytes());
         });
-        text.push(|out| out.extend_from_slice(facts.text(Text::Verdict)));
-        text.push(|out| out.extend_from_slice(facts.text(Text::Rule)));
+        text.push(|out| out.extend_from_slice(facts.texts.get(Text::Verdict)));
+        text.push(|out| out.extend_from_slice(facts.texts.get(Text::Rule)));
         // The mechanism is of a stage that is not asked here.
         text.push(|_| {});
         text.push(|out| out.extend_from_slice(input.map_or("", |input| &input.name).as_bytes()));
@@ -150,13 +150,12 @@ impl Columns {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::Known;
+    use super::super::facts::{Known, Texts};
     use super::super::row::COLUMNS;
     use super::*;
     use crate::config::Outcome;
     use crate::decode::Point;
     use crate::decode::message::Transport;
-    use std::borrow::Cow;
     use std::net::IpAddr;
 
     #[test]
@@ -178,7 +177,7 @@ mod tests {
             rcode: Some(5),
             asked: None,
             known: Known::Unknown,
-            texts: std::array::from_fn(|_| Cow::Borrowed(&[][..])),
+            texts: Texts::default(),
         };
         let mut columns = Columns::new(inputs.into(), None);
         let mut row = RowText::default();

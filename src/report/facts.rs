@@ -49,8 +49,8 @@ pub struct Facts<'a> {
     pub asked: Option<Asked<'a>>,
     /// How it is known.
     pub known: Known,
-    /// See [`Text`].
-    pub texts: [Cow<'a, [u8]>; Text::COUNT],
+    /// Columns that few rows have.
+    pub texts: Texts<'a>,
 }
 
 /// A question.
@@ -92,8 +92,8 @@ impl Known {
     }
 }
 
-/// Columns that are kept as they are printed; few rows have any.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Columns that are kept as they are printed, in the order in which they are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Text {
     /// Codes (RFC 8914).
     ExtendedErrors,
@@ -111,11 +111,54 @@ pub enum Text {
     Rule,
 }
 
-/// An absent text.
-const NOTHING: &[u8] = &[];
+/// Each [`Text`] that a row has, as it waits: most rows have none, and are not to pay for seven.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Texts<'a> {
+    /// A bit for each that is there.
+    present: u8,
+    /// Length and bytes of each of them.
+    bytes: Cow<'a, [u8]>,
+}
 
-impl Text {
-    const COUNT: usize = Text::Rule as usize + 1;
+impl<'a> Texts<'a> {
+    /// Adds one, unless it is empty, behind those before it.
+    fn put(&mut self, text: Text, value: &[u8]) {
+        debug_assert!(self.present >> text as u8 == 0, "{text:?} is out of order");
+        if !value.is_empty() {
+            self.present |= 1 << text as u8;
+            let bytes = self.bytes.to_mut();
+            bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(value);
+        }
+    }
+
+    /// One of them; empty when absent.
+    pub fn get(&self, text: Text) -> &[u8] {
+        let bit = 1 << text as u8;
+        if self.present & bit == 0 {
+            return &[];
+        }
+        let mut rest = &self.bytes[..];
+        for _ in 0..(self.present & (bit - 1)).count_ones() {
+            rest = split_text(rest).map_or(&[], |(_, behind)| behind);
+        }
+        split_text(rest).map_or(&[], |(value, _)| value)
+    }
+
+    /// Those with these bits, at the beginning of `bytes`.
+    fn take(present: u8, bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes;
+        for _ in 0..present.count_ones() {
+            rest = split_text(rest)?.1;
+        }
+        Some(Self { present, bytes: Cow::Borrowed(&bytes[..bytes.len() - rest.len()]) })
+    }
+}
+
+/// The text at the beginning, and what is behind it.
+fn split_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*len) as usize)
 }
 
 impl<'a> Facts<'a> {
@@ -149,12 +192,7 @@ impl<'a> Facts<'a> {
         let sighting = query.or(response);
         let time_and_frame = |seen: Sighting| (seen.told_time(), seen.frame);
 
-        let mut texts = [const { Cow::Borrowed(NOTHING) }; Text::COUNT];
-        let mut put = |text: Text, value: Cow<'a, [u8]>| texts[text as usize] = value;
-        if let Some((verdict, rule)) = judge.map(|judge| judge.words(transaction)) {
-            put(Text::Verdict, Cow::Borrowed(verdict.as_bytes()));
-            put(Text::Rule, Cow::Owned(rule.into_bytes()));
-        }
+        let mut texts = Texts::default();
         if let Some(errors) =
             response_detail.as_ref().map(|detail| &detail.extended_errors).filter(|all| !all.is_empty())
         {
@@ -162,16 +200,20 @@ impl<'a> Facts<'a> {
             write_list(errors.iter(), &mut codes, |(code, _), out| write_number(*code, out));
             let with_text = errors.iter().filter(|(_, text)| !text.is_empty());
             write_list(with_text, &mut words, |(_, text), out| out.extend_from_slice(text));
-            put(Text::ExtendedErrors, codes.into());
-            put(Text::ExtendedErrorTexts, words.into());
+            texts.put(Text::ExtendedErrors, &codes);
+            texts.put(Text::ExtendedErrorTexts, &words);
         }
-        let either = |of: fn(&Detail) -> Option<Vec<u8>>| {
+        let either = |of: fn(&Detail) -> Option<&[u8]>| {
             query_detail.as_ref().and_then(of).or(response_detail.as_ref().and_then(of)).unwrap_or_default()
         };
-        put(Text::ClientSubnet, either(|detail| detail.client_subnet.clone().map(String::into_bytes)).into());
-        put(Text::KeyName, either(|detail| detail.key_name.clone()).into());
+        texts.put(Text::ClientSubnet, either(|detail| detail.client_subnet.as_deref().map(str::as_bytes)));
         if let Some(client) = proxy_header.and_then(|header| header.client) {
-            put(Text::Identity, proxy::identity(client).into_bytes().into());
+            texts.put(Text::Identity, proxy::identity(client).as_bytes());
+        }
+        texts.put(Text::KeyName, either(|detail| detail.key_name.as_deref()));
+        if let Some((verdict, rule)) = judge.map(|judge| judge.words(transaction)) {
+            texts.put(Text::Verdict, verdict.as_bytes());
+            texts.put(Text::Rule, rule.as_bytes());
         }
         Self {
             client: ends.source(),
@@ -190,11 +232,6 @@ impl<'a> Facts<'a> {
             known,
             texts,
         }
-    }
-
-    /// A text; empty when absent.
-    pub fn text(&self, text: Text) -> &[u8] {
-        &self.texts[text as usize]
     }
 
     /// The frame by which rows are put in order; nothing when neither query nor response was seen.
@@ -216,7 +253,7 @@ impl<'a> Facts<'a> {
             self.rcode.is_some(),
             asked.is_some(),
         ];
-        let present = bits(present.into_iter().chain(self.texts.iter().map(|text| !text.is_empty())));
+        let present = bits(present) | u16::from(self.texts.present) << 7;
         let shorts = [
             present,
             self.ports.0,
@@ -243,9 +280,8 @@ impl<'a> Facts<'a> {
         if let Some(asked) = asked {
             out.extend_from_slice(&asked.name);
         }
-        for text in self.texts.iter().filter(|text| !text.is_empty()) {
-            out.extend_from_slice(&(text.len() as u32).to_le_bytes());
-            out.extend_from_slice(text);
+        if !self.texts.bytes.is_empty() {
+            out.extend_from_slice(&self.texts.bytes);
         }
     }
 
@@ -262,14 +298,9 @@ impl<'a> Facts<'a> {
         let (&[outcome, transport, opcode, known, name_len], rest) = rest.split_first_chunk::<5>()?;
         let (client, rest) = take_address(rest)?;
         let (server, rest) = take_address(rest)?;
-        let (name, mut rest) = rest.split_at_checked(usize::from(name_len))?;
+        let (name, rest) = rest.split_at_checked(usize::from(name_len))?;
         let has = |bit: usize| present >> bit & 1 == 1;
-        let mut texts = [const { Cow::Borrowed(NOTHING) }; Text::COUNT];
-        for (_, text) in texts.iter_mut().enumerate().filter(|(at, _)| has(7 + *at)) {
-            let (len, behind) = rest.split_first_chunk()?;
-            let (value, behind) = behind.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-            (*text, rest) = (Cow::Borrowed(value), behind);
-        }
+        let texts = Texts::take((present >> 7) as u8, rest)?;
         Some(Self {
             client,
             server,
@@ -295,8 +326,8 @@ impl<'a> Facts<'a> {
 }
 
 /// Bits from the lowest on.
-fn bits(all: impl Iterator<Item = bool>) -> u16 {
-    all.enumerate().fold(0, |bits, (at, one)| bits | u16::from(one) << at)
+fn bits<const COUNT: usize>(all: [bool; COUNT]) -> u16 {
+    all.into_iter().enumerate().fold(0, |bits, (at, one)| bits | u16::from(one) << at)
 }
 
 /// Bytes as so many numbers' bytes.
@@ -370,6 +401,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    impl Text {
+        const ALL: [Text; 7] = [
+            Text::ExtendedErrors,
+            Text::ExtendedErrorTexts,
+            Text::ClientSubnet,
+            Text::Identity,
+            Text::KeyName,
+            Text::Verdict,
+            Text::Rule,
+        ];
+    }
+
     fn bytes(longest: usize) -> impl Strategy<Value = Cow<'static, [u8]>> {
         proptest::collection::vec(any::<u8>(), 0..=longest).prop_map(Cow::Owned)
     }
@@ -393,23 +436,32 @@ mod tests {
             (id, opcode, flags, rcode) in any::<(Option<u16>, Option<u8>, Option<u16>, Option<u16>)>(),
             asked in proptest::option::of((bytes(255), any::<(u16, u16)>())),
             texts in proptest::array::uniform7(bytes(3)),
-        ) -> Facts<'static> {
+            long in proptest::option::of(0..Text::ALL.len()),
+        ) -> (Facts<'static>, [Cow<'static, [u8]>; 7]) {
+            let mut values = texts;
+            if let Some(long) = long {
+                values[long] = Cow::Owned(vec![b'x'; 70_000]);
+            }
+            let mut texts = Texts::default();
+            for (text, value) in Text::ALL.into_iter().zip(&values) {
+                texts.put(text, value);
+            }
             let (outcome, known) = (Outcome::ALL[outcome].1, Known::ALL[known]);
             let transport = if tcp { Transport::Tcp } else { Transport::Udp };
             let asked = asked.map(|(name, (record_type, class))| Asked { name, record_type, class });
             let point = Point::from_bits(point);
-            Facts {
+            (Facts {
                 client, server, ports, outcome, transport, point, query, response, id, opcode, flags, rcode, asked,
                 known, texts,
-            }
+            }, values)
         }
     }
 
     proptest! {
         #[test]
-        fn what_waits_comes_back(mut facts in facts(), long in proptest::option::of(0..Text::COUNT)) {
-            if let Some(long) = long {
-                facts.texts[long] = Cow::Owned(vec![b'x'; 70_000]);
+        fn what_waits_comes_back((facts, texts) in facts()) {
+            for (at, text) in Text::ALL.into_iter().enumerate() {
+                prop_assert_eq!(facts.texts.get(text), &texts[at][..]);
             }
             let mut kept = Vec::new();
             facts.to_bytes(&mut kept);
