@@ -492,8 +492,8 @@ fn stated_loss(inputs: &[InputReport]) -> InterfaceLoss {
     inputs.iter().map(|input| input.stated_loss).reduce(InterfaceLoss::or_of).unwrap_or_default()
 }
 
-/// Rows with leg and expectation, in report order. Rows of one source that differ only in how they were budgeted are
-/// one line.
+/// Rows, which come in order of their keys, with leg and expectation, in report order. Rows of one source that differ only
+/// in how they were budgeted are one line.
 fn source_lines(rows: Vec<(SourceKey, SourceRow)>, legs: &Legs, inventory: &Inventory) -> Vec<SourceLine> {
     // Hundreds of thousands of sources share a few inventory lines.
     let mut known: HashMap<(&'static str, Option<usize>), Arc<Expectation>> = HashMap::new();
@@ -516,7 +516,8 @@ fn source_lines(rows: Vec<(SourceKey, SourceRow)>, legs: &Legs, inventory: &Inve
             }),
         }
     }
-    lines.sort_by_key(|line| (line.leg, std::cmp::Reverse(line.row.count(Outcome::Refused)), line.source, line.server));
+    // Stable, so that those with as many refusals stay in the order of their keys; and each line is moved once.
+    lines.sort_by_cached_key(|line| (line.leg, std::cmp::Reverse(line.row.count(Outcome::Refused))));
     lines
 }
 
