@@ -4,6 +4,8 @@
 mod changed_address;
 #[path = "evidence/known_names.rs"]
 mod known_names;
+#[path = "evidence/places.rs"]
+mod places;
 
 use assert_cmd::Command;
 use etherparse::PacketBuilder;

@@ -324,8 +324,8 @@ impl Observed<'_> {
         let (Some(before), Some(after)) = (acl.treat(&request).serving, changed.treat(&request).serving) else {
             return true;
         };
-        // A referral is no answer.
-        if before.recursion == Some(true) && after.recursion == Some(false) && !after.held {
+        // A referral is no answer, nor is that of a stub zone, which is held.
+        if before.recursion != Some(false) && after.recursion == Some(false) {
             return false;
         }
         // Resolving a name elsewhere does not give what is here.

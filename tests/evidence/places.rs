@@ -1,0 +1,43 @@
+//! Where it is advised to add something: narrow enough, and said so that the place is found.
+
+use super::{Command, OTHER, SECOND, Value, asked_for, of_ethernet, of_kind};
+use std::path::Path;
+
+/// What is advised of unlisted clients that asked for names of two labels and got a response code, beside a file.
+fn advised(folder: &Path, file: &str, asked: &[([u8; 4], [&str; 2], u16)]) -> String {
+    let packets: Vec<_> = (0u16..)
+        .zip(asked)
+        .flat_map(|(at, (source, name, rcode))| asked_for(u64::from(at) * SECOND, *source, at, *name, 1, *rcode, None))
+        .collect();
+    std::fs::write(folder.join("server.pcap"), of_ethernet(&packets)).unwrap();
+    std::fs::write(folder.join("named.conf"), file).unwrap();
+    let arguments = ["read", "server.pcap", "--acl", "bind:named.conf", "--vantage", "server", "--format", "json"];
+    std::fs::write(folder.join("expect.csv"), "10.9.9.0/24\n").unwrap();
+    let more = ["--server", "10.20.30.40/24", "--expect", "expect.csv"];
+    let mut command = Command::cargo_bin("dnsrefused").unwrap();
+    let output = command.current_dir(folder).args(arguments).args(more).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    of_kind(report["findings"].as_array().unwrap(), "unlisted-source-refused").unwrap().2.to_owned()
+}
+
+const CORP: [&str; 2] = ["a", "corp"];
+const ZONE: &str = "zone corp { type primary; file \"x\"; };";
+
+/// named 9.18 sends a referral from a stub zone in a view without recursion.
+#[test]
+fn nobody_is_moved_from_recursion_to_the_referral_of_a_stub_zone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |recursion: &str| {
+        format!(
+            "view inside {{ match-clients {{ 10.1.0.0/16; }}; {recursion} {ZONE} zone shop {{ type stub; primaries {{ 10.0.0.1; }}; }}; }};\n\
+             view outside {{ match-clients {{ any; }}; allow-recursion {{ any; }}; allow-query-cache {{ any; }};\n\
+             zone corp {{ type primary; file \"y\"; allow-query-on {{ 127.0.0.1; }}; }}; }};\n"
+        )
+    };
+    let asked = [(OTHER, CORP, 5), (OTHER, CORP, 5), (OTHER, ["b", "shop"], 0)];
+    let advice = advised(folder.path(), &file("recursion no;"), &asked);
+    assert!(advice.contains("or serves it otherwise: no change is advised."), "{advice}");
+    let advice = advised(folder.path(), &file("allow-recursion { any; };"), &asked);
+    assert!(advice.contains("of match-clients") && advice.contains("add 10.20.0.7;"), "{advice}");
+}
