@@ -24,6 +24,21 @@ fn advised(folder: &Path, file: &str, asked: &[([u8; 4], [&str; 2], u16)]) -> St
 const CORP: [&str; 2] = ["a", "corp"];
 const ZONE: &str = "zone corp { type primary; file \"x\"; };";
 
+#[test]
+fn the_list_is_told_from_others_in_its_line_and_named_where_its_line_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = "zone corp { type primary; file \"x\"; allow-query { 10.2.0.0/16; }; };";
+    let one_line = format!("options {{ recursion no; allow-query {{ 10.1.0.0/16; }}; }}; {zone}");
+    let several = "zone corp { type primary; file \"x\";\nallow-query {\n    10.2.0.0/16;\n};\n};".to_owned();
+    for (file, says) in [
+        (one_line, "at the end of allow-query (number 2 of 2 in this line) add 10.20.0.7;"),
+        (several, "in named.conf:4 (};), at the end of allow-query add 10.20.0.7;"),
+    ] {
+        let advice = advised(folder.path(), &file, &[(OTHER, CORP, 5)]);
+        assert!(advice.contains(says), "{advice}");
+    }
+}
+
 /// named 9.18 sends a referral from a stub zone in a view without recursion.
 #[test]
 fn nobody_is_moved_from_recursion_to_the_referral_of_a_stub_zone() {

@@ -2,6 +2,7 @@
 
 use super::compare::Question;
 use super::network::is_public;
+use super::places::{in_list, spaced};
 use super::{Acl, Decision, Spot, Step, Word};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -264,20 +265,8 @@ impl Trial<'_> {
         let place = format!("{}:{}", crate::error::escape_text(&file.name), files.line(span));
         let (says, at, inserted) = match spot {
             Spot::Element(span, list) => {
-                let before = changed[..span.start as usize].trim_end().len() < span.start as usize;
-                let inserted = if before { format!("{text} ") } else { format!(" {text} ") };
-                let statement = files.show_line(span);
-                // A line may have several lists.
-                let of_list = if statement.matches('{').count() > 1 { format!(" of {list}") } else { String::new() };
-                let says = format!(
-                    "in {place} ({statement}), {} add {text}",
-                    if before_something(&file.text, span.start) {
-                        format!("before what follows{},", of_list.replacen("of", "in", 1))
-                    } else {
-                        format!("at the end{of_list}")
-                    }
-                );
-                (says, span.start as usize, inserted)
+                let says = format!("in {place} ({}), {} add {text}", files.show_line(span), in_list(files, span, list));
+                (says, span.start as usize, spaced(&changed, span.start, &text))
             }
             Spot::LineAfter(span) => {
                 let line = files.whole_line(span);
@@ -289,11 +278,6 @@ impl Trial<'_> {
         self.texts.insert(file.path.clone(), changed);
         self.edits.push(Edit { place, says, text, path: file.path.clone(), at, inserted });
     }
-}
-
-/// Something other than the closing brace follows.
-fn before_something(text: &str, at: u32) -> bool {
-    !text.get(at as usize..).unwrap_or("").trim_start().starts_with('}')
 }
 
 /// A source that was observed, with a question it asked and what the file says.
@@ -448,7 +432,7 @@ view \"external\" {
         let server = "10.20.30.40".parse().unwrap();
         let source = "192.0.2.45".parse().unwrap();
         let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
-        assert!(advice.edits[0].says.contains("before what follows"), "{:?}", advice.edits);
+        assert!(advice.edits[0].says.contains("before !192.0.2.0/24; in allow-query add"), "{:?}", advice.edits);
         let other = "192.0.2.46".parse().unwrap();
         assert_eq!(advice.acl.decide(&question.ask(other, server)).word, Word::Refuse);
     }
@@ -588,8 +572,12 @@ view \"external\" {
         let qname = super::super::name::parse_name("www.corp.test").unwrap();
         let question = Question { qname, ..Question::default() };
         // A list inside is negated as a whole: an element in it would admit nobody.
-        let inside = ["!{ 10.20.8.0/24; 10.20.9.0/24; }; any;", "!{ 10.20.8.0/24; { 10.20.9.0/24; }; }; 10.20.0.0/16;"];
-        for clients in ["!10.20.9.0/24; 10.20.0.0/16;", "!outsiders; any;"].into_iter().chain(inside) {
+        for (clients, before) in [
+            ("!10.20.9.0/24; 10.20.0.0/16;", "!10.20.9.0/24;"),
+            ("!outsiders; any;", "!outsiders;"),
+            ("!{ 10.20.8.0/24; 10.20.9.0/24; }; any;", "!{ 10.20.8.0/24; 10.20.9.0/24; };"),
+            ("!{ 10.20.8.0/24; { 10.20.9.0/24; }; }; 10.20.0.0/16;", "!{ 10.20.8.0/24; { 10.20.9.0/24; }; };"),
+        ] {
             let text = format!(
                 "view inside {{ match-clients {{ {clients} }}; zone corp.test {{ type primary; file \"x\"; }}; }};\n\
                  view none {{ match-clients {{ any; }}; allow-query {{ none; }}; }};\n\
@@ -599,7 +587,7 @@ view \"external\" {
             let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
             let edits: Vec<String> = advice.edits.into_iter().map(|edit| edit.says).collect();
             assert!(edits.len() == 1 && edits[0].starts_with("in named.conf:1 "), "{edits:?}");
-            assert!(edits[0].ends_with("before what follows in match-clients, add 10.20.9.5;"), "{edits:?}");
+            assert!(edits[0].ends_with(&format!("before {before} in match-clients add 10.20.9.5;")), "{edits:?}");
         }
     }
 

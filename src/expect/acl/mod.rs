@@ -14,6 +14,7 @@ pub mod judge;
 pub mod name;
 pub mod network;
 pub mod pattern;
+mod places;
 mod policy;
 mod request;
 mod rules;

@@ -1,0 +1,63 @@
+//! Places in configurations, in words: where a list would have to be added to.
+
+use super::text::{Files, Span};
+use crate::error::escape_text;
+
+/// What is to be inserted, with a space on each side where none is before it.
+pub fn spaced(text: &str, at: u32, inserted: &str) -> String {
+    let after_space = text[..at as usize].ends_with(char::is_whitespace);
+    if after_space { format!("{inserted} ") } else { format!(" {inserted} ") }
+}
+
+/// The element of a list that begins at a place, as people read it; nothing where the list ends there.
+fn element_at(text: &str, at: u32) -> Option<String> {
+    const LONGEST: usize = 40;
+    let rest = text.get(at as usize..).unwrap_or("").trim_start();
+    if rest.starts_with('}') {
+        return None;
+    }
+    if rest.starts_with(['#', '/']) {
+        return Some("what follows".to_owned());
+    }
+    let mut depth = 0;
+    let ends = |c: char| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ';' && depth == 0
+    };
+    let end = rest.find(ends).map_or(rest.len(), |at| at + 1);
+    let words: Vec<&str> = rest[..end].split_whitespace().take(LONGEST).collect();
+    let mut shown: String = words.join(" ").chars().take(LONGEST + 1).collect();
+    if shown.chars().count() > LONGEST {
+        shown = shown.chars().take(LONGEST - 3).chain(['.'; 3]).collect();
+    }
+    Some(escape_text(&shown))
+}
+
+/// Where in a list: before which of its elements, or at its end.
+pub fn in_list(files: &Files, span: Span, list: &str) -> String {
+    let text = files.list().get(span.file as usize).map_or("", |file| &*file.text);
+    match element_at(text, span.start) {
+        Some(next) => format!("before {next}{}", of_list(files, span, list, "in")),
+        None => format!("at the end{}", of_list(files, span, list, "of")),
+    }
+}
+
+/// Which list of a line is meant, where the line has several or does not name it.
+fn of_list(files: &Files, span: Span, list: &str, of: &str) -> String {
+    let line = files.whole_line(span);
+    let text = files.text(line);
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    // Where lists of this name begin in the line.
+    let begins: Vec<usize> = text
+        .match_indices(list)
+        .filter(|(at, _)| !text[..*at].ends_with(word) && text[at + list.len()..].trim_start().starts_with('{'))
+        .map(|(at, _)| at)
+        .collect();
+    let before = begins.iter().filter(|at| **at < (span.start - line.start) as usize).count();
+    match begins.len() {
+        0 => format!(" {of} {list}"),
+        1 if text.matches('{').count() > 1 => format!(" {of} {list}"),
+        1 => String::new(),
+        all => format!(" {of} {list} (number {before} of {all} in this line)"),
+    }
+}
