@@ -25,6 +25,29 @@ const CORP: [&str; 2] = ["a", "corp"];
 const ZONE: &str = "zone corp { type primary; file \"x\"; };";
 
 #[test]
+fn what_is_negated_before_a_named_list_stays_turned_away() {
+    let folder = tempfile::tempdir().unwrap();
+    // A prefix that joins two of them holds 10.20.0.10 as well.
+    let asked: Vec<_> = [1, 3, 5, 7, 9, 11, 13, 15].map(|last| ([10, 20, 0, last], CORP, 5)).to_vec();
+    for (elements, before) in [
+        ("!10.20.0.10; !bad; any;", "before !bad; add 10.20.0.8/30;"),
+        (
+            "!10.20.0.10; !{ 10.4.0.0/16; bad; }; any;",
+            "before !{ 10.4.0.0/16; bad; }; in allow-query add 10.20.0.8/30;",
+        ),
+        ("{ 10.3.0.0/16; }; !10.20.0.10; !bad; any;", "before !bad; in allow-query add 10.20.0.8/30;"),
+        ("good; !10.20.0.10; !worse; any;", "before !worse; add 10.20.0.8/30;"),
+    ] {
+        let file = format!(
+            "acl good {{ 10.3.0.0/16; }};\nacl bad {{ 10.20.0.0/16; 10.1.1.1; }};\nacl worse {{ good; bad; }};\n\
+             options {{ recursion no;\nallow-query {{ {elements} }};\n}};\n{ZONE}"
+        );
+        let advice = advised(folder.path(), &file, &asked);
+        assert!(advice.contains(before), "{elements}: {advice}");
+    }
+}
+
+#[test]
 fn the_list_is_told_from_others_in_its_line_and_named_where_its_line_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let zone = "zone corp { type primary; file \"x\"; allow-query { 10.2.0.0/16; }; };";

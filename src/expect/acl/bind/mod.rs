@@ -15,8 +15,8 @@ use super::{Decision, Entry, Place, Policy, Request, RuleId, Rules, Spot, Surrou
 use crate::error::Error;
 use asking::passes_on;
 use ipnet::IpNet;
-use list::{Match, Subject};
-use model::{Clause, Model, View, Zone, ZoneKind};
+use list::{List, Match, Subject};
+use model::{Clause, Inner, Model, View, Zone, ZoneKind};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -298,7 +298,7 @@ impl Bind {
                     (_, true) => "a negated element matches first",
                     (_, false) => "nothing matches",
                 };
-                (*rule, by_source.then(|| self.spot(clause, negative.then_some(*rule))).flatten(), what)
+                (*rule, by_source.then(|| self.spot(clause, negative.then_some(*rule), subject)).flatten(), what)
             }
             Checked::Unknown(reason, rule) => (*rule, None, *reason),
         };
@@ -316,23 +316,28 @@ impl Bind {
             Match::Negative(rule) => Some(rule),
             _ => None,
         };
-        self.spot(&view.match_clients, caught)
+        self.spot(&view.match_clients, caught, subject)
     }
 
     /// Where an element would have to be added to a list: before the element that caught the source, else at the end.
     /// A view that only keys choose is for whoever has one: no address belongs there.
-    fn spot(&self, clause: &Clause, caught: Option<RuleId>) -> Option<Spot> {
+    fn spot(&self, clause: &Clause, caught: Option<RuleId>, subject: Subject<'_>) -> Option<Spot> {
         let braces = clause.braces.filter(|_| clause.name != "match-clients" || clause.list.names_addresses())?;
         let inside = |span: &Span| span.file == braces.file && span.start > braces.start && span.end < braces.end;
         let place = match caught.map(|rule| self.places.get(rule.0 as usize)) {
             Some(Some(Place::Text(span))) if inside(span) => {
                 // What is added to a list inside this one would be negated as well.
-                let around = clause.inner.iter().find(|inner| inner.start <= span.start && span.start < inner.end);
-                let start = around.map_or(span.start, |inner| inner.start);
+                let holds = |inner: &&Inner| inner.span.start <= span.start && span.start < inner.span.end;
+                let start = clause.inner.iter().find(holds).map_or(span.start, |inner| inner.span.start);
                 Span { start, end: start, ..*span }
             }
-            // It is in a named list: before everything.
-            Some(_) => Span { start: braces.start + 1, end: braces.start + 1, ..braces },
+            // It is in a named list: before the element that names it, so that what comes before that still decides first.
+            Some(_) => {
+                let matches = |list: &Arc<List>| matches!(list.find(subject, &self.model.own), Match::Positive(_));
+                let caught = clause.inner.iter().find(|inner| inner.named.as_ref().is_some_and(matches));
+                let start = caught.map_or(braces.start + 1, |inner| inner.span.start);
+                Span { start, end: start, ..braces }
+            }
             None => Span { start: braces.end - 1, end: braces.end - 1, ..braces },
         };
         Some(Spot::Element(place, clause.name))

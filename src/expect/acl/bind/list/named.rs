@@ -56,6 +56,11 @@ impl<'a> Named<'a> {
         Ok(())
     }
 
+    /// A list by its name, once it is compiled.
+    pub fn get(&self, name: &str) -> Option<&Arc<List>> {
+        self.compiled.get(&name.to_ascii_lowercase())?.as_ref()
+    }
+
     /// A list in braces.
     pub fn list(&mut self, block: &Block, files: &Files, rules: &mut Rules) -> Result<Arc<List>, Error> {
         // A list that only names another one is that list, when merging it would change nothing.

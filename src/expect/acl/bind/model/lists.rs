@@ -3,7 +3,7 @@
 use super::super::list::{List, Named};
 use super::super::syntax::{Block, Item, Statement};
 use super::statements::{Map, REPEATED, block_of, check_shape, head};
-use super::{Clause, Switch};
+use super::{Clause, Inner, Switch};
 use crate::error::Error;
 use crate::expect::acl::text::{Files, Span};
 use crate::expect::acl::{PORT, RuleId, Rules};
@@ -101,12 +101,38 @@ impl<'a> Builder<'a> {
         };
         let list = self.named.list(block, self.files, self.rules)?;
         let rule = self.rules.text(statement.span);
-        let is_list = |element: &&Statement| matches!(element.items.last(), Some(Item::Block(_)));
-        let inner = block.statements.iter().filter(is_list).map(|element| element.span).collect();
+        let inner: Result<Vec<Option<Inner>>, Error> =
+            block.statements.iter().map(|element| self.inner(element)).collect();
+        let inner = inner?.into_iter().flatten().collect();
         let braces = Some(block.span);
         let clause = Clause { name, stands_for: name, rule, list, braces, inner, unknown, elsewhere };
         self.lists.insert(statement.span, clause.clone());
         Ok(Some(clause))
+    }
+
+    /// An element that is a list in braces or has the name of one, or the negation of such an element.
+    fn inner(&mut self, element: &Statement) -> Result<Option<Inner>, Error> {
+        let items = element.items.as_slice();
+        let named = match if let [Item::Not(_), rest @ ..] = items { rest } else { items } {
+            // Whose elements all stand in it needs no second look.
+            [Item::Block(block)] if !self.names_a_list(block) => None,
+            [Item::Block(block)] => Some(self.named.list(block, self.files, self.rules)?),
+            [Item::Word(word) | Item::Quoted(word)] => match self.named.get(self.files.text(*word)) {
+                Some(list) => Some(Arc::clone(list)),
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        Ok(Some(Inner { span: element.span, named }))
+    }
+
+    /// A list in braces names another one, itself or in lists inside it.
+    fn names_a_list(&self, block: &Block) -> bool {
+        block.statements.iter().any(|element| match element.items.last() {
+            Some(Item::Block(block)) => self.names_a_list(block),
+            Some(Item::Word(word) | Item::Quoted(word)) => self.named.get(self.files.text(*word)).is_some(),
+            _ => false,
+        })
     }
 
     /// A default list.

@@ -46,6 +46,15 @@ pub struct Model {
     pub notes: Vec<String>,
 }
 
+/// An element that is a list.
+#[derive(Debug, Clone)]
+pub struct Inner {
+    /// The element, with its negation.
+    pub span: Span,
+    /// The list that it names, or that names others in braces; nothing where all its elements stand in it.
+    pub named: Option<Arc<List>>,
+}
+
 /// A list with its statement.
 #[derive(Debug, Clone)]
 pub struct Clause {
@@ -59,8 +68,8 @@ pub struct Clause {
     pub list: Arc<List>,
     /// Its braces; nothing when it is a default.
     pub braces: Option<Span>,
-    /// Its elements that are lists in braces, or their negation.
-    pub inner: Arc<[Span]>,
+    /// Its elements that are lists, or their negation.
+    pub inner: Arc<[Inner]>,
     /// The statement says more than the list does, so that the text does not decide.
     pub unknown: Option<&'static str>,
     /// Only over this transport (`tls`, `http`), which plain DNS is not.
