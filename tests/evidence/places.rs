@@ -62,6 +62,51 @@ fn the_list_is_told_from_others_in_its_line_and_named_where_its_line_does_not() 
     }
 }
 
+/// named 9.18 answers 10.20.0.7 with such an exception, and nobody else whom the list drops.
+#[test]
+fn whom_blackhole_drops_is_advised_as_an_exception_before_the_element_that_matches() {
+    let folder = tempfile::tempdir().unwrap();
+    for (elements, query, says) in [
+        ("10.5.0.0/16; 10.20.0.0/16;", "any;", "before 10.20.0.0/16; add !10.20.0.7;."),
+        ("10.5.0.0/16; bad;", "any;", "before bad; add !10.20.0.7;."),
+        ("10.20.0.0/16;", "10.1.1.1;", "before 10.20.0.0/16; add !10.20.0.7; and in named.conf:4 (allow-query"),
+    ] {
+        let file = format!(
+            "acl bad {{ 10.6.0.0/16; 10.20.0.7; }};\noptions {{ recursion no;\nblackhole {{ {elements} }};\n\
+             allow-query {{ {query} }};\n}};\n{ZONE}"
+        );
+        let advice = advised(folder.path(), &file, &[(OTHER, CORP, 5)]);
+        assert!(advice.contains(says) && !advice.contains("No list was found"), "{advice}");
+    }
+}
+
+/// named 9.18 resolves names for 10.20.0.7 with such a statement, still for its own networks, and for nobody else.
+#[test]
+fn in_the_place_of_a_default_list_a_statement_is_advised_that_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let views =
+        format!("options {{\n    directory \"/\";\n}};\nview all {{\n    match-clients {{ any; }};\n    {ZONE}\n}};\n");
+    let statement = "add allow-recursion { localnets; localhost; 10.20.0.7; };";
+    for (file, place) in [
+        ("options {\n    directory \"/\";\n};\n", "in named.conf:1 (options {), at the end of options"),
+        (views.as_str(), "in named.conf:4 (view all {), at the end of view all"),
+    ] {
+        let advice = advised(folder.path(), file, &[(OTHER, ["a", "elsewhere"], 5)]);
+        assert!(advice.contains(&format!("{place} {statement}")), "{advice}");
+        // Who is served by the default loses nothing, and the next one is added to that statement.
+        let asked = [
+            (OTHER, ["a", "elsewhere"], 5),
+            ([10, 20, 0, 99], ["a", "elsewhere"], 5),
+            ([10, 20, 30, 9], ["a", "elsewhere"], 0),
+        ];
+        let advice = advised(folder.path(), file, &asked);
+        assert!(advice.contains(statement) && advice.contains("at the end add 10.20.0.99;"), "{advice}");
+        assert!(advice.contains("Nothing else that was looked at"), "{advice}");
+    }
+    let off = "options { recursion no; };\n";
+    assert!(advised(folder.path(), off, &[(OTHER, ["a", "elsewhere"], 5)]).contains("No list was found"));
+}
+
 /// named 9.18 sends a referral from a stub zone in a view without recursion.
 #[test]
 fn nobody_is_moved_from_recursion_to_the_referral_of_a_stub_zone() {

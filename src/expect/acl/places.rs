@@ -1,4 +1,4 @@
-//! Places in configurations, in words: where a list would have to be added to.
+//! Places in configurations, in words: where a list or block would have to be added to.
 
 use super::text::{Files, Span};
 use crate::error::escape_text;
@@ -39,6 +39,16 @@ pub fn in_list(files: &Files, span: Span, list: &str) -> String {
     match element_at(text, span.start) {
         Some(next) => format!("before {next}{}", of_list(files, span, list, "in")),
         None => format!("at the end{}", of_list(files, span, list, "of")),
+    }
+}
+
+/// The end of a block by what stands before its brace: `at the end of view inside`.
+pub fn at_the_end(text: &str, block: Span) -> String {
+    let before = text.get(..block.start as usize).unwrap_or("");
+    let start = before.rfind(['{', '}', ';', '\n', '/']).map_or(0, |at| at + 1);
+    match before[start..].trim() {
+        "" => "at the end".to_owned(),
+        head => format!("at the end of {}", escape_text(head)),
     }
 }
 

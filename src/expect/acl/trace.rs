@@ -11,6 +11,8 @@ pub enum Spot {
     Element(Span, &'static str),
     /// A line of its own, after the line of this place.
     LineAfter(Span),
+    /// A statement of its own at the end of this block, in the place of a default list that it has to hold as well.
+    Statement(Span),
 }
 
 /// One step on the way to a verdict.

@@ -217,8 +217,14 @@ impl Policy for Bind {
         self.model.notes.clone()
     }
 
-    fn admitting(&self, prefix: IpNet, _: Spot) -> String {
-        format!("{};", crate::expect::inventory::show_prefix(prefix))
+    fn admitting(&self, prefix: IpNet, spot: Spot) -> String {
+        let shown = crate::expect::inventory::show_prefix(prefix);
+        match spot {
+            Spot::Element(_, "blackhole") => format!("!{shown};"),
+            // The cache takes the list of recursion where it has none of its own.
+            Spot::Statement(_) => format!("allow-recursion {{ localnets; localhost; {shown}; }};"),
+            Spot::Element(..) | Spot::LineAfter(_) => format!("{shown};"),
+        }
     }
 
     fn other_spots(&self, source: IpAddr) -> Vec<Spot> {
@@ -290,6 +296,10 @@ impl Bind {
         let by_source =
             !clause.name.ends_with("-on") && clause.name != "match-destinations" && clause.name != "blackhole";
         let (rule, spot, what) = match &checked {
+            // Whoever is not to be dropped is an exception before the element that matches.
+            Checked::Yes(rule) if clause.name == "blackhole" => {
+                (*rule, self.spot(clause, Some(*rule), subject), "matches")
+            }
             Checked::Yes(rule) => (*rule, None, "matches"),
             Checked::No(rule) => {
                 let negative = matches!(found, Match::Negative(_));
@@ -319,9 +329,13 @@ impl Bind {
         self.spot(&view.match_clients, caught, subject)
     }
 
-    /// Where an element would have to be added to a list: before the element that caught the source, else at the end.
+    /// Where an element would have to be added to a list: before the element that caught the source, else at the end; or where
+    /// the list would have to be written that is a default.
     /// A view that only keys choose is for whoever has one: no address belongs there.
     fn spot(&self, clause: &Clause, caught: Option<RuleId>, subject: Subject<'_>) -> Option<Spot> {
+        if let (None, Some(block)) = (clause.braces, clause.block) {
+            return Some(Spot::Statement(block));
+        }
         let braces = clause.braces.filter(|_| clause.name != "match-clients" || clause.list.names_addresses())?;
         let inside = |span: &Span| span.file == braces.file && span.start > braces.start && span.end < braces.end;
         let place = match caught.map(|rule| self.places.get(rule.0 as usize)) {

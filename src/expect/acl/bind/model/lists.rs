@@ -17,6 +17,8 @@ pub struct Builder<'a> {
     pub rules: &'a mut Rules,
     pub named: Named<'a>,
     pub version: Option<(u32, u32)>,
+    /// The block of the options.
+    pub options: Option<Span>,
     /// Lists that were compiled already, by their statement.
     pub lists: HashMap<Span, Clause>,
     /// `primaries` and the like by name.
@@ -105,7 +107,7 @@ impl<'a> Builder<'a> {
             block.statements.iter().map(|element| self.inner(element)).collect();
         let inner = inner?.into_iter().flatten().collect();
         let braces = Some(block.span);
-        let clause = Clause { name, stands_for: name, rule, list, braces, inner, unknown, elsewhere };
+        let clause = Clause { name, stands_for: name, rule, list, braces, block: None, inner, unknown, elsewhere };
         self.lists.insert(statement.span, clause.clone());
         Ok(Some(clause))
     }
@@ -144,6 +146,7 @@ impl<'a> Builder<'a> {
             rule,
             list: Arc::new(list(rule)),
             braces: None,
+            block: None,
             inner: Arc::default(),
             unknown: None,
             elsewhere: false,

@@ -68,6 +68,8 @@ pub struct Clause {
     pub list: Arc<List>,
     /// Its braces; nothing when it is a default.
     pub braces: Option<Span>,
+    /// The block in which it could be written in the place of a default that lets somebody pass.
+    pub block: Option<Span>,
     /// Its elements that are lists, or their negation.
     pub inner: Arc<[Inner]>,
     /// The statement says more than the list does, so that the text does not decide.
@@ -259,11 +261,22 @@ pub fn build(
         let name = head(files, statement, names::TOP, "outside every block")?;
         top.entry(name).or_default().push(statement);
     }
-    let mut builder =
-        Builder { files, rules, named, version: surroundings.version, lists: HashMap::new(), servers: HashMap::new() };
+    let mut builder = Builder {
+        files,
+        rules,
+        named,
+        version: surroundings.version,
+        options: None,
+        lists: HashMap::new(),
+        servers: HashMap::new(),
+    };
     let options = match top.get("options").map(Vec::as_slice) {
         None | Some([]) => Map::new(),
-        Some([only]) => builder.map(block_of(files, only)?, names::OPTIONS, "in options")?,
+        Some([only]) => {
+            let block = block_of(files, only)?;
+            builder.options = Some(block.span);
+            builder.map(block, names::OPTIONS, "in options")?
+        }
         Some([first, second, ..]) => {
             let line = files.line(first.span);
             return Err(files.error(second.span, &format!("options are given already at line {line}")));

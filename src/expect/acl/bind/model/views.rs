@@ -3,9 +3,9 @@
 use super::super::list::List;
 use super::super::names;
 use super::super::syntax::{Item, Statement};
-use super::View;
 use super::lists::Builder;
 use super::statements::{Map, block_of};
+use super::{Clause, View};
 use crate::error::Error;
 use crate::expect::acl::name;
 use crate::expect::acl::text::Span;
@@ -78,9 +78,13 @@ impl<'a> Builder<'a> {
             (self.clause("allow-query-cache", &maps)?, self.clause("allow-query-cache-on", &maps)?);
         let (set_recursion, set_recursion_on) =
             (self.clause("allow-recursion", &maps)?, self.clause("allow-recursion-on", &maps)?);
+        let block = match statement {
+            Some(statement) => Some(block_of(self.files, statement)?.span),
+            None => self.options,
+        };
         let mut near = |name: &'static str| {
             let says = "{ localnets; localhost; } (default)";
-            self.default(name, says, List::near)
+            Clause { block, ..self.default(name, says, List::near) }
         };
         // Lists inherit from each other only what was written.
         let (cache, recursion_acl) = if recursion.on {
