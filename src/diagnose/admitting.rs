@@ -55,6 +55,9 @@ pub fn admitting<'q>(
     let harmless = |changed: &Acl| advice::is_harmless(acl, changed, &observed);
     let mut changed: Option<Advice> = None;
     let mut admitted: Vec<(&Cover, Vec<&Question>)> = Vec::new();
+    // What a change does not do for an address, by what it shows as and what it asks for.
+    let mut leads_elsewhere: Vec<(String, String)> = Vec::new();
+    let mut turned_away: Vec<(String, String)> = Vec::new();
     for cover in covers.iter().take(ADMITTED) {
         let current = changed.as_ref().map_or(acl, |advice| &advice.acl);
         let shown = show_prefix(cover.prefix);
@@ -114,13 +117,10 @@ pub fn admitting<'q>(
                 let elsewhere: Vec<String> =
                     served.iter().filter(|(_, known)| !known).map(|(question, _)| question.show()).collect();
                 if !elsewhere.is_empty() {
-                    sentences.push(format!(
-                        "That does not lead to a view that knows the name, but elsewhere, for {}.",
-                        some(&elsewhere, EFFECTS)
-                    ));
+                    leads_elsewhere.push((shown.clone(), some(&elsewhere, EFFECTS)));
                 }
                 if !left.is_empty() {
-                    sentences.push(format!("It would still be turned away asking for {}.", some(&left, EFFECTS)));
+                    turned_away.push((shown.clone(), some(&left, EFFECTS)));
                 }
                 admitted.push((cover, served.into_iter().map(|(question, _)| question).collect()));
                 changed = Some(advice);
@@ -141,6 +141,15 @@ pub fn admitting<'q>(
             Err(NoAdvice::Admitted | NoAdvice::Everybody) => {}
         }
     }
+    let only = covers.len() == 1;
+    sentences.extend(alike(&leads_elsewhere).map(|(who, asked)| {
+        let that = if only { "That".to_owned() } else { format!("For {who} that") };
+        format!("{that} does not lead to a view that knows the name, but elsewhere, for {asked}.")
+    }));
+    sentences.extend(alike(&turned_away).map(|(who, asked)| {
+        let who = if only { "It".to_owned() } else { who };
+        format!("{who} would still be turned away asking for {asked}.")
+    }));
     if covers.len() > ADMITTED {
         let left: usize = covers.iter().skip(ADMITTED).map(|cover| cover.members.len()).sum();
         let left = left + wanted.len().saturating_sub(JOINED);
@@ -151,6 +160,18 @@ pub fn admitting<'q>(
         sentences.push(side_effects(acl, &observed, &advice, &admitted));
     }
     sentences.join(" ")
+}
+
+/// What is said of several addresses alike, once, with all of them.
+fn alike(said: &[(String, String)]) -> impl Iterator<Item = (String, &str)> {
+    let mut once: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (who, what) in said {
+        match once.iter_mut().find(|(_, known)| known == what) {
+            Some((all, _)) => all.push(who),
+            None => once.push((vec![who], what)),
+        }
+    }
+    once.into_iter().map(|(who, what)| (who.join(", "), what))
 }
 
 /// What else the sources of a prefix ask that the same rule turns away now.

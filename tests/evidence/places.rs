@@ -124,3 +124,16 @@ fn nobody_is_moved_from_recursion_to_the_referral_of_a_stub_zone() {
     let advice = advised(folder.path(), &file("allow-recursion { any; };"), &asked);
     assert!(advice.contains("of match-clients") && advice.contains("add 10.20.0.7;"), "{advice}");
 }
+
+#[test]
+fn what_a_change_does_not_do_for_several_sources_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let view = format!("view inside {{ match-clients {{ key k; }}; {ZONE} }};\n");
+    let keys = "key k { algorithm hmac-sha256; secret \"c2VjcmV0\"; };\n";
+    let office = "view office { match-clients { any; }; allow-recursion { 10.40.0.0/16; }; };\n";
+    let asked = [(OTHER, CORP, 5), (OTHER, CORP, 5), ([10, 20, 0, 99], CORP, 5)];
+    let advice = advised(folder.path(), &format!("{keys}{view}{office}"), &asked);
+    let once =
+        "For 10.20.0.7, 10.20.0.99 that does not lead to a view that knows the name, but elsewhere, for a.corp A.";
+    assert!(advice.contains(once) && advice.matches("does not lead").count() == 1, "{advice}");
+}
