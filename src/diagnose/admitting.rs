@@ -2,6 +2,7 @@
 
 use super::scene::{Scene, some};
 use super::verdicts::describe;
+use crate::error::escape_text;
 use crate::expect::acl::advice::{self, Advice, NoAdvice, Observed};
 use crate::expect::acl::compare::{Question, Range};
 use crate::expect::acl::cover::{self, Cover};
@@ -12,6 +13,7 @@ use crate::report::page::grouped;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Prefixes admitted one by one; more sources than that are joined where that is safe.
 const ADMITTED: usize = 4;
@@ -312,6 +314,17 @@ fn side_effects(
             })
             .collect();
         sentences.push(format!("It also changes: {}.", some(&shown, EFFECTS)));
+    }
+    let moved = advice::view_effects(acl, advice, observed);
+    if !moved.is_empty() {
+        let name = |view: &Option<Arc<str>>| {
+            view.as_deref().map_or("no view".to_owned(), |view| format!("view {}", escape_text(view)))
+        };
+        let shown: Vec<String> = moved
+            .iter()
+            .map(|(source, before, after)| format!("{source} {} -> {}", name(before), name(after)))
+            .collect();
+        sentences.push(format!("It also answers from another view, whose data may differ: {}.", some(&shown, EFFECTS)));
     }
     let recursion = advice::recursion_effects(acl, advice, &is_meant, observed);
     for (begins, says) in [(true, "It also allows recursion to"), (false, "It also ends recursion for")] {

@@ -123,6 +123,9 @@ fn nobody_is_moved_from_recursion_to_the_referral_of_a_stub_zone() {
     assert!(advice.contains("or serves it otherwise: no change is advised."), "{advice}");
     let advice = advised(folder.path(), &file("allow-recursion { any; };"), &asked);
     assert!(advice.contains("of match-clients") && advice.contains("add 10.20.0.7;"), "{advice}");
+    // What it is served already comes from another view then.
+    let moved = "It also answers from another view, whose data may differ: 10.20.0.7 view outside -> view inside.";
+    assert!(advice.contains(moved) && !advice.contains("Nothing else"), "{advice}");
 }
 
 #[test]

@@ -334,6 +334,19 @@ pub fn is_harmless(acl: &Acl, changed: &Acl, observed: &[Observed<'_>]) -> bool 
     observed.iter().filter(|one| one.before.word == Word::Allow).all(|one| one.is_kept(acl, changed))
 }
 
+/// A source, and the views that serve it before and after a change.
+pub type Moved = (IpAddr, Option<Arc<str>>, Option<Arc<str>>);
+
+/// Whom a change takes from one view to another, which may have other data.
+pub fn view_effects(acl: &Acl, advice: &Advice, observed: &[Observed<'_>]) -> BTreeSet<Moved> {
+    let view = |acl: &Acl, one: &Observed<'_>| {
+        acl.treat(&one.question.ask(one.source, one.server)).serving.map(|serving| serving.view)
+    };
+    let allowed = observed.iter().filter(|one| one.before.word == Word::Allow);
+    let views = allowed.filter_map(|one| Some((one.source, view(acl, one)?, view(&advice.acl, one)?)));
+    views.filter(|(_, before, after)| before != after).collect()
+}
+
 /// What was observed that a change treats in another way, but for what it is meant to. A source is told once for everything
 /// as usual that it asked, unless it is one to be admitted, of which each question is told.
 pub fn side_effects<'q>(
