@@ -18,7 +18,7 @@ impl Alike {
     /// A file that names its servers speaks for few of them. Another one may still treat addresses in ways of their own.
     pub fn of(acl: &Acl) -> Self {
         let policy = acl.policy();
-        let entries = policy.entries();
+        let entries = policy.entries_once();
         let interfaces: Vec<Option<IpAddr>> =
             entries.iter().filter(|entry| entry.list == "interface-action").map(address).collect();
         // Which addresses a named interface has is not in the file.

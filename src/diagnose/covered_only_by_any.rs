@@ -27,7 +27,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
         .iter()
         .enumerate()
         .map(|(number, acl)| {
-            let entries = acl.policy().entries().into_iter().filter(|entry| {
+            let entries = acl.policy().entries_once().into_iter().filter(|entry| {
                 let wide = entry.prefix.is_some_and(|prefix| prefix.prefix_len() == 0);
                 wide && entry.admits && matches!(acl.place(entry.rule), Place::Text(_))
             });

@@ -42,7 +42,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
         let mut seen = HashSet::new();
         let unused: Vec<Entry> = acl
             .policy()
-            .entries()
+            .entries_once()
             .into_iter()
             .filter(|entry| written(entry) && narrow(entry) && !used.contains(&entry.rule) && seen.insert(entry.rule))
             .collect();

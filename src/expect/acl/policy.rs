@@ -34,6 +34,11 @@ pub trait Policy: fmt::Debug + Send + Sync {
     fn prefixes(&self) -> Vec<IpNet>;
     /// The effective table, in the order of the text.
     fn entries(&self) -> Vec<Entry>;
+    /// The same with each list only where it is used first: all that is written, but not all that it is for. Thousands of
+    /// zones may use one list.
+    fn entries_once(&self) -> Vec<Entry> {
+        self.entries()
+    }
     /// Addresses the server is told to listen on; none where it listens on others too, that are not named one by one.
     fn listens(&self) -> Vec<IpAddr>;
     /// Addresses and ports it is told to listen on; an unspecified address stands for all of its family, or for those that

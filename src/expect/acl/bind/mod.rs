@@ -17,7 +17,7 @@ use asking::passes_on;
 use ipnet::IpNet;
 use list::{List, Match, Subject};
 use model::{Clause, Inner, Model, View, Zone, ZoneKind};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -156,7 +156,8 @@ impl Policy for Bind {
 
     fn prefixes(&self) -> Vec<IpNet> {
         let mut prefixes = self.model.own.prefixes();
-        for (_, clause) in self.clauses() {
+        let mut new = new_list();
+        for (_, clause) in self.clauses().into_iter().filter(|(_, clause)| new(clause)) {
             clause.list.prefixes(&mut prefixes);
         }
         let zones = self.model.views.iter().flat_map(|view| view.zones.values());
@@ -167,29 +168,11 @@ impl Policy for Bind {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        for (list, clause) in self.clauses() {
-            let elements = clause.list.elements();
-            // Defaults that let everybody pass are no news.
-            let everybody = elements
-                .iter()
-                .all(|(_, prefix, positive, _)| *positive && prefix.is_some_and(|prefix| prefix.prefix_len() == 0));
-            if clause.braces.is_none() && everybody {
-                continue;
-            }
-            for (matches, prefix, positive, rule) in elements {
-                let blackhole = clause.name == "blackhole";
-                let action = match (blackhole, positive) {
-                    (true, true) => "drop",
-                    (true, false) => "not dropped",
-                    (false, true) => "match",
-                    (false, false) => "no match",
-                };
-                let admits = positive != blackhole;
-                entries.push(Entry { list: list.clone(), matches, prefix, action: action.to_owned(), admits, rule });
-            }
-        }
-        entries
+        self.table(|_| true)
+    }
+
+    fn entries_once(&self) -> Vec<Entry> {
+        self.table(new_list())
     }
 
     fn listens(&self) -> Vec<IpAddr> {
@@ -240,6 +223,12 @@ impl Policy for Bind {
     }
 }
 
+/// True for a list that was not asked for before; what matches in `blackhole` means something else than elsewhere.
+fn new_list() -> impl FnMut(&Clause) -> bool {
+    let mut seen = HashSet::new();
+    move |clause| seen.insert((Arc::as_ptr(&clause.list), clause.name == "blackhole"))
+}
+
 impl Bind {
     /// Every list with the name people know it by; lists shared by several views or zones come once.
     fn clauses(&self) -> Vec<(String, &Clause)> {
@@ -273,9 +262,36 @@ impl Bind {
                 }
             }
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         all.retain(|(_, clause)| seen.insert((clause.rule, clause.name)));
         all
+    }
+
+    /// The entries of those lists that are `wanted`.
+    fn table(&self, mut wanted: impl FnMut(&Clause) -> bool) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for (list, clause) in self.clauses().into_iter().filter(|(_, clause)| wanted(clause)) {
+            let elements = clause.list.elements();
+            // Defaults that let everybody pass are no news.
+            let everybody = elements
+                .iter()
+                .all(|(_, prefix, positive, _)| *positive && prefix.is_some_and(|prefix| prefix.prefix_len() == 0));
+            if clause.braces.is_none() && everybody {
+                continue;
+            }
+            for (matches, prefix, positive, rule) in elements {
+                let blackhole = clause.name == "blackhole";
+                let action = match (blackhole, positive) {
+                    (true, true) => "drop",
+                    (true, false) => "not dropped",
+                    (false, true) => "match",
+                    (false, false) => "no match",
+                };
+                let admits = positive != blackhole;
+                entries.push(Entry { list: list.clone(), matches, prefix, action: action.to_owned(), admits, rule });
+            }
+        }
+        entries
     }
 
     /// What a list says, with a step about it. `view` names the view when there are several.
