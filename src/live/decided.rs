@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::expect::acl::judge::{Judgements, Verdicts};
 use crate::pipeline::aside::{Aside, Counts};
 use crate::report::Ledger;
-use crate::report::build::{About, Legs};
+use crate::report::legs::{About, Legs};
 use crate::report::output::Output;
 use crate::report::row::RowText;
 use crate::report::rows::{RowInput, Rows};

@@ -11,6 +11,7 @@ mod facts;
 pub mod json;
 pub mod jsonl;
 mod ledgers;
+pub mod legs;
 mod looked_at;
 mod model;
 pub mod output;

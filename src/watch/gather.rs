@@ -12,7 +12,7 @@ use crate::error::escape_text;
 use crate::expect::Inventory;
 use crate::expect::acl::judge::Verdicts;
 use crate::report::Expectation;
-use crate::report::build::Legs;
+use crate::report::legs::Legs;
 use crate::sources::{Leg, SourceKey, SourceRow, Sources};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
