@@ -1,7 +1,8 @@
 //! What interfaces say they lost: before the kernel saw it, their counters ([`InterfaceDrops`]) to a number that says how far
 //! it is known ([`InterfaceLoss`]).
 
-use super::live::{ANY, interfaces, read_small};
+use super::host::{interfaces, read_small};
+use super::live::ANY;
 use std::fs::File;
 
 /// Packets of any traffic that interfaces say they lost.

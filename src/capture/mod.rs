@@ -6,6 +6,7 @@
 //! checks that each walk started where the one before ended, and walks again if not.
 
 pub mod filter;
+pub mod host;
 pub mod kernel_filter;
 pub mod live;
 pub mod losses;

@@ -1,6 +1,6 @@
 //! The addresses of this host, those included that come while it is captured ([`Addresses`]).
 
-use crate::capture::live;
+use crate::capture::host;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 use std::collections::HashSet;
@@ -32,7 +32,7 @@ impl Addresses {
     pub fn listen() -> Self {
         // Listening comes first, so that none slips through in between.
         let told = listen().ok();
-        let known = live::local_addresses().into_iter().filter(|address| !address.is_unspecified()).collect();
+        let known = host::local_addresses().into_iter().filter(|address| !address.is_unspecified()).collect();
         Self { known, told, missed: false }
     }
 

@@ -14,8 +14,9 @@ pub mod session;
 pub mod standing;
 pub mod surroundings;
 
+use crate::capture::host;
 use crate::capture::kernel_filter;
-use crate::capture::live::{self, Handle, Options};
+use crate::capture::live::{Handle, Options};
 use crate::config::{Color, Config, Sandbox};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, escape_text};
@@ -116,7 +117,7 @@ impl Signals {
 /// Runs `live` and returns the exit code.
 pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Signals) -> Result<u8, Error> {
     let mut config = config.clone();
-    config.node = config.node.or_else(live::host_name);
+    config.node = config.node.or_else(host::host_name);
     if config.output.is_none() && !config.live.format_given && !std::io::stdout().is_terminal() {
         // Nobody is there to read a page.
         config.format = "jsonl";
@@ -155,10 +156,10 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         Arc::new(board)
     });
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
-    let interfaces = handles.first().map(live::interfaces_by_index).unwrap_or_default();
+    let interfaces = handles.first().map(|handle| host::interfaces_by_index(handle.socket())).unwrap_or_default();
     let sys_is_ours = handles.iter().all(|handle| handle.sys_is_ours);
     let sandbox = confine(&plan(config, &expectations, &handles, &addresses), config.live.sandbox)?;
-    let first = config.output.as_ref().filter(|_| per_interval).map(|path| interval::file(path, live::now()));
+    let first = config.output.as_ref().filter(|_| per_interval).map(|path| interval::file(path, host::now()));
     let target = Config { output: first.or_else(|| config.output.clone()), ..config.clone() };
     // With files of their own for every interval this was only tried out.
     let mut output = Some(output::prepare(&target, &identities)?).filter(|_| !per_interval);

@@ -13,7 +13,7 @@ use super::scroll::Scroll;
 use super::standing::{add_up, capture_ledger, since, undecided};
 use super::surroundings::Surroundings;
 use crate::capture::Timestamp;
-use crate::capture::live::now;
+use crate::capture::host::now;
 use crate::config::{Config, Sandbox};
 use crate::diagnose::{self, Finding};
 use crate::error::Error;

@@ -2,7 +2,7 @@
 
 use super::{Session, lock};
 use crate::capture::Timestamp;
-use crate::capture::live::now;
+use crate::capture::host::now;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::live::interval;

@@ -10,6 +10,7 @@ mod losses;
 mod reading;
 
 use super::{Damage, LaneResult, internal};
+use crate::capture::host;
 use crate::capture::live::{self, Handle, KernelCounts};
 use crate::capture::{Block, Frame, Reader, Timestamp};
 use crate::decode::{Decoded, Decoder, Tally};
@@ -353,7 +354,7 @@ pub fn run(
 fn both_clocks() -> (Timestamp, Instant) {
     let read = || {
         let before = Instant::now();
-        (live::now(), before)
+        (host::now(), before)
     };
     let mut tries = std::iter::repeat_with(read).take(CLOCK_READS);
     tries.find(|(_, before)| before.elapsed() < SAME_TIME).unwrap_or_else(read)

@@ -3,7 +3,8 @@
 use super::losses::{Loss, Losses};
 use super::{Captured, LinkState, Memory, Shared, lock};
 use crate::capture::filter::Filter;
-use crate::capture::live::{self, Handle, State};
+use crate::capture::host;
+use crate::capture::live::{Handle, State};
 use crate::capture::{Block, Context, Frame, Timestamp, Walk};
 use crate::decode::{Bucket, Decoded, Decoder, Entry};
 use crate::error::{Error, packets};
@@ -66,14 +67,14 @@ fn read_until_stopped(
         let since = std::mem::replace(&mut ran, Instant::now()).elapsed();
         let mut stalls = lock(&shared.stalls);
         if since > STALL {
-            note_stall(&mut stalls, live::now(), since);
+            note_stall(&mut stalls, host::now(), since);
         }
         drop(stalls);
         if !stopping && (shared.stop.load(Ordering::Relaxed) || handle.state() == State::Gone) {
             if handle.state() == State::Gone {
                 let what = format!(
                     "the interface disappeared at {}; {} used",
-                    live::now().to_rfc3339(3),
+                    host::now().to_rfc3339(3),
                     packets(handle.counts.read)
                 );
                 *damage = Some(Damage { cut: false, what });
@@ -85,7 +86,7 @@ fn read_until_stopped(
         let (mut block, mut decoded) = spare.take().or_else(|| lock(&shared.pool).pop()).unwrap_or_default();
         block.data.clear();
         (block.limit, block.at_end) = (shared.block_bytes, true);
-        let asked_at = live::now();
+        let asked_at = host::now();
         let packets = handle.fill(&mut block, if stopping { Duration::from_millis(5) } else { PATIENCE })?;
         if packets > 0 {
             quiet_since = Instant::now();
@@ -111,7 +112,7 @@ fn read_until_stopped(
             ask_kernel(handle, &mut losses)?;
             if handle.counts.dropped > told {
                 told = handle.counts.dropped;
-                send(shared, sender, Captured::Lost { lane, now: live::now(), kernel: handle.counts }, 0);
+                send(shared, sender, Captured::Lost { lane, now: host::now(), kernel: handle.counts }, 0);
             }
             lock(&shared.kernel)[input] = handle.counts;
             let state = handle.look_at_interface();
@@ -144,7 +145,7 @@ fn read_until_stopped(
 fn ask_kernel(handle: &mut Handle, losses: &mut Losses) -> Result<(), Error> {
     let before = handle.counts.dropped;
     handle.add_statistics()?;
-    losses.note(live::now(), handle.counts.dropped - before);
+    losses.note(host::now(), handle.counts.dropped - before);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ mod tests;
 
 use super::Board;
 use super::snapshot::{Snapshot, TurnedAway};
-use crate::capture::live::now;
+use crate::capture::host::now;
 use ipnet::IpNet;
 use keys::{Input, Key, Keys};
 use std::cmp::Reverse;

@@ -1,0 +1,128 @@
+//! What the kernel says of this host: its interfaces, by two ways that may not agree, its addresses, its name and its clock.
+
+use super::Timestamp;
+use crate::error::escape_text;
+use pcap::Device;
+use rustix::net::netdevice::name_to_index;
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Names of the interfaces there are, as the kernel lists them.
+pub fn interfaces() -> Vec<String> {
+    match interfaces_in_proc() {
+        Some(known) => known.into_iter().map(|(name, _)| name).collect(),
+        None => interfaces_in_sys(),
+    }
+}
+
+/// Those of this network namespace with the packets they received; nothing where that cannot be read.
+fn interfaces_in_proc() -> Option<Vec<(String, u64)>> {
+    let text = std::fs::read("/proc/self/net/dev").ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let interface = |line: &str| {
+        let (name, counts) = line.split_once(':')?;
+        Some((name.trim().to_owned(), counts.split_whitespace().nth(1)?.parse().ok()?))
+    };
+    let mut known: Vec<(String, u64)> = text.lines().filter_map(interface).collect();
+    known.sort();
+    Some(known)
+}
+
+/// Those of the network namespace in which /sys was mounted, as /sys lists them.
+pub(super) fn interfaces_in_sys() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir("/sys/class/net")
+        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    names.sort();
+    names
+}
+
+/// An interface's index in /sys.
+pub(super) fn index_in_sys(name: &str) -> Option<u32> {
+    std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
+}
+
+/// True when /sys shows the interfaces of the network namespace this process is in: after `nsenter -n` it shows those of
+/// another one, of which some or all may have the same names and numbers, but not the same counters.
+pub(super) fn sys_is_ours(socket: BorrowedFd<'_>) -> bool {
+    let received = |name: &str| -> Option<u64> {
+        std::fs::read_to_string(format!("/sys/class/net/{name}/statistics/rx_packets")).ok()?.trim().parse().ok()
+    };
+    let agrees = || {
+        let in_sys = interfaces_in_sys().into_iter().filter(|name| index_in_sys(name).is_some());
+        let in_sys: Vec<(Option<u64>, String)> = in_sys.map(|name| (received(&name), name)).collect();
+        let Some(ours) = interfaces_in_proc() else { return true };
+        in_sys.len() == ours.len()
+            && in_sys.iter().zip(&ours).all(|((before, name), (own, count))| {
+                name == own
+                    && index_in_sys(name) == name_to_index(socket, name).ok()
+                    && before.is_none_or(|before| before <= *count)
+                    && received(name).is_none_or(|after| *count <= after)
+            })
+    };
+    // One may come or go meanwhile.
+    (0..3).any(|_| agrees())
+}
+
+/// Interfaces by their index, escaped; those that come later are not among them.
+pub fn interfaces_by_index(socket: BorrowedFd<'_>) -> HashMap<u32, String> {
+    let index = |name: &str| name_to_index(socket, name).ok();
+    interfaces().into_iter().filter_map(|name| Some((index(&name)?, escape_text(&name)))).collect()
+}
+
+/// This host's addresses.
+pub fn local_addresses() -> Vec<IpAddr> {
+    let devices = Device::list().unwrap_or_default();
+    let mut addresses: Vec<IpAddr> =
+        devices.iter().flat_map(|device| device.addresses.iter().map(|address| address.addr)).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// The name of this host.
+pub fn host_name() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    (!name.is_empty() && name != "(none)").then_some(name)
+}
+
+/// The wall clock.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Index of the loopback interface.
+pub(super) fn loopback_index() -> Option<u32> {
+    let read = || std::fs::read_to_string("/sys/class/net/lo/ifindex").ok()?.trim().parse().ok();
+    // It is the first interface of every network namespace.
+    read().or(Some(1))
+}
+
+/// True when an interface's flags say that it is up (`IFF_UP` of linux/if.h); `None` when they cannot be read any more.
+pub(super) fn is_up(flags: &File) -> Option<bool> {
+    let text = read_small(flags)?;
+    u32::from_str_radix(text.strip_prefix("0x")?, 16).ok().map(|flags| flags & 1 == 1)
+}
+
+/// A short text from the beginning of a file.
+pub(super) fn read_small(file: &File) -> Option<String> {
+    let mut text = [0; 64];
+    let len = file.read_at(&mut text, 0).ok()?;
+    Some(std::str::from_utf8(&text[..len]).ok()?.trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_has_addresses_and_a_clock() {
+        assert!(local_addresses().iter().any(IpAddr::is_loopback));
+        assert!(now() > Timestamp::parse("2026-01-01T00:00:00Z").unwrap());
+    }
+}
