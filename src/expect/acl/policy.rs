@@ -34,7 +34,7 @@ pub trait Policy: fmt::Debug + Send + Sync {
     fn prefixes(&self) -> Vec<IpNet>;
     /// The effective table, in the order of the text.
     fn entries(&self) -> Vec<Entry>;
-    /// The same with each list only where it is used first: all that is written, but not all that it is for. Thousands of
+    /// The same with each rule only where it is used first: all that is written, but not all that it is for. Thousands of
     /// zones may use one list.
     fn entries_once(&self) -> Vec<Entry> {
         self.entries()

@@ -15,11 +15,14 @@ use super::{Decision, Entry, Place, Policy, Request, RuleId, Rules, Spot, Surrou
 use crate::error::Error;
 use asking::passes_on;
 use ipnet::IpNet;
-use list::{List, Match, Subject};
+use list::{Element, List, Match, Subject};
 use model::{Clause, Inner, Model, View, Zone, ZoneKind};
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+/// Prefixes gathered before it is looked whether they are the same again.
+const MANY_PREFIXES: usize = 65_536;
 
 /// Record types and opcodes that are treated in a way of their own.
 mod code {
@@ -156,9 +159,17 @@ impl Policy for Bind {
 
     fn prefixes(&self) -> Vec<IpNet> {
         let mut prefixes = self.model.own.prefixes();
-        let mut new = new_list();
-        for (_, clause) in self.clauses().into_iter().filter(|(_, clause)| new(clause)) {
-            clause.list.prefixes(&mut prefixes);
+        let (mut seen, mut enough) = (HashSet::new(), MANY_PREFIXES);
+        for (_, clause) in self.clauses() {
+            if seen.insert(Arc::as_ptr(&clause.list)) {
+                clause.list.prefixes(&mut seen, &mut prefixes);
+            }
+            // Lists may have others in common.
+            if prefixes.len() > enough {
+                prefixes.sort_unstable();
+                prefixes.dedup();
+                enough = MANY_PREFIXES.max(2 * prefixes.len());
+            }
         }
         let zones = self.model.views.iter().flat_map(|view| view.zones.values());
         prefixes.extend(zones.flat_map(|zone| zone.primaries.iter().flatten().map(|address| IpNet::from(*address))));
@@ -168,11 +179,11 @@ impl Policy for Bind {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        self.table(|_| true)
+        self.table(false)
     }
 
     fn entries_once(&self) -> Vec<Entry> {
-        self.table(new_list())
+        self.table(true)
     }
 
     fn listens(&self) -> Vec<IpAddr> {
@@ -223,12 +234,6 @@ impl Policy for Bind {
     }
 }
 
-/// True for a list that was not asked for before; what matches in `blackhole` means something else than elsewhere.
-fn new_list() -> impl FnMut(&Clause) -> bool {
-    let mut seen = HashSet::new();
-    move |clause| seen.insert((Arc::as_ptr(&clause.list), clause.name == "blackhole"))
-}
-
 impl Bind {
     /// Every list with the name people know it by; lists shared by several views or zones come once.
     fn clauses(&self) -> Vec<(String, &Clause)> {
@@ -267,28 +272,38 @@ impl Bind {
         all
     }
 
-    /// The entries of those lists that are `wanted`.
-    fn table(&self, mut wanted: impl FnMut(&Clause) -> bool) -> Vec<Entry> {
+    /// The entries of every list, or each rule once; what drops people in one list lets them pass in another, and is there
+    /// twice.
+    fn table(&self, once: bool) -> Vec<Entry> {
         let mut entries = Vec::new();
-        for (list, clause) in self.clauses().into_iter().filter(|(_, clause)| wanted(clause)) {
-            let elements = clause.list.elements();
-            // Defaults that let everybody pass are no news.
-            let everybody = elements
-                .iter()
-                .all(|(_, prefix, positive, _)| *positive && prefix.is_some_and(|prefix| prefix.prefix_len() == 0));
-            if clause.braces.is_none() && everybody {
+        let (mut lists, mut rules) = (HashSet::new(), HashSet::new());
+        for (list, clause) in self.clauses() {
+            let blackhole = clause.name == "blackhole";
+            if once && !lists.insert((Arc::as_ptr(&clause.list), blackhole)) {
                 continue;
             }
-            for (matches, prefix, positive, rule) in elements {
-                let blackhole = clause.name == "blackhole";
+            let elements = clause.list.elements();
+            // Defaults that let everybody pass are no news.
+            let is_wide = |element: &Element<'_>| {
+                element.positive() && element.prefix().is_some_and(|prefix| prefix.prefix_len() == 0)
+            };
+            if clause.braces.is_none() && elements.iter().all(is_wide) {
+                continue;
+            }
+            for element in elements {
+                let (positive, rule) = (element.positive(), element.rule());
+                let admits = positive != blackhole;
+                if once && !rules.insert((rule, admits)) {
+                    continue;
+                }
                 let action = match (blackhole, positive) {
                     (true, true) => "drop",
                     (true, false) => "not dropped",
                     (false, true) => "match",
                     (false, false) => "no match",
                 };
-                let admits = positive != blackhole;
-                entries.push(Entry { list: list.clone(), matches, prefix, action: action.to_owned(), admits, rule });
+                let (matches, prefix, action) = (element.show(), element.prefix(), action.to_owned());
+                entries.push(Entry { list: list.clone(), matches, prefix, action, admits, rule });
             }
         }
         entries

@@ -8,11 +8,20 @@ use crate::expect::acl::{RuleId, name};
 use crate::expect::ranges::Ranges;
 use ipnet::IpNet;
 pub use named::Named;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// An element as people read it: what it matches, its prefix when it is one, positive or not, its rule.
-pub type Element = (String, Option<IpNet>, bool, RuleId);
+/// An element of a list.
+#[derive(Debug, Clone, Copy)]
+pub enum Element<'a> {
+    /// A prefix.
+    Prefix(&'a Prefix),
+    /// Every address of both families.
+    Everything(&'a Prefix),
+    /// Something else.
+    Other(&'a Other),
+}
 
 /// What a list says of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +57,9 @@ pub struct List {
     has_negatives: bool,
 }
 
+/// A prefix in a list.
 #[derive(Debug, Clone, Copy)]
-struct Prefix {
+pub struct Prefix {
     net: IpNet,
     number: u32,
     positive: bool,
@@ -75,8 +85,9 @@ impl Meaning {
     }
 }
 
+/// An element that is no prefix.
 #[derive(Debug, Clone)]
-struct Other {
+pub struct Other {
     number: u32,
     negative: bool,
     kind: Kind,
@@ -156,54 +167,81 @@ impl List {
         }
     }
 
-    /// Every prefix in it and in the lists inside it.
-    pub fn prefixes(&self, into: &mut Vec<IpNet>) {
+    /// Every prefix in it and in the lists inside it, but for lists that were `seen` before.
+    pub fn prefixes(&self, seen: &mut HashSet<*const List>, into: &mut Vec<IpNet>) {
         into.extend(self.prefixes.iter().map(|prefix| prefix.net));
         for other in &self.others {
-            if let Kind::Nested(list) = &other.kind {
-                list.prefixes(into);
+            if let Kind::Nested(list) = &other.kind
+                && seen.insert(Arc::as_ptr(list))
+            {
+                list.prefixes(seen, into);
             }
         }
     }
 
-    /// Its elements in order.
-    pub fn elements(&self) -> Vec<Element> {
-        let mut all: Vec<(u32, Element)> = self
-            .prefixes
-            .iter()
-            .map(|entry| {
-                let shown = crate::expect::inventory::show_prefix(entry.net);
-                (entry.number, (shown, Some(entry.net), entry.positive, entry.rule))
-            })
-            .collect();
-        all.extend(self.others.iter().map(|other| {
-            let shown = match &other.kind {
-                Kind::Localhost => "localhost".to_owned(),
-                Kind::Localnets => "localnets".to_owned(),
-                Kind::Key(key) => format!("key {}", name::show_name(key)),
-                Kind::Nested(list) => {
-                    let inner = list.elements();
-                    let text: Vec<String> = inner
-                        .iter()
-                        .take(8)
-                        .map(|(what, _, positive, _)| format!("{}{what}", if *positive { "" } else { "!" }))
-                        .collect();
-                    format!("{{ {}{} }}", text.join("; "), if inner.len() > 8 { "; ..." } else { ";" })
-                }
-                Kind::Unknown(reason) => (*reason).to_owned(),
-            };
-            (other.number, (shown, None, !other.negative, other.rule))
-        }));
+    /// Its elements in order, not yet in words: there may be many.
+    pub fn elements(&self) -> Vec<Element<'_>> {
+        let prefixes = self.prefixes.iter().map(|prefix| (prefix.number, Element::Prefix(prefix)));
+        let others = self.others.iter().map(|other| (other.number, Element::Other(other)));
+        let mut all: Vec<(u32, Element<'_>)> = prefixes.chain(others).collect();
         all.sort_by_key(|(number, _)| *number);
         // Both families under one number are `any` or `none`.
         all.dedup_by(|later, earlier| {
             let both = later.0 == earlier.0;
-            if both {
-                "any".clone_into(&mut earlier.1.0);
+            if let (true, Element::Prefix(prefix)) = (both, earlier.1) {
+                earlier.1 = Element::Everything(prefix);
             }
             both
         });
         all.into_iter().map(|(_, element)| element).collect()
+    }
+}
+
+impl Element<'_> {
+    /// What it matches, as people read it.
+    pub fn show(self) -> String {
+        let other = match self {
+            Self::Prefix(prefix) => return crate::expect::inventory::show_prefix(prefix.net),
+            Self::Everything(_) => return "any".to_owned(),
+            Self::Other(other) => other,
+        };
+        match &other.kind {
+            Kind::Localhost => "localhost".to_owned(),
+            Kind::Localnets => "localnets".to_owned(),
+            Kind::Key(key) => format!("key {}", name::show_name(key)),
+            Kind::Nested(list) => {
+                let inner = list.elements();
+                let sign = |element: &Element<'_>| if element.positive() { "" } else { "!" };
+                let text: Vec<String> =
+                    inner.iter().take(8).map(|element| format!("{}{}", sign(element), element.show())).collect();
+                format!("{{ {}{} }}", text.join("; "), if inner.len() > 8 { "; ..." } else { ";" })
+            }
+            Kind::Unknown(reason) => (*reason).to_owned(),
+        }
+    }
+
+    /// The prefix, when it is one; that of IPv4 for every address.
+    pub fn prefix(self) -> Option<IpNet> {
+        match self {
+            Self::Prefix(prefix) | Self::Everything(prefix) => Some(prefix.net),
+            Self::Other(_) => None,
+        }
+    }
+
+    /// It is not negated.
+    pub fn positive(self) -> bool {
+        match self {
+            Self::Prefix(prefix) | Self::Everything(prefix) => prefix.positive,
+            Self::Other(other) => !other.negative,
+        }
+    }
+
+    /// Its rule.
+    pub fn rule(self) -> RuleId {
+        match self {
+            Self::Prefix(prefix) | Self::Everything(prefix) => prefix.rule,
+            Self::Other(other) => other.rule,
+        }
     }
 }
 
