@@ -140,3 +140,39 @@ fn what_a_change_does_not_do_for_several_sources_is_said_once() {
         "For 10.20.0.7, 10.20.0.99 that does not lead to a view that knows the name, but elsewhere, for a.corp A.";
     assert!(advice.contains(once) && advice.matches("does not lead").count() == 1, "{advice}");
 }
+
+#[test]
+fn a_block_is_named_by_its_words_and_a_list_is_told_from_those_that_begin_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = ["a", "elsewhere"];
+    let all = "match-clients { any; };";
+    let ends = "options { recursion no; allow-query { 10.1.0.0/16;\n }; };";
+    let other = |name: &str| format!("zone {name} {{ type primary; file \"x\"; allow-query {{ 10.2.0.0/16; }}; }};");
+    for (file, name, says) in [
+        (format!("view \"a/b\" {{ {all} }};"), elsewhere, ", at the end of view \"a/b\" add allow-recursion"),
+        (format!("view \"a}};b\" {{ {all} }};"), elsewhere, ", at the end of view \"a};b\" add allow-recursion"),
+        (
+            format!("view all\n{{\n{all}\n}};\n"),
+            elsewhere,
+            "in named.conf:1 (view all), at the end of view all add allow-recursion",
+        ),
+        (
+            format!("view a /* 1 */ {{ match-clients {{ 10.1.1.1; }}; }}; view b /* 2 */ {{ {all} }};"),
+            elsewhere,
+            ", at the end of view b add allow-recursion",
+        ),
+        (
+            format!("{ends} {} {ZONE}", other("b")),
+            CORP,
+            ", at the end of allow-query (not one after it in this line) add 10.20.0.7;",
+        ),
+        (
+            format!("{ends} {} {} {ZONE}", other("b"), other("c")),
+            CORP,
+            ", at the end of allow-query (not one after it in this line) add 10.20.0.7;",
+        ),
+    ] {
+        let advice = advised(folder.path(), &file, &[(OTHER, name, 5)]);
+        assert!(advice.contains(says), "{file}: {advice}");
+    }
+}

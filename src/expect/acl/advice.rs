@@ -197,7 +197,7 @@ fn progress_of(acl: &Acl, question: &Question, server: IpAddr, source: IpAddr) -
     let (decision, steps) = acl.explain(&question.ask(source, server));
     // A miss of allow-recursion alone is answered, but not with what was asked for. Where the server has data of its own
     // the step has no spot.
-    let recursion = |step: &&Step| matches!(step.spot, Some(Spot::Element(_, "allow-recursion") | Spot::Statement(_)));
+    let recursion = |step: &&Step| matches!(step.spot, Some(Spot::Element(_, "allow-recursion") | Spot::Statement(..)));
     let last =
         |steps: &[Step], wanted: &dyn Fn(&&Step) -> bool| steps.iter().rev().filter(wanted).find_map(|step| step.spot);
     if decision.word == Word::Allow {
@@ -258,7 +258,7 @@ impl Trial<'_> {
         let files = acl.files();
         let text = acl.policy().admitting(self.prefix, spot);
         let span = match spot {
-            Spot::Element(span, _) | Spot::LineAfter(span) | Spot::Statement(span) => span,
+            Spot::Element(span, _) | Spot::LineAfter(span) | Spot::Statement(span, _) => span,
         };
         let Some(file) = files.list().get(span.file as usize) else { return };
         let mut changed = file.text.clone();
@@ -268,13 +268,13 @@ impl Trial<'_> {
                 let says = format!("in {place} ({}), {} add {text}", files.show_line(span), in_list(files, span, list));
                 (says, span.start as usize, spaced(&changed, span.start, &text))
             }
-            Spot::Statement(span) => {
+            Spot::Statement(head, block) => {
                 let says = format!(
                     "in {place} ({}), {} add {text} (with localnets and localhost, the default that it replaces)",
-                    files.show_line(span),
-                    at_the_end(&file.text, span)
+                    files.show_line(head),
+                    at_the_end(files, head)
                 );
-                (says, span.end as usize - 1, spaced(&changed, span.end - 1, &text))
+                (says, block.end as usize - 1, spaced(&changed, block.end - 1, &text))
             }
             Spot::LineAfter(span) => {
                 let line = files.whole_line(span);

@@ -42,14 +42,10 @@ pub fn in_list(files: &Files, span: Span, list: &str) -> String {
     }
 }
 
-/// The end of a block by what stands before its brace: `at the end of view inside`.
-pub fn at_the_end(text: &str, block: Span) -> String {
-    let before = text.get(..block.start as usize).unwrap_or("");
-    let start = before.rfind(['{', '}', ';', '\n', '/']).map_or(0, |at| at + 1);
-    match before[start..].trim() {
-        "" => "at the end".to_owned(),
-        head => format!("at the end of {}", escape_text(head)),
-    }
+/// The end of a block by the words before its brace: `at the end of view inside`.
+pub fn at_the_end(files: &Files, head: Span) -> String {
+    let words: Vec<&str> = files.text(head).split_whitespace().collect();
+    format!("at the end of {}", escape_text(&words.join(" ")))
 }
 
 /// Which list of a line is meant, where the line has several or does not name it.
@@ -63,9 +59,11 @@ fn of_list(files: &Files, span: Span, list: &str, of: &str) -> String {
         .filter(|(at, _)| !text[..*at].ends_with(word) && text[at + list.len()..].trim_start().starts_with('{'))
         .map(|(at, _)| at)
         .collect();
+    // Other lists of this name may begin after the end of this one.
     let before = begins.iter().filter(|at| **at < (span.start - line.start) as usize).count();
     match begins.len() {
         0 => format!(" {of} {list}"),
+        _ if before == 0 => format!(" {of} {list} (not one after it in this line)"),
         1 if text.matches('{').count() > 1 => format!(" {of} {list}"),
         1 => String::new(),
         all => format!(" {of} {list} (number {before} of {all} in this line)"),

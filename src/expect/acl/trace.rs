@@ -11,8 +11,9 @@ pub enum Spot {
     Element(Span, &'static str),
     /// A line of its own, after the line of this place.
     LineAfter(Span),
-    /// A statement of its own at the end of this block, in the place of a default list that it has to hold as well.
-    Statement(Span),
+    /// A statement of its own, after these words at the end of this block, in the place of a default list that it has to
+    /// hold as well.
+    Statement(Span, Span),
 }
 
 /// One step on the way to a verdict.
@@ -71,6 +72,11 @@ impl Trace {
     /// Somebody wants to see what it gathers or notes.
     pub fn is_on(&self) -> bool {
         self.steps.is_some() || self.serving.is_some()
+    }
+
+    /// Somebody wants to see the steps.
+    pub fn has_steps(&self) -> bool {
+        self.steps.is_some()
     }
 
     /// Adds the steps of another one; without spots where a change would not help.

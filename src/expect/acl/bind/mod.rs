@@ -216,7 +216,7 @@ impl Policy for Bind {
         match spot {
             Spot::Element(_, "blackhole") => format!("!{shown};"),
             // The cache takes the list of recursion where it has none of its own.
-            Spot::Statement(_) => format!("allow-recursion {{ localnets; localhost; {shown}; }};"),
+            Spot::Statement(..) => format!("allow-recursion {{ localnets; localhost; {shown}; }};"),
             Spot::Element(..) | Spot::LineAfter(_) => format!("{shown};"),
         }
     }
@@ -326,11 +326,11 @@ impl Bind {
         }
         let by_source =
             !clause.name.ends_with("-on") && clause.name != "match-destinations" && clause.name != "blackhole";
+        // A list may name thousands of others, each of which is looked into: only for somebody who wants to see the step.
+        let spot = |caught| if trace.has_steps() { self.spot(clause, caught, subject) } else { None };
         let (rule, spot, what) = match &checked {
             // Whoever is not to be dropped is an exception before the element that matches.
-            Checked::Yes(rule) if clause.name == "blackhole" => {
-                (*rule, self.spot(clause, Some(*rule), subject), "matches")
-            }
+            Checked::Yes(rule) if clause.name == "blackhole" => (*rule, spot(Some(*rule)), "matches"),
             Checked::Yes(rule) => (*rule, None, "matches"),
             Checked::No(rule) => {
                 let negative = matches!(found, Match::Negative(_));
@@ -339,7 +339,7 @@ impl Bind {
                     (_, true) => "a negated element matches first",
                     (_, false) => "nothing matches",
                 };
-                (*rule, by_source.then(|| self.spot(clause, negative.then_some(*rule), subject)).flatten(), what)
+                (*rule, by_source.then(|| spot(negative.then_some(*rule))).flatten(), what)
             }
             Checked::Unknown(reason, rule) => (*rule, None, *reason),
         };
@@ -365,7 +365,7 @@ impl Bind {
     /// A view that only keys choose is for whoever has one: no address belongs there.
     fn spot(&self, clause: &Clause, caught: Option<RuleId>, subject: Subject<'_>) -> Option<Spot> {
         if let (None, Some(block)) = (clause.braces, clause.block) {
-            return Some(Spot::Statement(block));
+            return Some(Spot::Statement(block.head, block.block));
         }
         let braces = clause.braces.filter(|_| clause.name != "match-clients" || clause.list.names_addresses())?;
         let inside = |span: &Span| span.file == braces.file && span.start > braces.start && span.end < braces.end;

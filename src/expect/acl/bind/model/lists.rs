@@ -3,7 +3,7 @@
 use super::super::list::{List, Named};
 use super::super::syntax::{Block, Item, Statement};
 use super::statements::{Map, REPEATED, block_of, check_shape, head};
-use super::{Clause, Inner, Switch};
+use super::{Clause, Inner, Switch, Written};
 use crate::error::Error;
 use crate::expect::acl::text::{Files, Span};
 use crate::expect::acl::{PORT, RuleId, Rules};
@@ -18,7 +18,7 @@ pub struct Builder<'a> {
     pub named: Named<'a>,
     pub version: Option<(u32, u32)>,
     /// The block of the options.
-    pub options: Option<Span>,
+    pub options: Option<Written>,
     /// Lists that were compiled already, by their statement.
     pub lists: HashMap<Span, Clause>,
     /// `primaries` and the like by name.

@@ -8,7 +8,7 @@ mod zones;
 
 use super::list::{List, Named};
 use super::names;
-use super::syntax::Parsed;
+use super::syntax::{Block, Item, Parsed, Statement};
 use crate::error::Error;
 use crate::expect::acl::network::OwnAddresses;
 use crate::expect::acl::text::{Files, Span};
@@ -55,6 +55,27 @@ pub struct Inner {
     pub named: Option<Arc<List>>,
 }
 
+/// A block that is written, and the words before it.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// What stands before its braces.
+    pub head: Span,
+    /// It, with its braces.
+    pub block: Span,
+}
+
+impl Written {
+    fn of(statement: &Statement, block: &Block) -> Self {
+        let words = statement.items.split_last().map_or(&[][..], |(_, words)| words);
+        let ends = words.first().zip(words.last());
+        // What is in quotes is known without them.
+        let quote = u32::from(matches!(ends, Some((_, Item::Quoted(_)))));
+        let head = ends.map_or(statement.span, |(first, last)| first.span().to(last.span()));
+        let head = Span { end: head.end + quote, ..head };
+        Self { head, block: block.span }
+    }
+}
+
 /// A list with its statement.
 #[derive(Debug, Clone)]
 pub struct Clause {
@@ -69,7 +90,7 @@ pub struct Clause {
     /// Its braces; nothing when it is a default.
     pub braces: Option<Span>,
     /// The block in which it could be written in the place of a default that lets somebody pass.
-    pub block: Option<Span>,
+    pub block: Option<Written>,
     /// Its elements that are lists, or their negation.
     pub inner: Arc<[Inner]>,
     /// The statement says more than the list does, so that the text does not decide.
@@ -274,7 +295,7 @@ pub fn build(
         None | Some([]) => Map::new(),
         Some([only]) => {
             let block = block_of(files, only)?;
-            builder.options = Some(block.span);
+            builder.options = Some(Written::of(only, block));
             builder.map(block, names::OPTIONS, "in options")?
         }
         Some([first, second, ..]) => {

@@ -5,7 +5,7 @@ use super::super::names;
 use super::super::syntax::{Item, Statement};
 use super::lists::Builder;
 use super::statements::{Map, block_of};
-use super::{Clause, View};
+use super::{Clause, View, Written};
 use crate::error::Error;
 use crate::expect::acl::name;
 use crate::expect::acl::text::Span;
@@ -79,7 +79,7 @@ impl<'a> Builder<'a> {
         let (set_recursion, set_recursion_on) =
             (self.clause("allow-recursion", &maps)?, self.clause("allow-recursion-on", &maps)?);
         let block = match statement {
-            Some(statement) => Some(block_of(self.files, statement)?.span),
+            Some(statement) => Some(Written::of(statement, block_of(self.files, statement)?)),
             None => self.options,
         };
         let mut near = |name: &'static str| {
