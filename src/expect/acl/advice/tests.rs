@@ -1,4 +1,3 @@
-
 use super::*;
 
 fn advise(argument: &str, text: &str, prefix: &str) -> Result<Vec<String>, NoAdvice> {
