@@ -33,7 +33,6 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
             .clients
             .iter()
             .any(|client| matches!(client.expected, Expected::Unlisted) && client.line.turned_away() > 0);
-    let servers: BTreeSet<IpAddr> = scene.clients.iter().map(|client| client.line.server).collect();
     // Only those that are named are looked at closer: there may be many.
     let mut names: Vec<String> = absent.iter().take(NAMED).map(|row| describe(scene, row)).collect();
     names.resize(absent.len(), String::new());
@@ -65,7 +64,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
         grade: Grade::Observed,
         severity: if unlisted_refused { Severity::Warning } else { Severity::Info },
         subject: Subject {
-            server: if servers.len() == 1 { servers.first().copied() } else { None },
+            server: if scene.servers.len() == 1 { scene.servers.first().copied() } else { None },
             prefixes: absent.iter().take(scene.limits.finding_members).map(|row| show_prefix(row.prefix)).collect(),
             ..Subject::default()
         },

@@ -2,11 +2,10 @@
 
 use crate::expect::acl::compare::Range;
 use crate::expect::{Expect, Inventory, inventory::Kind, ranges};
-use crate::report::SourceLine;
+use crate::report::{SourceLine, servers_of};
 use ipnet::IpNet;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::HashMap;
 
 /// What a capture shows of an inventory line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +35,7 @@ pub fn presence(sources: &[SourceLine], inventory: &Inventory) -> Vec<Option<Pre
         }
     }
     // A line for servers is satisfied by their answering.
-    let servers: BTreeSet<IpAddr> = sources.iter().map(|line| line.server).collect();
-    for home in servers.iter().filter_map(|server| inventory.home(*server)) {
+    for home in servers_of(sources).iter().filter_map(|server| inventory.home(*server)) {
         seen[home] |= rows[home].kind == Kind::Server;
     }
     for prefix in &joined {
@@ -50,7 +48,8 @@ pub fn presence(sources: &[SourceLine], inventory: &Inventory) -> Vec<Option<Pre
             None => homes.iter().for_each(|home| unknown[*home] = true),
         }
     }
-    let addresses = Addresses::of(&single);
+    let wanted = rows.iter().any(|row| !row.outside.is_empty());
+    let addresses = Addresses::of(if wanted { &single } else { &[] });
     let around = Around::of(&joined);
     // Lines of one prefix are one line here, and satisfied together.
     let mut first_of: HashMap<IpNet, usize> = HashMap::new();

@@ -8,7 +8,7 @@ use crate::expect::acl::judge::{self, Verdicts};
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expected, Inventory};
 use crate::report::page::grouped;
-use crate::report::{Report, SourceLine};
+use crate::report::{Report, SourceLine, servers_of};
 use crate::sources::{FrameRef, Leg};
 use ipnet::IpNet;
 use std::cell::Cell;
@@ -40,7 +40,7 @@ pub struct Scene<'a> {
     /// Presence of each inventory line.
     presence: Vec<Option<Presence>>,
     /// Servers on the client leg: ours.
-    servers: BTreeSet<IpAddr>,
+    pub servers: BTreeSet<IpAddr>,
     /// How often others turned our servers away.
     themselves: HashMap<IpAddr, u64>,
     /// Places of each server's pairs among those of the verdicts.
@@ -89,7 +89,7 @@ impl<'a> Scene<'a> {
             .filter(|line| line.leg == Leg::Client)
             .map(|line| Client { line, expected: inventory.decide_prefix(line.source) })
             .collect();
-        let servers = clients.iter().map(|client| client.line.server).collect();
+        let servers = servers_of(clients.iter().map(|client| client.line));
         let presence = presence(&report.sources, inventory);
         let mut themselves: HashMap<IpAddr, u64> = HashMap::new();
         for line in report.sources.iter().filter(|line| line.leg == Leg::Upstream && line.turned_away() > 0) {

@@ -8,11 +8,11 @@ use crate::config::{Config, Outcome};
 use crate::decode::encrypted::DNS_OVER_TLS;
 use crate::decode::name::NameFault;
 use crate::decode::{Bucket, Tally, link};
-use crate::expect::Inventory;
+use crate::expect::{Expected, Inventory};
 use crate::pipeline::LaneResult;
 use crate::sources::{Joined, SourceKey, SourceRow};
 use crate::transact::{COPIES_AT_OTHER_TIMES, Counts};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Servers named in the note about encrypted connections.
@@ -346,11 +346,15 @@ fn stated_loss(inputs: &[InputReport]) -> InterfaceLoss {
 /// in how they were budgeted are one line.
 fn source_lines(rows: Vec<(SourceKey, SourceRow)>, legs: &Legs, inventory: &Inventory) -> Vec<SourceLine> {
     // Hundreds of thousands of sources share a few inventory lines.
-    let mut known: HashMap<(&'static str, Option<usize>), Arc<Expectation>> = HashMap::new();
+    let mut known: Vec<Option<Arc<Expectation>>> = vec![None; inventory.rows().len() + 2];
     let mut expectation = |source| {
         let expected = inventory.decide_prefix(source);
-        let line = (expected.word(), expected.row().map(|row| row.index));
-        Arc::clone(known.entry(line).or_insert_with(|| Arc::new(Expectation::from(expected))))
+        let place = match expected {
+            Expected::Unlisted => 0,
+            Expected::Mixed => 1,
+            Expected::Listed(row) => row.index + 2,
+        };
+        Arc::clone(known[place].get_or_insert_with(|| Arc::new(Expectation::from(expected))))
     };
     let mut lines: Vec<SourceLine> = Vec::with_capacity(rows.len());
     for (key, row) in rows {

@@ -24,7 +24,9 @@ pub mod text;
 
 use crate::config::{Color, Config};
 pub use ledgers::{CaptureLedger, Ledger, Ledgers};
-pub use model::{Expectation, FileReport, InputReport, LiveReport, Report, SourceLine, SourceVerdict, Totals};
+pub use model::{
+    Expectation, FileReport, InputReport, LiveReport, Report, SourceLine, SourceVerdict, Totals, servers_of,
+};
 use row::RowText;
 use std::io::{self, Write};
 

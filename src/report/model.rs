@@ -217,6 +217,14 @@ impl SourceLine {
     }
 }
 
+/// The servers of some lines, each once. Put in one by one: they are few beside the lines, of which a set that is collected
+/// would sort all.
+pub fn servers_of<'l>(lines: impl IntoIterator<Item = &'l SourceLine>) -> BTreeSet<IpAddr> {
+    let mut servers = BTreeSet::new();
+    servers.extend(lines.into_iter().map(|line| line.server));
+    servers
+}
+
 /// What the inventory says about a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {

@@ -10,7 +10,7 @@ mod row;
 use dashmap::{DashMap, Entry};
 use ipnet::IpNet;
 pub use row::{Beside, Rare, Refusals, SourceRow, Span};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -50,10 +50,12 @@ pub struct FrameRef {
 /// How many sources these are, each counted once, and whether that is only the least: sources that were joined to a prefix
 /// are one or more, and one of them may also be there under its address.
 pub fn count_sources(sources: impl IntoIterator<Item = IpNet>) -> (u64, bool) {
-    let sources: BTreeSet<IpNet> = sources.into_iter().collect();
+    let mut sources: Vec<IpNet> = sources.into_iter().collect();
+    sources.sort_unstable();
+    sources.dedup();
     let joined = sources.iter().any(|source| source.prefix_len() < source.max_prefix_len());
     // In order, a prefix stands directly before what lies in it.
-    let around = sources.iter().zip(sources.iter().skip(1)).filter(|(one, next)| one.contains(*next)).count();
+    let around = if joined { sources.windows(2).filter(|pair| pair[0].contains(&pair[1])).count() } else { 0 };
     ((sources.len() - around) as u64, joined)
 }
 
@@ -420,6 +422,7 @@ mod tests {
     use crate::capture::Timestamp;
     use crate::config::Outcome;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     fn silent(queries: u64) -> SourceRow {
         let mut row = SourceRow::default();

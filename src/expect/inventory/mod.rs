@@ -199,6 +199,9 @@ impl Inventory {
 
     /// What the lines say about a prefix of joined sources: `mixed` unless one line, or none, decides for all of it.
     pub fn decide_prefix(&self, prefix: IpNet) -> Expected<'_> {
+        if prefix.prefix_len() == prefix.max_prefix_len() {
+            return self.decide(prefix.addr());
+        }
         let decisions = self.listed.within(prefix);
         match decisions.split_first() {
             Some((first, others)) if others.iter().all(|other| other == first) => self.expected(*first),

@@ -5,16 +5,14 @@ mod tables;
 
 use super::accounts;
 use super::page::{Clock, Ink, Page, counted, grouped, lost_packets, percent};
-use super::{Format, InputReport, Layout, LiveReport, Report, SourceLine, Writer};
+use super::{Format, InputReport, Layout, LiveReport, Report, SourceLine, Writer, servers_of};
 use crate::capture::losses::InterfaceLoss;
 use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;
 use crate::error::escape_text;
 use crate::sources::{Beside, Leg, count_sources};
 use focus::focus;
-use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use tables::{files, tables, wireshark};
 
 /// The format's entry in the table.
@@ -294,8 +292,7 @@ fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::
 
 /// Whom the queries in a capture ask that are to none of our servers: perhaps that was another address than was meant.
 fn to_others(report: &Report) -> String {
-    let others: BTreeSet<IpAddr> =
-        report.sources.iter().filter(|line| line.leg == Leg::Other).map(|line| line.server).collect();
+    let others = servers_of(report.sources.iter().filter(|line| line.leg == Leg::Other));
     let mut named: Vec<String> = others.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
     if others.len() > named.len() {
         named.push(format!("{} more", others.len() - named.len()));
@@ -427,7 +424,7 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let mut lines: Vec<(&str, String)> = Vec::new();
     // A host that captures need not be a server to ask others.
     let by_leg = |leg: Leg| report.sources.iter().filter(move |line| line.leg == leg && !line.only_glimpsed());
-    let servers: BTreeSet<IpAddr> = by_leg(Leg::Client).map(|line| line.server).collect();
+    let servers = servers_of(by_leg(Leg::Client));
     let of_servers = by_leg(Leg::Upstream).all(|line| servers.contains(&line.source.addr()));
     let own = match (of_servers || report.live.is_none(), servers.is_empty()) {
         (true, _) => "of our own servers to others",

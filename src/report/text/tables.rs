@@ -1,14 +1,14 @@
 //! The tables of sources, one per server, with what stands beside their rows, and what the servers' files are.
 
 use super::super::page::{Clock, Ink, Page, WIDTH, counted, grouped};
-use super::super::{Layout, LiveReport, Report, SourceLine};
+use super::super::{Layout, LiveReport, Report, SourceLine, servers_of};
 use super::{SOURCE_WIDTH, outcomes, sources_of};
 use crate::config::Outcome;
 use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
 use crate::sources::{Beside, count_sources};
 use ipnet::IpNet;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -50,7 +50,7 @@ pub(super) fn tables(
         let refused: u64 = more.iter().map(|line| line.count(Outcome::Refused)).sum();
         page.wrapped("", &format!("and {}, refused {} (--top)", left_out(listed, more), grouped(refused)), 2)?;
     }
-    let away: BTreeSet<IpNet> = shown.iter().map(|line| line.source).collect();
+    let away: HashSet<IpNet, foldhash::fast::RandomState> = shown.iter().map(|line| line.source).collect();
     // Who only got a response that it did not ask for was neither turned away nor not.
     let (elsewhere, never): (Vec<&SourceLine>, Vec<&SourceLine>) =
         kept_out.iter().filter(|line| line.transactions() > 0).partition(|line| away.contains(&line.source));
@@ -76,7 +76,7 @@ fn left_out(listed: &[&SourceLine], more: &[&SourceLine]) -> String {
         let least = if count_sources(sources).1 { "at least " } else { "" };
         return format!("{least}{}", counted(more.len() as u64, "more source", "more sources"));
     }
-    let servers: BTreeSet<IpAddr> = more.iter().map(|line| line.server).collect();
+    let servers = servers_of(more.iter().copied());
     format!(
         "{} of {} at {}",
         counted(more.len() as u64, "more line", "more lines"),

@@ -5,6 +5,7 @@ use crate::diagnose::samples::{With, inventory, report, source};
 use crate::expect::Inventory;
 use crate::report::page::WIDTH;
 use crate::report::{CaptureLedger, Expectation, Ledger};
+use std::net::IpAddr;
 
 /// The page of a report, without colour unless asked for.
 fn page(report: &Report, top: usize, color: bool) -> String {
