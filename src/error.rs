@@ -91,6 +91,10 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 
 /// Escapes text from file names, interface names and the like so that it stays on one line and cannot drive a terminal.
 pub fn escape_text(text: &str) -> String {
+    // Nearly all of it.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if is_plain(c) {

@@ -67,7 +67,7 @@ fn list<T: Serialize>(key: &str, entries: impl Iterator<Item = T>, out: &mut dyn
 }
 
 /// Writes a value on the current line.
-fn value<T: Serialize>(value: &T, out: &mut dyn Write) -> io::Result<()> {
+fn value<T: Serialize, W: Write + ?Sized>(value: &T, out: &mut W) -> io::Result<()> {
     serde_json::to_writer(out, value).map_err(io::Error::from)
 }
 
