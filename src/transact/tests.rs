@@ -382,6 +382,17 @@ fn silence_is_said_only_where_nothing_came() {
     // An ICMP error of the server's host about the query: the client was told.
     let quoted = ask(A, 1)[20..48].to_vec();
     let unreachable = frame(A, false, 1, 0, &[&[3, 13, 0, 0, 0, 0, 0, 0][..], &quoted].concat());
+    // As BIND does with whom `blackhole` names: it closes at once, and what the client sends then is answered with a RST.
+    let asked = framed(&query(9));
+    let closed = [
+        &handshake(A, SECOND)[..],
+        &[
+            (SECOND, tcp(A, false, FIN | ACK, (501, 101), b"")),
+            (SECOND, tcp(A, true, ACK, (101, 502), &asked)),
+            (SECOND, tcp(A, false, RST, (502, 0), b"")),
+        ],
+    ]
+    .concat();
     for (about, more, outcome) in [
         ("nothing", vec![], "silent"),
         ("its own answer", vec![(SECOND, reply(A, &answer(1)))], "answered"),
@@ -398,6 +409,7 @@ fn silence_is_said_only_where_nothing_came() {
         ("a fragment after the time-out", vec![(7 * SECOND, fragment)], "unanswered"),
         ("a response cut short", vec![(MILLI, reply(A, &answer(1)[..6]))], "unanswered"),
         ("an ICMP error", vec![(MILLI, unreachable)], "unanswered"),
+        ("a connection without a byte of the server", closed, "silent"),
         ("a loss", vec![(MILLI, LOST.to_vec())], "unanswered"),
         ("a loss after the time-out", vec![(6 * SECOND, ask(A, 7)), (7 * SECOND, LOST.to_vec())], "unanswered"),
         ("a loss before", vec![(-1, LOST.to_vec())], "silent"),

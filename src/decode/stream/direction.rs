@@ -103,16 +103,16 @@ impl Stream {
         if news {
             self.acknowledged = Some(number);
         }
-        news && self.has_acknowledged_unseen()
+        news && self.has_acknowledged_unseen(self.ended)
     }
 
-    /// True when the other side has acknowledged bytes that the capture does not have.
-    fn has_acknowledged_unseen(&self) -> bool {
+    /// True when the other side has acknowledged bytes that the capture does not have, of a stream that has ended or not.
+    fn has_acknowledged_unseen(&self, ended: bool) -> bool {
         let Some(seen) = self.acknowledged else { return false };
         match self.boundary {
             Boundary::Unknown => self.first_acknowledged.is_some_and(|(first, _)| ahead(seen, first) > 0),
             // A FIN counts like a byte.
-            _ => ahead(seen, self.next) > i32::from(self.ended),
+            _ => ahead(seen, self.next) > i32::from(ended),
         }
     }
 
@@ -125,9 +125,10 @@ impl Stream {
             (Boundary::Unknown, Some((first, at_start))) => {
                 closing.fin() || !at_start || ahead(closing.sequence, first) > 0
             }
-            _ => ahead(closing.sequence, self.next) > 0,
+            // It may stand behind a FIN: a RST does, with which a host answers what comes to a connection that it closed.
+            _ => ahead(closing.sequence, self.next) > i32::from(self.ended),
         };
-        past || self.has_acknowledged_unseen()
+        past || self.has_acknowledged_unseen(self.ended || closing.fin())
     }
 
     /// Takes the number of a segment's first byte of data: a SYN, which tells the stream's first, stands before it.

@@ -226,9 +226,9 @@ impl Streams {
     fn close(&mut self, index: u32, from: usize, by: &Arrival, segment: &Segment) {
         let connection = &mut self.connections[index as usize];
         let stream = &mut connection.streams[from];
+        let unseen = stream.has_sent_unseen(segment);
         stream.ended = true;
         stream.reset |= segment.rst();
-        let unseen = stream.has_sent_unseen(segment);
         if from != connection.server {
             connection.client_closed = true;
         } else if connection.opened
