@@ -129,11 +129,16 @@ fn finding(
             finding.subject.prefixes = vec![show_prefix(row.prefix)];
             finding.says = format!(
                 "Observed: {fact} Observed: no DNS traffic from {} in the same {}. {} Inferred: clients of {prefix} \
-                 may arrive as {who}; other explanations remain: {},{other} and nobody in {prefix} may have asked meanwhile.",
+                 may arrive as {who}; other explanations remain: {},{other} and nobody in {prefix} may have asked meanwhile{}.",
                 described,
                 scene.report.duration(),
                 scene.report.caveats(),
                 if only_one { "it may be a stranger" } else { "they may be strangers" },
+                if scene.report.is_of_every_interface() {
+                    ""
+                } else {
+                    ", or only through interfaces that were not captured"
+                },
             );
             finding.advice = Some(format!(
                 "Ask who owns {whom}. Capture on both sides of the translation that clients of {prefix} pass, at the \

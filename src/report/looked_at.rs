@@ -79,6 +79,11 @@ impl Report {
         text
     }
 
+    /// True when every interface of the host was captured: only a capture of `any` has a cooked header.
+    pub fn is_of_every_interface(&self) -> bool {
+        self.inputs.iter().flat_map(|input| &input.link_types).all(|name| name.starts_with("LINUX_SLL"))
+    }
+
     /// Why something may have been there although it was not seen, in sentences: first of all because this is one capture.
     pub fn caveats(&self) -> String {
         let mut text = "This is about this capture only".to_owned();
