@@ -11,8 +11,11 @@ use std::io::{self, Write as _};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Bytes that are written at once; by as many it may be wrong what a reader got that takes no more.
+/// With so many bytes what waits goes on its way.
 const AT_ONCE: usize = 64 << 10;
+/// Bytes that are written at once: a pipe takes so many whole or not at all (`PIPE_BUF`), so that it is known what a reader got
+/// that takes no more.
+const WHOLE: usize = 4096;
 /// How long a reader may take for what waits, when everything else has ended.
 const STALLED: Duration = Duration::from_secs(2);
 /// The same for lines to the operator, the last that is waited for.
@@ -213,7 +216,7 @@ fn work(shared: &Shared, mut sink: impl Sink) {
         let (mut from, mut first) = (0, 0);
         loop {
             let rest = &ends[first..];
-            let more = rest.partition_point(|end| end - from <= AT_ONCE).max(1).min(rest.len());
+            let more = rest.partition_point(|end| end - from <= WHOLE).max(1).min(rest.len());
             let to = rest[..more].last().copied().unwrap_or(from);
             let failed = if broken { None } else { sink.put(&bytes[from..to]).err() };
             broken |= failed.is_some();
@@ -227,7 +230,8 @@ fn work(shared: &Shared, mut sink: impl Sink) {
             state.counts.waiting -= more;
             let counted = if broken { &mut state.counts.left_out } else { &mut state.counts.written };
             *counted += more;
-            state.broken |= broken;
+            broken |= state.broken;
+            state.broken = broken;
             shared.changed.notify_all();
             if first >= ends.len() {
                 break;
@@ -371,6 +375,33 @@ mod tests {
         let (result, counts) = aside.finish("rows");
         assert_eq!(counts, Counts { made: 1, written: 0, left_out: 1, waiting: 0 });
         assert_eq!(result.unwrap_err().code, "E-OUT-STALLED");
+    }
+
+    impl Sink for io::PipeWriter {
+        fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.write_all(bytes)
+        }
+
+        fn end(self) -> Result<Finished, Error> {
+            Ok(Finished { path: None, bytes: 0, pipe_closed: false })
+        }
+    }
+
+    #[test]
+    fn what_a_pipe_holds_that_nobody_reads_is_written_and_the_rest_left_out() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let aside = Aside::start(writer, "a pipe".to_owned(), Duration::from_millis(200), 1 << 20).unwrap();
+        // The pipe is not empty when much is written.
+        aside.offer(&[b'x'; 100]);
+        aside.flush();
+        wait_until(&aside, |counts| counts.written == 1);
+        (1..5000).for_each(|_| assert!(aside.offer(&[b'x'; 100])));
+        let (result, counts) = aside.finish("rows");
+        assert_eq!(result.unwrap_err().code, "E-OUT-STALLED");
+        let mut held = vec![0; 1 << 20];
+        let held = io::Read::read(&mut reader, &mut held).unwrap() as u64;
+        assert!(held > 10_000, "{held}");
+        assert_eq!((counts.written * 100, counts.written + counts.left_out), (held, 5000));
     }
 
     #[test]
