@@ -79,7 +79,8 @@ impl Report {
         text
     }
 
-    /// True when every interface of the host was captured: only a capture of `any` has a cooked header.
+    /// True when every interface of the host was captured: a cooked header is that of `any`, and hardly ever of an interface of
+    /// a rare kind.
     pub fn is_of_every_interface(&self) -> bool {
         self.inputs.iter().flat_map(|input| &input.link_types).all(|name| name.starts_with("LINUX_SLL"))
     }
