@@ -3,7 +3,7 @@
 use super::scene::{Scene, some};
 use super::verdicts::describe;
 use crate::error::escape_text;
-use crate::expect::acl::advice::{self, Advice, NoAdvice, Observed};
+use crate::expect::acl::advice::{self, Advice, Ended, NoAdvice, Observed};
 use crate::expect::acl::compare::{Question, Range};
 use crate::expect::acl::cover::{self, Cover};
 use crate::expect::acl::network::is_public;
@@ -54,18 +54,20 @@ pub fn admitting<'q>(
         ));
     }
     let observed = observed(scene, acl);
-    let harmless = |changed: &Acl| advice::is_harmless(acl, changed, &observed);
+    let effort = &scene.effort;
+    let harmless = |changed: &Acl| effort.decides(2 * observed.len()) && advice::is_harmless(acl, changed, &observed);
     let mut changed: Option<Advice> = None;
     let mut admitted: Vec<(&Cover, Vec<&Question>)> = Vec::new();
     // What a change does not do for an address, by what it shows as and what it asks for.
     let mut leads_elsewhere: Vec<(String, String)> = Vec::new();
     let mut turned_away: Vec<(String, String)> = Vec::new();
+    let mut not_found_out: Vec<String> = Vec::new();
     for cover in covers.iter().take(ADMITTED) {
         let current = changed.as_ref().map_or(acl, |advice| &advice.acl);
         let shown = show_prefix(cover.prefix);
         let public = scene.advise_public;
         let admit = |current: &Acl, question: &Question| {
-            advice::admit(current, cover.prefix, &cover.members, question, server, public, &harmless)
+            advice::admit(current, cover.prefix, &cover.members, question, server, public, &harmless, effort)
         };
         let is_known =
             |acl: &Acl, question: &Question| advice::serves_what_is_known(acl, &cover.members, question, server);
@@ -93,7 +95,7 @@ pub fn admitting<'q>(
                 }
             }
             // What one question needs may be enough for another that was looked at before it.
-            advice = advice.without_needless(&|less| harmless(less) && keeps(less, &served));
+            advice = advice.without_needless(effort, &|less| harmless(less) && keeps(less, &served));
             Ok((advice, served, left))
         };
         let mut found = in_order(question, &others);
@@ -140,6 +142,7 @@ pub fn admitting<'q>(
             Err(NoAdvice::Harmful) => sentences.push(format!(
                 "Adding {shown} where it would help turns away what is allowed now, or serves it otherwise: no change is advised."
             )),
+            Err(NoAdvice::GivenUp) => not_found_out.push(shown),
             Err(NoAdvice::Admitted | NoAdvice::Everybody) => {}
         }
     }
@@ -152,6 +155,12 @@ pub fn admitting<'q>(
         let who = if only { "It".to_owned() } else { who };
         format!("{who} would still be turned away asking for {asked}.")
     }));
+    if !not_found_out.is_empty() {
+        sentences.push(format!("What would admit {} was not found out.", not_found_out.join(", ")));
+    }
+    if let Some(ended) = effort.tell_ended() {
+        sentences.push(says_ended(acl, ended));
+    }
     if covers.len() > ADMITTED {
         let left: usize = covers.iter().skip(ADMITTED).map(|cover| cover.members.len()).sum();
         let left = left + wanted.len().saturating_sub(JOINED);
@@ -162,6 +171,19 @@ pub fn admitting<'q>(
         sentences.push(side_effects(acl, &observed, &advice, &admitted));
     }
     sentences.join(" ")
+}
+
+/// Why the search for a change was given up, so that there may be another one, or a narrower one.
+fn says_ended(acl: &Acl, ended: Ended) -> String {
+    match ended {
+        Ended::Interrupted => "A signal ended the search for changes.".to_owned(),
+        Ended::Spent => format!(
+            "The search for changes was given up there: to try one out takes reading {} again, which is as much as {} \
+             elements of lists, and asking again for everybody seen here.",
+            escape_text(&acl.name),
+            grouped(acl.elements())
+        ),
+    }
 }
 
 /// What is said of several addresses alike, once, with all of them.
@@ -338,4 +360,64 @@ fn side_effects(
         return "Nothing else that was looked at of what was asked here would be treated differently.".to_owned();
     }
     sentences.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::expect::Inventory;
+    use crate::expect::acl::advice::Effort;
+    use crate::expect::acl::judge::{Judged, Tally, Verdicts};
+    use crate::report::Report;
+    use std::sync::atomic::AtomicBool;
+
+    /// What is advised for two sources with these efforts, one after the other; `None` is a signal's.
+    fn advised(efforts: &[Option<u64>]) -> Vec<String> {
+        let text = "options { allow-query { 10.1.0.0/16; }; };\n";
+        let acls: Arc<[Acl]> = vec![Acl::from_text("bind-9.18:named.conf", text, &[]).unwrap()].into();
+        let acl = &acls[0];
+        let (server, usual) = ("10.53.0.1".parse().unwrap(), Question::default());
+        let sources: [IpAddr; 2] = ["10.8.8.8".parse().unwrap(), "10.9.9.9".parse().unwrap()];
+        let tally = |source: &IpAddr| Tally {
+            judged: Judged { acl: Some(0), decision: acl.decide(&usual.ask(*source, server)) },
+            questions: vec![(usual.clone(), 1)],
+            outcomes: [0; 7],
+            errors: 0,
+            frames: Default::default(),
+        };
+        let pairs = sources.iter().map(|source| ((*source, server), vec![tally(source)])).collect();
+        let verdicts = Verdicts { acls: Arc::clone(&acls), pairs, not_kept: 0 };
+        let (report, inventory, limits) = (Report::default(), Inventory::default(), Limits::default());
+        let mut scene = Scene::of(&report, &inventory, &limits).with_files(&verdicts);
+        let signal = AtomicBool::new(true);
+        let each = efforts.iter().map(|effort| {
+            scene.effort = match effort {
+                Some(elements) => Effort::new(*elements, None),
+                None => Effort::new(u64::MAX, Some(&signal)),
+            };
+            admitting(&scene, acl, server, &sources, &usual)
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn a_search_that_was_given_up_finds_nothing_out_and_says_so() {
+        let advised = advised(&[Some(u64::MAX), Some(300), Some(10), None]);
+        assert!(
+            advised[0].starts_with("To admit 10.8.8.8: ") && advised[0].contains("To admit 10.9.9.9: "),
+            "{advised:?}"
+        );
+        assert!(!advised[0].contains("given up") && !advised[0].contains("signal"), "{advised:?}");
+        // Enough for one of them.
+        let given_up = "The search for changes was given up there: to try one out takes reading named.conf again";
+        assert!(advised[1].starts_with("To admit 10.8.8.8: "), "{advised:?}");
+        assert!(
+            advised[1].contains(&format!("What would admit 10.9.9.9 was not found out. {given_up}")),
+            "{advised:?}"
+        );
+        let neither = "What would admit 10.8.8.8, 10.9.9.9 was not found out. ";
+        assert!(advised[2].starts_with(&format!("{neither}{given_up}")), "{advised:?}");
+        assert_eq!(advised[3], format!("{neither}A signal ended the search for changes."));
+    }
 }

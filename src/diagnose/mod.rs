@@ -19,17 +19,20 @@ mod unused_entry;
 mod verdicts;
 
 pub use found::Found;
+use scene::ELEMENTS;
 pub use scene::Scene;
 #[cfg(test)]
 pub use scene::samples;
 
 use crate::config::{Config, Limits, Severity};
 use crate::expect::Inventory;
+use crate::expect::acl::advice::Effort;
 use crate::expect::acl::judge::Verdicts;
 use crate::report::Report;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 
 /// A diagnosis: its kind, and what makes findings of it (without ids, which are given when all are known).
 type Diagnosis = (&'static str, fn(&Scene<'_>, &mut Found));
@@ -68,14 +71,17 @@ pub fn diagnose(report: &Report, inventory: &Inventory, limits: &Limits) -> Vec<
     diagnose_scene(&Scene::of(report, inventory, limits))
 }
 
-/// The same, with what the servers' own files say.
+/// The same, with what the servers' own files say. A signal that sets `interrupted` ends what takes long: the search for changes
+/// of such a file.
 pub fn diagnose_with_files(
     report: &Report,
     inventory: &Inventory,
     verdicts: &Verdicts,
     config: &Config,
+    interrupted: Option<&AtomicBool>,
 ) -> Vec<Finding> {
     let mut scene = Scene::of(report, inventory, &config.limits).with_files(verdicts);
+    scene.effort = Effort::new(ELEMENTS, interrupted);
     scene.advise_public = config.advise_public;
     diagnose_scene(&scene)
 }

@@ -4,6 +4,7 @@
 use super::presence::{Presence, presence};
 use super::{Finding, Grade, Subject};
 use crate::config::{Limits, Outcome, Severity};
+use crate::expect::acl::advice::Effort;
 use crate::expect::acl::judge::{self, Verdicts};
 use crate::expect::inventory::{Row, show_prefix};
 use crate::expect::{Expected, Inventory};
@@ -19,6 +20,8 @@ use std::net::{IpAddr, Ipv4Addr};
 /// Findings about one kind of thing with a change of a file that would admit their sources; to find one takes reading the file
 /// again.
 pub const ADVISED: usize = 8;
+/// Elements of lists compiled for that: more would take minutes.
+pub const ELEMENTS: u64 = 50_000_000;
 /// Narrower lines named beside a line.
 const NARROWER_NAMED: usize = 3;
 
@@ -47,6 +50,8 @@ pub struct Scene<'a> {
     pairs: HashMap<IpAddr, Vec<usize>>,
     /// Changes of files that may still be looked for: each takes reading a file again.
     to_advise: Cell<usize>,
+    /// What looking for them may take.
+    pub effort: Effort<'a>,
 }
 
 /// A source at one of our servers.
@@ -107,6 +112,7 @@ impl<'a> Scene<'a> {
             themselves,
             pairs: HashMap::new(),
             to_advise: Cell::new(ADVISED),
+            effort: Effort::new(ELEMENTS, None),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::config::{Config, Limits, Outcome, Outcomes};
 use crate::decode::detail::DetailLimits;
 use crate::decode::{Decoder, Ends};
 use crate::diagnose;
-use crate::error::{Error, escape_text};
+use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
 use crate::expect::acl::judge::{Judgements, names_server, own_servers};
@@ -35,7 +35,7 @@ pub use signals::on_signals;
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Digits of a second's fraction where no interface says.
@@ -176,10 +176,22 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     report.notes.extend(sides.note(&report.here_in));
     report.notes.extend(elsewhere);
     report.judge(&verdicts);
-    report.findings = diagnose::diagnose_with_files(&report, &inventory, &verdicts, config);
+    // A signal that ended the reading is none against what follows.
+    let signal = (!finished.interrupted).then_some(&**interrupted);
+    report.findings = diagnose::diagnose_with_files(&report, &inventory, &verdicts, config, signal);
+
+    let cut_short = signal.is_some_and(|signal| signal.load(Ordering::Relaxed));
 
     let written = write(config, format.writer, &mut report, rows, &legs, &names, output);
-    Ok(conclude(config, &report, &failed, lost, written, console))
+    let code = conclude(config, &report, &failed, lost, written, console);
+    if !cut_short {
+        return Ok(code);
+    }
+    let what = "interrupted while findings were made; everything was read and counted, but changes of a server's file may not have \
+                been looked for to the end";
+    let error = Error::new(ErrorKind::Input, "E-IN-PARTIAL", "dnsrefused", what);
+    console.line(&error.to_string());
+    Ok(if matches!(code, 0 | 4 | 10) { error.exit_code() } else { code })
 }
 
 /// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.

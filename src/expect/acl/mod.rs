@@ -181,6 +181,14 @@ impl Acl {
         Ok(acl)
     }
 
+    /// What reading it again takes: about as much as to compile so many elements of lists.
+    pub fn elements(&self) -> u64 {
+        /// An element and its separators in a text.
+        const BYTES: u64 = 8;
+        let bytes: u64 = self.files.list().iter().map(|file| file.text.len() as u64).sum();
+        bytes / BYTES + self.policy.elements()
+    }
+
     /// The addresses this file speaks for: those named with it, else declared servers, else those it listens on.
     pub fn bound(&self) -> Vec<IpAddr> {
         if !self.argument.servers.is_empty() {

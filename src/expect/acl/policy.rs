@@ -39,6 +39,10 @@ pub trait Policy: fmt::Debug + Send + Sync {
     fn entries_once(&self) -> Vec<Entry> {
         self.entries()
     }
+    /// Elements compiled into its lists, those of merged lists each time: there may be many more than are written.
+    fn elements(&self) -> u64 {
+        0
+    }
     /// Addresses the server is told to listen on; none where it listens on others too, that are not named one by one.
     fn listens(&self) -> Vec<IpAddr>;
     /// Addresses and ports it is told to listen on; an unspecified address stands for all of its family, or for those that

@@ -283,7 +283,7 @@ impl<'a> Session<'a> {
             packets: self.packets_name(),
         });
         report.judge(&verdicts);
-        report.findings = diagnose::diagnose_with_files(&report, inventory, &verdicts, self.config);
+        report.findings = diagnose::diagnose_with_files(&report, inventory, &verdicts, self.config, None);
         self.hold_back_differences(&mut report, moment.now);
         self.say_compared_since(&mut report);
         match covers {

@@ -1,9 +1,12 @@
 //! The narrowest change that admits a source: found by editing the text, reading it again and deciding again.
 
+mod effort;
+
 use super::compare::Question;
 use super::network::is_public;
 use super::places::{at_the_end, in_list, spaced};
 use super::{Acl, Decision, Spot, Step, Word};
+pub use effort::{Effort, Ended};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -42,10 +45,10 @@ pub struct Advice {
 impl Advice {
     /// Leaves out each edit that later ones made needless: without which `serves` is still true of the configuration.
     #[must_use]
-    pub fn without_needless(mut self, serves: &dyn Fn(&Acl) -> bool) -> Self {
+    pub fn without_needless(mut self, effort: &Effort<'_>, serves: &dyn Fn(&Acl) -> bool) -> Self {
         let mut index = 0;
         while index < self.edits.len() && self.edits.len() > 1 {
-            match self.without(index).filter(|less| serves(&less.acl)) {
+            match self.without(index, effort).filter(|less| serves(&less.acl)) {
                 Some(less) => self = less,
                 None => index += 1,
             }
@@ -54,7 +57,7 @@ impl Advice {
     }
 
     /// The same without an edit, where it can be told from the others.
-    fn without(&self, index: usize) -> Option<Self> {
+    fn without(&self, index: usize, effort: &Effort<'_>) -> Option<Self> {
         let mut edits = self.edits.clone();
         let Edit { path, mut at, inserted, .. } = edits.remove(index);
         for later in edits[index..].iter_mut().filter(|later| later.path == path) {
@@ -74,7 +77,7 @@ impl Advice {
             return None;
         }
         text.replace_range(place, "");
-        Some(Self { edits, acl: self.acl.changed(BTreeMap::from([(path, text)])).ok()? })
+        Some(Self { edits, acl: effort.changed(&self.acl, BTreeMap::from([(path, text)]))? })
     }
 }
 
@@ -102,10 +105,13 @@ pub enum NoAdvice {
     NoPlace,
     /// What would admit it turns away something that is allowed now, or serves it otherwise than it is.
     Harmful,
+    /// The search was given up before anything was found.
+    GivenUp,
 }
 
 /// Finds the narrowest change that serves a prefix, so that each of these sources inside it is served, and `harmless` is true
 /// of the configuration with it.
+#[allow(clippy::too_many_arguments)] // whom to admit to what, and the bounds of that
 pub fn admit(
     acl: &Acl,
     prefix: IpNet,
@@ -114,6 +120,7 @@ pub fn admit(
     server: IpAddr,
     public: bool,
     harmless: &dyn Fn(&Acl) -> bool,
+    effort: &Effort<'_>,
 ) -> Result<Advice, NoAdvice> {
     if prefix.prefix_len() == 0 {
         return Err(NoAdvice::Everybody);
@@ -121,7 +128,7 @@ pub fn admit(
     if is_public(prefix) && !public {
         return Err(NoAdvice::Public);
     }
-    let mut trial = Trial { prefix, sources, question, server, texts: BTreeMap::new(), edits: Vec::new() };
+    let mut trial = Trial { prefix, sources, question, server, effort, texts: BTreeMap::new(), edits: Vec::new() };
     if matches!(progress(acl, &trial), Progress::Served) {
         return Err(NoAdvice::Admitted);
     }
@@ -151,7 +158,7 @@ pub fn admit(
         trial.texts.clear();
         trial.edits.clear();
         trial.apply(acl, spot);
-        if let Ok(changed) = acl.changed(trial.texts.clone())
+        if let Some(changed) = effort.changed(acl, trial.texts.clone())
             && let Some(advice) = take(trial.follow(&changed, EDITS - 1))
         {
             if !is_elsewhere(&advice.acl) {
@@ -160,7 +167,8 @@ pub fn admit(
             followed = followed.or(Some(advice));
         }
     }
-    followed.ok_or(none)
+    // That nothing else helps was not seen then.
+    followed.ok_or(if effort.ended().is_some() { NoAdvice::GivenUp } else { none })
 }
 
 /// Each of these sources is served by one of these views.
@@ -224,6 +232,7 @@ struct Trial<'a> {
     sources: &'a [IpAddr],
     question: &'a Question,
     server: IpAddr,
+    effort: &'a Effort<'a>,
     /// Files that were changed.
     texts: BTreeMap<PathBuf, String>,
     edits: Vec<Edit>,
@@ -235,18 +244,21 @@ impl Trial<'_> {
         let mut current: Option<Acl> = None;
         for _ in 0..=left {
             let now = current.as_ref().unwrap_or(acl);
+            if !self.effort.decides(self.sources.len()) {
+                return None;
+            }
             match progress(now, self) {
                 Progress::Served => {
                     let acl = match current {
                         Some(acl) => acl,
-                        None => acl.changed(self.texts.clone()).ok()?,
+                        None => self.effort.changed(acl, self.texts.clone())?,
                     };
                     return Some(Advice { edits: std::mem::take(&mut self.edits), acl });
                 }
                 Progress::Stuck => return None,
                 Progress::Add(spot) => {
                     self.apply(now, spot);
-                    current = Some(acl.changed(self.texts.clone()).ok()?);
+                    current = Some(self.effort.changed(acl, self.texts.clone())?);
                 }
             }
         }

@@ -1,10 +1,15 @@
 use super::*;
 
+/// More than any of these takes.
+fn enough() -> Effort<'static> {
+    Effort::new(u64::MAX, None)
+}
+
 fn advise(argument: &str, text: &str, prefix: &str) -> Result<Vec<String>, NoAdvice> {
     let acl = Acl::from_text(argument, text, &[]).unwrap();
     let server = "10.20.30.40".parse().unwrap();
     let prefix: IpNet = prefix.parse().unwrap();
-    let advice = admit(&acl, prefix, &[prefix.addr()], &Question::default(), server, false, &|_| true)?;
+    let advice = admit(&acl, prefix, &[prefix.addr()], &Question::default(), server, false, &|_| true, &enough())?;
     let request = Question::default();
     assert_eq!(advice.acl.decide(&request.ask(prefix.addr(), server)).word, Word::Allow);
     Ok(advice.edits.into_iter().map(|edit| edit.says).collect())
@@ -54,7 +59,7 @@ view \"external\" {
     let question = Question { qname: super::super::name::parse_name("z").unwrap(), ..Question::default() };
     let server = "10.20.30.40".parse().unwrap();
     let source = "192.0.2.45".parse().unwrap();
-    let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
+    let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true, &enough()).unwrap();
     assert!(advice.edits[0].says.contains("before !192.0.2.0/24; in allow-query add"), "{:?}", advice.edits);
     let other = "192.0.2.46".parse().unwrap();
     assert_eq!(advice.acl.decide(&question.ask(other, server)).word, Word::Refuse);
@@ -75,7 +80,7 @@ fn what_else_opens_for_those_admitted_is_a_side_effect() {
     };
     let observed = [asked(&usual), asked(&secret)];
     assert!(observed.iter().all(|one| one.before.word == Word::Refuse));
-    let advice = admit(&acl, IpNet::from(source), &[source], &usual, server, false, &|_| true).unwrap();
+    let advice = admit(&acl, IpNet::from(source), &[source], &usual, server, false, &|_| true, &enough()).unwrap();
     let meant = |one: &Observed<'_>| *one.question == usual;
     let effects = side_effects(&advice, &BTreeSet::from([source]), &meant, &observed);
     assert_eq!(effects, [(source, Word::Refuse, Word::Allow, Some(&secret))]);
@@ -95,8 +100,9 @@ fn the_servers_own_data_need_no_recursion() {
     let advised = |text: &str, question: &Question| {
         let acl = Acl::from_text("bind-9.18:named.conf", text, &[]).unwrap();
         let serving = |acl: &Acl| serves(acl, &[partner], question, server);
-        let advice = admit(&acl, IpNet::from(partner), &[partner], question, server, false, &|_| true).unwrap();
-        let advice = advice.without_needless(&serving);
+        let advice =
+            admit(&acl, IpNet::from(partner), &[partner], question, server, false, &|_| true, &enough()).unwrap();
+        let advice = advice.without_needless(&enough(), &serving);
         assert!(serving(&advice.acl));
         let recursion = advice.acl.recursion(&elsewhere.ask(partner, server)).unwrap();
         assert!(advice.acl.recursion(&elsewhere.ask(office, server)).unwrap().offered);
@@ -129,7 +135,8 @@ fn a_line_of_unbound_that_admits_to_local_data_lets_recurse() {
     let server = "10.53.0.1".parse().unwrap();
     let effects = |source: &str, name: &str| {
         let (source, question): (IpAddr, _) = (source.parse().unwrap(), asks(name));
-        let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).ok()?;
+        let advice =
+            admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true, &enough()).ok()?;
         let before = acl.decide(&question.ask(source, server));
         let observed = [Observed { source, server, question: &question, before }];
         Some(recursion_effects(&acl, &advice, &|_| true, &observed).into_iter().map(|(_, after)| after).collect())
@@ -148,7 +155,8 @@ fn an_edit_that_a_later_one_makes_needless_is_left_out() {
     let asks = |name: &str| Question { qname: super::super::name::parse_name(name).unwrap(), ..Question::default() };
     let (server, source): (IpAddr, IpAddr) = ("10.20.30.40".parse().unwrap(), "192.0.2.45".parse().unwrap());
     let prefix = IpNet::from(source);
-    let admitting = |acl: &Acl, name| admit(acl, prefix, &[source], &asks(name), server, false, &|_| true).unwrap();
+    let admitting =
+        |acl: &Acl, name| admit(acl, prefix, &[source], &asks(name), server, false, &|_| true, &enough()).unwrap();
     let first = admitting(&acl, "a");
     let mut both = admitting(&first.acl, "b");
     both.edits.splice(0..0, first.edits);
@@ -157,9 +165,9 @@ fn an_edit_that_a_later_one_makes_needless_is_left_out() {
     };
     let edited = |advice: &Advice| -> Vec<String> { advice.edits.iter().map(|edit| edit.place.clone()).collect() };
     assert_eq!(edited(&both), ["named.conf:2", "named.conf:3"]);
-    let both = both.without_needless(&all_served(["a", "b"]));
+    let both = both.without_needless(&enough(), &all_served(["a", "b"]));
     assert_eq!(edited(&both), ["named.conf:2", "named.conf:3"], "each is needed");
-    let only = both.without_needless(&all_served(["b", "b"]));
+    let only = both.without_needless(&enough(), &all_served(["b", "b"]));
     assert_eq!(edited(&only), ["named.conf:3"]);
     assert_eq!(
         only.acl.files().list()[0].text,
@@ -175,7 +183,8 @@ fn who_asks_for_a_zone_of_another_view_is_added_to_that_view() {
     let (server, source): (IpAddr, IpAddr) = ("10.20.30.40".parse().unwrap(), "192.0.2.45".parse().unwrap());
     let edits = |name: &str| -> Vec<String> {
         let question = Question { qname: super::super::name::parse_name(name).unwrap(), ..Question::default() };
-        let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
+        let advice =
+            admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true, &enough()).unwrap();
         assert!(serves(&advice.acl, &[source], &question, server));
         advice.edits.into_iter().map(|edit| edit.says).collect()
     };
@@ -204,7 +213,8 @@ fn who_is_kept_out_of_the_view_that_knows_the_name_is_added_before_the_negation(
                  acl outsiders {{ 10.20.9.0/24; }};\n"
         );
         let acl = Acl::from_text("bind:named.conf", &text, &[]).unwrap();
-        let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
+        let advice =
+            admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true, &enough()).unwrap();
         let edits: Vec<String> = advice.edits.into_iter().map(|edit| edit.says).collect();
         assert!(edits.len() == 1 && edits[0].starts_with("in named.conf:1 "), "{edits:?}");
         assert!(edits[0].ends_with(&format!("before {before} in match-clients add 10.20.9.5;")), "{edits:?}");
@@ -220,7 +230,8 @@ fn where_no_list_on_the_way_helps_views_that_know_the_name_come_first() {
     let (server, source): (IpAddr, IpAddr) = ("10.20.30.40".parse().unwrap(), "10.30.0.5".parse().unwrap());
     let place = |name: &str| {
         let question = Question { qname: super::super::name::parse_name(name).unwrap(), ..Question::default() };
-        let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
+        let advice =
+            admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true, &enough()).unwrap();
         assert!(advice.edits.len() == 1 && serves(&advice.acl, &[source], &question, server));
         advice.edits[0].place.clone()
     };
@@ -240,7 +251,8 @@ fn a_stub_zone_in_a_view_without_recursion_serves_nobody() {
         let acl = Acl::from_text("bind:named.conf", &text, &[]).unwrap();
         let qname = super::super::name::parse_name("www.corp.test").unwrap();
         let question = Question { qname, rd, ..Question::default() };
-        let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true).unwrap();
+        let advice =
+            admit(&acl, IpNet::from(source), &[source], &question, server, false, &|_| true, &enough()).unwrap();
         advice.edits[0].place.clone()
     };
     assert_eq!(place("recursion no;", true), "named.conf:2");
@@ -262,7 +274,8 @@ fn who_is_served_by_a_view_that_knows_the_name_stays_there() {
         let question = Question { qname, rd, ..Question::default() };
         let tried = std::cell::Cell::new(0);
         let harmless = |_: &Acl| tried.replace(tried.get() + 1) < 9;
-        let advice = admit(&acl, IpNet::from(source), &[source], &question, server, false, &harmless).unwrap();
+        let advice =
+            admit(&acl, IpNet::from(source), &[source], &question, server, false, &harmless, &enough()).unwrap();
         (advice.edits[0].place.clone(), tried.get())
     };
     // Whom to ask is written in the view itself, for all that are beside it.
@@ -300,7 +313,7 @@ fn what_is_allowed_now_is_not_taken_away() {
     assert_eq!(before.word, Word::Allow);
     let admitted = |observed: &[Observed<'_>]| {
         let harmless = |changed: &Acl| is_harmless(&acl, changed, observed);
-        admit(&acl, IpNet::from(source), &[source], &intern, server, false, &harmless)
+        admit(&acl, IpNet::from(source), &[source], &intern, server, false, &harmless, &enough())
             .map(|advice| advice.edits.into_iter().map(|edit| edit.says).collect::<Vec<_>>())
     };
     let edits = admitted(&[]).unwrap();
@@ -322,7 +335,8 @@ fn what_is_served_now_is_served_as_well_afterwards() {
         assert_eq!(before.word, Word::Allow, "{text}");
         let observed = [Observed { source, server, question: &question, before }];
         let harmless = |changed: &Acl| is_harmless(&acl, changed, &observed);
-        admit(&acl, IpNet::from(source), &[source], &wanted, server, false, &harmless).map(|advice| advice.edits.len())
+        admit(&acl, IpNet::from(source), &[source], &wanted, server, false, &harmless, &enough())
+            .map(|advice| advice.edits.len())
     };
     let views = |inside: &str, outside: &str| {
         format!(
@@ -363,4 +377,38 @@ fn nothing_opens_the_server_to_everybody() {
         Err(NoAdvice::NoPlace),
         "no list would help"
     );
+}
+
+/// A configuration of a few lines, whose views merge a list each.
+#[test]
+fn a_search_takes_no_more_than_it_may_and_says_why_it_ended() {
+    let many: Vec<String> = (0..100).map(|number| format!("10.9.0.{number};")).collect();
+    let view = |number: u8| {
+        let lists = "allow-recursion { many; 192.0.2.1; };";
+        format!("view v{number} {{ match-clients {{ many; 10.{number}.0.0/16; }}; {lists} }};\n")
+    };
+    let views: Vec<String> = (0..10).map(view).collect();
+    let text = format!("acl many {{ {} }};\n{}", many.join(" "), views.concat());
+    let acl = Acl::from_text("bind-9.18:named.conf", &text, &[]).unwrap();
+    // The list, and twice in each view the list and an address.
+    let compiled = 100 + 10 * 2 * 101;
+    assert_eq!(acl.elements(), compiled + text.len() as u64 / 8);
+    let source: IpAddr = "10.3.0.1".parse().unwrap();
+    let server = "10.20.30.40".parse().unwrap();
+    let usual = Question::default();
+    let with = |effort: &Effort<'_>| {
+        admit(&acl, IpNet::from(source), &[source], &usual, server, false, &|_| true, effort)
+            .map(|found| found.edits.len())
+    };
+    assert_eq!(with(&enough()), Ok(1));
+    let too_little = Effort::new(compiled, None);
+    assert_eq!((with(&too_little), too_little.ended()), (Err(NoAdvice::GivenUp), Some(Ended::Spent)));
+    assert_eq!((too_little.tell_ended(), too_little.ended()), (Some(Ended::Spent), None), "told once");
+    // What little is left is enough for a smaller file.
+    let smaller = Acl::from_text("bind-9.18:named.conf", "options { allow-query { 192.0.2.1; }; };", &[]).unwrap();
+    let found = admit(&smaller, IpNet::from(source), &[source], &usual, server, false, &|_| true, &too_little);
+    assert!(found.is_ok() && too_little.ended().is_none());
+    let signal = std::sync::atomic::AtomicBool::new(true);
+    let ended = Effort::new(u64::MAX, Some(&signal));
+    assert_eq!((with(&ended), ended.ended()), (Err(NoAdvice::GivenUp), Some(Ended::Interrupted)));
 }

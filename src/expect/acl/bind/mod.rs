@@ -186,6 +186,10 @@ impl Policy for Bind {
         self.table(true)
     }
 
+    fn elements(&self) -> u64 {
+        self.model.elements
+    }
+
     fn listens(&self) -> Vec<IpAddr> {
         self.model.listens.iter().copied().filter(|address| !address.is_unspecified()).collect()
     }

@@ -18,6 +18,8 @@ pub struct Named<'a> {
     compiled: HashMap<String, Option<Arc<List>>>,
     /// There may be others.
     incomplete: bool,
+    /// Elements compiled so far, those of merged lists each time.
+    pub elements: u64,
 }
 
 impl<'a> Named<'a> {
@@ -42,7 +44,7 @@ impl<'a> Named<'a> {
             }
             definitions.insert(key, (*name, block));
         }
-        Ok(Self { definitions, compiled: HashMap::new(), incomplete })
+        Ok(Self { definitions, compiled: HashMap::new(), incomplete, elements: 0 })
     }
 
     /// Compiles every definition, also those nobody uses, so that a mistake in one is found.
@@ -113,7 +115,9 @@ impl<'a> Named<'a> {
                 );
             }
         }
-        Ok(list.list.seal())
+        let list = list.list.seal();
+        self.elements += (list.prefixes.len() + list.others.len()) as u64;
+        Ok(list)
     }
 
     fn element(

@@ -44,6 +44,8 @@ pub struct Model {
     pub built_in: BuiltIn,
     /// What a reader should know.
     pub notes: Vec<String>,
+    /// Elements compiled into its lists, those of merged lists each time.
+    pub elements: u64,
 }
 
 /// An element that is a list.
@@ -341,5 +343,6 @@ pub fn build(
         missing,
         built_in,
         notes,
+        elements: builder.named.elements,
     })
 }
