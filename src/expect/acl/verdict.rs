@@ -65,7 +65,7 @@ pub struct Serving {
     /// Other servers are asked for it if need be; nothing where recursion is not desired, that is not known, or the server's
     /// own data answer.
     pub recursion: Option<bool>,
-    /// The name is in a zone of the server, or in its local data.
+    /// The name is in a zone whose data the server has, or in its local data.
     pub held: bool,
 }
 

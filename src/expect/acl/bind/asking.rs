@@ -144,7 +144,8 @@ impl Bind {
         trace: &mut Trace,
     ) -> Decision {
         trace.step(Some(zone.rule), None, || "the name is in this zone".to_owned());
-        trace.serve(|serving| serving.held = true);
+        // What a stub zone knows is whom to ask.
+        trace.serve(|serving| serving.held = zone.kind != ZoneKind::Stub);
         if zone.kind == ZoneKind::StaticStub {
             match recursive() {
                 Ok(true) => {}

@@ -39,6 +39,26 @@ fn an_edit_that_another_list_undoes_is_told() {
     assert_eq!((without.decision.word, new.rule(without.decision.rule.unwrap()).line), (Word::Refuse, 3));
 }
 
+/// named 9.18.49 sends whoever may not recurse a referral where the name is in a stub zone, without an answer.
+#[test]
+fn a_referral_from_a_stub_zone_is_no_answer() {
+    let file = |recursion: &str| {
+        acl(&format!(
+            "options {{ allow-recursion {{ {recursion} }}; }};\nzone stub.test {{ type stub; primaries {{ 10.1.1.1; }}; }};\n\
+             zone own.test {{ type primary; file \"x\"; }};"
+        ))
+    };
+    let inventory = Inventory::from_text("clients.csv", "prefix\n10.20.0.0/16\n").unwrap();
+    for (name, differences) in [("www.stub.test", 1), ("www.own.test", 0)] {
+        let question = Question { qname: crate::expect::acl::name::parse_name(name).unwrap(), ..Question::default() };
+        let questions = std::slice::from_ref(&question);
+        let found = check(&file("10.9.0.0/16;"), &inventory, questions, None);
+        assert_eq!(found.len(), differences, "{name}: {found:?}");
+        assert!(found.iter().all(|difference| difference.treatment.lacks_recursion()), "{found:?}");
+        assert!(check(&file("10.20.0.0/16;"), &inventory, questions, None).is_empty(), "{name}");
+    }
+}
+
 #[test]
 fn every_name_and_key_is_asked_for_or_it_is_said_that_not_all_were() {
     // What changes for the last of many zones alone, and for requests signed with one of two keys alone.
