@@ -213,6 +213,10 @@ fn mistakes_are_located() {
         ("zone \"x\" { type secondary; primaries { p; }; };", "1:40", "no list of this name"),
         ("zone \"x\" { type primary; update-policy { permit k zonesub; }; };", "1:42", "grant or deny"),
         ("options { blackhole { !; }; };", "1:23", "no element"),
+        // Nor does named start with these, though no zone is there for them.
+        ("options { allow-notify { x; }; };", "1:26", "no acl of this name"),
+        ("view a { allow-update { x; }; };", "1:25", "no acl of this name"),
+        ("options { allow-transfer { x; }; };", "1:28", "no acl of this name"),
         ("view a { zone \"x\" { in-view b; }; };", "1:29", "no earlier view"),
     ] {
         let error = Acl::from_text("bind:named.conf", text, &[]).map(|_| ()).unwrap_err();

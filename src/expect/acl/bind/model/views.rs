@@ -73,6 +73,10 @@ impl<'a> Builder<'a> {
             None => self.rules.built_in("the only view"),
         };
         let recursion = self.switch("recursion", &maps, true)?;
+        // A mistake in what no zone of its takes is one as well.
+        for name in ["allow-notify", "allow-transfer", "allow-update"] {
+            self.clause(name, &maps)?;
+        }
         let (set_query, set_query_on) = (self.clause("allow-query", &maps)?, self.clause("allow-query-on", &maps)?);
         let (set_cache, set_cache_on) =
             (self.clause("allow-query-cache", &maps)?, self.clause("allow-query-cache-on", &maps)?);
