@@ -142,6 +142,8 @@ zone \"p.test\" { type primary; file \"x\"; allow-update { key k; };
 zone \"s.test\" { type secondary; primaries { up; 192.0.2.2; }; allow-notify { 192.0.2.3; }; };
 zone \"policy.test\" { type primary; file \"x\"; update-policy { grant k zonesub ANY; }; };
 zone \"closed.test\" { type primary; file \"x\"; allow-query { none; }; allow-update { any; }; };
+zone \"stub.test\" { type stub; primaries { up; }; };
+options { allow-notify { 192.0.2.9; }; };
 ";
     for (asked, expected) in [
         ("192.0.2.7 tcp AXFR p.test", "allow 4"),
@@ -161,6 +163,9 @@ zone \"closed.test\" { type primary; file \"x\"; allow-query { none; }; allow-up
         ("192.0.2.2 notify s.test", "allow 0"),
         ("192.0.2.3 notify s.test", "allow 5"),
         ("192.0.2.4 notify s.test", "refuse 5"),
+        // The list of the options is for it no more than for a primary zone (measured).
+        ("192.0.2.1 notify stub.test", "allow 0"),
+        ("192.0.2.9 notify stub.test", "refuse 0"),
         ("192.0.2.4 notify none.test", "notauth 0"),
     ] {
         assert_eq!(says(text, asked), expected, "{asked}");

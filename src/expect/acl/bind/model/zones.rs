@@ -109,6 +109,8 @@ impl<'a> Builder<'a> {
                 None => None,
             },
         };
+        // A stub zone takes it from nobody but its primaries, whatever is said for all zones (measured).
+        let notify = if kind == ZoneKind::Stub { None } else { self.clause("allow-notify", &all)? };
         let zone = Zone {
             kind,
             rule,
@@ -120,7 +122,7 @@ impl<'a> Builder<'a> {
             forwarding: self
                 .clause("allow-update-forwarding", &all)?
                 .unwrap_or_else(|| self.none("allow-update-forwarding", "none (default)")),
-            notify: self.clause("allow-notify", &all)?.unwrap_or_else(|| self.none("allow-notify", "none (default)")),
+            notify: notify.unwrap_or_else(|| self.none("allow-notify", "none (default)")),
             primaries,
         };
         view.query_on_inherited |= zone.query_on.is_none();
