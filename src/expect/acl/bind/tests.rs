@@ -175,6 +175,34 @@ options { allow-notify { 192.0.2.9; }; };
     assert_eq!(transfer("bind:named.conf"), "unknown 5", "the version decides");
 }
 
+/// What named 9.18.49 did with these files.
+#[test]
+fn a_zone_of_another_view_is_under_the_lists_of_that_view() {
+    let views = |owner: &str, zone: &str, sharer: &str| {
+        format!(
+            "view v0 {{ match-clients {{ 10.1.2.1; }}; {owner}\n zone p.test {{ type primary; file p; {zone} }}; }};\n\
+             view v1 {{ {sharer}\n zone p.test {{ in-view v0; }}; }};"
+        )
+        .replace("file p", "file \"p\"")
+    };
+    let (one, two) = ("allow-query { 10.1.2.1; 10.1.2.5; };", "allow-query { 10.1.2.9; };");
+    let both = |words: [&str; 3]| words.map(str::to_owned);
+    for (text, expected) in [
+        (views(one, "", two), ["allow 1", "allow 1", "refuse 1"]),
+        (views("", "", "allow-query { none; };"), ["allow 0", "allow 0", "allow 0"]),
+        (views("", "", "allow-query-on { none; };"), ["allow 0", "allow 0", "allow 0"]),
+        (views("allow-query-on { none; };", "", ""), ["refuse 1", "refuse 1", "refuse 1"]),
+        (views(two, "allow-query { 10.1.2.5; };", ""), ["refuse 2", "allow 2", "refuse 2"]),
+        (
+            format!("options {{ {two} }};\n{}", views("", "", "allow-query { 10.1.2.5; };")),
+            ["refuse 1", "refuse 1", "allow 1"],
+        ),
+    ] {
+        let found = ["10.1.2.1", "10.1.2.5", "10.1.2.9"].map(|source| says(&text, &format!("{source} www.p.test")));
+        assert_eq!(found, both(expected), "{text}");
+    }
+}
+
 #[test]
 fn what_the_text_does_not_tell_is_unknown() {
     let rpz = "options { allow-query { any; }; response-policy { zone \"rpz\"; }; };";

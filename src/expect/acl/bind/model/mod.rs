@@ -199,7 +199,7 @@ pub enum ZoneKind {
 }
 
 /// A zone that the server looks for a name in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Zone {
     /// What it is.
     pub kind: ZoneKind,
@@ -224,7 +224,7 @@ pub struct Zone {
 }
 
 /// `update-policy`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct UpdatePolicy {
     /// The statement.
     pub rule: RuleId,
@@ -233,7 +233,7 @@ pub struct UpdatePolicy {
 }
 
 /// A rule of `update-policy`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Grant {
     /// The rule.
     pub rule: RuleId,

@@ -57,14 +57,18 @@ impl<'a> Builder<'a> {
             let Some(Item::Word(other) | Item::Quoted(other)) = elsewhere.items.get(1) else {
                 return Err(self.files.error(elsewhere.span, "in-view takes the name of a view"));
             };
-            let Some(shared) = earlier
-                .iter()
-                .find(|earlier| *earlier.name == *self.files.text(*other))
-                .and_then(|earlier| earlier.zones.get(&origin))
-            else {
+            let of_this_name = earlier.iter().find(|earlier| *earlier.name == *self.files.text(*other));
+            let shared = of_this_name.and_then(|earlier| Some((earlier, earlier.zones.get(&origin)?)));
+            let Some((owner, shared)) = shared else {
                 return Err(self.files.error(*other, "no earlier view of this name has the zone"));
             };
-            view.zones.insert(origin, Arc::clone(shared));
+            // Lists that are not its own are those of the view it stands in, not of the one that shares it (measured).
+            let shared = Zone {
+                query: shared.query.clone().or_else(|| Some(owner.query.clone())),
+                query_on: shared.query_on.clone().or_else(|| Some(owner.query_on.clone())),
+                ..Zone::clone(shared)
+            };
+            view.zones.insert(origin, Arc::new(shared));
             return Ok(());
         }
         let Some(kind) = Self::find("type", &[&own]) else {
