@@ -9,6 +9,34 @@ pub fn spaced(text: &str, at: u32, inserted: &str) -> String {
     if after_space { format!("{inserted} ") } else { format!(" {inserted} ") }
 }
 
+/// What is in neither quotes nor comments, with its places.
+fn code(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let (at, tail) = (from, &text[from..]);
+            let c = tail.chars().next()?;
+            let inside = if c == '"' {
+                let mut escaped = false;
+                let end = tail[1..].find(|c| {
+                    let ends = c == '"' && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    ends
+                });
+                end.map(|end| end + 2)
+            } else if c == '#' || tail.starts_with("//") {
+                tail.find('\n')
+            } else if let Some(comment) = tail.strip_prefix("/*") {
+                comment.find("*/").map(|end| end + 4)
+            } else {
+                from += c.len_utf8();
+                return Some((at, c));
+            };
+            from = inside.map_or(text.len(), |end| at + end);
+        }
+    })
+}
+
 /// The element of a list that begins at a place, as people read it; nothing where the list ends there.
 fn element_at(text: &str, at: u32) -> Option<String> {
     const LONGEST: usize = 40;
@@ -20,11 +48,11 @@ fn element_at(text: &str, at: u32) -> Option<String> {
         return Some("what follows".to_owned());
     }
     let mut depth = 0;
-    let ends = |c: char| {
-        depth += i32::from(c == '{') - i32::from(c == '}');
-        c == ';' && depth == 0
+    let ends = |(_, c): &(usize, char)| {
+        depth += i32::from(*c == '{') - i32::from(*c == '}');
+        *c == ';' && depth == 0
     };
-    let end = rest.find(ends).map_or(rest.len(), |at| at + 1);
+    let end = code(rest).find(ends).map_or(rest.len(), |(at, _)| at + 1);
     let words: Vec<&str> = rest[..end].split_whitespace().take(LONGEST).collect();
     let mut shown: String = words.join(" ").chars().take(LONGEST + 1).collect();
     if shown.chars().count() > LONGEST {
@@ -51,7 +79,9 @@ pub fn at_the_end(files: &Files, head: Span) -> String {
 /// Which list of a line is meant, where the line has several or does not name it.
 fn of_list(files: &Files, span: Span, list: &str, of: &str) -> String {
     let line = files.whole_line(span);
-    let text = files.text(line);
+    let mut text = vec![b' '; files.text(line).len()];
+    code(files.text(line)).filter(|(_, c)| c.is_ascii()).for_each(|(at, c)| text[at] = c as u8);
+    let text = String::from_utf8_lossy(&text);
     let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     // Where lists of this name begin in the line.
     let begins: Vec<usize> = text
@@ -67,5 +97,37 @@ fn of_list(files: &Files, span: Span, list: &str, of: &str) -> String {
         1 if text.matches('{').count() > 1 => format!(" {of} {list}"),
         1 => String::new(),
         all => format!(" {of} {list} (number {before} of {all} in this line)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_quotes_or_comments_ends_no_element_and_begins_no_list() {
+        for (text, shown) in [
+            ("!\"a } ; b\"; c;", "!\"a } ; b\";"),
+            ("\"a \\\" ; b\"; c;", "\"a \\\" ; b\";"),
+            ("!{ a; /* } ; */ b; }; c;", "!{ a; /* } ; */ b; };"),
+            ("a // ; x\n ; c;", "a // ; x ;"),
+            ("a # \u{e4} ; \" /*\n ; c;", "a # \u{e4} ; \" /* ;"),
+        ] {
+            assert_eq!(element_at(text, 0).as_deref(), Some(shown), "{text}");
+        }
+        let list = |text: &str| {
+            let mut files = Files::new(None);
+            let file = files.open_text("named.conf", text).unwrap();
+            let at = text.rfind("10.1").unwrap() as u32;
+            in_list(&files, Span { file, start: at, end: at }, "allow-query")
+        };
+        assert_eq!(list("allow-query { 10.1.0.0/16; }; # not allow-query { any; };"), "before 10.1.0.0/16;");
+        assert_eq!(list("/* allow-query { any; }; */ allow-query { 10.1.0.0/16; };"), "before 10.1.0.0/16;");
+        assert_eq!(
+            list("acl \"allow-query {\" { any; }; allow-query { 10.1.0.0/16; };"),
+            "before 10.1.0.0/16; in allow-query"
+        );
+        let two = "allow-query { any; }; allow-query /* { */ { 10.1.0.0/16; };";
+        assert_eq!(list(two), "before 10.1.0.0/16; in allow-query (number 2 of 2 in this line)");
     }
 }
