@@ -412,3 +412,11 @@ fn a_search_takes_no_more_than_it_may_and_says_why_it_ended() {
     let ended = Effort::new(u64::MAX, Some(&signal));
     assert_eq!((with(&ended), ended.ended()), (Err(NoAdvice::GivenUp), Some(Ended::Interrupted)));
 }
+
+#[test]
+fn what_is_added_before_a_name_in_quotes_comes_before_its_quotes() {
+    let blackhole =
+        "acl \"bad nets\" { 10.9.0.0/16; };\noptions { blackhole { \"bad nets\"; }; allow-query { any; }; };\n";
+    let edits = advise("bind-9.18:named.conf", blackhole, "10.9.9.9/32").unwrap();
+    assert!(edits.len() == 1 && edits[0].contains("before \"bad nets\"; in blackhole add !10.9.9.9;"), "{edits:?}");
+}

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub struct Statement {
     /// Its parts; never empty.
     pub items: Vec<Item>,
-    /// From the first part to the last.
+    /// From the first part to the last, with their quotes.
     pub span: Span,
 }
 
@@ -49,6 +49,12 @@ impl Item {
             Item::Word(span) | Item::Quoted(span) | Item::Not(span) | Item::Slash(span) | Item::Equals(span) => *span,
             Item::Block(block) => block.span,
         }
+    }
+
+    /// The same with its quotes.
+    fn written(&self) -> Span {
+        let (span, quote) = (self.span(), u32::from(matches!(self, Item::Quoted(_))));
+        Span { start: span.start - quote, end: span.end + quote, ..span }
     }
 }
 
@@ -216,7 +222,8 @@ impl Reader<'_> {
                     let (Some(first), Some(last)) = (items.first(), items.last()) else {
                         return Err(self.files.error(span, "a statement was expected before this semicolon"));
                     };
-                    let statement = Statement { span: first.span().to(last.span()), items: std::mem::take(&mut items) };
+                    let statement =
+                        Statement { span: first.written().to(last.written()), items: std::mem::take(&mut items) };
                     if map && self.is_include(&statement) {
                         self.include(&statement, into)?;
                     } else {
