@@ -251,6 +251,17 @@ fn mistakes_are_located() {
         ("view a { allow-update { x; }; };", "1:25", "no acl of this name"),
         ("options { allow-transfer { x; }; };", "1:28", "no acl of this name"),
         ("view a { zone \"x\" { in-view b; }; };", "1:29", "no earlier view"),
+        // So says named-checkconf 9.18.49.
+        (
+            "view a { zone x { type primary; }; };\nview b { zone x { in-view a; }; };\nview c { zone x { in-view b; }; };",
+            "3:27",
+            "no earlier view",
+        ),
+        (
+            "view a { zone x { type primary; }; };\nview b { zone x { in-view a; }; zone x { in-view a; }; };",
+            "2:38",
+            "given already",
+        ),
     ] {
         let error = Acl::from_text("bind:named.conf", text, &[]).map(|_| ()).unwrap_err();
         let line = error.to_string();

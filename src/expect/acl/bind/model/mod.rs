@@ -205,6 +205,8 @@ pub struct Zone {
     pub kind: ZoneKind,
     /// Its statement.
     pub rule: RuleId,
+    /// It stands in another view (`in-view`).
+    pub shared: bool,
     /// Its own list, else the view's.
     pub query: Option<Clause>,
     /// Its own list, else the view's.

@@ -7,8 +7,8 @@ use super::lists::Builder;
 use super::statements::{Map, block_of};
 use super::{Grant, UpdatePolicy, View, Zone, ZoneKind};
 use crate::error::Error;
-use crate::expect::acl::name;
 use crate::expect::acl::text::Span;
+use crate::expect::acl::{Place, name};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -59,17 +59,17 @@ impl<'a> Builder<'a> {
             };
             let of_this_name = earlier.iter().find(|earlier| *earlier.name == *self.files.text(*other));
             let shared = of_this_name.and_then(|earlier| Some((earlier, earlier.zones.get(&origin)?)));
-            let Some((owner, shared)) = shared else {
+            let Some((owner, shared)) = shared.filter(|(_, zone)| !zone.shared) else {
                 return Err(self.files.error(*other, "no earlier view of this name has the zone"));
             };
             // Lists that are not its own are those of the view it stands in, not of the one that shares it (measured).
             let shared = Zone {
+                shared: true,
                 query: shared.query.clone().or_else(|| Some(owner.query.clone())),
                 query_on: shared.query_on.clone().or_else(|| Some(owner.query_on.clone())),
                 ..Zone::clone(shared)
             };
-            view.zones.insert(origin, Arc::new(shared));
-            return Ok(());
+            return self.add(origin, called, shared, view);
         }
         let Some(kind) = Self::find("type", &[&own]) else {
             return Err(self.files.error(called, "the zone has no type"));
@@ -118,6 +118,7 @@ impl<'a> Builder<'a> {
         let zone = Zone {
             kind,
             rule,
+            shared: false,
             query: self.clause("allow-query", &[&own])?,
             query_on: self.clause("allow-query-on", &[&own])?,
             transfer,
@@ -133,14 +134,19 @@ impl<'a> Builder<'a> {
         if !internet || !view.internet {
             return Ok(());
         }
-        if let Some(first) = view.zones.insert(origin, Arc::new(zone)) {
-            let line = match self.rules.place(first.rule) {
-                crate::expect::acl::Place::Text(span) => self.files.line(span),
-                crate::expect::acl::Place::BuiltIn(_) => 0,
-            };
-            return Err(self.files.error(called, &format!("this zone is given already at line {line}")));
-        }
-        Ok(())
+        self.add(origin, called, zone, view)
+    }
+
+    /// Adds a zone that is not there yet.
+    fn add(&self, origin: Vec<u8>, called: Span, zone: Zone, view: &mut View) -> Result<(), Error> {
+        let Some(first) = view.zones.insert(origin, Arc::new(zone)) else { return Ok(()) };
+        let what = match self.rules.place(first.rule) {
+            Place::Text(span) if !first.shared => {
+                format!("this zone is given already at line {}", self.files.line(span))
+            }
+            _ => "this zone is given already".to_owned(),
+        };
+        Err(self.files.error(called, &what))
     }
 
     pub fn update_policy(&mut self, own: &Map<'a>) -> Result<Option<UpdatePolicy>, Error> {
@@ -222,6 +228,7 @@ impl<'a> Builder<'a> {
             let zone = Zone {
                 kind: ZoneKind::Empty,
                 rule,
+                shared: false,
                 query: None,
                 query_on: None,
                 transfer: Some(transfer.clone()),
