@@ -4,8 +4,9 @@
 //! `localnets`, keys, earlier `acl`s and lists inside it, each negated now and then. Options and views carry
 //! `recursion`, `allow-query`, `allow-query-cache`, `allow-recursion` (each also `-on`), `allow-transfer`,
 //! `allow-update`, `allow-update-forwarding`, `allow-notify`; options `blackhole`; views `match-clients`,
-//! `match-destinations`, `match-recursive-only`. Zones: a primary, one below it, a secondary, a static stub, each with
-//! lists of its own, `update-policy`; the empty zones of the server itself. Questions: opcodes QUERY, NOTIFY, UPDATE
+//! `match-destinations`, `match-recursive-only`. Zones: a primary, one below it, a secondary, a stub (not queried: it
+//! never loads), a static stub, each with lists of its own, `update-policy`; the primary and the secondary also from an
+//! earlier view (`in-view`); the empty zones of the server itself. Questions: opcodes QUERY, NOTIFY, UPDATE
 //! and some that are not implemented; types A, TXT, DS, ANY, SOA, AXFR; with and without RD; unsigned, signed, signed
 //! with an unknown key.
 //!
@@ -268,17 +269,38 @@ fn zone(random: &mut Random, named: &[String], origin: &str, kind: &str, body: &
     format!("{indent}zone \"{origin}\" {{\n{indent}    type {kind};\n{indent}    {body}\n{own}{more}{indent}}};\n")
 }
 
-fn zones(random: &mut Random, named: &[String], view: &str, indent: &str) -> String {
+/// Zones of a view; `owners` has the views that have one of their own, by its name, for others to share.
+fn zones(
+    random: &mut Random,
+    named: &[String],
+    view: &str,
+    indent: &str,
+    owners: &mut Vec<(String, &'static str)>,
+) -> String {
     let mut text = String::new();
-    if random.chance(85) {
+    let mut shares = |random: &mut Random, origin: &'static str, text: &mut String| {
+        let owner = owners.iter().find(|(_, known)| *known == origin).map(|(owner, _)| owner.clone());
+        let share = owner.filter(|_| random.chance(40));
+        match &share {
+            Some(owner) => {
+                let _ = writeln!(text, "{indent}zone \"{origin}\" {{ in-view {owner}; }};");
+            }
+            None => owners.push((view.to_owned(), origin)),
+        }
+        share.is_some()
+    };
+    if random.chance(85) && !shares(random, "p.test", &mut text) {
         text += &zone(random, named, "p.test", "primary", &format!("file \"{view}p.db\";"), indent);
     }
     if random.chance(50) {
         text += &zone(random, named, "sub.p.test", "primary", &format!("file \"{view}sub.db\";"), indent);
     }
-    if random.chance(60) {
+    if random.chance(60) && !shares(random, "s.test", &mut text) {
         let body = format!("primaries {{ 10.1.2.5; 10.9.9.9; }}; file \"{view}s.db\"; masterfile-format text;");
         text += &zone(random, named, "s.test", "secondary", &body, indent);
+    }
+    if random.chance(30) {
+        text += &zone(random, named, "st.test", "stub", "primaries { 10.1.2.5; };", indent);
     }
     if random.chance(30) {
         text += &zone(random, named, "stub.test", "static-stub", "server-addresses { 10.9.9.9; };", indent);
@@ -312,8 +334,9 @@ fn bind(random: &mut Random) -> String {
     text += "};\ncontrols { };\n";
     let views = [0, 0, 1, 2, 3][random.below(5)];
     if views == 0 {
-        text += &zones(random, &named, "", "");
+        text += &zones(random, &named, "", "", &mut Vec::new());
     }
+    let mut owners = Vec::new();
     for index in 0..views {
         let _ = writeln!(text, "view v{index} {{");
         text += &statements(random, &named, &["match-clients", "match-destinations"], 60, "    ");
@@ -324,7 +347,7 @@ fn bind(random: &mut Random) -> String {
             let _ = writeln!(text, "    recursion {};", random.one(&["yes", "no"]));
         }
         text += &statements(random, &named, &LISTS, 20, "    ");
-        text += &zones(random, &named, &format!("v{index}"), "    ");
+        text += &zones(random, &named, &format!("v{index}"), "    ", &mut owners);
         text += "};\n";
     }
     text
@@ -351,15 +374,15 @@ fn bind_question(random: &mut Random) -> Question {
         7 => question.qtype = [43, 255, 16][random.below(3)],
         8 => (question.qtype, question.tcp) = (252, true),
         9 => {
-            let zone = random.one(&["p.test", "sub.p.test", "s.test", "other.test"]).to_owned();
+            let zone = random.one(&["p.test", "sub.p.test", "s.test", "st.test", "other.test"]).to_owned();
             (question.qname, question.qtype, question.tcp) = (zone, 252, true);
         }
         10 => {
-            let zone = random.one(&["p.test", "sub.p.test", "s.test", "other.test"]).to_owned();
+            let zone = random.one(&["p.test", "sub.p.test", "s.test", "st.test", "other.test"]).to_owned();
             (question.qname, question.qtype, question.opcode, question.tcp) = (zone, 6, 5, false);
         }
         _ => {
-            let zone = random.one(&["p.test", "sub.p.test", "s.test", "other.test"]).to_owned();
+            let zone = random.one(&["p.test", "sub.p.test", "s.test", "st.test", "other.test"]).to_owned();
             (question.qname, question.qtype, question.opcode) = (zone, 6, [4, 4, 4, 4, 1, 2, 3, 15][random.below(8)]);
         }
     }
