@@ -218,7 +218,7 @@ pub struct Oddities {
     pub timestamps: u64,
     /// Packets of an interface that was not declared.
     pub bad_interface: u64,
-    /// Packet blocks whose captured length exceeds the block.
+    /// Packet blocks that end before what they should hold.
     pub bad_captured_len: u64,
     /// Blocks whose options run over their end.
     pub bad_options: u64,
@@ -245,7 +245,7 @@ impl Oddities {
     pub fn damage(&self) -> Vec<String> {
         [
             (self.bad_interface, "packets of an undeclared interface, not opened"),
-            (self.bad_captured_len, "packet blocks with a captured length beyond the block, not opened"),
+            (self.bad_captured_len, "packet blocks that end before what they should hold, not opened"),
             (self.bad_options, "blocks whose options run over their end, options not used"),
             (self.bad_resolution, "interfaces with an unusable timestamp resolution, times not used"),
         ]

@@ -39,6 +39,10 @@ pub const OPTION_DROPPED_BY_SYSTEM: u16 = 7;
 const STATISTICS_BODY: usize = 12;
 /// Bytes of a section header before its options.
 const SECTION_BODY: usize = 16;
+/// Bytes of an interface description before its options.
+const INTERFACE_BODY: usize = 8;
+/// The major version of the format that is read.
+const VERSION: u16 = 1;
 /// How the name of this program begins that it gives as a section's author.
 pub const APPLICATION: &str = "dnsrefused ";
 /// The first byte of a filter that is an expression of libpcap.
@@ -83,20 +87,16 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
             break;
         }
         let body = &data[at + 8..at + len - 4];
-        let packet = match kind {
-            ENHANCED_PACKET if body.len() >= 20 => Some((20, u32_at(body, 0, big_endian), 4)),
-            OBSOLETE_PACKET if body.len() >= 20 => Some((20, u32::from(u16_at(body, 0, big_endian)), 4)),
-            SIMPLE_PACKET if body.len() >= 4 => Some((4, 0, 0)),
-            _ => None,
-        };
-        if let Some((header, interface_id, times_at)) = packet {
+        if matches!(kind, ENHANCED_PACKET | OBSOLETE_PACKET | SIMPLE_PACKET) {
             let before = walk.bytes.packets;
-            let packet = PacketBlock { kind, body, header, interface_id, times_at, body_offset: at + 8 };
-            let frame = packet_block(&packet, context, walk);
+            let frame = packet_block(&PacketBlock { kind, body, body_offset: at + 8 }, context, walk);
             walk.last = Some(frame.time);
             frames.take(frame);
             walk.packets += 1;
             walk.bytes.record_headers += len as u64 - (walk.bytes.packets - before);
+        } else if let Some(what) = unreadable(kind, body, big_endian) {
+            walk.stop = Some(Stop::Bad { at, what });
+            break;
         } else {
             match kind {
                 SECTION_HEADER => {
@@ -108,7 +108,7 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
                     state(Says::Section, walk);
                     walk.bytes.headers += len as u64;
                 }
-                INTERFACE_DESCRIPTION if body.len() >= 8 => {
+                INTERFACE_DESCRIPTION => {
                     let kept = context.interfaces.len() < reader.interfaces;
                     state(if kept { Says::Interface } else { Says::Unclear }, walk);
                     if kept {
@@ -126,10 +126,8 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
                     walk.bytes.headers += len as u64;
                 }
                 _ => {
-                    match kind {
-                        INTERFACE_STATISTICS => statistics(body, big_endian, context, walk),
-                        INTERFACE_DESCRIPTION => state(Says::Unclear, walk),
-                        _ => {}
+                    if kind == INTERFACE_STATISTICS {
+                        statistics(body, big_endian, context, walk);
                     }
                     walk.bytes.skipped_blocks += len as u64;
                 }
@@ -140,32 +138,55 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
     walk.end = at;
 }
 
-/// A packet block cut into its fixed parts.
+/// Why nothing behind a block can be trusted, if that is so: it says how to read them, and cannot be read itself.
+fn unreadable(kind: u32, body: &[u8], big_endian: bool) -> Option<String> {
+    let (name, least) = match kind {
+        SECTION_HEADER => ("a section header", SECTION_BODY),
+        INTERFACE_DESCRIPTION => ("an interface description", INTERFACE_BODY),
+        _ => return None,
+    };
+    if body.len() < least {
+        return Some(format!("a block of {} bytes is too short for {name}", body.len() + BLOCK_OVERHEAD));
+    }
+    let version = u16_at(body, 4, big_endian);
+    (kind == SECTION_HEADER && version != VERSION).then(|| format!("a section of version {version} is not known"))
+}
+
+/// A packet block.
 struct PacketBlock<'a> {
     kind: u32,
     body: &'a [u8],
-    header: usize,
-    interface_id: u32,
-    times_at: usize,
+    /// Where its body begins.
     body_offset: usize,
 }
 
 /// The frame of one packet block; one without data where that contradicts itself, which is counted.
 #[inline]
 fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk) -> Frame<'a> {
-    let PacketBlock { kind, body, header, interface_id, times_at, body_offset } = *block;
+    let PacketBlock { kind, body, body_offset } = *block;
     let big_endian = context.big_endian;
+    let unusable = |link_type: u16, interface: u32, original_len: u32| Frame {
+        time: Timestamp::UNKNOWN,
+        link_type,
+        interface,
+        direction: Direction::Unknown,
+        data: &[],
+        offset: body_offset,
+        original_len,
+    };
+    let header = if kind == SIMPLE_PACKET { 4 } else { 20 };
+    if body.len() < header {
+        walk.oddities.bad_captured_len += 1;
+        return unusable(DAMAGED, 0, 0);
+    }
+    let interface_id = match kind {
+        ENHANCED_PACKET => u32_at(body, 0, big_endian),
+        OBSOLETE_PACKET => u32::from(u16_at(body, 0, big_endian)),
+        _ => 0,
+    };
     let Some(interface) = context.interfaces.get(interface_id as usize) else {
         walk.oddities.bad_interface += 1;
-        return Frame {
-            time: Timestamp::UNKNOWN,
-            link_type: UNDECLARED,
-            interface: interface_id,
-            direction: Direction::Unknown,
-            data: &[],
-            offset: body_offset,
-            original_len: 0,
-        };
+        return unusable(UNDECLARED, interface_id, 0);
     };
     let (captured, original) = if kind == SIMPLE_PACKET {
         let original = u32_at(body, 0, big_endian);
@@ -176,22 +197,14 @@ fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk)
     };
     let Some(packet) = body.get(header..).and_then(|rest| rest.get(..captured as usize)) else {
         walk.oddities.bad_captured_len += 1;
-        return Frame {
-            time: Timestamp::UNKNOWN,
-            link_type: DAMAGED,
-            interface: interface_id,
-            direction: Direction::Unknown,
-            data: &[],
-            offset: body_offset,
-            original_len: original,
-        };
+        return unusable(DAMAGED, interface_id, original);
     };
-    let time = if times_at == 0 {
+    let time = if kind == SIMPLE_PACKET {
         walk.oddities.no_timestamp += 1;
         Timestamp::UNKNOWN
     } else {
-        let high = u32_at(body, times_at, big_endian);
-        let low = u32_at(body, times_at + 4, big_endian);
+        let high = u32_at(body, 4, big_endian);
+        let low = u32_at(body, 8, big_endian);
         let units = u64::from(high) << 32 | u64::from(low);
         let (time, odd) = interface.resolution.nanoseconds(units, interface.offset_seconds);
         walk.oddities.timestamps += u64::from(odd);
@@ -285,7 +298,7 @@ fn interface(body: &[u8], big_endian: bool, own: bool, walk: &mut Walk) -> (Inte
         name: None,
     };
     let (link_type, mut let_through) = (interface.link_type, Passed::Everything);
-    let sound = each_option(&body[8..], big_endian, |code, value| match (code, value.len()) {
+    let sound = each_option(&body[INTERFACE_BODY..], big_endian, |code, value| match (code, value.len()) {
         (OPTION_INTERFACE_NAME, 1..) => {
             let kept = &value[..value.len().min(INTERFACE_NAME_BYTES)];
             let more = if kept.len() < value.len() { "..." } else { "" };
@@ -421,7 +434,7 @@ mod tests {
 
     fn section(big_endian: bool) -> Vec<u8> {
         let mut body = if big_endian { 0x1a2b_3c4du32.to_be_bytes() } else { 0x1a2b_3c4du32.to_le_bytes() }.to_vec();
-        body.extend_from_slice(&[0, 1, 0, 0]);
+        body.extend_from_slice(if big_endian { &[0, 1, 0, 0] } else { &[1, 0, 0, 0] });
         body.extend_from_slice(&[0xff; 8]);
         block_bytes(SECTION_HEADER, &body, big_endian)
     }
@@ -477,11 +490,11 @@ mod tests {
             let interface = block_bytes(INTERFACE_DESCRIPTION, &[four(1), four(0)].concat(), big_endian);
             let own = option(OPTION_APPLICATION, APPLICATION.as_bytes());
             let read = |application: &[u8], body: &[u8]| {
-                let magic = if big_endian { BYTE_ORDER_MAGIC.to_be_bytes() } else { BYTE_ORDER_MAGIC.to_le_bytes() };
-                let section = [&magic[..], &[0; 12], application].concat();
-                let blocks = [(SECTION_HEADER, &section[..]), (INTERFACE_STATISTICS, body)];
-                let [section, statistics] = blocks.map(|(kind, body)| block_bytes(kind, body, big_endian));
-                let data = [section, interface.clone(), statistics].concat();
+                let header = section(big_endian);
+                let header = [&header[8..header.len() - 4], application].concat();
+                let blocks = [(SECTION_HEADER, &header[..]), (INTERFACE_STATISTICS, body)];
+                let [header, statistics] = blocks.map(|(kind, body)| block_bytes(kind, body, big_endian));
+                let data = [header, interface.clone(), statistics].concat();
                 let block = Block { offset: 0, limit: data.len(), data, at_end: true };
                 let reader =
                     Reader { format: Format::Pcapng, packet_bytes: 1 << 18, block_bytes: 1 << 24, interfaces: 16 };

@@ -246,15 +246,22 @@ cases![
     .exit(3)
     .packets(&[("udp_dns", 1)])
     .bytes(&[("unread_tail", 28)]),
-    n34_packet_block_too_short = case("a packet block without room for its fields", between(LITTLE, 6, &[0; 8]))
-        .exit_one_of(&[0, 3])
-        .packets(&[("udp_dns", 1)]),
-    n35_interface_block_too_short = case(
-        "an interface block without room for its fields, and a packet of it",
-        [LITTLE.section(), LITTLE.block(1, &[1, 0, 0, 0]), good_block()].concat()
+    n34_packet_blocks_too_short = case(
+        "packet blocks without room for their fields",
+        [between(LITTLE, 6, &[0; 16]), LITTLE.block(6, &[]), LITTLE.block(2, &[0; 16]), LITTLE.block(3, &[])].concat()
     )
     .exit(3)
-    .packets(&[("undeclared_interface", 1)]),
+    .says("4 packet blocks that end before")
+    .packets(&[("frames", 5), ("udp_dns", 1), ("damaged_record", 4)])
+    .bytes(&[("skipped_blocks", 0)]),
+    n35_interface_block_too_short = case(
+        "an interface block without room for its fields: nobody can tell which interface the next one is",
+        [LITTLE.section(), LITTLE.block(1, &[1, 0, 0, 0]), LITTLE.interface(&[]), good_block()].concat()
+    )
+    .exit(3)
+    .says("a block of 16 bytes is too short for an interface description")
+    .packets(&[("frames", 0)])
+    .bytes(&[("headers", SECTION), ("unread_tail", 16 + INTERFACE + good_block().len() as u64)]),
     n36_custom_and_secrets_blocks = case(
         "custom, secrets, statistics and name blocks",
         [
@@ -303,7 +310,9 @@ cases![
         bytes[12] = 2;
         bytes
     })
-    .exit_one_of(&[0, 3]),
+    .exit(3)
+    .says("a section of version 2 is not known")
+    .packets(&[("frames", 0)]),
     n42_name_of_every_byte = case(
         "an interface name of every byte, and one of 60,000 bytes",
         [
@@ -342,4 +351,12 @@ cases![
     .packets(&[("udp_dns", 2)])
     .row(&[("qname", "ok.test"), ("time", "2023-11-14T22:13:20.000000Z")])
     .row(&[("qname", "later.test"), ("time", ""), ("query_frame", "2")]),
+    n48_section_too_short = case(
+        "a second section without room for its fields",
+        followed_by(one_packet(&[], MICROSECONDS), &LITTLE.block(0x0a0d_0d0a, &LITTLE.u32(0x1a2b_3c4d)))
+    )
+    .exit(3)
+    .says("a block of 16 bytes is too short for a section header")
+    .packets(&[("udp_dns", 1)])
+    .bytes(&[("unread_tail", 16)]),
 ];
