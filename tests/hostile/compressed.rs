@@ -229,4 +229,14 @@ cases![
     )
     .packets(&[("udp_dns", 1)])
     .row(&[("time", "2023-11-14T22:13:20.000000007Z")]),
+    z34_pzstd = case("a capture as pzstd writes it: before each frame one to skip, which says how long that is", {
+        let sized = |bytes: &[u8]| {
+            let frame = zstd(bytes);
+            [&b"\x50\x2a\x4d\x18\x04\0\0\0"[..], &(frame.len() as u32).to_le_bytes(), &frame].concat()
+        };
+        let bytes = pcap(&[good(), good()]);
+        let (one, two) = bytes.split_at(100);
+        followed_by(sized(one), &sized(two))
+    })
+    .packets(&[("udp_dns", 2)]),
 ];

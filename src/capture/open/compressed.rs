@@ -9,8 +9,13 @@ use std::sync::atomic::Ordering;
 pub const COMPRESSIONS: &[(&str, &[u8], OpenStream)] = &[
     ("gzip", &[0x1f, 0x8b], open_gzip),
     ("zstd", &[0x28, 0xb5, 0x2f, 0xfd], open_zstd),
-    ("lz4", &[0x04, 0x22, 0x4d, 0x18], open_lz4),
+    // A frame to skip, with which files of pzstd begin.
+    ("zstd", &[0x50, 0x2a, 0x4d, 0x18], open_zstd),
+    ("lz4", LZ4_FRAME, open_lz4),
 ];
+
+/// How an lz4 frame begins.
+const LZ4_FRAME: &[u8] = &[0x04, 0x22, 0x4d, 0x18];
 
 /// Makes an expanding reader of a compressed one.
 type OpenStream = fn(Box<dyn Read + Send>, Arc<StreamFacts>) -> io::Result<Box<dyn Read + Send>>;
@@ -144,7 +149,7 @@ impl Read for Lz4Frames {
                 }
                 break;
             }
-            if next.starts_with(&COMPRESSIONS[2].1[..next.len().min(4)]) {
+            if next.starts_with(&LZ4_FRAME[..next.len().min(4)]) {
                 self.frame = Some(lz4_flex::frame::FrameDecoder::new(raw));
             } else {
                 count_trailing(&mut raw.raw, &self.facts)?;
