@@ -85,10 +85,11 @@ impl Timestamp {
             return None;
         }
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-        if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        let days = days_from_civil(year, month, day);
+        if civil_from_days(days) != (year, month as u64, day as u64) {
             return None;
         }
-        let midnight = days_from_civil(year, month, day) * 86_400;
+        let midnight = days * 86_400;
         if bytes.len() == 10 {
             return Some(Timestamp(midnight.checked_mul(1_000_000_000)?));
         }
@@ -112,11 +113,12 @@ impl Timestamp {
         let offset = match rest.as_bytes() {
             [] | [b'Z' | b'z'] => 0,
             [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] if [h1, h2, m1, m2].iter().all(|b| b.is_ascii_digit()) => {
-                let minutes = i64::from(h1 - b'0') * 600
-                    + i64::from(h2 - b'0') * 60
-                    + i64::from(m1 - b'0') * 10
-                    + i64::from(m2 - b'0');
-                if *sign == b'+' { minutes * 60 } else { -minutes * 60 }
+                let two = |tens: u8, ones: u8| i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+                let (hours, minutes) = (two(*h1, *h2), two(*m1, *m2));
+                if hours > 23 || minutes > 59 {
+                    return None;
+                }
+                (hours * 60 + minutes) * if *sign == b'+' { 60 } else { -60 }
             }
             _ => return None,
         };
@@ -268,7 +270,15 @@ mod tests {
         }
         assert_eq!(Timestamp::parse("2023-11-14T23:13:20+01:00"), Some(Timestamp(1_700_000_000_000_000_000)));
         assert_eq!(Timestamp::parse("1700000000.5"), Some(Timestamp(1_700_000_000_500_000_000)));
+        assert_eq!(Timestamp::parse("2024-02-29"), Some(Timestamp(1_709_164_800_000_000_000)));
         for bad in ["", "now", "2023-13-01", "2023-11-14T25:00:00Z", "2023-11-14T22:13:20.Z", "2023-11-14T22:13"] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+        // Days that there are not, and offsets that no place has.
+        for bad in ["2023-02-29", "2023-02-31T00:00:00Z", "2023-04-31", "2023-00-10", "2023-01-00", "2100-02-29"] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+        for bad in ["2023-11-14T22:13:20+24:00", "2023-11-14T22:13:20-01:60"] {
             assert_eq!(Timestamp::parse(bad), None, "{bad}");
         }
     }
