@@ -1,7 +1,6 @@
-//! The ports that mean something ([`Ports`]): those of DNS, those that a tunnel may be behind, and those where DNS is
-//! encrypted. Every packet is asked for both of its ports, and most have neither.
+//! The ports that mean something ([`Ports`]): those of DNS, and those that a tunnel may be behind. Every packet is asked for
+//! both of its ports, and most have neither.
 
-use super::encrypted::{DNS_OVER_TLS, HTTPS};
 use super::wrapping;
 
 /// Sets of ports, by the lowest bits of their numbers.
@@ -22,8 +21,7 @@ pub struct Ports {
 pub struct Meaning(u8);
 
 const WRAPPING: u8 = 1;
-const ENCRYPTED: u8 = 2;
-const PLAIN: u8 = 4;
+const PLAIN: u8 = 2;
 
 /// The port of DNS (RFC 1035 section 4.2).
 const DNS: u16 = 53;
@@ -40,12 +38,6 @@ impl Meaning {
     pub fn may_be_dns(self) -> bool {
         self.0 & PLAIN != 0
     }
-
-    /// Encrypted DNS may be asked for at one of them.
-    #[inline]
-    pub fn may_be_encrypted(self) -> bool {
-        self.0 & ENCRYPTED != 0
-    }
 }
 
 impl Ports {
@@ -53,10 +45,9 @@ impl Ports {
     pub fn new(dns: Vec<u16>) -> Self {
         let mut meanings = [0; SETS];
         let wrappings = wrapping::PORTS.iter().map(|row| (row.number, WRAPPING));
-        let encrypted = [DNS_OVER_TLS, HTTPS].map(|port| (port, ENCRYPTED));
         let dns = if dns.is_empty() { vec![DNS] } else { dns };
         let plain = dns.iter().map(|port| (*port, PLAIN));
-        for (port, meaning) in wrappings.chain(encrypted).chain(plain) {
+        for (port, meaning) in wrappings.chain(plain) {
             meanings[usize::from(port) % SETS] |= meaning;
         }
         Self { dns: dns[0], other_dns: dns[1..].to_vec(), meanings }
@@ -101,10 +92,9 @@ mod tests {
                 assert_eq!(ports.any(pair), dns, "{port}");
                 assert!(meaning.may_wrap() || !wraps, "{port}");
                 assert!(meaning.may_be_dns() || !dns, "{port}");
-                assert!(meaning.may_be_encrypted() || ![DNS_OVER_TLS, HTTPS].contains(&port), "{port}");
             }
         }
         let web = ports.meaning([40_000, 80]);
-        assert!(!web.may_wrap() && !web.may_be_encrypted() && !web.may_be_dns());
+        assert!(!web.may_wrap() && !web.may_be_dns());
     }
 }
