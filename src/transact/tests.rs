@@ -433,12 +433,15 @@ fn silence_over_tcp_is_said_only_when_the_server_sent_no_byte() {
         ("the end of the answer", vec![tcp(A, false, ACK, (505, at), &told[4..])], "unanswered"),
         ("the client has received it", vec![tcp(A, true, ACK, (at, end), b"")], "unanswered"),
         ("the server's last number", vec![tcp(A, false, FIN | ACK, (end, at), b"")], "unanswered"),
+        ("a later number of the server", vec![tcp(A, false, ACK, (end, at), b"")], "unanswered"),
+        ("its number as it was", vec![tcp(A, false, ACK, (501, at), b"")], "silent"),
         (
             "a FIN, which counts",
             vec![
                 tcp(A, true, FIN | ACK, (at, 501), b""),
                 tcp(A, false, FIN | ACK, (501, at + 1), b""),
                 tcp(A, true, ACK, (at + 1, 502), b""),
+                tcp(A, false, ACK, (502, at + 1), b""),
             ],
             "silent",
         ),
@@ -491,6 +494,9 @@ fn a_rejected_connection_is_one_without_a_byte_of_the_server() {
     }
     let refused = [(0, tcp(A, true, SYN, (100, 0), b"")), (0, tcp(A, false, RST | ACK, (0, 101), b""))];
     assert_eq!(track(&refused), ["tcp-rejected 192.0.2.1 -: 1 2"]);
+    // It has received what was not captured, and may have answered that.
+    let ended = [(0, tcp(A, true, SYN, (100, 0), b"")), (MILLI, tcp(A, false, RST | ACK, (561, at), b""))];
+    assert_eq!(track(&ended), [""; 0]);
 }
 
 #[test]

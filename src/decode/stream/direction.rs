@@ -107,7 +107,7 @@ impl Stream {
     }
 
     /// True when the other side has acknowledged bytes that the capture does not have, of a stream that has ended or not.
-    fn has_acknowledged_unseen(&self, ended: bool) -> bool {
+    pub(super) fn has_acknowledged_unseen(&self, ended: bool) -> bool {
         let Some(seen) = self.acknowledged else { return false };
         match self.boundary {
             Boundary::Unknown => self.first_acknowledged.is_some_and(|(first, _)| ahead(seen, first) > 0),
@@ -116,19 +116,19 @@ impl Stream {
         }
     }
 
-    /// True when the closing segment shows that bytes were sent before it which the capture does not have (or cannot
+    /// True when a segment without data shows that bytes were sent before it which the capture does not have (or cannot
     /// rule it out): they were acknowledged, or its sequence number is past what was seen. When not even the SYN was captured,
     /// what the other side acknowledged before it sent anything tells where the stream began.
-    pub(super) fn has_sent_unseen(&self, closing: &Segment) -> bool {
+    pub(super) fn has_sent_unseen(&self, segment: &Segment) -> bool {
         let past = match (self.boundary, self.first_acknowledged) {
-            (Boundary::Unknown, None) => closing.fin(),
+            (Boundary::Unknown, None) => segment.fin(),
             (Boundary::Unknown, Some((first, at_start))) => {
-                closing.fin() || !at_start || ahead(closing.sequence, first) > 0
+                segment.fin() || !at_start || ahead(segment.sequence, first) > 0
             }
             // It may stand behind a FIN: a RST does, with which a host answers what comes to a connection that it closed.
-            _ => ahead(closing.sequence, self.next) > i32::from(self.ended),
+            _ => ahead(segment.sequence, self.next) > i32::from(self.ended),
         };
-        past || self.has_acknowledged_unseen(self.ended || closing.fin())
+        past || self.has_acknowledged_unseen(self.ended || segment.fin())
     }
 
     /// Takes the number of a segment's first byte of data: a SYN, which tells the stream's first, stands before it.

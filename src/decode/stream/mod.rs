@@ -213,7 +213,7 @@ impl Streams {
         let server = connection.server;
         self.unread = match from_server {
             true if segment.full_len > 0 => !self.found.iter().any(|found| found.from == server),
-            true => closing && connection.streams[server].has_sent_unseen(segment),
+            true => connection.streams[server].has_sent_unseen(segment),
             false => learnt,
         };
         if closing {
@@ -225,8 +225,9 @@ impl Streams {
     /// A segment of the stream `from` closes it, and ends the connection perhaps.
     fn close(&mut self, index: u32, from: usize, by: &Arrival, segment: &Segment) {
         let connection = &mut self.connections[index as usize];
+        let other = &connection.streams[1 - from];
+        let unseen = connection.streams[from].has_sent_unseen(segment) || other.has_acknowledged_unseen(other.ended);
         let stream = &mut connection.streams[from];
-        let unseen = stream.has_sent_unseen(segment);
         stream.ended = true;
         stream.reset |= segment.rst();
         if from != connection.server {
