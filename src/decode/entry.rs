@@ -3,7 +3,7 @@
 use super::ip::FragmentHeader;
 use super::message::Message;
 use super::quote::Quote;
-use super::{Ends, Point, Tally};
+use super::{Ends, Point, Tally, Unread};
 use crate::capture::Timestamp;
 
 /// What the order-dependent half has to see, in the order of the frames.
@@ -59,6 +59,8 @@ pub enum Body {
     },
     /// An ICMP error about a packet on a DNS port, whose ends these are (client to server); no payload.
     Quote(Quote),
+    /// A packet that could not be read; no payload.
+    Unread(Unread),
     /// Packets were lost somewhere before this place; no payload.
     Lost,
     /// From here on the capture leaves packets out; no payload.

@@ -23,6 +23,8 @@ pub mod proxy;
 pub mod quote;
 pub mod stream;
 mod tally;
+mod transport;
+mod unread;
 mod wireless;
 pub mod wrapping;
 
@@ -30,17 +32,16 @@ use crate::capture::Frame;
 use crate::config::Limits;
 pub use ends::Ends;
 pub use entry::{Body, Datagram, Decoded, Entry, Segment};
-use etherparse::UdpHeaderSlice;
 use ip::Packet;
 use key::Key;
 use link::Next;
-use message::Transport;
 pub use point::{Interface, Point};
 pub use ports::Ports;
 use quote::Quote;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tally::add_named;
 pub use tally::{Bucket, Tally};
+pub use unread::Unread;
 
 /// What goes on to the order-dependent half.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +64,15 @@ enum Behind {
     Opened(Opened),
     /// A wrapping that leads on.
     Wrapped(Next, usize),
+}
+
+/// What was passed on the way into a frame.
+#[derive(Default)]
+struct Passed {
+    /// VLAN tags before the first packet.
+    vlans: [u16; 2],
+    /// The innermost packet so far, where its payload begins, and how many are around it.
+    innermost: Option<(Packet, usize, usize)>,
 }
 
 /// How far a frame may still be opened.
@@ -164,11 +174,11 @@ impl Decoder {
         let Some(row) = link::find(frame.link_type) else { return Err(unknown_link(frame.link_type, out)) };
         out.note_link_type(frame.link_type);
         let link = row.open(data)?;
-        let mut vlans = [0; 2];
+        let mut passed = Passed::default();
         let cut = frame.original_len as usize > data.len();
-        let opened = self.walk(data, link.next, link.at, cut, &mut vlans, &mut out.tally)?;
+        let opened = self.walk(data, link.next, link.at, cut, &mut passed, &mut out.tally)?;
         let interface = link.interface.map_or(Interface::Section(frame.interface), Interface::Host);
-        let point = Point::new(interface, vlans, link.direction.unwrap_or(frame.direction)).inside(opened.depth);
+        let point = Point::new(interface, passed.vlans, link.direction.unwrap_or(frame.direction)).inside(opened.depth);
         out.entries.push(Entry {
             time: frame.time,
             frame: index,
@@ -194,33 +204,54 @@ impl Decoder {
         let packet = Packet { ends, protocol, at: 0, captured: full, full, id: ip_id, fragment: None };
         match self.behind_ip(&packet, data, 0, tally)? {
             Behind::Opened(opened) => Ok(opened),
-            Behind::Wrapped(next, at) => self.walk(data, next, at, false, &mut [0; 2], tally).map(|opened| {
-                // The datagram's own header is not in its bytes.
-                Opened { depth: opened.depth + 1, ..opened }
-            }),
+            Behind::Wrapped(next, at) => {
+                self.walk(data, next, at, false, &mut Passed::default(), tally).map(|opened| {
+                    // The datagram's own header is not in its bytes.
+                    Opened { depth: opened.depth + 1, ..opened }
+                })
+            }
         }
     }
 
-    /// Follows headers from `next` at `at` to the innermost packet.
+    /// Follows headers from `next` at `at` to the innermost packet, or to one that cannot be read.
     #[inline]
     fn walk(
+        &self,
+        data: &[u8],
+        next: Next,
+        at: usize,
+        cut: bool,
+        passed: &mut Passed,
+        tally: &mut Tally,
+    ) -> Result<Opened, Bucket> {
+        self.follow(data, next, at, cut, passed, tally).or_else(|bucket| {
+            let (packet, at, depth) = passed.innermost.ok_or(bucket)?;
+            let unread = Unread::new(bucket, &packet, &data[at..]).ok_or(bucket)?;
+            Ok(Opened { at, len: 0, ends: packet.ends, depth, body: Body::Unread(unread) })
+        })
+    }
+
+    /// Follows them as long as they can be read.
+    #[inline]
+    fn follow(
         &self,
         mut data: &[u8],
         mut next: Next,
         mut at: usize,
         mut cut: bool,
-        vlans: &mut [u16; 2],
+        passed: &mut Passed,
         tally: &mut Tally,
     ) -> Result<Opened, Bucket> {
         let mut left = Left { tags: self.vlan_tags, layers: MAX_LAYERS };
         for depth in 0..=self.nested_headers {
             while !matches!(next, Next::EtherType(0x0800 | 0x86dd) | Next::Ip) {
-                (next, at) = self.layer(data, next, at, (depth == 0).then_some(&mut *vlans), &mut left, tally)?;
+                (next, at) = self.layer(data, next, at, (depth == 0).then_some(&mut passed.vlans), &mut left, tally)?;
             }
             let packet = ip::open(data.get(at..).unwrap_or(&[]), cut, self.extension_headers)?;
             at += packet.at;
             data = &data[..at + packet.captured];
             cut |= packet.captured < packet.full;
+            passed.innermost = Some((packet, at, depth));
             match self.behind_ip(&packet, data, at, tally)? {
                 Behind::Opened(opened) => return Ok(Opened { depth, ..opened }),
                 Behind::Wrapped(inner, inner_at) => (next, at) = (inner, inner_at),
@@ -382,96 +413,6 @@ impl Decoder {
             Behind::Opened(opened) => Behind::Opened(Opened { at: at + opened.at, ..opened }),
             Behind::Wrapped(next, inner) => Behind::Wrapped(next, at + inner),
         })
-    }
-
-    /// Opens the transport header at the beginning of `payload`, of which the IP header promised `full` bytes: where the
-    /// payload behind it begins, how much of it was captured, and what it is.
-    #[inline]
-    fn transport(
-        &self,
-        protocol: u8,
-        payload: &[u8],
-        full: usize,
-        ends: Ends,
-        ip_id: u16,
-    ) -> Result<(usize, usize, Body), Bucket> {
-        // Ports stand first: a header cut behind them still tells that it is not of DNS.
-        let short = || match payload.first_chunk() {
-            _ if payload.len() >= full => Bucket::TransportMalformed,
-            Some(&[a, b, c, d]) if !self.ports.any([[a, b], [c, d]].map(u16::from_be_bytes)) => Bucket::OtherPort,
-            _ => Bucket::SnapCut,
-        };
-        match protocol {
-            UDP => {
-                let header = UdpHeaderSlice::from_slice(payload).map_err(|_| short())?;
-                let (source_port, destination_port) = (header.source_port(), header.destination_port());
-                if !self.ports.any([source_port, destination_port]) {
-                    return Err(Bucket::OtherPort);
-                }
-                let claimed = usize::from(header.length());
-                if claimed < 8 {
-                    return Err(Bucket::TransportMalformed);
-                }
-                let data = &payload[8..claimed.min(payload.len())];
-                let body = self.datagram([source_port, destination_port], data, claimed - 8 > data.len(), ends, ip_id);
-                Ok((8, data.len(), Body::Datagram(body)))
-            }
-            TCP => {
-                // Options may be cut: what matters stands before them.
-                let header = payload.first_chunk::<20>().ok_or_else(short)?;
-                let number = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-                let word = |at: usize| u32::from(number(at)) << 16 | u32::from(number(at + 2));
-                let len = usize::from(header[12] >> 4) * 4;
-                if len < header.len() || len > full {
-                    return Err(Bucket::TransportMalformed);
-                }
-                let (source_port, destination_port) = (number(0), number(2));
-                if !self.ports.any([source_port, destination_port]) {
-                    return Err(Bucket::OtherPort);
-                }
-                let at = len.min(payload.len());
-                let body = Body::Segment(Segment {
-                    source_port,
-                    destination_port,
-                    sequence: word(4),
-                    acknowledgment: word(8),
-                    flags: header[13],
-                    full_len: (full - len) as u32,
-                });
-                Ok((at, payload.len() - at, body))
-            }
-            _ if ICMP.contains(&protocol) => Err(Bucket::Icmp),
-            _ => Err(Bucket::OtherProtocol),
-        }
-    }
-
-    /// Reads the message in a datagram.
-    fn datagram(&self, ports: [u16; 2], data: &[u8], cut: bool, ends: Ends, ip_id: u16) -> Datagram {
-        let proxy_len = proxy::len(data);
-        let read = message::read_and_hash(&data[proxy_len..], cut, &self.key);
-        let hash = read.and_then(|(_, hash)| hash.filter(|_| proxy_len == 0));
-        let message = read.map(|(message, _)| message);
-        let (pair_hash, flow_hash) =
-            message.map_or((0, 0), |message| self.flow(ends, ports, message.id, message.is_response()));
-        Datagram {
-            source_port: ports[0],
-            destination_port: ports[1],
-            ip_id,
-            proxy_len: proxy_len as u16,
-            message,
-            payload_hash: hash.unwrap_or_else(|| self.key.bytes(data)) as u32,
-            pair_hash,
-            flow_hash,
-        }
-    }
-
-    /// Keyed hashes of client and server address, and of a flow between them; from the server when this is a response.
-    #[allow(clippy::inline_always)] // else the addresses are copied for the call
-    #[inline(always)]
-    fn flow(&self, ends: Ends, [source, destination]: [u16; 2], id: u16, response: bool) -> (u64, u64) {
-        let pair_hash = ends.hash_from_client(response, &self.key);
-        let ports = (u32::from(source) << 16 | u32::from(destination)).rotate_left(u32::from(response) * 16);
-        (pair_hash, self.key.flow(pair_hash, ((ports >> 16) as u16, ports as u16), id, Transport::Udp))
     }
 }
 

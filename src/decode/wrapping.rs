@@ -55,12 +55,17 @@ pub const ETHER_TYPES: &[Wrapping] = &[
     named(0x876b, "compressed TCP/IP"),
 ];
 
+/// Encapsulating security payload (RFC 4303).
+pub const ESP: u8 = 50;
+/// The same in UDP (RFC 3948).
+pub const ESP_PORT: u16 = 4500;
+
 /// By protocol number in an IP header.
 pub const PROTOCOLS: &[Wrapping] = &[
     opened(4, "IP in IP", ip),
     opened(41, "IPv6 in IP", ip),
     opened(47, "GRE", gre),
-    named(50, "ESP"),
+    named(ESP as u16, "ESP"),
     named(55, "minimal encapsulation"),
     opened(94, "IP in IP", ip),
     opened(97, "EtherIP", |_| Ok((Next::Ethernet, 2))),
@@ -85,7 +90,7 @@ pub const PORTS: &[Wrapping] = &[
     opened(4754, "GRE", gre_in_udp),
     opened(4341, "LISP", lisp),
     opened(37_008, "TZSP", tazmen),
-    opened(4500, "ESP", esp_in_udp),
+    opened(ESP_PORT, "ESP", esp_in_udp),
     opened(51_820, "WireGuard", wireguard),
 ];
 

@@ -5,12 +5,12 @@ use super::Tracker;
 use super::ending::ending;
 use super::flights::Transport;
 use super::matching::Seen;
-use crate::capture::Timestamp;
+use crate::capture::{Direction, Timestamp};
 use crate::decode::ip::FragmentHeader;
 use crate::decode::message;
 use crate::decode::quote::Quote;
 use crate::decode::stream::{self, Arrival};
-use crate::decode::{Body, Datagram, Ends, Entry, Point, Segment, TCP, UDP};
+use crate::decode::{Body, Datagram, Ends, Entry, Point, Segment, TCP, UDP, Unread};
 use crate::sources::FrameRef;
 
 impl Tracker<'_> {
@@ -28,6 +28,7 @@ impl Tracker<'_> {
                 self.fragment(entry, frame, *header, *protocol, payload, 0);
             }
             Body::Quote(quote) => self.quote(entry, *quote),
+            Body::Unread(unread) => self.unread(entry, *unread),
             Body::Lost => self.lost(),
             Body::LeftOut => {
                 self.lost();
@@ -86,10 +87,14 @@ impl Tracker<'_> {
                         self.fragment(&inner, frame, *header, *protocol, payload, nested + 1);
                     }
                     Body::Quote(quote) => self.quote(&inner, *quote),
+                    Body::Unread(unread) => self.unread(&inner, *unread),
                     Body::Lost | Body::LeftOut => {}
                 }
             }
-            Err(bucket) => self.tally.count(bucket),
+            Err(bucket) => {
+                self.tally.count(bucket);
+                self.note_unread(entry.ends.reversed());
+            }
         }
         self.fragments.whole = whole;
     }
@@ -111,6 +116,15 @@ impl Tracker<'_> {
         // The client was told so, or a response is quoted: that is not silence.
         self.note_unread(entry.ends);
         self.glimpse(entry.ends, entry.time);
+    }
+
+    /// A packet that could not be read: a response to its receiver perhaps, or to anybody where it leaves a tunnel's end.
+    fn unread(&mut self, entry: &Entry, unread: Unread) {
+        self.tally.count(unread.bucket);
+        self.note_unread(entry.ends.reversed());
+        if unread.ipsec && entry.point.direction() != Direction::In && self.answering.may_tell() {
+            self.lost();
+        }
     }
 
     /// A UDP datagram without a whole header.

@@ -52,9 +52,10 @@ impl Tracker<'_> {
         self.counts.unsolicited += 1;
         self.counts.outcomes[Outcome::Unsolicited as usize] += 1;
         self.pairs.outcome(early.flow.pair, Outcome::Unsolicited);
-        // Where no query waits there is none that it may belong to: so it is where refusals alone are captured.
         let refused = early.message.is_refused();
-        if self.flights.pending() + self.suspects.len() > 0 && (refused || self.answering.tells(early.seen.point)) {
+        // Where refusals alone are captured no query waits that it may belong to, and no silence is told.
+        let may_belong = refused && self.flights.pending() + self.suspects.len() > 0;
+        if may_belong || (self.answering.may_tell() && self.answering.tells(early.seen.point)) {
             self.suspects.strayed(self.pairs.ends(early.flow.pair), early.flow, early.since, refused);
         }
         if refused {
@@ -130,7 +131,7 @@ impl Tracker<'_> {
             let client = self.pairs.ends(suspect.flow.pair).source();
             let spoken = answered
                 || self.pairs.last_unread(suspect.flow.pair) >= suspect.asked
-                || self.suspects.may_have_strayed(client, &suspect);
+                || self.suspects.may_have_strayed(client, &suspect, self.settings.timeout);
             if !answered {
                 self.suspects.note_elsewhere(self.pairs.ends(suspect.flow.pair), suspect.flow, suspect.asked);
             }

@@ -292,10 +292,12 @@ impl Suspects {
         self.elsewhere.map(|(count, ends, from)| (count, self.strays_since.is_some(), ends, from))
     }
 
-    /// True when the response to a query of a client may have come from another address than it was sent to.
-    pub fn may_have_strayed(&self, client: IpAddr, suspect: &Suspect) -> bool {
+    /// True when the response to a query of a client may have come from another address than it was sent to, or up to
+    /// `before` earlier by another clock.
+    pub fn may_have_strayed(&self, client: IpAddr, suspect: &Suspect, before: i64) -> bool {
         let stray = self.strays.get(&(client, suspect.flow.client_port, suspect.flow.id)).map(|(time, _)| *time);
-        stray.max(self.strays_since).is_some_and(|time| time >= suspect.asked)
+        let since = suspect.asked.0.saturating_sub(before);
+        stray.max(self.strays_since).is_some_and(|time| time.0 >= since)
     }
 
     /// The oldest, when it was asked before a time, and whether a response came to it.
@@ -425,11 +427,14 @@ mod tests {
         let suspect = |id| Suspect { hash: 0, flow: flow(id), query, kept: KeptMessage::NONE, asked: Timestamp(10) };
         let client = ends(1).source();
         let mut suspects = Suspects::default();
-        suspects.strayed(ends(1), flow(7), Timestamp(9), false);
-        assert!(!suspects.may_have_strayed(client, &suspect(7)), "before it was asked");
+        suspects.strayed(ends(1), flow(7), Timestamp(8), false);
+        assert!(!suspects.may_have_strayed(client, &suspect(7), 1), "long before it was asked");
+        assert!(suspects.may_have_strayed(client, &suspect(7), 2), "by a clock that is behind");
         suspects.strayed(ends(1), flow(7), Timestamp(11), false);
-        assert!(suspects.may_have_strayed(client, &suspect(7)) && !suspects.may_have_strayed(client, &suspect(8)));
-        assert!(!suspects.may_have_strayed(ends(2).source(), &suspect(7)));
+        assert!(
+            suspects.may_have_strayed(client, &suspect(7), 0) && !suspects.may_have_strayed(client, &suspect(8), 0)
+        );
+        assert!(!suspects.may_have_strayed(ends(2).source(), &suspect(7), 0));
         for number in 0..MAX_STRAYS as u32 {
             suspects.strayed(Ends::v4(number.to_be_bytes(), [10, 0, 0, 53]), flow(7), Timestamp(12), false);
         }
@@ -443,7 +448,7 @@ mod tests {
         suspects.note_elsewhere(asked(54), flow(9), Timestamp(12));
         suspects.note_elsewhere(asked(55), flow(9), Timestamp(12));
         assert_eq!(suspects.elsewhere(), Some((2, true, asked(54), asked(53).destination())));
-        assert!(suspects.strays.len() <= MAX_STRAYS && suspects.may_have_strayed(client, &suspect(8)), "not known");
+        assert!(suspects.strays.len() <= MAX_STRAYS && suspects.may_have_strayed(client, &suspect(8), 0), "not known");
     }
 
     #[test]

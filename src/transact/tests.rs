@@ -9,6 +9,10 @@ const MILLI: i64 = 1_000_000;
 /// Clients of `10.0.0.53`.
 const A: u8 = 1;
 const B: u8 = 2;
+const C: u8 = 3;
+
+/// Bytes of the link header.
+const SLL2: usize = 20;
 
 const SYN: u8 = 2;
 const RST: u8 = 4;
@@ -112,7 +116,10 @@ fn track_with<T>(
     let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(push));
     for (number, (time, bytes)) in (1..).zip(frames) {
         let mut decoded = Decoded::default();
-        let (time, original_len) = (Timestamp(1_700_000_000 * SECOND + time), bytes.len() as u32);
+        let time = Timestamp(1_700_000_000 * SECOND + time);
+        // What the IP header promises was on the wire.
+        let promised = bytes.get(SLL2 + 2..SLL2 + 4).map_or(0, |len| u16::from_be_bytes([len[0], len[1]]));
+        let original_len = (bytes.len() as u32).max(SLL2 as u32 + u32::from(promised));
         let packet = Frame {
             time,
             interface: 0,
@@ -355,7 +362,8 @@ fn first_of(more: &[(i64, Vec<u8>)], vantage: Option<Vantage>) -> String {
     frames.extend_from_slice(more);
     frames.sort_by_key(|(time, _)| *time);
     let (lines, ()) = track_with(&frames, vantage, |_, _| {});
-    let first = lines.iter().find(|line| line.starts_with("silent") || line.contains("192.0.2.1 1: 1"));
+    let one = |line: &str| line.contains("192.0.2.1 1: ") && !line.contains(": - ");
+    let first = lines.iter().find(|line| line.starts_with("silent") || one(line));
     first.and_then(|line| line.split(' ').next()).unwrap_or_default().to_owned()
 }
 
@@ -393,8 +401,32 @@ fn silence_is_said_only_where_nothing_came() {
         ],
     ]
     .concat();
+    let whole = reply(A, &answer(1));
+    // A response whose UDP header is cut by the snapshot length, and ones whose length makes no sense.
+    let [mut cut, mut no_length, mut no_header] = [whole.clone(), whole.clone(), whole.clone()];
+    cut.truncate(SLL2 + 20 + 5);
+    no_length[SLL2 + 24..SLL2 + 26].fill(0);
+    no_header.truncate(SLL2 + 20 + 5);
+    no_header[SLL2 + 3] = 25;
+    // IPsec between this host and the one that the client is behind.
+    let sealed = [0x11; 40];
+    let esp = |to_server: bool, gateway: u8| frame(gateway, to_server, 50, 0, &sealed);
+    let mut esp_in_udp = udp(C, false, &sealed);
+    esp_in_udp[SLL2 + 20..SLL2 + 24].copy_from_slice(&[0x11, 0x94, 0x11, 0x94]);
+    let mut wireguard = udp(C, false, &[4, 0, 0, 0, 1, 1, 1, 1]);
+    wireguard[SLL2 + 20..SLL2 + 22].copy_from_slice(&51_820u16.to_be_bytes());
     for (about, more, outcome) in [
         ("nothing", vec![], "silent"),
+        ("a response cut in its UDP header", vec![(MILLI, cut)], "unanswered"),
+        ("a response with a UDP length of 0", vec![(MILLI, no_length)], "unanswered"),
+        ("a response without a whole UDP header", vec![(MILLI, no_header)], "unanswered"),
+        ("something encrypted that leaves", vec![(MILLI, esp(false, C))], "unanswered"),
+        ("the same in UDP", vec![(MILLI, esp_in_udp)], "unanswered"),
+        ("the same after the time-out", vec![(7 * SECOND, esp(false, C))], "unanswered"),
+        ("the same before", vec![(-MILLI, esp(false, C))], "silent"),
+        ("something encrypted that arrives", vec![(MILLI, esp(true, C))], "silent"),
+        ("what goes through a device of its own, where all could be read", vec![(MILLI, wireguard)], "silent"),
+        ("its own answer by a clock that is behind", vec![(-MILLI, whole)], "unanswered"),
         ("its own answer", vec![(SECOND, reply(A, &answer(1)))], "answered"),
         ("an answer after the time-out", vec![(6 * SECOND, reply(A, &answer(1)))], "unanswered"),
         ("a refusal after the time-out", vec![(9 * SECOND, reply(A, &refusal(1)))], "unanswered"),
