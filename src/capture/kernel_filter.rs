@@ -7,6 +7,7 @@ use super::filter::{Filter, data_link_type};
 use super::packet_socket::Instruction;
 use crate::error::Error;
 use pcap::{BpfProgram, Capture};
+use std::sync::LazyLock;
 
 /// `LINKTYPE_ETHERNET`.
 pub const ETHERNET: u16 = 1;
@@ -16,6 +17,12 @@ pub const LINUX_SLL: u16 = 113;
 pub const LINUX_SLL2: u16 = 276;
 /// `LINKTYPE_RAW`.
 pub const RAW: u16 = 101;
+
+/// Link types for which [`dns`] gives different expressions; that of the last is the one for all others.
+const LINK_TYPES: [u16; 4] = [ETHERNET, LINUX_SLL, LINUX_SLL2, RAW];
+
+/// Those expressions for the usual port. They are long, and a file may describe interfaces by the hundred thousand.
+static USUAL: LazyLock<[String; 4]> = LazyLock::new(|| LINK_TYPES.map(|link_type| dns(&[53], link_type)));
 
 /// Ports of an expression looked at.
 const MOST_PORTS: usize = 64;
@@ -34,7 +41,7 @@ fn cooked(link_type: u16) -> Option<(usize, usize)> {
 
 /// True for an expression that is known to leave out nothing of DNS on these ports: one that [`dns`] gives.
 pub fn is_complete(expression: &str, ports: &[u16]) -> bool {
-    [ETHERNET, LINUX_SLL, LINUX_SLL2, RAW].iter().any(|link_type| expression.trim() == dns(ports, *link_type))
+    LINK_TYPES.iter().any(|link_type| expression.trim() == dns(ports, *link_type))
 }
 
 /// An expression that catches DNS on these ports: UDP and TCP over IPv4 and IPv6, fragments (which have no ports), IPv6
@@ -194,8 +201,9 @@ pub fn passed(expression: &str, link_type: u16) -> Passed {
     if !ports.is_empty() && expression == refused(&ports, link_type) {
         return Passed::Refusals;
     }
-    let links = [ETHERNET, LINUX_SLL, LINUX_SLL2, link_type];
-    if links.iter().any(|link_type| expression == dns(&[53], *link_type)) {
+    let [usual @ .., of_others] = &*USUAL;
+    let is_other = !LINK_TYPES[..usual.len()].contains(&link_type);
+    if usual.iter().chain(is_other.then_some(of_others)).any(|usual| expression == usual) {
         return Passed::Everything;
     }
     if Filter::names_a_host(expression) { Passed::Part } else { Passed::Unknown }
@@ -422,6 +430,13 @@ mod tests {
                 assert_eq!(passed(&format!("{text} or icmp"), link_type), Passed::Unknown);
             }
             assert_eq!(passed(&dns(&[53], ETHERNET), link_type), Passed::Everything);
+        }
+        for link_type in LINK_TYPES.into_iter().chain([0, 12, 108]) {
+            assert_eq!(passed(&dns(&[53], link_type), link_type), Passed::Everything, "{link_type}");
+        }
+        // There are no tags in it, which these links may have.
+        for link_type in [ETHERNET, LINUX_SLL, LINUX_SLL2] {
+            assert_eq!(passed(&dns(&[53], RAW), link_type), Passed::Unknown, "{link_type}");
         }
         assert_eq!(passed("port 53 and not host 10.0.0.1", ETHERNET), Passed::Part);
         assert_eq!(passed("udp port 53", ETHERNET), Passed::Unknown);
