@@ -87,7 +87,12 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
             walk.stop = Some(short(block, at, end));
             break;
         };
-        if fraction >= units_per_second || captured > snap_len.min(original) {
+        // One that captured nothing of nothing is odd too, and looked for without a further branch.
+        if fraction >= units_per_second || captured.max(1) > snap_len.min(original) {
+            if record[..] == [0; RECORD_HEADER] {
+                walk.stop = Some(zeros(at));
+                break;
+            }
             note_odd(&mut walk.oddities, [fraction >= units_per_second, captured > snap_len, captured > original]);
             original = original.max(captured);
         }
@@ -121,6 +126,12 @@ fn note_odd(oddities: &mut Oddities, [timestamp, over_snap_len, over_original_le
 #[cold]
 fn too_long(at: usize, captured: u32, most: u32) -> Stop {
     Stop::Bad { at, what: format!("captured length {captured} is above the maximum of {most}") }
+}
+
+/// The header of the record at `at` is all zeros: there is no packet, but room that was never written, as after a loss of power.
+#[cold]
+fn zeros(at: usize) -> Stop {
+    Stop::Bad { at, what: "a record header of zeros".to_owned() }
 }
 
 /// The record at `at` needs `wanted` bytes, more than the block has.
@@ -210,6 +221,17 @@ mod tests {
         assert_eq!(frames, [b"one".to_vec(), b"three".to_vec(), b"".to_vec()]);
         assert_eq!(walk.stop, None);
         assert_eq!(FILE_HEADER as u64 + walk.bytes.total(), bytes.len() as u64);
+    }
+
+    #[test]
+    fn room_that_was_never_written_is_no_packet() {
+        let mut bytes = file(&[b"one", b""]);
+        let end = bytes.len();
+        bytes.resize(end + 40, 0);
+        let (frames, walk) = walk_bytes(&bytes, FILE_HEADER, bytes.len(), true);
+        assert_eq!((frames, walk.end), (vec![b"one".to_vec(), b"".to_vec()], end));
+        assert!(matches!(walk.stop, Some(Stop::Bad { at, .. }) if at == end), "{:?}", walk.stop);
+        assert_eq!(walk.oddities, Oddities::default());
     }
 
     #[test]

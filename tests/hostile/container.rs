@@ -226,8 +226,17 @@ cases![
     )
     .packets(&[("frames", 10_000), ("snap_cut", 10_000)]),
     c40_zeros = case("a header, then zeros to 64 KiB", followed_by(Pcap::default().header(), &vec![0; 65_536]))
-        .packets(&[("frames", 4096)])
-        .sum("ledgers.packets", &["snap_cut", "link_malformed"], 4096),
+        .exit(3)
+        .packets(&[("frames", 0)])
+        .bytes(&[("unread_tail", 65_536)]),
+    c41_zeros_behind_packets = case(
+        "room behind the last packet that was never written, over several blocks of reading",
+        followed_by(pcap(&[good(), good()]), &vec![0; 1_000_003])
+    )
+    .exit(3)
+    .says("a record header of zeros")
+    .packets(&[("frames", 2), ("udp_dns", 2)])
+    .bytes(&[("unread_tail", 1_000_003)]),
 ];
 
 #[test]
