@@ -9,6 +9,7 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Names of the interfaces there are, as the kernel lists them.
@@ -90,6 +91,20 @@ pub fn host_name() -> Option<String> {
     (!name.is_empty() && name != "(none)").then_some(name)
 }
 
+/// Where the kernel shows the modules it has loaded.
+const MODULES: &str = "/sys/module";
+
+/// True when the kernel has loaded what ESP needs: somebody on this host may use `IPsec`, in whatever network namespace, and
+/// what leaves through that is seen only encrypted. Of a kernel with ESP built in nothing tells.
+pub fn may_use_ipsec() -> bool {
+    has_loaded(Path::new(MODULES), &["esp4", "esp6"])
+}
+
+/// One of these modules is loaded: what is built in has no count of references.
+fn has_loaded(modules: &Path, names: &[&str]) -> bool {
+    names.iter().any(|name| modules.join(name).join("refcnt").exists())
+}
+
 /// The wall clock.
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -118,6 +133,17 @@ pub(super) fn read_small(file: &File) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_module_is_loaded_where_its_references_are_counted() {
+        let modules = tempfile::tempdir().unwrap();
+        let loaded = || has_loaded(modules.path(), &["esp4", "esp6"]);
+        assert!(!loaded());
+        std::fs::create_dir(modules.path().join("esp6")).unwrap();
+        assert!(!loaded(), "built in, with parameters");
+        std::fs::write(modules.path().join("esp6/refcnt"), "0\n").unwrap();
+        assert!(loaded());
+    }
+
     use super::*;
 
     #[test]

@@ -114,6 +114,10 @@ impl Signals {
     }
 }
 
+/// Why nobody is called silent on a host that may use `IPsec`.
+const IPSEC: &str = "This host's kernel has loaded its module for ESP: what leaves through IPsec is not captured in clear, so that \
+                     nobody is called silent here (--vantage server says that no response leaves so).";
+
 /// Runs `live` and returns the exit code.
 pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Signals) -> Result<u8, Error> {
     let mut config = config.clone();
@@ -158,6 +162,7 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
     let interfaces = handles.first().map(|handle| host::interfaces_by_index(handle.socket())).unwrap_or_default();
     let sys_is_ours = handles.iter().all(|handle| handle.sys_is_ours);
+    let ipsec = config.vantage.is_none() && !config.live.refused_only && host::may_use_ipsec();
     let sandbox = confine(&plan(config, &expectations, &handles, &addresses), config.live.sandbox)?;
     let first = config.output.as_ref().filter(|_| per_interval).map(|path| interval::file(path, host::now()));
     let target = Config { output: first.or_else(|| config.output.clone()), ..config.clone() };
@@ -202,7 +207,7 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         opening.extend((!sys_is_ours).then(|| elsewhere.to_owned()));
     }
 
-    let groups = groups(config, handles, &decoder, &sources, &expectations, &decided);
+    let groups = groups(config, handles, &decoder, &sources, &expectations, &decided, ipsec);
     let mut session = Session::new(
         config,
         &mut held,
@@ -216,6 +221,7 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         sandbox.to_string(),
     );
     session.open_with(opening);
+    session.notes_of_all.extend(ipsec.then(|| IPSEC.to_owned()));
     session.ring_bytes = ring_bytes;
     if let Some(packets) = &packets {
         session.watch_recording(packets.alarm());
@@ -401,7 +407,8 @@ fn describe(config: &Config, handles: &[Handle]) -> String {
     )
 }
 
-/// A time line for all interfaces, or for each handle that shares one.
+/// A time line for all interfaces, or for each handle that shares one. Where responses may leave through `IPsec`, which is not
+/// captured, nobody is called silent.
 fn groups<'a>(
     config: &'a Config,
     handles: Vec<Handle>,
@@ -409,14 +416,16 @@ fn groups<'a>(
     sources: &'a Sources,
     expectations: &Arc<Expectations>,
     decided: &Arc<Mutex<Decided>>,
+    ipsec: bool,
 ) -> Vec<Group<'a>> {
+    let complete = config.filter.as_ref().is_none_or(|filter| kernel_filter::is_complete(filter, &config.ports));
     let tracker = || {
         let inventory = Arc::clone(expectations);
         let pairs = Pairs::new(sources, Box::new(move |address| judge(&inventory.now().inventory, address)));
         let settings = Settings {
             timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
             vantage: config.vantage,
-            filtered: config.filter.as_ref().is_some_and(|filter| !kernel_filter::is_complete(filter, &config.ports)),
+            filtered: ipsec || !complete,
             rows: decided.lock().unwrap_or_else(PoisonError::into_inner).wanted(),
             limits: &config.limits,
         };

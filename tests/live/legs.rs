@@ -89,3 +89,39 @@ fn what_a_router_itself_asks_hides_no_refusal_of_others() {
         lab.json("live.json")["sources"].as_array().unwrap().iter().map(|line| line["leg"].clone()).collect();
     assert_eq!(legs, [json!("client"), json!("client")]);
 }
+
+#[test]
+fn nobody_is_called_silent_where_responses_may_leave_through_ipsec() {
+    let Some(lab) = Lab::of_two() else { return };
+    // The response to one of the client's addresses finds no way out.
+    let [heard, unheard] = [7, 8].map(|last| Ipv4Addr::new(10, 20, 30, last));
+    lab.ip("client", &format!("addr add {unheard}/24 dev c0"));
+    lab.ip("host", &format!("route add blackhole {unheard}/32"));
+    let _refuser = Refuser::start(&lab, "host", SERVER);
+    let live = |file: &str| ["live", "--timeout", "500ms", "--format", "json", "-o", file].map(str::to_owned);
+    let mut plain = lab.live("host", &live("plain.json").each_ref().map(String::as_str)[1..], "plain");
+    // What the kernel shows of its modules, with the one for ESP.
+    let script =
+        "mount -t tmpfs none /sys/module && mkdir /sys/module/esp4 && echo 0 > /sys/module/esp4/refcnt && exec \"$@\"";
+    let arguments = live("ipsec.json");
+    let arguments: Vec<&str> =
+        ["-c", script, "sh", PROGRAM].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+    let mut ipsec = lab.start("host", "sh", &arguments, "ipsec");
+    lab.wait_for("ipsec.err", "capturing ");
+    for client in [heard, unheard, heard, unheard, heard] {
+        burst_from(&lab, "client", client, SERVER, 1).join().expect("it ends");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Whom a late response may still reach is not silent yet.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!((plain.stop().0, ipsec.stop().0), (Some(0), Some(0)), "{}", lab.read("ipsec.err"));
+    for (report, silent, unanswered, noted) in [("plain.json", 2, 0, false), ("ipsec.json", 0, 2, true)] {
+        let report = lab.json(report);
+        let source = report["sources"].as_array().unwrap().iter().find(|source| source["source"] == json!(unheard));
+        let source = source.expect("it asked");
+        assert_eq!((&source["silent"], &source["unanswered"]), (&json!(silent), &json!(unanswered)), "{source}");
+        let says =
+            report["notes"].as_array().unwrap().iter().any(|note| note.as_str().unwrap().contains("module for ESP"));
+        assert_eq!(says, noted, "{}", report["notes"]);
+    }
+}

@@ -106,6 +106,8 @@ pub struct Session<'a> {
     scroll: Scroll,
     surroundings: Surroundings,
     notes: Vec<String>,
+    /// Notes of every report.
+    pub notes_of_all: Vec<String>,
     /// The last of what happened, for whoever watches: a screen shows no lines.
     happened: VecDeque<(Timestamp, String)>,
     /// Until when what differs from a server's file is not reported.
@@ -180,6 +182,7 @@ impl<'a> Session<'a> {
             ticked: Duration::ZERO,
             catches_up: None,
             notes: Vec::new(),
+            notes_of_all: Vec::new(),
             happened: VecDeque::new(),
             compared_since: None,
             past_verdicts: ByVerdict::default(),
@@ -263,7 +266,7 @@ impl<'a> Session<'a> {
         report.time_digits = 9;
         report.notes.extend(inventory.notes().iter().cloned());
         report.notes.extend(part.quoted.sentences());
-        report.notes.append(&mut self.notes.clone());
+        report.notes.extend(self.notes_of_all.iter().chain(&self.notes).cloned());
         report.notes.extend(self.watcher.outdated().map(str::to_owned));
         report.proxied = part.proxied;
         // What this host asks itself arrives as well.
