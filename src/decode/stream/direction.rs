@@ -56,6 +56,8 @@ pub(super) struct Stream {
     pub(super) acknowledged: Option<u32>,
     /// The first acknowledgment of the other side, and whether that had sent nothing before.
     first_acknowledged: Option<(u32, bool)>,
+    /// The sequence number of the last segment without data.
+    last_shown: Option<u32>,
     /// A message has been found.
     any: bool,
     pub(super) ended: bool,
@@ -116,19 +118,31 @@ impl Stream {
         }
     }
 
-    /// True when a segment without data shows that bytes were sent before it which the capture does not have (or cannot
+    /// Takes the sequence number of a segment that neither has data nor closes; true when it shows, other than the one before,
+    /// that bytes were sent which the capture does not have. Keepalives repeat theirs for as long as the connection rests.
+    pub(super) fn is_past_unseen(&mut self, sequence: u32) -> bool {
+        let before = self.last_shown.replace(sequence);
+        let seen = match (self.boundary, self.first_acknowledged) {
+            (Boundary::Unknown, first) => first.map(|(number, _)| number).or(before),
+            // A FIN counts like a byte.
+            _ => Some(self.next.wrapping_add(u32::from(self.ended))),
+        };
+        before != Some(sequence) && seen.is_some_and(|seen| ahead(sequence, seen) > 0)
+    }
+
+    /// True when the closing segment shows that bytes were sent before it which the capture does not have (or cannot
     /// rule it out): they were acknowledged, or its sequence number is past what was seen. When not even the SYN was captured,
     /// what the other side acknowledged before it sent anything tells where the stream began.
-    pub(super) fn has_sent_unseen(&self, segment: &Segment) -> bool {
+    pub(super) fn has_sent_unseen(&self, closing: &Segment) -> bool {
         let past = match (self.boundary, self.first_acknowledged) {
-            (Boundary::Unknown, None) => segment.fin(),
+            (Boundary::Unknown, None) => closing.fin(),
             (Boundary::Unknown, Some((first, at_start))) => {
-                segment.fin() || !at_start || ahead(segment.sequence, first) > 0
+                closing.fin() || !at_start || ahead(closing.sequence, first) > 0
             }
             // It may stand behind a FIN: a RST does, with which a host answers what comes to a connection that it closed.
-            _ => ahead(segment.sequence, self.next) > i32::from(self.ended),
+            _ => ahead(closing.sequence, self.next) > i32::from(self.ended),
         };
-        past || self.has_acknowledged_unseen(self.ended || segment.fin())
+        past || self.has_acknowledged_unseen(self.ended || closing.fin())
     }
 
     /// Takes the number of a segment's first byte of data: a SYN, which tells the stream's first, stands before it.

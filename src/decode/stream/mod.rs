@@ -213,7 +213,8 @@ impl Streams {
         let server = connection.server;
         self.unread = match from_server {
             true if segment.full_len > 0 => !self.found.iter().any(|found| found.from == server),
-            true => connection.streams[server].has_sent_unseen(segment),
+            true if closing => connection.streams[server].has_sent_unseen(segment),
+            true => connection.streams[server].is_past_unseen(segment.sequence),
             false => learnt,
         };
         if closing {

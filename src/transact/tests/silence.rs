@@ -50,6 +50,9 @@ fn silence_is_said_only_where_nothing_came() {
         ],
     ]
     .concat();
+    // What the client asks whether the server is there, and what that says; its response on the connection was not captured.
+    let kept_alive = |time| [(time, tcp(A, true, ACK, (100, 561), b"")), (time, tcp(A, false, ACK, (561, 101), b""))];
+    let rests = [&handshake(A, -4 * SECOND)[..], &kept_alive(-3 * SECOND), &kept_alive(SECOND)].concat();
     let whole = reply(A, &answer(1));
     // A response whose UDP header is cut by the snapshot length, and ones whose length makes no sense.
     let [mut cut, mut no_length, mut no_header] = [whole.clone(), whole.clone(), whole.clone()];
@@ -91,6 +94,8 @@ fn silence_is_said_only_where_nothing_came() {
         ("a response cut short", vec![(MILLI, reply(A, &answer(1)[..6]))], "unanswered"),
         ("an ICMP error", vec![(MILLI, unreachable)], "unanswered"),
         ("a connection without a byte of the server", closed, "silent"),
+        ("one that was there before the capture, kept alive", kept_alive(SECOND).to_vec(), "silent"),
+        ("one on which a response was not captured before, kept alive", rests, "silent"),
         ("a loss", vec![(MILLI, LOST.to_vec())], "unanswered"),
         ("a loss after the time-out", vec![(6 * SECOND, ask(A, 7)), (7 * SECOND, LOST.to_vec())], "unanswered"),
         ("a loss before", vec![(-1, LOST.to_vec())], "silent"),
