@@ -27,8 +27,14 @@ impl Tracker<'_> {
                 self.advance(entry.time);
                 self.fragment(entry, frame, *header, *protocol, payload, 0);
             }
-            Body::Quote(quote) => self.quote(entry, *quote),
-            Body::Unread(unread) => self.unread(entry, *unread),
+            Body::Quote(quote) => {
+                self.advance(entry.time);
+                self.quote(entry, *quote);
+            }
+            Body::Unread(unread) => {
+                self.advance(entry.time);
+                self.unread(entry, *unread);
+            }
             Body::Lost => self.lost(),
             Body::LeftOut => {
                 self.lost();

@@ -69,6 +69,7 @@ fn silence_is_said_only_where_nothing_came() {
     wireguard[SLL2 + 20..SLL2 + 22].copy_from_slice(&51_820u16.to_be_bytes());
     for (about, more, outcome) in [
         ("nothing", vec![], "silent"),
+        ("a response cut in its UDP header when nobody waits any more", vec![(11 * SECOND, cut.clone())], "silent"),
         ("a response cut in its UDP header", vec![(MILLI, cut)], "unanswered"),
         ("a response with a UDP length of 0", vec![(MILLI, no_length)], "unanswered"),
         ("a response without a whole UDP header", vec![(MILLI, no_header)], "unanswered"),
@@ -92,6 +93,7 @@ fn silence_is_said_only_where_nothing_came() {
         ("a fragment", vec![(MILLI, fragment.clone())], "unanswered"),
         ("a fragment after the time-out", vec![(7 * SECOND, fragment)], "unanswered"),
         ("a response cut short", vec![(MILLI, reply(A, &answer(1)[..6]))], "unanswered"),
+        ("an ICMP error when nobody waits any more", vec![(11 * SECOND, unreachable.clone())], "silent"),
         ("an ICMP error", vec![(MILLI, unreachable)], "unanswered"),
         ("a connection without a byte of the server", closed, "silent"),
         ("one that was there before the capture, kept alive", kept_alive(SECOND).to_vec(), "silent"),
