@@ -164,7 +164,12 @@ impl Decoder {
     fn in_general(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) {
         if let Err(bucket) = self.open(frame, index, out) {
             let cut = frame.original_len as usize > frame.data.len();
-            out.tally.count(if cut && bucket == Bucket::LinkMalformed { Bucket::SnapCut } else { bucket });
+            let bucket = if cut && bucket == Bucket::LinkMalformed { Bucket::SnapCut } else { bucket };
+            out.tally.count(bucket);
+            // Not even between whom it went is known: it may have been the response to any query.
+            if matches!(bucket, Bucket::SnapCut | Bucket::UndeclaredInterface | Bucket::DamagedRecord) {
+                out.entries.push(Entry::lost(frame.time, index));
+            }
         }
     }
 

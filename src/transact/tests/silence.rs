@@ -54,8 +54,9 @@ fn silence_is_said_only_where_nothing_came() {
     let kept_alive = |time| [(time, tcp(A, true, ACK, (100, 561), b"")), (time, tcp(A, false, ACK, (561, 101), b""))];
     let rests = [&handshake(A, -4 * SECOND)[..], &kept_alive(-3 * SECOND), &kept_alive(SECOND)].concat();
     let whole = reply(A, &answer(1));
-    // A response whose UDP header is cut by the snapshot length, and ones whose length makes no sense.
-    let [mut cut, mut no_length, mut no_header] = [whole.clone(), whole.clone(), whole.clone()];
+    // A response whose IP or UDP header is cut by the snapshot length, and ones whose length makes no sense.
+    let [mut cut_ip, mut cut, mut no_length, mut no_header] = [(); 4].map(|()| whole.clone());
+    cut_ip.truncate(SLL2 + 10);
     cut.truncate(SLL2 + 20 + 5);
     no_length[SLL2 + 24..SLL2 + 26].fill(0);
     no_header.truncate(SLL2 + 20 + 5);
@@ -69,6 +70,7 @@ fn silence_is_said_only_where_nothing_came() {
     wireguard[SLL2 + 20..SLL2 + 22].copy_from_slice(&51_820u16.to_be_bytes());
     for (about, more, outcome) in [
         ("nothing", vec![], "silent"),
+        ("a response cut in its IP header", vec![(MILLI, cut_ip)], "unanswered"),
         ("a response cut in its UDP header when nobody waits any more", vec![(11 * SECOND, cut.clone())], "silent"),
         ("a response cut in its UDP header", vec![(MILLI, cut)], "unanswered"),
         ("a response with a UDP length of 0", vec![(MILLI, no_length)], "unanswered"),
