@@ -20,6 +20,8 @@ pub enum Place {
 #[derive(Debug, Default)]
 pub struct Rules {
     pub(super) places: Vec<Place>,
+    /// Those of the server itself, which are few: among all of them each would be looked for at every default of every zone.
+    built_in: Vec<(&'static str, RuleId)>,
 }
 
 impl Rules {
@@ -30,10 +32,12 @@ impl Rules {
 
     /// A rule of the server itself.
     pub fn built_in(&mut self, says: &'static str) -> RuleId {
-        match self.places.iter().position(|place| *place == Place::BuiltIn(says)) {
-            Some(at) => RuleId(at as u32),
-            None => self.add(Place::BuiltIn(says)),
+        if let Some((_, rule)) = self.built_in.iter().find(|(known, _)| *known == says) {
+            return *rule;
         }
+        let rule = self.add(Place::BuiltIn(says));
+        self.built_in.push((says, rule));
+        rule
     }
 
     fn add(&mut self, place: Place) -> RuleId {
