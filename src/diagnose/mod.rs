@@ -19,14 +19,12 @@ mod unused_entry;
 mod verdicts;
 
 pub use found::Found;
-use scene::ELEMENTS;
 pub use scene::Scene;
 #[cfg(test)]
 pub use scene::samples;
 
 use crate::config::{Config, Limits, Severity};
 use crate::expect::Inventory;
-use crate::expect::acl::advice::Effort;
 use crate::expect::acl::judge::Verdicts;
 use crate::report::Report;
 use std::cmp::Reverse;
@@ -72,7 +70,7 @@ pub fn diagnose(report: &Report, inventory: &Inventory, limits: &Limits) -> Vec<
 }
 
 /// The same, with what the servers' own files say. A signal that sets `interrupted` ends what takes long: the search for changes
-/// of such a file.
+/// of such a file, which is short where none can.
 pub fn diagnose_with_files(
     report: &Report,
     inventory: &Inventory,
@@ -81,7 +79,7 @@ pub fn diagnose_with_files(
     interrupted: Option<&AtomicBool>,
 ) -> Vec<Finding> {
     let mut scene = Scene::of(report, inventory, &config.limits).with_files(verdicts);
-    scene.effort = Effort::new(ELEMENTS, interrupted);
+    scene.effort = scene::effort(interrupted);
     scene.advise_public = config.advise_public;
     diagnose_scene(&scene)
 }

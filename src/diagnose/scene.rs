@@ -16,12 +16,15 @@ use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::AtomicBool;
 
 /// Findings about one kind of thing with a change of a file that would admit their sources; to find one takes reading the file
 /// again.
 pub const ADVISED: usize = 8;
 /// Elements of lists compiled for that: more would take minutes.
-pub const ELEMENTS: u64 = 50_000_000;
+const ELEMENTS: u64 = 500_000_000;
+/// The same where no signal could end it, about two seconds: one ended the reading already, or packets are waiting.
+const FEW_ELEMENTS: u64 = 10_000_000;
 /// Narrower lines named beside a line.
 const NARROWER_NAMED: usize = 3;
 
@@ -52,6 +55,11 @@ pub struct Scene<'a> {
     to_advise: Cell<usize>,
     /// What looking for them may take.
     pub effort: Effort<'a>,
+}
+
+/// What looking for changes may take, unless a signal ends it.
+pub fn effort(interrupted: Option<&AtomicBool>) -> Effort<'_> {
+    Effort::new(if interrupted.is_some() { ELEMENTS } else { FEW_ELEMENTS }, interrupted)
 }
 
 /// A source at one of our servers.
@@ -112,7 +120,7 @@ impl<'a> Scene<'a> {
             themselves,
             pairs: HashMap::new(),
             to_advise: Cell::new(ADVISED),
-            effort: Effort::new(ELEMENTS, None),
+            effort: effort(None),
         }
     }
 
