@@ -14,6 +14,8 @@ pub enum Spot {
     /// A statement of its own, after these words at the end of this block, in the place of a default list that it has to
     /// hold as well.
     Statement(Span, Span),
+    /// Such a statement in `options` of its own, after the line of this place, where there are none.
+    Options(Span),
 }
 
 /// One step on the way to a verdict.

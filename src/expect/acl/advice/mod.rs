@@ -18,6 +18,9 @@ const EDITS: usize = 6;
 /// Views that know a name, tried at most: each takes reading the file again.
 const VIEWS: usize = 4;
 
+/// Beside a list in the place of a default.
+const REPLACED: &str = "(with localnets and localhost, the default that it replaces)";
+
 /// A line or element to add.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
@@ -205,7 +208,9 @@ fn progress_of(acl: &Acl, question: &Question, server: IpAddr, source: IpAddr) -
     let (decision, steps) = acl.explain(&question.ask(source, server));
     // A miss of allow-recursion alone is answered, but not with what was asked for. Where the server has data of its own
     // the step has no spot.
-    let recursion = |step: &&Step| matches!(step.spot, Some(Spot::Element(_, "allow-recursion") | Spot::Statement(..)));
+    let recursion = |step: &&Step| {
+        matches!(step.spot, Some(Spot::Element(_, "allow-recursion") | Spot::Statement(..) | Spot::Options(_)))
+    };
     let last =
         |steps: &[Step], wanted: &dyn Fn(&&Step) -> bool| steps.iter().rev().filter(wanted).find_map(|step| step.spot);
     if decision.word == Word::Allow {
@@ -270,7 +275,7 @@ impl Trial<'_> {
         let files = acl.files();
         let text = acl.policy().admitting(self.prefix, spot);
         let span = match spot {
-            Spot::Element(span, _) | Spot::LineAfter(span) | Spot::Statement(span, _) => span,
+            Spot::Element(span, _) | Spot::LineAfter(span) | Spot::Statement(span, _) | Spot::Options(span) => span,
         };
         let Some(file) = files.list().get(span.file as usize) else { return };
         let mut changed = file.text.clone();
@@ -282,11 +287,15 @@ impl Trial<'_> {
             }
             Spot::Statement(head, block) => {
                 let says = format!(
-                    "in {place} ({}), {} add {text} (with localnets and localhost, the default that it replaces)",
+                    "in {place} ({}), {} add {text} {REPLACED}",
                     files.show_line(head),
                     at_the_end(files, head)
                 );
                 (says, block.end as usize - 1, spaced(&changed, block.end - 1, &text))
+            }
+            Spot::Options(span) => {
+                let end = files.whole_line(span).end as usize;
+                (format!("after {place} add {text} {REPLACED}"), end, format!("\n{text}"))
             }
             Spot::LineAfter(span) => {
                 let line = files.whole_line(span);

@@ -420,3 +420,30 @@ fn what_is_added_before_a_name_in_quotes_comes_before_its_quotes() {
     let edits = advise("bind-9.18:named.conf", blackhole, "10.9.9.9/32").unwrap();
     assert!(edits.len() == 1 && edits[0].contains("before \"bad nets\"; in blackhole add !10.9.9.9;"), "{edits:?}");
 }
+
+/// named 9.18.49 starts with each of the texts and serves the source, also where `options` come behind a zone.
+#[test]
+fn where_there_are_no_options_they_are_added_behind_everything() {
+    let added = "options { allow-recursion { localnets; localhost; 10.9.9.9; }; };";
+    let zone = "zone \"p.test\" { type primary; file \"p.db\"; };";
+    for (text, line, changed) in [
+        (String::new(), 1, format!("\n{added}")),
+        (zone.to_owned(), 1, format!("{zone}\n{added}")),
+        (format!("{zone} // }}\n\n"), 1, format!("{zone} // }}\n{added}\n\n")),
+        (format!("acl x {{ any; }};\r\n{zone}\r\n"), 2, format!("acl x {{ any; }};\r\n{zone}\n{added}\r\n")),
+    ] {
+        let own = crate::config::OwnServer { address: "10.53.0.1".parse().unwrap(), length: Some(24) };
+        let acl = Acl::from_text("bind-9.18:named.conf", &text, &[own]).unwrap();
+        let (source, server): (IpAddr, IpAddr) = ("10.9.9.9".parse().unwrap(), "10.53.0.1".parse().unwrap());
+        let usual = Question::default();
+        let advice = admit(&acl, IpNet::from(source), &[source], &usual, server, false, &|_| true, &enough()).unwrap();
+        let says: Vec<&str> = advice.edits.iter().map(|edit| edit.says.as_str()).collect();
+        let replaced = "(with localnets and localhost, the default that it replaces)";
+        assert_eq!(says, [format!("after named.conf:{line} add {added} {replaced}")], "{text}");
+        assert_eq!(advice.acl.files().list()[0].text, changed);
+        // The next one finds a list.
+        let next: IpAddr = "10.8.8.8".parse().unwrap();
+        let more = admit(&advice.acl, IpNet::from(next), &[next], &usual, server, false, &|_| true, &enough()).unwrap();
+        assert!(more.edits.len() == 1 && more.edits[0].says.contains("at the end"), "{:?}", more.edits);
+    }
+}

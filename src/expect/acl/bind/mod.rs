@@ -63,7 +63,7 @@ pub fn read(
     rules: &mut Rules,
 ) -> Result<Box<dyn Policy>, Error> {
     let parsed = syntax::parse(files, first)?;
-    let model = model::build(&parsed, files, surroundings, rules)?;
+    let model = model::build(&parsed, files, first, surroundings, rules)?;
     let places = rules.places.clone();
     Ok(Box::new(Bind { model, places }))
 }
@@ -221,6 +221,7 @@ impl Policy for Bind {
             Spot::Element(_, "blackhole") => format!("!{shown};"),
             // The cache takes the list of recursion where it has none of its own.
             Spot::Statement(..) => format!("allow-recursion {{ localnets; localhost; {shown}; }};"),
+            Spot::Options(_) => format!("options {{ allow-recursion {{ localnets; localhost; {shown}; }}; }};"),
             Spot::Element(..) | Spot::LineAfter(_) => format!("{shown};"),
         }
     }
@@ -369,7 +370,8 @@ impl Bind {
     /// A view that only keys choose is for whoever has one: no address belongs there.
     fn spot(&self, clause: &Clause, caught: Option<RuleId>, subject: Subject<'_>) -> Option<Spot> {
         if let (None, Some(block)) = (clause.braces, clause.block) {
-            return Some(Spot::Statement(block.head, block.block));
+            let is_there = block.block.start < block.block.end;
+            return Some(if is_there { Spot::Statement(block.head, block.block) } else { Spot::Options(block.head) });
         }
         let braces = clause.braces.filter(|_| clause.name != "match-clients" || clause.list.names_addresses())?;
         let inside = |span: &Span| span.file == braces.file && span.start > braces.start && span.end < braces.end;

@@ -57,7 +57,7 @@ pub struct Inner {
     pub named: Option<Arc<List>>,
 }
 
-/// A block that is written, and the words before it.
+/// A block that is written, and the words before it; or nothing, where it would have to be.
 #[derive(Debug, Clone, Copy)]
 pub struct Written {
     /// What stands before its braces.
@@ -67,6 +67,14 @@ pub struct Written {
 }
 
 impl Written {
+    /// One that is not there: nothing, behind what the file ends with.
+    fn after(files: &Files, file: u32) -> Self {
+        let text = files.list().get(file as usize).map_or("", |file| &file.text);
+        let end = text.trim_end().len() as u32;
+        let nothing = Span { file, start: end, end };
+        Self { head: nothing, block: nothing }
+    }
+
     fn of(statement: &Statement, block: &Block) -> Self {
         let words = statement.items.split_last().map_or(&[][..], |(_, words)| words);
         let ends = words.first().zip(words.last());
@@ -276,6 +284,7 @@ pub struct BuiltIn {
 pub fn build(
     parsed: &Parsed,
     files: &Files,
+    first: u32,
     surroundings: &Surroundings<'_>,
     rules: &mut Rules,
 ) -> Result<Model, Error> {
@@ -296,7 +305,10 @@ pub fn build(
         servers: HashMap::new(),
     };
     let options = match top.get("options").map(Vec::as_slice) {
-        None | Some([]) => Map::new(),
+        None | Some([]) => {
+            builder.options = Some(Written::after(files, first));
+            Map::new()
+        }
         Some([only]) => {
             let block = block_of(files, only)?;
             builder.options = Some(Written::of(only, block));
