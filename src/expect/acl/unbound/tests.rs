@@ -107,6 +107,38 @@ fn local_zones_refuse_what_has_no_data() {
     );
 }
 
+/// What unbound 1.17.1 did with these lines.
+#[test]
+fn of_several_views_of_a_prefix_or_an_interface_the_first_line_decides() {
+    let views = "view:\n name: one\n local-zone: a.test refuse\nview:\n name: two\n local-zone: b.test refuse\n";
+    let lines = |names: [&str; 2]| {
+        let [prefix, interface] = ["access-control-view: 10.1.2.0/24", "interface-view: 10.53.0.2"]
+            .map(|what| names.map(|name| format!(" {what} {name}\n")).concat());
+        format!(
+            "server:\n interface: 10.53.0.1\n interface: 10.53.0.2\n interface-action: 10.53.0.2 allow\n\
+             {prefix}{interface}{views}"
+        )
+    };
+    each(
+        &lines(["one", "two"]),
+        &[
+            ("10.1.2.1 x.a.test", "refuse 11"),
+            ("10.1.2.1 x.b.test", "allow 5"),
+            ("10.9.9.9 x.a.test to 10.53.0.2", "refuse 11"),
+            ("10.9.9.9 x.b.test to 10.53.0.2", "allow 4"),
+        ],
+    );
+    each(
+        &lines(["two", "one"]),
+        &[
+            ("10.1.2.1 x.a.test", "allow 5"),
+            ("10.1.2.1 x.b.test", "refuse 14"),
+            ("10.9.9.9 x.a.test to 10.53.0.2", "allow 4"),
+            ("10.9.9.9 x.b.test to 10.53.0.2", "refuse 14"),
+        ],
+    );
+}
+
 #[test]
 fn views_tags_and_interfaces() {
     let text = "server:

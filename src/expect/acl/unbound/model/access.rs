@@ -116,7 +116,11 @@ impl Builder<'_> {
         let tag = |value: Span| self.tag_list(value).map(|tags| tags.first().copied().unwrap_or_default());
         let ties = access.ties.get_or_insert_default();
         match what {
-            "view" => ties.view = Some(self.view_number(values[1])?),
+            // Of several the first decides, unlike with actions (measured).
+            "view" => {
+                let view = self.view_number(values[1])?;
+                ties.view.get_or_insert(view);
+            }
             "tag" => ties.tags = self.tag_list(values[1])?,
             "tag-action" => ties.tag_actions.push((tag(values[1])?, self.kind(values[2])?, rule)),
             "tag-data" => ties.tag_data.push(tag(values[1])?),
