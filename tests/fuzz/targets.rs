@@ -111,8 +111,11 @@ pub fn frame(data: &[u8]) {
     let mut decoded = Decoded::default();
     DECODER.with(|decoder| decoder.frame(&frame, &mut decoded));
     let counted: u64 = decoded.tally.buckets.iter().sum();
-    assert_eq!(counted + decoded.entries.len() as u64, 1, "a frame ends once");
-    for entry in &decoded.entries {
+    // Beside a frame whose packet is not known to be between anybody stands that something is missing there.
+    let frames = || decoded.entries.iter().filter(|entry| entry.is_frame());
+    assert_eq!(counted + frames().count() as u64, 1, "a frame ends once");
+    assert!(decoded.entries.len() as u64 <= 1, "nothing is missing where it was read");
+    for entry in frames() {
         assert!(entry.offset >= 7 && (entry.offset + entry.len) as usize <= 7 + data.len());
     }
     let named: u64 = decoded.tally.not_opened.iter().map(|(_, count)| count).sum();
