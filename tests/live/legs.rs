@@ -98,16 +98,17 @@ fn nobody_is_called_silent_where_responses_may_leave_through_ipsec() {
     lab.ip("client", &format!("addr add {unheard}/24 dev c0"));
     lab.ip("host", &format!("route add blackhole {unheard}/32"));
     let _refuser = Refuser::start(&lab, "host", SERVER);
-    let live = |file: &str| ["live", "--timeout", "500ms", "--format", "json", "-o", file].map(str::to_owned);
-    let mut plain = lab.live("host", &live("plain.json").each_ref().map(String::as_str)[1..], "plain");
-    // What the kernel shows of its modules, with the one for ESP.
-    let script =
-        "mount -t tmpfs none /sys/module && mkdir /sys/module/esp4 && echo 0 > /sys/module/esp4/refcnt && exec \"$@\"";
-    let arguments = live("ipsec.json");
-    let arguments: Vec<&str> =
-        ["-c", script, "sh", PROGRAM].into_iter().chain(arguments.iter().map(String::as_str)).collect();
-    let mut ipsec = lab.start("host", "sh", &arguments, "ipsec");
-    lab.wait_for("ipsec.err", "capturing ");
+    // What the kernel shows of its modules, whatever those of this machine are: none, and the one for ESP.
+    let live = |module: &str, log: &str| {
+        let script = format!("mount -t tmpfs none /sys/module && {module} && exec \"$@\"");
+        let report = format!("{log}.json");
+        let arguments = ["-c", &script, "sh", PROGRAM, "live", "--timeout", "500ms", "--format", "json", "-o", &report];
+        let running = lab.start("host", "sh", &arguments, log);
+        lab.wait_for(&format!("{log}.err"), "capturing ");
+        running
+    };
+    let mut plain = live("true", "plain");
+    let mut ipsec = live("mkdir /sys/module/esp4 && echo 0 > /sys/module/esp4/refcnt", "ipsec");
     for client in [heard, unheard, heard, unheard, heard] {
         burst_from(&lab, "client", client, SERVER, 1).join().expect("it ends");
         std::thread::sleep(Duration::from_millis(100));
