@@ -436,13 +436,19 @@ pub struct LiveConfig {
     pub sandbox: Sandbox,
 }
 
+impl LiveConfig {
+    /// Bytes of a ring: the usual 2 MiB are 15 ms of a million packets per second; this is half a second.
+    pub const RING: usize = 64 << 20;
+    /// The same for REFUSED responses alone, which are fewer. The kernel clears a ring first, which would cost more than they do.
+    pub const REFUSED_RING: usize = 16 << 20;
+}
+
 impl Default for LiveConfig {
     fn default() -> Self {
         Self {
             format_given: false,
             interfaces: vec!["any".to_string()],
-            // The usual 2 MiB are 15 ms of a million packets per second; this is half a second.
-            ring: 64 << 20,
+            ring: LiveConfig::RING,
             promiscuous: false,
             fanout: 1,
             refused_only: false,

@@ -163,9 +163,9 @@ struct Live {
     /// The kernel passes only responses that say REFUSED: next to no cost, but no queries are seen
     #[arg(long, conflicts_with = "filter")]
     refused_only: bool,
-    /// Memory for packets that wait to be read, per handle
-    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_size)]
-    ring: u64,
+    /// Memory for packets that wait to be read, per handle [default: 64M; with --refused-only 16M]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    ring: Option<u64>,
     /// Show a screen: refused per second, who is turned away right now, findings, loss
     #[arg(long, conflicts_with = "format")]
     screen: bool,
@@ -301,7 +301,11 @@ impl Live {
             live: LiveConfig {
                 format_given,
                 interfaces,
-                ring: usize::try_from(self.ring).unwrap_or(usize::MAX),
+                ring: match self.ring {
+                    Some(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+                    None if self.refused_only => LiveConfig::REFUSED_RING,
+                    None => LiveConfig::RING,
+                },
                 promiscuous: self.promisc,
                 fanout: usize::from(self.fanout),
                 refused_only: self.refused_only,
@@ -453,6 +457,17 @@ mod tests {
         assert_eq!(config.check, Some(Severity::Warning));
         assert!(config.rows.has(Outcome::Silent) && !config.rows.has(Outcome::Denied));
         assert_eq!(config.from, Timestamp::parse("1767171850"));
+    }
+
+    #[test]
+    fn the_ring_is_smaller_where_little_comes() {
+        let ring = |arguments: &[&str]| match parse(["dnsrefused", "live"].iter().chain(arguments).map(OsString::from))
+        {
+            Ok(Parsed::Live(config)) => config.live.ring,
+            _ => panic!("{arguments:?}"),
+        };
+        assert_eq!((ring(&[]), ring(&["--refused-only"])), (64 << 20, 16 << 20));
+        assert_eq!(ring(&["--refused-only", "--ring", "1M"]), 1 << 20);
     }
 
     #[test]

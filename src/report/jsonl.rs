@@ -1,28 +1,61 @@
 //! Rows to JSON lines: one object per transaction, absent values null.
 
 use super::row::{COLUMNS, ColumnKind, RowText};
+use std::sync::LazyLock;
 
 /// JSON lines have no header.
 pub fn header(_: &mut Vec<u8>) {}
 
+/// The line of a row without values. Most of it is the same in every row: names of columns, and those that few rows have.
+struct Blank {
+    line: Vec<u8>,
+    /// Where the value of each column stands.
+    places: [usize; COLUMNS.len()],
+}
+
+/// An absent value.
+const ABSENT: &[u8] = b"null";
+
+static BLANK: LazyLock<Blank> = LazyLock::new(|| {
+    let (mut line, mut places) = (Vec::new(), [0; COLUMNS.len()]);
+    for ((name, _), place) in COLUMNS.iter().zip(&mut places) {
+        line.extend_from_slice(if line.is_empty() { b"{\"" } else { b",\"" });
+        line.extend_from_slice(name.as_bytes());
+        line.extend_from_slice(b"\":");
+        *place = line.len();
+        line.extend_from_slice(ABSENT);
+    }
+    line.extend_from_slice(b"}\n");
+    Blank { line, places }
+});
+
 /// Appends a row as one object on a line.
 pub fn row(row: &RowText, out: &mut Vec<u8>) {
-    for (index, (name, kind)) in COLUMNS.iter().enumerate() {
-        out.extend_from_slice(if index == 0 { b"{\"" } else { b",\"" });
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\":");
-        match (row.column(index), kind) {
-            (b"", _) => out.extend_from_slice(b"null"),
-            (number, ColumnKind::Number) if is_number(number) => out.extend_from_slice(number),
-            (word, ColumnKind::Word) => {
+    let Blank { line, places } = &*BLANK;
+    let mut written = 0;
+    for (index, ((_, kind), place)) in COLUMNS.iter().zip(places).enumerate() {
+        let text = row.column(index);
+        if text.is_empty() {
+            continue;
+        }
+        out.extend_from_slice(&line[written..*place]);
+        written = place + ABSENT.len();
+        match kind {
+            ColumnKind::Number if is_number(text) => out.extend_from_slice(text),
+            ColumnKind::Text | ColumnKind::Number if !is_plain(text) => string(text, out),
+            _ => {
                 out.push(b'"');
-                out.extend_from_slice(word);
+                out.extend_from_slice(text);
                 out.push(b'"');
             }
-            (text, _) => string(text, out),
         }
     }
-    out.extend_from_slice(b"}\n");
+    out.extend_from_slice(&line[written..]);
+}
+
+/// True for text that stands in a JSON string as it is, as most does.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\'))
 }
 
 /// Appends a JSON string.
@@ -35,10 +68,15 @@ fn string(text: &[u8], out: &mut Vec<u8>) {
 /// True for decimal numbers as we write them, which are numbers of JSON too.
 fn is_number(text: &[u8]) -> bool {
     let text = text.strip_prefix(b"-").unwrap_or(text);
-    let mut parts = text.splitn(2, |byte| *byte == b'.');
-    let whole = parts.next().unwrap_or_default();
-    let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
-    digits(whole) && (whole.len() == 1 || whole[0] != b'0') && parts.next().is_none_or(digits)
+    let whole = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if whole == 0 || (whole > 1 && text[0] == b'0') {
+        return false;
+    }
+    match &text[whole..] {
+        [] => true,
+        [b'.', fraction @ ..] => !fraction.is_empty() && fraction.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +135,37 @@ mod tests {
         ] {
             assert_eq!(is_number(text.as_bytes()), number, "{text}");
             assert!(!number || serde_json::from_str::<Value>(text).is_ok(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever the texts are, the library reads them as they were, bytes that are no UTF-8 replaced.
+        #[test]
+        fn a_row_is_an_object_of_its_columns(
+            texts in proptest::collection::vec(proptest::collection::vec(0x1eu8..0x82, 0..4), COLUMNS.len()),
+            absent in proptest::collection::vec(proptest::bool::ANY, COLUMNS.len()),
+        ) {
+            let mut sample = RowText::default();
+            sample.clear();
+            for (((_, kind), text), absent) in COLUMNS.iter().zip(&texts).zip(absent) {
+                sample.push(|out| match kind {
+                    _ if absent => {}
+                    ColumnKind::Word => out.extend(text.iter().map(|byte| b'a' + byte % 26)),
+                    ColumnKind::Text | ColumnKind::Number => out.extend_from_slice(text),
+                });
+            }
+            let mut out = Vec::new();
+            row(&sample, &mut out);
+            let value: Value = serde_json::from_slice(&out).unwrap();
+            for (index, (name, _)) in COLUMNS.iter().enumerate() {
+                let text = String::from_utf8_lossy(sample.column(index));
+                let expected = match &value[name] {
+                    Value::Number(number) => number.to_string() == text,
+                    Value::Null => text.is_empty(),
+                    other => *other == *text,
+                };
+                proptest::prop_assert!(expected, "{name}: {text:?} is {}", value[name]);
+            }
         }
     }
 }
