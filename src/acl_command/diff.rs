@@ -6,7 +6,7 @@ use super::{NO_RECURSION, Printed, RuleJson, ServingJson};
 use super::{describe, files_json, files_text, json, notes, rule_json, serving_json, words};
 use crate::config::AclConfig;
 use crate::error::{Error, escape_text};
-use crate::expect::acl::compare::{self, Change, Question, VERDICTS};
+use crate::expect::acl::compare::{self, Change, Difference, Differences, Question, VERDICTS, WithoutEffect};
 use crate::expect::acl::{Acl, AclArgument, Treatment, Word};
 use crate::expect::{Expect, Inventory};
 use crate::report::json::CitedJson;
@@ -19,6 +19,9 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+/// Prefixes of one range that json lists.
+const PREFIXES: usize = 64;
 
 #[derive(Debug, Serialize)]
 struct DiffJson {
@@ -68,6 +71,20 @@ struct NotDoneJson {
     lacks_recursion: bool,
 }
 
+/// Two versions of a configuration side by side.
+struct Comparison<'a> {
+    old: &'a Acl,
+    new: &'a Acl,
+    /// What the change is meant to do; without any line nobody said.
+    intended: &'a Inventory,
+    found: Differences,
+    /// What those who are to be allowed are to get an answer to.
+    promised: Vec<Question>,
+    /// What was meant and is not so, of the questions in `promised`.
+    not_done: Vec<Difference<'a>>,
+    traffic: Option<Traffic>,
+}
+
 /// Runs the command.
 pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<Printed, Error> {
     let [old, new] = config.acls.as_slice() else {
@@ -79,30 +96,13 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
     let (old, new) = (&olds[0], &news[0]);
     let mut notes = notes([old, new]);
     let intended = Inventory::load(&config.intended)?;
-    let servers: Vec<IpAddr> = config.servers.iter().map(|server| server.address).collect();
-    let mut found = compare::diff(old, new, &servers);
-    if !intended.is_empty() {
-        let changes = std::mem::take(&mut found.changes);
-        found.changes = changes.into_iter().flat_map(|change| by_kind(change, &found.questions)).collect();
+    let mut comparison = Comparison::of(old, new, &intended, config);
+    if let Some(capture) = &config.traffic {
+        let traffic = traffic::replay(capture, &olds, &news, &intended, console, interrupted)?;
+        comparison.traffic = Some(traffic);
     }
-    let meant = |change: &Change| {
-        let prefixes = change.range.prefixes();
-        let queries = change.questions.iter().all(|number| found.questions[*number].is_query());
-        let is_meant = |prefix: &IpNet| is_meant(&intended, *prefix, &change.before, &change.after, queries);
-        !prefixes.is_empty() && prefixes.iter().all(is_meant)
-    };
-    // What was meant and is not so.
-    let questions = promised(old, new, config, &found.questions);
-    let not_done = compare::check(new, &intended, &questions, servers.first().copied());
-    let unintended = found.changes.iter().filter(|change| !meant(change)).count();
-    let traffic = match &config.traffic {
-        Some(capture) => Some(traffic::replay(capture, &olds, &news, &intended, console, interrupted)?),
-        None => None,
-    };
-    let unmeant = unintended as u64 + traffic.as_ref().map_or(0, Traffic::unintended);
-    // What was not asked may have changed.
-    let open = config.check && (unmeant > 0 || found.not_asked > 0 || !not_done.is_empty());
-    let code = match traffic.as_ref().map_or(0, |traffic| traffic.code) {
+    let open = config.check && comparison.is_open();
+    let code = match comparison.traffic.as_ref().map_or(0, |traffic| traffic.code) {
         0 if open => 10,
         code => code,
     };
@@ -110,72 +110,124 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
         notes
             .push(format!("what was compared would end with exit code 10, were it not for what was not read ({code})"));
     }
-    let labels = |change: &Change| -> Vec<String> {
-        let all = change.questions.len() == found.questions.len();
-        if all { vec!["every question".to_owned()] } else { question_labels(&found.questions, &change.questions) }
-    };
-    if config.json {
-        let report = DiffJson {
-            old: files_json(old),
-            new: files_json(new),
-            changes: found
-                .changes
-                .iter()
-                .map(|change| ChangeJson {
-                    range: change.range.show(),
-                    prefixes: change.range.prefixes().iter().take(64).map(ToString::to_string).collect(),
-                    before: change.before.decision.word.name(),
-                    before_rule: rule_json(old, &change.before.decision),
-                    before_serving: serving_json(&change.before),
-                    after: change.after.decision.word.name(),
-                    after_rule: rule_json(new, &change.after.decision),
-                    after_serving: serving_json(&change.after),
-                    questions: change.questions.iter().map(|number| found.questions[*number].label.clone()).collect(),
-                    intended: meant(change),
-                })
-                .collect(),
-            without_effect: found
-                .without_effect
-                .iter()
-                .map(|without| WithoutEffectJson {
-                    list: escape_text(&without.entry.list),
-                    matches: escape_text(&without.entry.matches),
-                    rule: new.rule(without.entry.rule).into(),
-                    question: without.question.label.clone(),
-                    verdict: without.decision.word.name(),
-                    decided_by: rule_json(new, &without.decision),
-                })
-                .collect(),
-            not_done: not_done
-                .iter()
-                .map(|part| NotDoneJson {
-                    range: part.range.show(),
-                    expected: part.row.expect.name(),
-                    expected_rule: part.row.rule(),
-                    question: questions[part.question].show(),
-                    verdict: part.treatment.decision.word.name(),
-                    rule: rule_json(new, &part.treatment.decision),
-                    lacks_recursion: part.treatment.lacks_recursion(),
-                })
-                .collect(),
-            questions_not_asked: found.not_asked,
-            traffic: traffic.as_ref().map(|traffic| traffic.json(old, new)),
-        };
-        return Ok(Printed { text: json(&report), notes, code });
+    let text = if config.json { json(&comparison.json()) } else { comparison.text(!config.intended.is_empty()) };
+    Ok(Printed { text, notes, code })
+}
+
+impl<'a> Comparison<'a> {
+    /// Compares the files; no traffic.
+    fn of(old: &'a Acl, new: &'a Acl, intended: &'a Inventory, config: &AclConfig) -> Self {
+        let servers: Vec<IpAddr> = config.servers.iter().map(|server| server.address).collect();
+        let mut found = compare::diff(old, new, &servers);
+        if !intended.is_empty() {
+            let changes = std::mem::take(&mut found.changes);
+            found.changes = changes.into_iter().flat_map(|change| by_kind(change, &found.questions)).collect();
+        }
+        let promised = promised(old, new, config, &found.questions);
+        let not_done = compare::check(new, intended, &promised, servers.first().copied());
+        Self { old, new, intended, found, promised, not_done, traffic: None }
     }
-    let mut text = String::new();
-    for without in &found.without_effect {
+
+    /// The inventory of changes that are meant lists all of this one.
+    fn is_meant(&self, change: &Change) -> bool {
+        let prefixes = change.range.prefixes();
+        let queries = change.questions.iter().all(|number| self.found.questions[*number].is_query());
+        let is_meant = |prefix: &IpNet| is_meant(self.intended, *prefix, &change.before, &change.after, queries);
+        !prefixes.is_empty() && prefixes.iter().all(is_meant)
+    }
+
+    /// Changes that are not meant, apart from traffic.
+    fn unintended(&self) -> usize {
+        self.found.changes.iter().filter(|change| !self.is_meant(change)).count()
+    }
+
+    /// Something changes that is not meant, is meant and does not change, or may have changed: it was not asked.
+    fn is_open(&self) -> bool {
+        self.unintended() > 0
+            || self.traffic.as_ref().is_some_and(|traffic| traffic.unintended() > 0)
+            || self.found.not_asked > 0
+            || !self.not_done.is_empty()
+    }
+
+    fn json(&self) -> DiffJson {
+        DiffJson {
+            old: files_json(self.old),
+            new: files_json(self.new),
+            changes: self.found.changes.iter().map(|change| self.change_json(change)).collect(),
+            without_effect: self.found.without_effect.iter().map(|entry| self.without_effect_json(entry)).collect(),
+            not_done: self.not_done.iter().map(|part| self.not_done_json(part)).collect(),
+            questions_not_asked: self.found.not_asked,
+            traffic: self.traffic.as_ref().map(|traffic| traffic.json(self.old, self.new)),
+        }
+    }
+
+    fn change_json(&self, change: &Change) -> ChangeJson {
+        let label = |number: &usize| self.found.questions[*number].label.clone();
+        ChangeJson {
+            range: change.range.show(),
+            prefixes: change.range.prefixes().iter().take(PREFIXES).map(ToString::to_string).collect(),
+            before: change.before.decision.word.name(),
+            before_rule: rule_json(self.old, &change.before.decision),
+            before_serving: serving_json(&change.before),
+            after: change.after.decision.word.name(),
+            after_rule: rule_json(self.new, &change.after.decision),
+            after_serving: serving_json(&change.after),
+            questions: change.questions.iter().map(label).collect(),
+            intended: self.is_meant(change),
+        }
+    }
+
+    fn without_effect_json(&self, without: &WithoutEffect) -> WithoutEffectJson {
+        WithoutEffectJson {
+            list: escape_text(&without.entry.list),
+            matches: escape_text(&without.entry.matches),
+            rule: self.new.rule(without.entry.rule).into(),
+            question: without.question.label.clone(),
+            verdict: without.decision.word.name(),
+            decided_by: rule_json(self.new, &without.decision),
+        }
+    }
+
+    fn not_done_json(&self, part: &Difference<'_>) -> NotDoneJson {
+        NotDoneJson {
+            range: part.range.show(),
+            expected: part.row.expect.name(),
+            expected_rule: part.row.rule(),
+            question: self.promised[part.question].show(),
+            verdict: part.treatment.decision.word.name(),
+            rule: rule_json(self.new, &part.treatment.decision),
+            lacks_recursion: part.treatment.lacks_recursion(),
+        }
+    }
+
+    /// The page. `said` when somebody said what the change is meant to do.
+    fn text(&self, said: bool) -> String {
+        let mut text = String::new();
+        self.found.without_effect.iter().for_each(|without| self.describe_without_effect(without, &mut text));
+        self.not_done.iter().for_each(|part| self.describe_not_done(part, &mut text));
+        self.found.changes.iter().for_each(|change| self.describe_change(change, &mut text));
+        self.describe_sums(said, &mut text);
+        if let Some(traffic) = &self.traffic {
+            traffic.describe(self.old, self.new, &mut text);
+        }
+        files_text(self.old, "Old: ", &mut text);
+        files_text(self.new, "New: ", &mut text);
+        text
+    }
+
+    fn describe_without_effect(&self, without: &WithoutEffect, text: &mut String) {
         let _ = writeln!(
             text,
             "NO EFFECT  {} added to {} at {}: its sources are decided as before; for {}: {}",
             escape_text(&without.entry.matches),
             escape_text(&without.entry.list),
-            new.rule(without.entry.rule),
+            self.new.rule(without.entry.rule),
             without.question.label,
-            describe(new, &without.decision)
+            describe(self.new, &without.decision)
         );
     }
-    for part in &not_done {
+
+    fn describe_not_done(&self, part: &Difference<'_>, text: &mut String) {
         let _ = writeln!(
             text,
             "NOT DONE   {} {} by {}, but for {} the new file says {}{}",
@@ -185,12 +237,19 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
                 Expect::Refuse => "is to be refused",
             },
             part.row.rule(),
-            questions[part.question].show(),
-            describe(new, &part.treatment.decision),
+            self.promised[part.question].show(),
+            describe(self.new, &part.treatment.decision),
             if part.treatment.lacks_recursion() { NO_RECURSION } else { "" }
         );
     }
-    for change in &found.changes {
+
+    fn describe_change(&self, change: &Change, text: &mut String) {
+        let questions = &self.found.questions;
+        let labels = if change.questions.len() == questions.len() {
+            "every question".to_owned()
+        } else {
+            question_labels(questions, &change.questions).join(", ")
+        };
         let _ = writeln!(
             text,
             "{}  {} -> {}  {}{}",
@@ -198,43 +257,42 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
             words(&change.before),
             words(&change.after),
             change.range.show(),
-            if meant(change) { "  (intended)" } else { "" }
+            if self.is_meant(change) { "  (intended)" } else { "" }
         );
-        let _ = writeln!(text, "    for {}", labels(change).join(", "));
-        let _ = writeln!(text, "    was {}", describe(old, &change.before.decision));
-        let _ = writeln!(text, "    now {}", describe(new, &change.after.decision));
+        let _ = writeln!(text, "    for {labels}");
+        let _ = writeln!(text, "    was {}", describe(self.old, &change.before.decision));
+        let _ = writeln!(text, "    now {}", describe(self.new, &change.after.decision));
     }
-    if found.changes.is_empty() {
-        let asked = if found.not_asked > 0 { " for what was asked" } else { "" };
-        let _ = writeln!(text, "No verdict, view or recursion changes for any source{asked}.");
-    } else {
-        let changed = counted(found.changes.len() as u64, "range", "ranges");
-        let _ = match (config.intended.is_empty(), unintended) {
-            (true, _) => writeln!(text, "{changed} changed"),
-            (false, 0) => writeln!(text, "{changed} changed, as intended"),
-            (false, all) if all == found.changes.len() => writeln!(text, "{changed} changed, not as intended"),
-            (false, some) => writeln!(text, "{changed} changed, {some} of them not intended"),
-        };
+
+    /// How much of each there is, and what is not known.
+    fn describe_sums(&self, said: bool, text: &mut String) {
+        let found = &self.found;
+        if found.changes.is_empty() {
+            let asked = if found.not_asked > 0 { " for what was asked" } else { "" };
+            let _ = writeln!(text, "No verdict, view or recursion changes for any source{asked}.");
+        } else {
+            let changed = counted(found.changes.len() as u64, "range", "ranges");
+            let _ = match (said, self.unintended()) {
+                (false, _) => writeln!(text, "{changed} changed"),
+                (true, 0) => writeln!(text, "{changed} changed, as intended"),
+                (true, all) if all == found.changes.len() => writeln!(text, "{changed} changed, not as intended"),
+                (true, some) => writeln!(text, "{changed} changed, {some} of them not intended"),
+            };
+        }
+        if !self.not_done.is_empty() {
+            let parts = counted(self.not_done.len() as u64, "intended range is", "intended ranges are");
+            let _ = writeln!(text, "{parts} not done");
+        }
+        if found.not_asked > 0 {
+            let _ = writeln!(
+                text,
+                "NOT ASKED  {} of {} questions, because there are too many names, keys and prefixes: what changes for those, \
+                 and which edits are without effect, is not known",
+                grouped(found.not_asked as u64),
+                grouped((found.not_asked + found.questions.len()) as u64)
+            );
+        }
     }
-    if !not_done.is_empty() {
-        let _ =
-            writeln!(text, "{} not done", counted(not_done.len() as u64, "intended range is", "intended ranges are"));
-    }
-    if found.not_asked > 0 {
-        let _ = writeln!(
-            text,
-            "NOT ASKED  {} of {} questions, because there are too many names, keys and prefixes: what changes for those, and \
-             which edits are without effect, is not known",
-            grouped(found.not_asked as u64),
-            grouped((found.not_asked + found.questions.len()) as u64)
-        );
-    }
-    if let Some(traffic) = &traffic {
-        traffic.describe(old, new, &mut text);
-    }
-    files_text(old, "Old: ", &mut text);
-    files_text(new, "New: ", &mut text);
-    Ok(Printed { text, notes, code })
 }
 
 /// A change of queries and of something else apart, where it opens: an inventory says nothing of anything else.
