@@ -33,7 +33,7 @@ use crate::transact::pairs::Pairs;
 use crate::transact::{Settings, Tracker};
 use crate::watch::Board;
 use crate::watch::metrics::http as metrics;
-use crate::watch::sandbox::{Plan, confine};
+use crate::watch::sandbox::{Plan, State, confine};
 use crate::watch::screen::terminal::Borrowed;
 use crate::watch::screen::{self, JobControl, Left, Look};
 use crate::watch::snapshot::Snapshot;
@@ -41,7 +41,7 @@ use addresses::Addresses;
 use decided::{Decided, Stream, StreamLegs};
 use expectations::Expectations;
 use packets::PacketFiles;
-use session::Session;
+use session::{Parts, Session};
 use signal_hook::SigId;
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
@@ -120,29 +120,11 @@ const IPSEC: &str = "This host's kernel has loaded its module for ESP: what leav
 
 /// Runs `live` and returns the exit code.
 pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Signals) -> Result<u8, Error> {
-    let mut config = config.clone();
-    config.node = config.node.or_else(host::host_name);
-    if config.output.is_none() && !config.live.format_given && !std::io::stdout().is_terminal() {
-        // Nobody is there to read a page.
-        config.format = "jsonl";
-    }
-    let config = &config;
-    if config.live.screen && config.live.every.is_some() && config.output.is_none() {
-        return Err(Error::usage("--screen", "with --every the reports need a file, -o FILE; nothing was opened"));
-    }
+    let config = &for_this_host(config)?;
     let expectations = Arc::new(Expectations::load(config)?);
     signals.have_read();
     if !config.quiet {
-        let now = expectations.now();
-        let notes = now.acls.iter().flat_map(|acl| acl.policy().notes()).chain(Acl::not_asked(&now.acls));
-        // A report says it, too, but that may be hours away.
-        let notes = notes.chain(Acl::unheard(&now.acls, &config.ports));
-        notes.for_each(|note| console.line(&format!("warning: {note}")));
-        if config.filter.as_deref().is_some_and(crate::capture::filter::Filter::names_a_host) {
-            console.line(
-                "warning: --filter names a host or network: packets whose address was translated are hidden by it",
-            );
-        }
+        warn(config, &expectations, console.as_mut());
     }
     let read = config.expect.iter().chain(config.acls.iter().map(|acl| &acl.path));
     let identities = FileIdentity::of_paths(read.map(PathBuf::as_path));
@@ -161,7 +143,6 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     });
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
     let interfaces = handles.first().map(|handle| host::interfaces_by_index(handle.socket())).unwrap_or_default();
-    let sys_is_ours = handles.iter().all(|handle| handle.sys_is_ours);
     let ipsec = config.vantage.is_none() && !config.live.refused_only && host::may_use_ipsec();
     let sandbox = confine(&plan(config, &expectations, &handles, &addresses), config.live.sandbox)?;
     let first = config.output.as_ref().filter(|_| per_interval).map(|path| interval::file(path, host::now()));
@@ -170,7 +151,6 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let mut output = Some(output::prepare(&target, &identities)?).filter(|_| !per_interval);
     let mut packets = PacketFiles::prepare(config, &identities)?;
     let names: Vec<String> = handles.iter().map(|handle| handle.name.clone()).collect();
-    let ring_bytes = handles.iter().map(|handle| handle.ring).sum();
     let limits = &config.limits;
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
@@ -183,7 +163,7 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let mut servers = config.servers.clone();
     servers.extend(own_servers(&expectations.now().acls));
     let declared = servers.iter().map(|server| server.address).collect();
-    let news = addresses.socket().is_some();
+    let hears_addresses = addresses.socket().is_some();
     let legs = StreamLegs::new(addresses, declared, config.live.refused_only);
     let inputs: Vec<String> = names.iter().map(|name| escape_text(name)).collect();
     let decided = Arc::new(Mutex::new(Decided::new(config, &expectations.now(), inputs, interfaces, stream, legs)));
@@ -193,65 +173,29 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     // From here on nothing waits for whoever reads standard error.
     let mut speaker = Speaker::start(console, limits.waiting_output_bytes)?;
     let mut held = HeldBack::new(&mut speaker, screen.is_some());
-    let mut opening = Vec::new();
-    if !config.quiet {
-        opening.push(describe(config, &handles));
-        let metrics = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        opening.extend(metrics.map(|address| format!("metrics: http://{address}/metrics")));
-        opening.extend((config.live.sandbox != Sandbox::Off).then(|| sandbox.to_string()));
-        opening.extend(sandbox.notes.iter().map(|note| format!("note: {note}")));
-        let deaf = "note: the kernel does not tell of new addresses here: those added from now on are not known as this host's";
-        opening.extend((!news).then(|| deaf.to_owned()));
-        let elsewhere = "note: /sys shows the interfaces of another network namespace (not with ip netns exec): what those captured \
-                         here lose, and whether they are renamed, is not known";
-        opening.extend((!sys_is_ours).then(|| elsewhere.to_owned()));
-    }
-
-    let groups = groups(config, handles, &decoder, &sources, &expectations, &decided, ipsec);
-    let mut session = Session::new(
+    let opening =
+        if config.quiet { Vec::new() } else { opening(config, &handles, listener.as_ref(), &sandbox, hears_addresses) };
+    let parts = Parts {
         config,
-        &mut held,
         signals,
-        &sources,
-        Arc::clone(&expectations),
-        Arc::clone(&decided),
+        sources: &sources,
+        expectations: Arc::clone(&expectations),
+        decided: Arc::clone(&decided),
         names,
+        ring_bytes: handles.iter().map(|handle| handle.ring).sum(),
         output,
-        board.clone(),
-        sandbox.to_string(),
-    );
-    session.open_with(opening);
-    session.notes_of_all.extend(ipsec.then(|| IPSEC.to_owned()));
-    session.ring_bytes = ring_bytes;
-    if let Some(packets) = &packets {
-        session.watch_recording(packets.alarm());
-    }
+        board: board.clone(),
+        recording: packets.as_ref().map(PacketFiles::alarm),
+        sandbox: sandbox.to_string(),
+        opening,
+        notes_of_all: ipsec.then(|| IPSEC.to_owned()).into_iter().collect(),
+    };
+    let groups = groups(config, handles, &decoder, &sources, &expectations, &decided, ipsec);
+    let mut session = Session::new(parts, &mut held);
     let writer = packets.as_mut().map(|packets| packets as &mut dyn pipeline::live::PacketWriter);
     // A fault beside the capture spoils no report, but it is one.
     let faulty = AtomicBool::new(false);
-    let mut beside: Vec<Beside<'_>> = Vec::new();
-    if let (Some(listener), Some(board)) = (&listener, board.clone()) {
-        // Without anybody who asks the capture goes on all the same.
-        let faulty = &faulty;
-        beside.push(Box::new(move |stop: &AtomicBool| {
-            let served = catch_unwind(AssertUnwindSafe(|| drop(metrics::serve(listener, &board, stop))));
-            faulty.fetch_or(served.is_err(), Ordering::Relaxed);
-        }));
-    }
-    if let (Some(borrowed), Some(board)) = (screen, board) {
-        let color = config.color != Color::Never && !report::no_color();
-        let look = Look::of(color, |name| std::env::var(name).ok());
-        let (faulty, at_once, job) = (&faulty, &signals.at_once, &signals.job);
-        beside.push(Box::new(move |stop: &AtomicBool| {
-            let left = catch_unwind(AssertUnwindSafe(|| screen::run(borrowed, &board, stop, job, look)));
-            faulty.fetch_or(left.is_err(), Ordering::Relaxed);
-            if !matches!(left, Ok(Left::Stopped)) {
-                stop.store(true, Ordering::Relaxed);
-            }
-            // The terminal is given back.
-            at_once.store(true, Ordering::Relaxed);
-        }));
-    }
+    let beside = beside(config, listener.as_ref(), screen, board.as_ref(), signals, &faulty);
     // What is written to may take nothing.
     let at_once = (!signals.screen).then(|| Arc::clone(&signals.at_once));
     let _watchdog = Watchdog::start(Arc::clone(&signals.stop), at_once);
@@ -277,6 +221,90 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         0 | 3 | 4 | 10 if !all_said => 5,
         code => code,
     })
+}
+
+/// What was asked for, with the defaults that depend on this host and on who reads.
+fn for_this_host(config: &Config) -> Result<Config, Error> {
+    let mut config = config.clone();
+    config.node = config.node.or_else(host::host_name);
+    if config.output.is_none() && !config.live.format_given && !std::io::stdout().is_terminal() {
+        // Nobody is there to read a page.
+        config.format = "jsonl";
+    }
+    if config.live.screen && config.live.every.is_some() && config.output.is_none() {
+        return Err(Error::usage("--screen", "with --every the reports need a file, -o FILE; nothing was opened"));
+    }
+    Ok(config)
+}
+
+/// Says what is doubtful about the servers' files and the filter before anything is opened.
+fn warn(config: &Config, expectations: &Expectations, console: &mut dyn Console) {
+    let now = expectations.now();
+    let notes = now.acls.iter().flat_map(|acl| acl.policy().notes()).chain(Acl::not_asked(&now.acls));
+    // A report says it, too, but that may be hours away.
+    let notes = notes.chain(Acl::unheard(&now.acls, &config.ports));
+    notes.for_each(|note| console.line(&format!("warning: {note}")));
+    if config.filter.as_deref().is_some_and(crate::capture::filter::Filter::names_a_host) {
+        console
+            .line("warning: --filter names a host or network: packets whose address was translated are hidden by it");
+    }
+}
+
+/// The first lines for the operator: what is captured, how the process is confined, and what it will not notice.
+fn opening(
+    config: &Config,
+    handles: &[Handle],
+    listener: Option<&TcpListener>,
+    sandbox: &State,
+    hears_addresses: bool,
+) -> Vec<String> {
+    let mut lines = vec![describe(config, handles)];
+    let metrics = listener.and_then(|listener| listener.local_addr().ok());
+    lines.extend(metrics.map(|address| format!("metrics: http://{address}/metrics")));
+    lines.extend((config.live.sandbox != Sandbox::Off).then(|| sandbox.to_string()));
+    lines.extend(sandbox.notes.iter().map(|note| format!("note: {note}")));
+    let deaf =
+        "note: the kernel does not tell of new addresses here: those added from now on are not known as this host's";
+    lines.extend((!hears_addresses).then(|| deaf.to_owned()));
+    let elsewhere = "note: /sys shows the interfaces of another network namespace (not with ip netns exec): what those captured \
+                     here lose, and whether they are renamed, is not known";
+    let sys_is_ours = handles.iter().all(|handle| handle.sys_is_ours);
+    lines.extend((!sys_is_ours).then(|| elsewhere.to_owned()));
+    lines
+}
+
+/// What runs beside the capture: metrics for whoever asks, and the screen. `faulty` is set where one of them fails.
+fn beside<'a>(
+    config: &Config,
+    listener: Option<&'a TcpListener>,
+    screen: Option<Borrowed>,
+    board: Option<&Arc<Board>>,
+    signals: &'a Signals,
+    faulty: &'a AtomicBool,
+) -> Vec<Beside<'a>> {
+    let mut beside: Vec<Beside<'a>> = Vec::new();
+    if let (Some(listener), Some(board)) = (listener, board.cloned()) {
+        // Without anybody who asks the capture goes on all the same.
+        beside.push(Box::new(move |stop: &AtomicBool| {
+            let served = catch_unwind(AssertUnwindSafe(|| drop(metrics::serve(listener, &board, stop))));
+            faulty.fetch_or(served.is_err(), Ordering::Relaxed);
+        }));
+    }
+    if let (Some(borrowed), Some(board)) = (screen, board.cloned()) {
+        let color = config.color != Color::Never && !report::no_color();
+        let look = Look::of(color, |name| std::env::var(name).ok());
+        let (at_once, job) = (&signals.at_once, &signals.job);
+        beside.push(Box::new(move |stop: &AtomicBool| {
+            let left = catch_unwind(AssertUnwindSafe(|| screen::run(borrowed, &board, stop, job, look)));
+            faulty.fetch_or(left.is_err(), Ordering::Relaxed);
+            if !matches!(left, Ok(Left::Stopped)) {
+                stop.store(true, Ordering::Relaxed);
+            }
+            // The terminal is given back.
+            at_once.store(true, Ordering::Relaxed);
+        }));
+    }
+    beside
 }
 
 /// Opens the address where metrics are served.

@@ -65,6 +65,36 @@ struct Begin {
     before: Option<(Standing, Moment, Undecided)>,
 }
 
+/// What a session is made of.
+pub struct Parts<'a> {
+    /// What was asked for.
+    pub config: &'a Config,
+    /// Flags that signals set.
+    pub signals: &'a Signals,
+    /// Rows per source, which the trackers fill.
+    pub sources: &'a Sources,
+    /// Inventories and servers' files.
+    pub expectations: Arc<Expectations>,
+    /// What the trackers have decided.
+    pub decided: Arc<Mutex<Decided>>,
+    /// The interface of each handle.
+    pub names: Vec<String>,
+    /// Bytes of all rings.
+    pub ring_bytes: u64,
+    /// Where reports go that are not rows.
+    pub output: Option<Output>,
+    /// Where snapshots are published, when somebody watches.
+    pub board: Option<Arc<Board>>,
+    /// Tells that the recording stopped, where there is one.
+    pub recording: Option<Alarm>,
+    /// How far the process is confined.
+    pub sandbox: String,
+    /// Lines to be said when packets are taken in.
+    pub opening: Vec<String>,
+    /// Notes of every report.
+    pub notes_of_all: Vec<String>,
+}
+
 /// Decides how a run goes on, and reports.
 pub struct Session<'a> {
     config: &'a Config,
@@ -80,7 +110,7 @@ pub struct Session<'a> {
     /// Rows, or reports on standard output, cannot be written any more.
     readers_gone: bool,
     /// Bytes of all rings.
-    pub ring_bytes: u64,
+    ring_bytes: u64,
     /// Where reports go that are not rows.
     output: Option<Output>,
     /// The folder of their files when the capture began, where the sandbox keeps to it.
@@ -107,7 +137,7 @@ pub struct Session<'a> {
     surroundings: Surroundings,
     notes: Vec<String>,
     /// Notes of every report.
-    pub notes_of_all: Vec<String>,
+    notes_of_all: Vec<String>,
     /// The last of what happened, for whoever watches: a screen shows no lines.
     happened: VecDeque<(Timestamp, String)>,
     /// Until when what differs from a server's file is not reported.
@@ -138,19 +168,8 @@ fn lock(decided: &Mutex<Decided>) -> MutexGuard<'_, Decided> {
 
 impl<'a> Session<'a> {
     /// A session that has not begun.
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        config: &'a Config,
-        console: &'a mut dyn Console,
-        signals: &'a Signals,
-        sources: &'a Sources,
-        expectations: Arc<Expectations>,
-        decided: Arc<Mutex<Decided>>,
-        names: Vec<String>,
-        output: Option<Output>,
-        board: Option<Arc<Board>>,
-        sandbox: String,
-    ) -> Self {
+    pub fn new(parts: Parts<'a>, console: &'a mut dyn Console) -> Self {
+        let Parts { config, signals, sources, expectations, decided, names, output, board, .. } = parts;
         let watcher = Watcher::new(config, &expectations.now());
         Self {
             next_interval: config.live.every.unwrap_or(Duration::MAX),
@@ -162,13 +181,13 @@ impl<'a> Session<'a> {
             expectations,
             watcher,
             decided,
-            opening: Vec::new(),
+            opening: parts.opening,
             scroll: Scroll::default(),
             surroundings: Surroundings::of(&names),
             names,
             local: HashSet::new(),
             readers_gone: false,
-            ring_bytes: 0,
+            ring_bytes: parts.ring_bytes,
             output,
             folder: config.output.as_deref().filter(|_| config.live.sandbox != Sandbox::Off).and_then(interval::folder),
             standard: None,
@@ -182,17 +201,17 @@ impl<'a> Session<'a> {
             ticked: Duration::ZERO,
             catches_up: None,
             notes: Vec::new(),
-            notes_of_all: Vec::new(),
+            notes_of_all: parts.notes_of_all,
             happened: VecDeque::new(),
             compared_since: None,
             past_verdicts: ByVerdict::default(),
             names_counted: NamesCounted::default(),
             past: Sources::new(config.limits.answered_rows, config.limits.silent_rows, config.limits.finding_frames),
             board,
-            recording: None,
+            recording: parts.recording,
             worst: None,
             whole_capture: None,
-            sandbox,
+            sandbox: parts.sandbox,
         }
     }
 
@@ -406,16 +425,6 @@ impl<'a> Session<'a> {
             self.happened.pop_front();
         }
         self.happened.push_back((at, line.to_owned()));
-    }
-
-    /// Listens for the end of a recording.
-    pub fn watch_recording(&mut self, alarm: Alarm) {
-        self.recording = Some(alarm);
-    }
-
-    /// Lines to be said when packets are taken in.
-    pub fn open_with(&mut self, lines: Vec<String>) {
-        self.opening = lines;
     }
 
     /// Nothing covers the console any more.
