@@ -11,14 +11,14 @@ use crate::expect::Inventory;
 use crate::expect::acl::compare::{Question, differing};
 use crate::expect::acl::judge::{Judge, Judged as Verdict, own_servers};
 use crate::expect::acl::{Acl, Treatment, Word, name};
-use crate::pipeline::{self, Selection};
+use crate::pipeline::{self, Selection, Work};
 use crate::report::build::{Counted, OpenedInput, build};
 use crate::report::legs::Legs;
 use crate::report::page::{counted, grouped};
 use crate::run::{self, Console};
 use crate::sources::{FrameRef, Leg, Sources};
 use crate::transact::pairs::{Judged, Pairs};
-use crate::transact::{Settings, Tracker, Transaction};
+use crate::transact::{Tracker, Transaction};
 use ipnet::IpNet;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -190,24 +190,13 @@ pub fn replay(
         elsewhere: 0,
         not_kept: 0,
     };
-    let timeout = i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4);
-    let settings = Settings { timeout, vantage: None, filtered: false, rows: Outcomes::ALL, limits };
+    let settings = run::settings(config, limits, Outcomes::ALL);
     let pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
     let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|transaction| replay.push(transaction)));
-    let finished = pipeline::run(
-        inputs,
-        &ranks,
-        &decoder,
-        &Selection::default(),
-        &mut tracker,
-        config.threads,
-        limits.block_bytes,
-        interrupted,
-        Box::new(|_| {}),
-    )?;
-    let last = finished.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
-    // How much was read of what came in before somebody interrupted is not known.
-    tracker.finish(last.filter(|_| !finished.interrupted));
+    let work =
+        Work { threads: config.threads, block_bytes: limits.block_bytes, interrupted, on_progress: Box::new(|_| {}) };
+    let finished = pipeline::run(inputs, &ranks, &decoder, &Selection::default(), &mut tracker, work)?;
+    tracker.finish(finished.read_until());
     tracker.fold_all_alone();
     let (counts, lost) = (tracker.counts.clone(), tracker.lost_state());
     let mut tally = finished.tally;

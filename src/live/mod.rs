@@ -15,7 +15,6 @@ pub mod standing;
 pub mod surroundings;
 
 use crate::capture::host;
-use crate::capture::kernel_filter;
 use crate::capture::live::{Handle, Options};
 use crate::config::{Color, Config, Sandbox};
 use crate::decode::Decoder;
@@ -27,7 +26,7 @@ use crate::pipeline::live::{Beside, Group, Watchdog};
 use crate::pipeline::{self};
 use crate::report::output::{self, FileIdentity};
 use crate::report::{self, Writer};
-use crate::run::{Console, judge};
+use crate::run::{Console, judge, settings, warn_of_filter, warnings};
 use crate::sources::Sources;
 use crate::transact::pairs::Pairs;
 use crate::transact::{Settings, Tracker};
@@ -239,15 +238,13 @@ fn for_this_host(config: &Config) -> Result<Config, Error> {
 
 /// Says what is doubtful about the servers' files and the filter before anything is opened.
 fn warn(config: &Config, expectations: &Expectations, console: &mut dyn Console) {
-    let now = expectations.now();
-    let notes = now.acls.iter().flat_map(|acl| acl.policy().notes()).chain(Acl::not_asked(&now.acls));
+    let acls = expectations.now().acls;
+    warnings(&acls).for_each(|warning| console.line(&warning));
     // A report says it, too, but that may be hours away.
-    let notes = notes.chain(Acl::unheard(&now.acls, &config.ports));
-    notes.for_each(|note| console.line(&format!("warning: {note}")));
-    if config.filter.as_deref().is_some_and(crate::capture::filter::Filter::names_a_host) {
-        console
-            .line("warning: --filter names a host or network: packets whose address was translated are hidden by it");
+    for note in Acl::unheard(&acls, &config.ports) {
+        console.line(&format!("warning: {note}"));
     }
+    warn_of_filter(config, console);
 }
 
 /// The first lines for the operator: what is captured, how the process is confined, and what it will not notice.
@@ -446,17 +443,12 @@ fn groups<'a>(
     decided: &Arc<Mutex<Decided>>,
     ipsec: bool,
 ) -> Vec<Group<'a>> {
-    let complete = config.filter.as_ref().is_none_or(|filter| kernel_filter::is_complete(filter, &config.ports));
     let tracker = || {
         let inventory = Arc::clone(expectations);
         let pairs = Pairs::new(sources, Box::new(move |address| judge(&inventory.now().inventory, address)));
-        let settings = Settings {
-            timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
-            vantage: config.vantage,
-            filtered: ipsec || !complete,
-            rows: decided.lock().unwrap_or_else(PoisonError::into_inner).wanted(),
-            limits: &config.limits,
-        };
+        let rows = decided.lock().unwrap_or_else(PoisonError::into_inner).wanted();
+        let settings = settings(config, &config.limits, rows);
+        let settings = Settings { filtered: settings.filtered || ipsec, ..settings };
         let decided = Arc::clone(decided);
         let push = move |transaction: &crate::transact::Transaction<'_>| {
             decided.lock().unwrap_or_else(PoisonError::into_inner).push(transaction);

@@ -124,23 +124,40 @@ pub struct Finished {
     pub interrupted: bool,
 }
 
+impl Finished {
+    /// The time of the last frame; none when it was interrupted, as not all that came before that frame was read then.
+    pub fn read_until(&self) -> Option<Timestamp> {
+        let last = self.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
+        last.filter(|_| !self.interrupted)
+    }
+}
+
 /// Called with the bytes consumed so far.
 pub type OnProgress<'a> = Box<dyn FnMut(u64) + Send + 'a>;
 
+/// How the work is done. What is found does not depend on it, but for an interruption.
+pub struct Work<'a> {
+    /// Threads in all.
+    pub threads: usize,
+    /// Bytes of one block.
+    pub block_bytes: usize,
+    /// Ends the reading when it is set.
+    pub interrupted: &'a AtomicBool,
+    /// Is told how far it is.
+    pub on_progress: OnProgress<'a>,
+}
+
 /// Reads all `inputs`, already in the order of their first packets, into `tracker`. `ranks` orders packets of equal time
 /// (position in the arguments).
-#[allow(clippy::too_many_arguments)]
 pub fn run(
     inputs: Vec<Input>,
     ranks: &[usize],
     decoder: &Decoder,
     selection: &Selection,
     tracker: &mut Tracker<'_>,
-    threads: usize,
-    block_bytes: usize,
-    interrupted: &AtomicBool,
-    on_progress: OnProgress<'_>,
+    work: Work<'_>,
 ) -> Result<Finished, Error> {
+    let Work { threads, block_bytes, interrupted, on_progress } = work;
     let (mut lanes, mut tasks, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     for (input, rank) in inputs.into_iter().zip(ranks) {
         lanes.push(Lane::new(&input, *rank));

@@ -41,17 +41,9 @@ fn run_all(inputs: Vec<Input>, limits: &Limits, threads: usize) -> Result<Finish
     let pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
     let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|_| {}));
     let interrupted = AtomicBool::new(false);
-    run(
-        inputs,
-        &ranks,
-        &decoder,
-        &Selection::default(),
-        &mut tracker,
-        threads,
-        limits.block_bytes,
-        &interrupted,
-        Box::new(|_| {}),
-    )
+    let on_progress = Box::new(|_| {});
+    let work = Work { threads, block_bytes: limits.block_bytes, interrupted: &interrupted, on_progress };
+    run(inputs, &ranks, &decoder, &Selection::default(), &mut tracker, work)
 }
 
 #[test]
@@ -112,18 +104,9 @@ fn what_was_read_before_an_interruption_is_followed_to_its_end() {
         let pairs = Pairs::new(&sources, Box::new(|_| Judged::default()));
         let mut tracker = Tracker::new(&decoder, settings, pairs, Box::new(|_| {}));
         let interrupted = AtomicBool::new(after == 0);
-        let finished = run(
-            inputs,
-            &[0, 1, 2],
-            &decoder,
-            &Selection::default(),
-            &mut tracker,
-            threads,
-            limits.block_bytes,
-            &interrupted,
-            Box::new(|consumed| interrupted.store(consumed >= after, Ordering::Relaxed)),
-        )
-        .unwrap();
+        let on_progress = Box::new(|consumed| interrupted.store(consumed >= after, Ordering::Relaxed));
+        let work = Work { threads, block_bytes: limits.block_bytes, interrupted: &interrupted, on_progress };
+        let finished = run(inputs, &[0, 1, 2], &decoder, &Selection::default(), &mut tracker, work).unwrap();
         let frames: u64 = finished.lanes.iter().map(|lane| lane.frames).sum();
         let counted: u64 = finished.tally.buckets.iter().chain(&tracker.tally.buckets).sum();
         assert_eq!(counted, frames, "{threads} threads, interrupted after {after} bytes");

@@ -75,11 +75,18 @@ pub(super) fn check_filter(config: &Config, inputs: &[Input], console: &mut dyn 
             filter.check(link_type)?;
         }
     }
-    if Filter::names_a_host(expression) && !config.quiet {
+    if !config.quiet {
+        warn_of_filter(config, console);
+    }
+    Ok(())
+}
+
+/// Warns when the filter hides translated packets.
+pub(crate) fn warn_of_filter(config: &Config, console: &mut dyn Console) {
+    if config.filter.as_deref().is_some_and(Filter::names_a_host) {
         console
             .line("warning: --filter names a host or network: packets whose address was translated are hidden by it");
     }
-    Ok(())
 }
 
 /// What is known of an input before it is read.

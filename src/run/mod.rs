@@ -9,14 +9,14 @@ use crate::capture::kernel_filter;
 use crate::capture::open::{Input, Source};
 use crate::config::{Config, Limits, Outcome, Outcomes};
 use crate::decode::detail::DetailLimits;
-use crate::decode::{Decoder, Ends};
+use crate::decode::{Decoder, Ends, Tally};
 use crate::diagnose;
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::Inventory;
 use crate::expect::acl::Acl;
 use crate::expect::acl::judge::{Judgements, names_server, own_servers};
 use crate::expect::inventory::Expect;
-use crate::pipeline::{self, Finished, LaneResult, Selection};
+use crate::pipeline::{self, Finished, LaneResult, Selection, Work};
 use crate::report::build::{Counted, OpenedInput, build};
 use crate::report::legs::Legs;
 use crate::report::output::{self, FileIdentity, Output};
@@ -26,13 +26,15 @@ use crate::report::sides::Sides;
 use crate::report::{self, Layout, Ledger, Report, Writer};
 use crate::sources::{Leg, Sources};
 use crate::transact::pairs::{Judged, Pairs};
-use crate::transact::{Settings, Tracker};
+use crate::transact::proxied::{ProxiedKey, ProxiedPair};
+use crate::transact::{Counts, Settings, Tracker};
 pub(crate) use conclude::conclude;
 pub use console::{Console, StandardError};
+pub(crate) use inputs::warn_of_filter;
 use inputs::{check_filter, is_cooked};
 pub use inputs::{open_inputs, opened_input, size_of_file};
 pub use signals::on_signals;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,12 +48,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let inventory = Arc::new(Inventory::load(&config.expect)?);
     let acls: Arc<[Acl]> = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?.into();
     if !config.quiet {
-        for acl in acls.iter() {
-            acl.policy().notes().iter().for_each(|note| console.line(&format!("warning: {note}")));
-        }
-        for note in Acl::not_asked(&acls) {
-            console.line(&format!("warning: {note}"));
-        }
+        warnings(&acls).for_each(|warning| console.line(&warning));
     }
     let read = config.inputs.iter().chain(&config.expect).chain(config.acls.iter().map(|acl| &acl.path));
     let identities = FileIdentity::of_paths(read.map(std::path::PathBuf::as_path));
@@ -72,17 +69,9 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let with_sources = !wants_rows || config.check.is_some();
     let finding_frames = if with_sources { config.limits.finding_frames } else { 0 };
     let limits = &Limits { finding_frames, ..config.limits.clone() };
-    let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
-    for server in config.servers.iter().chain(&own_servers(&acls)) {
-        for kept in [false, true] {
-            sources.meet(server.address, kept);
-        }
-    }
+    let sources = sources_with(config, &acls, limits);
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
-    let row_input = |input: &Input| RowInput { name: escape_text(&input.name), time_digits: USUAL_DIGITS };
-    let row_inputs = inputs.iter().map(row_input).collect();
-    let listed = (!inventory.is_empty()).then(|| Arc::clone(&inventory));
-    let rows = Mutex::new(Rows::new(row_inputs, listed, &acls, limits));
+    let rows = Mutex::new(rows_of(&inputs, &inventory, &acls, limits));
     let rows_now = || rows.lock().unwrap_or_else(PoisonError::into_inner);
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
     let mut judgements = Judgements::new(Arc::clone(&acls), detail, limits.answered_rows, limits.finding_frames);
@@ -93,24 +82,18 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let both_sides = several || inputs.iter().any(is_cooked);
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
 
-    let settings = Settings {
-        timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
-        vantage: config.vantage,
-        filtered: config.filter.as_ref().is_some_and(|filter| !kernel_filter::is_complete(filter, &config.ports)),
-        // A file is compared with every transaction, not only with those that get a row.
-        rows: match (wants_rows, acls.is_empty()) {
-            (_, false) => Outcomes::ALL,
-            (true, true) => row_outcomes,
-            (false, true) if both_sides => Outcomes::of(&[Outcome::Refused, Outcome::Denied]),
-            (false, true) => Outcomes::of(&[]),
-        },
-        limits,
+    // A file is compared with every transaction, not only with those that get a row.
+    let wanted = match (wants_rows, acls.is_empty()) {
+        (_, false) => Outcomes::ALL,
+        (true, true) => row_outcomes,
+        (false, true) if both_sides => Outcomes::of(&[Outcome::Refused, Outcome::Denied]),
+        (false, true) => Outcomes::of(&[]),
     };
     let mut sides = Sides::of(several);
     let pairs = Pairs::new(&sources, Box::new(|address| judge(&inventory, address)));
     let mut tracker = Tracker::new(
         &decoder,
-        settings,
+        settings(config, limits, wanted),
         pairs,
         Box::new(|transaction| {
             if !acls.is_empty() {
@@ -125,10 +108,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         }),
     );
     let finished = follow(config, inputs, &ranks, &decoder, &mut tracker, interrupted)?;
-    let last = finished.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
-    // Frames behind the time asked for were not looked at, nor all of those read when somebody interrupted.
-    let looked_until = last.filter(|_| !finished.interrupted).map(|last| config.to.map_or(last, |to| last.min(to)));
-    tracker.finish(looked_until);
+    // Frames behind the time asked for were not looked at.
+    tracker.finish(finished.read_until().map(|last| config.to.map_or(last, |to| last.min(to))));
     // An interface may be declared anywhere in a file.
     let time_digits = |lane: &LaneResult| if lane.time_digits > 0 { lane.time_digits } else { USUAL_DIGITS };
     let time_digits: Vec<usize> = finished.lanes.iter().map(time_digits).collect();
@@ -136,23 +117,15 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     // While another thread may be reading rows.
     tracker.fold_all_alone();
 
-    let (counts, lost) = (tracker.counts.clone(), tracker.lost_state());
-    let mut tally = finished.tally;
-    tally.add(&tracker.tally);
-    let mut anomalies = tracker.anomalies();
-    let quoted = tracker.quotes.sentences();
-    let elsewhere = tracker.refused_elsewhere().map(says_elsewhere);
-    let proxied = tracker.proxied.pairs().clone();
-    let (away, here) = (tracker.away().collect(), tracker.here().collect());
-    let here_in = if several { tracker.here_in().collect() } else { BTreeSet::new() };
+    let mut tracked = Tracked::by(&tracker, finished.tally, several);
     drop(tracker);
     let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
     if rows.without_detail > 0 {
-        anomalies.insert("messages_without_detail", rows.without_detail);
+        tracked.anomalies.insert("messages_without_detail", rows.without_detail);
     }
     let mut verdicts = judgements.finish();
     if verdicts.not_kept > 0 {
-        anomalies.insert("transactions_not_judged", verdicts.not_kept);
+        tracked.anomalies.insert("transactions_not_judged", verdicts.not_kept);
     }
     let legs = Legs::of(config, &own_servers(&acls), &sources);
     verdicts.keep(|source, server| legs.leg(source, server) == Leg::Client || names_server(&acls, server));
@@ -160,9 +133,9 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let counted = Counted {
         inputs: opened.into_iter().zip(finished.lanes).collect(),
         failed: failed.iter().map(|(name, error)| (name.clone(), error.detail.clone(), size_of_file(name))).collect(),
-        tally,
-        counts: &counts,
-        anomalies,
+        tally: tracked.tally,
+        counts: &tracked.counts,
+        anomalies: tracked.anomalies,
         interrupted: finished.interrupted,
         undecided: Default::default(),
     };
@@ -170,11 +143,11 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let mut report = build(config, counted, &sources.joined(), rows_of_sources, &legs, &inventory);
     report.time_digits = time_digits.into_iter().max().unwrap_or(USUAL_DIGITS);
     report.notes.extend(inventory.notes().iter().cloned());
-    report.notes.extend(quoted);
-    (report.proxied, report.away, report.here) = (proxied, away, here);
-    report.here_in = here_in;
+    report.notes.extend(tracked.quoted);
+    (report.proxied, report.away, report.here) = (tracked.proxied, tracked.away, tracked.here);
+    report.here_in = tracked.here_in;
     report.notes.extend(sides.note(&report.here_in));
-    report.notes.extend(elsewhere);
+    report.notes.extend(tracked.elsewhere);
     report.judge(&verdicts);
     // A signal that ended the reading is none against what follows.
     let signal = (!finished.interrupted).then_some(&**interrupted);
@@ -183,15 +156,89 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let cut_short = signal.is_some_and(|signal| signal.load(Ordering::Relaxed));
 
     let written = write(config, format.writer, &mut report, rows, &legs, &names, output);
-    let code = conclude(config, &report, &failed, lost, written, console);
-    if !cut_short {
-        return Ok(code);
+    let code = conclude(config, &report, &failed, tracked.lost, written, console);
+    Ok(if cut_short { say_cut_short(code, console) } else { code })
+}
+
+/// What a tracker leaves when it has seen everything.
+struct Tracked {
+    counts: Counts,
+    /// State that it gave up.
+    lost: u64,
+    /// Every frame.
+    tally: Tally,
+    anomalies: BTreeMap<&'static str, u64>,
+    /// What ICMP errors said.
+    quoted: Vec<String>,
+    /// What is said of refusals that came from another address.
+    elsewhere: Option<String>,
+    proxied: BTreeMap<ProxiedKey, ProxiedPair>,
+    away: BTreeSet<IpAddr>,
+    here: BTreeSet<IpAddr>,
+    here_in: BTreeSet<(IpAddr, usize)>,
+}
+
+impl Tracked {
+    /// `tally` has the frames that needed no order. What is known only of several inputs is left out of one.
+    fn by(tracker: &Tracker<'_>, mut tally: Tally, several: bool) -> Self {
+        tally.add(&tracker.tally);
+        Self {
+            counts: tracker.counts.clone(),
+            lost: tracker.lost_state(),
+            tally,
+            anomalies: tracker.anomalies(),
+            quoted: tracker.quotes.sentences(),
+            elsewhere: tracker.refused_elsewhere().map(says_elsewhere),
+            proxied: tracker.proxied.pairs().clone(),
+            away: tracker.away().collect(),
+            here: tracker.here().collect(),
+            here_in: if several { tracker.here_in().collect() } else { BTreeSet::new() },
+        }
     }
+}
+
+/// Says that a signal came when everything was read, and returns the exit code.
+fn say_cut_short(code: u8, console: &mut dyn Console) -> u8 {
     let what = "interrupted while findings were made; everything was read and counted, but changes of a server's file may not have \
                 been looked for to the end";
     let error = Error::new(ErrorKind::Input, "E-IN-PARTIAL", "dnsrefused", what);
     console.line(&error.to_string());
-    Ok(if matches!(code, 0 | 4 | 10) { error.exit_code() } else { code })
+    if matches!(code, 0 | 4 | 10) { error.exit_code() } else { code }
+}
+
+/// No rows of sources yet; servers that were named are known.
+fn sources_with(config: &Config, acls: &[Acl], limits: &Limits) -> Sources {
+    let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
+    for server in config.servers.iter().chain(&own_servers(acls)) {
+        for kept in [false, true] {
+            sources.meet(server.address, kept);
+        }
+    }
+    sources
+}
+
+/// No rows of transactions yet.
+fn rows_of(inputs: &[Input], inventory: &Arc<Inventory>, acls: &Arc<[Acl]>, limits: &Limits) -> Rows {
+    let input = |input: &Input| RowInput { name: escape_text(&input.name), time_digits: USUAL_DIGITS };
+    let listed = (!inventory.is_empty()).then(|| Arc::clone(inventory));
+    Rows::new(inputs.iter().map(input).collect(), listed, acls, limits)
+}
+
+/// What is doubtful about servers' files, line by line.
+pub(crate) fn warnings(acls: &[Acl]) -> impl Iterator<Item = String> {
+    let notes = acls.iter().flat_map(|acl| acl.policy().notes()).chain(Acl::not_asked(acls));
+    notes.map(|note| format!("warning: {note}"))
+}
+
+/// How a tracker follows what was asked for; it hands out transactions of these outcomes.
+pub(crate) fn settings<'a>(config: &Config, limits: &'a Limits, rows: Outcomes) -> Settings<'a> {
+    Settings {
+        timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
+        vantage: config.vantage,
+        filtered: config.filter.as_ref().is_some_and(|filter| !kernel_filter::is_complete(filter, &config.ports)),
+        rows,
+        limits,
+    }
 }
 
 /// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.
@@ -238,18 +285,8 @@ fn follow(
             bar.set_position(bytes);
         }
     });
-    let block_bytes = config.limits.block_bytes;
-    let finished = pipeline::run(
-        inputs,
-        ranks,
-        decoder,
-        &selection,
-        tracker,
-        config.threads,
-        block_bytes,
-        interrupted,
-        on_progress,
-    );
+    let work = Work { threads: config.threads, block_bytes: config.limits.block_bytes, interrupted, on_progress };
+    let finished = pipeline::run(inputs, ranks, decoder, &selection, tracker, work);
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
