@@ -53,9 +53,7 @@ pub fn admitting<'q>(
             name::show_name(&key)
         ));
     }
-    let observed = observed(scene, acl);
-    let effort = &scene.effort;
-    let harmless = |changed: &Acl| effort.decides(2 * observed.len()) && advice::is_harmless(acl, changed, &observed);
+    let search = Search { scene, acl, server, observed: observed(scene, acl) };
     let mut changed: Option<Advice> = None;
     let mut admitted: Vec<(&Cover, Vec<&Question>)> = Vec::new();
     // What a change does not do for an address, by what it shows as and what it asks for.
@@ -65,57 +63,8 @@ pub fn admitting<'q>(
     for cover in covers.iter().take(ADMITTED) {
         let current = changed.as_ref().map_or(acl, |advice| &advice.acl);
         let shown = show_prefix(cover.prefix);
-        let public = scene.advise_public;
-        let admit = |current: &Acl, question: &Question| {
-            advice::admit(current, cover.prefix, &cover.members, question, server, public, &harmless, effort)
-        };
-        let is_known =
-            |acl: &Acl, question: &Question| advice::serves_what_is_known(acl, &cover.members, question, server);
-        // What helps one question must not take from another what it has, nor a name from the view that knows it.
-        let keeps = |acl: &Acl, served: &[(&Question, bool)]| {
-            served.iter().all(|(question, known)| {
-                advice::serves(acl, &cover.members, question, server) && (!known || is_known(acl, question))
-            })
-        };
-        let others = likewise(scene, acl, server, cover, question);
-        // One question after the other: the change, what it serves, and whether a view does that knows the name, and what is left.
-        let in_order = |first: &'q Question, others: &[&'q Question]| {
-            let mut advice = admit(current, first)?;
-            let mut served = vec![(first, is_known(&advice.acl, first))];
-            let mut left: Vec<String> = Vec::new();
-            for other in others.iter().copied() {
-                match admit(&advice.acl, other) {
-                    Ok(mut further) if keeps(&further.acl, &served) => {
-                        further.edits.splice(0..0, advice.edits);
-                        advice = further;
-                        served.push((other, is_known(&advice.acl, other)));
-                    }
-                    Err(NoAdvice::Admitted) => served.push((other, is_known(&advice.acl, other))),
-                    Ok(_) | Err(_) => left.push(other.show()),
-                }
-            }
-            // What one question needs may be enough for another that was looked at before it.
-            advice = advice.without_needless(effort, &|less| harmless(less) && keeps(less, &served));
-            Ok((advice, served, left))
-        };
-        let mut found = in_order(question, &others);
-        if let Ok((_, served, _)) = &found
-            && let Some((first, _)) = served.iter().skip(1).find(|(_, known)| !known)
-        {
-            // Where a name asked less often is known decides first, if all the others are served there as well.
-            let rest: Vec<&Question> =
-                std::iter::once(question).chain(others.iter().copied().filter(|other| other != first)).collect();
-            let all = |(_, served, left): &(_, Vec<(&Question, bool)>, Vec<String>)| {
-                left.is_empty() && served.iter().all(|(_, known)| *known)
-            };
-            if let Ok(better) = in_order(first, &rest)
-                && all(&better)
-            {
-                found = Ok(better);
-            }
-        }
-        match found {
-            Ok((advice, served, left)) => {
+        match search.change(current, cover, question) {
+            Ok(Found { advice, served, left }) => {
                 let edits: Vec<&str> = advice.edits.iter().map(|edit| edit.says.as_str()).collect();
                 sentences.push(format!("To admit {shown}: {}.", edits.join(" and ")));
                 let elsewhere: Vec<String> =
@@ -158,7 +107,7 @@ pub fn admitting<'q>(
     if !not_found_out.is_empty() {
         sentences.push(format!("What would admit {} was not found out.", not_found_out.join(", ")));
     }
-    if let Some(ended) = effort.tell_ended() {
+    if let Some(ended) = scene.effort.tell_ended() {
         sentences.push(says_ended(acl, ended));
     }
     if covers.len() > ADMITTED {
@@ -168,9 +117,83 @@ pub fn admitting<'q>(
     }
     if let Some(advice) = changed {
         sentences.extend(what_that_admits(scene, &admitted));
-        sentences.push(side_effects(acl, &observed, &advice, &admitted));
+        sentences.push(side_effects(acl, &search.observed, &advice, &admitted));
     }
     sentences.join(" ")
+}
+
+/// The search for changes of one server's file.
+struct Search<'s, 'q> {
+    scene: &'s Scene<'q>,
+    acl: &'s Acl,
+    server: IpAddr,
+    /// What was asked here, which no change may turn away.
+    observed: Vec<Observed<'q>>,
+}
+
+/// A change that was found for one prefix.
+struct Found<'q> {
+    advice: Advice,
+    /// The questions it serves, and whether a view does so that knows the name, where there is one.
+    served: Vec<(&'q Question, bool)>,
+    /// The questions that would still be turned away.
+    left: Vec<String>,
+}
+
+impl<'q> Search<'_, 'q> {
+    /// The narrowest change of `current` that serves a prefix this question, and what else it asks as far as that goes.
+    fn change(&self, current: &Acl, cover: &Cover, question: &'q Question) -> Result<Found<'q>, NoAdvice> {
+        let others = likewise(self.scene, self.acl, self.server, cover, question);
+        let found = self.in_order(current, cover, question, &others)?;
+        let Some((first, _)) = found.served.iter().skip(1).find(|(_, known)| !known) else { return Ok(found) };
+        // Where a name asked less often is known decides first, if all the others are served there as well.
+        let rest: Vec<&Question> =
+            std::iter::once(question).chain(others.iter().copied().filter(|other| other != first)).collect();
+        let serves_all = |found: &Found<'_>| found.left.is_empty() && found.served.iter().all(|(_, known)| *known);
+        Ok(self.in_order(current, cover, first, &rest).ok().filter(serves_all).unwrap_or(found))
+    }
+
+    /// The same, one question after the other.
+    fn in_order(
+        &self,
+        current: &Acl,
+        cover: &Cover,
+        first: &'q Question,
+        others: &[&'q Question],
+    ) -> Result<Found<'q>, NoAdvice> {
+        let (members, server, effort) = (&cover.members, self.server, &self.scene.effort);
+        let harmless = |changed: &Acl| {
+            effort.decides(2 * self.observed.len()) && advice::is_harmless(self.acl, changed, &self.observed)
+        };
+        let public = self.scene.advise_public;
+        let admit = |current: &Acl, question: &Question| {
+            advice::admit(current, cover.prefix, members, question, server, public, &harmless, effort)
+        };
+        let is_known = |acl: &Acl, question: &Question| advice::serves_what_is_known(acl, members, question, server);
+        // What helps one question must not take from another what it has, nor a name from the view that knows it.
+        let keeps = |acl: &Acl, served: &[(&Question, bool)]| {
+            served.iter().all(|(question, known)| {
+                advice::serves(acl, members, question, server) && (!known || is_known(acl, question))
+            })
+        };
+        let mut advice = admit(current, first)?;
+        let mut served = vec![(first, is_known(&advice.acl, first))];
+        let mut left: Vec<String> = Vec::new();
+        for other in others.iter().copied() {
+            match admit(&advice.acl, other) {
+                Ok(mut further) if keeps(&further.acl, &served) => {
+                    further.edits.splice(0..0, advice.edits);
+                    advice = further;
+                    served.push((other, is_known(&advice.acl, other)));
+                }
+                Err(NoAdvice::Admitted) => served.push((other, is_known(&advice.acl, other))),
+                Ok(_) | Err(_) => left.push(other.show()),
+            }
+        }
+        // What one question needs may be enough for another that was looked at before it.
+        advice = advice.without_needless(effort, &|less| harmless(less) && keeps(less, &served));
+        Ok(Found { advice, served, left })
+    }
 }
 
 /// Why the search for a change was given up, so that there may be another one, or a narrower one.

@@ -299,79 +299,9 @@ pub fn beside_refusal(
     let question = question.map_or_else(|| usual_question(scene, server), |(question, _)| question.clone());
     let mut advice = String::new();
     if let Some(prefix) = behind {
-        let (parts, _) = within(acl, prefix, &question, Some(server), usize::MAX);
-        let shown = show_prefix(prefix);
-        let own = parts[0].1;
-        let place = if parts.len() == 1 { describe(acl, own.rule) } else { "by several rules".to_owned() };
-        // One turned away with silence and another with a response are turned away alike.
-        let is_alike = |word: Word| word == own.word || (turns_away(word) && turns_away(own.word));
-        let alike = parts.iter().all(|(_, decision)| is_alike(decision.word));
-        let mut words: Vec<&str> = Vec::new();
-        for (_, decision) in &parts {
-            if !words.contains(&decision.word.name()) {
-                words.push(decision.word.name());
-            }
-        }
-        let words = words.join(" or ");
-        // What is allowed is said of the first source alone, and what changes nothing of them all.
-        let whose = if turns_away(own.word) { sources } else { &sources[..1] };
-        // Where one rule of one view turns both away, it is the same for everything that this rule decided.
-        let view = |question: &Question, source: IpAddr| acl.view(&question.ask(source, server));
-        let same_rule = |source: IpAddr, tally: &Tally| {
-            let known = tally.questions.first().filter(|_| parts.len() == 1 && tally.judged.decision == own);
-            known.is_some_and(|(known, _)| view(known, source) == view(&question, parts[0].0.start()))
-        };
-        let (others, all) = turned_away_asking(verdicts, whose, server, same_rule);
-        let others = others.into_iter().filter(|other| *other != &question);
-        let others = if alike { not_within(acl, prefix, others, server, is_alike) } else { Vec::new() };
-        // Questions may differ in what is not shown, as in their transport.
-        let otherwise: BTreeSet<String> = others.into_iter().map(Question::show).collect();
-        let otherwise: Vec<String> = otherwise.into_iter().collect();
-        match own.word {
-            _ if !alike => {
-                let named = parts.iter().take(PARTS);
-                let words: Vec<String> =
-                    named.map(|(range, part)| format!("{} for {}", part.word.name(), range.show())).collect();
-                let _ = write!(
-                    says,
-                    " Of clients of {shown} under their own addresses it says {}{}: whether the changed address is to \
-                     blame depends on whose it is.",
-                    words.join(", "),
-                    if parts.len() > PARTS { ", and more" } else { "" }
-                );
-            }
-            Word::Unknown => {}
-            _ if !otherwise.is_empty() => {
-                let _ = write!(
-                    says,
-                    " Of clients of {shown} under their own addresses it says {words} for {} ({place}), but not for {}: \
-                     whether the changed address is to blame depends on what was asked.",
-                    question.show(),
-                    some(&otherwise, QUESTIONS_NAMED)
-                );
-            }
-            Word::Allow => {
-                let _ = write!(
-                    says,
-                    " It allows clients of {shown} under their own addresses ({place}): if it is one of them, only the changed address is to blame{}.",
-                    if all { "" } else { " for what was looked at" }
-                );
-                let _ = write!(
-                    advice,
-                    "Clients of {shown} are allowed as themselves: if it is one of them, do not translate them on the way here, or admit the address. "
-                );
-            }
-            Word::Refuse | Word::Drop | Word::NotAuth => {
-                let _ = write!(
-                    says,
-                    " It says {words} for clients of {shown} under their own addresses as well ({place}): restoring their source alone changes nothing{}.",
-                    if all { "" } else { " of what was looked at" }
-                );
-                if all && !scene.may_be_claimed(server, prefix) {
-                    let _ = write!(advice, "Allowing {shown} changes nothing for any source seen here. ");
-                }
-            }
-        }
+        let (of_prefix, to_do) = beside_prefix(scene, acl, server, sources, prefix, &question);
+        says.push_str(&of_prefix);
+        advice.push_str(&to_do);
     }
     if matches!(decision.word, Word::Refuse | Word::Drop) {
         // For whom the server decides where a proxy alone was seen is not known.
@@ -384,4 +314,92 @@ pub fn beside_refusal(
         }
     }
     Some((says, doubt_of_place(scene, server, frames, advice.trim().to_owned())))
+}
+
+/// What a server's file says of the clients of a prefix under their own addresses, where refused sources may be some of them; and
+/// what that advises.
+fn beside_prefix(
+    scene: &Scene<'_>,
+    acl: &Acl,
+    server: IpAddr,
+    sources: &[IpAddr],
+    prefix: IpNet,
+    question: &Question,
+) -> (String, String) {
+    let (mut says, mut advice) = (String::new(), String::new());
+    let Some(verdicts) = scene.verdicts else { return (says, advice) };
+    let (parts, _) = within(acl, prefix, question, Some(server), usize::MAX);
+    let shown = show_prefix(prefix);
+    let own = parts[0].1;
+    let place = if parts.len() == 1 { describe(acl, own.rule) } else { "by several rules".to_owned() };
+    // One turned away with silence and another with a response are turned away alike.
+    let is_alike = |word: Word| word == own.word || (turns_away(word) && turns_away(own.word));
+    let alike = parts.iter().all(|(_, decision)| is_alike(decision.word));
+    let mut words: Vec<&str> = Vec::new();
+    for (_, decision) in &parts {
+        if !words.contains(&decision.word.name()) {
+            words.push(decision.word.name());
+        }
+    }
+    let words = words.join(" or ");
+    // What is allowed is said of the first source alone, and what changes nothing of them all.
+    let whose = if turns_away(own.word) { sources } else { &sources[..1] };
+    // Where one rule of one view turns both away, it is the same for everything that this rule decided.
+    let view = |question: &Question, source: IpAddr| acl.view(&question.ask(source, server));
+    let same_rule = |source: IpAddr, tally: &Tally| {
+        let known = tally.questions.first().filter(|_| parts.len() == 1 && tally.judged.decision == own);
+        known.is_some_and(|(known, _)| view(known, source) == view(question, parts[0].0.start()))
+    };
+    let (others, all) = turned_away_asking(verdicts, whose, server, same_rule);
+    let others = others.into_iter().filter(|other| *other != question);
+    let others = if alike { not_within(acl, prefix, others, server, is_alike) } else { Vec::new() };
+    // Questions may differ in what is not shown, as in their transport.
+    let otherwise: BTreeSet<String> = others.into_iter().map(Question::show).collect();
+    let otherwise: Vec<String> = otherwise.into_iter().collect();
+    match own.word {
+        _ if !alike => {
+            let named = parts.iter().take(PARTS);
+            let words: Vec<String> =
+                named.map(|(range, part)| format!("{} for {}", part.word.name(), range.show())).collect();
+            let _ = write!(
+                says,
+                " Of clients of {shown} under their own addresses it says {}{}: whether the changed address is to \
+                 blame depends on whose it is.",
+                words.join(", "),
+                if parts.len() > PARTS { ", and more" } else { "" }
+            );
+        }
+        Word::Unknown => {}
+        _ if !otherwise.is_empty() => {
+            let _ = write!(
+                says,
+                " Of clients of {shown} under their own addresses it says {words} for {} ({place}), but not for {}: \
+                 whether the changed address is to blame depends on what was asked.",
+                question.show(),
+                some(&otherwise, QUESTIONS_NAMED)
+            );
+        }
+        Word::Allow => {
+            let _ = write!(
+                says,
+                " It allows clients of {shown} under their own addresses ({place}): if it is one of them, only the changed address is to blame{}.",
+                if all { "" } else { " for what was looked at" }
+            );
+            let _ = write!(
+                advice,
+                "Clients of {shown} are allowed as themselves: if it is one of them, do not translate them on the way here, or admit the address. "
+            );
+        }
+        Word::Refuse | Word::Drop | Word::NotAuth => {
+            let _ = write!(
+                says,
+                " It says {words} for clients of {shown} under their own addresses as well ({place}): restoring their source alone changes nothing{}.",
+                if all { "" } else { " of what was looked at" }
+            );
+            if all && !scene.may_be_claimed(server, prefix) {
+                let _ = write!(advice, "Allowing {shown} changes nothing for any source seen here. ");
+            }
+        }
+    }
+    (says, advice)
 }

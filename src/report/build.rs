@@ -76,20 +76,7 @@ pub fn build(
     let times = inputs.iter().filter_map(|(_, lane)| lane.times);
     let (first, last) = (times.clone().map(|(first, _)| first).min(), times.map(|(_, last)| last).max());
     for (_, lane) in &inputs {
-        let oddities = &lane.oddities;
-        for (name, count) in [
-            ("over_snap_len", oddities.over_snap_len),
-            ("over_original_len", oddities.over_original_len),
-            ("odd_timestamps", oddities.timestamps),
-            ("no_timestamp", oddities.no_timestamp),
-            ("bad_options", oddities.bad_options),
-            ("bad_resolution", oddities.bad_resolution),
-            ("trailing_bytes_compressed", lane.trailing),
-        ] {
-            if count > 0 {
-                *anomalies.entry(name).or_default() += count;
-            }
-        }
+        add_oddities(lane, &mut anomalies);
     }
     let mut choices = Choices::default();
     for (_, lane) in &inputs {
@@ -166,20 +153,37 @@ pub fn build(
         report.encrypted = connections;
         report.notes.push(note);
     }
-    if joined.servers {
-        report.notes.push(
-            "More servers than there is room for: the last ones met are joined, as 0.0.0.0 and ::, and not counted as ours."
-                .to_owned(),
-        );
-    }
-    for (kept, v6, length) in joined.lengths.iter().copied() {
-        let (who, family) =
-            (if kept { "sources" } else { "sources that never got a response" }, if v6 { "IPv6" } else { "IPv4" });
-        report
-            .notes
-            .push(format!("More {family} {who} than there is room for: their rows are joined by /{length} prefixes."));
-    }
+    report.notes.extend(joined_notes(joined));
     report
+}
+
+/// Counts what is odd about the records of an input.
+fn add_oddities(lane: &LaneResult, anomalies: &mut BTreeMap<&'static str, u64>) {
+    let oddities = &lane.oddities;
+    for (name, count) in [
+        ("over_snap_len", oddities.over_snap_len),
+        ("over_original_len", oddities.over_original_len),
+        ("odd_timestamps", oddities.timestamps),
+        ("no_timestamp", oddities.no_timestamp),
+        ("bad_options", oddities.bad_options),
+        ("bad_resolution", oddities.bad_resolution),
+        ("trailing_bytes_compressed", lane.trailing),
+    ] {
+        if count > 0 {
+            *anomalies.entry(name).or_default() += count;
+        }
+    }
+}
+
+/// What is said of rows that had to be joined.
+fn joined_notes(joined: &Joined) -> Vec<String> {
+    let servers = "More servers than there is room for: the last ones met are joined, as 0.0.0.0 and ::, and not counted as ours.";
+    let sources = joined.lengths.iter().map(|(kept, v6, length)| {
+        let who = if *kept { "sources" } else { "sources that never got a response" };
+        let family = if *v6 { "IPv6" } else { "IPv4" };
+        format!("More {family} {who} than there is room for: their rows are joined by /{length} prefixes.")
+    });
+    joined.servers.then(|| servers.to_owned()).into_iter().chain(sources).collect()
 }
 
 /// What is said of connections whose messages cannot be read. To port 853 of anybody, because nothing but DNS is there; to

@@ -266,24 +266,28 @@ fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::
         let what = if report.not_read().is_empty() { "are in the capture" } else { "could be read" };
         return page.inked(Some(Ink::Yellow), "NO RESPONSES ", &format!("{what}; {of_asked}"), 2);
     }
-    let silent_ways = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
+    nothing_refused(page, report, clients, &of_asked)
+}
+
+/// Queries were asked and answered, and none of them refused. `of_asked` says how many.
+fn nothing_refused(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine], of_asked: &str) -> io::Result<()> {
+    let other_ways = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
+    let ways: u64 = clients.iter().map(|line| other_ways.iter().map(|outcome| line.count(*outcome)).sum::<u64>()).sum();
     let upstream = report.sources.iter().filter(|line| line.leg == Leg::Upstream);
     let upstream: u64 = upstream.map(|line| line.count(Outcome::Refused)).sum();
-    let doubtful = upstream > 0 || silent_ways.iter().any(|outcome| sum(*outcome) > 0);
     // Whoever answers others counts as a server, where none was named.
     let apart = match upstream {
         0 => String::new(),
         1 => "; 1 query that a server itself asked was refused (below)".to_owned(),
         count => format!("; {} queries that servers themselves asked were refused (below)", grouped(count)),
     };
-    let ways: u64 = silent_ways.iter().map(|outcome| sum(*outcome)).sum();
     let otherwise = match ways {
         0 => String::new(),
         1 => ", but 1 turned away in another way".to_owned(),
         ways => format!(", but {} turned away in other ways", grouped(ways)),
     };
     page.inked(
-        Some(if doubtful { Ink::Yellow } else { Ink::Green }),
+        Some(if upstream > 0 || ways > 0 { Ink::Yellow } else { Ink::Green }),
         "NOTHING REFUSED ",
         &format!("of {of_asked}{otherwise}{apart}"),
         2,

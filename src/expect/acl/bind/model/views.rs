@@ -8,9 +8,19 @@ use super::statements::{Map, block_of};
 use super::{Clause, View, Written};
 use crate::error::Error;
 use crate::expect::acl::name;
+use crate::expect::acl::rules::RuleId;
 use crate::expect::acl::text::Span;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+/// A `view` statement, or what stands for one where there is none.
+struct Declared<'m, 'a> {
+    name: &'m str,
+    statement: Option<&'a Statement>,
+    internet: bool,
+    /// The statements inside it.
+    map: &'m Map<'a>,
+}
 
 impl<'a> Builder<'a> {
     pub fn views(&mut self, top: &Map<'a>, options: &Map<'a>) -> Result<(Vec<View>, bool), Error> {
@@ -18,7 +28,8 @@ impl<'a> Builder<'a> {
         let written = top.get("view").unwrap_or(&none);
         let mut views: Vec<View> = Vec::new();
         if written.is_empty() {
-            let view = self.view("_default", None, true, &Map::new(), top, options, &views)?;
+            let only = Declared { name: "_default", statement: None, internet: true, map: &Map::new() };
+            let view = self.view(&only, top, options, &views)?;
             return Ok((vec![view], false));
         }
         if let Some(zone) = top.get("zone").and_then(|zones| zones.first()) {
@@ -41,7 +52,8 @@ impl<'a> Builder<'a> {
                 return Err(self.files.error(called, "a view of this name is there already"));
             }
             let map = self.map(block_of(self.files, statement)?, names::VIEW, "in a view")?;
-            let view = self.view(&name, Some(statement), internet, &map, top, options, &views)?;
+            let declared = Declared { name: &name, statement: Some(statement), internet, map: &map };
+            let view = self.view(&declared, top, options, &views)?;
             views.push(view);
         }
         Ok((views, true))
@@ -56,17 +68,15 @@ impl<'a> Builder<'a> {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // the places a view takes its statements from
-    pub fn view(
+    /// A view, which takes what it does not say itself from `options`, its keys also from the `top` of the file.
+    fn view(
         &mut self,
-        name: &str,
-        statement: Option<&'a Statement>,
-        internet: bool,
-        map: &Map<'a>,
+        declared: &Declared<'_, 'a>,
         top: &Map<'a>,
         options: &Map<'a>,
         earlier: &[View],
     ) -> Result<View, Error> {
+        let Declared { name, statement, internet, map } = *declared;
         let maps = [map, options];
         let rule = match statement {
             Some(statement) => self.rules.text(Span { end: statement.items[0].span().end, ..statement.span }),
@@ -145,20 +155,7 @@ impl<'a> Builder<'a> {
             let always = text.contains("recursive-only no") || text.contains("recursive-only false");
             view.policy_zones = Some((self.rules.text(statement.span), always));
         }
-        for (name, reason) in [
-            ("catalog-zones", "a catalog zone may add zones"),
-            ("allow-new-zones", "zones may have been added with rndc"),
-            ("dlz", "a database (dlz) may hold zones"),
-            ("dyndb", "a database (dyndb) may hold zones"),
-        ] {
-            let found = Self::find(name, &maps).or_else(|| Self::find(name, &[top]));
-            if let Some(statement) = found {
-                let off = name == "allow-new-zones" && !self.switch("allow-new-zones", &maps, false)?.on;
-                if !off {
-                    view.more_zones = Some((self.rules.text(statement.span), reason));
-                }
-            }
-        }
+        view.more_zones = self.more_zones(&maps, top)?;
         let mut forwarders: Vec<(Vec<u8>, bool)> = Vec::new();
         if Self::find("forwarders", &maps).is_some() {
             forwarders.push((vec![0], self.forward_only(&maps)));
@@ -171,6 +168,25 @@ impl<'a> Builder<'a> {
             view.zone_lengths[origin.len() / 64 % 4] |= 1 << (origin.len() % 64);
         }
         Ok(view)
+    }
+
+    /// What may give a view zones that no statement names, and how; the last such statement.
+    fn more_zones(&mut self, maps: &[&Map<'a>], top: &Map<'a>) -> Result<Option<(RuleId, &'static str)>, Error> {
+        let mut more = None;
+        for (name, reason) in [
+            ("catalog-zones", "a catalog zone may add zones"),
+            ("allow-new-zones", "zones may have been added with rndc"),
+            ("dlz", "a database (dlz) may hold zones"),
+            ("dyndb", "a database (dyndb) may hold zones"),
+        ] {
+            let found = Self::find(name, maps).or_else(|| Self::find(name, &[top]));
+            let Some(statement) = found else { continue };
+            if name == "allow-new-zones" && !self.switch(name, maps, false)?.on {
+                continue;
+            }
+            more = Some((self.rules.text(statement.span), reason));
+        }
+        Ok(more)
     }
 
     pub fn forward_only(&self, maps: &[&Map<'a>]) -> bool {
