@@ -177,7 +177,7 @@ pub struct OwnServer {
     pub length: Option<u8>,
 }
 
-/// What happened to a transaction (DESIGN terms; RFC 1035 section 4.1.1 for the response codes).
+/// What happened to a transaction (RFC 1035 section 4.1.1 has the response codes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Outcome {
