@@ -32,6 +32,11 @@ fn lz4(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory takes it")
 }
 
+/// A frame to skip, whose magic number begins with `first`.
+fn skippable(first: u8, holds: &[u8]) -> Vec<u8> {
+    [&[first, 0x2a, 0x4d, 0x18], &(holds.len() as u32).to_le_bytes(), holds].concat()
+}
+
 /// A capture of `count` queries with names that do not compress well.
 fn queries(count: u16) -> Vec<u8> {
     let frames: Vec<Vec<u8>> = (0..count)
@@ -239,4 +244,39 @@ cases![
         followed_by(sized(one), &sized(two))
     })
     .packets(&[("udp_dns", 2)]),
+    z35_lz4_frames_to_skip =
+        case("frames to skip of every magic number before, between and behind the lz4 frames of a capture", {
+            let skip: Vec<u8> = (0x50..=0x5f).flat_map(|first| skippable(first, b"\x04\x22\x4d\x18\0\0\0")).collect();
+            let bytes = pcap(&[good(), good()]);
+            let (one, two) = bytes.split_at(100);
+            [&skip[..], &lz4(one), &skip, &lz4(two), &skip].concat()
+        })
+        .through_standard_input()
+        .packets(&[("udp_dns", 2)]),
+    z36_zstd_other_frame_to_skip = case(
+        "a frame to skip with the last of their magic numbers before a zstd frame",
+        followed_by(skippable(0x5f, &[]), &zstd(&pcap(&[good()])))
+    )
+    .packets(&[("udp_dns", 1)]),
+    z37_cut_frame_to_skip = case(
+        "a frame to skip behind an lz4 frame, of which a byte is missing",
+        followed_by(lz4(&pcap(&[good()])), &without_end(skippable(0x50, b"skip"), 1))
+    )
+    .exit(3)
+    .packets(&[("udp_dns", 1)])
+    .says("a frame to skip is cut"),
+    z38_plain_behind_frame_to_skip =
+        case("a plain capture behind a frame to skip", followed_by(skippable(0x50, b"skip"), &pcap(&[good()])))
+            .unusable()
+            .says("no compressed frame behind one to skip"),
+    z39_only_cut_frame_to_skip =
+        case("only a frame to skip, that claims 4 GiB", b"\x53\x2a\x4d\x18\xff\xff\xff\xffskip".to_vec())
+            .unusable()
+            .says("a frame to skip is cut"),
+    z40_lz4_of_nothing = case("an lz4 file of nothing", lz4(&[])).unusable().says("empty"),
+    z41_lz4_header_only = case("only the magic number of an lz4 file", lz4(&[])[..4].to_vec()).unusable().says("cut"),
+    z42_lz4_legacy =
+        case("an lz4 file of the legacy format, which is not opened", b"\x02\x21\x4c\x18\x05\0\0\0hello".to_vec())
+            .unusable()
+            .says("lz4 -dc"),
 ];

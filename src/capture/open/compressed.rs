@@ -1,19 +1,60 @@
 //! Compressed streams to expanded ones: which compressions are opened, and a reader for each.
 
-use super::StreamFacts;
+use super::{StreamFacts, stream::fill};
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The compressions opened, by the first bytes of the file; a new one is a row here and a function.
-pub const COMPRESSIONS: &[(&str, &[u8], OpenStream)] = &[
-    ("gzip", &[0x1f, 0x8b], open_gzip),
-    ("zstd", &[0x28, 0xb5, 0x2f, 0xfd], open_zstd),
-    // A frame to skip, with which files of pzstd begin.
-    ("zstd", &[0x50, 0x2a, 0x4d, 0x18], open_zstd),
-    ("lz4", LZ4_FRAME, open_lz4),
-];
+const COMPRESSIONS: &[(&str, &[u8], OpenStream)] =
+    &[("gzip", &[0x1f, 0x8b], open_gzip), ("zstd", &[0x28, 0xb5, 0x2f, 0xfd], open_zstd), ("lz4", LZ4_FRAME, open_lz4)];
 
+/// The row of the compression whose stream begins so.
+pub fn compression(beginning: &[u8]) -> Option<&'static (&'static str, &'static [u8], OpenStream)> {
+    COMPRESSIONS.iter().find(|(_, magic, _)| beginning.starts_with(magic))
+}
+
+/// True where a compressed stream begins, perhaps with frames to skip.
+pub fn is_compressed(beginning: &[u8]) -> bool {
+    compression(beginning).is_some() || is_skippable(beginning)
+}
+
+/// A frame to skip begins like this, of zstd and of lz4 (RFC 8878 section 3.1.2); pzstd writes one before every other frame.
+fn is_skippable(beginning: &[u8]) -> bool {
+    matches!(beginning, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
+/// The first bytes of a stream behind the frames to skip that it begins with: what they tell which compression it is.
+pub fn beginning_of(raw: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut skipped = false;
+    loop {
+        let mut magic = vec![0; MAGIC];
+        let have = fill(raw, &mut magic)?;
+        magic.truncate(have);
+        if !is_skippable(&magic) {
+            // What is not compressed has no frames to skip.
+            let nothing = || io::Error::new(io::ErrorKind::InvalidData, "no compressed frame behind one to skip");
+            return if skipped && compression(&magic).is_none() { Err(nothing()) } else { Ok(magic) };
+        }
+        skip_frame(raw)?;
+        skipped = true;
+    }
+}
+
+/// Reads over a frame to skip, of which the magic number was read: its length follows, and what it holds.
+fn skip_frame(raw: &mut dyn Read) -> io::Result<()> {
+    let mut length = [0; 4];
+    raw.read_exact(&mut length)?;
+    let length = u64::from(u32::from_le_bytes(length));
+    let has = io::copy(&mut raw.take(length), &mut io::sink())?;
+    if has < length {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a frame to skip is cut"));
+    }
+    Ok(())
+}
+
+/// Bytes of the longest magic number.
+const MAGIC: usize = 4;
 /// How an lz4 frame begins.
 const LZ4_FRAME: &[u8] = &[0x04, 0x22, 0x4d, 0x18];
 
@@ -91,8 +132,8 @@ fn open_zstd(raw: Box<dyn Read + Send>, _: Arc<StreamFacts>) -> io::Result<Box<d
 /// lz4 frames, one after the other.
 #[allow(clippy::unnecessary_wraps)] // one signature for every row
 fn open_lz4(raw: Box<dyn Read + Send>, facts: Arc<StreamFacts>) -> io::Result<Box<dyn Read + Send>> {
-    let raw = Remembering { raw: BufReader::with_capacity(64 << 10, raw), last: [0; 8] };
-    Ok(Box::new(Lz4Frames { frame: Some(lz4_flex::frame::FrameDecoder::new(raw)), facts, any: false }))
+    let raw = Remembering { raw: BufReader::with_capacity(64 << 10, raw), last: [1; 8] };
+    Ok(Box::new(Lz4Frames { frame: Some(lz4_flex::frame::FrameDecoder::new(raw)), facts }))
 }
 
 /// Remembers the last bytes that were read.
@@ -125,7 +166,6 @@ impl Remembering {
 struct Lz4Frames {
     frame: Option<lz4_flex::frame::FrameDecoder<Remembering>>,
     facts: Arc<StreamFacts>,
-    any: bool,
 }
 
 impl Read for Lz4Frames {
@@ -136,15 +176,18 @@ impl Read for Lz4Frames {
         while let Some(frame) = &mut self.frame {
             let count = frame.read(buffer)?;
             if count > 0 {
-                self.any = true;
                 return Ok(count);
             }
             let Some(ended) = self.frame.take() else { break };
             let mut raw = ended.into_inner();
             let has_end = raw.has_end_mark();
+            while is_skippable(raw.raw.fill_buf()?) {
+                raw.raw.consume(MAGIC);
+                skip_frame(&mut raw.raw)?;
+            }
             let next = raw.raw.fill_buf()?;
             if next.is_empty() {
-                if !std::mem::replace(&mut self.any, true) || !has_end {
+                if !has_end {
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "lz4 frame is cut"));
                 }
                 break;

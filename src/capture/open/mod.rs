@@ -10,7 +10,7 @@ mod stream;
 use super::{Block, Context, Format, Frame, Reader, Stop, Timestamp, Walk, pcap_file, pcapng};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
-pub use compressed::COMPRESSIONS;
+use compressed::is_compressed;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -58,8 +58,11 @@ pub enum Source {
 }
 
 /// Compressions that are recognised and refused with the pipe that opens them.
-const PIPED: &[(&str, &[u8], &str)] =
-    &[("xz", &[0xfd, b'7', b'z', b'X', b'Z'], "xz -dc"), ("bzip2", b"BZh", "bzip2 -dc")];
+const PIPED: &[(&str, &[u8], &str)] = &[
+    ("xz", &[0xfd, b'7', b'z', b'X', b'Z'], "xz -dc"),
+    ("bzip2", b"BZh", "bzip2 -dc"),
+    ("legacy lz4", &[0x02, 0x21, 0x4c, 0x18], "lz4 -dc"),
+];
 
 /// Capture files of other programs, by their first bytes: recognised, and refused with the program that converts them.
 const FOREIGN: &[(&str, &[u8])] = &[
@@ -104,7 +107,7 @@ pub fn open(path: &Path, limits: &Limits, interrupted: &Arc<AtomicBool>) -> Resu
         return Err(failed(&error));
     }
     beginning.truncate(have);
-    if COMPRESSIONS.iter().any(|(_, magic, _)| beginning.starts_with(magic)) {
+    if is_compressed(&beginning) {
         return open_stream(name, Box::new(file), identity, limits);
     }
     let size = metadata.len();
@@ -181,7 +184,7 @@ fn recognise(name: &str, beginning: &[u8], limits: &Limits) -> Result<(Reader, A
         );
         return unusable("E-IN-FORMAT", detail);
     }
-    if COMPRESSIONS.iter().any(|(_, magic, _)| beginning.starts_with(magic)) {
+    if is_compressed(beginning) {
         let detail = "compressed more than once; expand the outer layer first; nothing was read";
         return unusable("E-IN-NESTED", detail.into());
     }

@@ -1,7 +1,8 @@
 //! Streams to blocks: what is read in order is recognised and expanded by its first bytes, and then cut by
 //! [`StreamBlocks`] into blocks that begin at a record.
 
-use super::{COMPRESSIONS, Input, Source, recognise};
+use super::compressed::{beginning_of, compression};
+use super::{Input, Source, recognise};
 use crate::capture::{Block, Context, Frame, Reader, Stop, Timestamp, Walk};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
@@ -16,8 +17,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct StreamFacts {
     /// Bytes after the last compressed member that belong to none.
     pub trailing_bytes: AtomicU64,
-    /// Bytes taken from the file or pipe.
-    pub raw_bytes: AtomicU64,
 }
 
 /// Opens a stream: recognises compression and format from its first bytes.
@@ -30,15 +29,13 @@ pub(crate) fn open_stream(
     let failed = |error: &io::Error| {
         Error::new(ErrorKind::Input, "E-IN-READ", &name, format!("at its beginning: {error}; nothing was read from it"))
     };
-    let mut magic = vec![0; 6];
-    let have = fill(&mut raw, &mut magic).map_err(|error| failed(&error))?;
-    magic.truncate(have);
+    let magic = beginning_of(&mut raw).map_err(|error| failed(&error))?;
     let facts = Arc::new(StreamFacts::default());
-    let row = COMPRESSIONS.iter().find(|(_, wanted, _)| magic.starts_with(wanted));
-    let counted = CountingReader { inner: io::Cursor::new(magic).chain(raw), facts: Arc::clone(&facts) };
+    let row = compression(&magic);
+    let whole = Box::new(io::Cursor::new(magic).chain(raw));
     let expanded: Box<dyn Read + Send> = match row {
-        Some((_, _, open)) => open(Box::new(counted), Arc::clone(&facts)).map_err(|error| failed(&error))?,
-        None => Box::new(counted),
+        Some((_, _, open)) => open(whole, Arc::clone(&facts)).map_err(|error| failed(&error))?,
+        None => whole,
     };
     let mut blocks = StreamBlocks {
         stream: expanded,
@@ -134,7 +131,7 @@ impl Read for Patient {
 }
 
 /// Reads until `buffer` is full or the stream ends.
-fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
         match stream.read(&mut buffer[done..]) {
@@ -145,20 +142,6 @@ fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(done)
-}
-
-/// Counts the bytes taken from a file or pipe.
-struct CountingReader<R> {
-    inner: R,
-    facts: Arc<StreamFacts>,
-}
-
-impl<R: Read> Read for CountingReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.facts.raw_bytes.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
 }
 
 /// A stream cut into blocks that begin at a record.
