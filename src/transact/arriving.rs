@@ -173,8 +173,13 @@ impl Tracker<'_> {
         if !self.streams.found.is_empty() {
             self.found_messages(connection, payload);
         }
-        if self.streams.connection(connection).rejected.is_some() {
+        let open = self.streams.connection(connection);
+        if open.rejected.is_some() {
             self.reject_waiting(connection, entry.point);
+        } else if open.client_closed && !open.waiting.is_empty() {
+            for token in open.waiting.take() {
+                self.flights.hang_up(token);
+            }
         }
     }
 

@@ -163,6 +163,14 @@ impl Flights {
         }
     }
 
+    /// The client of the transaction of a token closed its connection, when it is still pending: what the server would have
+    /// said is not known.
+    pub fn hang_up(&mut self, token: u64) {
+        if let Some(index) = self.open_slot(token) {
+            self.slots[index as usize].hung_up = true;
+        }
+    }
+
     /// The segment that rejected a transaction, when one did; asked once, when it is closed.
     pub fn take_rejection(&mut self, index: u32) -> Option<Sighting> {
         self.slots[index as usize].rejected.then(|| self.rejections.remove(&index)).flatten()
@@ -210,6 +218,7 @@ impl Flights {
             alone,
             ambiguous: false,
             arrived: false,
+            hung_up: false,
             query,
             repeated: print,
         };

@@ -115,6 +115,27 @@ fn silence_is_said_only_where_nothing_came() {
 }
 
 #[test]
+fn silence_over_tcp_is_not_said_of_a_client_that_hung_up() {
+    let asked = framed(&query(1));
+    let at = 101 + asked.len() as u32;
+    for (about, flags, time, outcome) in [
+        ("it closes within the time-out", FIN | ACK, 2 * SECOND, "unanswered"),
+        ("it resets within the time-out", RST, 2 * SECOND, "unanswered"),
+        ("it closes when it has waited", FIN | ACK, 6 * SECOND, "silent"),
+    ] {
+        let mut frames = handshake(A, -MILLI);
+        frames.push((0, tcp(A, true, ACK, (101, 501), &asked)));
+        frames.push((time, tcp(A, true, flags, (at, 501), b"")));
+        for (id, time) in [(2, SECOND / 10), (3, 3 * SECOND), (4, 12 * SECOND)] {
+            frames.extend([(time, ask(B, id)), (time + MILLI, reply(B, &answer(id)))]);
+        }
+        frames.sort_by_key(|(time, _)| *time);
+        let (lines, ()) = track_with(&frames, None, |_, _| {});
+        assert!(lines.contains(&format!("{outcome} 192.0.2.1 1: 4 -")), "{about}: {lines:?}");
+    }
+}
+
+#[test]
 fn silence_over_tcp_is_said_only_when_the_server_sent_no_byte() {
     let (asked, told) = (framed(&query(1)), framed(&answer(1)));
     let (at, end) = (101 + asked.len() as u32, 501 + told.len() as u32);
@@ -125,6 +146,7 @@ fn silence_over_tcp_is_said_only_when_the_server_sent_no_byte() {
         ("the server's last number", vec![tcp(A, false, FIN | ACK, (end, at), b"")], "unanswered"),
         ("a later number of the server", vec![tcp(A, false, ACK, (end, at), b"")], "unanswered"),
         ("its number as it was", vec![tcp(A, false, ACK, (501, at), b"")], "silent"),
+        // When the client has waited for long enough.
         (
             "a FIN, which counts",
             vec![
@@ -138,10 +160,12 @@ fn silence_over_tcp_is_said_only_when_the_server_sent_no_byte() {
     ] {
         let mut frames = handshake(A, 0);
         frames.push((0, tcp(A, true, ACK, (101, 501), &asked)));
-        frames.extend(more.into_iter().map(|frame| (MILLI, frame)));
+        let time = if about.starts_with("a FIN") { 6 * SECOND } else { MILLI };
+        frames.extend(more.into_iter().map(|frame| (time, frame)));
         for (id, time) in [(2, SECOND), (3, 12 * SECOND)] {
             frames.extend([(time, ask(B, id)), (time, reply(B, &answer(id)))]);
         }
+        frames.sort_by_key(|(time, _)| *time);
         let lines = track(&frames);
         assert!(lines.contains(&format!("{outcome} 192.0.2.1 1: 4 -")), "{about}: {lines:?}");
     }
