@@ -64,9 +64,10 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
                 ..Subject::default()
             },
             says: format!(
-                "{} of {} decided for no request in this capture: {}. This is about this capture only{}.{}",
+                "{} of {} decided for no request {}in this capture: {}. This is about this capture only{}.{}",
                 counted(unused.len() as u64, "entry", "entries"),
                 crate::error::escape_text(&acl.name),
+                if unknown == 0 { "" } else { "that was judged " },
                 some(&names, NAMED),
                 match unknown {
                     0 => String::new(),

@@ -13,6 +13,7 @@ use crate::error::escape_text;
 use crate::sources::{Beside, Leg, count_sources};
 use focus::focus;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use tables::{files, tables, wireshark};
 
 /// The format's entry in the table.
@@ -101,14 +102,10 @@ fn recorded_loss(report: &Report) -> String {
 
 /// Where and when this run captured, and what was lost.
 fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Clock) -> io::Result<()> {
-    let servers: Vec<String> = live.servers.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
     let host = report.node.as_deref().map(|node| format!(", {}", escape_text(node))).unwrap_or_default();
     let servers = match live.servers.len() {
         0 => report.node.as_deref().map(|node| format!("{}, ", escape_text(node))).unwrap_or_default(),
-        count if count > SERVERS_NAMED => {
-            format!("{} and {} more (this host{host}), ", servers.join(", "), count - SERVERS_NAMED)
-        }
-        _ => format!("{} (this host{host}), ", servers.join(", ")),
+        _ => format!("{} (this host{host}), ", some_servers(&live.servers)),
     };
     let loss = report.ledgers.capture.map_or_else(|| "loss unavailable".to_owned(), |capture| capture.describe_loss());
     let (began, ended) = live.window;
@@ -294,6 +291,15 @@ fn nothing_refused(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]
     )
 }
 
+/// Servers in a sentence.
+fn some_servers(servers: &[IpAddr]) -> String {
+    let named: Vec<String> = servers.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
+    match servers.len() - named.len() {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
 /// Whom the queries in a capture ask that are to none of our servers: perhaps that was another address than was meant.
 fn to_others(report: &Report) -> String {
     let others = servers_of(report.sources.iter().filter(|line| line.leg == Leg::Other));
@@ -447,13 +453,16 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
             0 => String::new(),
             _ => format!(", and {} without a query", counted(unasked, "REFUSED response", "REFUSED responses")),
         };
-        // With servers' files, those servers are ours and no other.
-        let files = report.files.iter().filter(|file| !file.servers.is_empty()).filter_map(|file| file.read.first());
-        let files: Vec<&str> = files.map(|file| file.name.as_str()).collect();
+        // A file may list more addresses than those it was said to speak for (--server): the same host's, perhaps.
+        let files = report.files.iter().filter(|file| !file.servers.is_empty());
+        let files: Vec<String> = files
+            .filter_map(|file| Some((file.read.first()?, &file.servers)))
+            .map(|(file, servers)| format!("{} speaks for {}", file.name, some_servers(servers)))
+            .collect();
         let option = match leg {
             Leg::Upstream => " (--upstream)".to_owned(),
             _ if files.is_empty() => " (--all)".to_owned(),
-            _ => format!(" (--all); ours are those of {}", files.join(", ")),
+            _ => format!(" (--all); {}", files.join(", ")),
         };
         let asked = counted(asked, "query", "queries");
         lines.push(("Apart: ", format!("{asked} {who}; {} of them refused{unasked}{option}", grouped(refused))));
