@@ -1,5 +1,6 @@
 //! Sources that the inventory expects to be allowed and the server refused.
 
+use super::claimed::claimed;
 use super::scene::{Client, Scene, Tally, alone, begins, is_joined, refused_frames, sources, times};
 use super::verdicts::doubt_of_place;
 use super::{Finding, Found};
@@ -58,6 +59,7 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
         }
     };
     finding.says = format!("{who} {are} {}; {answered}.", tally.turned_away(server));
+    let claimed = claimed(scene, group);
     let advice = if starved > 0 && scene.report.is_away_for(server, &finding.frames) {
         format!(
             "This was not captured at {server}: find out as which address {first} arrives there, and look that up in its \
@@ -81,6 +83,17 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
         "The same sources were answered too: compare names and types of what was refused and answered (--format csv \
          --all)."
             .to_owned()
+    };
+    let advice = match claimed {
+        Some(claimed) => {
+            finding.says.push_str(&claimed.says);
+            finding.subject.inside = claimed.clients;
+            format!(
+                "{advice} The server may have judged whom those headers name: compare `identity` of what was refused and \
+                 answered, too."
+            )
+        }
+        None => advice,
     };
     // A forwarder or balancer hands on what it is told.
     finding.advice = Some(match scene.turned_away_itself(server) {

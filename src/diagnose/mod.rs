@@ -5,6 +5,7 @@ pub mod acl_exposure;
 mod acl_refuses_expected;
 mod admitting;
 mod alike;
+mod claimed;
 mod covered_only_by_any;
 mod expected_never_seen;
 mod found;

@@ -570,6 +570,21 @@ fn whom_a_proxy_names_is_claimed() {
     assert_eq!(found[0].subject.inside, ["192.0.2.1", "192.0.2.77"]);
     let never = "PROXY headers name clients of 192.0.2.1 (branch, expect.csv:2) (by 10.9.9.9) (claimed).";
     assert!(found[1].says.ends_with(never), "{}", found[1].says);
+    // A balancer that is expected: the server judges its clients, perhaps.
+    let listed = self::inventory("prefix,name\n10.9.9.9,balancer\n192.0.2.1,branch\n");
+    let mut of_listed = self::report(vec![refused("10.9.9.9", 2)], &listed);
+    of_listed.proxied = report.proxied;
+    let found = diagnose(&of_listed, &listed, &Limits::default());
+    let finding = found.iter().find(|finding| finding.kind == "listed-source-refused").unwrap();
+    let claim =
+        "Claimed: PROXY headers of 10.9.9.9 name 192.0.2.1 (branch, expect.csv:3), 192.0.2.77 (in no inventory line).";
+    assert!(finding.says.ends_with(claim), "{}", finding.says);
+    assert_eq!(finding.subject.inside, ["192.0.2.1", "192.0.2.77"]);
+    assert!(
+        finding.advice.as_ref().unwrap().contains("may have judged whom those headers name"),
+        "{:?}",
+        finding.advice
+    );
 }
 
 #[test]

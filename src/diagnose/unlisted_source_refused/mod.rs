@@ -2,9 +2,8 @@
 
 mod candidates;
 
-use super::scene::{
-    Class, Client, Scene, Tally, alone, begins, is_joined, of_line, refused_frames, some, sources, times,
-};
+use super::claimed::claimed;
+use super::scene::{Class, Client, Scene, Tally, alone, begins, is_joined, refused_frames, some, sources, times};
 use super::verdicts::beside_refusal;
 use super::{Finding, Found, Grade};
 use crate::config::{Outcome, Severity};
@@ -15,8 +14,7 @@ use crate::report::page::{counted, grouped};
 use candidates::{Candidates, Missing, same_family};
 use ipnet::IpNet;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// The name of the diagnosis.
 pub const KIND: &str = "unlisted-source-refused";
@@ -44,16 +42,6 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     found.all(groups.iter().map(|((server, class), clients)| {
         Group { scene, missing: &missing, class: *class, clients, answered: beside(*server) }.finding()
     }));
-}
-
-/// Whom the headers of proxies among the sources name as their clients.
-struct Claimed {
-    /// The sentence.
-    says: String,
-    /// Those clients.
-    clients: Vec<String>,
-    /// One of them is of an inventory line.
-    listed: bool,
 }
 
 /// Sources of one class that a server turned away.
@@ -86,7 +74,7 @@ impl<'g> Group<'g> {
         let fact = self.fact(&finding);
         let elsewhere = self.elsewhere(&finding);
         let behind = self.behind(&finding, elsewhere.is_empty());
-        let claimed = self.claimed();
+        let claimed = claimed(self.scene, self.clients);
         match &behind.candidates {
             Candidates::One(row) => self.say_one(row, &fact, &mut finding),
             Candidates::Several { absent, unknown, translated } => {
@@ -327,35 +315,6 @@ impl<'g> Group<'g> {
              between. Admitting a translated address admits everyone behind it."
                 .to_owned(),
         );
-    }
-
-    /// Whom the headers of proxies among these sources name as their clients, where there are any.
-    fn claimed(&self) -> Option<Claimed> {
-        let (mut proxies, mut clients, mut more) = (Vec::new(), BTreeSet::new(), false);
-        for client in self.clients.iter().filter(|client| !is_joined(client)) {
-            let Some(pair) = self.scene.report.proxied.get(&(client.line.server, client.line.source.addr())) else {
-                continue;
-            };
-            if !pair.clients.is_empty() {
-                proxies.push(show_prefix(client.line.source));
-                clients.extend(pair.clients.iter().map(SocketAddr::ip));
-                more |= pair.more_clients;
-            }
-        }
-        let describe = |client: &IpAddr| match self.scene.inventory.home(*client) {
-            Some(row) => of_line(&client.to_string(), &self.scene.inventory.rows()[row]),
-            None => format!("{client} (in no inventory line)"),
-        };
-        let names: Vec<String> = clients.iter().map(describe).collect();
-        let least = if more {
-            format!("at least {}: ", counted(clients.len() as u64, "client", "clients"))
-        } else {
-            String::new()
-        };
-        let says = format!(" Claimed: PROXY headers of {} name {least}{}.", some(&proxies, NAMED), some(&names, NAMED));
-        let listed = clients.iter().any(|client| self.scene.inventory.home(*client).is_some());
-        let named = clients.iter().take(self.scene.limits.finding_members).map(ToString::to_string).collect();
-        (!clients.is_empty()).then_some(Claimed { says, clients: named, listed })
     }
 
     /// Adds what the server's own file says of the sources, and of the prefix that may be behind them.

@@ -1,0 +1,44 @@
+//! Whom the headers of proxies name as their clients ([`Claimed`]), said beside what became of the proxies' queries.
+
+use super::scene::{Client, Scene, is_joined, of_line, some};
+use crate::expect::inventory::show_prefix;
+use crate::report::page::counted;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+/// Sources and clients named in a sentence.
+const NAMED: usize = 3;
+
+/// Whom the headers of proxies among the sources name as their clients.
+pub struct Claimed {
+    /// The sentence.
+    pub says: String,
+    /// Those clients.
+    pub clients: Vec<String>,
+    /// One of them is of an inventory line.
+    pub listed: bool,
+}
+
+/// Whom the headers of proxies among these sources name as their clients, where there are any.
+pub fn claimed(scene: &Scene<'_>, group: &[Client<'_>]) -> Option<Claimed> {
+    let (mut proxies, mut clients, mut more) = (Vec::new(), BTreeSet::new(), false);
+    for client in group.iter().filter(|client| !is_joined(client)) {
+        let Some(pair) = scene.report.proxied.get(&(client.line.server, client.line.source.addr())) else { continue };
+        if !pair.clients.is_empty() {
+            proxies.push(show_prefix(client.line.source));
+            clients.extend(pair.clients.iter().map(SocketAddr::ip));
+            more |= pair.more_clients;
+        }
+    }
+    let describe = |client: &IpAddr| match scene.inventory.home(*client) {
+        Some(row) => of_line(&client.to_string(), &scene.inventory.rows()[row]),
+        None => format!("{client} (in no inventory line)"),
+    };
+    let names: Vec<String> = clients.iter().map(describe).collect();
+    let least =
+        if more { format!("at least {}: ", counted(clients.len() as u64, "client", "clients")) } else { String::new() };
+    let says = format!(" Claimed: PROXY headers of {} name {least}{}.", some(&proxies, NAMED), some(&names, NAMED));
+    let listed = clients.iter().any(|client| scene.inventory.home(*client).is_some());
+    let named = clients.iter().take(scene.limits.finding_members).map(ToString::to_string).collect();
+    (!clients.is_empty()).then_some(Claimed { says, clients: named, listed })
+}
