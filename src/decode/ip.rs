@@ -20,6 +20,8 @@ pub struct Packet {
     pub full: usize,
     /// Identification (IPv4 only; 0 otherwise).
     pub id: u16,
+    /// TTL or hop limit.
+    pub hops: u8,
     /// Set when the packet is a fragment.
     pub fragment: Option<FragmentHeader>,
 }
@@ -71,6 +73,7 @@ fn open_v4(data: &[u8], short: Bucket) -> Result<Packet, Bucket> {
         captured: full.min(data.len() - at),
         full,
         id: header.identification(),
+        hops: header.ttl(),
         fragment,
     })
 }
@@ -108,6 +111,7 @@ fn open_v6(data: &[u8], short: Bucket, extension_headers: usize) -> Result<Packe
         captured: full.min(data.len() - at),
         full,
         id: 0,
+        hops: header.hop_limit(),
         fragment,
     })
 }

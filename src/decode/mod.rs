@@ -183,7 +183,9 @@ impl Decoder {
         let cut = frame.original_len as usize > data.len();
         let opened = self.walk(data, link.next, link.at, cut, &mut passed, &mut out.tally)?;
         let interface = link.interface.map_or(Interface::Section(frame.interface), Interface::Host);
-        let point = Point::new(interface, passed.vlans, link.direction.unwrap_or(frame.direction)).inside(opened.depth);
+        let hops = passed.innermost.map_or(0, |(packet, _, _)| packet.hops);
+        let direction = link.direction.unwrap_or(frame.direction);
+        let point = Point::new(interface, passed.vlans, direction).with_hops(hops).inside(opened.depth);
         out.entries.push(Entry {
             time: frame.time,
             frame: index,
@@ -206,7 +208,7 @@ impl Decoder {
         tally: &mut Tally,
     ) -> Result<Opened, Bucket> {
         let full = data.len();
-        let packet = Packet { ends, protocol, at: 0, captured: full, full, id: ip_id, fragment: None };
+        let packet = Packet { ends, protocol, at: 0, captured: full, full, id: ip_id, hops: 0, fragment: None };
         match self.behind_ip(&packet, data, 0, tally)? {
             Behind::Opened(opened) => Ok(opened),
             Behind::Wrapped(next, at) => {

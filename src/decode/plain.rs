@@ -68,6 +68,15 @@ impl<'a> Ip<'a> {
         }
     }
 
+    /// TTL or hop limit.
+    #[inline]
+    fn hops(self) -> u8 {
+        match self {
+            Self::V4(header) => header[8],
+            Self::V6(header) => header[7],
+        }
+    }
+
     /// Identification (IPv4 only; 0 otherwise).
     #[inline]
     fn id(self) -> u16 {
@@ -153,7 +162,7 @@ impl Decoder {
                 frame: index,
                 offset: (frame.offset + (at + start + UDP_HEADER)) as u32,
                 len: message.len() as u32,
-                point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction),
+                point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction).with_hops(ip.hops()),
                 ends: ip.ends(),
                 body: Body::Datagram(Datagram {
                     source_port: ports[0],
@@ -202,7 +211,7 @@ fn segment(frame: &Frame<'_>, index: u32, (at, vlan): (usize, u16), ip: Ip<'_>, 
         frame: index,
         offset: (frame.offset + at + start + header_len) as u32,
         len: data.len() as u32,
-        point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction),
+        point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction).with_hops(ip.hops()),
         ends: ip.ends(),
         body: Body::Segment(Segment {
             source_port: number(header, 0),
@@ -241,7 +250,8 @@ mod tests {
             time: Timestamp(1_700_000_000_000_000_000),
             link_type: ETHERNET,
             interface: 3,
-            direction: Direction::In,
+            // Of what leaves, the hop limit counts.
+            direction: Direction::Out,
             data: bytes,
             offset: 16,
             original_len: original_len as u32,

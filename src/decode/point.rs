@@ -24,6 +24,10 @@ pub struct Point(u64);
 
 /// The bit of packets for which the capture has no time.
 const UNTIMED: u64 = 1 << 3;
+/// The direction's bits of packets that leave a host which did not make them.
+const PASSED_ON: u64 = 3;
+/// Hop limits that systems give the packets they make: Linux and BSD, Windows, Solaris. One less is a router's.
+const MADE_HERE: [u8; 3] = [64, 128, 255];
 
 impl Point {
     /// Packs interface, VLAN identifiers (outermost first, 0 when absent) and direction.
@@ -42,6 +46,21 @@ impl Point {
     #[must_use]
     pub fn inside(self, depth: usize) -> Self {
         Self(self.0 | (depth as u64 & 15) << 28)
+    }
+
+    /// Of a packet with this hop limit. What leaves with another than systems begin with was made elsewhere, most likely: a
+    /// host that only passes on what another one sent under a translated address.
+    #[inline]
+    #[must_use]
+    pub fn with_hops(self, hops: u8) -> Self {
+        let passed_on = self.0 & 3 == Direction::Out as u64 && !MADE_HERE.contains(&hops);
+        Self(self.0 | if passed_on { PASSED_ON } else { 0 })
+    }
+
+    /// The packet leaves, but seems to be made by another host.
+    #[inline]
+    pub fn is_passed_on(self) -> bool {
+        self.0 & 3 == PASSED_ON
     }
 
     /// Of a packet for which the capture has no time: whatever time it is given elsewhere is another packet's.
@@ -88,7 +107,7 @@ impl Point {
     pub fn direction(self) -> Direction {
         match self.0 & 3 {
             1 => Direction::In,
-            2 => Direction::Out,
+            2 | PASSED_ON => Direction::Out,
             _ => Direction::Unknown,
         }
     }

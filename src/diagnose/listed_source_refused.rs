@@ -1,7 +1,7 @@
 //! Sources that the inventory expects to be allowed and the server refused.
 
 use super::claimed::claimed;
-use super::scene::{Client, Scene, Tally, alone, begins, is_joined, refused_frames, sources, times};
+use super::scene::{Client, Scene, Tally, alone, begins, is_joined, refused_frames, some, sources, times};
 use super::verdicts::doubt_of_place;
 use super::{Finding, Found};
 use crate::config::{Outcome, Severity};
@@ -13,6 +13,9 @@ use std::fmt::Write as _;
 
 /// The name of the diagnosis.
 pub const KIND: &str = "listed-source-refused";
+
+/// Addresses named in the advice.
+const NAMED: usize = 3;
 
 /// One finding per server and deciding line.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
@@ -97,12 +100,21 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
     };
     // A forwarder or balancer hands on what it is told.
     finding.advice = Some(match scene.turned_away_itself(server) {
-        0 => advice,
-        count => format!(
+        (0, _) => advice,
+        (count, sources) if sources.contains(&server) && sources.len() == 1 => format!(
             "{advice} Or does {server} hand on what others tell it? It was turned away {} itself (--upstream): then look up \
              {server} in their access rules.",
             times(count)
         ),
+        (count, sources) => {
+            let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+            format!(
+                "{advice} Or does {server} hand on what others tell it? Its host was turned away {} itself, as {} (--all): \
+                 then look that up in their access rules.",
+                times(count),
+                some(&sources, NAMED)
+            )
+        }
     });
     finding
 }

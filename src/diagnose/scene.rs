@@ -47,8 +47,10 @@ pub struct Scene<'a> {
     presence: Vec<Option<Presence>>,
     /// Servers on the client leg: ours.
     pub servers: BTreeSet<IpAddr>,
-    /// How often others turned our servers away.
-    themselves: HashMap<IpAddr, u64>,
+    /// How often each source was turned away by whom, that is a server of ours or of the host of the capture.
+    themselves: HashMap<IpAddr, Vec<(IpAddr, u64)>>,
+    /// Those of the host.
+    host: BTreeSet<IpAddr>,
     /// Places of each server's pairs among those of the verdicts.
     pairs: HashMap<IpAddr, Vec<usize>>,
     /// Changes of files that may still be looked for: each takes reading a file again.
@@ -93,6 +95,11 @@ impl Class {
     }
 }
 
+/// The host of the capture asks as this address.
+fn is_of_host(report: &Report, source: IpAddr) -> bool {
+    source.is_loopback() || report.asking.contains(&source)
+}
+
 impl<'a> Scene<'a> {
     /// Decides every client once.
     pub fn of(report: &'a Report, inventory: &'a Inventory, limits: &'a Limits) -> Self {
@@ -104,10 +111,13 @@ impl<'a> Scene<'a> {
             .collect();
         let servers = servers_of(clients.iter().map(|client| client.line));
         let presence = presence(&report.sources, inventory);
-        let mut themselves: HashMap<IpAddr, u64> = HashMap::new();
-        for line in report.sources.iter().filter(|line| line.leg == Leg::Upstream && line.turned_away() > 0) {
-            *themselves.entry(line.source.addr()).or_default() += line.turned_away();
+        let mut themselves: HashMap<IpAddr, Vec<(IpAddr, u64)>> = HashMap::new();
+        for line in report.sources.iter().filter(|line| line.turned_away() > 0) {
+            if line.leg == Leg::Upstream || is_of_host(report, line.source.addr()) {
+                themselves.entry(line.source.addr()).or_default().push((line.server, line.turned_away()));
+            }
         }
+        let host = themselves.keys().copied().filter(|source| is_of_host(report, *source)).collect();
         Self {
             report,
             inventory,
@@ -118,6 +128,7 @@ impl<'a> Scene<'a> {
             clients,
             servers,
             themselves,
+            host,
             pairs: HashMap::new(),
             to_advise: Cell::new(ADVISED),
             effort: effort(None),
@@ -151,9 +162,20 @@ impl<'a> Scene<'a> {
         left > 0
     }
 
-    /// How often a server of ours was turned away by others, which it may have handed on.
-    pub fn turned_away_itself(&self, server: IpAddr) -> u64 {
-        self.themselves.get(&server).copied().unwrap_or_default()
+    /// How often a server of ours was turned away by others, which it may have handed on, and as whom: captured there, its
+    /// host's other addresses are its own, such as that of the loopback interface.
+    pub fn turned_away_itself(&self, server: IpAddr) -> (u64, BTreeSet<IpAddr>) {
+        let host = self.host.iter().filter(|source| **source != server && self.report.is_at(server));
+        let (mut count, mut sources) = (0, BTreeSet::new());
+        for source in host.chain([&server]) {
+            let by = self.themselves.get(source).map_or(&[][..], Vec::as_slice);
+            let by_others: u64 = by.iter().filter(|(other, _)| *other != server).map(|(_, count)| count).sum();
+            if by_others > 0 {
+                count += by_others;
+                sources.insert(*source);
+            }
+        }
+        (count, sources)
     }
 
     /// The headers of proxies named somebody of a prefix at a server, or more clients than were kept.

@@ -138,6 +138,37 @@ fn nothing_advises_to_admit_everybody() {
 }
 
 #[test]
+fn what_the_host_of_a_server_is_told_as_another_address_may_be_handed_on() {
+    let inventory = inventory(INVENTORY);
+    // A balancer asks a resolver on its own host, and, from the host's address, another one.
+    let looped = || source("127.0.0.1", "127.0.0.1").with(Refused, 4);
+    let other = || source("10.9.0.1", "10.9.0.9").with(Refused, 2);
+    let advice = |sources: Vec<SourceLine>, here: bool, asking: &[&str]| {
+        let mut report = report([vec![refused("10.20.1.1", 3)], sources].concat(), &inventory);
+        report.here.extend(here.then(|| SERVER.parse::<IpAddr>().unwrap()));
+        report.asking = asking.iter().map(|address| address.parse().unwrap()).collect();
+        let found = diagnose(&report, &inventory, &Limits::default());
+        found.into_iter().find(|finding| finding.kind == "listed-source-refused").unwrap().advice.unwrap()
+    };
+    let said = |times: &str, sources: &str| {
+        format!(
+            "Or does {SERVER} hand on what others tell it? Its host was turned away {times} itself, as {sources} (--all): \
+             then look that up in their access rules."
+        )
+    };
+    let looped_says = advice(vec![looped()], true, &[]);
+    assert!(looped_says.ends_with(&said("4 times", "127.0.0.1")), "{looped_says}");
+    let both = advice(vec![looped(), other()], true, &["10.9.0.1"]);
+    assert!(both.ends_with(&said("6 times", "10.9.0.1, 127.0.0.1")), "{both}");
+    for (sources, here, asking) in
+        [(vec![looped()], false, &[][..]), (vec![other()], true, &[]), (vec![other()], false, &["10.9.0.1"])]
+    {
+        let advice = advice(sources, here, asking);
+        assert!(!advice.contains("hand on"), "another host: {advice}");
+    }
+}
+
+#[test]
 fn away_from_the_server_a_source_seen_as_itself_may_be_seen_again() {
     let inventory = inventory(INVENTORY);
     let sources = || vec![answered("10.20.1.7", 5), refused("10.20.5.18", 3), refused("192.0.2.45", 3)];

@@ -34,6 +34,8 @@ pub fn add_up(groups: Vec<Standing>) -> Standing {
         }
         sum.away.extend(group.away);
         sum.here.extend(group.here);
+        sum.passed_on.extend(group.passed_on);
+        sum.asking.extend(group.asking);
         sum.lanes.extend(group.lanes);
         sum.kernel.extend(group.kernel);
         sum.lost_state += group.lost_state;

@@ -59,6 +59,10 @@ pub struct Report {
     pub away: BTreeSet<IpAddr>,
     /// Servers on whose hosts it was taken, as the directions of their packets tell.
     pub here: BTreeSet<IpAddr>,
+    /// Servers whose responses leave that host but were made by another one: their address may be a translated one.
+    pub passed_on: BTreeSet<IpAddr>,
+    /// Addresses from which that host asked others.
+    pub asking: BTreeSet<IpAddr>,
     /// Servers with the inputs, by number, that were captured on their hosts, where there are several inputs.
     pub here_in: BTreeSet<(IpAddr, usize)>,
     /// Queries behind a proxy's header, by server and proxy.
@@ -255,7 +259,8 @@ impl Report {
             Some(vantage) => vantage == Vantage::Server,
             None => {
                 let of_this_host = self.live.as_ref().is_some_and(|live| live.servers.contains(&server));
-                (of_this_host || self.here.contains(&server)) && !self.away.contains(&server)
+                let elsewhere = self.away.contains(&server) || self.passed_on.contains(&server);
+                (of_this_host || self.here.contains(&server)) && !elsewhere
             }
         }
     }

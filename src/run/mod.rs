@@ -145,7 +145,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     report.notes.extend(inventory.notes().iter().cloned());
     report.notes.extend(tracked.quoted);
     (report.proxied, report.away, report.here) = (tracked.proxied, tracked.away, tracked.here);
-    report.here_in = tracked.here_in;
+    (report.passed_on, report.asking, report.here_in) = (tracked.passed_on, tracked.asking, tracked.here_in);
     report.notes.extend(sides.note(&report.here_in));
     report.notes.extend(tracked.elsewhere);
     report.judge(&verdicts);
@@ -175,6 +175,8 @@ struct Tracked {
     proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     away: BTreeSet<IpAddr>,
     here: BTreeSet<IpAddr>,
+    passed_on: BTreeSet<IpAddr>,
+    asking: BTreeSet<IpAddr>,
     here_in: BTreeSet<(IpAddr, usize)>,
 }
 
@@ -192,6 +194,8 @@ impl Tracked {
             proxied: tracker.proxied.pairs().clone(),
             away: tracker.away().collect(),
             here: tracker.here().collect(),
+            passed_on: tracker.passed_on().collect(),
+            asking: tracker.asking().collect(),
             here_in: if several { tracker.here_in().collect() } else { BTreeSet::new() },
         }
     }

@@ -310,6 +310,16 @@ impl<'a> Tracker<'a> {
         self.answering.away()
     }
 
+    /// Servers whose responses leave the host of the capture but were made by another one, likewise.
+    pub fn passed_on(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.answering.passed_on()
+    }
+
+    /// Addresses from which the host of the capture asked others, likewise.
+    pub fn asking(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.answering.asking()
+    }
+
     /// Servers on whose hosts the capture was taken, likewise.
     pub fn here(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.answering.here()

@@ -19,6 +19,7 @@ const MAX_SERVERS: usize = 16_384;
 pub struct Answering {
     servers: HashMap<IpAddr, Server>,
     away: HashSet<IpAddr>,
+    asking: HashSet<IpAddr>,
     /// So many responses that tell neither are still noted for their servers: without end once one tells.
     notes_untold: u32,
     /// Inputs in which there were more of them before.
@@ -36,6 +37,8 @@ struct Server {
     latest_to_another: Option<Timestamp>,
     /// A response of it to another was seen arriving: this is not its host.
     arrives: bool,
+    /// One was seen leaving that was made elsewhere: its address is this host's only by a translation, perhaps.
+    passed_on: bool,
     /// Some responses of it tell neither: where they were captured is not known.
     untold: bool,
     /// The first [`INPUTS`] inputs in which its responses were seen leaving, those in which they were seen arriving, and those
@@ -65,7 +68,15 @@ impl Answering {
     /// No server seen yet.
     pub fn new(vantage: Option<Vantage>, filtered: bool) -> Self {
         let notes_untold = if vantage.is_none() { MAX_UNTOLD } else { 0 };
-        Self { servers: HashMap::new(), away: HashSet::new(), notes_untold, untold: 0, vantage, filtered }
+        Self {
+            servers: HashMap::new(),
+            away: HashSet::new(),
+            asking: HashSet::new(),
+            notes_untold,
+            untold: 0,
+            vantage,
+            filtered,
+        }
     }
 
     /// True when a response seen so can tell anything about silence: the capture is the server's, or nobody says whose it is
@@ -105,7 +116,9 @@ impl Answering {
             // What it asks itself arrives as well.
             return;
         }
+        let passed_on = direction == Direction::Out && point.is_passed_on();
         let seen = match direction {
+            Direction::Out if passed_on => Some(1),
             Direction::Out => Some(0),
             Direction::In => Some(1),
             Direction::Unknown => None,
@@ -113,8 +126,9 @@ impl Answering {
         if let Some(seen) = seen {
             server.by_input[seen] |= bit(input);
         }
-        if direction == Direction::In && self.vantage.is_none() {
+        if (direction == Direction::In || passed_on) && self.vantage.is_none() {
             server.arrives = true;
+            server.passed_on |= passed_on;
             return;
         }
         let source = ends.source();
@@ -153,17 +167,31 @@ impl Answering {
         server.by_input[2] |= bit(input);
     }
 
-    /// A query to this address was seen leaving, and its response arriving: what has it is another host.
+    /// A query was seen leaving so, and its response arriving: what has the server's address is another host, and this one
+    /// asked, unless it passed the query on.
     #[cold]
-    pub fn note_away(&mut self, server: IpAddr) {
+    pub fn note_away(&mut self, ends: Ends, asked: Point) {
         if self.away.len() < MAX_SERVERS {
-            self.away.insert(server);
+            self.away.insert(ends.destination());
         }
+        if !asked.is_passed_on() && self.asking.len() < MAX_SERVERS {
+            self.asking.insert(ends.source());
+        }
+    }
+
+    /// Addresses from which the host of the capture asked others.
+    pub fn asking(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.asking.iter().copied()
     }
 
     /// Servers that are other hosts than the one of the capture.
     pub fn away(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.away.iter().copied()
+    }
+
+    /// Servers whose responses leave this host but were made by another, which may have seen other addresses.
+    pub fn passed_on(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.servers.iter().filter(|(_, server)| server.passed_on).map(|(address, _)| *address)
     }
 
     /// Servers whose responses were all seen leaving: the capture was taken on their hosts.

@@ -409,8 +409,9 @@ fn the_same_packets_by_another_clock_are_noticed() {
 
 #[test]
 fn a_server_is_elsewhere_when_its_query_left_and_its_response_arrived() {
-    /// The byte of `LINKTYPE_LINUX_SLL2` that tells the direction.
+    /// The byte of `LINKTYPE_LINUX_SLL2` that tells the direction, and that of the hop limit.
     const DIRECTION: usize = 10;
+    const HOPS: usize = SLL2 + 8;
     let turned = |mut frame: Vec<u8>, direction: u8| {
         frame[DIRECTION] = direction;
         frame
@@ -420,6 +421,11 @@ fn a_server_is_elsewhere_when_its_query_left_and_its_response_arrived() {
         [("the server", 0, 4, 0), ("the server asks itself", 0, 0, 0), ("a client, or behind a translation", 4, 0, 1)]
     {
         let frames = [(0, turned(ask(A, 1), query)), (MILLI, turned(reply(A, &refusal(1)), response))];
-        assert_eq!(track_with(&frames, None, |tracker, _| tracker.away().count()).1, away, "{about}");
+        let counts = |tracker: &mut Tracker<'_>, _: &Sources| (tracker.away().count(), tracker.asking().count());
+        assert_eq!(track_with(&frames, None, counts).1, (away, away), "{about}");
+        // A router passes on what others ask.
+        let mut passed_on = frames;
+        passed_on[0].1[HOPS] = 63;
+        assert_eq!(track_with(&passed_on, None, counts).1, (away, 0), "{about}, on a router");
     }
 }

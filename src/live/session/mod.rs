@@ -291,6 +291,8 @@ impl<'a> Session<'a> {
         // What this host asks itself arrives as well.
         report.away = standing.away.iter().copied().filter(|server| !self.local.contains(server)).collect();
         report.here.clone_from(&standing.here);
+        report.passed_on.clone_from(&standing.passed_on);
+        report.asking.clone_from(&standing.asking);
         let servers: BTreeSet<IpAddr> = report
             .sources
             .iter()
@@ -357,7 +359,8 @@ impl<'a> Session<'a> {
         // This host's servers stay so in an interval in which nobody asks them.
         let is_at = |server| {
             let of_this_host = self.config.vantage.is_none() && self.local.contains(&server);
-            report.is_at(server) || (of_this_host && !report.is_away_from(server))
+            report.is_at(server)
+                || (of_this_host && !report.is_away_from(server) && !report.passed_on.contains(&server))
         };
         let facts = Facts {
             is_at: &is_at,

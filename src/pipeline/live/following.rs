@@ -310,6 +310,8 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             proxied: self.tracker.proxied.pairs().clone(),
             away: self.tracker.away().collect(),
             here: self.tracker.here().collect(),
+            passed_on: self.tracker.passed_on().collect(),
+            asking: self.tracker.asking().collect(),
             lanes,
             kernel,
             lost_state: self.tracker.lost_state(),

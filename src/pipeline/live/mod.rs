@@ -77,6 +77,10 @@ pub struct Standing {
     pub away: BTreeSet<IpAddr>,
     /// Servers on whose hosts the capture is taken, as directions tell.
     pub here: BTreeSet<IpAddr>,
+    /// Servers whose responses only pass this host.
+    pub passed_on: BTreeSet<IpAddr>,
+    /// Addresses from which this host asked others.
+    pub asking: BTreeSet<IpAddr>,
     /// Its handles' inputs, in order.
     pub lanes: Vec<LaneResult>,
     /// What the kernel had counted when the last of their packets was read, likewise.

@@ -92,6 +92,8 @@ enum Place {
     /// Some inputs were captured there, and of others that is not so or not known.
     InPart,
     Away,
+    /// Its responses leave there, but were made by another host.
+    PassedOn,
     NotKnown,
 }
 
@@ -102,6 +104,7 @@ impl Place {
             (true, _) => Self::AtServer,
             (false, _) if in_part => Self::InPart,
             (false, true) => Self::Away,
+            (false, false) if report.vantage.is_none() && report.passed_on.contains(&server) => Self::PassedOn,
             (false, false) => Self::NotKnown,
         }
     }
@@ -110,7 +113,7 @@ impl Place {
     fn heading(self) -> &'static str {
         match self {
             Self::AtServer => "SOURCE THE SERVER SAW",
-            Self::InPart | Self::Away | Self::NotKnown => "SOURCE SEEN HERE",
+            Self::InPart | Self::Away | Self::PassedOn | Self::NotKnown => "SOURCE SEEN HERE",
         }
     }
 
@@ -125,6 +128,11 @@ impl Place {
             Self::Away => {
                 "Not captured at this server: if a translation lies between, the server saw, and judged, other \
                  addresses."
+            }
+            Self::PassedOn => {
+                "Responses of this server leave here with a hop limit that hosts do not begin with: most likely they were only \
+                 passed on, and the server behind this address, perhaps at another port, saw, and judged, other \
+                 addresses if a translation lies between (--vantage server says that it is this host)."
             }
             Self::NotKnown => {
                 "Nothing shows that this was captured at the server (--vantage server says it was): if a translation lies \

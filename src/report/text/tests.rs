@@ -163,6 +163,11 @@ fn frames_stand_in_the_table_when_no_finding_shows_them() {
     report.here.insert("10.20.30.40".parse().unwrap());
     assert!(!flat(&report).contains(said) && flat(&report).contains("AT 10.20.30.41 Not captured at this server"));
     assert!(line(&report, "SOURCE").starts_with("SOURCE THE SERVER SAW"));
+    report.passed_on.insert("10.20.30.40".parse().unwrap());
+    assert!(
+        flat(&report).contains("AT 10.20.30.40 Responses of this server leave here with a hop limit that hosts do not")
+    );
+    assert!(!flat(&report).contains("SOURCE THE SERVER SAW"), "its responses only leave there");
     report.vantage = Some(crate::config::Vantage::Client);
     assert_eq!(flat(&report).matches("Not captured at this server").count(), 2);
     report.vantage = Some(crate::config::Vantage::Server);

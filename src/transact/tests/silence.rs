@@ -33,6 +33,39 @@ fn what_is_addressed_to_another_host_reaches_this_one_where_it_arrives_as_well()
 }
 
 #[test]
+fn a_response_that_the_host_only_passes_on_does_not_make_it_the_server() {
+    /// The hop limit in the IPv4 header.
+    const HOPS: usize = SLL2 + 8;
+    // What a router sends on has one hop less than what its maker gave it; behind its address another host, and another port,
+    // may be the server.
+    for (hops, silent, here, passed_on) in [
+        (64, true, 1, 0),
+        (128, true, 1, 0),
+        (255, true, 1, 0),
+        (63, false, 0, 1),
+        (127, false, 0, 1),
+        (254, false, 0, 1),
+    ] {
+        let mut frames = vec![(0, ask(A, 1))];
+        for (id, time) in [(2, SECOND / 10), (3, 12 * SECOND)] {
+            let mut response = reply(B, &answer(id));
+            response[HOPS] = hops;
+            frames.extend([(time, ask(B, id)), (time + MILLI, response)]);
+        }
+        let servers = |tracker: &mut Tracker<'_>, _: &Sources| (tracker.here().count(), tracker.passed_on().count());
+        let (lines, places) = track_with(&frames, None, servers);
+        let outcome = if silent { "silent" } else { "unanswered" };
+        assert!(lines.contains(&format!("{outcome} 192.0.2.1 1: 1 -")), "{hops}: {lines:?}");
+        assert_eq!(places, (here, passed_on), "{hops}");
+        let (lines, _) = track_with(&frames, Some(Vantage::Server), servers);
+        assert!(
+            lines.contains(&"silent 192.0.2.1 1: 1 -".to_owned()),
+            "the operator says where it was: {hops}: {lines:?}"
+        );
+    }
+}
+
+#[test]
 fn silence_is_said_only_where_nothing_came() {
     let datagram = datagram(false, &[answer(1), vec![0; 100]].concat());
     let fragment = frame(A, false, 17, 0x2000, &datagram[..80]);
