@@ -55,7 +55,7 @@ pub fn row(row: &RowText, out: &mut Vec<u8>) {
 
 /// True for text that stands in a JSON string as it is, as most does.
 fn is_plain(text: &[u8]) -> bool {
-    text.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\'))
+    text.iter().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~'))
 }
 
 /// Appends a JSON string.
