@@ -99,14 +99,9 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
         None => advice,
     };
     // A forwarder or balancer hands on what it is told.
-    finding.advice = Some(match scene.turned_away_itself(server) {
-        (0, _) => advice,
-        (count, sources) if sources.contains(&server) && sources.len() == 1 => format!(
-            "{advice} Or does {server} hand on what others tell it? It was turned away {} itself (--upstream): then look up \
-             {server} in their access rules.",
-            times(count)
-        ),
-        (count, sources) => {
+    finding.advice = Some(match (scene.turned_away_itself(server), scene.host_turned_away(server)) {
+        (0, (0, _)) => advice,
+        (0, (count, sources)) => {
             let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
             format!(
                 "{advice} Or does {server} hand on what others tell it? Its host was turned away {} itself, as {} (--all): \
@@ -115,6 +110,11 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
                 some(&sources, NAMED)
             )
         }
+        (count, _) => format!(
+            "{advice} Or does {server} hand on what others tell it? It was turned away {} itself (--upstream): then look up \
+             {server} in their access rules.",
+            times(count)
+        ),
     });
     finding
 }

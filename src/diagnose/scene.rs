@@ -25,6 +25,8 @@ pub const ADVISED: usize = 8;
 const ELEMENTS: u64 = 500_000_000;
 /// The same where no signal could end it, about two seconds: one ended the reading already, or packets are waiting.
 const FEW_ELEMENTS: u64 = 10_000_000;
+/// Lines of the host of the capture that are looked through for each finding.
+const HOST_LINES: usize = 256;
 /// Narrower lines named beside a line.
 const NARROWER_NAMED: usize = 3;
 
@@ -47,10 +49,10 @@ pub struct Scene<'a> {
     presence: Vec<Option<Presence>>,
     /// Servers on the client leg: ours.
     pub servers: BTreeSet<IpAddr>,
-    /// How often each source was turned away by whom, that is a server of ours or of the host of the capture.
-    themselves: HashMap<IpAddr, Vec<(IpAddr, u64)>>,
-    /// Those of the host.
-    host: BTreeSet<IpAddr>,
+    /// How often others turned our servers away.
+    themselves: HashMap<IpAddr, u64>,
+    /// Sources that a host where inputs were captured asked as, perhaps, and who turned them away.
+    hosts: Vec<&'a SourceLine>,
     /// Places of each server's pairs among those of the verdicts.
     pairs: HashMap<IpAddr, Vec<usize>>,
     /// Changes of files that may still be looked for: each takes reading a file again.
@@ -95,11 +97,6 @@ impl Class {
     }
 }
 
-/// The host of the capture asks as this address.
-fn is_of_host(report: &Report, source: IpAddr) -> bool {
-    source.is_loopback() || report.asking.contains(&source)
-}
-
 impl<'a> Scene<'a> {
     /// Decides every client once.
     pub fn of(report: &'a Report, inventory: &'a Inventory, limits: &'a Limits) -> Self {
@@ -111,13 +108,22 @@ impl<'a> Scene<'a> {
             .collect();
         let servers = servers_of(clients.iter().map(|client| client.line));
         let presence = presence(&report.sources, inventory);
-        let mut themselves: HashMap<IpAddr, Vec<(IpAddr, u64)>> = HashMap::new();
+        let mut themselves: HashMap<IpAddr, u64> = HashMap::new();
+        let mut hosts = Vec::new();
+        let asking: BTreeSet<IpAddr> = report.asking.iter().map(|(address, _)| *address).collect();
         for line in report.sources.iter().filter(|line| line.turned_away() > 0) {
-            if line.leg == Leg::Upstream || is_of_host(report, line.source.addr()) {
-                themselves.entry(line.source.addr()).or_default().push((line.server, line.turned_away()));
+            let source = line.source.addr();
+            if line.leg == Leg::Upstream {
+                *themselves.entry(source).or_default() += line.turned_away();
+            }
+            if source.is_loopback() || asking.contains(&source) {
+                hosts.push(line);
             }
         }
-        let host = themselves.keys().copied().filter(|source| is_of_host(report, *source)).collect();
+        // Hosts have few. Of many, which are forged, nothing is said.
+        if hosts.len() > HOST_LINES {
+            hosts.clear();
+        }
         Self {
             report,
             inventory,
@@ -128,7 +134,7 @@ impl<'a> Scene<'a> {
             clients,
             servers,
             themselves,
-            host,
+            hosts,
             pairs: HashMap::new(),
             to_advise: Cell::new(ADVISED),
             effort: effort(None),
@@ -162,17 +168,20 @@ impl<'a> Scene<'a> {
         left > 0
     }
 
-    /// How often a server of ours was turned away by others, which it may have handed on, and as whom: captured there, its
-    /// host's other addresses are its own, such as that of the loopback interface.
-    pub fn turned_away_itself(&self, server: IpAddr) -> (u64, BTreeSet<IpAddr>) {
-        let host = self.host.iter().filter(|source| **source != server && self.report.is_at(server));
+    /// How often a server of ours was turned away by others, which it may have handed on.
+    pub fn turned_away_itself(&self, server: IpAddr) -> u64 {
+        self.themselves.get(&server).copied().unwrap_or_default()
+    }
+
+    /// The same of its host under other addresses, such as that of the loopback interface, and under which.
+    pub fn host_turned_away(&self, server: IpAddr) -> (u64, BTreeSet<IpAddr>) {
         let (mut count, mut sources) = (0, BTreeSet::new());
-        for source in host.chain([&server]) {
-            let by = self.themselves.get(source).map_or(&[][..], Vec::as_slice);
-            let by_others: u64 = by.iter().filter(|(other, _)| *other != server).map(|(_, count)| count).sum();
-            if by_others > 0 {
-                count += by_others;
-                sources.insert(*source);
+        for line in &self.hosts {
+            let source = line.source.addr();
+            let inputs: Vec<usize> = refused_frames(line).iter().map(|frame| frame.input as usize).collect();
+            if source != server && line.server != server && self.report.asks_as(source, server, &inputs) {
+                count += line.turned_away();
+                sources.insert(source);
             }
         }
         (count, sources)

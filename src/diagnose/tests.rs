@@ -143,13 +143,19 @@ fn what_the_host_of_a_server_is_told_as_another_address_may_be_handed_on() {
     // A balancer asks a resolver on its own host, and, from the host's address, another one.
     let looped = || source("127.0.0.1", "127.0.0.1").with(Refused, 4);
     let other = || source("10.9.0.1", "10.9.0.9").with(Refused, 2);
-    let advice = |sources: Vec<SourceLine>, here: bool, asking: &[&str]| {
+    let of_inputs = |sources: Vec<SourceLine>, here: bool, asking: &[&str], here_in: &[usize]| {
         let mut report = report([vec![refused("10.20.1.1", 3)], sources].concat(), &inventory);
-        report.here.extend(here.then(|| SERVER.parse::<IpAddr>().unwrap()));
-        report.asking = asking.iter().map(|address| address.parse().unwrap()).collect();
+        let server: IpAddr = SERVER.parse().unwrap();
+        report.here.extend(here.then_some(server));
+        report.asking = asking.iter().map(|address| (address.parse().unwrap(), 0)).collect();
+        if !here_in.is_empty() {
+            report.inputs.push(report.inputs[0].clone());
+            report.here_in = here_in.iter().map(|input| (server, *input)).collect();
+        }
         let found = diagnose(&report, &inventory, &Limits::default());
         found.into_iter().find(|finding| finding.kind == "listed-source-refused").unwrap().advice.unwrap()
     };
+    let advice = |sources, here, asking: &[&str]| of_inputs(sources, here, asking, &[]);
     let said = |times: &str, sources: &str| {
         format!(
             "Or does {SERVER} hand on what others tell it? Its host was turned away {times} itself, as {sources} (--all): \
@@ -166,6 +172,10 @@ fn what_the_host_of_a_server_is_told_as_another_address_may_be_handed_on() {
         let advice = advice(sources, here, asking);
         assert!(!advice.contains("hand on"), "another host: {advice}");
     }
+    // Of two inputs one was captured at the server: what the other's host asked is that host's.
+    let asking = ["10.9.0.1"];
+    assert!(of_inputs(vec![looped(), other()], true, &asking, &[0]).ends_with(&said("6 times", "10.9.0.1, 127.0.0.1")));
+    assert!(!of_inputs(vec![looped(), other()], true, &asking, &[1]).contains("hand on"));
 }
 
 #[test]

@@ -61,8 +61,8 @@ pub struct Report {
     pub here: BTreeSet<IpAddr>,
     /// Servers whose responses leave that host but were made by another one: their address may be a translated one.
     pub passed_on: BTreeSet<IpAddr>,
-    /// Addresses from which that host asked others.
-    pub asking: BTreeSet<IpAddr>,
+    /// Addresses from which the host of an input, by number, asked others.
+    pub asking: BTreeSet<(IpAddr, usize)>,
     /// Servers with the inputs, by number, that were captured on their hosts, where there are several inputs.
     pub here_in: BTreeSet<(IpAddr, usize)>,
     /// Queries behind a proxy's header, by server and proxy.
@@ -263,6 +263,17 @@ impl Report {
                 (of_this_host || self.here.contains(&server)) && !elsewhere
             }
         }
+    }
+
+    /// What was asked as this address in inputs was asked by the host on which they were captured, and which is the server's.
+    pub fn asks_as(&self, source: IpAddr, server: IpAddr, inputs: &[usize]) -> bool {
+        let looped = source.is_loopback();
+        if self.live.is_some() || self.inputs.len() == 1 {
+            return self.is_at(server) && (looped || self.asking.iter().any(|(address, _)| *address == source));
+        }
+        let by_host =
+            |input: usize| self.is_here_in(server, input) && (looped || self.asking.contains(&(source, input)));
+        !inputs.is_empty() && inputs.iter().all(|input| by_host(*input))
     }
 
     /// The same of what these frames of inputs show: where one of them was captured at the server, it saw that.

@@ -337,9 +337,9 @@ impl Tracker<'_> {
         let outcome = outcome_of(message);
         self.counts.outcomes[outcome as usize] += 1;
         self.count_transport(self.flights.slot(index).flow);
-        let asked = self.flights.slot(index).query.point;
-        if seen.point.direction() == Direction::In && asked.direction() == Direction::Out {
-            self.answering.note_away(self.pairs.ends(pair), asked);
+        let query = &self.flights.slot(index).query;
+        if seen.point.direction() == Direction::In && query.point.direction() == Direction::Out {
+            self.answering.note_away(self.pairs.ends(pair), query.point, query.frame.input);
         }
         if outcome == Outcome::Answered {
             let wanted = self.pairs.answered(pair);

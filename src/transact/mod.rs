@@ -315,8 +315,8 @@ impl<'a> Tracker<'a> {
         self.answering.passed_on()
     }
 
-    /// Addresses from which the host of the capture asked others, likewise.
-    pub fn asking(&self) -> impl Iterator<Item = IpAddr> + '_ {
+    /// Addresses from which the host of the capture asked others, with the inputs that show it.
+    pub fn asking(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
         self.answering.asking()
     }
 

@@ -19,7 +19,7 @@ const MAX_SERVERS: usize = 16_384;
 pub struct Answering {
     servers: HashMap<IpAddr, Server>,
     away: HashSet<IpAddr>,
-    asking: HashSet<IpAddr>,
+    asking: HashSet<(IpAddr, u32)>,
     /// So many responses that tell neither are still noted for their servers: without end once one tells.
     notes_untold: u32,
     /// Inputs in which there were more of them before.
@@ -170,18 +170,18 @@ impl Answering {
     /// A query was seen leaving so, and its response arriving: what has the server's address is another host, and this one
     /// asked, unless it passed the query on.
     #[cold]
-    pub fn note_away(&mut self, ends: Ends, asked: Point) {
+    pub fn note_away(&mut self, ends: Ends, asked: Point, input: u32) {
         if self.away.len() < MAX_SERVERS {
             self.away.insert(ends.destination());
         }
         if !asked.is_passed_on() && self.asking.len() < MAX_SERVERS {
-            self.asking.insert(ends.source());
+            self.asking.insert((ends.source(), input));
         }
     }
 
-    /// Addresses from which the host of the capture asked others.
-    pub fn asking(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.asking.iter().copied()
+    /// Addresses from which the host of the capture asked others, with the inputs that show it.
+    pub fn asking(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
+        self.asking.iter().map(|(address, input)| (*address, *input as usize))
     }
 
     /// Servers that are other hosts than the one of the capture.

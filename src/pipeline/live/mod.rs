@@ -79,8 +79,8 @@ pub struct Standing {
     pub here: BTreeSet<IpAddr>,
     /// Servers whose responses only pass this host.
     pub passed_on: BTreeSet<IpAddr>,
-    /// Addresses from which this host asked others.
-    pub asking: BTreeSet<IpAddr>,
+    /// Addresses from which this host asked others, and at which inputs.
+    pub asking: BTreeSet<(IpAddr, usize)>,
     /// Its handles' inputs, in order.
     pub lanes: Vec<LaneResult>,
     /// What the kernel had counted when the last of their packets was read, likewise.
