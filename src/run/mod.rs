@@ -176,7 +176,7 @@ struct Tracked {
     away: BTreeSet<IpAddr>,
     here: BTreeSet<IpAddr>,
     passed_on: BTreeSet<IpAddr>,
-    asking: BTreeSet<IpAddr>,
+    asking: BTreeSet<(IpAddr, usize)>,
     here_in: BTreeSet<(IpAddr, usize)>,
 }
 
