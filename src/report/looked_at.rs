@@ -5,6 +5,7 @@ use super::Report;
 use super::page::{counted, grouped, interface_loss, lost_packets};
 use crate::capture::Timestamp;
 use crate::capture::losses::InterfaceLoss;
+use crate::error::packets;
 use std::fmt::Write as _;
 
 /// Ledger buckets of frames that may hold DNS nobody looked at.
@@ -98,14 +99,14 @@ impl Report {
                 }
             },
             Some((lost, interface)) => {
-                let lost = if lost == 0 { "no".to_owned() } else { lost.to_string() };
+                let lost = if lost == 0 { "no packets".to_owned() } else { packets(lost) };
                 let _ = match interface.known() {
-                    Some(0) if interface == InterfaceLoss::Exactly(0) => write!(text, ", which lost {lost} packets."),
+                    Some(0) if interface == InterfaceLoss::Exactly(0) => write!(text, ", which lost {lost}."),
                     Some(1..) => {
                         let interface = interface_loss(interface);
-                        write!(text, ", which lost {lost} packets; its interface lost {interface} of any traffic.")
+                        write!(text, ", which lost {lost}; its interface lost {interface} of any traffic.")
                     }
-                    _ => write!(text, ", which lost {lost} packets; what its interface lost is not known."),
+                    _ => write!(text, ", which lost {lost}; what its interface lost is not known."),
                 };
             }
         }

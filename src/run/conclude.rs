@@ -69,33 +69,9 @@ pub(crate) fn conclude(
         console.line(&Error::new(ErrorKind::CouldNotRun, "E-IN-LINK", name, what).to_string());
     }
     let dropped = ledgers.capture.map_or(0, |capture| capture.lost());
-    if let Some(capture) = ledgers.capture.filter(|_| dropped > config.max_loss && !config.quiet) {
-        console.line(&format!(
-            "warning: {dropped} packets were lost: {} by the kernel, whose ring was full, {} by us; counts are too low",
-            capture.dropped,
-            capture.own_lost()
-        ));
-    }
-    for input in report.inputs.iter().filter(|input| input.stated_loss.known() > Some(0) && !config.quiet) {
-        console.line(&format!(
-            "warning: {}: its capture lost {} of any traffic, as it says itself; counts may be too low",
-            escape_text(&input.name),
-            lost_packets(input.stated_loss)
-        ));
-    }
-    // Nobody knows what these were, so they may have been what was to be captured.
     let by_interface = ledgers.capture.and_then(|capture| capture.interface_dropped.known()).unwrap_or(0);
-    if by_interface > 0 && dropped + by_interface > config.max_loss && !config.quiet {
-        console.line(&format!(
-            "warning: {by_interface} packets of any traffic were lost by the interface before the kernel saw them; DNS may \
-             have been among them"
-        ));
-    }
-    if lost > config.max_loss && !config.quiet {
-        console.line(&format!(
-            "warning: {lost} transactions or connections were given up because a table was full; counts of responses \
-             without a query may be too high"
-        ));
+    if !config.quiet {
+        warn_of_loss(config, report, lost, console);
     }
     let severe = config.check.is_some_and(|least| report.findings.iter().any(|finding| finding.severity >= least));
     if config.check.is_some() && !severe && config.expect.is_empty() && config.acls.is_empty() && !config.quiet {
@@ -112,5 +88,43 @@ pub(crate) fn conclude(
         () if lost + dropped + by_interface > config.max_loss => 4,
         () if severe => 10,
         () => 0,
+    }
+}
+
+/// Says what was lost: on the way from the interface to here, before a file was written, and `lost` state.
+fn warn_of_loss(config: &Config, report: &Report, lost: u64, console: &mut dyn Console) {
+    let were = |count: u64| if count == 1 { "was" } else { "were" };
+    let capture = report.ledgers.capture.unwrap_or_default();
+    let dropped = capture.lost();
+    if dropped > config.max_loss {
+        console.line(&format!(
+            "warning: {} {} lost: {} by the kernel, whose ring was full, {} by us; counts are too low",
+            packets(dropped),
+            were(dropped),
+            capture.dropped,
+            capture.own_lost()
+        ));
+    }
+    for input in report.inputs.iter().filter(|input| input.stated_loss.known() > Some(0)) {
+        console.line(&format!(
+            "warning: {}: its capture lost {} of any traffic, as it says itself; counts may be too low",
+            escape_text(&input.name),
+            lost_packets(input.stated_loss)
+        ));
+    }
+    // Nobody knows what these were, so they may have been what was to be captured.
+    let by_interface = capture.interface_dropped.known().unwrap_or(0);
+    if by_interface > 0 && dropped + by_interface > config.max_loss {
+        console.line(&format!(
+            "warning: {} of any traffic {} lost by the interface before the kernel saw them; DNS may have been among them",
+            packets(by_interface),
+            were(by_interface)
+        ));
+    }
+    if lost > config.max_loss {
+        console.line(&format!(
+            "warning: {lost} {} given up because a table was full; counts of responses without a query may be too high",
+            if lost == 1 { "transaction or connection was" } else { "transactions or connections were" }
+        ));
     }
 }

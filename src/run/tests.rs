@@ -1,5 +1,7 @@
 use super::*;
+use crate::capture::losses::InterfaceLoss;
 use crate::decode::FAULTY_FRAME;
+use crate::report::{CaptureLedger, Ledgers};
 use std::ffi::OsString;
 
 #[derive(Default)]
@@ -291,4 +293,49 @@ fn a_fault_in_one_frame_costs_that_frame_and_the_exit_code() {
     let packets = &report["ledgers"]["packets"];
     let counts = ["frames", "udp_dns", "internal_fault", "closed"].map(|bucket| packets[bucket].to_string());
     assert_eq!(counts, ["4", "2", "2", "true"]);
+}
+
+#[test]
+fn one_packet_that_was_lost_is_one() {
+    let lost = |kernel: u64, interface: u64, own: u64| {
+        let interface_dropped = InterfaceLoss::Exactly(interface);
+        let capture = CaptureLedger { seen: kernel, dropped: kernel, interface_dropped, ..CaptureLedger::default() };
+        let closed = || Ledger { closed: true, ..Ledger::default() };
+        let ledgers = Ledgers {
+            packets: closed(),
+            messages: closed(),
+            matches: closed(),
+            bytes: closed(),
+            outputs: closed(),
+            capture: Some(capture),
+            ..Ledgers::default()
+        };
+        let report = Report { ledgers, ..Report::default() };
+        let mut lines = Lines::default();
+        let code = conclude(&Config::default(), &report, &[], own, Ok(()), &mut lines);
+        lines.0.push(report.caveats());
+        (code, lines.0)
+    };
+    let (code, lines) = lost(1, 1, 1);
+    assert_eq!(code, 4);
+    for said in [
+        "warning: 1 packet was lost: 1 by the kernel",
+        "warning: 1 packet of any traffic was lost by the interface",
+        "warning: 1 transaction or connection was given up",
+        "which lost 1 packet; its interface lost 1 of any traffic",
+    ] {
+        assert!(lines.iter().any(|line| line.contains(said)), "{said}: {lines:#?}");
+    }
+    let (_, lines) = lost(2, 3, 4);
+    for said in [
+        "warning: 2 packets were lost: 2 by the kernel",
+        "warning: 3 packets of any traffic were lost by the interface",
+        "warning: 4 transactions or connections were given up",
+        "which lost 2 packets; its interface lost 3 of any traffic",
+    ] {
+        assert!(lines.iter().any(|line| line.contains(said)), "{said}: {lines:#?}");
+    }
+    let (code, lines) = lost(0, 0, 0);
+    assert_eq!((code, lines.len()), (0, 1));
+    assert!(lines[0].contains("which lost no packets."), "{lines:?}");
 }

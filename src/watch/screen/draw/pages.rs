@@ -56,7 +56,8 @@ pub(super) fn source(screen: &Screen, shown: &Snapshot) -> Vec<String> {
             let responses = counted(row.refused(), "REFUSED response", "REFUSED responses");
             format!("  {responses}; nothing else is captured")
         } else {
-            format!("  {} queries: {}", grouped(transactions(&row.outcomes)), outcomes.join(", "))
+            let queries = counted(transactions(&row.outcomes), "query", "queries");
+            format!("  {queries}: {}", outcomes.join(", "))
         },
         format!("  Refused {} per second over the last 10 s", rate(row.per_second)),
         format!("  Refused first {}, last {}", time(row.first_refused), time(row.last_refused)),
