@@ -143,7 +143,7 @@ pub fn read_at_most(file: &File, buffer: &mut [u8], offset: u64) -> (usize, Opti
 
 /// True when bytes begin like a capture.
 pub fn is_capture(beginning: &[u8]) -> bool {
-    pcap_file::has_magic(beginning) || beginning.starts_with(&pcapng::SECTION_HEADER.to_be_bytes())
+    pcap_file::has_magic(beginning) || beginning.starts_with(&pcapng::format::SECTION_HEADER.to_be_bytes())
 }
 
 /// Recognises the format of the first bytes (after decompression).
@@ -158,7 +158,7 @@ fn recognise(name: &str, beginning: &[u8], limits: &Limits) -> Result<(Reader, A
     if beginning.is_empty() {
         return unusable("E-IN-EMPTY", "empty file; no packet in it".into());
     }
-    if beginning.len() >= 4 && beginning[..4] == pcapng::SECTION_HEADER.to_be_bytes() {
+    if beginning.len() >= 4 && beginning[..4] == pcapng::format::SECTION_HEADER.to_be_bytes() {
         return Ok((reader(Format::Pcapng), Arc::default(), 0));
     }
     if let Some(context) = pcap_file::initial_context(beginning) {

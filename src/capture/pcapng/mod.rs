@@ -1,52 +1,25 @@
 //! pcapng (draft-ietf-opsawg-pcapng): sections in either byte order, interfaces with their own link type, resolution
 //! and offset, enhanced, simple and obsolete packet blocks; every other block is skipped by its length.
 
+pub mod format;
+
 use super::stated_loss::{Lost, Says, Statement};
 use super::{Block, Context, Direction, Frame, Frames, Interface, Reader, Stop, Timestamp, Walk, time::Resolution};
 use super::{Passed, kernel_filter, u16_at, u32_at};
 use crate::error::escape_text;
+use format::{
+    APPLICATION, BLOCK_OVERHEAD, BYTE_ORDER_MAGIC, ENHANCED_PACKET, FILTER_IS_TEXT, INTERFACE_BODY,
+    INTERFACE_DESCRIPTION, INTERFACE_STATISTICS, OBSOLETE_PACKET, OPTION_APPLICATION, OPTION_COMMENT,
+    OPTION_DROPPED_BEFORE, OPTION_DROPPED_BY_INTERFACE, OPTION_DROPPED_BY_SYSTEM, OPTION_END, OPTION_EPB_FLAGS,
+    OPTION_FILTER, OPTION_INTERFACE_NAME, OPTION_TIME_OFFSET, OPTION_TIME_RESOLUTION, SECTION_BODY, SECTION_HEADER,
+    SIMPLE_PACKET, STATISTICS_BODY,
+};
 use std::sync::Arc;
 
-/// Block type of a section header; reads the same in both byte orders.
-pub const SECTION_HEADER: u32 = 0x0a0d_0d0a;
-const INTERFACE_DESCRIPTION: u32 = 1;
-const OBSOLETE_PACKET: u32 = 2;
-const SIMPLE_PACKET: u32 = 3;
-const INTERFACE_STATISTICS: u32 = 5;
-const ENHANCED_PACKET: u32 = 6;
-const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
-/// Type, length and trailing length of any block.
-const BLOCK_OVERHEAD: usize = 12;
-
-const OPTION_END: u16 = 0;
-/// Text for people.
-pub const OPTION_COMMENT: u16 = 1;
 /// Bytes of an interface name kept; three dots stand for more.
 const INTERFACE_NAME_BYTES: usize = 256;
-const OPTION_INTERFACE_NAME: u16 = 2;
-const OPTION_EPB_FLAGS: u16 = 2;
-const OPTION_APPLICATION: u16 = 4;
-const OPTION_TIME_RESOLUTION: u16 = 9;
-const OPTION_FILTER: u16 = 11;
-const OPTION_TIME_OFFSET: u16 = 14;
-/// Packets lost between a packet and the one before it (of an enhanced packet block).
-pub const OPTION_DROPPED_BEFORE: u16 = 4;
-/// Packets dropped by an interface so far.
-pub const OPTION_DROPPED_BY_INTERFACE: u16 = 5;
-/// Packets dropped by the operating system so far.
-pub const OPTION_DROPPED_BY_SYSTEM: u16 = 7;
-/// Bytes of an interface statistics block before its options.
-const STATISTICS_BODY: usize = 12;
-/// Bytes of a section header before its options.
-const SECTION_BODY: usize = 16;
-/// Bytes of an interface description before its options.
-const INTERFACE_BODY: usize = 8;
 /// The major version of the format that is read.
 const VERSION: u16 = 1;
-/// How the name of this program begins that it gives as a section's author.
-pub const APPLICATION: &str = "dnsrefused ";
-/// The first byte of a filter that is an expression of libpcap.
-pub const FILTER_IS_TEXT: u8 = 0;
 /// Options looked at per block.
 const MAX_OPTIONS: usize = 256;
 

@@ -6,9 +6,11 @@
 use super::interval::suffixed;
 use crate::capture::live::{ANY, Handle, KernelCounts};
 use crate::capture::losses::InterfaceLoss;
-use crate::capture::pcapng::{
-    APPLICATION, FILTER_IS_TEXT, OPTION_COMMENT, OPTION_DROPPED_BEFORE, OPTION_DROPPED_BY_INTERFACE,
-    OPTION_DROPPED_BY_SYSTEM,
+use crate::capture::pcapng::format::{
+    APPLICATION, BYTE_ORDER_MAGIC, ENHANCED_PACKET, FILTER_IS_TEXT, INTERFACE_DESCRIPTION, INTERFACE_STATISTICS,
+    OPTION_APPLICATION, OPTION_COMMENT, OPTION_DELIVERED, OPTION_DROPPED_BEFORE, OPTION_DROPPED_BY_INTERFACE,
+    OPTION_DROPPED_BY_SYSTEM, OPTION_END, OPTION_FILTER, OPTION_INTERFACE_NAME, OPTION_PASSED_FILTER,
+    OPTION_TIME_RESOLUTION, SECTION_HEADER,
 };
 use crate::capture::{Frame, Timestamp};
 use crate::config::Config;
@@ -20,18 +22,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-const SECTION_HEADER: u32 = 0x0a0d_0d0a;
-const INTERFACE_DESCRIPTION: u32 = 1;
-const INTERFACE_STATISTICS: u32 = 5;
-const ENHANCED_PACKET: u32 = 6;
-const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
-const OPTION_END: u16 = 0;
-const OPTION_INTERFACE_NAME: u16 = 2;
-const OPTION_TIME_RESOLUTION: u16 = 9;
-const OPTION_APPLICATION: u16 = 4;
-const OPTION_FILTER: u16 = 11;
-const OPTION_PASSED_FILTER: u16 = 6;
-const OPTION_DELIVERED: u16 = 8;
 /// Most bytes of an interface statistics block: its frame, interface and time, four numbers, a comment and the end.
 const STATISTICS_BYTES: u64 = 12 + 12 + 4 * 12 + 4 + 40 + 4;
 
