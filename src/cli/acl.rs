@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub(super) enum AclCommand {
     /// The verdict for a source, with the rule that decides and the steps to it
     Explain(Box<Explain>),
-    /// The effective table
+    /// The effective table of access rules
     List(Box<List>),
     /// Compare with an inventory; exit code 10 where a prefix, or a part of one, differs
     Check(Box<Check>),
@@ -24,8 +24,8 @@ pub(super) enum AclCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Loaded {
-    /// A server's configuration: the dialect (bind, unbound) may have the server's version, as in bind-9.18; @ADDR says
-    /// whose it is
+    /// A server's configuration, repeatable: the dialect (bind, unbound) may have the server's version, as in bind-9.18;
+    /// ADDR is the server's address
     #[arg(long, value_name = "[DIALECT:]FILE[@ADDR,..]", required = true, value_parser = AclArgument::parse)]
     acl: Vec<AclArgument>,
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub(super) struct Around {
     /// Where absolute file names inside the configuration are looked up
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// The server's address; with a length also its connected network (for localhost and localnets)
+    /// The server's address, repeatable; with a length also its connected network (for localhost and localnets)
     #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_server)]
     server: Vec<OwnServer>,
     /// How the answer is written
@@ -90,7 +90,7 @@ pub(super) struct Check {
     loaded: Loaded,
     #[command(flatten)]
     asked: Asked,
-    /// Inventory of expected prefixes
+    /// Inventory of expected prefixes, repeatable
     #[arg(long, value_name = "FILE", required = true)]
     expect: Vec<PathBuf>,
 }
@@ -105,16 +105,16 @@ pub(super) struct Diff {
     new: AclArgument,
     #[command(flatten)]
     around: Around,
-    /// Inventory of what the change is meant to do
+    /// Inventory of what the change is meant to do, repeatable
     #[arg(long, value_name = "FILE")]
     intended: Vec<PathBuf>,
-    /// Judge every transaction of these captures under both versions, too
+    /// Judge every transaction of this capture under both versions, too; repeatable
     #[arg(long, value_name = "CAPTURE")]
     traffic: Vec<PathBuf>,
-    /// Ports that carry DNS in those captures [default: 53]
+    /// Port that carries DNS in those captures, repeatable [default: 53]
     #[arg(long, value_name = "N", requires = "traffic", value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
-    /// End with exit code 10 on any change that is not intended, and on what is intended and not done
+    /// End with exit code 10 on any change that is not intended, and on what is intended and not done, or was not asked
     #[arg(long)]
     check: bool,
 }

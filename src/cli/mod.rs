@@ -45,7 +45,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Read {
-    /// Capture files, read as one time line
+    /// Capture files, read as one time line in whatever order
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -66,11 +66,12 @@ struct Read {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Inventory of expected prefixes: CSV with a header (prefix,name,kind,expect,outside) or one prefix per line
+    /// Inventory of expected prefixes, repeatable: CSV with a header (prefix,name,kind,expect,outside) or one prefix per
+    /// line
     #[arg(long, value_name = "FILE")]
     expect: Vec<PathBuf>,
-    /// A server's own configuration: the dialect (bind, unbound) may have the server's version, as in bind-9.18; @ADDR
-    /// says whose it is
+    /// A server's own configuration, repeatable: the dialect (bind, unbound) may have the server's version, as in
+    /// bind-9.18; ADDR is the server's address
     #[arg(long, value_name = "[DIALECT:]FILE[@ADDR,..]", value_parser = AclArgument::parse)]
     acl: Vec<AclArgument>,
     /// Where absolute file names inside a server's configuration are looked up
@@ -79,17 +80,17 @@ struct Common {
     /// Advice may admit addresses of the public internet
     #[arg(long)]
     advise_public: bool,
-    /// A server of ours; with a length also its connected network. Without it every address that answers is one, or in
-    /// live, where this host answers others, its own addresses
+    /// A server of ours, repeatable; with a length also its connected network. Without it every address that answers is
+    /// one; in live this host's own addresses are, where it answers others
     #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_server)]
     server: Vec<OwnServer>,
     /// Where the capture was taken
     #[arg(long, value_parser = ["server", "path", "client"])]
     vantage: Option<String>,
-    /// Say more about these sources; drops nothing
+    /// Say more about these sources, repeatable; drops nothing
     #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
     client: Vec<IpNet>,
-    /// Ports that carry DNS [default: 53]
+    /// Port that carries DNS, repeatable [default: 53]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
     /// Only frames that pass this BPF expression (pcap-filter(7))
@@ -136,7 +137,7 @@ struct Common {
     /// Name of the node the capture was taken on, for the report
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// No progress bar and no warnings
+    /// No progress bar and no warnings; in live no lines about what happens, and no report beside rows
     #[arg(short, long)]
     quiet: bool,
     /// Text lists every source and finding, whatever --top says
@@ -146,7 +147,7 @@ struct Common {
 
 #[derive(Debug, Args)]
 struct Live {
-    /// Interface to capture on; several are merged by time [default: any, every interface]
+    /// Interface to capture on, repeatable: several are merged by time [default: any, every interface]
     #[arg(short, long, value_name = "IF")]
     interface: Vec<String>,
     #[command(flatten)]
@@ -160,7 +161,7 @@ struct Live {
     /// Write a report of each such interval, not only at the end; with -o into a file of its own
     #[arg(long, value_name = "DURATION", value_parser = parse_long_duration)]
     every: Option<Duration>,
-    /// The kernel passes only responses that say REFUSED: next to no cost, but no queries are seen
+    /// The kernel passes only responses that say REFUSED: next to no cost where there are few, but no queries are seen
     #[arg(long, conflicts_with = "filter")]
     refused_only: bool,
     /// Memory for packets that wait to be read, per handle [default: 64M; with --refused-only 16M]
@@ -194,7 +195,7 @@ struct Live {
 
 #[derive(Debug, Args)]
 struct FilterArguments {
-    /// Ports that carry DNS [default: 53]
+    /// Port that carries DNS, repeatable [default: 53]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
     /// Only responses that say REFUSED
