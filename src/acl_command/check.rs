@@ -1,4 +1,4 @@
-//! `acl check`: configurations and an inventory to where they differ.
+//! `acl check`: where configurations and an inventory differ.
 
 use super::{NO_RECURSION, Printed, RuleJson, describe, files_json, files_text, json, load, rule_json};
 use crate::config::AclConfig;

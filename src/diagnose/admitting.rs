@@ -1,4 +1,4 @@
-//! Refused sources to the narrowest change of their server's file that serves them, and what else that change does.
+//! The narrowest change of a server's file that serves refused sources, and what else that change does.
 
 use super::scene::{Scene, some};
 use super::verdicts::describe;
@@ -324,7 +324,7 @@ fn observed<'s>(scene: &Scene<'s>, acl: &Acl) -> Vec<Observed<'s>> {
         .iter()
         .filter(|((_, at), _)| acl.speaks_for(*at))
         .flat_map(|((source, at), tallies)| {
-            // Of what is not known now, no change is either.
+            // Where the verdict is not known now, no change of it can be known.
             tallies.iter().filter(|tally| tally.judged.decision.word != Word::Unknown).flat_map(move |tally| {
                 let before = tally.judged.decision;
                 let observed = move |question| Observed { source: *source, server: *at, question, before };

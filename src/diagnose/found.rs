@@ -1,5 +1,5 @@
-//! Findings of one kind as they are made ([`Found`]): so many are kept, whatever a capture or a file holds, and how many
-//! more there are is said.
+//! Findings of one kind as they are made ([`Found`]): a bounded number is kept, whatever a capture or a file holds, and one
+//! more says how many are not.
 
 use super::{Finding, Grade, Subject};
 use crate::config::Severity;

@@ -1,4 +1,4 @@
-//! Reports of a capture that goes on to the few lines that are new in each ([`Scroll`]).
+//! The few lines that are new in each report of a running capture ([`Scroll`]).
 
 use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;

@@ -1,4 +1,5 @@
-//! Queries behind a proxy's header ([`Proxied`]): who is claimed to ask through whom, and whether the servers understood.
+//! Queries behind a proxy's header ([`Proxied`]): who asks through which proxy, as the proxy claims, and whether the
+//! servers understood.
 //!
 //! A server that does not expect the header takes it for the message and answers with its first two bytes as identifier.
 //! Such a response belongs to the oldest query on the same ports that waits behind a header.

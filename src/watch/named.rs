@@ -1,5 +1,5 @@
-//! Rows to what sources of each inventory name did ([`Names`]), and the same as counts that go on, and never back, when an
-//! inventory is read again ([`NamesCounted`]).
+//! What the sources of each inventory name did, from their rows ([`Names`]), and the same as counts that never go back when
+//! an inventory is read again ([`NamesCounted`]).
 
 use super::snapshot::NamedCounts;
 use crate::capture::Timestamp;

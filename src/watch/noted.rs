@@ -1,5 +1,5 @@
-//! Transactions to what rows per source do not hold ([`Noted`]): round trips, refusals by second, and the names that
-//! were refused. One takes those of all trackers of a run.
+//! What transactions tell beyond the rows per source ([`Noted`]): round trips, refusals by second, and the names that were
+//! refused. One of these serves all trackers of a run.
 
 use super::snapshot::RoundTrips;
 use crate::capture::Timestamp;

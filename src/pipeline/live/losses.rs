@@ -1,7 +1,7 @@
-//! What the kernel dropped, as it is noticed, to places in the capture ([`Losses`]).
+//! Where in the capture the kernel dropped packets, from the moments at which that was noticed ([`Losses`]).
 //!
-//! When a drop is noticed, the ring still holds packets from before it: nothing that is older than that moment is past the
-//! drop, and what comes later is.
+//! When a drop is noticed, the ring still holds packets from before it. So packets older than that moment count as before
+//! the drop, and later ones as after it.
 
 use crate::capture::Timestamp;
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! Bytes from a terminal to the keys the screen knows ([`Keys`]).
 //!
-//! An own reader rather than that of the terminal library, which reads without end when the terminal is gone.
+//! Not the terminal library's own reader, because that one reads without end when the terminal is gone.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, Read};

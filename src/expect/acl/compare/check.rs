@@ -1,5 +1,5 @@
-//! A configuration beside an inventory: the lines of it to [`Difference`]s, parts of which the configuration says something
-//! else.
+//! A configuration beside an inventory, to [`Difference`]s: parts of the inventory's lines that the configuration treats
+//! otherwise.
 
 use super::question::{Question, destination};
 use super::range::{Range, ranges};
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// A part of an inventory line of which the configuration says something else.
+/// A part of an inventory line that the configuration treats otherwise than the line says.
 #[derive(Debug, Clone)]
 pub struct Difference<'a> {
     /// The line.
@@ -23,7 +23,7 @@ pub struct Difference<'a> {
     pub question: usize,
 }
 
-/// Parts of inventory lines of which the configuration says something else, in the order of the lines. A source that is
+/// Parts of inventory lines that the configuration treats otherwise, in the order of the lines. A source that is
 /// to be allowed is to be allowed one of the questions, with recursion where that is desired and the server does not hold
 /// the name; one that is to be refused is to be refused all.
 pub fn check<'a>(

@@ -1,5 +1,5 @@
 //! Statements of local zones and their data to [`Zones`], for the server or a view. Zones whose contents are elsewhere
-//! (`auth-zone`, `rpz`) give their names only; what they and others decide is in no configuration.
+//! (`auth-zone`, `rpz`) give their names only: what those contents decide is in no configuration.
 
 use super::super::builtin;
 use super::super::syntax::{Parsed, Statement};
