@@ -361,3 +361,6 @@ impl<'g> Group<'g> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;
