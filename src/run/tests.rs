@@ -142,7 +142,7 @@ fn whoever_was_seen_is_not_called_absent() {
                 "192.0.2.1: NOT SEEN. No DNS traffic from it or to it is in this capture; if it asked meanwhile, its",
                 !seen,
             ),
-            ("clients of 192.0.2.1 may arrive as 192.0.2.2", !seen),
+            ("Inferred: 192.0.2.1 may arrive as 192.0.2.2", !seen),
             ("expected-never-seen", !seen),
             ("192.0.2.1: SEEN, but no message from it or to it could be read", seen),
             ("Seen only: 1 source on a DNS port", seen),

@@ -172,11 +172,17 @@ impl<'g> Group<'g> {
             ),
             _ => format!(" {} may ask for others, being answered as well,", if only_one { "it" } else { "they" }),
         };
+        // A single address has no clients in it: a balancer, a monitor.
+        let (clients, nobody, pass) = if row.prefix.prefix_len() == row.prefix.max_prefix_len() {
+            (prefix.to_owned(), format!("{prefix} may not have"), "passes")
+        } else {
+            (format!("clients of {prefix}"), format!("nobody in {prefix} may have"), "pass")
+        };
         finding.grade = Grade::Inferred;
         finding.subject.prefixes = vec![show_prefix(row.prefix)];
         finding.says = format!(
-            "Observed: {fact} Observed: no DNS traffic from {} in the same {}. {} Inferred: clients of {prefix} \
-             may arrive as {who}; other explanations remain: {},{other} and nobody in {prefix} may have asked meanwhile{}.",
+            "Observed: {fact} Observed: no DNS traffic from {} in the same {}. {} Inferred: {clients} may arrive as \
+             {who}; other explanations remain: {},{other} and {nobody} asked meanwhile{}.",
             described,
             report.duration(),
             report.caveats(),
@@ -184,7 +190,7 @@ impl<'g> Group<'g> {
             if report.is_of_every_interface() { "" } else { ", or only through interfaces that were not captured" },
         );
         finding.advice = Some(format!(
-            "Ask who owns {whom}. Capture on both sides of the translation that clients of {prefix} pass, at the \
+            "Ask who owns {whom}. Capture on both sides of the translation that {clients} {pass}, at the \
              same time, or look into that device's translation table. Admitting a translated address admits \
              everyone behind it."
         ));

@@ -63,6 +63,16 @@ fn what_else_may_be_is_said_and_is_no_alarm() {
 }
 
 #[test]
+fn a_single_address_has_no_clients_in_it() {
+    let found = findings("prefix,name,kind\n10.9.9.9,balancer,proxy\n", vec![refused("192.0.2.45", 3)]);
+    let says = &found[0].says;
+    assert!(says.contains("Inferred: 10.9.9.9 may arrive as 192.0.2.45; other explanations remain"), "{says}");
+    assert!(says.contains("it may be a stranger, and 10.9.9.9 may not have asked meanwhile"), "{says}");
+    let advice = found[0].advice.as_deref().unwrap();
+    assert!(advice.contains("both sides of the translation that 10.9.9.9 passes, at"), "{advice}");
+}
+
+#[test]
 fn away_from_the_server_a_source_seen_as_itself_may_be_seen_again() {
     let inventory = inventory(INVENTORY);
     let sources = || vec![answered("10.20.1.7", 5), refused("10.20.5.18", 3), refused("192.0.2.45", 3)];
