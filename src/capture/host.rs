@@ -124,6 +124,11 @@ pub(super) fn is_up(flags: &File) -> Option<bool> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok().map(|flags| flags & 1 == 1)
 }
 
+/// True when an interface has nothing to send through, as when its cable is out; nothing is known of one that is down.
+pub(super) fn has_no_carrier(carrier: &File) -> bool {
+    read_small(carrier).as_deref() == Some("0")
+}
+
 /// A short text from the beginning of a file.
 pub(super) fn read_small(file: &File) -> Option<String> {
     let mut text = [0; 64];

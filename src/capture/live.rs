@@ -6,7 +6,7 @@
 //! would drop them in silence), intake begins after the ring was emptied and ends with a filter that lets nothing
 //! through before the last packet is read. The statistics of the socket are cleared by reading and are added up here.
 
-use super::host::{index_in_sys, interfaces, interfaces_in_sys, is_up, loopback_index, sys_is_ours};
+use super::host::{has_no_carrier, index_in_sys, interfaces, interfaces_in_sys, is_up, loopback_index, sys_is_ours};
 use super::kernel_filter::{self, LINUX_SLL2};
 use super::losses::{InterfaceDrops, InterfaceLoss};
 use super::packet_socket::{self, Instruction};
@@ -107,6 +107,8 @@ pub struct Handle {
     drops: InterfaceDrops,
     /// The interface's flags; `None` for all interfaces, and where they cannot be read.
     flags: Option<File>,
+    /// Whether it has a carrier; likewise.
+    carrier: Option<File>,
     /// The name the interface has now, when it is another one.
     renamed: Option<String>,
     state: State,
@@ -166,7 +168,7 @@ impl Handle {
         let made = kernel_filter::for_socket(&program, link_type, loopback);
         let chosen_here = made.is_none();
         let sys_is_ours = sys_is_ours(capture.as_fd());
-        let flags = || File::open(format!("/sys/class/net/{name}/flags")).ok();
+        let in_sys = |file: &str| File::open(format!("/sys/class/net/{name}/{file}")).ok().filter(|_| sys_is_ours);
         let everything = [Instruction { code: 0x06, jump_true: 0, jump_false: 0, k: u32::MAX }];
         let program = made
             .or_else(|| kernel_filter::for_socket(&everything, link_type, loopback))
@@ -181,7 +183,8 @@ impl Handle {
             capture: capture.setnonblock().map_err(|error| failed(&error))?,
             program,
             drops: if sys_is_ours { InterfaceDrops::open(name) } else { InterfaceDrops::default() },
-            flags: sys_is_ours.then(flags).flatten(),
+            flags: in_sys("flags"),
+            carrier: in_sys("carrier"),
             sys_is_ours,
             renamed: None,
             state: State::Up,
@@ -359,6 +362,11 @@ impl Handle {
             self.state = if up { State::Up } else { State::Down };
         }
         self.state
+    }
+
+    /// The interface is up, but has nothing to send through or to receive from.
+    pub fn has_no_carrier(&self) -> bool {
+        self.state == State::Up && self.carrier.as_ref().is_some_and(has_no_carrier)
     }
 
     /// The name the interface has now, when it was renamed.

@@ -14,6 +14,7 @@ pub struct Surroundings {
     /// Names of the inputs, escaped.
     names: Vec<String>,
     down: Vec<Option<Timestamp>>,
+    no_carrier: Vec<Option<Timestamp>>,
     gone: Vec<bool>,
     renamed: Vec<Option<String>>,
     stalls: usize,
@@ -26,6 +27,7 @@ impl Surroundings {
         Self {
             names: names.iter().map(|name| escape_text(name)).collect(),
             down: vec![None; names.len()],
+            no_carrier: vec![None; names.len()],
             gone: vec![false; names.len()],
             renamed: vec![None; names.len()],
             stalls: 0,
@@ -36,6 +38,7 @@ impl Surroundings {
     /// What is new at a moment, each with its time.
     pub fn look(&mut self, moment: &Moment) -> Vec<(Timestamp, String)> {
         let mut lines = Vec::new();
+        let seconds = |since: Timestamp| (moment.now.0 - since.0).max(0) as f64 / 1e9;
         for (input, link) in moment.links.iter().enumerate() {
             let name = &self.names[input];
             if self.names[..input].contains(name) {
@@ -65,8 +68,20 @@ impl Surroundings {
                 }
                 (Some(since), false) if !link.gone => {
                     self.down[input] = None;
-                    let seconds = (moment.now.0 - since.0).max(0) as f64 / 1e9;
-                    lines.push((moment.now, format!("{name} is up again after {seconds:.1} s")));
+                    lines.push((moment.now, format!("{name} is up again after {:.1} s", seconds(since))));
+                }
+                _ => {}
+            }
+            match (self.no_carrier[input], link.no_carrier) {
+                (None, true) => {
+                    self.no_carrier[input] = Some(moment.now);
+                    let says = "is up but has no carrier, as when its cable is out; waiting for it to come back";
+                    lines.push((moment.now, format!("{name} {says}")));
+                }
+                // Of one that is down it is not known.
+                (Some(since), false) if !link.gone && !link.down => {
+                    self.no_carrier[input] = None;
+                    lines.push((moment.now, format!("{name} has a carrier again after {:.1} s", seconds(since))));
                 }
                 _ => {}
             }
@@ -117,6 +132,21 @@ mod tests {
         assert_eq!(says(&moment), ["eth0 is gone: nothing comes from it any more"]);
         moment.links[1].gone = true;
         assert!(says(&moment).is_empty());
+    }
+
+    #[test]
+    fn a_cable_that_is_out_is_said_and_not_taken_for_back_while_the_interface_is_down() {
+        let mut surroundings = Surroundings::of(&["eth0".to_owned()]);
+        let mut moment = moment(vec![LinkState { no_carrier: true, ..LinkState::default() }]);
+        let mut says =
+            |moment: &Moment| surroundings.look(moment).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
+        let out = "eth0 is up but has no carrier, as when its cable is out; waiting for it to come back";
+        assert_eq!(says(&moment), [out]);
+        assert!(says(&moment).is_empty());
+        (moment.links[0].no_carrier, moment.links[0].down) = (false, true);
+        assert_eq!(says(&moment), ["eth0 is down; waiting for it to come back"]);
+        (moment.links[0].down, moment.now) = (false, Timestamp(3_500_000_000));
+        assert_eq!(says(&moment), ["eth0 is up again after 2.5 s", "eth0 has a carrier again after 2.5 s"]);
     }
 
     #[test]

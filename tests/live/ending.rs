@@ -122,6 +122,10 @@ fn an_interface_may_go_down_be_renamed_and_vanish() {
     lab.wait_for("live.err", "eth0 is now called lan0");
     lab.ip("host", "link set lan0 up");
     lab.wait_for("live.err", "is up again");
+    lab.ip("client", "link set c0 down");
+    lab.wait_for("live.err", "is up but has no carrier");
+    lab.ip("client", "link set c0 up");
+    lab.wait_for("live.err", "has a carrier again after ");
     std::thread::sleep(Duration::from_millis(300));
     burst(&lab, "client", SERVER, 3).join().expect("it ends");
     refuser.finish();

@@ -121,6 +121,8 @@ pub struct LinkState {
     pub down: bool,
     /// It does not exist any more.
     pub gone: bool,
+    /// It is up, but has no carrier: its cable is out, or the other end is off.
+    pub no_carrier: bool,
     /// Its name, when it was renamed.
     pub renamed: Option<String>,
 }

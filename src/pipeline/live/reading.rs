@@ -119,6 +119,7 @@ fn read_until_stopped(
             lock(&shared.links)[input] = LinkState {
                 down: state == State::Down,
                 gone: state == State::Gone,
+                no_carrier: handle.has_no_carrier(),
                 renamed: handle.new_name().map(str::to_owned),
             };
             asked = Instant::now();
