@@ -1,6 +1,6 @@
 //! `acl check`: where configurations and an inventory differ.
 
-use super::{NO_RECURSION, Printed, RuleJson, describe, files_json, files_text, json, load, rule_json};
+use super::{NO_RECURSION, Print, Printed, RuleJson, describe, files_json, files_text, json, load, rule_json};
 use crate::config::AclConfig;
 use crate::error::{Error, escape_text};
 use crate::expect::Inventory;
@@ -120,5 +120,5 @@ pub fn check(config: &AclConfig) -> Result<Printed, Error> {
             files_text(acl, "File ", &mut text);
         }
     }
-    Ok(Printed { text, notes, code })
+    Ok(Printed { print: Print::Text(text), notes, code })
 }

@@ -2,7 +2,7 @@
 //! without effect, and to what was meant and is not so.
 
 use super::traffic::{self, Traffic, TrafficJson};
-use super::{NO_RECURSION, Printed, RuleJson, ServingJson};
+use super::{NO_RECURSION, Print, Printed, RuleJson, ServingJson};
 use super::{describe, files_json, files_text, json, notes, rule_json, serving_json, words};
 use crate::config::AclConfig;
 use crate::error::{Error, escape_text};
@@ -111,7 +111,7 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
             .push(format!("what was compared would end with exit code 10, were it not for what was not read ({code})"));
     }
     let text = if config.json { json(&comparison.json()) } else { comparison.text(!config.intended.is_empty()) };
-    Ok(Printed { text, notes, code })
+    Ok(Printed { print: Print::Text(text), notes, code })
 }
 
 impl<'a> Comparison<'a> {

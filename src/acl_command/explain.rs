@@ -1,6 +1,6 @@
 //! `acl explain`: sources and a question to verdicts with the steps to them.
 
-use super::{Printed, RuleJson, asked, describe, files_json, files_text, json, load, lossy, rule_json};
+use super::{Print, Printed, RuleJson, asked, describe, files_json, files_text, json, load, lossy, rule_json};
 use crate::config::AclConfig;
 use crate::decode::detail;
 use crate::error::{Error, escape_text};
@@ -98,5 +98,5 @@ pub fn explain(config: &AclConfig) -> Result<Printed, Error> {
         }
         text += "The file as read; what the server runs may be something else.\n";
     }
-    Ok(Printed { text, notes, code: 0 })
+    Ok(Printed { print: Print::Text(text), notes, code: 0 })
 }

@@ -1,19 +1,36 @@
 //! `acl list`: configurations to their effective tables.
 
-use super::{Printed, RuleJson, files_json, files_text, json, load};
+use super::{Print, Printed, RuleJson, files_json, files_text, load};
 use crate::config::AclConfig;
 use crate::error::{Error, escape_text};
+use crate::expect::acl::Acl;
 use crate::report::json::CitedJson;
-use serde::Serialize;
-use std::fmt::Write as _;
+use serde::{Serialize, Serializer};
+use std::io::{self, Write};
 
 #[derive(Debug, Serialize)]
-struct ListJson {
+struct ListJson<'a> {
     acl: String,
     dialect: &'static str,
     servers: Vec<String>,
     files: Vec<CitedJson>,
-    entries: Vec<EntryJson>,
+    entries: EntriesJson<'a>,
+}
+
+/// Entries that are made as they are written: of thousands of zones under long lists there are many millions.
+#[derive(Debug)]
+struct EntriesJson<'a>(&'a Acl);
+
+impl Serialize for EntriesJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(acl) = self;
+        serializer.collect_seq(acl.policy().entries().map(|entry| EntryJson {
+            list: escape_text(&entry.list),
+            matches: escape_text(&entry.matches),
+            action: entry.action,
+            rule: acl.rule(entry.rule).into(),
+        }))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -27,41 +44,37 @@ struct EntryJson {
 /// Runs the command.
 pub fn list(config: &AclConfig) -> Result<Printed, Error> {
     let (acls, notes) = load(config)?;
-    let mut text = String::new();
-    for acl in &acls {
-        let entries = acl.policy().entries();
-        if config.json {
-            let entries: Vec<EntryJson> = entries
-                .into_iter()
-                .map(|entry| EntryJson {
-                    list: escape_text(&entry.list),
-                    matches: escape_text(&entry.matches),
-                    action: entry.action,
-                    rule: acl.rule(entry.rule).into(),
-                })
-                .collect();
-            text += &json(&ListJson {
-                acl: escape_text(&acl.name),
-                dialect: acl.dialect,
-                servers: acl.bound().iter().map(ToString::to_string).collect(),
-                files: files_json(acl),
-                entries,
-            });
-            continue;
+    Ok(Printed { print: Print::Tables { acls, json: config.json }, notes, code: 0 })
+}
+
+/// Writes a table as JSON.
+pub fn write_json(acl: &Acl, out: &mut dyn Write) -> io::Result<()> {
+    let list = ListJson {
+        acl: escape_text(&acl.name),
+        dialect: acl.dialect,
+        servers: acl.bound().iter().map(ToString::to_string).collect(),
+        files: files_json(acl),
+        entries: EntriesJson(acl),
+    };
+    serde_json::to_writer(&mut *out, &list)?;
+    writeln!(out)
+}
+
+/// Writes a table for people.
+pub fn write_text(acl: &Acl, out: &mut dyn Write) -> io::Result<()> {
+    let bound: Vec<String> = acl.bound().iter().map(ToString::to_string).collect();
+    let bound = if bound.is_empty() { "any server".to_owned() } else { bound.join(", ") };
+    let mut files = String::new();
+    files_text(acl, "File ", &mut files);
+    write!(out, "{} ({}), speaks for {bound}\n{files}", escape_text(&acl.name), acl.dialect)?;
+    let mut last = String::new();
+    for entry in acl.policy().entries() {
+        if entry.list != last {
+            writeln!(out, "{}", escape_text(&entry.list))?;
+            last = entry.list;
         }
-        let bound: Vec<String> = acl.bound().iter().map(ToString::to_string).collect();
-        let bound = if bound.is_empty() { "any server".to_owned() } else { bound.join(", ") };
-        let _ = writeln!(text, "{} ({}), speaks for {bound}", escape_text(&acl.name), acl.dialect);
-        files_text(acl, "File ", &mut text);
-        let mut last = String::new();
-        for entry in entries {
-            if entry.list != last {
-                let _ = writeln!(text, "{}", escape_text(&entry.list));
-                last.clone_from(&entry.list);
-            }
-            let place = acl.rule(entry.rule).to_string();
-            let _ = writeln!(text, "  {:<28} {:<18} {place}", escape_text(&entry.matches), escape_text(&entry.action));
-        }
+        let place = acl.rule(entry.rule).to_string();
+        writeln!(out, "  {:<28} {:<18} {place}", escape_text(&entry.matches), escape_text(&entry.action))?;
     }
-    Ok(Printed { text, notes, code: 0 })
+    Ok(())
 }

@@ -13,7 +13,7 @@ use crate::report::json::CitedJson;
 use crate::run::Console;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -22,12 +22,44 @@ use std::sync::atomic::AtomicBool;
 #[derive(Debug)]
 pub struct Printed {
     /// For standard output.
-    pub text: String,
+    pub print: Print,
     /// Sentences for standard error.
     pub notes: Vec<String>,
     /// The exit code.
     pub code: u8,
 }
+
+/// What goes to standard output.
+#[derive(Debug)]
+pub enum Print {
+    /// This text.
+    Text(String),
+    /// The tables of configurations, which are made as they are written.
+    Tables {
+        /// The configurations.
+        acls: Vec<Acl>,
+        /// As JSON.
+        json: bool,
+    },
+}
+
+impl Print {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Text(text) => out.write_all(text.as_bytes()),
+            Self::Tables { acls, json } => {
+                let mut out = io::BufWriter::with_capacity(WRITTEN, out);
+                for acl in acls {
+                    if *json { list::write_json(acl, &mut out) } else { list::write_text(acl, &mut out) }?;
+                }
+                out.flush()
+            }
+        }
+    }
+}
+
+/// Bytes of tables written at once.
+const WRITTEN: usize = 64 << 10;
 
 /// Runs an `acl` command. Set `interrupted` from a signal handler to end the reading of a capture.
 pub fn run(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<Printed, Error> {
@@ -41,8 +73,8 @@ pub fn run(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Atom
 
 /// Writes what was printed; nobody reading it is no reason to fail.
 pub fn write(printed: &Printed, out: &mut dyn Write) -> Result<u8, Error> {
-    match out.write_all(printed.text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+    match printed.print.write(out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let detail = format!("{error}; what was printed is not complete");
             Err(Error::new(ErrorKind::Output, "E-OUT", "standard output", detail))
         }

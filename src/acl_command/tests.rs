@@ -36,7 +36,9 @@ fn run_with(
     let printed = super::run(&config, &mut lines, &interrupted).unwrap();
     let plain = |text: &str| text.replace(&format!("{}/", Path::new(folder.path()).display()), "");
     let said = lines.0.iter().chain(&printed.notes).map(|line| plain(line)).collect();
-    (printed.code, plain(&printed.text), said)
+    let mut out = Vec::new();
+    let code = write(&printed, &mut out).unwrap();
+    (code, plain(&String::from_utf8(out).unwrap()), said)
 }
 
 fn run(files: &[(&str, &str)], line: &str) -> (u8, String) {
@@ -321,4 +323,35 @@ fn an_acl_that_may_be_in_a_file_that_is_not_here_leaves_verdicts_unknown() {
     let file = "include \"gone/acls.conf\";\noptions { allow-recursion { trusted; }; };";
     let (code, text) = run(&[("named.conf", file)], "explain --acl named.conf 10.1.1.1");
     assert!(code == 0 && text.starts_with("10.1.1.1  unknown"), "{code} {text}");
+}
+
+/// Takes so many bytes, and then nothing more for this reason.
+struct Full(usize, io::ErrorKind);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0 == 0 {
+            return Err(self.1.into());
+        }
+        let taken = bytes.len().min(self.0);
+        self.0 -= taken;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_table_that_nobody_reads_is_no_failure_and_one_that_finds_no_room_is() {
+    for json in [false, true] {
+        let acls = vec![Acl::from_text("bind:named.conf", &CACHE.replace("MORE", ""), &[]).unwrap()];
+        let printed = Printed { print: Print::Tables { acls, json }, notes: Vec::new(), code: 0 };
+        for room in [0, 100] {
+            assert_eq!(write(&printed, &mut Full(room, io::ErrorKind::BrokenPipe)).unwrap(), 0);
+            let error = write(&printed, &mut Full(room, io::ErrorKind::StorageFull)).unwrap_err();
+            assert_eq!(error.exit_code(), 5, "{error}");
+        }
+    }
 }

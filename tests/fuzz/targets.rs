@@ -364,5 +364,5 @@ pub fn configuration(data: &[u8]) {
             }
         }
     }
-    assert!(acl.policy().entries().len() <= 2 * text.len() + 200);
+    assert!(acl.policy().entries().count() <= 2 * text.len() + 200);
 }

@@ -32,12 +32,13 @@ pub trait Policy: fmt::Debug + Send + Sync {
     fn decide(&self, request: &Request<'_>, trace: &mut Trace) -> Decision;
     /// Prefixes at whose edges a verdict may change.
     fn prefixes(&self) -> Vec<IpNet>;
-    /// The effective table, in the order of the text.
-    fn entries(&self) -> Vec<Entry>;
+    /// The effective table, in the order of the text. There may be many more entries than are written: they are made one list
+    /// after the other.
+    fn entries(&self) -> Box<dyn Iterator<Item = Entry> + '_>;
     /// The same with each rule only where it is used first: all that is written, but not all that it is for. Thousands of
     /// zones may use one list.
     fn entries_once(&self) -> Vec<Entry> {
-        self.entries()
+        self.entries().collect()
     }
     /// Elements compiled into its lists, those of merged lists each time: there may be many more than are written.
     fn elements(&self) -> u64 {

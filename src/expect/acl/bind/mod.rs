@@ -15,7 +15,7 @@ use super::{Decision, Entry, Place, Policy, Request, RuleId, Rules, Spot, Surrou
 use crate::error::Error;
 use asking::passes_on;
 use ipnet::IpNet;
-use list::{Element, List, Match, Subject};
+use list::{Element, List, Match, Seen, Subject};
 use model::{Clause, Inner, Model, View, Zone, ZoneKind};
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -159,9 +159,9 @@ impl Policy for Bind {
 
     fn prefixes(&self) -> Vec<IpNet> {
         let mut prefixes = self.model.own.prefixes();
-        let (mut seen, mut enough) = (HashSet::new(), MANY_PREFIXES);
+        let (mut seen, mut enough) = (Seen::default(), MANY_PREFIXES);
         for (_, clause) in self.clauses() {
-            if seen.insert(Arc::as_ptr(&clause.list)) {
+            if seen.lists.insert(Arc::as_ptr(&clause.list)) {
                 clause.list.prefixes(&mut seen, &mut prefixes);
             }
             // Lists may have others in common.
@@ -178,12 +178,28 @@ impl Policy for Bind {
         prefixes
     }
 
-    fn entries(&self) -> Vec<Entry> {
-        self.table(false)
+    fn entries(&self) -> Box<dyn Iterator<Item = Entry> + '_> {
+        Box::new(self.clauses().into_iter().flat_map(|(list, clause)| entries_of(&list, clause, |_| true)))
     }
 
     fn entries_once(&self) -> Vec<Entry> {
-        self.table(true)
+        let mut entries = Vec::new();
+        // By rule, whether it was met where it lets people pass, and where not: what drops people in one list lets them pass in
+        // another, and is there twice.
+        let mut met = vec![[false; 2]; self.places.len()];
+        for (list, clause) in self.clauses() {
+            let blackhole = clause.name == "blackhole";
+            // Of thousands of lists most may have the elements of others alone.
+            if clause.list.rules().all(|(rule, positive)| met[rule.0 as usize][usize::from(positive != blackhole)]) {
+                continue;
+            }
+            let news = |element: &Element<'_>| {
+                let at = &mut met[element.rule().0 as usize][usize::from(element.positive() != blackhole)];
+                !std::mem::replace(at, true)
+            };
+            entries.extend(entries_of(&list, clause, news));
+        }
+        entries
     }
 
     fn elements(&self) -> u64 {
@@ -239,6 +255,35 @@ impl Policy for Bind {
     }
 }
 
+/// The entries of one list that are to be told; none where it is a default that lets everybody pass, which is no news.
+fn entries_of(list: &str, clause: &Clause, told: impl FnMut(&Element<'_>) -> bool) -> Vec<Entry> {
+    let blackhole = clause.name == "blackhole";
+    let elements = clause.list.elements();
+    let is_wide =
+        |element: &Element<'_>| element.positive() && element.prefix().is_some_and(|prefix| prefix.prefix_len() == 0);
+    if clause.braces.is_none() && elements.iter().all(is_wide) {
+        return Vec::new();
+    }
+    let entry = |element: Element<'_>| {
+        let positive = element.positive();
+        let action = match (blackhole, positive) {
+            (true, true) => "drop",
+            (true, false) => "not dropped",
+            (false, true) => "match",
+            (false, false) => "no match",
+        };
+        Entry {
+            list: list.to_owned(),
+            matches: element.show(),
+            prefix: element.prefix(),
+            action: action.to_owned(),
+            admits: positive != blackhole,
+            rule: element.rule(),
+        }
+    };
+    elements.into_iter().filter(told).map(entry).collect()
+}
+
 impl Bind {
     /// Every list with the name people know it by; lists shared by several views or zones come once.
     fn clauses(&self) -> Vec<(String, &Clause)> {
@@ -275,43 +320,6 @@ impl Bind {
         let mut seen = HashSet::new();
         all.retain(|(_, clause)| seen.insert((clause.rule, clause.name)));
         all
-    }
-
-    /// The entries of every list, or each rule once; what drops people in one list lets them pass in another, and is there
-    /// twice.
-    fn table(&self, once: bool) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        let (mut lists, mut rules) = (HashSet::new(), HashSet::new());
-        for (list, clause) in self.clauses() {
-            let blackhole = clause.name == "blackhole";
-            if once && !lists.insert((Arc::as_ptr(&clause.list), blackhole)) {
-                continue;
-            }
-            let elements = clause.list.elements();
-            // Defaults that let everybody pass are no news.
-            let is_wide = |element: &Element<'_>| {
-                element.positive() && element.prefix().is_some_and(|prefix| prefix.prefix_len() == 0)
-            };
-            if clause.braces.is_none() && elements.iter().all(is_wide) {
-                continue;
-            }
-            for element in elements {
-                let (positive, rule) = (element.positive(), element.rule());
-                let admits = positive != blackhole;
-                if once && !rules.insert((rule, admits)) {
-                    continue;
-                }
-                let action = match (blackhole, positive) {
-                    (true, true) => "drop",
-                    (true, false) => "not dropped",
-                    (false, true) => "match",
-                    (false, false) => "no match",
-                };
-                let (matches, prefix, action) = (element.show(), element.prefix(), action.to_owned());
-                entries.push(Entry { list: list.clone(), matches, prefix, action, admits, rule });
-            }
-        }
-        entries
     }
 
     /// What a list says, with a step about it. `view` names the view when there are several.

@@ -313,9 +313,20 @@ fn a_list_that_many_zones_use_is_there_once_where_that_is_enough() {
         let rules: BTreeSet<(u32, bool)> = entries.iter().map(|entry| (entry.rule.0, entry.admits)).collect();
         (entries.len(), rules)
     };
-    let ((all, of_all), (once, of_once)) = (rules(acl.policy().entries()), rules(acl.policy().entries_once()));
+    let ((all, of_all), (once, of_once)) =
+        (rules(acl.policy().entries().collect()), rules(acl.policy().entries_once()));
     // What drops people in one place lets them pass in another.
     assert_eq!(of_all, of_once);
     assert!(once == of_once.len() && of_once.iter().filter(|(_, admits)| !admits).count() == 1, "{of_once:?}");
     assert!(all > 50 + 50 * 3, "{all}");
+}
+
+#[test]
+fn every_prefix_is_an_edge_though_a_negated_list_gives_several_one_rule() {
+    let list = "10.0.0.0/8; 11.0.0.0/8; !{ 10.0.0.0/8; 11.0.0.0/8; 12.0.0.0/8; }; any;";
+    let acl = Acl::from_text("bind:named.conf", &format!("options {{ allow-query {{ {list} }}; }};"), &[]).unwrap();
+    let prefixes: Vec<String> = acl.policy().prefixes().iter().map(ToString::to_string).collect();
+    for prefix in ["10.0.0.0/8", "11.0.0.0/8", "12.0.0.0/8", "0.0.0.0/0", "::/0"] {
+        assert_eq!(prefixes.iter().filter(|known| *known == prefix).count(), 1, "{prefix}: {prefixes:?}");
+    }
 }

@@ -26,7 +26,8 @@ pub(super) fn without_effect(
     at: &[Option<IpAddr>],
 ) -> Vec<WithoutEffect> {
     let key = |entry: &Entry| (entry.list.clone(), entry.matches.clone(), entry.action.clone());
-    let (old_entries, new_entries) = (old.policy().entries(), new.policy().entries());
+    let (old_entries, new_entries): (Vec<Entry>, Vec<Entry>) =
+        (old.policy().entries().collect(), new.policy().entries().collect());
     let known: HashSet<_> = old_entries.iter().map(key).collect();
     let kept: HashSet<_> = new_entries.iter().map(key).collect();
     // What entries of a list covered that are gone.

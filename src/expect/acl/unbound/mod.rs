@@ -147,7 +147,7 @@ impl Policy for Unbound {
         prefixes.dedup();
         prefixes
     }
-    fn entries(&self) -> Vec<Entry> {
+    fn entries(&self) -> Box<dyn Iterator<Item = Entry> + '_> {
         let mut entries: Vec<Entry> = self
             .model
             .entries
@@ -178,7 +178,7 @@ impl Policy for Unbound {
             Some(Place::Text(span)) => (0, span.file, span.start),
             _ => (1, 0, 0),
         });
-        entries
+        Box::new(entries.into_iter())
     }
 
     fn listens(&self) -> Vec<IpAddr> {

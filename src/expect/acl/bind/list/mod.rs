@@ -104,6 +104,26 @@ enum Kind {
     Unknown(&'static str),
 }
 
+/// What was met in lists before. Thousands of lists may hold the elements of one: to look each of them up by what it matches
+/// takes seconds.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Lists.
+    pub lists: HashSet<*const List>,
+    /// The prefix that was met last of each rule. Most have one.
+    nets: Vec<Option<IpNet>>,
+}
+
+impl Seen {
+    fn is_news(&mut self, prefix: &Prefix) -> bool {
+        let rule = prefix.rule.0 as usize;
+        if rule >= self.nets.len() {
+            self.nets.resize(rule + 1, None);
+        }
+        self.nets[rule].replace(prefix.net) != Some(prefix.net)
+    }
+}
+
 /// The part of a request that lists look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
@@ -167,16 +187,22 @@ impl List {
         }
     }
 
-    /// Every prefix in it and in the lists inside it, but for lists that were `seen` before.
-    pub fn prefixes(&self, seen: &mut HashSet<*const List>, into: &mut Vec<IpNet>) {
-        into.extend(self.prefixes.iter().map(|prefix| prefix.net));
+    /// Every prefix in it and in the lists inside it, but for most of those that were `seen` before.
+    pub fn prefixes(&self, seen: &mut Seen, into: &mut Vec<IpNet>) {
+        into.extend(self.prefixes.iter().filter(|prefix| seen.is_news(prefix)).map(|prefix| prefix.net));
         for other in &self.others {
             if let Kind::Nested(list) = &other.kind
-                && seen.insert(Arc::as_ptr(list))
+                && seen.lists.insert(Arc::as_ptr(list))
             {
                 list.prefixes(seen, into);
             }
         }
+    }
+
+    /// The rules of its elements, and whether each lets pass, in no order.
+    pub fn rules(&self) -> impl Iterator<Item = (RuleId, bool)> {
+        let others = self.others.iter().map(|other| (other.rule, !other.negative));
+        self.prefixes.iter().map(|prefix| (prefix.rule, prefix.positive)).chain(others)
     }
 
     /// Its elements in order, not yet in words: there may be many.
