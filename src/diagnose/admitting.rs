@@ -413,7 +413,7 @@ mod tests {
         let verdicts = Verdicts { acls: Arc::clone(&acls), pairs, not_kept: 0 };
         let (report, inventory, limits) = (Report::default(), Inventory::default(), Limits::default());
         let mut scene = Scene::of(&report, &inventory, &limits).with_files(&verdicts);
-        let signal = AtomicBool::new(true);
+        let signal = Arc::new(AtomicBool::new(true));
         let each = efforts.iter().map(|effort| {
             scene.effort = match effort {
                 Some(elements) => Effort::new(*elements, None),

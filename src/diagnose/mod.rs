@@ -31,6 +31,7 @@ use crate::report::Report;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// A diagnosis: its kind, and what makes findings of it (without ids, which are given when all are known).
@@ -77,7 +78,7 @@ pub fn diagnose_with_files(
     inventory: &Inventory,
     verdicts: &Verdicts,
     config: &Config,
-    interrupted: Option<&AtomicBool>,
+    interrupted: Option<&Arc<AtomicBool>>,
 ) -> Vec<Finding> {
     let mut scene = Scene::of(report, inventory, &config.limits).with_files(verdicts);
     scene.effort = scene::effort(interrupted);

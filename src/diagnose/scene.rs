@@ -16,6 +16,7 @@ use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Findings about one kind of thing with a change of a file that would admit their sources; to find one takes reading the file
@@ -62,7 +63,7 @@ pub struct Scene<'a> {
 }
 
 /// What looking for changes may take, unless a signal ends it.
-pub fn effort(interrupted: Option<&AtomicBool>) -> Effort<'_> {
+pub fn effort(interrupted: Option<&Arc<AtomicBool>>) -> Effort<'_> {
     Effort::new(if interrupted.is_some() { ELEMENTS } else { FEW_ELEMENTS }, interrupted)
 }
 

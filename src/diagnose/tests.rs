@@ -401,7 +401,7 @@ fn without_an_inventory_nothing_is_listed_or_unlisted() {
 
 #[test]
 fn a_search_for_changes_that_no_signal_can_end_is_short() {
-    let signal = AtomicBool::new(false);
+    let signal = Arc::new(AtomicBool::new(false));
     let sources = 1_000_000;
     assert!(scene::effort(Some(&signal)).decides(sources));
     assert!(!scene::effort(None).decides(sources));

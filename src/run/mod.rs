@@ -150,7 +150,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     report.notes.extend(tracked.elsewhere);
     report.judge(&verdicts);
     // A signal that ended the reading is none against what follows.
-    let signal = (!finished.interrupted).then_some(&**interrupted);
+    let signal = (!finished.interrupted).then_some(interrupted);
     report.findings = diagnose::diagnose_with_files(&report, &inventory, &verdicts, config, signal);
 
     let cut_short = signal.is_some_and(|signal| signal.load(Ordering::Relaxed));

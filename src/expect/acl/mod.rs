@@ -34,6 +34,8 @@ pub use rules::{Place, Rule, RuleId, Rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use text::Files;
 pub use trace::{Recursion, Spot, Step, Trace};
 pub use verdict::{Decision, Serving, Treatment, Word};
@@ -90,7 +92,7 @@ pub struct Acl {
 impl Acl {
     /// Reads a configuration; what is wrong with it is an error with its place, and nothing is evaluated.
     pub fn load(argument: &AclArgument, root: Option<&Path>, servers: &[OwnServer]) -> Result<Acl, Error> {
-        Self::load_with(argument, root, servers, BTreeMap::new())
+        Self::load_with(argument, root, servers, BTreeMap::new(), None)
     }
 
     /// Reads every configuration given.
@@ -111,8 +113,9 @@ impl Acl {
         root: Option<&Path>,
         servers: &[OwnServer],
         instead: BTreeMap<PathBuf, String>,
+        interrupted: Option<Arc<AtomicBool>>,
     ) -> Result<Acl, Error> {
-        let mut files = Files::new(root).with_texts(instead);
+        let mut files = Files::new(root).with_texts(instead).until(interrupted);
         let first = files.open(&argument.path)?;
         Self::build(argument, root, servers, files, first)
     }
@@ -171,12 +174,16 @@ impl Acl {
         })
     }
 
-    /// The same configuration with some of its files changed.
-    pub fn changed(&self, instead: BTreeMap<PathBuf, String>) -> Result<Acl, Error> {
+    /// The same configuration with some of its files changed; an error when a signal ends that.
+    pub fn changed(
+        &self,
+        instead: BTreeMap<PathBuf, String>,
+        interrupted: Option<Arc<AtomicBool>>,
+    ) -> Result<Acl, Error> {
         let mut texts: BTreeMap<PathBuf, String> =
             self.files.list().iter().map(|file| (file.path.clone(), file.text.clone())).collect();
         texts.extend(instead);
-        let mut acl = Self::load_with(&self.argument, self.root.as_deref(), &self.servers, texts)?;
+        let mut acl = Self::load_with(&self.argument, self.root.as_deref(), &self.servers, texts, interrupted)?;
         acl.among_others = self.among_others;
         Ok(acl)
     }
@@ -289,7 +296,7 @@ impl Acl {
     }
 
     /// The view that a request comes to, whatever becomes of it there.
-    pub fn view(&self, request: &Request<'_>) -> Option<std::sync::Arc<str>> {
+    pub fn view(&self, request: &Request<'_>) -> Option<Arc<str>> {
         let mut trace = Trace::of_serving();
         self.policy.decide(request, &mut trace);
         trace.into_serving()?.view

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where something stands in a file: byte offsets from `start` to before `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,6 +109,8 @@ pub struct Files {
     looked: BTreeSet<PathBuf>,
     /// Included files that are there and may not be read.
     forbidden: BTreeSet<PathBuf>,
+    /// A signal that ends the reading of them.
+    interrupted: Option<Arc<AtomicBool>>,
 }
 
 impl Files {
@@ -120,6 +124,19 @@ impl Files {
     pub fn with_texts(mut self, texts: BTreeMap<PathBuf, String>) -> Self {
         self.instead = texts;
         self
+    }
+
+    /// Reads and compiles them only until a signal sets this: of long lists that takes seconds.
+    #[must_use]
+    pub fn until(mut self, interrupted: Option<Arc<AtomicBool>>) -> Self {
+        self.interrupted = interrupted;
+        self
+    }
+
+    /// Whoever works through a text asks this at every statement.
+    pub fn go_on(&self, at: Span) -> Result<(), Error> {
+        let interrupted = self.interrupted.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
+        if interrupted { Err(self.error(at, "a signal ended the reading here")) } else { Ok(()) }
     }
 
     /// The files read so far.

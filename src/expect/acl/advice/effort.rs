@@ -5,6 +5,7 @@ use super::super::Acl;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What deciding for one source takes, in elements compiled, about.
@@ -23,19 +24,25 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Effort<'a> {
     left: Cell<u64>,
-    interrupted: Option<&'a AtomicBool>,
+    interrupted: Option<&'a Arc<AtomicBool>>,
     ended: Cell<Option<Ended>>,
 }
 
 impl<'a> Effort<'a> {
     /// So many elements may be compiled, unless a signal ends that.
-    pub fn new(elements: u64, interrupted: Option<&'a AtomicBool>) -> Self {
+    pub fn new(elements: u64, interrupted: Option<&'a Arc<AtomicBool>>) -> Self {
         Self { left: Cell::new(elements), interrupted, ended: Cell::new(None) }
     }
 
     /// The configuration with other texts, where reading it again is allowed and it can be read.
     pub fn changed(&self, acl: &Acl, texts: BTreeMap<PathBuf, String>) -> Option<Acl> {
-        if self.takes(acl.elements()) { acl.changed(texts).ok() } else { None }
+        if !self.takes(acl.elements()) {
+            return None;
+        }
+        let changed = acl.changed(texts, self.interrupted.cloned()).ok();
+        // What a signal ended while it was read is not told from a mistake in it.
+        self.takes(0);
+        changed
     }
 
     /// So many sources may be asked about.

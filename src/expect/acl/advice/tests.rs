@@ -408,7 +408,7 @@ fn a_search_takes_no_more_than_it_may_and_says_why_it_ended() {
     let smaller = Acl::from_text("bind-9.18:named.conf", "options { allow-query { 192.0.2.1; }; };", &[]).unwrap();
     let found = admit(&smaller, IpNet::from(source), &[source], &usual, server, false, &|_| true, &too_little);
     assert!(found.is_ok() && too_little.ended().is_none());
-    let signal = std::sync::atomic::AtomicBool::new(true);
+    let signal = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let ended = Effort::new(u64::MAX, Some(&signal));
     assert_eq!((with(&ended), ended.ended()), (Err(NoAdvice::GivenUp), Some(Ended::Interrupted)));
 }
@@ -445,5 +445,20 @@ fn where_there_are_no_options_they_are_added_behind_everything() {
         let next: IpAddr = "10.8.8.8".parse().unwrap();
         let more = admit(&advice.acl, IpNet::from(next), &[next], &usual, server, false, &|_| true, &enough()).unwrap();
         assert!(more.edits.len() == 1 && more.edits[0].says.contains("at the end"), "{:?}", more.edits);
+    }
+}
+
+#[test]
+fn a_signal_ends_the_reading_of_a_changed_file() {
+    let bind = "options { allow-query { 10.1.0.0/16; }; };\n";
+    for (argument, text) in [("bind-9.18:named.conf", bind), ("unbound:unbound.conf", UNBOUND)] {
+        let acl = Acl::from_text(argument, text, &[]).unwrap();
+        let path = acl.files().list()[0].path.clone();
+        let signal = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let read = || acl.changed(BTreeMap::from([(path.clone(), text.to_owned())]), Some(Arc::clone(&signal)));
+        assert!(read().is_ok(), "{argument}");
+        signal.store(true, std::sync::atomic::Ordering::Relaxed);
+        let error = read().map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("a signal ended the reading"), "{error}");
     }
 }

@@ -219,6 +219,7 @@ impl Reader<'_> {
                     items.push(Item::Block(block));
                 }
                 Token::Semicolon => {
+                    self.files.go_on(span)?;
                     let (Some(first), Some(last)) = (items.first(), items.last()) else {
                         return Err(self.files.error(span, "a statement was expected before this semicolon"));
                     };

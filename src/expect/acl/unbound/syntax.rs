@@ -100,6 +100,7 @@ impl Reader<'_> {
                 return Err(self.files.error(span, "a name followed by a colon was expected"));
             }
             cursor.at += 1;
+            self.files.go_on(span)?;
             let name = self.files.text(span).to_owned();
             self.statement(&name, span, &mut cursor, depth)?;
         }

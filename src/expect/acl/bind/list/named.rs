@@ -107,6 +107,7 @@ impl<'a> Named<'a> {
         }
         let mut list = Building::default();
         for statement in &block.statements {
+            files.go_on(statement.span)?;
             self.element(statement, &mut list, files, rules, depth)?;
             // Lists that name others several times double with each level.
             if list.list.count > ACL_ELEMENTS || list.list.lists > ACL_LISTS {
