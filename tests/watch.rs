@@ -237,12 +237,15 @@ fn a_signal_that_is_no_request_to_end_gives_the_terminal_back_too() {
         return;
     }
     let terminal = Terminal::open(&lab, "quit", "LANG=C");
-    for signal in ["QUIT", "USR2"] {
+    for signal in ["QUIT", "USR2", "ABRT"] {
         let _ = fs::remove_file(lab.path("after"));
         terminal.enter("clear");
         terminal.enter(&screen_line(&lab, ""));
         terminal.wait_for("No client query so far");
         let pid = running_live(&lab).to_string();
+        // One that asks for a report says where that is.
+        assert!(Command::new("kill").args(["-USR1", &pid]).status().unwrap().success());
+        terminal.wait_for("a report was made (SIGUSR1); it is printed when this screen ends");
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
         let shown = terminal.wait_for("ended with 0");
         assert!(shown.contains("\nLedgers closed"), "{signal}: {shown}");

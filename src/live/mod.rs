@@ -86,14 +86,15 @@ impl Signals {
     /// end the process.
     pub fn on(mut self) -> std::io::Result<Self> {
         use signal_hook::consts::{
-            SIGALRM, SIGCONT, SIGINT, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR2, SIGVTALRM, SIGXCPU,
+            SIGABRT, SIGALRM, SIGCONT, SIGINT, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR2, SIGVTALRM, SIGXCPU,
         };
         crate::run::on_signals(&self.stop, &self.at_once)?;
         for signal in [SIGINT, SIGTERM] {
             self.reading.push(signal_hook::flag::register(signal, Arc::clone(&self.at_once))?);
         }
         if self.screen {
-            for signal in [SIGQUIT, SIGALRM, SIGPROF, SIGUSR2, SIGVTALRM, SIGXCPU] {
+            // One that this process sends itself, or that a fault of the processor is, still ends it at once.
+            for signal in [SIGABRT, SIGQUIT, SIGALRM, SIGPROF, SIGUSR2, SIGVTALRM, SIGXCPU] {
                 signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&self.at_once))?;
                 signal_hook::flag::register(signal, Arc::clone(&self.stop))?;
             }
@@ -130,6 +131,9 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
     let streams = matches!(format.writer, Writer::Rows { .. });
     let per_interval = config.live.every.is_some() && config.output.is_some() && !streams;
+    if let Some(path) = config.output.as_deref().filter(|_| per_interval) {
+        output::check_beside(path)?;
+    }
     let handles = open(config)?;
     // Asked for here, because a confined process may not.
     let addresses = Addresses::listen();
@@ -343,7 +347,7 @@ struct HeldBack<'a> {
 }
 
 /// Lines held back at most; the last ones count.
-const HELD_LINES: usize = 200;
+const HELD_LINES: usize = 2000;
 
 impl<'a> HeldBack<'a> {
     fn new(console: &'a mut dyn Console, holds: bool) -> Self {

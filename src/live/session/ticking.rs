@@ -49,6 +49,10 @@ impl Control for Session<'_> {
         {
             let report = self.report(taken, moment, Covers::SoFar, false);
             self.print_beside(&report);
+            if live.screen {
+                let says = "a report was made (SIGUSR1); it is printed when this screen ends";
+                self.show_happened(moment.now, says);
+            }
         }
         if let Some(every) = live.every
             && moment.elapsed >= self.next_interval
