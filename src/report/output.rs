@@ -66,6 +66,18 @@ pub fn prepare_next(config: &Config) -> Result<Output, Error> {
     open(config, &[]).map_err(|error| Error::new(ErrorKind::Output, "E-OUT", error.object, error.detail))
 }
 
+/// Whether files beside this one, with a time in their names, may be what is asked for: not where it is a device, a pipe or
+/// a folder.
+pub fn check_beside(path: &Path) -> Result<(), Error> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            let detail = "it is no file, and several are to be made beside it; nothing was read or written";
+            Err(refused(path.to_string_lossy(), detail))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn open(config: &Config, inputs: &[FileIdentity]) -> Result<Output, Error> {
     match &config.output {
         Some(path) if path.as_os_str() != "-" => to_file(path, config.force, inputs),
@@ -483,6 +495,18 @@ mod tests {
         assert_eq!(fs::read(place.path("old")).unwrap(), b"old");
         let device = Config { output: Some("/dev/full".into()), force: true, ..Config::default() };
         assert!(prepare(&device, &[]).unwrap_err().to_string().contains("a device"));
+    }
+
+    #[test]
+    fn files_beside_a_device_or_a_folder_are_not_what_was_asked_for() {
+        let place = Place::new();
+        assert!(check_beside(&place.path("report.json")).is_ok());
+        fs::write(place.path("report.json"), "").unwrap();
+        assert!(check_beside(&place.path("report.json")).is_ok(), "it is not written itself");
+        for path in [Path::new("/dev/full"), place.folder.path()] {
+            let error = check_beside(path).unwrap_err();
+            assert!(error.exit_code() == 2 && error.detail.contains("no file"), "{error}");
+        }
     }
 
     #[test]
