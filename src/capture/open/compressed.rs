@@ -26,15 +26,22 @@ fn is_skippable(beginning: &[u8]) -> bool {
 
 /// The first bytes of a stream behind the frames to skip that it begins with: what they tell which compression it is.
 pub fn beginning_of(raw: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let (magic, skipped) = behind_skippable(raw)?;
+    // What is not compressed has no frames to skip.
+    let nothing = || io::Error::new(io::ErrorKind::InvalidData, "no compressed frame behind one to skip");
+    if skipped && compression(&magic).is_none() { Err(nothing()) } else { Ok(magic) }
+}
+
+/// Reads over frames to skip and the first bytes behind them, as many as a magic number has or as there are. True where there
+/// were such frames.
+fn behind_skippable(raw: &mut dyn Read) -> io::Result<(Vec<u8>, bool)> {
     let mut skipped = false;
     loop {
         let mut magic = vec![0; MAGIC];
         let have = fill(raw, &mut magic)?;
         magic.truncate(have);
         if !is_skippable(&magic) {
-            // What is not compressed has no frames to skip.
-            let nothing = || io::Error::new(io::ErrorKind::InvalidData, "no compressed frame behind one to skip");
-            return if skipped && compression(&magic).is_none() { Err(nothing()) } else { Ok(magic) };
+            return Ok((magic, skipped));
         }
         skip_frame(raw)?;
         skipped = true;
@@ -132,19 +139,21 @@ fn open_zstd(raw: Box<dyn Read + Send>, _: Arc<StreamFacts>) -> io::Result<Box<d
 /// lz4 frames, one after the other.
 #[allow(clippy::unnecessary_wraps)] // one signature for every row
 fn open_lz4(raw: Box<dyn Read + Send>, facts: Arc<StreamFacts>) -> io::Result<Box<dyn Read + Send>> {
-    let raw = Remembering { raw: BufReader::with_capacity(64 << 10, raw), last: [1; 8] };
+    let raw = Remembering { ahead: Vec::new(), raw: BufReader::with_capacity(64 << 10, raw), last: [1; 8] };
     Ok(Box::new(Lz4Frames { frame: Some(lz4_flex::frame::FrameDecoder::new(raw)), facts }))
 }
 
 /// Remembers the last bytes that were read.
 struct Remembering {
+    /// What was looked at already, and is read first.
+    ahead: Vec<u8>,
     raw: BufferedRaw,
     last: [u8; 8],
 }
 
 impl Read for Remembering {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.raw.read(buffer)?;
+        let count = if self.ahead.is_empty() { self.raw.read(buffer)? } else { self.read_ahead(buffer) };
         let kept = count.min(self.last.len());
         self.last.rotate_left(kept);
         let place = self.last.len() - kept;
@@ -154,6 +163,13 @@ impl Read for Remembering {
 }
 
 impl Remembering {
+    fn read_ahead(&mut self, buffer: &mut [u8]) -> usize {
+        let count = buffer.len().min(self.ahead.len());
+        buffer[..count].copy_from_slice(&self.ahead[..count]);
+        self.ahead.drain(..count);
+        count
+    }
+
     /// What was read last is the end mark of a frame, four zeros, perhaps with the checksum behind it. The library takes any
     /// end of the input between two blocks for the end of the frame.
     fn has_end_mark(&self) -> bool {
@@ -181,23 +197,63 @@ impl Read for Lz4Frames {
             let Some(ended) = self.frame.take() else { break };
             let mut raw = ended.into_inner();
             let has_end = raw.has_end_mark();
-            while is_skippable(raw.raw.fill_buf()?) {
-                raw.raw.consume(MAGIC);
-                skip_frame(&mut raw.raw)?;
-            }
-            let next = raw.raw.fill_buf()?;
+            let (next, _) = behind_skippable(&mut raw.raw)?;
             if next.is_empty() {
                 if !has_end {
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "lz4 frame is cut"));
                 }
                 break;
             }
-            if next.starts_with(&LZ4_FRAME[..next.len().min(4)]) {
+            // Of one that is cut there may be less.
+            if LZ4_FRAME.starts_with(&next) {
+                raw.ahead = next;
                 self.frame = Some(lz4_flex::frame::FrameDecoder::new(raw));
             } else {
-                count_trailing(&mut raw.raw, &self.facts)?;
+                count_trailing(&mut io::Cursor::new(next).chain(raw.raw), &self.facts)?;
             }
         }
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    /// Gives one byte at a time, as a pipe may, and a file at the edges of what is buffered of it.
+    struct ByteByByte(io::Cursor<Vec<u8>>);
+
+    impl Read for ByteByByte {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(1);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
+    #[test]
+    fn lz4_frames_and_those_to_skip_are_recognised_by_their_first_bytes_alone() {
+        let frame = |bytes: &[u8]| {
+            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let skip = b"\x5a\x2a\x4d\x18\x03\0\0\0abc";
+        let whole = [&frame(b"one, ")[..], skip, skip, &frame(b"two"), skip].concat();
+        let expanded = |bytes: Vec<u8>| {
+            let (facts, mut text) = (Arc::new(StreamFacts::default()), Vec::new());
+            let mut reader = open_lz4(Box::new(ByteByByte(io::Cursor::new(bytes))), Arc::clone(&facts)).unwrap();
+            let read = reader.read_to_end(&mut text);
+            (String::from_utf8(text).unwrap(), read, facts.trailing_bytes.load(Ordering::Relaxed))
+        };
+        for (about, behind, trailing) in
+            [("nothing", &b""[..], 0), ("garbage", b"\x04\x22x", 3), ("zeros", b"\0\0\0\0\0", 0)]
+        {
+            let (text, read, counted) = expanded([&whole, behind].concat());
+            assert!(read.is_ok(), "{about} behind");
+            assert_eq!((text.as_str(), counted), ("one, two", trailing), "{about} behind");
+        }
+        let (text, read, _) = expanded([&whole, &LZ4_FRAME[..2]].concat());
+        assert!(read.is_err() && text == "one, two", "another frame is cut");
     }
 }
