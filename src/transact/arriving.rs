@@ -173,13 +173,8 @@ impl Tracker<'_> {
         if !self.streams.found.is_empty() {
             self.found_messages(connection, payload);
         }
-        let open = self.streams.connection(connection);
-        if open.rejected.is_some() {
-            self.reject_waiting(connection, entry.point);
-        } else if open.client_closed && !open.waiting.is_empty() {
-            for token in open.waiting.take() {
-                self.flights.hang_up(token);
-            }
+        if !self.streams.connection(connection).waiting.is_empty() {
+            self.end_waiting(connection, entry.point);
         }
     }
 
@@ -202,15 +197,18 @@ impl Tracker<'_> {
         self.streams.scratch = scratch;
     }
 
-    /// Queries that wait on a connection are rejected when the server has ended it.
-    fn reject_waiting(&mut self, connection: u32, point: Point) {
+    /// Queries that wait on a connection are rejected when the server has ended it without a byte. When it was closed
+    /// otherwise, what they would have got is not known.
+    fn end_waiting(&mut self, connection: u32, point: Point) {
         let open = self.streams.connection(connection);
-        if let Some((time, input, number)) = open.rejected
-            && !open.waiting.is_empty()
-        {
-            let ended = ending(time, input, number, point);
-            for token in open.waiting.take() {
-                self.flights.reject(token, ended);
+        if !open.is_closing() {
+            return;
+        }
+        let rejected = open.rejected.filter(|_| !open.server_data);
+        for token in open.waiting.take() {
+            match rejected {
+                Some((time, input, number)) => self.flights.reject(token, ending(time, input, number, point)),
+                None => self.flights.close(token),
             }
         }
     }
@@ -272,7 +270,7 @@ impl Tracker<'_> {
                     let (from, client, header) = (open.direction(found.from), open.client_ends(), open.proxy_header());
                     let header = header.as_deref().unwrap_or_default();
                     self.stream_message(found, &left_bytes[range.clone()], from, client, header, Some(index));
-                    self.reject_waiting(index, found.by.point);
+                    self.end_waiting(index, found.by.point);
                 }
             }
         }
@@ -296,10 +294,14 @@ impl Tracker<'_> {
                     None,
                 );
                 asked |= self.flights.opened() > opened;
-                if let Some((time, input, number)) = gone.rejected
-                    && let Some(token) = self.flights.opened_after(opened)
-                {
-                    self.flights.reject(token, ending(time, input, number, found.by.point));
+                if let Some(token) = self.flights.opened_after(opened) {
+                    match gone.rejected {
+                        Some((time, input, number)) => {
+                            self.flights.reject(token, ending(time, input, number, found.by.point));
+                        }
+                        None if gone.is_closing() => self.flights.close(token),
+                        None => {}
+                    }
                 }
             }
         }

@@ -161,13 +161,11 @@ impl Tracker<'_> {
             let token = self.flights.token(slot);
             let connection = self.streams.connection(connection);
             connection.asked = true;
-            if !connection.server_data {
-                // Those that were given up are forgotten here too, now and then.
-                connection.waiting.push(token, |token| self.flights.open_slot(token).is_some());
-                self.waiting_tokens += 1;
-                if self.waiting_tokens > 2 * limits.in_flight {
-                    self.forget_ended_tokens();
-                }
+            // Those that were given up are forgotten here too, now and then.
+            connection.waiting.push(token, |token| self.flights.open_slot(token).is_some());
+            self.waiting_tokens += 1;
+            if self.waiting_tokens > 2 * limits.in_flight {
+                self.forget_ended_tokens();
             }
         }
         if !self.early.is_empty() {

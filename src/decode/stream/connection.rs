@@ -40,8 +40,8 @@ pub struct Connection {
     pub server: usize,
     /// The server has sent at least one byte of data.
     pub server_data: bool,
-    /// The client ended it first.
-    pub client_closed: bool,
+    /// The client has closed it.
+    pub(super) client_closed: bool,
     /// The server ended it (FIN or RST) before it sent any data and before the client did.
     pub rejected: Option<(Timestamp, u32, u64)>,
     /// Queries that await an answer on it.
@@ -82,6 +82,11 @@ impl Connection {
             Beginning::Proxy(header) => Some(Arc::clone(header)),
             _ => None,
         }
+    }
+
+    /// One side has closed it, or both.
+    pub fn is_closing(&self) -> bool {
+        self.streams.iter().any(|stream| stream.ended)
     }
 
     pub(super) fn finished(&self) -> bool {

@@ -163,11 +163,11 @@ impl Flights {
         }
     }
 
-    /// The client of the transaction of a token closed its connection, when it is still pending: what the server would have
-    /// said is not known.
-    pub fn hang_up(&mut self, token: u64) {
+    /// The connection of the transaction of a token was closed, when it is still pending: what the server would have said is
+    /// not known.
+    pub fn close(&mut self, token: u64) {
         if let Some(index) = self.open_slot(token) {
-            self.slots[index as usize].hung_up = true;
+            self.slots[index as usize].closed = true;
         }
     }
 
@@ -218,7 +218,7 @@ impl Flights {
             alone,
             ambiguous: false,
             arrived: false,
-            hung_up: false,
+            closed: false,
             query,
             repeated: print,
         };

@@ -109,8 +109,8 @@ pub struct Slot {
     pub ambiguous: bool,
     /// The query was seen arriving after it was first seen, in the same input.
     pub arrived: bool,
-    /// The client closed the TCP connection before the server sent a byte.
-    pub hung_up: bool,
+    /// One side closed the TCP connection while the query waited.
+    pub closed: bool,
     /// First query.
     pub query: Sighting,
     /// The query as last seen, to recognise copies.

@@ -169,6 +169,36 @@ fn silence_over_tcp_is_not_said_of_a_client_that_hung_up() {
 }
 
 #[test]
+fn silence_is_not_said_of_a_query_on_a_used_connection_that_was_closed_before_the_time_was_over() {
+    let [first, told, asked] = [query(1), answer(1), query(2)].map(|message| framed(&message));
+    let (at, end) = (101 + first.len() as u32, 501 + told.len() as u32);
+    let last = at + asked.len() as u32;
+    let by_client = |flags, time| (time, tcp(A, true, flags, (last, end), b""));
+    let by_server = |flags, time| (time, tcp(A, false, flags, (end, last), b""));
+    for (about, closed, outcome) in [
+        ("nobody closes it", vec![], "silent"),
+        ("the client closes it", vec![by_client(FIN | ACK, 3 * SECOND)], "unanswered"),
+        ("the client resets it", vec![by_client(RST, 3 * SECOND)], "unanswered"),
+        ("the server closes it, as an idle one", vec![by_server(FIN | ACK, 3 * SECOND)], "unanswered"),
+        ("the server resets it", vec![by_server(RST | ACK, 3 * SECOND)], "unanswered"),
+        ("the client closes it when it has waited", vec![by_client(FIN | ACK, 7 * SECOND)], "silent"),
+    ] {
+        let mut frames = handshake(A, 0);
+        frames.push((0, tcp(A, true, ACK, (101, 501), &first)));
+        frames.push((MILLI, tcp(A, false, ACK, (501, at), &told)));
+        frames.push((SECOND, tcp(A, true, ACK, (at, end), &asked)));
+        frames.extend(closed);
+        for (id, time) in [(3, 2 * SECOND), (4, 4 * SECOND), (5, 14 * SECOND)] {
+            frames.extend([(time, ask(B, id)), (time + MILLI, reply(B, &answer(id)))]);
+        }
+        frames.sort_by_key(|(time, _)| *time);
+        let lines = track(&frames);
+        assert!(lines.contains(&format!("{outcome} 192.0.2.1 2: 6 -")), "{about}: {lines:?}");
+        assert!(lines.contains(&"answered 192.0.2.1 1: 4 5".to_owned()), "{about}: {lines:?}");
+    }
+}
+
+#[test]
 fn silence_over_tcp_is_said_only_when_the_server_sent_no_byte() {
     let (asked, told) = (framed(&query(1)), framed(&answer(1)));
     let (at, end) = (101 + asked.len() as u32, 501 + told.len() as u32);
