@@ -24,8 +24,8 @@ pub struct Point(u64);
 
 /// The bit of packets for which the capture has no time.
 const UNTIMED: u64 = 1 << 3;
-/// The direction's bits of packets that leave a host which did not make them.
-const PASSED_ON: u64 = 3;
+/// The bit of packets with a hop limit that says that a router passed them on.
+const ROUTED: u64 = 1 << 31;
 /// Hop limits that systems give the packets they make: Linux and BSD, Windows, Solaris. One less is a router's.
 const MADE_HERE: [u8; 3] = [64, 128, 255];
 
@@ -45,22 +45,27 @@ impl Point {
     #[inline]
     #[must_use]
     pub fn inside(self, depth: usize) -> Self {
-        Self(self.0 | (depth as u64 & 15) << 28)
+        Self(self.0 | (depth as u64 & 7) << 28)
     }
 
-    /// Of a packet with this hop limit. What leaves with another than systems begin with was made elsewhere, most likely: a
-    /// host that only passes on what another one sent under a translated address.
+    /// Of a packet with this hop limit. One with another than systems begin with was made elsewhere, most likely: it was passed
+    /// on by a router, or by this host, under a translated address perhaps.
     #[inline]
     #[must_use]
     pub fn with_hops(self, hops: u8) -> Self {
-        let passed_on = self.0 & 3 == Direction::Out as u64 && !MADE_HERE.contains(&hops);
-        Self(self.0 | if passed_on { PASSED_ON } else { 0 })
+        Self(self.0 | if MADE_HERE.contains(&hops) { 0 } else { ROUTED })
+    }
+
+    /// The packet seems to have passed a router, or this host.
+    #[inline]
+    pub fn is_routed(self) -> bool {
+        self.0 & ROUTED != 0
     }
 
     /// The packet leaves, but seems to be made by another host.
     #[inline]
     pub fn is_passed_on(self) -> bool {
-        self.0 & 3 == PASSED_ON
+        self.is_routed() && self.direction() == Direction::Out
     }
 
     /// Of a packet for which the capture has no time: whatever time it is given elsewhere is another packet's.
@@ -75,10 +80,10 @@ impl Point {
     }
 
     /// The point as 32 bits, for where little room is left; different points differ in it but for chance. Packets with and
-    /// without a time are at the same.
+    /// without a time are at the same, whatever their hop limits.
     #[inline]
     pub fn folded(self) -> u32 {
-        ((self.0 & !UNTIMED).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+        ((self.0 & !(UNTIMED | ROUTED)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
     }
 
     /// The point as one number, for [`Point::from_bits`].
@@ -107,8 +112,35 @@ impl Point {
     pub fn direction(self) -> Direction {
         match self.0 & 3 {
             1 => Direction::In,
-            2 | PASSED_ON => Direction::Out,
+            2 => Direction::Out,
             _ => Direction::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hop_limit_tells_whether_a_packet_was_routed_and_changes_no_place() {
+        let all = [Direction::Unknown, Direction::In, Direction::Out];
+        for (direction, hops) in
+            all.into_iter().flat_map(|direction| [64, 63, 128, 127, 255, 254].map(|hops| (direction, hops)))
+        {
+            let point = Point::new(Interface::Host(u32::MAX), [0xfff, 0xfff], direction).inside(4);
+            let with = point.with_hops(hops);
+            assert_eq!(
+                (with.interface(), with.vlans(), with.direction()),
+                (Interface::Host(u32::MAX), [0xfff; 2], direction)
+            );
+            assert_eq!((with.folded(), with.is_untimed()), (point.folded(), false), "{direction:?} {hops}");
+            let routed = matches!(hops, 63 | 127 | 254);
+            assert_eq!(
+                (with.is_routed(), with.is_passed_on()),
+                (routed, routed && direction == Direction::Out),
+                "{direction:?} {hops}"
+            );
         }
     }
 }

@@ -457,7 +457,9 @@ fn groups<'a>(
         let push = move |transaction: &crate::transact::Transaction<'_>| {
             decided.lock().unwrap_or_else(PoisonError::into_inner).push(transaction);
         };
-        Tracker::new(decoder, settings, pairs, Box::new(push))
+        let mut tracker = Tracker::new(decoder, settings, pairs, Box::new(push));
+        tracker.note_routed();
+        tracker
     };
     if config.live.fanout == 1 {
         return vec![Group { handles, first_input: 0, tracker: tracker() }];

@@ -35,6 +35,7 @@ pub fn add_up(groups: Vec<Standing>) -> Standing {
         sum.away.extend(group.away);
         sum.here.extend(group.here);
         sum.passed_on.extend(group.passed_on);
+        sum.routed.extend(group.routed);
         sum.asking.extend(group.asking);
         sum.lanes.extend(group.lanes);
         sum.kernel.extend(group.kernel);

@@ -251,7 +251,7 @@ impl Tracker<'_> {
             let told = if matches!(seen.body, Body::Lost) { now.min(self.clock.on_line(seen.time)) } else { now };
             self.answering.note(self.pairs.ends(pair), told, seen.point, input);
         } else {
-            self.answering.note_untold(|| self.pairs.ends(pair).destination(), input);
+            self.answering.note_untold(|| self.pairs.ends(pair).destination(), seen.point, input);
         }
     }
 

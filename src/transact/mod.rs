@@ -315,6 +315,16 @@ impl<'a> Tracker<'a> {
         self.answering.passed_on()
     }
 
+    /// Notes servers of routed responses from here on, for [`Tracker::routed`].
+    pub fn note_routed(&mut self) {
+        self.answering.note_routed();
+    }
+
+    /// Servers of responses that were routed, where nothing shows whether they leave.
+    pub fn routed(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.answering.routed()
+    }
+
     /// Addresses from which the host of the capture asked others, with the inputs that show it.
     pub fn asking(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
         self.answering.asking()

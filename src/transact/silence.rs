@@ -20,6 +20,8 @@ pub struct Answering {
     servers: HashMap<IpAddr, Server>,
     away: HashSet<IpAddr>,
     asking: HashSet<(IpAddr, u32)>,
+    /// Servers of routed responses that were not seen leaving or arriving, where somebody asks for them.
+    routed: Option<HashSet<IpAddr>>,
     /// So many responses that tell neither are still noted for their servers: without end once one tells.
     notes_untold: u32,
     /// Inputs in which there were more of them before.
@@ -72,6 +74,7 @@ impl Answering {
             servers: HashMap::new(),
             away: HashSet::new(),
             asking: HashSet::new(),
+            routed: None,
             notes_untold,
             untold: 0,
             vantage,
@@ -144,9 +147,25 @@ impl Answering {
         server.latest = Some((time, source));
     }
 
+    /// From here on [`Answering::routed`] is kept.
+    pub fn note_routed(&mut self) {
+        self.routed.get_or_insert_default();
+    }
+
+    /// Servers of responses that a router passed on, or the host of the capture: nothing shows whether they leave.
+    pub fn routed(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.routed.iter().flatten().copied()
+    }
+
     /// Notes a response in an input that does not show whether it leaves or arrives.
     #[inline]
-    pub fn note_untold(&mut self, server: impl FnOnce() -> IpAddr, input: u32) {
+    pub fn note_untold(&mut self, server: impl Fn() -> IpAddr, point: Point, input: u32) {
+        if let Some(routed) = &mut self.routed
+            && point.is_routed()
+            && routed.len() < MAX_SERVERS
+        {
+            routed.insert(server());
+        }
         if self.notes_untold == 0 {
             self.untold |= 1 << input.min(INPUTS - 1);
         } else {
@@ -383,7 +402,7 @@ mod tests {
         answering.note(ends(2), Timestamp(20), point(Direction::In), 0);
         assert_eq!(here(&answering), [(server, 63)]);
         // A merged file has packets that tell it and others that do not.
-        answering.note_untold(|| server, 63);
+        answering.note_untold(|| server, Point::default(), 63);
         assert!(here(&answering).is_empty());
         // What a server asks itself arrives where it left.
         // So does what it is asked from another address of its host, and there only that is captured.
@@ -398,26 +417,43 @@ mod tests {
     }
 
     #[test]
+    fn servers_of_routed_responses_are_kept_where_they_are_asked_for() {
+        let server = ends(1).destination();
+        for (about, asked_for, direction, hops, kept) in [
+            ("passed on", true, Direction::Unknown, 63, 1),
+            ("made by its host", true, Direction::Unknown, 64, 0),
+            ("in a file", false, Direction::Unknown, 63, 0),
+        ] {
+            let mut answering = Answering::new(None, false);
+            if asked_for {
+                answering.note_routed();
+            }
+            answering.note_untold(|| server, point(direction).with_hops(hops), 0);
+            assert_eq!(answering.routed().count(), kept, "{about}");
+        }
+    }
+
+    #[test]
     fn one_input_that_tells_does_not_speak_for_another() {
         let mut answering = Answering::new(None, false);
         let server = ends(1).destination();
         answering.note(ends(1), Timestamp(10), point(Direction::Out), 0);
-        answering.note_untold(|| "10.0.0.54".parse().unwrap(), 1);
+        answering.note_untold(|| "10.0.0.54".parse().unwrap(), Point::default(), 1);
         assert_eq!(answering.here().collect::<Vec<_>>(), [server], "those were another server's");
-        answering.note_untold(|| server, 1);
+        answering.note_untold(|| server, Point::default(), 1);
         assert_eq!((answering.here().count(), answering.here_in().collect::<Vec<_>>()), (0, vec![(server, 0)]));
         let mut before = Answering::new(None, false);
-        before.note_untold(|| server, 0);
+        before.note_untold(|| server, Point::default(), 0);
         before.note(ends(1), Timestamp(10), point(Direction::Out), 1);
         assert_eq!((before.here().count(), before.here_in().collect::<Vec<_>>()), (0, vec![(server, 1)]));
         // A host that bridges shows what its guests ask each other before anybody asks it.
         let mut bridge = Answering::new(None, false);
-        bridge.note_untold(|| "10.0.0.54".parse().unwrap(), 0);
+        bridge.note_untold(|| "10.0.0.54".parse().unwrap(), Point::default(), 0);
         bridge.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         assert_eq!(bridge.here().collect::<Vec<_>>(), [server], "those were another server's");
         // So many that their servers are not known: those may be of this one.
         let mut many = Answering::new(None, false);
-        (0..=MAX_UNTOLD).for_each(|_| many.note_untold(|| "10.0.0.54".parse().unwrap(), 0));
+        (0..=MAX_UNTOLD).for_each(|_| many.note_untold(|| "10.0.0.54".parse().unwrap(), Point::default(), 0));
         many.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         many.note(ends(1), Timestamp(10), point(Direction::Out), 1);
         assert_eq!((many.here().count(), many.here_in().collect::<Vec<_>>()), (0, vec![(server, 1)]));

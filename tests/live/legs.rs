@@ -29,6 +29,25 @@ fn what_this_host_asks_others_is_upstream() {
 }
 
 #[test]
+fn what_this_host_only_passes_on_was_not_seen_by_its_own_address() {
+    let Some(lab) = Lab::of_two() else { return };
+    let _refuser = Refuser::start(&lab, "host", SERVER);
+    // As of a packet that another host made with 64, and this one gave its own address.
+    for (hops, says) in [("64", "SOURCE THE SERVER SAW"), ("63", "SOURCE SEEN HERE")] {
+        let setting = format!("net.ipv4.ip_default_ttl={hops}");
+        assert!(lab.command("host", "sysctl").args(["-qw", &setting]).status().expect("sysctl runs").success());
+        for interface in ["eth0", "any"] {
+            let log = format!("{interface}-{hops}");
+            let mut live = lab.live("host", &["-i", interface, "--format", "text", "--count", "2"], &log);
+            burst(&lab, "client", SERVER, 1).join().expect("it ends");
+            assert_eq!(live.wait().0, Some(0));
+            let text = lab.read(&format!("{log}.out"));
+            assert!(text.contains("10.20.30.40 (this host") && text.contains(says), "{log}: {text}");
+        }
+    }
+}
+
+#[test]
 fn an_address_that_is_added_meanwhile_is_this_hosts() {
     let Some(lab) = Lab::of_two() else { return };
     let _first = Refuser::start(&lab, "host", SERVER);

@@ -292,6 +292,8 @@ impl<'a> Session<'a> {
         report.away = standing.away.iter().copied().filter(|server| !self.local.contains(server)).collect();
         report.here.clone_from(&standing.here);
         report.passed_on.clone_from(&standing.passed_on);
+        // What has an address of this host leaves it, whether or not that is told.
+        report.passed_on.extend(standing.routed.iter().filter(|server| self.local.contains(server)));
         report.asking.clone_from(&standing.asking);
         let servers: BTreeSet<IpAddr> = report
             .sources

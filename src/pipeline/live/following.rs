@@ -311,6 +311,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             away: self.tracker.away().collect(),
             here: self.tracker.here().collect(),
             passed_on: self.tracker.passed_on().collect(),
+            routed: self.tracker.routed().collect(),
             asking: self.tracker.asking().collect(),
             lanes,
             kernel,

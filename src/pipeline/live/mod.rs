@@ -79,6 +79,8 @@ pub struct Standing {
     pub here: BTreeSet<IpAddr>,
     /// Servers whose responses only pass this host.
     pub passed_on: BTreeSet<IpAddr>,
+    /// Servers whose responses were routed, where it is not told whether they leave.
+    pub routed: BTreeSet<IpAddr>,
     /// Addresses from which this host asked others, and at which inputs.
     pub asking: BTreeSet<(IpAddr, usize)>,
     /// Its handles' inputs, in order.

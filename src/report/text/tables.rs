@@ -130,9 +130,9 @@ impl Place {
                  addresses."
             }
             Self::PassedOn => {
-                "Responses of this server leave here with a hop limit that hosts do not begin with: most likely they were only \
-                 passed on, and the server behind this address, perhaps at another port, saw, and judged, other \
-                 addresses if a translation lies between (--vantage server says that it is this host)."
+                "Responses of this server leave here with a hop limit that hosts do not usually begin with: most likely they \
+                 were only passed on, and the server behind this address, perhaps at another port, saw, and judged, \
+                 other addresses if a translation lies between (--vantage server says that it is this host)."
             }
             Self::NotKnown => {
                 "Nothing shows that this was captured at the server (--vantage server says it was): if a translation lies \

@@ -165,7 +165,8 @@ fn frames_stand_in_the_table_when_no_finding_shows_them() {
     assert!(line(&report, "SOURCE").starts_with("SOURCE THE SERVER SAW"));
     report.passed_on.insert("10.20.30.40".parse().unwrap());
     assert!(
-        flat(&report).contains("AT 10.20.30.40 Responses of this server leave here with a hop limit that hosts do not")
+        flat(&report)
+            .contains("AT 10.20.30.40 Responses of this server leave here with a hop limit that hosts do not usually")
     );
     assert!(!flat(&report).contains("SOURCE THE SERVER SAW"), "its responses only leave there");
     report.vantage = Some(crate::config::Vantage::Client);
