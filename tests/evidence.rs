@@ -4,8 +4,12 @@
 mod changed_address;
 #[path = "evidence/known_names.rs"]
 mod known_names;
+#[path = "evidence/many_servers.rs"]
+mod many_servers;
 #[path = "evidence/places.rs"]
 mod places;
+#[path = "evidence/silence.rs"]
+mod silence;
 
 use assert_cmd::Command;
 use etherparse::PacketBuilder;
@@ -146,34 +150,6 @@ fn an_error_is_no_exposure() {
         let found = findings(folder.path(), file, &packets);
         assert_eq!(of_kind(&found, "acl-exposure").is_some(), exposed, "{rcode}: {found:?}");
     }
-}
-
-#[test]
-fn silence_where_the_file_allows_may_be_a_limit_or_a_firewall() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = "options { allow-query { any; }; }; zone example { type primary; file \"x\"; };";
-    let mut packets = asked(0, CLIENT, 1, 0, &[]);
-    for second in 1..12 {
-        packets.extend(asked(second * SECOND, OTHER, second as u16 + 1, 0, &[0]));
-    }
-    let found = findings(folder.path(), file, &packets);
-    let (severity, says, advice) = of_kind(&found, "acl-drift").unwrap();
-    assert!(
-        severity == "warning"
-            && says.contains("met with silence once")
-            && advice.contains("waited for another server (recursion), a rate limit or a firewall"),
-        "{found:?}"
-    );
-    let found = findings(folder.path(), file, &asked(0, CLIENT, 1, 0, &[5]));
-    assert_eq!(of_kind(&found, "acl-drift").unwrap().0, "critical", "{found:?}");
-    // Elsewhere another address may be seen than at the server.
-    let found = findings_at("path", folder.path(), file, &asked(0, CLIENT, 1, 0, &[5]));
-    let (severity, _, advice) = of_kind(&found, "acl-drift").unwrap();
-    assert!(severity == "warning" && advice.starts_with("This was not captured at 10.20.30.40"), "{found:?}");
-    // What is in an update may be a reason as well.
-    let update = "zone example { type primary; file \"x\"; allow-update { any; }; };";
-    let found = findings(folder.path(), update, &asked(0, CLIENT, 1, 5, &[5]));
-    assert_eq!(of_kind(&found, "acl-drift").unwrap().0, "warning", "{found:?}");
 }
 
 #[test]
@@ -350,79 +326,6 @@ zone example { type primary; file \"x\"; };";
     assert!(!said[1].1.contains("agrees") && said[1].1.contains("No request from there was seen here"), "{said:?}");
 }
 
-/// The same packets with another server.
-fn with_server(server: [u8; 4], packets: Vec<(u64, Vec<u8>)>) -> impl Iterator<Item = (u64, Vec<u8>)> {
-    packets.into_iter().map(move |(time, mut bytes)| {
-        let at = if bytes[26..30] == SERVER { 26 } else { 30 };
-        bytes[at..at + 4].copy_from_slice(&server);
-        (time, bytes)
-    })
-}
-
-/// A query of a client to each of 300 servers, and its refusal.
-fn of_many_servers() -> Vec<(u64, Vec<u8>)> {
-    let of_server = |n: u16| {
-        let [high, low] = n.to_be_bytes();
-        with_server([10, 30, high, low], asked(u64::from(n) * SECOND, CLIENT, n, 0, &[5]))
-    };
-    (0..300).flat_map(of_server).collect()
-}
-
-#[test]
-fn servers_for_which_a_file_was_not_asked_are_counted() {
-    let folder = tempfile::tempdir().unwrap();
-    let edges: Vec<String> = (0..100).map(|n| format!("10.30.0.{}; ", 2 * n)).collect();
-    let file = format!(
-        "options {{ recursion no; allow-query {{ 10.20.0.0/16; {} }}; }};\nzone example {{ type primary; file \"x\"; }};",
-        edges.concat()
-    );
-    let found = findings(folder.path(), &file, &of_many_servers());
-    let of_kind: Vec<&Value> = found.iter().filter(|finding| finding["kind"] == "acl-refuses-expected").collect();
-    assert_eq!(of_kind.len(), 64 + 1);
-    let left = of_kind[64];
-    assert_eq!((&left["severity"], &left["count"]), (&Value::from("info"), &Value::from(300 - 64)));
-    let says = left["says"].as_str().unwrap();
-    assert!(says.contains("at 10.30.0.64, 10.30.0.65, 10.30.0.66 and 233 more servers was not compared"), "{says}");
-}
-
-#[test]
-fn findings_do_not_grow_with_servers_times_lines() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = "options { recursion no; allow-query { 10.20.0.0/16; }; };
-zone example { type primary; file \"x\"; };";
-    let found = findings(folder.path(), file, &of_many_servers());
-    let of_kind: Vec<&Value> = found.iter().filter(|finding| finding["kind"] == "acl-refuses-expected").collect();
-    assert_eq!(of_kind.len(), 1, "{of_kind:?}");
-    assert_eq!(of_kind[0]["subject"]["servers"].as_array().unwrap().len(), 200);
-    assert_eq!(of_kind[0]["count"], 300);
-    let says = of_kind[0]["says"].as_str().unwrap();
-    assert!(says.contains("at 10.30.0.0, 10.30.0.1, 10.30.0.2 and 297 more servers (asked for"), "{says}");
-    // More lines than findings that are listed.
-    let lines: Vec<String> = (0..1500).map(|n| format!("10.9.{}.{}\n", 9 + n / 250, n % 250)).collect();
-    std::fs::write(folder.path().join("expect.csv"), lines.concat()).unwrap();
-    let read = |more: &[&str]| -> String {
-        let mut command = Command::cargo_bin("dnsrefused").unwrap();
-        let arguments = ["read", "server.pcap", "--expect", "expect.csv", "--acl", "bind:named.conf"];
-        let output = command.current_dir(folder.path()).args(arguments).args(more).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let report: Value = serde_json::from_str(&read(&["--format", "json"])).unwrap();
-    let found: Vec<&Value> = report["findings"].as_array().unwrap().iter().collect();
-    let of_kind: Vec<&&Value> = found.iter().filter(|finding| finding["kind"] == "acl-refuses-expected").collect();
-    let severities: Vec<&str> = of_kind.iter().map(|finding| finding["severity"].as_str().unwrap()).collect();
-    assert_eq!((of_kind.len(), severities[0], severities[1]), (1001, "critical", "warning"));
-    assert_eq!((&of_kind[0]["not_listed"], &of_kind[1000]["not_listed"]), (&Value::Null, &Value::from(500)));
-    assert_eq!(of_kind[1000]["says"], "500 more findings of this kind are not listed.");
-    // 300 sources that were refused, one by each server; and the lines without any traffic.
-    let others = found.len() - of_kind.len();
-    let text = read(&["--top", "5"]);
-    let more = format!("and {},{:03} more findings (--top", (1500 + others - 5) / 1000, (1500 + others - 5) % 1000);
-    assert!(text.contains(&more), "{more}: {}", text.lines().last().unwrap());
-    let text = read(&["--top", "5000"]);
-    assert!(text.contains("500 more findings of this kind are not listed.") && !text.contains("(--top"), "the end");
-}
-
 /// A capture of all interfaces of a host (SLL2): whether each packet leaves, with its time and IP packet.
 fn of_any_interface(packets: &[(bool, (u64, Vec<u8>))]) -> Vec<u8> {
     let mut capture: Vec<u8> =
@@ -436,55 +339,6 @@ fn of_any_interface(packets: &[(bool, (u64, Vec<u8>))]) -> Vec<u8> {
         capture.extend(bytes);
     }
     capture
-}
-
-/// What a client asked and what was lost behind the place where that was captured is not the server's silence.
-#[test]
-fn queries_on_their_way_are_not_met_with_silence() {
-    let folder = tempfile::tempdir().unwrap();
-    let served =
-        (0..20u16).flat_map(|n| asked(u64::from(n) * SECOND, OTHER, n, 0, &[0]).into_iter().zip([false, true]));
-    let served: Vec<(bool, (u64, Vec<u8>))> = served.map(|(packet, leaves)| (leaves, packet)).collect();
-    let lost: Vec<(u64, Vec<u8>)> =
-        (3..6u16).flat_map(|n| asked(u64::from(n) * SECOND + 500 * MILLI, CLIENT, 70 + n, 0, &[])).collect();
-    let seen = |leaves: bool| lost.iter().map(|packet| (leaves, packet.clone())).collect::<Vec<_>>();
-    std::fs::write(folder.path().join("server.pcap"), of_any_interface(&served)).unwrap();
-    std::fs::write(folder.path().join("ethernet.pcap"), of_ethernet(&lost)).unwrap();
-    std::fs::write(folder.path().join("client.pcap"), of_any_interface(&seen(true))).unwrap();
-    std::fs::write(folder.path().join("arrived.pcap"), of_any_interface(&seen(false))).unwrap();
-    for (file, silent) in [("ethernet.pcap", 0), ("client.pcap", 0), ("arrived.pcap", 3)] {
-        let mut command = Command::cargo_bin("dnsrefused").unwrap();
-        let arguments = ["read", "server.pcap", file, "--format", "json"];
-        let output = command.current_dir(folder.path()).args(arguments).output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(report["totals"]["outcomes"]["silent"], silent, "{file}");
-        assert_eq!(report["totals"]["outcomes"]["unanswered"], 3 - silent, "{file}");
-    }
-}
-
-/// A server with several addresses may be asked at one and answer from another, which its clients do not take.
-#[test]
-fn a_response_from_another_address_is_not_silence() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut packets = Vec::new();
-    for n in 0..20u16 {
-        let start = u64::from(n) * SECOND;
-        packets.extend(asked(start, OTHER, n, 0, &[0]).into_iter().zip([false, true]));
-        if (3..6).contains(&n) {
-            let [query, response] = asked(start + 500 * MILLI, CLIENT, 70 + n, 0, &[5]).try_into().unwrap();
-            packets.extend([(query, false), (at_another_address(response), true)]);
-        }
-    }
-    let packets: Vec<(bool, (u64, Vec<u8>))> = packets.into_iter().map(|(packet, leaves)| (leaves, packet)).collect();
-    std::fs::write(folder.path().join("server.pcap"), of_any_interface(&packets)).unwrap();
-    let mut command = Command::cargo_bin("dnsrefused").unwrap();
-    let output = command.current_dir(folder.path()).args(["read", "server.pcap", "--format", "json"]).output().unwrap();
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let outcomes = &report["totals"]["outcomes"];
-    assert_eq!([&outcomes["silent"], &outcomes["unanswered"], &outcomes["unsolicited"]], [0, 3, 3], "{outcomes}");
-    let said = "3 queries without a response share client, port and identifier with a REFUSED response that came from another \
-                address without a query of its own: 10.9.9.9 asked 10.20.30.40 and heard from 10.20.30.41, for one.";
-    assert_eq!(report["notes"][0], said);
 }
 
 #[test]

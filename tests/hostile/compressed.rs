@@ -1,6 +1,6 @@
 //! Compressed files: bombs, cuts, damage, several members, layers inside layers, and what is not opened at all.
 
-use crate::check::case;
+use crate::case::case;
 use crate::container::{followed_by, good, without_end};
 use crate::dns::Message;
 use crate::files::{Pcap, Record, START, pcap};

@@ -1,6 +1,6 @@
 //! pcap files: headers and record headers that are cut, absurd, or written by unusual tools.
 
-use crate::check::case;
+use crate::case::case;
 use crate::dns::Message;
 use crate::files::{NANOSECONDS, PATCHED, Pcap, Record, START, pcap};
 use crate::run::{run, text_faults};

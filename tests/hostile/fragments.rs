@@ -1,6 +1,6 @@
 //! IP fragments: floods, overlaps, holes, offsets past the end, reuse of identifications, in both IP versions.
 
-use crate::check::case;
+use crate::case::case;
 use crate::dns::{Message, TXT};
 use crate::files::{Pcap, Record, pcap, pcap_at};
 use crate::wire::{

@@ -1,6 +1,7 @@
 //! Laws over hostile input: damage anywhere never breaks a ledger, and twice the input takes no more than twice the time.
 
-use crate::check::{case, check};
+use crate::case::case;
+use crate::check::check;
 use crate::container::good;
 use crate::dns::{Message, REFUSED, TXT, extended_error, framed, header, opt};
 use crate::files::{LITTLE, Packet, Pcap, Record, packet, pcap, pcap_at};

@@ -1,6 +1,6 @@
 //! DNS messages: names that loop, overrun or drive terminals, counts and lengths that lie, options without end.
 
-use crate::check::case;
+use crate::case::case;
 use crate::container::followed_by;
 use crate::dns::{
     A, Message, QUERY, REFUSED, TXT, extended_error, header, labels, name, opt, opt_claiming, option, record,

@@ -1,6 +1,6 @@
 //! Link, IP and transport headers that lie about lengths, nest without end, or stop in the middle.
 
-use crate::check::case;
+use crate::case::case;
 use crate::container::{followed_by, good};
 use crate::dns::{Message, REFUSED};
 use crate::files::{LITTLE, Packet, Pcap, Record, packet, pcap};

@@ -1,6 +1,6 @@
 //! pcapng files: blocks with impossible lengths, interfaces that are missing or absurd, options that overrun.
 
-use crate::check::case;
+use crate::case::case;
 use crate::compressed::gzip;
 use crate::container::{followed_by, good, without_end};
 use crate::dns::Message;

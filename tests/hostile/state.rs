@@ -1,6 +1,6 @@
 //! Floods of clients, names, connections and transactions: tables stay bounded, the oldest entry goes, and it is counted.
 
-use crate::check::case;
+use crate::case::case;
 use crate::dns::{Message, REFUSED};
 use crate::files::{Pcap, Record, START, pcap};
 use crate::wire::{Ipv4, SYN, TCP, Tcp, Udp, ethernet, set_checksum};

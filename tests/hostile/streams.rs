@@ -1,6 +1,6 @@
 //! TCP: messages cut anywhere, conflicting and late bytes, holes, floods of half-open connections, endings of all kinds.
 
-use crate::check::case;
+use crate::case::case;
 use crate::container::followed_by;
 use crate::dns::{AXFR, Message, REFUSED, framed, header};
 use crate::files::{Pcap, Record, pcap, pcap_at};

@@ -1,6 +1,6 @@
 //! What becomes of queries and responses: which response belongs to which query, and what counts as being turned away.
 
-use crate::check::{Case, case};
+use crate::case::{Case, case};
 use crate::dns::{Message, NOERROR, NOTAUTH, REFUSED, extended_error, header, opt, opt_claiming, option};
 use crate::files::{pcap, pcap_at};
 use crate::wire::{tagged, to_client_numbered, to_server_numbered};

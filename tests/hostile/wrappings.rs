@@ -2,7 +2,7 @@
 //!
 //! What is not opened must be named, so that nobody believes there was nothing in it.
 
-use crate::check::case;
+use crate::case::case;
 use crate::container::followed_by;
 use crate::dns::Message;
 use crate::files::{Pcap, pcap};
