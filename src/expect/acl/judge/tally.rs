@@ -1,257 +1,22 @@
-//! Transactions beside what the servers' files say: [`Judgements`] decides each one and keeps, per source and server,
-//! how often which decision met which outcome.
+//! How often which decision met which outcome, per source and server: gathered by [`Judgements`], asked as [`Verdicts`].
 
-use super::{Acl, Cookie, Decision, Word};
-use crate::config::{Outcome, OwnServer};
-use crate::decode::detail::{self, DetailLimits};
-use crate::decode::message::HEADER;
-use crate::decode::name::{read_name, skip_name};
-use crate::decode::proxy;
+use super::{Judge, Judged};
+use crate::config::Outcome;
+use crate::decode::detail::DetailLimits;
+use crate::expect::acl::compare::Question;
+use crate::expect::acl::{Acl, Word};
 use crate::sources::FrameRef;
 use crate::transact::Transaction;
-use crate::transact::flights::Transport;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-use super::compare::Question;
 
 /// Decisions kept apart per source and server; more say nothing that these do not.
 const DECISIONS: usize = 12;
 /// Questions kept for a decision, and those of them that any may be; the others are of a kind that is not among them.
 const QUESTIONS: usize = 5;
 const OF_ANY_KIND: usize = 2;
-/// NOTAUTH (RFC 8945 section 5.2: also for a signature that is not accepted).
-const NOTAUTH: u16 = 9;
-
-/// TSIG.
-const TSIG: [u8; 2] = [0, 250];
-
-/// Why nothing is said of a request that may have been for another server at the same address.
-pub const OTHER_PORT: &str = "the file does not listen on the port that was asked; FILE@ADDR compares it all the same";
-/// Why nothing is said of a request behind a proxy's header that names a client.
-pub const BEHIND_PROXY: &str = "a proxy's header names the client, and whether the server believes it is not evaluated";
-
-/// A transaction's decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Judged {
-    /// The file that speaks for the server, by number.
-    pub acl: Option<usize>,
-    /// What it says.
-    pub decision: Decision,
-}
-
-/// What the files say, one decision after the other.
-#[derive(Debug)]
-pub struct Judge {
-    acls: Arc<[Acl]>,
-    limits: DetailLimits,
-    /// A file also speaks for what came to a port on which it does not listen.
-    any_port: bool,
-    /// Which file speaks for a server.
-    speaks: HashMap<IpAddr, Option<usize>>,
-}
-
-impl Judge {
-    /// For these files; `limits` bound the messages that are read for their signature.
-    pub fn new(acls: Arc<[Acl]>, limits: DetailLimits) -> Self {
-        Self { acls, limits, any_port: false, speaks: HashMap::new() }
-    }
-
-    /// Whatever port requests came to: who asks what a file would do with them says that they are for it.
-    #[must_use]
-    pub fn of_any_port(self) -> Self {
-        Self { any_port: true, ..self }
-    }
-
-    /// The files.
-    pub fn acls(&self) -> &Arc<[Acl]> {
-        &self.acls
-    }
-
-    /// The file that speaks for a server.
-    pub fn speaks_for(&mut self, server: IpAddr) -> Option<usize> {
-        /// Servers remembered; a capture of a resolver's own queries holds very many.
-        const SERVERS: usize = 65_536;
-        if let Some(known) = self.speaks.get(&server) {
-            return *known;
-        }
-        let found = self.acls.iter().position(|acl| acl.speaks_for(server));
-        if self.speaks.len() < SERVERS {
-            self.speaks.insert(server, found);
-        }
-        found
-    }
-
-    /// What is asked in a transaction, as far as its messages tell; an error says why nothing can be said of it.
-    fn question(&self, transaction: &Transaction<'_>) -> Result<Question, &'static str> {
-        const NOT_CAPTURED: &str = "the question was not captured";
-        let (header, query) = proxy::split(transaction.query_bytes);
-        if header.is_some_and(|header| header.client.is_some()) {
-            return Err(BEHIND_PROXY);
-        }
-        let captured = query.len() > HEADER;
-        let bytes = if captured { query } else { transaction.response_bytes };
-        let header = bytes.get(..HEADER).ok_or(NOT_CAPTURED)?;
-        let (opcode, rd) = (header[2] >> 3 & 15, header[2] & 1 == 1);
-        if header[4..6] == [0, 0] {
-            return Err(NOT_CAPTURED);
-        }
-        let (name, end) = read_name(bytes, HEADER).map_err(|_| NOT_CAPTURED)?;
-        let Some([t0, t1, c0, c1]) = bytes.get(end..end + 4) else { return Err(NOT_CAPTURED) };
-        let beside = self.beside(bytes, end + 4).ok_or("the query was not kept whole")?;
-        let question = Question {
-            label: String::new(),
-            qname: name.as_bytes().to_ascii_lowercase(),
-            qtype: u16::from_be_bytes([*t0, *t1]),
-            qclass: u16::from_be_bytes([*c0, *c1]),
-            opcode,
-            rd,
-            transport: transaction.transport,
-            key: beside.key,
-            // A response has its server's.
-            cookie: if captured { beside.cookie } else { Cookie::NotKnown },
-            sections: if captured {
-                [6, 8, 10].map(|at| u16::from_be_bytes([header[at], header[at + 1]]))
-            } else {
-                [0; 3]
-            },
-        };
-        Ok(question)
-    }
-
-    /// What stands beside the question of a message; nothing when its records cannot be passed. Only a message whose last
-    /// record is a signature is decoded.
-    fn beside(&self, bytes: &[u8], at: usize) -> Option<Beside> {
-        /// EDNS.
-        const OPT: [u8; 2] = [0, 41];
-        let count = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
-        let (questions, records) = (count(4), count(6) + count(8) + count(10));
-        let mut beside = Beside { key: None, cookie: Cookie::Absent };
-        if count(10) == 0 || questions != 1 || records > self.limits.records {
-            return Some(beside);
-        }
-        let (mut last, mut rest) = ([0; 2], bytes.get(at..)?);
-        for _ in 0..records {
-            let (fixed, data) = skip_name(rest)?.split_first_chunk::<10>()?;
-            last = [fixed[0], fixed[1]];
-            let len = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
-            if last == OPT {
-                beside.cookie = cookie(data.get(..len)?);
-            }
-            rest = data.get(len..).unwrap_or_default();
-        }
-        if last == TSIG {
-            let detail = detail::read(bytes, self.limits)?;
-            beside.key = detail.key_name.and_then(|name| super::name::parse_name(&String::from_utf8_lossy(&name)));
-        }
-        Some(beside)
-    }
-
-    /// Decides a transaction, with the question it asks.
-    pub fn decide(&mut self, transaction: &Transaction<'_>) -> (Judged, Option<Question>) {
-        let (source, server) = (transaction.ends.source(), transaction.ends.destination());
-        let Some(number) = self.speaks_for(server) else {
-            return (Judged { acl: None, decision: Decision::unknown("server not bound", None) }, None);
-        };
-        if !self.any_port && !self.acls[number].speaks_for_port(server, transaction.ports.1) {
-            return (Judged { acl: Some(number), decision: Decision::unknown(OTHER_PORT, None) }, None);
-        }
-        match self.question(transaction) {
-            Ok(question) => {
-                let decided = self.acls[number].decide(&question.ask(source, server));
-                // The file allows it to whoever has the key, and the server says that this one has not: by the response code, or
-                // where no view is for whoever has no key, by the error in its own signature (RFC 8945 section 5.3.2).
-                let not_accepted = decided.word == Word::Allow
-                    && question.key.is_some()
-                    && (transaction.message.as_ref().is_some_and(|message| message.rcode == NOTAUTH)
-                        || signature_error(transaction.response_bytes, self.limits).is_some_and(|error| error != 0));
-                let decision = if not_accepted {
-                    Decision::unknown("the server did not accept the signature", None)
-                } else {
-                    decided
-                };
-                (Judged { acl: Some(number), decision }, Some(question))
-            }
-            Err(reason) => {
-                let decision = self.without_question(number, source, server, transaction.transport, reason);
-                (Judged { acl: Some(number), decision }, None)
-            }
-        }
-    }
-
-    /// Without a question only what holds for every question is known: that nothing is answered.
-    fn without_question(
-        &self,
-        number: usize,
-        source: IpAddr,
-        server: IpAddr,
-        transport: Transport,
-        reason: &'static str,
-    ) -> Decision {
-        let question = Question { transport, ..Question::default() };
-        let decision = self.acls[number].decide(&question.ask(source, server));
-        if decision.word == Word::Drop { decision } else { Decision::unknown(reason, None) }
-    }
-
-    /// Verdict and rule as rows print them.
-    pub fn words(&mut self, transaction: &Transaction<'_>) -> (&'static str, String) {
-        let (judged, _) = self.decide(transaction);
-        let rule = judged.acl.zip(judged.decision.rule).map(|(number, rule)| self.acls[number].rule(rule).to_string());
-        (judged.decision.word.name(), rule.unwrap_or_default())
-    }
-}
-
-/// The error in the signature of a message, where its last record is one and whole (RFC 8945 section 4.2).
-fn signature_error(message: &[u8], limits: DetailLimits) -> Option<u16> {
-    /// Time and fudge, between the algorithm's name and the length of the code.
-    const TIME_AND_FUDGE: usize = 8;
-    let header = message.get(..HEADER)?;
-    let count = |at: usize| usize::from(u16::from_be_bytes([header[at], header[at + 1]]));
-    let (questions, records) = (count(4), count(6) + count(8) + count(10));
-    if questions > 1 || records == 0 || records > limits.records {
-        return None;
-    }
-    let mut rest = &message[HEADER..];
-    if questions == 1 {
-        rest = skip_name(rest)?.get(4..)?;
-    }
-    let (mut last, mut data) = ([0; 2], rest);
-    for _ in 0..records {
-        let (fixed, behind) = skip_name(rest)?.split_first_chunk::<10>()?;
-        last = [fixed[0], fixed[1]];
-        (data, rest) = behind.split_at_checked(usize::from(u16::from_be_bytes([fixed[8], fixed[9]])))?;
-    }
-    if last != TSIG {
-        return None;
-    }
-    let (code_len, behind) = skip_name(data)?.get(TIME_AND_FUDGE..)?.split_first_chunk::<2>()?;
-    // The original identifier stands between.
-    let error = behind.get(usize::from(u16::from_be_bytes(*code_len)) + 2..)?.first_chunk()?;
-    Some(u16::from_be_bytes(*error))
-}
-
-/// What stands beside the question.
-struct Beside {
-    /// The key that signed the message.
-    key: Option<Vec<u8>>,
-    cookie: Cookie,
-}
-
-/// The cookie among EDNS options; the first counts.
-fn cookie(mut options: &[u8]) -> Cookie {
-    /// RFC 7873.
-    const COOKIE: [u8; 2] = [0, 10];
-    while let Some((fixed, rest)) = options.split_first_chunk::<4>() {
-        let length = u16::from_be_bytes([fixed[2], fixed[3]]);
-        if fixed[..2] == COOKIE {
-            return Cookie::Present(length);
-        }
-        options = rest.get(usize::from(length)..).unwrap_or_default();
-    }
-    Cookie::Absent
-}
 
 /// How often a decision met which outcome.
 #[derive(Debug, Clone)]
@@ -481,19 +246,10 @@ impl Verdicts {
     }
 }
 
-/// A file names this server, rather than speaking for every one. What such a server's own host asks it is decided, too.
-pub fn names_server(acls: &[Acl], server: IpAddr) -> bool {
-    acls.iter().any(|acl| acl.bound().contains(&server))
-}
-
-/// The addresses of the servers that the files speak for.
-pub fn own_servers(acls: &[Acl]) -> Vec<OwnServer> {
-    acls.iter().flat_map(Acl::bound).map(|address| OwnServer { address, length: None }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expect::acl::Decision;
 
     #[test]
     fn the_question_asked_most_counts_whatever_came_first_and_every_kind_is_kept() {

@@ -4,6 +4,8 @@
 //! A wrapping found by a UDP port is believed only when its header makes sense; nothing here is asked for packets on a
 //! DNS port. Lengths inside a wrapping come from the headers inside it.
 
+mod udp;
+
 use super::Bucket;
 use super::link::{Next, number};
 
@@ -78,20 +80,20 @@ pub const PROTOCOLS: &[Wrapping] = &[
 
 /// By UDP port, as source or destination.
 pub const PORTS: &[Wrapping] = &[
-    opened(4789, "VXLAN", vxlan),
+    opened(4789, "VXLAN", udp::vxlan),
     // The port of Linux before one was assigned, still its default.
-    opened(8472, "VXLAN", vxlan),
-    opened(4790, "VXLAN-GPE", vxlan_gpe),
-    opened(6081, "Geneve", geneve),
-    opened(2152, "GTP-U", gtp_user),
-    opened(3544, "Teredo", teredo),
-    opened(1701, "L2TP", l2tp),
+    opened(8472, "VXLAN", udp::vxlan),
+    opened(4790, "VXLAN-GPE", udp::vxlan_gpe),
+    opened(6081, "Geneve", udp::geneve),
+    opened(2152, "GTP-U", udp::gtp_user),
+    opened(3544, "Teredo", udp::teredo),
+    opened(1701, "L2TP", udp::l2tp),
     opened(6635, "MPLS", mpls),
-    opened(4754, "GRE", gre_in_udp),
-    opened(4341, "LISP", lisp),
-    opened(37_008, "TZSP", tazmen),
-    opened(ESP_PORT, "ESP", esp_in_udp),
-    opened(51_820, "WireGuard", wireguard),
+    opened(4754, "GRE", udp::gre_in_udp),
+    opened(4341, "LISP", udp::lisp),
+    opened(37_008, "TZSP", udp::tazmen),
+    opened(ESP_PORT, "ESP", udp::esp_in_udp),
+    opened(51_820, "WireGuard", udp::wireguard),
 ];
 
 /// The row of a number.
@@ -282,15 +284,6 @@ fn gre(data: &[u8]) -> Result<Step, Bucket> {
     }
 }
 
-/// GRE in UDP (RFC 8086) on its port.
-fn gre_in_udp(data: &[u8]) -> Result<Step, Bucket> {
-    let flags = number(data, 0).map_err(|_| Bucket::OtherPort)?;
-    if flags & 0x4fff != 0 {
-        return Err(Bucket::OtherPort);
-    }
-    gre(data)
-}
-
 /// ERSPAN III: twelve bytes, eight more with the platform's, then a frame or an IP packet.
 fn erspan_3(data: &[u8]) -> Result<Step, Bucket> {
     let head = need(data, 12)?;
@@ -308,214 +301,5 @@ fn wccp(data: &[u8]) -> Result<Step, Bucket> {
     Ok((Next::Ip, if looks_like_ip(data) { 0 } else { 4 }))
 }
 
-/// VXLAN (RFC 7348): the flag that says there is a network identifier, and a reserved byte that is 0. Another flag
-/// announces a protocol field, also on the plain port.
-fn vxlan(data: &[u8]) -> Result<Step, Bucket> {
-    match data.get(..8) {
-        Some(head) if head[0] & 0x3b != 0x08 || head[7] != 0 => Err(Bucket::OtherPort),
-        Some(head) if head[0] & 4 != 0 => by_next_protocol(head[3], 8),
-        Some(_) => Ok((Next::Ethernet, 8)),
-        None => Err(Bucket::OtherPort),
-    }
-}
-
-/// VXLAN-GPE on its port: the protocol field counts, also where the flag for it is not set.
-fn vxlan_gpe(data: &[u8]) -> Result<Step, Bucket> {
-    match data.get(..8) {
-        Some(head) if head[0] & 0x33 != 0 || head[0] & 0x0c == 0 || head[7] != 0 => Err(Bucket::OtherPort),
-        Some([_, _, _, 0, ..]) => Ok((Next::Ethernet, 8)),
-        Some(head) => by_next_protocol(head[3], 8),
-        None => Err(Bucket::OtherPort),
-    }
-}
-
-/// Geneve (RFC 8926): version 0, options in words, an `EtherType`.
-fn geneve(data: &[u8]) -> Result<Step, Bucket> {
-    match data.get(..8) {
-        Some(head) if head[0] & 0xc0 == 0 && matches!(head[1], 0 | 0x40 | 0x80 | 0xc0) && head[7] == 0 => {
-            Ok((Next::EtherType(number(data, 2)?), 8 + usize::from(head[0] & 0x3f) * 4))
-        }
-        _ => Err(Bucket::OtherPort),
-    }
-}
-
-/// Extension headers of GTP-U that are passed over.
-const MAX_GTP_EXTENSIONS: usize = 8;
-
-/// GTP-U (3GPP TS 29.281): version 1, a user's packet, optional fields and extension headers.
-fn gtp_user(data: &[u8]) -> Result<Step, Bucket> {
-    let Some(head) = data.get(..8) else { return Err(Bucket::OtherPort) };
-    if head[0] & 0xf0 != 0x30 || head[1] != 0xff {
-        return Err(Bucket::OtherPort);
-    }
-    let mut at = 8;
-    if head[0] & 7 != 0 {
-        let mut extension = need(data, 12)?[11];
-        at = 12;
-        for _ in 0..MAX_GTP_EXTENSIONS {
-            if extension == 0 || head[0] & 4 == 0 {
-                break;
-            }
-            let len = usize::from(*data.get(at).ok_or(Bucket::LinkMalformed)?) * 4;
-            if len == 0 {
-                return Err(Bucket::LinkMalformed);
-            }
-            at += len;
-            extension = *data.get(at - 1).ok_or(Bucket::LinkMalformed)?;
-        }
-    }
-    match data.get(at).map(|first| first >> 4) {
-        Some(4 | 6) => Ok((Next::Ip, at)),
-        Some(_) => Ok((Next::Sealed("GTP-U"), at)),
-        None => Err(Bucket::OtherPort),
-    }
-}
-
-/// Teredo (RFC 4380): an IPv6 packet, perhaps behind an authentication header and an origin.
-fn teredo(data: &[u8]) -> Result<Step, Bucket> {
-    let mut at = 0;
-    if let Some([0, 1, client, value]) = data.get(..4) {
-        at += 13 + usize::from(*client) + usize::from(*value);
-    }
-    if data.get(at..).is_some_and(|rest| rest.starts_with(&[0, 0])) {
-        at += 8;
-    }
-    match data.get(at) {
-        Some(first) if first >> 4 == 6 && data.len() >= at + 40 => Ok((Next::Ip, at)),
-        _ => Err(Bucket::OtherPort),
-    }
-}
-
-/// L2TP (RFC 2661): version 2, data, fields as the flags say, PPP. Control messages carry no packet.
-fn l2tp(data: &[u8]) -> Result<Step, Bucket> {
-    let flags = number(data, 0).map_err(|_| Bucket::OtherPort)?;
-    match flags & 0x800f {
-        0x0002 => {}
-        0x0003 => return Ok((Next::Sealed("L2TPv3"), 0)),
-        _ => return Err(Bucket::OtherPort),
-    }
-    let mut at = 6 + usize::from(flags & 0x4000 != 0) * 2 + usize::from(flags & 0x0800 != 0) * 4;
-    if flags & 0x0200 != 0 {
-        at += 2 + usize::from(number(data, at)?);
-    }
-    Ok((Next::Ppp, at))
-}
-
-/// LISP data (RFC 9300): eight bytes, then an IP packet.
-fn lisp(data: &[u8]) -> Result<Step, Bucket> {
-    match data.get(8..) {
-        Some(rest) if looks_like_ip(rest) => Ok((Next::Ip, 8)),
-        _ => Err(Bucket::OtherPort),
-    }
-}
-
-/// ESP in UDP (RFC 3948): a security parameters index that is not 0, which begins a key exchange; a keepalive is one byte.
-fn esp_in_udp(data: &[u8]) -> Result<Step, Bucket> {
-    match data.get(..8) {
-        None | Some([0, 0, 0, 0, ..]) => Err(Bucket::OtherPort),
-        Some(_) => Ok((Next::Sealed("ESP"), 0)),
-    }
-}
-
-/// `WireGuard`: one of four kinds of message, then three bytes that are 0.
-fn wireguard(data: &[u8]) -> Result<Step, Bucket> {
-    match data.get(..4) {
-        Some([1..=4, 0, 0, 0]) => Ok((Next::Sealed("WireGuard"), 0)),
-        _ => Err(Bucket::OtherPort),
-    }
-}
-
-/// Fields of TZSP that are passed over.
-const MAX_TAZMEN_FIELDS: usize = 32;
-
-/// TZSP, by which access points and routers send captured frames: version 1, a received packet, Ethernet, fields to
-/// the end mark.
-fn tazmen(data: &[u8]) -> Result<Step, Bucket> {
-    match data.get(..4) {
-        Some([1, 0, 0, 1]) => {}
-        Some([1, 0, 0, 18 | 119 | 126 | 127]) => return Ok((Next::Sealed("TZSP of another link"), 0)),
-        _ => return Err(Bucket::OtherPort),
-    }
-    let mut at = 4;
-    for _ in 0..MAX_TAZMEN_FIELDS {
-        match *data.get(at).ok_or(Bucket::LinkMalformed)? {
-            0 => at += 1,
-            1 => return Ok((Next::Ethernet, at + 1)),
-            _ => at += 2 + usize::from(*data.get(at + 1).ok_or(Bucket::LinkMalformed)?),
-        }
-    }
-    Err(Bucket::NestLimit)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_row_panics_on_any_short_or_odd_header() {
-        let opens = [ETHER_TYPES, PROTOCOLS, PORTS].into_iter().flatten().filter_map(|row| row.open);
-        for open in opens.chain([open_ppp as Open, open_llc]) {
-            for len in 0..64 {
-                for fill in [0, 1, 3, 6, 0x08, 0x11, 0x30, 0x37, 0x45, 0x60, 0xaa, 0xff] {
-                    let _ = open(&vec![fill; len]);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn numbers_are_unique_in_each_table() {
-        for table in [ETHER_TYPES, PROTOCOLS, PORTS] {
-            let mut numbers: Vec<u16> = table.iter().map(|row| row.number).collect();
-            numbers.sort_unstable();
-            numbers.dedup();
-            assert_eq!(numbers.len(), table.len());
-        }
-    }
-
-    #[test]
-    fn tunnels_are_believed_only_with_a_sound_header() {
-        // Nothing in a label or in an encrypted packet can be checked.
-        for row in PORTS.iter().filter(|row| !matches!(row.name, "MPLS" | "ESP")) {
-            let open = row.open.unwrap();
-            for noise in [&[0xff; 60][..], b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", &[]] {
-                assert_eq!(open(noise), Err(Bucket::OtherPort), "{}", row.name);
-            }
-        }
-    }
-
-    #[test]
-    fn headers_with_optional_fields() {
-        assert_eq!(gre(&[0, 0, 8, 0]), Ok((Next::EtherType(0x0800), 4)));
-        assert_eq!(gre(&[0xb0, 0, 8, 0]), Ok((Next::EtherType(0x0800), 16)));
-        assert_eq!(gre(&[0x30, 0x81, 0x88, 0x0b]), Ok((Next::EtherType(0x880b), 16)));
-        assert_eq!(gre(&[0, 0, 0x88, 0xbe]), Ok((Next::Ethernet, 4)));
-        let mut erspan = vec![0x10, 0, 0x88, 0xbe];
-        erspan.resize(40, 0);
-        assert_eq!(gre(&erspan), Ok((Next::Ethernet, 16)));
-        assert_eq!(open_ppp(&[0xff, 3, 0, 0x21]), Ok((Next::Ip, 4)));
-        assert_eq!(open_ppp(&[0x21]), Ok((Next::Ip, 1)));
-        assert_eq!(open_ppp(&[0xc0, 0x21]), Err(Bucket::NonIp));
-        assert_eq!(open_llc(&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]), Ok((Next::EtherType(0x0800), 8)));
-        let mut authenticated = vec![0, 1, 2, 3];
-        authenticated.resize(13 + 5, 9);
-        authenticated.extend([0, 0, 1, 2, 3, 4, 5, 6, 0x60]);
-        authenticated.resize(26 + 40, 0);
-        assert_eq!(teredo(&authenticated), Ok((Next::Ip, 26)));
-        assert_eq!(l2tp(&[0x42, 2, 0, 20, 0, 1, 0, 2, 0, 0]), Ok((Next::Ppp, 10)));
-        let mut gtp = vec![0x34, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0, 0, 0, 0x45];
-        assert_eq!(gtp_user(&gtp), Ok((Next::Ip, 16)));
-        gtp[12] = 0;
-        assert_eq!(gtp_user(&gtp), Err(Bucket::LinkMalformed));
-    }
-
-    #[test]
-    fn encrypted_tunnels_are_told_from_what_sets_them_up() {
-        let exchange = [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-        assert_eq!(esp_in_udp(&exchange[4..]), Ok((Next::Sealed("ESP"), 0)));
-        assert_eq!(esp_in_udp(&exchange), Err(Bucket::OtherPort));
-        assert_eq!(esp_in_udp(&[0xff]), Err(Bucket::OtherPort), "a keepalive");
-        assert_eq!(wireguard(&[4, 0, 0, 0, 9]), Ok((Next::Sealed("WireGuard"), 0)));
-        assert_eq!(wireguard(&[5, 0, 0, 0, 9]), Err(Bucket::OtherPort));
-    }
-}
+mod tests;
