@@ -130,6 +130,8 @@ impl Default for Limits {
     }
 }
 
+/// The port of DNS over UDP and TCP (RFC 1035 section 4.2).
+pub const DNS_PORT: u16 = 53;
 /// A copy is the same packet seen again within this time (nanoseconds).
 pub const COPY_WINDOW: i64 = 10_000_000;
 /// A response captured up to this long (nanoseconds) before its query is matched.

@@ -5,6 +5,7 @@
 use super::Passed;
 use super::filter::{Filter, data_link_type};
 use super::packet_socket::Instruction;
+use crate::config::DNS_PORT;
 use crate::error::Error;
 use pcap::{BpfProgram, Capture};
 use std::sync::LazyLock;
@@ -22,7 +23,7 @@ pub const RAW: u16 = 101;
 const LINK_TYPES: [u16; 4] = [ETHERNET, LINUX_SLL, LINUX_SLL2, RAW];
 
 /// Those expressions for the usual port. They are long, and a file may describe interfaces by the hundred thousand.
-static USUAL: LazyLock<[String; 4]> = LazyLock::new(|| LINK_TYPES.map(|link_type| dns(&[53], link_type)));
+static USUAL: LazyLock<[String; 4]> = LazyLock::new(|| LINK_TYPES.map(|link_type| dns(&[DNS_PORT], link_type)));
 
 /// Ports of an expression looked at.
 const MOST_PORTS: usize = 64;
@@ -411,7 +412,7 @@ mod tests {
 
     #[test]
     fn generated_expressions_compile_for_every_link_type_they_are_for() {
-        for link_type in [ETHERNET, LINUX_SLL, LINUX_SLL2, 101] {
+        for link_type in [ETHERNET, LINUX_SLL, LINUX_SLL2, RAW] {
             for ports in [&[53][..], &[53, 5353, 1053]] {
                 for expression in [dns(ports, link_type), refused(ports, link_type)] {
                     let length = check(&expression, link_type).unwrap();
@@ -423,7 +424,7 @@ mod tests {
 
     #[test]
     fn what_an_expression_let_through_is_known_again() {
-        for link_type in [ETHERNET, LINUX_SLL, LINUX_SLL2, 101] {
+        for link_type in [ETHERNET, LINUX_SLL, LINUX_SLL2, RAW] {
             for ports in [&[53][..], &[53, 5353, 1053]] {
                 let text = refused(ports, link_type);
                 assert_eq!(passed(&text, link_type), Passed::Refusals, "{link_type} {ports:?}");

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 /// Bytes of the file header.
 pub const FILE_HEADER: usize = 24;
-/// Bytes of an ordinary record header.
-const RECORD_HEADER: usize = 16;
+/// Bytes of an ordinary record header, as in every file but those of the patched libpcap.
+pub const RECORD_HEADER: usize = 16;
 /// Bytes of a record header in files of the patched libpcap whose magic ends in `cd34`.
 const PATCHED_RECORD_HEADER: usize = 24;
 

@@ -4,7 +4,7 @@ use super::processors;
 use super::values::{WireText, parse_opcode, parse_record_type, parse_server, parse_source, parse_wire_name};
 use crate::config::{AclAction, AclConfig, Config, OwnServer};
 use crate::expect::acl::compare::{Question, UNHOSTED};
-use crate::expect::acl::{AclArgument, name};
+use crate::expect::acl::{AclArgument, code, name};
 use crate::transact::flights::Transport;
 use clap::{Args, Subcommand};
 use std::net::IpAddr;
@@ -190,7 +190,7 @@ impl Asked {
             transport: if tcp { Transport::Tcp } else { Transport::Udp },
             key: self.key.map(|key| key.0),
             // An incremental transfer tells the version it has (RFC 1995).
-            sections: [0, u16::from(self.record_type == 251), 0],
+            sections: [0, u16::from(self.record_type == code::IXFR), 0],
             ..Question::default()
         }
     }

@@ -8,7 +8,9 @@ mod values;
 
 use crate::capture::live::ANY;
 use crate::capture::{Timestamp, kernel_filter};
-use crate::config::{AclConfig, Color, Config, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage};
+use crate::config::{
+    AclConfig, Color, Config, DNS_PORT, LiveConfig, Outcome, Outcomes, OwnServer, Sandbox, Severity, Vantage,
+};
 use crate::error::Error;
 use crate::expect::acl::AclArgument;
 use crate::report::FORMATS;
@@ -331,7 +333,7 @@ impl Live {
 impl FilterArguments {
     /// The expression, on one line.
     fn text(self) -> String {
-        let ports = if self.port.is_empty() { vec![53] } else { self.port };
+        let ports = if self.port.is_empty() { vec![DNS_PORT] } else { self.port };
         let link_type = match self.link_type.to_ascii_uppercase().as_str() {
             "LINUX_SLL" => kernel_filter::LINUX_SLL,
             "LINUX_SLL2" => kernel_filter::LINUX_SLL2,

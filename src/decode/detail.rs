@@ -3,7 +3,7 @@
 //! What hickory rejects has no detail, and the header facts read by [`super::message`] still stand. Size and record
 //! count are capped first, because a full decode of a hostile message costs more than its bytes are worth.
 
-use super::message::HEADER;
+use super::message::{EXTENDED_ERROR, HEADER};
 use super::name::{plain_len, write_name, write_text};
 use hickory_proto::op::{Edns, Message};
 use hickory_proto::rr::rdata::opt::EdnsOption;
@@ -12,8 +12,6 @@ use std::io::Write as _;
 
 /// Client subnet (RFC 7871).
 const CLIENT_SUBNET: u16 = 8;
-/// Extended DNS error (RFC 8914).
-const EXTENDED_ERROR: u16 = 15;
 /// Options taken from one message.
 const MAX_OPTIONS: usize = 16;
 /// Bytes of one text kept; three dots stand for more.

@@ -11,11 +11,11 @@ pub const HEADER: usize = 12;
 /// REFUSED (RFC 1035 section 4.1.1).
 pub const REFUSED: u16 = 5;
 /// NOTAUTH (RFC 2136 section 2.2, RFC 8945 section 5.2).
-const NOTAUTH: u16 = 9;
+pub const NOTAUTH: u16 = 9;
 /// OPT pseudo record (RFC 6891).
-const TYPE_OPT: u16 = 41;
+pub const TYPE_OPT: u16 = 41;
 /// Extended DNS Error option (RFC 8914).
-const OPTION_EDE: u16 = 15;
+pub const EXTENDED_ERROR: u16 = 15;
 /// Options looked at in one OPT record.
 const MAX_OPTIONS: usize = 64;
 
@@ -312,7 +312,7 @@ fn has_policy_error(mut options: &[u8]) -> bool {
         let Some(head) = options.first_chunk::<4>() else { return false };
         let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
         let Some(value) = options.get(4..4 + len) else { return false };
-        if u16::from_be_bytes([head[0], head[1]]) == OPTION_EDE && matches!(value, [0, 15..=18, ..]) {
+        if u16::from_be_bytes([head[0], head[1]]) == EXTENDED_ERROR && matches!(value, [0, 15..=18, ..]) {
             return true;
         }
         options = &options[4 + len..];

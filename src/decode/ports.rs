@@ -2,6 +2,7 @@
 //! both of its ports, and most have neither.
 
 use super::wrapping;
+use crate::config::DNS_PORT;
 
 /// Sets of ports, by the lowest bits of their numbers.
 const SETS: usize = 1024;
@@ -23,9 +24,6 @@ pub struct Meaning(u8);
 const WRAPPING: u8 = 1;
 const PLAIN: u8 = 2;
 
-/// The port of DNS (RFC 1035 section 4.2).
-const DNS: u16 = 53;
-
 impl Meaning {
     /// A tunnel may be behind one of them.
     #[inline]
@@ -45,7 +43,7 @@ impl Ports {
     pub fn new(dns: Vec<u16>) -> Self {
         let mut meanings = [0; SETS];
         let wrappings = wrapping::PORTS.iter().map(|row| (row.number, WRAPPING));
-        let dns = if dns.is_empty() { vec![DNS] } else { dns };
+        let dns = if dns.is_empty() { vec![DNS_PORT] } else { dns };
         let plain = dns.iter().map(|port| (*port, PLAIN));
         for (port, meaning) in wrappings.chain(plain) {
             meanings[usize::from(port) % SETS] |= meaning;

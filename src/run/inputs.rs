@@ -4,6 +4,7 @@
 use super::Console;
 use crate::capture::Timestamp;
 use crate::capture::filter::Filter;
+use crate::capture::kernel_filter::{LINUX_SLL, LINUX_SLL2};
 use crate::capture::open::{self, Input};
 use crate::config::{Config, Severity};
 use crate::decode::link;
@@ -96,5 +97,5 @@ pub fn opened_input(input: &Input) -> OpenedInput {
 
 /// The input is of all interfaces of a host, as far as its beginning tells: a cooked link type.
 pub(super) fn is_cooked(input: &Input) -> bool {
-    input.hint.interfaces.iter().any(|interface| matches!(interface.link_type, 113 | 276))
+    input.hint.interfaces.iter().any(|interface| matches!(interface.link_type, LINUX_SLL | LINUX_SLL2))
 }

@@ -8,6 +8,7 @@ mod argument;
 #[cfg(test)]
 mod asked;
 pub mod bind;
+pub mod code;
 pub mod compare;
 pub mod cover;
 pub mod judge;
@@ -53,9 +54,6 @@ pub struct Dialect {
     /// Reads a configuration whose first file is open already.
     read: Read,
 }
-
-/// Where a server listens that is told nothing else.
-const PORT: u16 = 53;
 
 /// Every dialect.
 pub const DIALECTS: &[Dialect] = &[

@@ -5,6 +5,7 @@ use super::{Captured, LinkState, Memory, Shared, lock};
 use crate::capture::filter::Filter;
 use crate::capture::host;
 use crate::capture::live::{Handle, State};
+use crate::capture::pcap_file::RECORD_HEADER;
 use crate::capture::{Block, Context, Frame, Timestamp, Walk};
 use crate::decode::{Bucket, Decoded, Decoder, Entry};
 use crate::error::{Error, packets};
@@ -15,8 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Bytes before the data of each record in a block.
-const RECORD_HEADER: usize = 16;
 /// How long a handle waits for packets before it looks at the clock.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often the kernel is asked for its counts.

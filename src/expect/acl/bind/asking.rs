@@ -3,8 +3,8 @@
 
 use super::list::Subject;
 use super::model::{Clause, View, Zone, ZoneKind};
-use super::{Bind, Checked, code};
-use crate::expect::acl::{Decision, Recursion, Request, RuleId, Trace, Word, name};
+use super::{Bind, Checked};
+use crate::expect::acl::{Decision, Recursion, Request, RuleId, Trace, Word, code, name};
 use crate::transact::flights::Transport;
 
 /// Whether a request is resolved recursively; an error says why that is not known.
@@ -46,7 +46,7 @@ impl Bind {
                 Decision::of(Word::Allow, self.model.built_in.malformed)
             }
             (code::QUERY, code::TKEY) => Decision::unknown("what TKEY agrees upon is not evaluated", None),
-            (code::QUERY, 41 | 128..=254) => Decision::of(Word::Allow, self.model.built_in.malformed),
+            (code::QUERY, code::OPT | 128..=254) => Decision::of(Word::Allow, self.model.built_in.malformed),
             _ => self.query(view, request, subject, trace),
         }
     }

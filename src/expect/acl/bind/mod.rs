@@ -11,7 +11,7 @@ mod names;
 mod syntax;
 
 use super::text::{Files, Span};
-use super::{Decision, Entry, Place, Policy, Request, RuleId, Rules, Spot, Surroundings, Trace, Word, name};
+use super::{Decision, Entry, Place, Policy, Request, RuleId, Rules, Spot, Surroundings, Trace, Word, code, name};
 use crate::error::Error;
 use asking::passes_on;
 use ipnet::IpNet;
@@ -23,22 +23,6 @@ use std::sync::Arc;
 
 /// Prefixes gathered before it is looked whether they are the same again.
 const MANY_PREFIXES: usize = 65_536;
-
-/// Record types and opcodes that are treated in a way of their own.
-mod code {
-    pub const DS: u16 = 43;
-    pub const TKEY: u16 = 249;
-    pub const IXFR: u16 = 251;
-    pub const AXFR: u16 = 252;
-    pub const QUERY: u8 = 0;
-    pub const NOTIFY: u8 = 4;
-    pub const UPDATE: u8 = 5;
-    pub const IN: u16 = 1;
-    pub const CH: u16 = 3;
-    pub const HS: u16 = 4;
-    pub const NONE: u16 = 254;
-    pub const ANY: u16 = 255;
-}
 
 /// How much a text looks like named.conf.
 pub fn looks_like(text: &str) -> usize {

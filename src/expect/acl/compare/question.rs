@@ -3,7 +3,7 @@
 
 use crate::decode::detail::{write_class, write_opcode, write_type};
 use crate::decode::name::MAX_NAME;
-use crate::expect::acl::{Acl, Cookie, Request, name};
+use crate::expect::acl::{Acl, Cookie, Request, code, name};
 use crate::transact::flights::Transport;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -41,9 +41,9 @@ impl Default for Question {
         Self {
             label: "a name in no zone".to_owned(),
             qname: name::parse_name(UNHOSTED).unwrap_or_default(),
-            qtype: 1,
-            qclass: 1,
-            opcode: 0,
+            qtype: code::A,
+            qclass: code::IN,
+            opcode: code::QUERY,
             rd: true,
             transport: Transport::Udp,
             key: None,
@@ -54,18 +54,18 @@ impl Default for Question {
 }
 
 /// AXFR and IXFR.
-const TRANSFERS: [u16; 2] = [252, 251];
+const TRANSFERS: [u16; 2] = [code::AXFR, code::IXFR];
 
 impl Question {
     /// It asks for a name as clients do: no transfer, update or notification, which other lists are for, and nothing about
     /// the server itself.
     pub fn is_usual(&self) -> bool {
-        self.is_query() && self.qclass == 1
+        self.is_query() && self.qclass == code::IN
     }
 
     /// It is a query: no transfer, update or notification.
     pub fn is_query(&self) -> bool {
-        self.opcode == 0 && !TRANSFERS.contains(&self.qtype)
+        self.opcode == code::QUERY && !TRANSFERS.contains(&self.qtype)
     }
 
     /// What kinds of lists it may meet, whatever it asks for.
@@ -79,14 +79,14 @@ impl Question {
             "a name in no zone".to_owned()
         } else {
             let mut text = Vec::new();
-            if self.opcode != 0 {
+            if self.opcode != code::QUERY {
                 write_opcode(self.opcode, &mut text);
                 text.push(b' ');
             }
             text.extend(name::show_name(&self.qname).into_bytes());
             text.push(b' ');
             write_type(self.qtype, &mut text);
-            if self.qclass != 1 {
+            if self.qclass != code::IN {
                 text.push(b' ');
                 write_class(self.qclass, &mut text);
             }
@@ -153,11 +153,22 @@ impl Question {
             let base = Question { label: shown.clone(), qname: qname.clone(), ..Question::default() };
             if zones {
                 let tcp = Transport::Tcp;
-                let transfer = Question { label: format!("{shown} AXFR"), qtype: 252, transport: tcp, ..base.clone() };
+                let transfer =
+                    Question { label: format!("{shown} AXFR"), qtype: code::AXFR, transport: tcp, ..base.clone() };
                 all.push(transfer.signed(key));
-                let update = Question { label: format!("{shown} UPDATE"), qtype: 6, opcode: 5, ..base.clone() };
+                let update = Question {
+                    label: format!("{shown} UPDATE"),
+                    qtype: code::SOA,
+                    opcode: code::UPDATE,
+                    ..base.clone()
+                };
                 all.push(update.signed(key));
-                let notification = Question { label: format!("{shown} NOTIFY"), qtype: 6, opcode: 4, ..base.clone() };
+                let notification = Question {
+                    label: format!("{shown} NOTIFY"),
+                    qtype: code::SOA,
+                    opcode: code::NOTIFY,
+                    ..base.clone()
+                };
                 all.push(notification.signed(key));
             } else {
                 let below = [&b"\x05below"[..], qname].concat();
@@ -166,7 +177,7 @@ impl Question {
                         Question { label: format!("a name below {shown}"), qname: below, ..base.clone() }.signed(key),
                     );
                 }
-                all.push(Question { label: format!("{shown} AAAA"), qtype: 28, ..base.clone() }.signed(key));
+                all.push(Question { label: format!("{shown} AAAA"), qtype: code::AAAA, ..base.clone() }.signed(key));
             }
             all.push(Question { label: format!("{shown} without RD"), rd: false, ..base.clone() }.signed(key));
             all.push(base.signed(key));
@@ -190,10 +201,10 @@ impl Question {
     pub(super) fn is_about(&self, list: &str) -> bool {
         let clause = list.rsplit(": ").next().unwrap_or(list);
         let kind = match clause {
-            "allow-transfer" => self.qtype == 252,
-            "allow-notify" => self.opcode == 4,
-            _ if clause.starts_with("allow-update") => self.opcode == 5,
-            _ => self.opcode == 0 && self.qtype != 252,
+            "allow-transfer" => self.qtype == code::AXFR,
+            "allow-notify" => self.opcode == code::NOTIFY,
+            _ if clause.starts_with("allow-update") => self.opcode == code::UPDATE,
+            _ => self.opcode == code::QUERY && self.qtype != code::AXFR,
         };
         let zone = list.split(": ").find_map(|part| part.strip_prefix("zone "));
         kind && zone.is_none_or(|zone| name::show_name(&self.qname) == zone)

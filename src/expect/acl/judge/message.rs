@@ -5,13 +5,10 @@ use crate::decode::detail::{self, DetailLimits};
 use crate::decode::message::HEADER;
 use crate::decode::name::{read_name, skip_name};
 use crate::decode::proxy;
-use crate::expect::acl::Cookie;
 use crate::expect::acl::compare::Question;
 use crate::expect::acl::name::parse_name;
+use crate::expect::acl::{Cookie, code};
 use crate::transact::Transaction;
-
-/// TSIG.
-const TSIG: [u8; 2] = [0, 250];
 
 /// What is asked in a transaction, as far as its messages tell; an error says why nothing can be said of it.
 pub fn question(transaction: &Transaction<'_>, limits: DetailLimits) -> Result<Question, &'static str> {
@@ -49,25 +46,23 @@ pub fn question(transaction: &Transaction<'_>, limits: DetailLimits) -> Result<Q
 /// What stands beside the question of a message; nothing when its records cannot be passed. Only a message whose last
 /// record is a signature is decoded.
 fn beside(bytes: &[u8], at: usize, limits: DetailLimits) -> Option<Beside> {
-    /// EDNS.
-    const OPT: [u8; 2] = [0, 41];
     let count = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
     let (questions, records) = (count(4), count(6) + count(8) + count(10));
     let mut beside = Beside { key: None, cookie: Cookie::Absent };
     if count(10) == 0 || questions != 1 || records > limits.records {
         return Some(beside);
     }
-    let (mut last, mut rest) = ([0; 2], bytes.get(at..)?);
+    let (mut last, mut rest) = (0, bytes.get(at..)?);
     for _ in 0..records {
         let (fixed, data) = skip_name(rest)?.split_first_chunk::<10>()?;
-        last = [fixed[0], fixed[1]];
+        last = u16::from_be_bytes([fixed[0], fixed[1]]);
         let len = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
-        if last == OPT {
+        if last == code::OPT {
             beside.cookie = cookie(data.get(..len)?);
         }
         rest = data.get(len..).unwrap_or_default();
     }
-    if last == TSIG {
+    if last == code::TSIG {
         let detail = detail::read(bytes, limits)?;
         beside.key = detail.key_name.and_then(|name| parse_name(&String::from_utf8_lossy(&name)));
     }
@@ -88,13 +83,13 @@ pub fn signature_error(message: &[u8], limits: DetailLimits) -> Option<u16> {
     if questions == 1 {
         rest = skip_name(rest)?.get(4..)?;
     }
-    let (mut last, mut data) = ([0; 2], rest);
+    let (mut last, mut data) = (0, rest);
     for _ in 0..records {
         let (fixed, behind) = skip_name(rest)?.split_first_chunk::<10>()?;
-        last = [fixed[0], fixed[1]];
+        last = u16::from_be_bytes([fixed[0], fixed[1]]);
         (data, rest) = behind.split_at_checked(usize::from(u16::from_be_bytes([fixed[8], fixed[9]])))?;
     }
-    if last != TSIG {
+    if last != code::TSIG {
         return None;
     }
     let (code_len, behind) = skip_name(data)?.get(TIME_AND_FUDGE..)?.split_first_chunk::<2>()?;

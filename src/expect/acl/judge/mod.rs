@@ -8,15 +8,13 @@ use super::compare::Question;
 use super::{Acl, Decision, Word};
 use crate::config::OwnServer;
 use crate::decode::detail::DetailLimits;
+use crate::decode::message::NOTAUTH;
 use crate::transact::Transaction;
 use crate::transact::flights::Transport;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 pub use tally::{Judgements, Tally, Verdicts, agrees, turns_away};
-
-/// NOTAUTH (RFC 8945 section 5.2: also for a signature that is not accepted).
-const NOTAUTH: u16 = 9;
 
 /// Why nothing is said of a request that may have been for another server at the same address.
 pub const OTHER_PORT: &str = "the file does not listen on the port that was asked; FILE@ADDR compares it all the same";

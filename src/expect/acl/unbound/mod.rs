@@ -11,7 +11,8 @@ mod zones;
 
 use super::text::{Files, Span};
 use super::{
-    Cookie, Decision, Entry, Place, Policy, Recursion, Request, RuleId, Rules, Spot, Surroundings, Trace, Word, name,
+    Cookie, Decision, Entry, Place, Policy, Recursion, Request, RuleId, Rules, Spot, Surroundings, Trace, Word, code,
+    name,
 };
 use crate::error::Error;
 use crate::expect::inventory::show_prefix;
@@ -57,18 +58,6 @@ struct Unbound {
     places: Vec<Place>,
 }
 
-/// Record types and opcodes that are treated in a way of their own.
-mod code {
-    pub const IXFR: u16 = 251;
-    pub const AXFR: u16 = 252;
-    pub const ANY: u16 = 255;
-    pub const TXT: u16 = 16;
-    pub const QUERY: u8 = 0;
-    pub const NOTIFY: u8 = 4;
-    pub const IN: u16 = 1;
-    pub const CH: u16 = 3;
-}
-
 impl Policy for Unbound {
     fn decide(&self, request: &Request<'_>, trace: &mut Trace) -> Decision {
         let model = &self.model;
@@ -111,7 +100,7 @@ impl Policy for Unbound {
                 return Decision::of(Word::Refuse, rule);
             }
             code::ANY => {}
-            41 | 128..=254 => return Decision::of(Word::Allow, model.built_in.malformed),
+            code::OPT | 128..=254 => return Decision::of(Word::Allow, model.built_in.malformed),
             _ => {}
         }
         if action != Action::AllowCookie || request.transport != Transport::Udp {

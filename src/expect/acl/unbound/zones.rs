@@ -1,6 +1,6 @@
 //! Local zones and local data: names the server answers, refuses or ignores by itself.
 
-use crate::expect::acl::{RuleId, name};
+use crate::expect::acl::{RuleId, code, name};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -102,9 +102,6 @@ pub struct Client<'a> {
     pub tag_data: &'a [usize],
 }
 
-/// CNAME.
-const CNAME: u16 = 5;
-
 impl Zones {
     /// Adds a zone; a later one of the same name replaces an earlier one.
     pub fn add(&mut self, origin: Vec<u8>, kind: Kind, rule: RuleId) {
@@ -164,11 +161,10 @@ impl Zones {
 
     /// The closest zone around a name that the client sees. DS records belong to the zone above.
     fn find(&self, qname: &[u8], qtype: u16, tags: Option<&[usize]>) -> Option<&Zone> {
-        const DS: u16 = 43;
         if self.zones.is_empty() {
             return None;
         }
-        let start = if qtype == DS { name::above(qname).unwrap_or(qname) } else { qname };
+        let start = if qtype == code::DS { name::above(qname).unwrap_or(qname) } else { qname };
         name::and_above(start).filter_map(|above| self.zones.get(above)).find(|zone| match (&zone.tags, tags) {
             (Some(of_zone), Some(of_client)) => of_zone.iter().any(|tag| of_client.contains(tag)),
             _ => true,
@@ -227,7 +223,8 @@ impl Zone {
                 && holds(types, qtype)
             {
                 // An alias of a redirect zone is followed outside.
-                let followed = redirect && qtype != CNAME && !types.contains(&qtype) && types.contains(&CNAME);
+                let followed =
+                    redirect && qtype != code::CNAME && !types.contains(&qtype) && types.contains(&code::CNAME);
                 return if followed { Local::No } else { Local::Answered(rule) };
             }
         }
@@ -235,7 +232,7 @@ impl Zone {
             Kind::Deny | Kind::AlwaysDeny => Local::Dropped(rule),
             Kind::Refuse | Kind::AlwaysRefuse => Local::Refused(rule),
             Kind::Static | Kind::Redirect | Kind::AlwaysAnswer => Local::Answered(rule),
-            Kind::BlockA if qtype == 1 => Local::Answered(rule),
+            Kind::BlockA if qtype == code::A => Local::Answered(rule),
             // The name exists with other types.
             Kind::Transparent | Kind::NoView if data.is_some_and(|types| !types.is_empty()) => Local::Answered(rule),
             Kind::Transparent | Kind::NoView | Kind::TypeTransparent | Kind::AlwaysTransparent | Kind::BlockA => {
@@ -247,7 +244,7 @@ impl Zone {
 
 /// The data answer a type: they have it, or they are an alias.
 fn holds(types: &[u16], qtype: u16) -> bool {
-    types.iter().any(|held| *held == qtype || *held == CNAME)
+    types.iter().any(|held| *held == qtype || *held == code::CNAME)
 }
 
 /// A view's own zones, and whether the server's follow when they say nothing.

@@ -4,9 +4,10 @@ use super::super::list::{List, Named};
 use super::super::syntax::{Block, Item, Statement};
 use super::statements::{Map, REPEATED, block_of, check_shape, head};
 use super::{Clause, Inner, Switch, Written};
+use crate::config::DNS_PORT;
 use crate::error::Error;
 use crate::expect::acl::text::{Files, Span};
-use crate::expect::acl::{PORT, RuleId, Rules};
+use crate::expect::acl::{RuleId, Rules};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -208,7 +209,7 @@ impl<'a> Builder<'a> {
             words.find(|word| word.eq_ignore_ascii_case("port")).and_then(|_| words.next()?.parse().ok())
         };
         let server = options.get("port").into_iter().flatten().find_map(|statement| after_port(statement));
-        let server = server.unwrap_or(PORT);
+        let server = server.unwrap_or(DNS_PORT);
         let mut endpoints = Vec::new();
         let families =
             [("listen-on", IpAddr::from(Ipv4Addr::UNSPECIFIED)), ("listen-on-v6", Ipv6Addr::UNSPECIFIED.into())];

@@ -4,8 +4,9 @@
 use super::super::syntax::Statement;
 use super::super::wildcard;
 use super::{Access, Action, Builder, Model};
+use crate::config::DNS_PORT;
 use crate::error::Error;
-use crate::expect::acl::{PORT, RuleId};
+use crate::expect::acl::RuleId;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Statements that say where the server listens.
@@ -68,7 +69,7 @@ impl Builder<'_> {
             statements.filter_map(|statement| statement.values.first()).map(|value| self.text(*value))
         };
         let number = |text: &str| text.parse().ok();
-        let port = texts("port").next_back().and_then(number).unwrap_or(PORT);
+        let port = texts("port").next_back().and_then(number).unwrap_or(DNS_PORT);
         let all = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
         let everywhere = |port: u16| all.map(|address| SocketAddr::new(address, port));
         if texts("interface-automatic").next_back() == Some("yes") {
