@@ -153,6 +153,47 @@ fn an_error_is_no_exposure() {
 }
 
 #[test]
+fn one_source_is_spoken_of_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |packets: &[(u64, Vec<u8>)]| {
+        let found = findings(folder.path(), "options { allow-query { any; }; };", packets);
+        of_kind(&found, "acl-drift").unwrap().1.to_owned()
+    };
+    let refused = asked(0, CLIENT, 1, 0, &[5]);
+    let answered = asked(SECOND, CLIENT, 2, 0, &[0]);
+    let other = asked(2 * SECOND, OTHER, 3, 0, &[5]);
+    for (packets, says) in [
+        (
+            refused.clone(),
+            "for 10.9.9.9, but on the wire it was refused once by 10.20.30.40; none of its other requests under this rule was \
+             answered there in time.",
+        ),
+        (
+            [refused.clone(), answered].concat(),
+            "for 10.9.9.9, but on the wire it was refused once by 10.20.30.40; 1 other request of its own under this rule was \
+             answered there.",
+        ),
+        (
+            [refused.clone(), other].concat(),
+            "for 2 sources (10.9.9.9, 10.20.0.7), but on the wire they were refused 2 times by 10.20.30.40; none of their \
+             other requests under this rule was answered there in time.",
+        ),
+    ] {
+        let said = of(&packets);
+        assert!(said.ends_with(says), "{said}");
+    }
+    // Without an inventory, what is turned away as the file means it.
+    std::fs::write(folder.path().join("server.pcap"), of_ethernet(&refused)).unwrap();
+    std::fs::write(folder.path().join("named.conf"), "options { allow-query { none; }; };").unwrap();
+    let arguments = ["read", "server.pcap", "--acl", "bind:named.conf", "--vantage", "server", "--format", "json"];
+    let output = Command::cargo_bin("dnsrefused").unwrap().current_dir(folder.path()).args(arguments).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (_, said, _) = of_kind(report["findings"].as_array().unwrap(), "refused-as-intended").unwrap();
+    let says = "says refuse for 10.9.9.9, and on the wire it was refused once by 10.20.30.40: as the file means it.";
+    assert!(said.ends_with(says), "{said}");
+}
+
+#[test]
 fn an_answer_after_the_refusal_is_not_hidden() {
     let folder = tempfile::tempdir().unwrap();
     let file = "options { allow-query { none; }; }; zone example { type primary; file \"x\"; };";

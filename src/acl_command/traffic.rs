@@ -325,16 +325,18 @@ impl Traffic {
         }
         for change in self.changes.iter().take(SHOWN) {
             let seen: Vec<String> = change.seen().map(|(name, count)| format!("{name} {}", grouped(count))).collect();
+            let which = match change.of {
+                1 => "its only transaction,".to_owned(),
+                of => format!("{} of its {} transactions, such as", grouped(change.count()), grouped(of)),
+            };
             let _ = writeln!(
                 text,
-                "{}  {} -> {}  {} at {}: {} of its {} transactions, such as {}; on the wire {}{}",
+                "{}  {} -> {}  {} at {}: {which} {}; on the wire {}{}",
                 direction(&change.before, &change.after),
                 words(&change.before),
                 words(&change.after),
                 change.source,
                 change.server,
-                grouped(change.count()),
-                grouped(change.of),
                 change.example,
                 seen.join(", "),
                 if change.meant { "  (intended)" } else { "" }
@@ -347,7 +349,8 @@ impl Traffic {
             }
         }
         if self.changes.len() > SHOWN {
-            let _ = writeln!(text, "{} more changes (json lists them)", grouped((self.changes.len() - SHOWN) as u64));
+            let more = counted((self.changes.len() - SHOWN) as u64, "more change", "more changes");
+            let _ = writeln!(text, "{more} (json lists them)");
         }
         let changed = self.judged - self.same;
         let _ = writeln!(

@@ -1,7 +1,7 @@
 //! The file allows, the wire refuses: the server runs something else, or something else answered.
 
 use super::scene::Scene;
-use super::verdicts::{Group, capture_there, doubt_of_place, finding, groups, outcomes, who};
+use super::verdicts::{Group, capture_there, doubt_of_place, finding, groups, outcomes, spoken_of, who};
 use super::{Finding, Found};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
@@ -40,17 +40,19 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     if known && answered == 0 && refused > 0 && usual && at {
         finding.severity = Severity::Critical;
     }
+    let sources = group.sources(&TURNED_AWAY);
+    let [they_were, their, of_theirs] = spoken_of(scene, &sources);
     let also = match answered {
         _ if only_refusals => "only REFUSED responses were captured".to_owned(),
         _ if !known => "no query was captured, so that what else was answered is not known".to_owned(),
-        0 => "none of their other requests under this rule was answered there in time".to_owned(),
-        1 => "1 other request of theirs under this rule was answered there".to_owned(),
-        count => format!("{} other requests of theirs under this rule were answered there", grouped(count)),
+        0 => format!("none of {their} other requests under this rule was answered there in time"),
+        1 => format!("1 other request {of_theirs} under this rule was answered there"),
+        count => format!("{} other requests {of_theirs} under this rule were answered there", grouped(count)),
     };
     finding.says = format!(
-        "{} says allow for {}, but on the wire they were {} by {}; {also}.",
+        "{} says allow for {}, but on the wire {they_were} {} by {}; {also}.",
         group.describe(),
-        who(scene, &group.sources(&TURNED_AWAY)),
+        who(scene, &sources),
         outcomes(group, &TURNED_AWAY),
         group.server
     );

@@ -2,7 +2,7 @@
 
 use super::Found;
 use super::scene::{Scene, Tally, alone, begins, of_line, refused_frames, sources};
-use super::verdicts::{self, outcomes, who};
+use super::verdicts::{self, outcomes, spoken_of, who};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
 use crate::expect::inventory::show_prefix;
@@ -45,10 +45,12 @@ fn as_the_file_says(scene: &Scene<'_>, found: &mut Found) {
     found.all(groups.iter().map(|group| {
         let mut finding = verdicts::finding(scene, KIND, Severity::Info, group, &away, false);
         let word = group.members.first().map_or("", |(_, tally)| tally.judged.decision.word.name());
+        let sources = group.sources(&away);
+        let [they_were, ..] = spoken_of(scene, &sources);
         finding.says = format!(
-            "{} says {word} for {}, and on the wire they were {} by {}: as the file means it.",
+            "{} says {word} for {}, and on the wire {they_were} {} by {}: as the file means it.",
             group.describe(),
-            who(scene, &group.sources(&away)),
+            who(scene, &sources),
             outcomes(group, &away),
             group.server
         );

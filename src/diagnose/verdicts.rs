@@ -151,6 +151,15 @@ pub fn who(scene: &Scene<'_>, sources: &[IpAddr]) -> String {
     }
 }
 
+/// How sources that [`who`] named are spoken of after that: `it was`, `its`, `of its own`, or as several.
+pub fn spoken_of(scene: &Scene<'_>, sources: &[IpAddr]) -> [&'static str; 3] {
+    match sources {
+        // Of more than were kept apart there may be others.
+        [_] if scene.verdicts.is_none_or(|verdicts| verdicts.not_kept == 0) => ["it was", "its", "of its own"],
+        _ => ["they were", "their", "of theirs"],
+    }
+}
+
 /// `refused 3 times, met with silence once`.
 pub fn outcomes(group: &Group<'_>, of: &[Outcome]) -> String {
     let parts: Vec<String> = of
@@ -363,7 +372,7 @@ fn beside_prefix(
                 named.map(|(range, part)| format!("{} for {}", part.word.name(), range.show())).collect();
             let _ = write!(
                 says,
-                " Of clients of {shown} under their own addresses it says {}{}: whether the changed address is to \
+                " Where clients of {shown} arrive under their own addresses, it says {}{}: whether the changed address is to \
                  blame depends on whose it is.",
                 words.join(", "),
                 if parts.len() > PARTS { ", and more" } else { "" }
@@ -373,7 +382,7 @@ fn beside_prefix(
         _ if !otherwise.is_empty() => {
             let _ = write!(
                 says,
-                " Of clients of {shown} under their own addresses it says {words} for {} ({place}), but not for {}: \
+                " Where clients of {shown} arrive under their own addresses, it says {words} for {} ({place}), but not for {}: \
                  whether the changed address is to blame depends on what was asked.",
                 question.show(),
                 some(&otherwise, QUESTIONS_NAMED)

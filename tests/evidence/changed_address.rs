@@ -21,7 +21,9 @@ fn what_each_refused_source_asked_for_is_asked_for_the_own_address_before_it_is_
     };
     // 10.20.0.8 may be the client of 10.9.9.0/24, and is refused for its changed address alone.
     let (says, advice) = said("closed", "open");
-    assert!(says.contains("it says refuse for www.closed A") && says.contains("but not for www.open A"), "{says}");
+    let where_its_own =
+        "Where clients of 10.9.9.0/24 arrive under their own addresses, it says refuse for www.closed A (";
+    assert!(says.contains(where_its_own) && says.contains("but not for www.open A"), "{says}");
     assert!(!advice.contains("changes nothing"), "{advice}");
     // Of the first alone it is said that it is the changed address.
     let (says, advice) = said("open", "closed");
@@ -92,6 +94,8 @@ fn many_rules_and_silence_beside_a_refusal_are_one_treatment_of_a_prefix() {
     assert!(advice.contains("Allowing 10.9.9.0/24 changes nothing"), "{advice}");
     // Of parts that are treated otherwise some are named.
     let (says, _) = said("", &eighths[..7].concat());
+    let parts = "Where clients of 10.9.9.0/24 arrive under their own addresses, it says allow for 10.9.9.0/27, ";
+    assert!(says.contains(parts), "{says}");
     assert!(says.contains("allow for 10.9.9.96/27, and more: whether the changed address"), "{says}");
 }
 

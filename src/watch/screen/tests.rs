@@ -259,7 +259,7 @@ fn pages_scroll_to_their_end_and_no_further() {
     assert!(painted(&mut screen, &snapshot, USUAL)[3].starts_with("CRITICAL unlisted-source-refused-1"));
     press(&mut screen, &text("?"), &snapshot);
     let help = painted(&mut screen, &snapshot, USUAL).join("\n");
-    assert!(help.contains("Our servers' own queries: 5,906, of which 41 were refused"), "{help}");
+    assert!(help.contains("Our servers' own queries: 5,906, 41 of them refused"), "{help}");
     press(&mut screen, &text("?"), &snapshot);
     assert_eq!(screen.view, View::Overview);
 }

@@ -147,7 +147,7 @@ pub(super) fn help(shown: &Snapshot) -> Vec<String> {
     .map(str::to_owned)
     .into();
     lines.push(format!(
-        "  Our servers' own queries: {}, of which {} were refused",
+        "  Our servers' own queries: {}, {} of them refused",
         grouped(transactions(&shown.upstream)),
         grouped(shown.upstream[Outcome::Refused as usize])
     ));
