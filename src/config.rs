@@ -199,6 +199,9 @@ pub enum Outcome {
     Unsolicited,
 }
 
+/// Transactions by outcome, indexed by `Outcome as usize`.
+pub type OutcomeCounts = [u64; Outcome::ALL.len()];
+
 impl Outcome {
     /// Every outcome with its name in reports and `--rows`.
     pub const ALL: [(&'static str, Outcome); 7] = [
@@ -223,7 +226,7 @@ pub struct Outcomes(u8);
 
 impl Outcomes {
     /// Every outcome.
-    pub const ALL: Outcomes = Outcomes(0x7f);
+    pub const ALL: Outcomes = Outcomes((1 << Outcome::ALL.len()) - 1);
 
     /// What is reported when nothing else is asked for and only REFUSED responses were captured: without queries each is
     /// one that nobody is seen to have asked for.

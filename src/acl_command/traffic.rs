@@ -3,7 +3,7 @@
 
 use super::diff::{direction, is_meant};
 use super::{RuleJson, ServingJson, describe, rule_json, serving_json, words};
-use crate::config::{Config, Outcome, Outcomes};
+use crate::config::{Config, Outcome, OutcomeCounts, Outcomes};
 use crate::decode::Decoder;
 use crate::decode::detail::{self, DetailLimits};
 use crate::error::{Error, escape_text};
@@ -39,7 +39,7 @@ struct Change {
     before: Treatment,
     after: Treatment,
     /// Transactions by outcome, indexed by `Outcome as usize`.
-    outcomes: [u64; 7],
+    outcomes: OutcomeCounts,
     /// Of so many transactions of this source with this server.
     of: u64,
     /// What one of them asked for, such as `A www.example.com`.
@@ -84,7 +84,7 @@ struct Moved {
     after: Treatment,
     /// They are queries.
     queries: bool,
-    outcomes: [u64; 7],
+    outcomes: OutcomeCounts,
     example: String,
     frames: Vec<FrameRef>,
 }
@@ -139,7 +139,14 @@ impl Replay {
                         format!("{opcode}{qtype} {}", name::show_name(&question.qname))
                     },
                 );
-                pair.changes.push(Moved { before, after, queries, outcomes: [0; 7], example, frames: Vec::new() });
+                pair.changes.push(Moved {
+                    before,
+                    after,
+                    queries,
+                    outcomes: OutcomeCounts::default(),
+                    example,
+                    frames: Vec::new(),
+                });
                 pair.changes.len() - 1
             }
             None => {

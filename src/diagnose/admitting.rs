@@ -389,6 +389,7 @@ fn side_effects(
 mod tests {
     use super::*;
     use crate::config::Limits;
+    use crate::config::OutcomeCounts;
     use crate::expect::Inventory;
     use crate::expect::acl::advice::Effort;
     use crate::expect::acl::judge::{Judged, Tally, Verdicts};
@@ -405,7 +406,7 @@ mod tests {
         let tally = |source: &IpAddr| Tally {
             judged: Judged { acl: Some(0), decision: acl.decide(&usual.ask(*source, server)) },
             questions: vec![(usual.clone(), 1)],
-            outcomes: [0; 7],
+            outcomes: OutcomeCounts::default(),
             errors: 0,
             frames: Default::default(),
         };

@@ -4,7 +4,7 @@
 use super::Ledgers;
 use crate::capture::Timestamp;
 use crate::capture::losses::InterfaceLoss;
-use crate::config::{Outcome, Vantage};
+use crate::config::{Outcome, OutcomeCounts, Vantage};
 use crate::diagnose::Finding;
 use crate::expect::Expected;
 use crate::expect::acl::compare::{self, Question};
@@ -143,7 +143,7 @@ pub struct Totals {
     /// Transactions (with a query, or a rejected TCP connection).
     pub transactions: u64,
     /// Transactions by outcome, indexed by `Outcome as usize`; `unsolicited` counts responses.
-    pub outcomes: [u64; 7],
+    pub outcomes: OutcomeCounts,
     /// Refused transactions whose response had no question, so that name and type come from the query.
     pub refused_restored: u64,
     /// REFUSED responses whose query is not known: not captured, or forgotten.

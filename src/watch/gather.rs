@@ -4,7 +4,7 @@ use super::named::{Names, NamesCounted};
 use super::noted::Noted;
 use super::snapshot::{FindingLine, Loss, ServerCounts, Snapshot, TurnedAway};
 use crate::capture::Timestamp;
-use crate::config::{Limits, Outcome, Severity};
+use crate::config::{Limits, Outcome, OutcomeCounts, Severity};
 use crate::decode::detail;
 use crate::decode::name::write_name;
 use crate::diagnose::Finding;
@@ -65,7 +65,7 @@ pub struct Facts<'a> {
 }
 
 /// Transactions of clients by server, verdict and outcome.
-pub type ByVerdict = HashMap<IpAddr, BTreeMap<&'static str, [u64; 7]>>;
+pub type ByVerdict = HashMap<IpAddr, BTreeMap<&'static str, OutcomeCounts>>;
 
 /// Adds what was decided.
 pub fn add_verdicts(sums: &mut ByVerdict, verdicts: &Verdicts, legs: &Legs) {
@@ -135,11 +135,11 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
 
 /// Sums over all rows.
 struct Sums<'i> {
-    client: [u64; 7],
+    client: OutcomeCounts,
     /// REFUSED responses on the client leg that are not among these.
     beside: u64,
-    upstream: [u64; 7],
-    by_server: HashMap<IpAddr, [u64; 7]>,
+    upstream: OutcomeCounts,
+    by_server: HashMap<IpAddr, OutcomeCounts>,
     names: Names<'i>,
     sources: u64,
     joined: u64,
@@ -150,7 +150,7 @@ struct Sums<'i> {
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     key: SourceKey,
-    outcomes: [u64; 7],
+    outcomes: OutcomeCounts,
     refused: Option<(Timestamp, Timestamp)>,
     seen: Option<(Timestamp, Timestamp)>,
 }
@@ -159,9 +159,9 @@ impl<'i> Sums<'i> {
     /// Nothing summed up yet.
     fn of(inventory: &'i Inventory) -> Self {
         Self {
-            client: [0; 7],
+            client: OutcomeCounts::default(),
             beside: 0,
-            upstream: [0; 7],
+            upstream: OutcomeCounts::default(),
             by_server: HashMap::new(),
             names: Names::of(inventory),
             sources: 0,
@@ -173,7 +173,7 @@ impl<'i> Sums<'i> {
     fn add(&mut self, facts: &Facts<'_>, key: &SourceKey, row: &SourceRow) {
         let leg = facts.legs.leg(key.source.addr(), key.server);
         let (outcomes, beside) = counted(row, facts.without_queries);
-        let add = |to: &mut [u64; 7]| to.iter_mut().zip(outcomes).for_each(|(sum, count)| *sum += count);
+        let add = |to: &mut OutcomeCounts| to.iter_mut().zip(outcomes).for_each(|(sum, count)| *sum += count);
         match leg {
             Leg::Other => return,
             Leg::Upstream => return add(&mut self.upstream),
@@ -223,7 +223,7 @@ impl<'i> Sums<'i> {
 }
 
 /// Counts of a row by outcome, and REFUSED responses that are not among these; without queries every one is.
-fn counted(row: &SourceRow, without_queries: bool) -> ([u64; 7], u64) {
+fn counted(row: &SourceRow, without_queries: bool) -> (OutcomeCounts, u64) {
     let mut outcomes = Outcome::ALL.map(|(_, outcome)| row.count(outcome));
     let rare = row.rare();
     let mut beside = rare.refused_unsolicited + rare.refused_beside.iter().sum::<u64>();
@@ -420,7 +420,7 @@ mod tests {
             named,
             [
                 ("office", "allow", [30, 0, 0, 0, 0, 0, 0], Some(at(190))),
-                ("vpn", "allow", [0; 7], None),
+                ("vpn", "allow", OutcomeCounts::default(), None),
                 ("office", "refuse", [500, 2, 0, 0, 0, 0, 0], Some(at(150))),
             ],
             "lines of one name are one unless they expect different things, and the most specific decides"

@@ -3,6 +3,7 @@
 
 use super::snapshot::NamedCounts;
 use crate::capture::Timestamp;
+use crate::config::OutcomeCounts;
 use crate::expect::Inventory;
 use crate::expect::inventory::show_prefix;
 use crate::sources::SourceKey;
@@ -29,7 +30,7 @@ impl<'i> Names<'i> {
             let name = if row.name.is_empty() { show_prefix(row.prefix) } else { row.name.clone() };
             let expect = row.expect.name();
             *places.entry((name.clone(), expect)).or_insert_with(|| {
-                counts.push(NamedCounts { name, expect, outcomes: [0; 7], last: None });
+                counts.push(NamedCounts { name, expect, outcomes: OutcomeCounts::default(), last: None });
                 counts.len() - 1
             })
         });
@@ -38,7 +39,7 @@ impl<'i> Names<'i> {
     }
 
     /// Adds what a client did.
-    pub fn add(&mut self, key: &SourceKey, outcomes: [u64; 7], last: Option<Timestamp>) {
+    pub fn add(&mut self, key: &SourceKey, outcomes: OutcomeCounts, last: Option<Timestamp>) {
         if let Some(line) = self.inventory.decide_prefix(key.source).row() {
             let named = &mut self.counts[self.place_of[line.index]];
             named.outcomes.iter_mut().zip(outcomes).for_each(|(sum, count)| *sum += count);
@@ -57,7 +58,7 @@ impl<'i> Names<'i> {
 pub struct NamesCounted {
     inventory: Arc<Inventory>,
     /// What names had when the inventory in use was read, and what the rows of that moment come to by it.
-    then: HashMap<(String, &'static str), [[u64; 7]; 2]>,
+    then: HashMap<(String, &'static str), [OutcomeCounts; 2]>,
 }
 
 impl NamesCounted {
@@ -78,7 +79,7 @@ impl NamesCounted {
             self.go_on(&mut had);
             let counts = |named: &NamedCounts| named.outcomes.iter().any(|count| *count > 0);
             for named in had.into_iter().filter(counts) {
-                self.then.insert((named.name, named.expect), [named.outcomes, [0; 7]]);
+                self.then.insert((named.name, named.expect), [named.outcomes, OutcomeCounts::default()]);
             }
             let now = sums(inventory);
             if self.then.len() > MOST_GONE {

@@ -2,7 +2,7 @@
 
 use crate::capture::Timestamp;
 use crate::capture::losses::InterfaceLoss;
-use crate::config::{Outcome, Severity};
+use crate::config::{Outcome, OutcomeCounts, Severity};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -18,13 +18,13 @@ pub struct Snapshot {
     /// When this was true.
     pub now: Timestamp,
     /// Transactions by outcome, indexed by `Outcome as usize`; for `unsolicited`, responses.
-    pub outcomes: [u64; 7],
+    pub outcomes: OutcomeCounts,
     /// REFUSED responses that are in none of these as such: without their query, or ending none.
     pub refused_beside: u64,
     /// Only REFUSED responses are captured: each counts as a refused transaction.
     pub without_queries: bool,
     /// The same as `outcomes` on the upstream leg: our servers' own queries.
-    pub upstream: [u64; 7],
+    pub upstream: OutcomeCounts,
     /// Our servers, the most asked first; bounded by `Limits::watch_servers`.
     pub servers: Vec<ServerCounts>,
     /// Servers beyond that, counted in `outcomes` only.
@@ -86,7 +86,7 @@ impl Snapshot {
 }
 
 /// Transactions in counts by outcome: all but responses without a query.
-pub fn transactions(outcomes: &[u64; 7]) -> u64 {
+pub fn transactions(outcomes: &OutcomeCounts) -> u64 {
     outcomes.iter().sum::<u64>() - outcomes[Outcome::Unsolicited as usize]
 }
 
@@ -96,9 +96,9 @@ pub struct ServerCounts {
     /// Its address.
     pub server: IpAddr,
     /// Transactions by outcome, as in [`Snapshot::outcomes`].
-    pub outcomes: [u64; 7],
+    pub outcomes: OutcomeCounts,
     /// The same by what the server's own configuration says (`allow`, `refuse`, ...); empty without one.
-    pub verdicts: Vec<(&'static str, [u64; 7])>,
+    pub verdicts: Vec<(&'static str, OutcomeCounts)>,
 }
 
 /// Packets lost on the way, each `None` when nobody can tell.
@@ -166,7 +166,7 @@ pub struct TurnedAway {
     /// The server.
     pub server: IpAddr,
     /// Transactions by outcome, as in [`Snapshot::outcomes`].
-    pub outcomes: [u64; 7],
+    pub outcomes: OutcomeCounts,
     /// First query that was refused or denied.
     pub first_refused: Option<Timestamp>,
     /// Last query that was refused or denied.
@@ -211,7 +211,7 @@ pub struct NamedCounts {
     /// What the lines say shall happen: `allow` or `refuse`.
     pub expect: &'static str,
     /// Transactions by outcome, as in [`Snapshot::outcomes`].
-    pub outcomes: [u64; 7],
+    pub outcomes: OutcomeCounts,
     /// Last packet of a message from or to one of them.
     pub last: Option<Timestamp>,
 }
@@ -245,7 +245,7 @@ pub(super) mod samples {
     }
 
     /// Counts by outcome: answered, refused, denied, silent, rejected, unanswered, unsolicited.
-    fn source(address: &str, outcomes: [u64; 7], per_second: Option<f64>, name: &str) -> TurnedAway {
+    fn source(address: &str, outcomes: OutcomeCounts, per_second: Option<f64>, name: &str) -> TurnedAway {
         TurnedAway {
             source: format!("{address}/32").parse().unwrap(),
             server: "10.20.30.40".parse().unwrap(),
@@ -272,7 +272,12 @@ pub(super) mod samples {
             outcomes: [500, 2, 0, 0, 0, 1, 0],
             last: Some(at(38)),
         };
-        let vpn = NamedCounts { name: "vpn \"north\"\n".to_owned(), expect: "allow", outcomes: [0; 7], last: None };
+        let vpn = NamedCounts {
+            name: "vpn \"north\"\n".to_owned(),
+            expect: "allow",
+            outcomes: OutcomeCounts::default(),
+            last: None,
+        };
         let mut round_trips = RoundTrips::default();
         for time in [50_000, 300_000, 300_000, 70_000_000, 6_000_000_000] {
             round_trips.note(time);

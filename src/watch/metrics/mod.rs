@@ -6,7 +6,7 @@
 pub mod http;
 
 use super::snapshot::{RoundTrips, Snapshot};
-use crate::config::{Outcome, Severity};
+use crate::config::{Outcome, OutcomeCounts, Severity};
 use crate::error::escape_text;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
@@ -114,7 +114,7 @@ fn loss(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
 
 /// Everything asked of our servers, and by them.
 fn transactions(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let by_outcome = |to: &mut MetricEncoder<'_>, counts: &[u64; 7]| {
+    let by_outcome = |to: &mut MetricEncoder<'_>, counts: &OutcomeCounts| {
         outcomes(snapshot)
             .iter()
             .try_for_each(|outcome| count(to, [("outcome", outcome.name())], counts[*outcome as usize]))

@@ -1,7 +1,7 @@
 //! How often which decision met which outcome, per source and server: gathered by [`Judgements`], asked as [`Verdicts`].
 
 use super::{Judge, Judged};
-use crate::config::Outcome;
+use crate::config::{Outcome, OutcomeCounts};
 use crate::decode::detail::DetailLimits;
 use crate::expect::acl::compare::Question;
 use crate::expect::acl::{Acl, Word};
@@ -26,7 +26,7 @@ pub struct Tally {
     /// Questions that were decided so, with how often each was asked; nothing when none was captured.
     pub questions: Vec<(Question, u64)>,
     /// Transactions by outcome, indexed by `Outcome as usize`.
-    pub outcomes: [u64; 7],
+    pub outcomes: OutcomeCounts,
     /// Answered transactions whose answer is an error, which may be told before access is looked at.
     pub errors: u64,
     /// The first frames of outcomes that agree with the decision, and of those that do not.
@@ -142,7 +142,7 @@ impl Judgements {
             Some(at) => at,
             None if tallies.len() < DECISIONS => {
                 let (questions, frames) = (Vec::new(), Default::default());
-                tallies.push(Tally { judged, questions, outcomes: [0; 7], errors: 0, frames });
+                tallies.push(Tally { judged, questions, outcomes: OutcomeCounts::default(), errors: 0, frames });
                 tallies.len() - 1
             }
             None => {
@@ -260,8 +260,13 @@ mod tests {
             ..Question::default()
         };
         let judged = Judged { acl: Some(0), decision: Decision::unknown("a test", None) };
-        let mut tally =
-            Tally { judged, questions: Vec::new(), outcomes: [0; 7], errors: 0, frames: Default::default() };
+        let mut tally = Tally {
+            judged,
+            questions: Vec::new(),
+            outcomes: OutcomeCounts::default(),
+            errors: 0,
+            frames: Default::default(),
+        };
         assert!(tally.may_be_usual(), "nothing is known");
         tally.note(question("first.test", 4, false));
         assert!(!tally.may_be_usual());
