@@ -29,7 +29,7 @@ pub struct InputJson<'a> {
 }
 
 impl<'a> InputJson<'a> {
-    /// Of an input; times have so many decimal places.
+    /// Of an input; `digits` are the decimal places of its times.
     pub fn of(input: &'a InputReport, digits: usize) -> Self {
         Self {
             name: escape_text(&input.name),
@@ -80,7 +80,7 @@ pub struct SourceJson<'a> {
 }
 
 impl<'a> SourceJson<'a> {
-    /// Of a line of a report; times have so many decimal places.
+    /// Of a source of this report; `digits` are the decimal places of its times.
     pub fn of(line: &'a SourceLine, report: &Report, digits: usize) -> Self {
         let alone = line.source.prefix_len() == line.source.max_prefix_len();
         let proxied = report.proxied.get(&(line.server, line.source.addr())).filter(|_| alone);
@@ -136,7 +136,7 @@ pub struct FindingJson<'a> {
 }
 
 impl<'a> FindingJson<'a> {
-    /// Of a finding; its frames are named by the inputs they are of.
+    /// Of a finding; its frames stand under the names of these inputs, the report's.
     pub fn of(finding: &'a Finding, inputs: &'a [InputReport]) -> Self {
         Self {
             id: &finding.id,

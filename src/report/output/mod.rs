@@ -53,7 +53,8 @@ pub struct Finished {
     pub pipe_closed: bool,
 }
 
-/// Checks the output target of a run and opens it before anything else is done. `inputs` are the files that will be read.
+/// Checks the output target of a run and opens it before anything else is done. `inputs` are the files that will be read:
+/// none of them is written to. An error says why the target is refused, and that nothing was read or written.
 pub fn prepare(config: &Config, inputs: &[FileIdentity]) -> Result<Output, Error> {
     open(config, inputs).map_err(|mut error| {
         error.detail.push_str("; nothing was read or written");
@@ -61,7 +62,8 @@ pub fn prepare(config: &Config, inputs: &[FileIdentity]) -> Result<Output, Error
     })
 }
 
-/// The same of one of several outputs in the course of a run, whose target was right when it began.
+/// The same of one of several outputs in the course of a run, whose target was right when it began: an error is of an output
+/// that is missing, not of the command line.
 pub fn prepare_next(config: &Config) -> Result<Output, Error> {
     open(config, &[]).map_err(|error| Error::new(ErrorKind::Output, "E-OUT", error.object, error.detail))
 }

@@ -118,13 +118,15 @@ pub struct Judgements {
     pairs: HashMap<(IpAddr, IpAddr), Vec<Tally>>,
     /// Most pairs kept.
     most: usize,
+    /// Most frames kept for each decision, of those that agree and of those that do not.
     frames: usize,
     /// Transactions of sources beyond that.
     pub not_kept: u64,
 }
 
 impl Judgements {
-    /// Nothing decided yet; `most` pairs of source and server are kept, and `frames` frames for each decision.
+    /// Nothing decided yet. At most `most` pairs of source and server are kept, and for each decision at most `frames` frames
+    /// that agree with it and as many that do not.
     pub fn new(acls: Arc<[Acl]>, limits: DetailLimits, most: usize, frames: usize) -> Self {
         Self { judge: Judge::new(acls, limits), pairs: HashMap::new(), most, frames, not_kept: 0 }
     }
