@@ -29,7 +29,7 @@ mod verdict;
 use crate::config::OwnServer;
 use crate::error::{Error, escape_text};
 pub use argument::AclArgument;
-pub use policy::{Entry, Policy};
+pub use policy::{Entry, Policy, Table};
 pub use request::{Cookie, Request};
 pub use rules::{Place, Rule, RuleId, Rules};
 use std::collections::{BTreeMap, BTreeSet};

@@ -26,15 +26,26 @@ pub struct Entry {
     pub rule: RuleId,
 }
 
+/// Entries that are made anew each time they are asked for: of thousands of zones under long lists there are many millions.
+pub struct Table<'a> {
+    /// The list that they belong to; of a dialect whose lists are one table, nothing.
+    pub list: String,
+    /// Makes them.
+    pub make: Box<dyn Fn() -> Vec<Entry> + 'a>,
+}
+
 /// What a dialect makes of its text.
 pub trait Policy: fmt::Debug + Send + Sync {
     /// What the server would do.
     fn decide(&self, request: &Request<'_>, trace: &mut Trace) -> Decision;
     /// Prefixes at whose edges a verdict may change.
     fn prefixes(&self) -> Vec<IpNet>;
-    /// The effective table, in the order of the text. There may be many more entries than are written: they are made one list
-    /// after the other.
-    fn entries(&self) -> Box<dyn Iterator<Item = Entry> + '_>;
+    /// The effective table, in the order of the text, list by list.
+    fn tables(&self) -> Vec<Table<'_>>;
+    /// The same, one entry after the other.
+    fn entries(&self) -> Box<dyn Iterator<Item = Entry> + '_> {
+        Box::new(self.tables().into_iter().flat_map(|table| (table.make)()))
+    }
     /// The same with each rule only where it is used first: all that is written, but not all that it is for. Thousands of
     /// zones may use one list.
     fn entries_once(&self) -> Vec<Entry> {

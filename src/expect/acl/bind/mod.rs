@@ -11,7 +11,9 @@ mod names;
 mod syntax;
 
 use super::text::{Files, Span};
-use super::{Decision, Entry, Place, Policy, Request, RuleId, Rules, Spot, Surroundings, Trace, Word, code, name};
+use super::{
+    Decision, Entry, Place, Policy, Request, RuleId, Rules, Spot, Surroundings, Table, Trace, Word, code, name,
+};
 use crate::error::Error;
 use asking::passes_on;
 use ipnet::IpNet;
@@ -162,8 +164,12 @@ impl Policy for Bind {
         prefixes
     }
 
-    fn entries(&self) -> Box<dyn Iterator<Item = Entry> + '_> {
-        Box::new(self.clauses().into_iter().flat_map(|(list, clause)| entries_of(&list, clause, |_| true)))
+    fn tables(&self) -> Vec<Table<'_>> {
+        let table = |(list, clause): (String, _)| {
+            let of_list = list.clone();
+            Table { list, make: Box::new(move || entries_of(&of_list, clause, |_| true)) }
+        };
+        self.clauses().into_iter().map(table).collect()
     }
 
     fn entries_once(&self) -> Vec<Entry> {

@@ -39,6 +39,35 @@ fn an_edit_that_another_list_undoes_is_told() {
     assert_eq!((without.decision.word, new.rule(without.decision.rule.unwrap()).line), (Word::Refuse, 3));
 }
 
+#[test]
+fn what_an_entry_stands_for_is_looked_for_in_its_own_list() {
+    let file = |cache: &str, recursion: &str, query: &str| {
+        let options =
+            format!("allow-query-cache {{ {cache} }}; allow-recursion {{ {recursion} }}; allow-query {{ {query} }};");
+        acl(&format!("options {{ {options} }};\nzone z.test {{ type primary; file \"z\"; }};"))
+    };
+    let halves = "10.20.0.0/16; 10.21.0.0/16;";
+    let before = file("10.22.0.0/16;", halves, "any;");
+    for (about, after, told) in [
+        ("two that are one now", file("10.22.0.0/16;", "10.20.0.0/15;", "any;"), &[][..]),
+        (
+            "before one that says the same",
+            file("10.22.0.0/16;", halves, "10.9.0.0/16; any;"),
+            &["allow-query 10.9.0.0/16"],
+        ),
+        ("what another list has", file("10.22.0.0/16;", "10.22.0.0/16; 10.21.0.0/16; 10.20.0.0/16;", "any;"), &[]),
+        (
+            "in vain",
+            file("10.22.0.0/16;", "10.20.0.0/16; 10.21.0.0/16; 10.23.0.0/16;", "any;"),
+            &["allow-recursion 10.23.0.0/16"],
+        ),
+    ] {
+        let found = diff(&before, &after, &[]).without_effect;
+        let said: Vec<String> = found.iter().map(|one| format!("{} {}", one.entry.list, one.entry.matches)).collect();
+        assert_eq!(said, told, "{about}");
+    }
+}
+
 /// named 9.18.49 sends whoever may not recurse a referral where the name is in a stub zone, without an answer.
 #[test]
 fn a_referral_from_a_stub_zone_is_no_answer() {

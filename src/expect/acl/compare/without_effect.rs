@@ -2,7 +2,7 @@
 
 use super::question::{Question, destination};
 use super::range::{Range, joined};
-use crate::expect::acl::{Acl, Decision, Entry};
+use crate::expect::acl::{Acl, Decision, Entry, RuleId, Table};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -17,6 +17,60 @@ pub struct WithoutEffect {
     pub decision: Decision,
 }
 
+/// What is compared of an entry: the list it belongs to, what it matches, and what follows from a match.
+type Key<'a> = (&'a str, &'a str, &'a str);
+
+fn key(entry: &Entry) -> Key<'_> {
+    (&entry.list, &entry.matches, &entry.action)
+}
+
+/// The lists of a version. Their entries are made when they are asked for, and only those of one list are there at a time:
+/// there may be many more than are written.
+struct Lists<'a> {
+    /// In the order of the text; two of one name are one.
+    lists: Vec<Vec<Table<'a>>>,
+    by_name: HashMap<String, usize>,
+}
+
+impl<'a> Lists<'a> {
+    fn of(acl: &'a Acl) -> Self {
+        let (mut lists, mut by_name) = (Vec::<Vec<Table<'_>>>::new(), HashMap::new());
+        for table in acl.policy().tables() {
+            let at = *by_name.entry(table.list.clone()).or_insert(lists.len());
+            lists.resize_with(lists.len().max(at + 1), Vec::new);
+            lists[at].push(table);
+        }
+        Self { lists, by_name }
+    }
+
+    /// Each list with its name.
+    fn each(&self) -> impl Iterator<Item = (&str, Vec<Entry>)> {
+        self.lists.iter().map(move |list| (list.first().map_or("", |table| &*table.list), entries(list)))
+    }
+
+    /// The entries of the list of a name; none where there is no such list.
+    fn named(&self, name: &str) -> Vec<Entry> {
+        self.by_name.get(name).map_or_else(Vec::new, |at| entries(&self.lists[*at]))
+    }
+}
+
+fn entries(list: &[Table<'_>]) -> Vec<Entry> {
+    list.iter().flat_map(|table| (table.make)()).collect()
+}
+
+/// Of each rule of the old version, whether the entry that it is first used for is still there.
+fn still_there(old: &Lists<'_>, new: &Lists<'_>) -> HashMap<RuleId, bool> {
+    let mut still = HashMap::new();
+    for (name, entries) in old.each() {
+        let now = new.named(name);
+        let kept: HashSet<Key<'_>> = now.iter().map(key).collect();
+        for entry in &entries {
+            still.entry(entry.rule).or_insert_with(|| kept.contains(&key(entry)));
+        }
+    }
+    still
+}
+
 /// Entries that were added, stand for none that was there, and change nothing for their sources: none of them is `changed`.
 pub(super) fn without_effect(
     old: &Acl,
@@ -25,47 +79,57 @@ pub(super) fn without_effect(
     changed: Vec<Range>,
     at: &[Option<IpAddr>],
 ) -> Vec<WithoutEffect> {
-    let key = |entry: &Entry| (entry.list.clone(), entry.matches.clone(), entry.action.clone());
-    let (old_entries, new_entries): (Vec<Entry>, Vec<Entry>) =
-        (old.policy().entries().collect(), new.policy().entries().collect());
-    let known: HashSet<_> = old_entries.iter().map(key).collect();
-    let kept: HashSet<_> = new_entries.iter().map(key).collect();
-    // What entries of a list covered that are gone.
-    let mut gone: HashMap<(String, String), Vec<Range>> = HashMap::new();
-    for entry in old_entries.iter().filter(|entry| !kept.contains(&key(entry))) {
-        let of_list = gone.entry((entry.list.clone(), entry.action.clone())).or_default();
-        of_list.extend(entry.prefix.map(Range::of));
-    }
-    let gone: HashMap<_, _> = gone.into_iter().map(|(list, ranges)| (list, joined(ranges))).collect();
+    let (old_lists, new_lists) = (Lists::of(old), Lists::of(new));
     let changed = joined(changed);
+    let server = at.first().copied().flatten();
+    // Most edits are not in vain, or decide nothing.
+    let mut still: Option<HashMap<RuleId, bool>> = None;
     let mut without = Vec::new();
-    for entry in new_entries {
-        let added = entry.admits && !known.contains(&key(&entry));
-        let Some(prefix) = entry.prefix.filter(|_| added) else { continue };
-        let range = Range::of(prefix);
-        let near = changed.partition_point(|changed| (changed.v6, changed.last) < (range.v6, range.first));
-        if changed.get(near).is_some_and(|changed| changed.touches(range)) {
+    for (name, now) in new_lists.each() {
+        let before = old_lists.named(name);
+        let known: HashSet<Key<'_>> = before.iter().map(key).collect();
+        let added: Vec<&Entry> = now.iter().filter(|entry| entry.admits && !known.contains(&key(entry))).collect();
+        if added.is_empty() {
             continue;
         }
-        let replaced = gone.get(&(entry.list.clone(), entry.action.clone()));
-        if replaced.is_some_and(|covered| covered.iter().any(|gone| gone.holds(range))) {
-            continue;
-        }
-        let about = questions.iter().filter(|question| question.key.is_none() && question.is_about(&entry.list));
-        // Recursion desired, which most requests have.
-        let question = about.max_by_key(|question| question.rd).cloned().unwrap_or_default();
-        let server = at.first().copied().flatten();
-        let source = range.start();
-        let decision = new.decide(&question.ask(source, destination(new, server, source)));
-        if decision.rule == Some(entry.rule) {
-            // It decides, and as long as what did before is there, that would.
-            let before = old.decide(&question.ask(source, destination(old, server, source)));
-            let decided = old_entries.iter().find(|other| before.rule == Some(other.rule));
-            if !decided.is_some_and(|decided| kept.contains(&key(decided))) {
+        let gone = gone(&before, &now);
+        for entry in added {
+            let Some(prefix) = entry.prefix else { continue };
+            let range = Range::of(prefix);
+            let near = changed.partition_point(|changed| (changed.v6, changed.last) < (range.v6, range.first));
+            if changed.get(near).is_some_and(|changed| changed.touches(range)) {
                 continue;
             }
+            let replaced = gone.get(&(&*entry.list, &*entry.action));
+            if replaced.is_some_and(|covered| covered.iter().any(|gone| gone.holds(range))) {
+                continue;
+            }
+            let about = questions.iter().filter(|question| question.key.is_none() && question.is_about(&entry.list));
+            // Recursion desired, which most requests have.
+            let question = about.max_by_key(|question| question.rd).cloned().unwrap_or_default();
+            let source = range.start();
+            let decision = new.decide(&question.ask(source, destination(new, server, source)));
+            if decision.rule == Some(entry.rule) {
+                // It decides, and as long as what did before is there, that would.
+                let before = old.decide(&question.ask(source, destination(old, server, source)));
+                let still = still.get_or_insert_with(|| still_there(&old_lists, &new_lists));
+                if before.rule.is_none_or(|rule| still.get(&rule) != Some(&true)) {
+                    continue;
+                }
+            }
+            without.push(WithoutEffect { entry: entry.clone(), question, decision });
         }
-        without.push(WithoutEffect { entry, question, decision });
     }
     without
+}
+
+/// What entries of each list and action covered that are gone.
+fn gone<'a>(before: &'a [Entry], now: &[Entry]) -> HashMap<(&'a str, &'a str), Vec<Range>> {
+    let kept: HashSet<Key<'_>> = now.iter().map(key).collect();
+    let mut gone: HashMap<_, Vec<Range>> = HashMap::new();
+    for entry in before.iter().filter(|entry| !kept.contains(&key(entry))) {
+        let of_list = gone.entry((&*entry.list, &*entry.action)).or_default();
+        of_list.extend(entry.prefix.map(Range::of));
+    }
+    gone.into_iter().map(|(list, ranges)| (list, joined(ranges))).collect()
 }

@@ -11,8 +11,8 @@ mod zones;
 
 use super::text::{Files, Span};
 use super::{
-    Cookie, Decision, Entry, Place, Policy, Recursion, Request, RuleId, Rules, Spot, Surroundings, Trace, Word, code,
-    name,
+    Cookie, Decision, Entry, Place, Policy, Recursion, Request, RuleId, Rules, Spot, Surroundings, Table, Trace, Word,
+    code, name,
 };
 use crate::error::Error;
 use crate::expect::inventory::show_prefix;
@@ -136,38 +136,9 @@ impl Policy for Unbound {
         prefixes.dedup();
         prefixes
     }
-    fn entries(&self) -> Box<dyn Iterator<Item = Entry> + '_> {
-        let mut entries: Vec<Entry> = self
-            .model
-            .entries
-            .iter()
-            .map(|(prefix, access)| Entry {
-                list: "access-control".to_owned(),
-                matches: show_prefix(*prefix),
-                prefix: Some(*prefix),
-                action: match access.ties().and_then(|ties| ties.view) {
-                    Some(view) => format!("{} in view {}", access.action.name(), self.model.views[view].name),
-                    None => access.action.name().to_owned(),
-                },
-                admits: access.action.admits(),
-                rule: access.rule,
-            })
-            .collect();
-        for interface in &self.model.interfaces {
-            entries.push(Entry {
-                list: "interface-action".to_owned(),
-                matches: interface.name.clone(),
-                prefix: None,
-                action: interface.access.action.name().to_owned(),
-                admits: interface.access.action.admits(),
-                rule: interface.access.rule,
-            });
-        }
-        entries.sort_by_key(|entry| match self.places.get(entry.rule.0 as usize) {
-            Some(Place::Text(span)) => (0, span.file, span.start),
-            _ => (1, 0, 0),
-        });
-        Box::new(entries.into_iter())
+
+    fn tables(&self) -> Vec<Table<'_>> {
+        vec![Table { list: String::new(), make: Box::new(|| self.table()) }]
     }
 
     fn listens(&self) -> Vec<IpAddr> {
@@ -212,6 +183,41 @@ fn show_with_length(prefix: IpNet) -> String {
 }
 
 impl Unbound {
+    /// What is told of its lists, as they are mixed in the text.
+    fn table(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self
+            .model
+            .entries
+            .iter()
+            .map(|(prefix, access)| Entry {
+                list: "access-control".to_owned(),
+                matches: show_prefix(*prefix),
+                prefix: Some(*prefix),
+                action: match access.ties().and_then(|ties| ties.view) {
+                    Some(view) => format!("{} in view {}", access.action.name(), self.model.views[view].name),
+                    None => access.action.name().to_owned(),
+                },
+                admits: access.action.admits(),
+                rule: access.rule,
+            })
+            .collect();
+        for interface in &self.model.interfaces {
+            entries.push(Entry {
+                list: "interface-action".to_owned(),
+                matches: interface.name.clone(),
+                prefix: None,
+                action: interface.access.action.name().to_owned(),
+                admits: interface.access.action.admits(),
+                rule: interface.access.rule,
+            });
+        }
+        entries.sort_by_key(|entry| match self.places.get(entry.rule.0 as usize) {
+            Some(Place::Text(span)) => (0, span.file, span.start),
+            _ => (1, 0, 0),
+        });
+        entries
+    }
+
     /// What happens once the source is admitted: the server's own names, local zones, and then the conditions of the action.
     fn served(&self, request: &Request<'_>, access: &Access, trace: &mut Trace) -> Decision {
         let (model, rule) = (&self.model, access.rule);
