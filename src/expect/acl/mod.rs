@@ -26,7 +26,7 @@ mod trace;
 pub mod unbound;
 mod verdict;
 
-use crate::config::OwnServer;
+use crate::config::{self, OwnServer};
 use crate::error::{Error, escape_text};
 pub use argument::AclArgument;
 pub use policy::{Entry, Policy, Table};
@@ -68,6 +68,8 @@ pub struct Surroundings<'a> {
     pub servers: &'a [OwnServer],
     /// The server's version, such as `(9, 18)`.
     pub version: Option<(u32, u32)>,
+    /// Most elements of its lists together.
+    pub most_elements: u32,
 }
 
 /// A server's configuration, ready to decide.
@@ -157,7 +159,8 @@ impl Acl {
             }
         }
         let mut rules = Rules::default();
-        let surroundings = Surroundings { servers: &own, version: argument.version };
+        let surroundings =
+            Surroundings { servers: &own, version: argument.version, most_elements: config::ACL_ELEMENTS };
         let policy = (dialect.read)(&mut files, first, &surroundings, &mut rules)?;
         Ok(Acl {
             dialect: dialect.name,

@@ -1,6 +1,6 @@
+use super::*;
 use crate::config::OwnServer;
-use crate::expect::acl::{Acl, Entry, asked};
-use std::collections::BTreeSet;
+use crate::expect::acl::{Acl, asked};
 
 /// Evaluates a question, as [`asked::verdict`] reads it.
 fn says(text: &str, asked: &str) -> String {
@@ -328,5 +328,45 @@ fn every_prefix_is_an_edge_though_a_negated_list_gives_several_one_rule() {
     let prefixes: Vec<String> = acl.policy().prefixes().iter().map(ToString::to_string).collect();
     for prefix in ["10.0.0.0/8", "11.0.0.0/8", "12.0.0.0/8", "0.0.0.0/0", "::/0"] {
         assert_eq!(prefixes.iter().filter(|known| *known == prefix).count(), 1, "{prefix}: {prefixes:?}");
+    }
+}
+
+/// How many elements the lists of a file have, which may have so many together; or what is said of it.
+fn elements(text: &str, most_elements: u32) -> Result<u64, String> {
+    let mut files = Files::new(None);
+    let first = files.open_text("named.conf", text).unwrap();
+    let surroundings = Surroundings { servers: &[], version: None, most_elements };
+    let read = read(&mut files, first, &surroundings, &mut Rules::default());
+    read.map(|policy| policy.elements()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn lists_are_bounded_together_and_those_that_name_the_same_are_one() {
+    let zones = |lists: [&str; 3]| -> String {
+        let zone = |list: &&str| {
+            format!("zone {}.test {{ type primary; file \"x\"; allow-query {{ {list} }}; }};\n", list.len())
+        };
+        lists.iter().map(zone).collect()
+    };
+    let acls = "acl a { 10.0.0.0/24; 10.0.1.0/24; 10.0.2.0/24; };\nacl b { 10.0.3.0/24; !10.0.4.0/24; };\nacl c { 10.0.5.0/24; };\n";
+    for (lists, all) in [
+        (["a;", "a; ", "a;  "], 6),
+        // Once the four elements of both.
+        (["a; c;", "a;  c;", "a;   c;"], 6 + 4),
+        (["a; c;", "c;  a;", "a;   a;"], 6 + 4 + 4 + 6),
+        (["a; 192.0.2.1;", "a; 192.0.2.1; ", "a; 192.0.2.1;  "], 6 + 3 * 4),
+        // A rule of its own decides.
+        (["a; !c;", "a; !c; ", "a; !c;  "], 6 + 3 * 4),
+        // A list inside the list.
+        (["a; b;", "a; b; ", "a; b;  "], 6 + 3 * 4),
+    ] {
+        let text = format!("{acls}{}", zones(lists));
+        assert_eq!(elements(&text, all), Ok(u64::from(all)), "{lists:?}");
+        let said = elements(&text, all - 1).unwrap_err();
+        assert!(
+            said.starts_with("error[E-ACL]: named.conf:") && said.contains("too many elements in all lists"),
+            "{said}"
+        );
+        assert!(said.ends_with("nothing was evaluated"), "{said}");
     }
 }

@@ -5,7 +5,7 @@
 //! step by step.
 
 use super::{Kind, List, Meaning, Other, Prefix};
-use crate::config::{ACL_ELEMENTS, ACL_OTHERS};
+use crate::config::ACL_OTHERS;
 use crate::expect::acl::RuleId;
 use crate::expect::acl::network::first_decides;
 use ipnet::IpNet;
@@ -54,8 +54,9 @@ impl Building {
         self.list.others.push(Other { number: self.list.count, negative, kind, rule });
     }
 
-    /// Adds a list inside this one: merged, unless one of its own elements is negated.
-    pub(super) fn nested(&mut self, inner: Arc<List>, negative: bool, rule: RuleId) {
+    /// Adds a list inside this one, which may have so many elements at `most`: merged, unless one of its own elements is
+    /// negated.
+    pub(super) fn nested(&mut self, inner: Arc<List>, negative: bool, rule: RuleId, most: u32) {
         // Neither is above its limit before this, so that sums fit.
         self.list.lists += inner.lists;
         if inner.has_negatives {
@@ -63,9 +64,9 @@ impl Building {
             self.other(Kind::Nested(inner), negative, rule);
             return;
         }
-        if self.list.count + inner.count > ACL_ELEMENTS || self.list.others.len() + inner.others.len() > ACL_OTHERS {
+        if self.list.count + inner.count > most || self.list.others.len() + inner.others.len() > ACL_OTHERS {
             // Whoever compiles the list gives it up.
-            self.list.count = ACL_ELEMENTS + 1;
+            self.list.count = most + 1;
             return;
         }
         let before = self.list.count;
@@ -125,6 +126,8 @@ impl List {
     /// Finishes a list whose elements are all there.
     pub(super) fn seal(mut self) -> Self {
         let numbered: Vec<(IpNet, u32)> = {
+            // It is kept as it is, however many there are of its kind.
+            self.prefixes.shrink_to_fit();
             self.prefixes.sort_by_key(|prefix| prefix.number);
             // `any` gives both families one number: the position in the sorted table stands for it.
             self.prefixes.iter().enumerate().map(|(at, prefix)| (prefix.net, at as u32)).collect()

@@ -3,7 +3,7 @@
 use super::super::syntax::{Block, Item, Statement};
 use super::building::Building;
 use super::{Kind, List};
-use crate::config::{ACL_ELEMENTS, ACL_LISTS};
+use crate::config::ACL_LISTS;
 use crate::error::Error;
 use crate::expect::acl::text::{Files, Span};
 use crate::expect::acl::{Rules, name};
@@ -18,13 +18,18 @@ pub struct Named<'a> {
     compiled: HashMap<String, Option<Arc<List>>>,
     /// There may be others.
     incomplete: bool,
+    /// Lists that hold just the elements of others, by these.
+    unions: HashMap<Vec<*const List>, Arc<List>>,
     /// Elements compiled so far, those of merged lists each time.
-    pub elements: u64,
+    pub elements: u32,
+    /// Most of them.
+    most: u32,
 }
 
 impl<'a> Named<'a> {
-    /// Gathers the `acl` statements; of an `incomplete` configuration a file is not here that may hold others.
-    pub fn of(files: &Files, statements: &'a [Statement], incomplete: bool) -> Result<Self, Error> {
+    /// Gathers the `acl` statements; of an `incomplete` configuration a file is not here that may hold others. All lists
+    /// together may have `most` elements.
+    pub fn of(files: &Files, statements: &'a [Statement], incomplete: bool, most: u32) -> Result<Self, Error> {
         let mut definitions: HashMap<String, (Span, &'a Block)> = HashMap::new();
         for statement in statements {
             let [Item::Word(word), rest @ ..] = statement.items.as_slice() else { continue };
@@ -44,7 +49,7 @@ impl<'a> Named<'a> {
             }
             definitions.insert(key, (*name, block));
         }
-        Ok(Self { definitions, compiled: HashMap::new(), incomplete, elements: 0 })
+        Ok(Self { definitions, compiled: HashMap::new(), incomplete, unions: HashMap::new(), elements: 0, most })
     }
 
     /// Compiles every definition, also those nobody uses, so that a mistake in one is found.
@@ -65,17 +70,39 @@ impl<'a> Named<'a> {
 
     /// A list in braces.
     pub fn list(&mut self, block: &Block, files: &Files, rules: &mut Rules) -> Result<Arc<List>, Error> {
-        // A list that only names another one is that list, when merging it would change nothing.
-        if let [Statement { items, span }] = block.statements.as_slice()
-            && let [Item::Word(word) | Item::Quoted(word)] = items.as_slice()
-            && self.definitions.contains_key(&files.text(*word).to_ascii_lowercase())
-        {
-            let named = self.named(&files.text(*word).to_ascii_lowercase(), *span, files, rules, 0)?;
-            if !named.has_negatives {
-                return Ok(named);
-            }
+        // Thousands of zones may name the same lists. What only names others has no rule of its own, when merging them changes
+        // nothing: it is the one that it names, or all that name the same are one.
+        let Some(parts) = self.only_named(block, files, rules)? else {
+            return Ok(Arc::new(self.compile(block, files, rules, 0)?));
+        };
+        if let [only] = parts.as_slice() {
+            return Ok(Arc::clone(only));
         }
-        Ok(Arc::new(self.compile(block, files, rules, 0)?))
+        let key: Vec<*const List> = parts.iter().map(Arc::as_ptr).collect();
+        if let Some(known) = self.unions.get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let list = Arc::new(self.compile(block, files, rules, 0)?);
+        self.unions.insert(key, Arc::clone(&list));
+        Ok(list)
+    }
+
+    /// The lists that one in braces names, when these are its only elements and nothing in them is negated.
+    fn only_named(&mut self, block: &Block, files: &Files, rules: &mut Rules) -> Result<Option<Vec<Arc<List>>>, Error> {
+        let mut parts = Vec::new();
+        for Statement { items, span } in &block.statements {
+            let [item @ (Item::Word(word) | Item::Quoted(word))] = items.as_slice() else { return Ok(None) };
+            let key = files.text(*word).to_ascii_lowercase();
+            if address_in(item, files).is_some() || !self.definitions.contains_key(&key) {
+                return Ok(None);
+            }
+            let named = self.named(&key, *span, files, rules, 0)?;
+            if named.has_negatives {
+                return Ok(None);
+            }
+            parts.push(named);
+        }
+        Ok((!parts.is_empty()).then_some(parts))
     }
 
     fn named(
@@ -110,15 +137,19 @@ impl<'a> Named<'a> {
             files.go_on(statement.span)?;
             self.element(statement, &mut list, files, rules, depth)?;
             // Lists that name others several times double with each level.
-            if list.list.count > ACL_ELEMENTS || list.list.lists > ACL_LISTS {
-                return Err(
-                    files.error(statement.span, "too many elements: those of a list count each time it is named")
-                );
+            if list.list.count > self.room() || list.list.lists > ACL_LISTS {
+                let what = "too many elements in all lists together: those of a list count each time it is named";
+                return Err(files.error(statement.span, what));
             }
         }
         let list = list.list.seal();
-        self.elements += (list.prefixes.len() + list.others.len()) as u64;
+        self.elements += list.count;
         Ok(list)
+    }
+
+    /// How many elements the next list may have.
+    fn room(&self) -> u32 {
+        self.most - self.elements
     }
 
     fn element(
@@ -140,7 +171,7 @@ impl<'a> Named<'a> {
         match items {
             [Item::Block(block)] => {
                 let inner = self.compile(block, files, rules, depth + 1)?;
-                into.nested(Arc::new(inner), negative, rule);
+                into.nested(Arc::new(inner), negative, rule, self.room());
             }
             [Item::Word(word), Item::Word(key) | Item::Quoted(key)]
                 if files.text(*word).eq_ignore_ascii_case("key") =>
@@ -153,7 +184,7 @@ impl<'a> Named<'a> {
             [Item::Word(word), rest @ ..] if files.text(*word).eq_ignore_ascii_case("geoip") && !rest.is_empty() => {
                 into.other(Kind::Unknown("GeoIP data are not in the configuration"), negative, rule);
             }
-            [Item::Word(word) | Item::Quoted(word)] => {
+            [item @ (Item::Word(word) | Item::Quoted(word))] => {
                 let text = files.text(*word);
                 match text.to_ascii_lowercase().as_str() {
                     "any" => into.everything(!negative, rule),
@@ -166,7 +197,7 @@ impl<'a> Named<'a> {
                     "localhost" => into.other(Kind::Localhost, negative, rule),
                     "localnets" => into.other(Kind::Localnets, negative, rule),
                     key => {
-                        if let Some(prefix) = read_address(text) {
+                        if let Some(prefix) = address_in(item, files) {
                             into.prefix(prefix, !negative, rule);
                         } else {
                             let like_address = text.starts_with(|c: char| c.is_ascii_digit()) || text.contains(':');
@@ -187,7 +218,7 @@ impl<'a> Named<'a> {
                                 false => return Err(files.error(*word, "no acl of this name is defined")),
                             }
                             let named = self.named(key, *word, files, rules, depth)?;
-                            into.nested(named, negative, rule);
+                            into.nested(named, negative, rule, self.room());
                         }
                     }
                 }
@@ -201,6 +232,15 @@ impl<'a> Named<'a> {
             _ => return Err(files.error(statement.span, "this is no element of an address match list")),
         }
         Ok(())
+    }
+}
+
+/// The address that an element is. In quotes it is the name of a list, whatever it looks like; without quotes it is an
+/// address, whatever has its name (measured with BIND 9.18.49).
+fn address_in(item: &Item, files: &Files) -> Option<IpNet> {
+    match item {
+        Item::Word(word) => read_address(files.text(*word)),
+        _ => None,
     }
 }
 
@@ -262,9 +302,10 @@ mod tests {
         let first = files.open_text("named.conf", text)?;
         let parsed = parse(&mut files, first)?;
         let mut rules = Rules::default();
-        let mut named = Named::of(&files, &parsed.statements, false)?;
+        let mut named = Named::of(&files, &parsed.statements, false, crate::config::ACL_ELEMENTS)?;
         named.compile_all(&files, &mut rules)?;
-        named.named("t", Span { file: 0, start: 0, end: 0 }, &files, &mut rules, 0)
+        let block = named.definitions["t"].1;
+        named.list(block, &files, &mut rules)
     }
 
     fn says(list: &List, address: &str, key: Option<&str>) -> char {
@@ -289,6 +330,11 @@ mod tests {
             ("acl t { 127.0.0.0/8; !127.0.0.5; };".to_owned(), "+++"),
             ("acl t { !127.0.0.5; 127.0.0.0/8; };".to_owned(), "+-+"),
             ("acl t { !{ !127.0.0.5; any; }; any; };".to_owned(), "-+-"),
+            // In quotes a list has the name of an address; without them it is an address.
+            ("acl 127.0.0.1 { 127.0.0.5; }; acl t { \"127.0.0.1\"; };".to_owned(), "0+0"),
+            ("acl 127.0.0.1 { 127.0.0.5; }; acl t { \"127.0.0.1\"; 127.0.0.7; };".to_owned(), "0+0"),
+            ("acl 127.0.0.1 { 127.0.0.5; }; acl t { 127.0.0.1; };".to_owned(), "+00"),
+            ("acl 127.0.0.1 { 127.0.0.5; }; acl t { 127.0.0.1; 127.0.0.7; };".to_owned(), "+00"),
         ] {
             let list = list(&text).unwrap();
             let found: String =
@@ -346,8 +392,9 @@ mod tests {
             ("acl t any;", "named.conf:1:1", "a list in braces"),
             ("acl t { !; };", "named.conf:1:9", "no element"),
             ("acl t { 10.0.0.256; };", "named.conf:1:9", "no address"),
+            ("acl t { \"10.0.0.25\"; };", "named.conf:1:10", "no acl of this name"),
             (&doubling("{0}; {0};").replace("10.0.0.0/8", "key k"), "named.conf:1:401", "too many elements"),
-            (&doubling("{0}; {0};"), "named.conf:1:538", "too many elements"),
+            (&doubling("{0}; {0};"), "named.conf:1:511", "too many elements"),
             (&doubling("{0}; {0}; !{0}; {0};"), "named.conf:1:270", "too many elements"),
         ] {
             let error = list(text).map(|_| ()).unwrap_err().to_string();

@@ -288,7 +288,7 @@ pub fn build(
     surroundings: &Surroundings<'_>,
     rules: &mut Rules,
 ) -> Result<Model, Error> {
-    let mut named = Named::of(files, &parsed.statements, !parsed.missing.is_empty())?;
+    let mut named = Named::of(files, &parsed.statements, !parsed.missing.is_empty(), surroundings.most_elements)?;
     named.compile_all(files, rules)?;
     let mut top = Map::new();
     for statement in &parsed.statements {
@@ -357,6 +357,6 @@ pub fn build(
         missing,
         built_in,
         notes,
-        elements: builder.named.elements,
+        elements: u64::from(builder.named.elements),
     })
 }
