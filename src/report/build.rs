@@ -4,14 +4,14 @@ use super::legs::Legs;
 use super::{Expectation, InputReport, Ledger, Ledgers, Report, SourceLine, Totals};
 use crate::capture::losses::InterfaceLoss;
 use crate::capture::{Choices, Timestamp};
-use crate::config::{Config, Outcome};
+use crate::config::{COPY_WINDOW, Config, Outcome};
 use crate::decode::encrypted::DNS_OVER_TLS;
 use crate::decode::name::NameFault;
 use crate::decode::{Bucket, Tally, link};
 use crate::expect::{Expected, Inventory};
 use crate::pipeline::LaneResult;
 use crate::sources::{Joined, SourceKey, SourceRow};
-use crate::transact::{COPIES_AT_OTHER_TIMES, Counts};
+use crate::transact::{AGAIN_IN_OTHER_INPUTS, COPIES_AT_OTHER_TIMES, Counts};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -142,11 +142,22 @@ pub fn build(
         ..InputReport::default()
     }));
     report.ledgers.stated_loss = stated_loss(&report.inputs);
-    if let Some(count) = report.ledgers.anomalies.get(COPIES_AT_OTHER_TIMES).filter(|_| overlap(&report.inputs)) {
+    if let Some(count) = report.ledgers.anomalies.get(COPIES_AT_OTHER_TIMES).filter(|_| overlap(&report.inputs, 0)) {
         let packets = if *count == 1 { "1 query has".to_owned() } else { format!("{count} queries have") };
         report.notes.push(format!(
             "{packets} the bytes, ports and IPv4 identification of an earlier one, more than 10 ms later: where captures \
              overlap whose clocks differ, what was asked once counts twice."
+        ));
+    }
+    // In a capture that was cut, what was sent again within 10 ms after the cut: it says as little as before that.
+    if !overlap(&report.inputs, COPY_WINDOW) {
+        report.ledgers.anomalies.remove(AGAIN_IN_OTHER_INPUTS);
+    }
+    if let Some(count) = report.ledgers.anomalies.get(AGAIN_IN_OTHER_INPUTS) {
+        let packets = if *count == 1 { "1 query has".to_owned() } else { format!("{count} queries have") };
+        report.notes.push(format!(
+            "{packets} the bytes, addresses and ports of an earlier one in another input, within 10 ms and without an IPv4 \
+             identification: where inputs hold the same packets, what was asked once counts as retransmitted, or twice."
         ));
     }
     if let Some((connections, note)) = encrypted_note(&tally, legs) {
@@ -333,12 +344,17 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
     }
 }
 
-/// Some inputs were captured at the same time.
-fn overlap(inputs: &[InputReport]) -> bool {
+/// Some inputs were captured at the same time: one begins longer than this (nanoseconds) before another that began earlier ends.
+fn overlap(inputs: &[InputReport], longer_than: i64) -> bool {
     let mut times: Vec<(Timestamp, Timestamp)> =
         inputs.iter().filter_map(|input| input.first.zip(input.last)).collect();
     times.sort_unstable();
-    times.windows(2).any(|pair| pair[1].0 < pair[0].1)
+    let mut latest = Timestamp(i64::MIN);
+    times.into_iter().any(|(first, last)| {
+        let overlaps = latest.0.saturating_sub(first.0) > longer_than;
+        latest = latest.max(last);
+        overlaps
+    })
 }
 
 /// What files say of the loss of their captures.

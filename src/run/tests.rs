@@ -339,3 +339,59 @@ fn one_packet_that_was_lost_is_one() {
     assert_eq!((code, lines.len()), (0, 1));
     assert!(lines[0].contains("which lost no packets."), "{lines:?}");
 }
+
+/// An Ethernet frame of an IPv6 packet with a message, to the server or from it.
+fn frame_v6(to_server: bool, message: &[u8]) -> Vec<u8> {
+    let (client, server) = ([[0x20, 1, 0xd, 0xb8], [0; 4], [0; 4], [1; 4]].concat(), [2; 16]);
+    let client: [u8; 16] = client.try_into().unwrap();
+    let (ends, ports) = if to_server { ((client, server), (4000, 53)) } else { ((server, client), (53, 4000)) };
+    let mut bytes = Vec::new();
+    let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv6(ends.0, ends.1, 64);
+    builder.udp(ports.0, ports.1).write(&mut bytes, message).unwrap();
+    bytes
+}
+
+#[test]
+fn what_two_inputs_may_both_hold_is_said_and_what_was_sent_again_after_a_cut_is_not() {
+    let asked: Vec<Vec<u8>> = (0..3).map(|id| frame_v6(true, &[&[0, id], &QUERY[2..]].concat())).collect();
+    let told: Vec<Vec<u8>> = (0..3).map(|id| frame_v6(false, &[&[0, id], &ANSWER[2..]].concat())).collect();
+    let other = frame([10, 0, 0, 1], [10, 0, 0, 53], false, (4000, 53), QUERY);
+    let query = |second: u32, id: usize| (second, &*asked[id]);
+    let queries = [query(0, 0), query(1, 1), query(2, 2)];
+    let talk = [queries[0], (0, &*told[0]), queries[1], (1, &*told[1]), queries[2], (2, &*told[2])];
+    let says = |many: &str| {
+        format!(
+            "{many} the bytes, addresses and ports of an earlier one in another input, within 10 ms and without an IPv4 \
+             identification: where inputs hold the same packets, what was asked once counts as retransmitted, or twice."
+        )
+    };
+    for (about, captures, transactions, retransmitted, said) in [
+        ("the same, unanswered", [&queries[..], &queries[..]], 3, 3, Some(says("3 queries have"))),
+        ("the same, answered", [&talk[..], &talk[..]], 6, 0, Some(says("3 queries have"))),
+        ("a part", [&talk[..], &[query(1, 1), query(2, 0)]], 5, 0, Some(says("1 query has"))),
+        ("sent again after a cut", [&queries[..2], &[query(1, 1), query(2, 2)]], 3, 1, None),
+        (
+            "sent again, as one of them alone holds",
+            [&[query(0, 0), query(1, 1), query(1, 1)], &[(0, &*other), (2, &*other)]],
+            3,
+            2,
+            None,
+        ),
+        ("sent again later", [&queries[..], &[query(1, 0), query(2, 1)]], 3, 2, None),
+        ("no capture of the same time", [&queries[..], &[query(20, 0), query(21, 1)]], 5, 0, None),
+    ] {
+        let (code, _, report) = run_files(&captures, &["--format", "json"]);
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(code, 0, "{about}");
+        assert_eq!(report["totals"]["transactions"], transactions, "{about}");
+        assert_eq!(report["ledgers"]["matches"]["retransmitted"].as_u64().unwrap_or(0), retransmitted, "{about}");
+        let notes: Vec<String> = said.into_iter().collect();
+        assert_eq!(report["notes"], serde_json::json!(notes), "{about}");
+        assert_eq!(report["anomalies"]["again_in_other_inputs"].is_null(), notes.is_empty(), "{about}");
+        let (_, _, page) = run_files(&captures, &["--format", "text"]);
+        assert_eq!(flat(&page).contains("where inputs hold the same packets"), !notes.is_empty(), "{about}: {page}");
+    }
+    // One file tells nothing.
+    let (_, _, report) = run_at(&[queries, queries].concat(), "json");
+    assert!(!report.contains("in_other_input"), "{report}");
+}

@@ -122,7 +122,7 @@ impl Tracker<'_> {
     fn query(&mut self, seen: &Seen<'_>) {
         let pair = self.pair(seen);
         self.pairs.asked(pair, seen.entry.time);
-        match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.print()) {
+        match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.print(), seen.frame.input) {
             QueryIs::Copy(slot) => {
                 self.counts.query_copies += 1;
                 if let Some(slot) = slot

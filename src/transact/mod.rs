@@ -83,6 +83,9 @@ pub struct Settings<'a> {
 /// The name of the anomaly that makes counts too high.
 pub const COPIES_AT_OTHER_TIMES: &str = "copies_at_other_times";
 
+/// The name of the anomaly of what two captures may both hold.
+pub const AGAIN_IN_OTHER_INPUTS: &str = "again_in_other_inputs";
+
 /// Entries whose memory is looked for together.
 const BATCH: usize = 16;
 
@@ -364,6 +367,7 @@ impl<'a> Tracker<'a> {
             ("late_forgotten_early", self.flights.forgotten_early),
             ("early_responses_evicted", self.counts.early_evicted),
             (COPIES_AT_OTHER_TIMES, self.flights.copies_at_other_times),
+            (AGAIN_IN_OTHER_INPUTS, self.flights.again_in_other_inputs),
         ]
         .into_iter()
         .chain(Beside::ALL.map(|(name, beside)| (name, self.counts.refused_beside[beside as usize])))

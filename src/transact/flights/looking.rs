@@ -51,16 +51,16 @@ pub enum OtherResponse {
 }
 
 impl Flights {
-    /// What a query is; a retransmission is noted in its slot.
+    /// What a query of an input is; a retransmission is noted in its slot.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
-    pub fn query(&mut self, hash: u64, message: &Message, print: &Print) -> QueryIs {
+    pub fn query(&mut self, hash: u64, message: &Message, print: &Print, input: u32) -> QueryIs {
         let head = self.heads.at(hash);
-        if head.may_have(hash) { self.query_among(head.first, hash, message, print) } else { QueryIs::New }
+        if head.may_have(hash) { self.query_among(head.first, hash, message, print, input) } else { QueryIs::New }
     }
 
     /// What a query is beside the members of its chain.
-    fn query_among(&mut self, first: Node, hash: u64, message: &Message, print: &Print) -> QueryIs {
+    fn query_among(&mut self, first: Node, hash: u64, message: &Message, print: &Print, input: u32) -> QueryIs {
         let mut same_flow = 0;
         let mut oldest = (u64::MAX, NONE);
         let mut newest = (0, NONE);
@@ -85,7 +85,11 @@ impl Flights {
             }
         }
         if newest.1 != NONE {
-            self.slots[newest.1 as usize].repeated = *print;
+            let slot = &mut self.slots[newest.1 as usize];
+            let begun = Print { time: slot.query.time, ..slot.repeated };
+            let again = slot.query.frame.input != input && begun.may_be_same_packet(print);
+            self.again_in_other_inputs += u64::from(again);
+            slot.repeated = *print;
             return QueryIs::Retransmission;
         }
         let copied = self.answered.newest(node, hash, |closed| {
@@ -100,6 +104,11 @@ impl Flights {
         if self.answered.newest(node, hash, |closed| closed.query().is_same_packet(print)).is_some() {
             self.copies_at_other_times += 1;
         }
+        let again = |closed: &Closed| {
+            let begun = Print { time: closed.asked, ..closed.query() };
+            closed.ended == Ended::Answered && closed.input != input as u16 && begun.may_be_same_packet(print)
+        };
+        self.again_in_other_inputs += u64::from(self.answered.newest(node, hash, again).is_some());
         if same_flow >= MAX_SAME_FLOW { QueryIs::Crowded(oldest.1) } else { QueryIs::New }
     }
 

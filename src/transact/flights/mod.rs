@@ -68,6 +68,9 @@ pub struct Flights {
     /// Queries that seem to be the same packets as those of answered transactions, seen too much later to be taken for
     /// copies: where captures overlap whose clocks differ, they count twice.
     pub copies_at_other_times: u64,
+    /// Queries that may be the same packets as those of transactions that began in another input within 10 ms before, which
+    /// nothing tells: where captures hold the same packets, they count as retransmitted, or twice.
+    pub again_in_other_inputs: u64,
     /// Kept query bytes.
     pub kept: Kept,
 }
@@ -94,6 +97,7 @@ impl Flights {
             rejections: HashMap::new(),
             forgotten_early: 0,
             copies_at_other_times: 0,
+            again_in_other_inputs: 0,
             kept: Kept::default(),
         }
     }
@@ -403,8 +407,12 @@ impl Flights {
 
     /// Gives the memory back; the time line has ended, and nothing is open any more.
     pub fn finish(&mut self) {
-        let (forgotten_early, copies_at_other_times) = (self.forgotten_early, self.copies_at_other_times);
-        *self = Self { forgotten_early, copies_at_other_times, ..Self::new(self.timeout, 0) };
+        *self = Self {
+            forgotten_early: self.forgotten_early,
+            copies_at_other_times: self.copies_at_other_times,
+            again_in_other_inputs: self.again_in_other_inputs,
+            ..Self::new(self.timeout, 0)
+        };
     }
 
     /// Doubles the chains.

@@ -60,6 +60,8 @@ pub struct Closed {
     pub(super) response_payload: u32,
     pub(super) query_ip_id: u16,
     pub(super) response_ip_id: u16,
+    /// The input of the first query, in 16 bits.
+    pub(super) input: u16,
     /// Operation code.
     pub opcode: u8,
     /// How it ended.
@@ -89,6 +91,7 @@ impl Closed {
             response_payload: response.payload_hash,
             query_ip_id: query.ip_id,
             response_ip_id: response.ip_id,
+            input: 0,
             opcode: 0,
             ended,
             transfer: false,

@@ -67,6 +67,13 @@ impl Print {
         self.payload_hash == other.payload_hash && self.ip_id != 0 && self.ip_id == other.ip_id
     }
 
+    /// True when nothing tells another packet from this one, seen again within 10 ms: equal payload, and no IPv4
+    /// identification. (The flow is equal already.)
+    pub fn may_be_same_packet(&self, other: &Print) -> bool {
+        let near = other.time.0.saturating_sub(self.time.0).unsigned_abs() <= COPY_WINDOW as u64;
+        self.payload_hash == other.payload_hash && near && self.ip_id == 0 && other.ip_id == 0
+    }
+
     /// True when `later` is the same packet seen again: equal payload (but for the case of letters in the question) within
     /// 10 ms, at another point or with an equal, non-zero IPv4 identification. (The flow is equal already.)
     #[inline]
@@ -131,6 +138,7 @@ impl Slot {
             opcode: self.opcode,
             transfer: self.transfer,
             second_told: self.ambiguous,
+            input: self.query.frame.input as u16,
             ..Closed::new(self.hash, self.query.time, self.repeated, response, ended)
         }
     }

@@ -28,7 +28,7 @@ fn message(number: u16, time: i64, response: bool) -> (u64, Flow, Message, Sight
 
 fn ask(flights: &mut Flights, number: u16, time: i64) -> u32 {
     let (hash, flow, message, seen, print) = message(number, time, false);
-    assert_eq!(flights.query(hash, &message, &print), QueryIs::New, "{number}");
+    assert_eq!(flights.query(hash, &message, &print, 0), QueryIs::New, "{number}");
     flights.open(hash, flow, &message, seen, print, KeptMessage::NONE, &clock_at(seen.time))
 }
 
@@ -133,7 +133,7 @@ fn step(flights: &mut Flights, step: Step, now: i64) -> String {
     let print = Print::new(seen.time, point, step.payload, 0);
     match step.kind {
         0 => {
-            let is = flights.query(hash, &message, &print);
+            let is = flights.query(hash, &message, &print, 0);
             let opened = matches!(is, QueryIs::New)
                 .then(|| flights.open(hash, flow, &message, seen, print, KeptMessage::NONE, &clock_at(seen.time)));
             format!("{is:?} {opened:?}")
