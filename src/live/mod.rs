@@ -25,6 +25,7 @@ use crate::pipeline::aside::Speaker;
 use crate::pipeline::live::{Beside, Group, Watchdog};
 use crate::pipeline::{self};
 use crate::report::output::{self, FileIdentity};
+use crate::report::page::counted;
 use crate::report::{self, Writer};
 use crate::run::{Console, judge, settings, warn_of_filter, warnings};
 use crate::sources::Sources;
@@ -42,7 +43,7 @@ use expectations::Expectations;
 use packets::PacketFiles;
 use session::{Parts, Session};
 use signal_hook::SigId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
@@ -343,7 +344,8 @@ fn plan(config: &Config, expectations: &Expectations, handles: &[Handle], addres
 struct HeldBack<'a> {
     console: &'a mut dyn Console,
     holds: bool,
-    lines: Vec<String>,
+    lines: VecDeque<String>,
+    left_out: u64,
 }
 
 /// Lines held back at most; the last ones count.
@@ -351,7 +353,7 @@ const HELD_LINES: usize = 2000;
 
 impl<'a> HeldBack<'a> {
     fn new(console: &'a mut dyn Console, holds: bool) -> Self {
-        Self { console, holds, lines: Vec::new() }
+        Self { console, holds, lines: VecDeque::new(), left_out: 0 }
     }
 }
 
@@ -359,9 +361,10 @@ impl Console for HeldBack<'_> {
     fn line(&mut self, text: &str) {
         if self.holds {
             if self.lines.len() >= HELD_LINES {
-                self.lines.remove(0);
+                self.lines.pop_front();
+                self.left_out += 1;
             }
-            self.lines.push(text.to_owned());
+            self.lines.push_back(text.to_owned());
         } else {
             self.console.line(text);
         }
@@ -373,6 +376,10 @@ impl Console for HeldBack<'_> {
 
     fn show(&mut self) {
         self.holds = false;
+        if self.left_out > 0 {
+            let lines = counted(std::mem::take(&mut self.left_out), "earlier line is", "earlier lines are");
+            self.console.line(&format!("note: {lines} left out: behind a screen the last {HELD_LINES} are kept"));
+        }
         for line in std::mem::take(&mut self.lines) {
             self.console.line(&line);
         }
@@ -469,4 +476,37 @@ fn groups<'a>(
         .enumerate()
         .map(|(number, handle)| Group { handles: vec![handle], first_input: number as u32, tracker: tracker() })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Said(Vec<String>);
+
+    impl Console for Said {
+        fn line(&mut self, text: &str) {
+            self.0.push(text.to_owned());
+        }
+    }
+
+    #[test]
+    fn lines_behind_a_screen_that_are_too_many_are_counted() {
+        for (extra, note) in
+            [(0, None), (1, Some("note: 1 earlier line is left out")), (2, Some("note: 2 earlier lines are"))]
+        {
+            let mut said = Said::default();
+            let mut held = HeldBack::new(&mut said, true);
+            (0..HELD_LINES + extra).for_each(|number| held.line(&number.to_string()));
+            held.show();
+            held.line("and after it");
+            let lines = &said.0[usize::from(note.is_some())..];
+            assert!(note.is_none_or(|note| said.0[0].starts_with(note)), "{}", said.0[0]);
+            assert_eq!(
+                (lines.len(), &lines[0], lines[HELD_LINES].as_str()),
+                (HELD_LINES + 1, &extra.to_string(), "and after it")
+            );
+        }
+    }
 }
