@@ -204,12 +204,17 @@ impl Tracker<'_> {
         if !open.is_closing() {
             return;
         }
-        let rejected = open.rejected.filter(|_| !open.server_data);
+        let rejection = open.rejection();
         for token in open.waiting.take() {
-            match rejected {
-                Some((time, input, number)) => self.flights.reject(token, ending(time, input, number, point)),
-                None => self.flights.close(token),
-            }
+            self.end_query(token, rejection, point);
+        }
+    }
+
+    /// The connection of a query that still waits has ended.
+    fn end_query(&mut self, token: u64, rejection: Option<(Timestamp, u32, u64)>, point: Point) {
+        match rejection {
+            Some((time, input, number)) => self.flights.reject(token, ending(time, input, number, point)),
+            None => self.flights.close(token),
         }
     }
 
@@ -294,14 +299,10 @@ impl Tracker<'_> {
                     None,
                 );
                 asked |= self.flights.opened() > opened;
-                if let Some(token) = self.flights.opened_after(opened) {
-                    match gone.rejected {
-                        Some((time, input, number)) => {
-                            self.flights.reject(token, ending(time, input, number, found.by.point));
-                        }
-                        None if gone.is_closing() => self.flights.close(token),
-                        None => {}
-                    }
+                if gone.is_closing()
+                    && let Some(token) = self.flights.opened_after(opened)
+                {
+                    self.end_query(token, gone.rejection(), found.by.point);
                 }
             }
         }

@@ -227,7 +227,8 @@ impl Tracker<'_> {
     }
 
     /// True when the capture was taken at the server, the query was seen there, the server answered another source between
-    /// the query and its timeout, this source got nothing in that time, not even the end of the connection, and somebody looked all the while.
+    /// the query and its timeout, this source got nothing in that time, not even the end of the connection, and somebody
+    /// looked all the while.
     fn may_be_silence(&self, index: u32, pair: u32) -> bool {
         let (asked, measured) = self.flights.asked(index);
         let (ends, slot) = (self.pairs.ends(pair), self.flights.slot(index));

@@ -84,6 +84,11 @@ impl Connection {
         }
     }
 
+    /// When and in which frame the server ended it, when it has not sent a byte.
+    pub fn rejection(&self) -> Option<(Timestamp, u32, u64)> {
+        self.rejected.filter(|_| !self.server_data)
+    }
+
     /// One side has closed it, or both.
     pub fn is_closing(&self) -> bool {
         self.streams.iter().any(|stream| stream.ended)
