@@ -52,7 +52,8 @@ fn fields(record: &[u8; RECORD_HEADER], big_endian: bool) -> [u32; 4] {
     if big_endian { numbers.map(u32::swap_bytes) } else { numbers }
 }
 
-/// Walks the records; see [`Reader::walk`].
+/// Walks the records; see [`Reader::walk`]. The loop over packets has the registers for itself.
+#[inline(never)]
 pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, frames: &mut impl Frames) {
     let data = block.data.as_slice();
     let big_endian = context.big_endian;

@@ -21,6 +21,23 @@ fn halves(octets: [u8; 16]) -> [u64; 2] {
     [(bits >> 64) as u64, bits as u64]
 }
 
+/// One of the two addresses, in the form that [`Ends`] has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Address {
+    halves: [u64; 2],
+    v6: bool,
+}
+
+impl From<Address> for IpAddr {
+    fn from(Address { halves: [high, low], v6 }: Address) -> Self {
+        if v6 {
+            IpAddr::V6(Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)))
+        } else {
+            IpAddr::V4(Ipv4Addr::from(low as u32))
+        }
+    }
+}
+
 impl Ends {
     /// Of an IPv4 packet.
     #[inline]
@@ -56,20 +73,24 @@ impl Ends {
 
     /// The sender.
     pub fn source(self) -> IpAddr {
-        self.address(self.source)
+        self.sender().into()
     }
 
     /// The receiver.
     pub fn destination(self) -> IpAddr {
-        self.address(self.destination)
+        self.receiver().into()
     }
 
-    fn address(self, [high, low]: [u64; 2]) -> IpAddr {
-        if self.v6 {
-            IpAddr::V6(Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)))
-        } else {
-            IpAddr::V4(Ipv4Addr::from(low as u32))
-        }
+    /// The sender, where it is compared and not shown.
+    #[inline]
+    pub fn sender(self) -> Address {
+        Address { halves: self.source, v6: self.v6 }
+    }
+
+    /// The receiver, likewise.
+    #[inline]
+    pub fn receiver(self) -> Address {
+        Address { halves: self.destination, v6: self.v6 }
     }
 
     /// A keyed hash of both ends in this direction.

@@ -30,7 +30,7 @@ pub mod wrapping;
 
 use crate::capture::Frame;
 use crate::config::Limits;
-pub use ends::Ends;
+pub use ends::{Address, Ends};
 pub use entry::{Body, Datagram, Decoded, Entry, Segment};
 use ip::Packet;
 use key::Key;

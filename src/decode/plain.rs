@@ -1,8 +1,9 @@
-//! The short way of most frames: whole UDP datagrams and TCP segments right behind Ethernet with at most one VLAN tag. A
-//! [`Frame`] to the same [`Entry`] or count that the general way gives it, or a refusal to say anything.
+//! The short way of most frames: whole UDP datagrams and TCP segments right behind a link header, or behind Ethernet with
+//! one VLAN tag. A [`Frame`] to the same [`Entry`] or count that the general way gives it, or a refusal to say anything.
 //!
 //! The general way stays the definition of what a frame is; a test compares the two on any bytes.
 
+use super::link::{self, Next};
 use super::message::{self, HEADER};
 use super::{
     Body, Bucket, Datagram, Decoded, Decoder, Ends, Entry, Interface, Point, Segment, TCP, UDP, encrypted, proxy,
@@ -87,6 +88,51 @@ impl<'a> Ip<'a> {
     }
 }
 
+/// What a link header says.
+#[derive(Clone, Copy)]
+struct Link {
+    /// The `EtherType` of what follows.
+    ether_type: u16,
+    /// Where that begins.
+    at: usize,
+    point: Point,
+}
+
+impl Link {
+    /// Ethernet, with a VLAN tag when one is there that is to be opened.
+    #[inline]
+    fn ethernet(frame: &Frame<'_>, opens_tags: bool) -> Option<Self> {
+        let header = frame.data.first_chunk::<18>()?;
+        let (ether_type, at, vlan) = match number(header, 12) {
+            0x8100 if opens_tags => (number(header, 16), 18, number(header, 14) & 0x0fff),
+            ether_type => (ether_type, 14, 0),
+        };
+        Some(Self {
+            ether_type,
+            at,
+            point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction),
+        })
+    }
+
+    /// Any other link type whose header leads straight to a packet, as cooked captures do.
+    #[inline(never)]
+    fn other(frame: &Frame<'_>) -> Option<Self> {
+        let link = link::find(frame.link_type)?.open(frame.data).ok()?;
+        let ether_type = match link.next {
+            Next::EtherType(ether_type) => ether_type,
+            Next::Ip => match frame.data.get(link.at)? >> 4 {
+                4 => 0x0800,
+                6 => 0x86dd,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let interface = link.interface.map_or(Interface::Section(frame.interface), Interface::Host);
+        let point = Point::new(interface, [0; 2], link.direction.unwrap_or(frame.direction));
+        Some(Self { ether_type, at: link.at, point })
+    }
+}
+
 /// What is left to do of a packet.
 enum Rest<'a, 'o> {
     Nothing,
@@ -104,19 +150,18 @@ impl Decoder {
     #[inline(always)]
     pub(super) fn plain(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) -> Option<()> {
         let data = frame.data;
-        if frame.link_type != ETHERNET || frame.original_len as usize != data.len() {
+        if frame.original_len as usize != data.len() {
             return None;
         }
-        let link = data.first_chunk::<18>()?;
-        let (ether_type, at, vlan) = match number(link, 12) {
-            0x8100 if self.vlan_tags > 0 => (number(link, 16), 18, number(link, 14) & 0x0fff),
-            ether_type => (ether_type, 14, 0),
+        let link = match frame.link_type {
+            ETHERNET => Link::ethernet(frame, self.vlan_tags > 0)?,
+            _ => Link::other(frame)?,
         };
-        let packet = &data[at..];
+        let packet = data.get(link.at..)?;
         // The two are apart from here until the addresses are written.
-        let rest = match ether_type {
-            0x0800 => self.packet(frame, index, (at, vlan), Ip::v4(packet)?, out)?,
-            0x86dd => self.packet(frame, index, (at, vlan), Ip::v6(packet)?, out)?,
+        let rest = match link.ether_type {
+            0x0800 => self.packet(frame, index, link, Ip::v4(packet)?, out)?,
+            0x86dd => self.packet(frame, index, link, Ip::v6(packet)?, out)?,
             _ => return None,
         };
         if let Rest::Message { datagram, payload, cut } = rest
@@ -128,15 +173,15 @@ impl Decoder {
         Some(())
     }
 
-    /// Decodes what is in a packet, behind the link header that ends at `at`, but for a message. Transport headers begin
-    /// where they do without options, and lengths come from the IP header.
+    /// Decodes what is in a packet, behind a link header, but for a message. Transport headers begin where they do without
+    /// options, and lengths come from the IP header.
     #[allow(clippy::inline_always)] // once for every frame, and either kind of header is known at compile time
     #[inline(always)]
     fn packet<'a, 'o>(
         &self,
         frame: &Frame<'a>,
         index: u32,
-        (at, vlan): (usize, u16),
+        Link { at, point, .. }: Link,
         ip: Ip<'a>,
         out: &'o mut Decoded,
     ) -> Option<Rest<'a, 'o>> {
@@ -147,7 +192,7 @@ impl Decoder {
         let meaning = self.ports.meaning(ports);
         if meaning.may_be_dns() && self.ports.any(ports) {
             if protocol == TCP {
-                return segment(frame, index, (at, vlan), ip, out).map(|()| Rest::Nothing);
+                return segment(frame, index, (at, point), ip, out).map(|()| Rest::Nothing);
             }
             if protocol != UDP {
                 return None;
@@ -156,13 +201,13 @@ impl Decoder {
             let message = payload.get(UDP_HEADER..claimed.min(payload.len()))?;
             let header = message.first_chunk::<HEADER>().filter(|_| !proxy::may_begin(message))?;
             let (pair_hash, flow_hash) = self.flow(ip.ends(), ports, number(header, 0), header[2] & 0x80 != 0);
-            out.note_link_type(ETHERNET);
+            out.note_link_type(frame.link_type);
             out.entries.push(Entry {
                 time: frame.time,
                 frame: index,
                 offset: (frame.offset + (at + start + UDP_HEADER)) as u32,
                 len: message.len() as u32,
-                point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction).with_hops(ip.hops()),
+                point: point.with_hops(ip.hops()),
                 ends: ip.ends(),
                 body: Body::Datagram(Datagram {
                     source_port: ports[0],
@@ -187,7 +232,7 @@ impl Decoder {
         if no_segment * no_datagram != 0 {
             return None;
         }
-        out.note_link_type(ETHERNET);
+        out.note_link_type(frame.link_type);
         if encrypted::begins(protocol, header, payload.len()) {
             out.tally.encrypted.note(ip.ends(), protocol, payload);
         }
@@ -196,22 +241,22 @@ impl Decoder {
     }
 }
 
-/// Decodes a TCP segment on a DNS port, behind the IP header at `at`.
+/// Decodes a TCP segment on a DNS port, in the packet that begins at `at` and was seen at `point`.
 #[allow(clippy::inline_always)] // else the frame must be in memory
 #[inline(always)]
-fn segment(frame: &Frame<'_>, index: u32, (at, vlan): (usize, u16), ip: Ip<'_>, out: &mut Decoded) -> Option<()> {
+fn segment(frame: &Frame<'_>, index: u32, (at, point): (usize, Point), ip: Ip<'_>, out: &mut Decoded) -> Option<()> {
     let (start, end, _) = ip.payload();
     let payload = frame.data.get(at + start..at + end)?;
     let header = payload.first_chunk::<TCP_HEADER>()?;
     let header_len = usize::from(header[12] >> 4) * 4;
     let data = payload.get(header_len..).filter(|_| header_len >= TCP_HEADER)?;
-    out.note_link_type(ETHERNET);
+    out.note_link_type(frame.link_type);
     out.entries.push(Entry {
         time: frame.time,
         frame: index,
         offset: (frame.offset + at + start + header_len) as u32,
         len: data.len() as u32,
-        point: Point::new(Interface::Section(frame.interface), [vlan, 0], frame.direction).with_hops(ip.hops()),
+        point: point.with_hops(ip.hops()),
         ends: ip.ends(),
         body: Body::Segment(Segment {
             source_port: number(header, 0),
@@ -245,10 +290,10 @@ mod tests {
     }
 
     /// Decodes a frame both ways: what the short way says, when it says something, and what the general way says.
-    fn both(decoder: &Decoder, bytes: &[u8], original_len: usize) -> (Option<String>, String) {
+    fn both(decoder: &Decoder, link_type: u16, bytes: &[u8], original_len: usize) -> (Option<String>, String) {
         let frame = Frame {
             time: Timestamp(1_700_000_000_000_000_000),
-            link_type: ETHERNET,
+            link_type,
             interface: 3,
             // Of what leaves, the hop limit counts.
             direction: Direction::Out,
@@ -285,6 +330,26 @@ mod tests {
         bytes
     }
 
+    /// The link types whose frames of a packet [`behind`] makes, with what is before it: for IPv4, and for IPv6.
+    const OTHER_LINKS: [(u16, &[u8], &[u8]); 7] = [
+        (
+            276,
+            b"\x08\0\0\0\0\0\0\x02\0\x01\x04\x06\0\0\0\0\0\0\0\0",
+            b"\x86\xdd\0\0\0\0\0\x02\0\x01\0\x06\0\0\0\0\0\0\0\0",
+        ),
+        (113, b"\0\x04\0\x01\0\x06\0\0\0\0\0\0\0\0\x08\0", b"\0\x03\0\x01\0\x06\0\0\0\0\0\0\0\0\x86\xdd"),
+        (101, b"", b""),
+        (228, b"", b""),
+        (229, b"", b""),
+        (0, b"\x02\0\0\0", b"\x1e\0\0\0"),
+        (108, b"\0\0\0\x02", b"\0\0\0\x18"),
+    ];
+
+    /// A frame of another link type with the packet of an Ethernet frame.
+    fn behind(header: &[u8], ethernet: &[u8]) -> Vec<u8> {
+        [header, &ethernet[14..]].concat()
+    }
+
     const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03com\0\0\x01\0\x01";
 
     #[test]
@@ -300,19 +365,28 @@ mod tests {
                 (true, (4000, 53)),
                 (true, (53, 4000)),
             ] {
-                let (short, general) = both(&decoder, &frame(v6, vlan, tcp, ports, QUERY), 0);
-                assert_eq!(short, None, "a frame that was cut");
                 let bytes = frame(v6, vlan, tcp, ports, QUERY);
-                let (short, whole) = both(&decoder, &bytes, bytes.len());
+                let (short, general) = both(&decoder, ETHERNET, &bytes, 0);
+                assert_eq!(short, None, "a frame that was cut");
+                let (short, whole) = both(&decoder, ETHERNET, &bytes, bytes.len());
                 assert_eq!(short.as_ref(), Some(&whole), "{v6} {vlan} {tcp} {ports:?}; cut: {general}");
+                for (link_type, v4_header, v6_header) in OTHER_LINKS.into_iter().filter(|_| !vlan) {
+                    let bytes = behind(if v6 { v6_header } else { v4_header }, &bytes);
+                    let (short, whole) = both(&decoder, link_type, &bytes, bytes.len());
+                    assert_eq!(short.as_ref(), Some(&whole), "{link_type}: {v6} {tcp} {ports:?}");
+                }
             }
         }
         let mut bytes = frame(false, false, true, (443, 4000), b"");
         bytes[14 + 20 + 12] = 0xf0;
-        assert_eq!(both(&decoder, &bytes, bytes.len()).0, None, "a TCP header that is longer than its packet");
+        assert_eq!(
+            both(&decoder, ETHERNET, &bytes, bytes.len()).0,
+            None,
+            "a TCP header that is longer than its packet"
+        );
         for ports in [(4789, 4000), (4000, 4789)] {
             let bytes = frame(false, false, false, ports, QUERY);
-            assert_eq!(both(&decoder, &bytes, bytes.len()).0, None, "a wrapping may be behind it");
+            assert_eq!(both(&decoder, ETHERNET, &bytes, bytes.len()).0, None, "a wrapping may be behind it");
         }
     }
 
@@ -326,15 +400,22 @@ mod tests {
             // Mostly in the headers, where it matters.
             changes in proptest::collection::vec((prop_oneof![3 => 12usize..50, 1 => 0usize..90], any::<u8>()), 0..4),
             (less, missing) in (0usize..80, 0usize..3),
+            // Ethernet as often as all others.
+            other_link in proptest::option::of(proptest::sample::select(&OTHER_LINKS[..])),
         ) {
             let decoder = decoder();
             let mut bytes = frame(v6, vlan, tcp, ports, &payload);
+            let mut link_type = ETHERNET;
+            if let Some((other, v4_header, v6_header)) = other_link {
+                link_type = other;
+                bytes = behind(if v6 { v6_header } else { v4_header }, &bytes);
+            }
             for (at, value) in changes {
                 let len = bytes.len();
                 bytes[at % len] = value;
             }
             bytes.truncate(bytes.len() - less.min(bytes.len()) * usize::from(less > 50));
-            let (short, general) = both(&decoder, &bytes, bytes.len() + missing.saturating_sub(1));
+            let (short, general) = both(&decoder, link_type, &bytes, bytes.len() + missing.saturating_sub(1));
             if let Some(short) = short {
                 prop_assert_eq!(short, general);
             }
