@@ -3,13 +3,14 @@
 
 use super::flights::{Flow, Sighting, Transport};
 use super::kept::KeptMessage;
+use super::matching::Seen;
 use super::proxied::ProxiedEnd;
 use super::silence::Suspect;
 use super::{Tracker, Transaction};
 use crate::capture::Timestamp;
 use crate::config::{Outcome, SKEW};
 use crate::decode::message::{Message, Question};
-use crate::decode::{Body, Ends, Entry, Point};
+use crate::decode::{Body, Ends, Point};
 use crate::sources::FrameRef;
 
 /// A connection on which nobody asked is rejected when the server ends it within this time (nanoseconds); later it was idle.
@@ -235,7 +236,7 @@ impl Tracker<'_> {
         let query = &slot.query;
         !slot.closed
             && self.answering.answered_another(ends, asked)
-            && self.answering.has_reached(ends.destination(), query.point, slot.arrived, query.frame.input)
+            && self.answering.has_reached(ends.receiver(), query.point, slot.arrived, query.frame.input)
             && self.pairs.last_response(pair).max(self.pairs.last_unread(pair)) < asked
             && measured
             && asked >= self.watched_since
@@ -244,15 +245,16 @@ impl Tracker<'_> {
 
     /// Notes a response of a pair, where silence can be told.
     #[inline]
-    pub(super) fn note_answering(&mut self, pair: u32, seen: &Entry, input: u32) {
-        if self.answering.tells(seen.point) {
+    pub(super) fn note_answering(&mut self, pair: u32, seen: &Seen<'_>) {
+        let (entry, input) = (seen.entry, seen.frame.input);
+        if self.answering.tells(entry.point) {
             let now = self.clock.line();
             self.pairs.note_response(pair, now);
             // What waited behind a gap of a stream says that the server answered when it came, not when it is read.
-            let told = if matches!(seen.body, Body::Lost) { now.min(self.clock.on_line(seen.time)) } else { now };
-            self.answering.note(self.pairs.ends(pair), told, seen.point, input);
+            let told = if matches!(entry.body, Body::Lost) { now.min(self.clock.on_line(entry.time)) } else { now };
+            self.answering.note(seen.client_to_server(), told, entry.point, input);
         } else {
-            self.answering.note_untold(|| self.pairs.ends(pair).destination(), seen.point, input);
+            self.answering.note_untold(|| entry.ends.sender(), entry.point, input);
         }
     }
 

@@ -62,7 +62,7 @@ impl Seen<'_> {
 
     /// Client to server.
     #[inline]
-    fn client_to_server(&self) -> Ends {
+    pub(super) fn client_to_server(&self) -> Ends {
         if self.message.is_response() { self.entry.ends.reversed() } else { self.entry.ends }
     }
 
@@ -214,7 +214,7 @@ impl Tracker<'_> {
                     self.ended_behind_header(slot, ProxiedEnd::Understood, seen.frame);
                 }
                 self.matched(slot, pair, seen.message, seen.sighting(), seen.print(), seen.bytes());
-                self.note_answering(pair, seen.entry, seen.frame.input);
+                self.note_answering(pair, seen);
             }
             ResponseIs::Other(what) => self.other_response(seen, what),
         }
@@ -250,7 +250,7 @@ impl Tracker<'_> {
                 self.without_query(pair, *seen);
             }
         }
-        self.note_answering(pair, seen.entry, seen.frame.input);
+        self.note_answering(pair, seen);
     }
 
     /// Counts a response that ends no query, when it is REFUSED.

@@ -7,7 +7,7 @@ use super::flights::{Flow, Sighting};
 use super::kept::KeptMessage;
 use crate::capture::{Direction, Timestamp};
 use crate::config::Vantage;
-use crate::decode::{Ends, Interface, Point};
+use crate::decode::{Address, Ends, Interface, Point};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ const MAX_SERVERS: usize = 16_384;
 /// When servers last answered, and whether the capture was taken on their hosts.
 #[derive(Debug)]
 pub struct Answering {
-    servers: HashMap<IpAddr, Server>,
+    servers: HashMap<Address, Server, foldhash::fast::RandomState>,
     away: HashSet<IpAddr>,
     asking: HashSet<(IpAddr, u32)>,
     /// Servers of routed responses that were not seen leaving or arriving, where somebody asks for them.
@@ -35,7 +35,7 @@ pub struct Answering {
 /// A server's latest responses to two different sources: whether it answered *another* source since some time.
 #[derive(Debug, Default, Clone, Copy)]
 struct Server {
-    latest: Option<(Timestamp, IpAddr)>,
+    latest: Option<(Timestamp, Address)>,
     latest_to_another: Option<Timestamp>,
     /// A response of it to another was seen arriving: this is not its host.
     arrives: bool,
@@ -71,7 +71,7 @@ impl Answering {
     pub fn new(vantage: Option<Vantage>, filtered: bool) -> Self {
         let notes_untold = if vantage.is_none() { MAX_UNTOLD } else { 0 };
         Self {
-            servers: HashMap::new(),
+            servers: HashMap::default(),
             away: HashSet::new(),
             asking: HashSet::new(),
             routed: None,
@@ -105,7 +105,7 @@ impl Answering {
     /// Notes a response in an input; `ends` leads from client to server.
     pub fn note(&mut self, ends: Ends, time: Timestamp, point: Point, input: u32) {
         self.notes_untold = u32::MAX;
-        let address = ends.destination();
+        let address = ends.receiver();
         if self.servers.len() >= MAX_SERVERS && !self.servers.contains_key(&address) {
             return;
         }
@@ -115,7 +115,7 @@ impl Answering {
             Direction::In if point.interface() == LOOPBACK => Direction::Out,
             direction => direction,
         };
-        if ends.source() == address && direction == Direction::In {
+        if ends.sender() == address && direction == Direction::In {
             // What it asks itself arrives as well.
             return;
         }
@@ -134,7 +134,7 @@ impl Answering {
             server.passed_on |= passed_on;
             return;
         }
-        let source = ends.source();
+        let source = ends.sender();
         let time = match server.latest {
             Some((latest, to)) => {
                 if to != source {
@@ -159,12 +159,12 @@ impl Answering {
 
     /// Notes a response in an input that does not show whether it leaves or arrives.
     #[inline]
-    pub fn note_untold(&mut self, server: impl Fn() -> IpAddr, point: Point, input: u32) {
+    pub fn note_untold(&mut self, server: impl Fn() -> Address, point: Point, input: u32) {
         if let Some(routed) = &mut self.routed
             && point.is_routed()
             && routed.len() < MAX_SERVERS
         {
-            routed.insert(server());
+            routed.insert(server().into());
         }
         if self.notes_untold == 0 {
             self.untold |= 1 << input.min(INPUTS - 1);
@@ -174,7 +174,7 @@ impl Answering {
     }
 
     #[cold]
-    fn note_untold_of(&mut self, address: IpAddr, input: u32) {
+    fn note_untold_of(&mut self, address: Address, input: u32) {
         if self.notes_untold <= MAX_UNTOLD {
             self.notes_untold -= 1;
         }
@@ -210,21 +210,21 @@ impl Answering {
 
     /// Servers whose responses leave this host but were made by another, which may have seen other addresses.
     pub fn passed_on(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.servers.iter().filter(|(_, server)| server.passed_on).map(|(address, _)| *address)
+        self.servers.iter().filter(|(_, server)| server.passed_on).map(|(address, _)| (*address).into())
     }
 
     /// Servers whose responses were all seen leaving: the capture was taken on their hosts.
     pub fn here(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let all_told = |server: &Server| !server.arrives && !server.untold && self.untold == 0;
         let leaves = move |server: &Server| server.latest.is_some() && all_told(server) && self.vantage.is_none();
-        self.servers.iter().filter(move |(_, server)| leaves(server)).map(|(address, _)| *address)
+        self.servers.iter().filter(move |(_, server)| leaves(server)).map(|(address, _)| (*address).into())
     }
 
     /// Servers and inputs in which their responses were all seen leaving: those were captured on their hosts.
     pub fn here_in(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
         self.servers.iter().flat_map(|(address, Server { by_input: [leaves, arrives, untold], .. })| {
             let here = leaves & !arrives & !untold & !self.untold;
-            (0..INPUTS).filter(move |input| here >> input & 1 == 1).map(|input| (*address, input as usize))
+            (0..INPUTS).filter(move |input| here >> input & 1 == 1).map(|input| ((*address).into(), input as usize))
         })
     }
 
@@ -232,7 +232,7 @@ impl Answering {
     /// responses leave. One that was captured on its way there may have been lost behind that place. Through a bridge of that
     /// host it is seen first as somebody else's and then as it has `arrived`, in a capture of all its interfaces; what has not
     /// may have been for another host with that address.
-    pub fn has_reached(&self, server: IpAddr, point: Point, arrived: bool, input: u32) -> bool {
+    pub fn has_reached(&self, server: Address, point: Point, arrived: bool, input: u32) -> bool {
         let [leaves, arrives, _] = self.servers.get(&server).map(|server| server.by_input).unwrap_or_default();
         match point.direction() {
             _ if self.vantage.is_some() => true,
@@ -244,9 +244,9 @@ impl Answering {
 
     /// True when the capture was taken at the server, and it answered another source at or after `since`.
     pub fn answered_another(&self, ends: Ends, since: Timestamp) -> bool {
-        let Some(server) = self.servers.get(&ends.destination()) else { return false };
+        let Some(server) = self.servers.get(&ends.receiver()) else { return false };
         let to_another = match server.latest {
-            Some((time, to)) if to != ends.source() => Some(time),
+            Some((time, to)) if to != ends.sender() => Some(time),
             _ => server.latest_to_another,
         };
         !self.filtered && !server.arrives && to_another.is_some_and(|time| time >= since)
@@ -374,6 +374,11 @@ mod tests {
         Point::new(Interface::Host(2), [0; 2], direction)
     }
 
+    /// To another server.
+    fn other() -> Ends {
+        Ends::v4([10, 0, 0, 1], [10, 0, 0, 54])
+    }
+
     #[test]
     fn only_answers_to_others_count() {
         let mut answering = Answering::new(None, false);
@@ -402,7 +407,7 @@ mod tests {
         answering.note(ends(2), Timestamp(20), point(Direction::In), 0);
         assert_eq!(here(&answering), [(server, 63)]);
         // A merged file has packets that tell it and others that do not.
-        answering.note_untold(|| server, Point::default(), 63);
+        answering.note_untold(|| ends(1).receiver(), Point::default(), 63);
         assert!(here(&answering).is_empty());
         // What a server asks itself arrives where it left.
         // So does what it is asked from another address of its host, and there only that is captured.
@@ -418,7 +423,6 @@ mod tests {
 
     #[test]
     fn servers_of_routed_responses_are_kept_where_they_are_asked_for() {
-        let server = ends(1).destination();
         for (about, asked_for, direction, hops, kept) in [
             ("passed on", true, Direction::Unknown, 63, 1),
             ("made by its host", true, Direction::Unknown, 64, 0),
@@ -428,7 +432,7 @@ mod tests {
             if asked_for {
                 answering.note_routed();
             }
-            answering.note_untold(|| server, point(direction).with_hops(hops), 0);
+            answering.note_untold(|| ends(1).receiver(), point(direction).with_hops(hops), 0);
             assert_eq!(answering.routed().count(), kept, "{about}");
         }
     }
@@ -438,22 +442,22 @@ mod tests {
         let mut answering = Answering::new(None, false);
         let server = ends(1).destination();
         answering.note(ends(1), Timestamp(10), point(Direction::Out), 0);
-        answering.note_untold(|| "10.0.0.54".parse().unwrap(), Point::default(), 1);
+        answering.note_untold(|| other().receiver(), Point::default(), 1);
         assert_eq!(answering.here().collect::<Vec<_>>(), [server], "those were another server's");
-        answering.note_untold(|| server, Point::default(), 1);
+        answering.note_untold(|| ends(1).receiver(), Point::default(), 1);
         assert_eq!((answering.here().count(), answering.here_in().collect::<Vec<_>>()), (0, vec![(server, 0)]));
         let mut before = Answering::new(None, false);
-        before.note_untold(|| server, Point::default(), 0);
+        before.note_untold(|| ends(1).receiver(), Point::default(), 0);
         before.note(ends(1), Timestamp(10), point(Direction::Out), 1);
         assert_eq!((before.here().count(), before.here_in().collect::<Vec<_>>()), (0, vec![(server, 1)]));
         // A host that bridges shows what its guests ask each other before anybody asks it.
         let mut bridge = Answering::new(None, false);
-        bridge.note_untold(|| "10.0.0.54".parse().unwrap(), Point::default(), 0);
+        bridge.note_untold(|| other().receiver(), Point::default(), 0);
         bridge.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         assert_eq!(bridge.here().collect::<Vec<_>>(), [server], "those were another server's");
         // So many that their servers are not known: those may be of this one.
         let mut many = Answering::new(None, false);
-        (0..=MAX_UNTOLD).for_each(|_| many.note_untold(|| "10.0.0.54".parse().unwrap(), Point::default(), 0));
+        (0..=MAX_UNTOLD).for_each(|_| many.note_untold(|| other().receiver(), Point::default(), 0));
         many.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         many.note(ends(1), Timestamp(10), point(Direction::Out), 1);
         assert_eq!((many.here().count(), many.here_in().collect::<Vec<_>>()), (0, vec![(server, 1)]));
@@ -462,7 +466,7 @@ mod tests {
     #[test]
     fn a_query_seen_on_its_way_may_not_have_reached_the_server() {
         let mut answering = Answering::new(None, false);
-        let server = ends(1).destination();
+        let server = ends(1).receiver();
         answering.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         answering.note(ends(1), Timestamp(10), point(Direction::In), 1);
         let reached = |direction, input| answering.has_reached(server, point(direction), false, input);

@@ -35,6 +35,8 @@ struct Hot {
     hash: u64,
     /// The latest time of a message.
     last: Timestamp,
+    /// When the server last sent it a response; kept only where silence can be told.
+    last_response: Timestamp,
     queries: u32,
     /// Answered transactions, and in the highest bits [`WANTED`] and [`OF_INTEREST`].
     answered: u32,
@@ -49,9 +51,7 @@ struct Cold {
     ends: Ends,
     /// The earliest time of a message.
     first: Timestamp,
-    /// When the server last sent it a response; kept only where silence can be told.
-    last_response: Timestamp,
-    /// When the server last sent it something that could not be read, likewise.
+    /// When the server last sent it something that could not be read; kept only where silence can be told.
     last_unread: Timestamp,
     unanswered: u32,
     tcp: u32,
@@ -161,13 +161,12 @@ impl<'a> Pairs<'a> {
 
     fn add(&mut self, hash: u64, ends: Ends) -> u32 {
         let judged = (self.judge)(ends.source());
-        let (first, last_response) = (Timestamp(i64::MAX), Timestamp(i64::MIN));
-        let hot = Hot { hash, last: Timestamp(i64::MIN), queries: 0, answered: wanted(judged) };
+        let never = Timestamp(i64::MIN);
+        let hot = Hot { hash, last: never, last_response: never, queries: 0, answered: wanted(judged) };
         let cold = Cold {
             ends,
-            first,
-            last_response,
-            last_unread: last_response,
+            first: Timestamp(i64::MAX),
+            last_unread: never,
             unanswered: 0,
             tcp: 0,
             glimpsed: Span::default(),
@@ -275,7 +274,7 @@ impl<'a> Pairs<'a> {
 
     /// When the server last sent the source a response, as far as noted.
     pub fn last_response(&self, number: u32) -> Timestamp {
-        self.cold[number as usize].last_response
+        self.hot[number as usize].last_response
     }
 
     /// When the server last sent the source something that could not be read, as far as noted.
@@ -292,7 +291,7 @@ impl<'a> Pairs<'a> {
 
     /// Notes that the server sent the source a response.
     pub fn note_response(&mut self, number: u32, time: Timestamp) {
-        let last = &mut self.cold[number as usize].last_response;
+        let last = &mut self.hot[number as usize].last_response;
         *last = time.max(*last);
     }
 
