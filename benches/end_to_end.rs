@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! cargo bench --bench end_to_end -- [--packets N] [--runs N] [--keep DIR] [--only pure,mixed,compressed,determinism]
-//! cargo bench --bench end_to_end -- generate FILE [--packets N] [--dns SHARE] [--vlan SHARE] [--seed N] [--pcapng]
-//!                                   [--nanoseconds]
+//! cargo bench --bench end_to_end -- generate FILE [--packets N] [--dns SHARE] [--vlan SHARE] [--cooked] [--seed N]
+//!                                   [--pcapng] [--nanoseconds]
 //! ```
 //!
 //! Every job is `dnsrefused read FILE --expect INVENTORY --format csv -o OUT`: each refused transaction as a row with
@@ -65,6 +65,7 @@ fn generate_file(arguments: &[String]) -> io::Result<()> {
             "--vlan" => plan.vlan = number()?,
             "--seed" => plan.seed = number()? as u64,
             "--clients" => plan.clients = number()? as usize,
+            "--cooked" => plan.cooked = true,
             "--pcapng" => plan.format = Format::Pcapng,
             "--nanoseconds" => plan.nanoseconds = true,
             name if !name.starts_with('-') => file = Some(name),
@@ -289,9 +290,14 @@ impl Options {
         let block_sizes: &[&str] =
             if has_option("--block-size")? { &["4096", "65536", "524288", "4194304"] } else { &[] };
         println!("\n## One answer for every number of threads and block size\n");
-        for (format, ending) in [(Format::Pcap, "pcap"), (Format::Pcapng, "pcapng")] {
-            let plan = Plan { packets: self.packets.min(200_000), dns: 0.7, vlan: 0.1, format, ..Plan::default() };
-            let capture = Capture::make(&plan, &folder.join(format!("small.{ending}")))?;
+        for (name, format, cooked) in [
+            ("small.pcap", Format::Pcap, false),
+            ("small.pcapng", Format::Pcapng, false),
+            ("cooked.pcap", Format::Pcap, true),
+        ] {
+            let packets = self.packets.min(200_000);
+            let plan = Plan { packets, dns: 0.7, vlan: 0.1, cooked, format, ..Plan::default() };
+            let capture = Capture::make(&plan, &folder.join(name))?;
             let mut answers: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
             let mut count = 0;
             for threads in ["1", "2", "3", "8"] {
@@ -310,12 +316,12 @@ impl Options {
                     let answer = (std::fs::read(&rows)?, std::fs::read(&report)?);
                     count += 1;
                     if !answers.contains(&answer) {
-                        println!("{ending}: new answer at {}", more.join(" "));
+                        println!("{name}: new answer at {}", more.join(" "));
                         answers.push(answer);
                     }
                 }
             }
-            println!("{ending}: {count} runs, {} answer(s)", answers.len());
+            println!("{name}: {count} runs, {} answer(s)", answers.len());
             right &= answers.len() == 1;
         }
         Ok(right)

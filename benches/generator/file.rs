@@ -20,8 +20,8 @@ pub struct CaptureFile<W> {
 }
 
 impl<W: Write> CaptureFile<W> {
-    /// Writes the file header; the link type is Ethernet and the snapshot length 262,144.
-    pub fn new(mut out: W, format: Format, nanoseconds: bool) -> io::Result<Self> {
+    /// Writes the file header for a link type; the snapshot length is 262,144.
+    pub fn new(mut out: W, format: Format, link_type: u16, nanoseconds: bool) -> io::Result<Self> {
         let mut header = Vec::new();
         match format {
             Format::Pcap => {
@@ -29,13 +29,14 @@ impl<W: Write> CaptureFile<W> {
                 header.extend(magic.to_le_bytes());
                 header.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
                 header.extend(262_144_u32.to_le_bytes());
-                header.extend(1_u32.to_le_bytes());
+                header.extend(u32::from(link_type).to_le_bytes());
             }
             Format::Pcapng => {
                 header.extend([0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0]);
                 header.extend([0xff; 8]);
                 header.extend(28_u32.to_le_bytes());
-                header.extend([1, 0, 0, 0, 32, 0, 0, 0, 1, 0, 0, 0]);
+                header.extend([1, 0, 0, 0, 32, 0, 0, 0]);
+                header.extend(u32::from(link_type).to_le_bytes());
                 header.extend(262_144_u32.to_le_bytes());
                 header.extend([9, 0, 1, 0, if nanoseconds { 9 } else { 6 }, 0, 0, 0, 0, 0, 0, 0]);
                 header.extend(32_u32.to_le_bytes());

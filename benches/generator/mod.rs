@@ -43,6 +43,8 @@ pub struct Plan {
     pub ipv6: f64,
     /// Share of transactions, connections and other packets with a VLAN tag. Default 0.
     pub vlan: f64,
+    /// Cooked headers (`LINUX_SLL2`) instead of Ethernet and VLAN tags. Default false.
+    pub cooked: bool,
     /// Number of clients. Default 50,000.
     pub clients: usize,
     /// Exponent of the popularity of clients by rank (Zipf). Default 0.9: the first sends about 4 %.
@@ -91,6 +93,7 @@ impl Default for Plan {
             tcp: 0.06,
             ipv6: 0.2,
             vlan: 0.0,
+            cooked: false,
             clients: 50_000,
             client_skew: 0.9,
             servers: 4,
@@ -123,7 +126,8 @@ pub struct Generated {
 
 /// Writes the capture of a plan.
 pub fn generate(plan: &Plan, out: impl Write) -> io::Result<Generated> {
-    let mut file = CaptureFile::new(out, plan.format, plan.nanoseconds)?;
+    let link_type = if plan.cooked { 276 } else { 1 };
+    let mut file = CaptureFile::new(out, plan.format, link_type, plan.nanoseconds)?;
     let mut builder = Builder::new(plan);
     let mut now = plan.start * 1_000_000_000;
     while builder.truth.packets < plan.packets {
@@ -277,7 +281,7 @@ impl<'a> Builder<'a> {
         self.ip_id = self.ip_id.wrapping_add(1).max(1);
         let flow = &mut self.world.flows[number];
         let (from, to) = if from_server { (flow.server, flow.client) } else { (flow.client, flow.server) };
-        let path = Path { from, to, vlan, ip_id: self.ip_id };
+        let path = Path { from, to, cooked: self.plan.cooked, vlan, ip_id: self.ip_id };
         let (own, peer) = (usize::from(from_server), usize::from(!from_server));
         let (tcp, sequence, acknowledgment) = (flow.tcp, flow.next[own], flow.next[peer]);
         flow.next[own] = sequence.wrapping_add(length as u32);
@@ -307,7 +311,7 @@ impl<'a> Builder<'a> {
     }
 
     fn vlan(&mut self) -> Option<u16> {
-        (self.plan.vlan > 0.0 && self.random.chance(self.plan.vlan)).then_some(153)
+        (self.plan.vlan > 0.0 && !self.plan.cooked && self.random.chance(self.plan.vlan)).then_some(153)
     }
 
     /// The path of a packet between client and server, with the next IPv4 identification (never 0).
@@ -316,7 +320,7 @@ impl<'a> Builder<'a> {
         let server = self.world.servers[parties.server].endpoint(client.address);
         let (from, to) = if from_client { (client, server) } else { (server, client) };
         self.ip_id = self.ip_id.wrapping_add(1).max(1);
-        Path { from, to, vlan: parties.vlan, ip_id: self.ip_id }
+        Path { from, to, cooked: self.plan.cooked, vlan: parties.vlan, ip_id: self.ip_id }
     }
 
     fn response_time(&mut self) -> u64 {

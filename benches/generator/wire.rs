@@ -1,4 +1,4 @@
-//! The bytes of frames: Ethernet, VLAN, IP, UDP and TCP headers with valid checksums, and DNS messages.
+//! The bytes of frames: Ethernet or cooked headers, VLAN, IP, UDP and TCP headers with valid checksums, and DNS messages.
 
 use std::net::IpAddr;
 
@@ -22,7 +22,9 @@ pub struct Path {
     pub from: Endpoint,
     /// The receiver.
     pub to: Endpoint,
-    /// The VLAN the frame is tagged with.
+    /// The link header is a cooked one (`LINUX_SLL2`), as when all interfaces are captured on the servers' host.
+    pub cooked: bool,
+    /// The VLAN the frame is tagged with; in no cooked frame.
     pub vlan: Option<u16>,
     /// The IPv4 identification; unused in IPv6.
     pub ip_id: u16,
@@ -93,15 +95,25 @@ pub fn tcp_frame(out: &mut Vec<u8>, path: &Path, segment: &Segment<'_>, payload:
 
 /// Appends everything up to the transport header and returns the sum over the pseudo-header (RFC 768, RFC 8200).
 fn network_headers(out: &mut Vec<u8>, path: &Path, protocol: u8, length: usize) -> u64 {
-    out.extend(path.to.mac);
-    out.extend(path.from.mac);
-    if let Some(vlan) = path.vlan {
-        out.extend([0x81, 0x00]);
-        out.extend(vlan.to_be_bytes());
+    let ether_type: [u8; 2] = if path.from.address.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
+    if path.cooked {
+        // Interface 2, Ethernet; 4 leaves, 0 arrives.
+        let packet_type = if path.from.port == 53 { 4 } else { 0 };
+        out.extend(ether_type);
+        out.extend([0, 0, 0, 0, 0, 2, 0, 1, packet_type, 6]);
+        out.extend(path.from.mac);
+        out.extend([0, 0]);
+    } else {
+        out.extend(path.to.mac);
+        out.extend(path.from.mac);
+        if let Some(vlan) = path.vlan {
+            out.extend([0x81, 0x00]);
+            out.extend(vlan.to_be_bytes());
+        }
+        out.extend(ether_type);
     }
     match (path.from.address, path.to.address) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            out.extend([0x08, 0x00]);
             let start = out.len();
             out.extend([0x45, 0]);
             out.extend((20 + length as u16).to_be_bytes());
@@ -114,7 +126,6 @@ fn network_headers(out: &mut Vec<u8>, path: &Path, protocol: u8, length: usize) 
             sum(&out[start + 12..], u64::from(protocol) + length as u64)
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
-            out.extend([0x86, 0xdd]);
             out.extend([0x60, 0, 0, 0]);
             out.extend((length as u16).to_be_bytes());
             out.extend([protocol, path.from.hops]);
