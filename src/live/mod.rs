@@ -7,16 +7,19 @@
 mod addresses;
 pub mod decided;
 pub mod expectations;
+mod held_back;
 mod interval;
+mod opening;
 pub mod packets;
 pub mod scroll;
 pub mod session;
+mod signals;
 pub mod standing;
 pub mod surroundings;
 
 use crate::capture::host;
 use crate::capture::live::{Handle, Options};
-use crate::config::{Color, Config, Sandbox};
+use crate::config::{Color, Config};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::acl::Acl;
@@ -25,7 +28,6 @@ use crate::pipeline::aside::Speaker;
 use crate::pipeline::live::{Beside, Group, Watchdog};
 use crate::pipeline::{self};
 use crate::report::output::{self, FileIdentity};
-use crate::report::page::counted;
 use crate::report::{self, Writer};
 use crate::run::{Console, judge, settings, warn_of_filter, warnings};
 use crate::sources::Sources;
@@ -33,17 +35,17 @@ use crate::transact::pairs::Pairs;
 use crate::transact::{Settings, Tracker};
 use crate::watch::Board;
 use crate::watch::metrics::http as metrics;
-use crate::watch::sandbox::{Plan, State, confine};
+use crate::watch::sandbox::{Plan, confine};
 use crate::watch::screen::terminal::Borrowed;
-use crate::watch::screen::{self, JobControl, Left, Look};
+use crate::watch::screen::{self, Left, Look};
 use crate::watch::snapshot::Snapshot;
 use addresses::Addresses;
 use decided::{Decided, Stream, StreamLegs};
 use expectations::Expectations;
+use held_back::HeldBack;
 use packets::PacketFiles;
 use session::{Parts, Session};
-use signal_hook::SigId;
-use std::collections::{BTreeSet, VecDeque};
+pub use signals::Signals;
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
@@ -52,74 +54,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Flags that signals set.
-#[derive(Debug, Clone, Default)]
-pub struct Signals {
-    /// End with a report.
-    pub stop: Arc<AtomicBool>,
-    /// Print a report and go on.
-    pub snapshot: Arc<AtomicBool>,
-    /// A further signal ends the process at once.
-    pub at_once: Arc<AtomicBool>,
-    /// There is a terminal to give back.
-    screen: bool,
-    /// What lets a second signal end the process while files are read.
-    reading: Vec<SigId>,
-    /// What the shell asks of whoever has the terminal.
-    job: JobControl,
-}
-
-impl Signals {
-    /// No signal came so far. A second one ends the process at once when some time has passed since the first; with a screen
-    /// not before the terminal was given back.
-    pub fn new(screen: bool) -> Self {
-        Self {
-            stop: Arc::default(),
-            at_once: Arc::default(),
-            snapshot: Arc::default(),
-            screen,
-            reading: Vec::new(),
-            job: JobControl::default(),
-        }
-    }
-
-    /// Sets the flags on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1; with a screen on every other signal, too, that would
-    /// end the process.
-    pub fn on(mut self) -> std::io::Result<Self> {
-        use signal_hook::consts::{
-            SIGABRT, SIGALRM, SIGCONT, SIGINT, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR2, SIGVTALRM, SIGXCPU,
-        };
-        crate::run::on_signals(&self.stop, &self.at_once)?;
-        for signal in [SIGINT, SIGTERM] {
-            self.reading.push(signal_hook::flag::register(signal, Arc::clone(&self.at_once))?);
-        }
-        if self.screen {
-            // One that this process sends itself, or that a fault of the processor is, still ends it at once.
-            for signal in [SIGABRT, SIGQUIT, SIGALRM, SIGPROF, SIGUSR2, SIGVTALRM, SIGXCPU] {
-                signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&self.at_once))?;
-                signal_hook::flag::register(signal, Arc::clone(&self.stop))?;
-            }
-            signal_hook::flag::register(SIGTSTP, Arc::clone(&self.job.suspend))?;
-            signal_hook::flag::register(SIGCONT, Arc::clone(&self.job.resume))?;
-        }
-        signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&self.snapshot))?;
-        Ok(self)
-    }
-
-    /// Files were read, which may be pipes that nobody feeds: until now a second signal ended the process at once.
-    fn have_read(&self) {
-        for id in &self.reading {
-            signal_hook::low_level::unregister(*id);
-        }
-        self.at_once.store(false, Ordering::Relaxed);
-    }
-}
-
-/// Why nobody is called silent on a host that may use `IPsec`.
+/// The note on why nobody is called silent on a host that may use `IPsec`.
 const IPSEC: &str = "This host's kernel has loaded its module for ESP: what leaves through IPsec is not captured in clear, so that \
                      nobody is called silent here (--vantage server says that no response leaves so).";
 
 /// Runs `live` and returns the exit code.
+///
+/// # Errors
+/// Whatever keeps the capture from beginning; once it runs, errors are lines for the operator and an exit code.
 pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Signals) -> Result<u8, Error> {
     let config = &for_this_host(config)?;
     let expectations = Arc::new(Expectations::load(config)?);
@@ -136,22 +78,17 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         output::check_beside(path)?;
     }
     let handles = open(config)?;
-    // Asked for here, because a confined process may not.
+    // The confined process may not open this socket.
     let addresses = Addresses::listen();
     let listener = config.live.metrics.map(listen).transpose()?;
-    let board = decided::watched(config).then(|| {
-        let board = Board::default();
-        let node = config.node.clone().unwrap_or_default();
-        board.publish(Snapshot { node, without_queries: config.live.refused_only, ..Snapshot::default() });
-        Arc::new(board)
-    });
+    let board = decided::watched(config).then(|| Arc::new(first_board(config)));
     let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
     let interfaces = handles.first().map(|handle| host::interfaces_by_index(handle.socket())).unwrap_or_default();
     let ipsec = config.vantage.is_none() && !config.live.refused_only && host::may_use_ipsec();
     let sandbox = confine(&plan(config, &expectations, &handles, &addresses), config.live.sandbox)?;
     let first = config.output.as_ref().filter(|_| per_interval).map(|path| interval::file(path, host::now()));
     let target = Config { output: first.or_else(|| config.output.clone()), ..config.clone() };
-    // With files of their own for every interval this was only tried out.
+    // Where every interval gets its own file, this only checks that the first can be written.
     let mut output = Some(output::prepare(&target, &identities)?).filter(|_| !per_interval);
     let mut packets = PacketFiles::prepare(config, &identities)?;
     let names: Vec<String> = handles.iter().map(|handle| handle.name.clone()).collect();
@@ -174,11 +111,14 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     if let Some(packets) = &mut packets {
         packets.begin(&handles, config)?;
     }
-    // From here on nothing waits for whoever reads standard error.
+    // From here on a slow reader of standard error holds nothing up.
     let mut speaker = Speaker::start(console, limits.waiting_output_bytes)?;
     let mut held = HeldBack::new(&mut speaker, screen.is_some());
-    let opening =
-        if config.quiet { Vec::new() } else { opening(config, &handles, listener.as_ref(), &sandbox, hears_addresses) };
+    let opening = if config.quiet {
+        Vec::new()
+    } else {
+        opening::lines(config, &handles, listener.as_ref(), &sandbox, hears_addresses)
+    };
     let parts = Parts {
         config,
         signals,
@@ -197,10 +137,10 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let groups = groups(config, handles, &decoder, &sources, &expectations, &decided, ipsec);
     let mut session = Session::new(parts, &mut held);
     let writer = packets.as_mut().map(|packets| packets as &mut dyn pipeline::live::PacketWriter);
-    // A fault beside the capture spoils no report, but it is one.
+    // A fault of the screen or the metrics leaves the report right, but still decides the exit code.
     let faulty = AtomicBool::new(false);
     let beside = beside(config, listener.as_ref(), screen, board.as_ref(), signals, &faulty);
-    // What is written to may take nothing.
+    // An output may block for ever: half a second after the first signal, the next one ends the process.
     let at_once = (!signals.screen).then(|| Arc::clone(&signals.at_once));
     let _watchdog = Watchdog::start(Arc::clone(&signals.stop), at_once);
     let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session);
@@ -221,18 +161,18 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let all_said = speaker.finish();
     Ok(match code {
         _ if faulty.into_inner() => 7,
-        // An output, too, is what was said.
+        // Lines for the operator are an output, too.
         0 | 3 | 4 | 10 if !all_said => 5,
         code => code,
     })
 }
 
-/// What was asked for, with the defaults that depend on this host and on who reads.
+/// The configuration with the defaults that depend on this host and on where the output goes.
 fn for_this_host(config: &Config) -> Result<Config, Error> {
     let mut config = config.clone();
     config.node = config.node.or_else(host::host_name);
     if config.output.is_none() && !config.live.format_given && !std::io::stdout().is_terminal() {
-        // Nobody is there to read a page.
+        // A program reads this, not a person.
         config.format = "jsonl";
     }
     if config.live.screen && config.live.every.is_some() && config.output.is_none() {
@@ -252,30 +192,15 @@ fn warn(config: &Config, expectations: &Expectations, console: &mut dyn Console)
     warn_of_filter(config, console);
 }
 
-/// The first lines for the operator: what is captured, how the process is confined, and what it will not notice.
-fn opening(
-    config: &Config,
-    handles: &[Handle],
-    listener: Option<&TcpListener>,
-    sandbox: &State,
-    hears_addresses: bool,
-) -> Vec<String> {
-    let mut lines = vec![describe(config, handles)];
-    let metrics = listener.and_then(|listener| listener.local_addr().ok());
-    lines.extend(metrics.map(|address| format!("metrics: http://{address}/metrics")));
-    lines.extend((config.live.sandbox != Sandbox::Off).then(|| sandbox.to_string()));
-    lines.extend(sandbox.notes.iter().map(|note| format!("note: {note}")));
-    let deaf =
-        "note: the kernel does not tell of new addresses here: those added from now on are not known as this host's";
-    lines.extend((!hears_addresses).then(|| deaf.to_owned()));
-    let elsewhere = "note: /sys shows the interfaces of another network namespace (not with ip netns exec): what those captured \
-                     here lose, and whether they are renamed, is not known";
-    let sys_is_ours = handles.iter().all(|handle| handle.sys_is_ours);
-    lines.extend((!sys_is_ours).then(|| elsewhere.to_owned()));
-    lines
+/// A board that already has something to show: who captures, and nothing counted yet.
+fn first_board(config: &Config) -> Board {
+    let board = Board::default();
+    let node = config.node.clone().unwrap_or_default();
+    board.publish(Snapshot { node, without_queries: config.live.refused_only, ..Snapshot::default() });
+    board
 }
 
-/// What runs beside the capture: metrics for whoever asks, and the screen. `faulty` is set where one of them fails.
+/// What runs beside the capture: the metrics and the screen. `faulty` is set when one of them panics.
 fn beside<'a>(
     config: &Config,
     listener: Option<&'a TcpListener>,
@@ -286,7 +211,7 @@ fn beside<'a>(
 ) -> Vec<Beside<'a>> {
     let mut beside: Vec<Beside<'a>> = Vec::new();
     if let (Some(listener), Some(board)) = (listener, board.cloned()) {
-        // Without anybody who asks the capture goes on all the same.
+        // The capture does not depend on the metrics: when they cannot be served, it goes on.
         beside.push(Box::new(move |stop: &AtomicBool| {
             let served = catch_unwind(AssertUnwindSafe(|| drop(metrics::serve(listener, &board, stop))));
             faulty.fetch_or(served.is_err(), Ordering::Relaxed);
@@ -302,7 +227,7 @@ fn beside<'a>(
             if !matches!(left, Ok(Left::Stopped)) {
                 stop.store(true, Ordering::Relaxed);
             }
-            // The terminal is given back.
+            // The terminal is restored: from now on a second signal may end the process.
             at_once.store(true, Ordering::Relaxed);
         }));
     }
@@ -317,7 +242,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-/// What the process still has to do when it is confined.
+/// What the process still has to be able to do once it is confined.
 fn plan(config: &Config, expectations: &Expectations, handles: &[Handle], addresses: &Addresses) -> Plan {
     let folder = |path: &PathBuf| match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
@@ -334,55 +259,9 @@ fn plan(config: &Config, expectations: &Expectations, handles: &[Handle], addres
         read: config.expect.iter().cloned().chain(expectations::acl_paths(config, &expectations.now())).collect(),
         appears: expectations::acl_places(&expectations.now()),
         interfaces: handles.iter().map(|handle| handle.name.clone()).collect(),
-        // Nothing is ever sent on these.
+        // Nothing is ever sent on these sockets.
         captures: handles.iter().map(|handle| handle.socket().as_raw_fd()).chain(addresses.socket()).collect(),
         listens: config.live.metrics.is_some(),
-    }
-}
-
-/// A console whose lines wait while a screen is shown.
-struct HeldBack<'a> {
-    console: &'a mut dyn Console,
-    holds: bool,
-    lines: VecDeque<String>,
-    left_out: u64,
-}
-
-/// Lines held back at most; the last ones count.
-const HELD_LINES: usize = 2000;
-
-impl<'a> HeldBack<'a> {
-    fn new(console: &'a mut dyn Console, holds: bool) -> Self {
-        Self { console, holds, lines: VecDeque::new(), left_out: 0 }
-    }
-}
-
-impl Console for HeldBack<'_> {
-    fn line(&mut self, text: &str) {
-        if self.holds {
-            if self.lines.len() >= HELD_LINES {
-                self.lines.pop_front();
-                self.left_out += 1;
-            }
-            self.lines.push_back(text.to_owned());
-        } else {
-            self.console.line(text);
-        }
-    }
-
-    fn missing(&self) -> u64 {
-        self.console.missing()
-    }
-
-    fn show(&mut self) {
-        self.holds = false;
-        if self.left_out > 0 {
-            let lines = counted(std::mem::take(&mut self.left_out), "earlier line is", "earlier lines are");
-            self.console.line(&format!("note: {lines} left out: behind a screen the last {HELD_LINES} are kept"));
-        }
-        for line in std::mem::take(&mut self.lines) {
-            self.console.line(&line);
-        }
     }
 }
 
@@ -410,41 +289,13 @@ fn open(config: &Config) -> Result<Vec<Handle>, Error> {
             handles.push(handle);
         }
     }
-    // What came before the last handle joined its group is no part of anything.
+    // Packets from before the last handle joined the group are discarded: only some of the handles saw them.
     handles.iter_mut().try_for_each(Handle::settle)?;
     Ok(handles)
 }
 
-/// What is captured, for the operator.
-fn describe(config: &Config, handles: &[Handle]) -> String {
-    let names: Vec<String> = config.live.interfaces.iter().map(|name| escape_text(name)).collect();
-    let links: BTreeSet<u16> = handles.iter().map(|handle| handle.link_type).collect();
-    let links: Vec<String> = links.into_iter().map(crate::decode::link::name).collect();
-    let node = config.node.as_deref().map(|node| format!(" at {}", escape_text(node))).unwrap_or_default();
-    let fanout = if config.live.fanout > 1 { format!(", {} handles", config.live.fanout) } else { String::new() };
-    let filter = match (&config.filter, config.live.refused_only) {
-        (Some(_), _) => "your filter",
-        (None, true) => "only REFUSED responses",
-        (None, false) => "DNS",
-    };
-    let chosen =
-        if handles.iter().any(|handle| handle.chosen_here) { ", chosen here and not by the kernel" } else { "" };
-    // What a screen holds back is read when all is over.
-    let (capturing, hint) = if config.live.screen {
-        ("captured", "")
-    } else {
-        ("capturing", "; SIGUSR1 prints a report, SIGINT ends with one")
-    };
-    format!(
-        "{capturing} {filter}{chosen} on {} ({}){node}, ring {} KiB{fanout}{hint}",
-        names.join(" "),
-        links.join(", "),
-        report::page::grouped(handles.iter().map(|handle| handle.ring).max().unwrap_or(0) >> 10)
-    )
-}
-
-/// A time line for all interfaces, or for each handle that shares one. Where responses may leave through `IPsec`, which is not
-/// captured, nobody is called silent.
+/// One time line for all interfaces, or one for each handle that shares an interface. Where responses may leave through
+/// `IPsec`, which is not captured, nobody is called silent.
 fn groups<'a>(
     config: &'a Config,
     handles: Vec<Handle>,
@@ -476,37 +327,4 @@ fn groups<'a>(
         .enumerate()
         .map(|(number, handle)| Group { handles: vec![handle], first_input: number as u32, tracker: tracker() })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Default)]
-    struct Said(Vec<String>);
-
-    impl Console for Said {
-        fn line(&mut self, text: &str) {
-            self.0.push(text.to_owned());
-        }
-    }
-
-    #[test]
-    fn lines_behind_a_screen_that_are_too_many_are_counted() {
-        for (extra, note) in
-            [(0, None), (1, Some("note: 1 earlier line is left out")), (2, Some("note: 2 earlier lines are"))]
-        {
-            let mut said = Said::default();
-            let mut held = HeldBack::new(&mut said, true);
-            (0..HELD_LINES + extra).for_each(|number| held.line(&number.to_string()));
-            held.show();
-            held.line("and after it");
-            let lines = &said.0[usize::from(note.is_some())..];
-            assert!(note.is_none_or(|note| said.0[0].starts_with(note)), "{}", said.0[0]);
-            assert_eq!(
-                (lines.len(), &lines[0], lines[HELD_LINES].as_str()),
-                (HELD_LINES + 1, &extra.to_string(), "and after it")
-            );
-        }
-    }
 }
