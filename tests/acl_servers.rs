@@ -1,13 +1,13 @@
 //! The evaluators of server configurations against the real servers.
 //!
-//! `tests/acl_servers/grammar.rs` documents the configurations and questions that are made; `lab.rs` asks the servers,
+//! `tests/acl_servers/grammar/` documents the configurations and questions that are made; `lab.rs` asks the servers,
 //! in a network namespace of the test's own; `captures/acl-vectors/` holds what they answered once, which is checked on
 //! every machine. `DNSREFUSED_LAB=1` asks them again with other random numbers (as root, with `named` and `unbound`
 //! installed), `DNSREFUSED_RECORD=1` besides writes the vectors anew.
 
 #[path = "acl_servers/damage.rs"]
 mod damage;
-#[path = "acl_servers/grammar.rs"]
+#[path = "acl_servers/grammar/mod.rs"]
 mod grammar;
 #[path = "acl_servers/lab.rs"]
 mod lab;
