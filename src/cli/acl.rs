@@ -1,4 +1,4 @@
-//! The arguments of `acl` ([`AclCommand`]) to an [`AclConfig`].
+//! Turns the arguments of `acl` ([`AclCommand`]) into an [`AclConfig`].
 
 use super::processors;
 use super::values::{WireText, parse_opcode, parse_record_type, parse_server, parse_source, parse_wire_name};
@@ -16,15 +16,15 @@ pub(super) enum AclCommand {
     Explain(Box<Explain>),
     /// The effective table of access rules
     List(Box<List>),
-    /// Compare with an inventory; exit code 10 where a prefix, or a part of one, differs
+    /// Compare with an inventory; exit code 10 if a prefix, or a part of one, differs
     Check(Box<Check>),
-    /// Every range whose verdict changes between two versions, and edits without effect
+    /// Every range of sources whose verdict changes between two versions, and edits without effect
     Diff(Box<Diff>),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Loaded {
-    /// A server's configuration, repeatable: the dialect (bind, unbound) may have the server's version, as in bind-9.18;
+    /// A server's configuration, repeatable. The dialect (bind, unbound) may carry the server's version, as in bind-9.18;
     /// ADDR is the server's address
     #[arg(long, value_name = "[DIALECT:]FILE[@ADDR,..]", required = true, value_parser = AclArgument::parse)]
     acl: Vec<AclArgument>,
@@ -40,7 +40,7 @@ pub(super) struct Around {
     /// The server's address, repeatable; with a length also its connected network (for localhost and localnets)
     #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_server)]
     server: Vec<OwnServer>,
-    /// How the answer is written
+    /// Format of the output
     #[arg(long, value_parser = ["text", "json"], default_value = "text")]
     format: String,
 }
@@ -50,13 +50,13 @@ pub(super) struct Asked {
     /// The name in the question
     #[arg(long, value_name = "NAME", default_value = UNHOSTED, value_parser = parse_wire_name)]
     name: WireText,
-    /// Its type
+    /// The type in the question
     #[arg(long = "type", value_name = "TYPE", default_value = "A", value_parser = parse_record_type)]
     record_type: u16,
     /// The opcode
     #[arg(long, value_name = "OPCODE", default_value = "QUERY", value_parser = parse_opcode)]
     opcode: u8,
-    /// Recursion is not desired
+    /// Ask without the RD bit (recursion desired)
     #[arg(long)]
     no_rd: bool,
     /// The transport [default: udp; tcp for AXFR]
@@ -114,7 +114,7 @@ pub(super) struct Diff {
     /// Port that carries DNS in those captures, repeatable [default: 53]
     #[arg(long, value_name = "N", requires = "traffic", value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
-    /// End with exit code 10 on any change that is not intended, and on what is intended and not done, or was not asked
+    /// End with exit code 10 on a change that is not intended, an intended one that is not done, or a question not asked
     #[arg(long)]
     check: bool,
 }
@@ -189,7 +189,7 @@ impl Asked {
             rd: !self.no_rd,
             transport: if tcp { Transport::Tcp } else { Transport::Udp },
             key: self.key.map(|key| key.0),
-            // An incremental transfer tells the version it has (RFC 1995).
+            // A request for an incremental transfer carries the SOA record of the client's version (RFC 1995).
             sections: [0, u16::from(self.record_type == code::IXFR), 0],
             ..Question::default()
         }

@@ -1,4 +1,4 @@
-//! Arguments as typed to a [`Config`]; clap lives only here.
+//! Turns arguments as typed into a [`Config`]; clap lives only here.
 
 // The documentation of fields is the help text, where brackets mean what may be left out.
 #![allow(rustdoc::broken_intra_doc_links)]
@@ -34,7 +34,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Read capture files: pcap and pcapng, also inside gzip, zstd or lz4; - is standard input
+    /// Read capture files: pcap and pcapng, also compressed with gzip, zstd or lz4; - is standard input
     Read(Box<Read>),
     /// Capture on this host: who is turned away right now
     Live(Box<Live>),
@@ -47,7 +47,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Read {
-    /// Capture files, read as one time line in whatever order
+    /// Capture files, in any order; together they are one time line
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -61,7 +61,7 @@ struct Read {
     /// Threads that decode [default: one per processor, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// A file that ends inside a record is not damaged (it is still being written)
+    /// Do not treat a file that ends inside a record as damaged (it is still being written)
     #[arg(long)]
     allow_cut_tail: bool,
 }
@@ -72,24 +72,24 @@ struct Common {
     /// line
     #[arg(long, value_name = "FILE")]
     expect: Vec<PathBuf>,
-    /// A server's own configuration, repeatable: the dialect (bind, unbound) may have the server's version, as in
+    /// A server's own configuration, repeatable. The dialect (bind, unbound) may carry the server's version, as in
     /// bind-9.18; ADDR is the server's address
     #[arg(long, value_name = "[DIALECT:]FILE[@ADDR,..]", value_parser = AclArgument::parse)]
     acl: Vec<AclArgument>,
     /// Where absolute file names inside a server's configuration are looked up
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Advice may admit addresses of the public internet
+    /// Let advice admit addresses of the public internet
     #[arg(long)]
     advise_public: bool,
-    /// A server of ours, repeatable; with a length also its connected network. Without it every address that answers is
-    /// one; in live this host's own addresses are, where it answers others
+    /// A server of yours, repeatable; with a length also its connected network. Without this option every address that
+    /// answers is one; in live this host's own addresses are, if it answers others
     #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_server)]
     server: Vec<OwnServer>,
     /// Where the capture was taken
     #[arg(long, value_parser = ["server", "path", "client"])]
     vantage: Option<String>,
-    /// Say more about these sources, repeatable; drops nothing
+    /// Say more about these sources, repeatable; filters nothing out
     #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
     client: Vec<IpNet>,
     /// Port that carries DNS, repeatable [default: 53]
@@ -104,7 +104,7 @@ struct Common {
     /// Bytes of one block of input; changes speed, never results
     #[arg(long, value_name = "BYTES", hide = true, value_parser = clap::value_parser!(u32).range(4096..=16_777_216))]
     block_size: Option<u32>,
-    /// How the report is written [default: text; live without a terminal: jsonl]
+    /// Format of the output [default: text; live without a terminal: jsonl]
     #[arg(long, value_parser = PossibleValuesParser::new(FORMATS.iter().map(|format| format.name)))]
     format: Option<String>,
     /// Write the report to this new file instead of standard output
@@ -117,32 +117,32 @@ struct Common {
     #[arg(long, value_name = "OUTCOME,..", value_delimiter = ',', conflicts_with = "all",
         value_parser = PossibleValuesParser::new(Outcome::ALL.iter().map(|(name, _)| *name)))]
     rows: Vec<String>,
-    /// Rows of every outcome on every leg
+    /// Write rows of every outcome on every leg
     #[arg(long)]
     all: bool,
-    /// Also rows of our servers' own upstream queries
+    /// Also write rows of your servers' own upstream queries
     #[arg(long)]
     upstream: bool,
-    /// Sources listed in text
+    /// Sources listed in a text report
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
     /// End with exit code 10 when a finding is at least this severe (alone: warning)
     #[arg(long, value_name = "SEVERITY", num_args = 0..=1, require_equals = true, default_missing_value = "warning",
         value_parser = PossibleValuesParser::new(Severity::ALL.iter().map(|(name, _)| *name)))]
     check: Option<String>,
-    /// Packets or state that may be lost before the exit code is 4
+    /// Packets and table entries that may be lost before the exit code is 4
     #[arg(long, value_name = "N", default_value_t = 0)]
     max_loss: u64,
-    /// When text is coloured
+    /// When to colour text
     #[arg(long, value_parser = ["auto", "always", "never"], default_value = "auto")]
     color: String,
     /// Name of the node the capture was taken on, for the report
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// No progress bar and no warnings; in live no lines about what happens, and no report beside rows
+    /// Show no progress bar and no warnings; in live no lines about events, and no report beside rows
     #[arg(short, long)]
     quiet: bool,
-    /// Text lists every source and finding, whatever --top says
+    /// List every source and finding in a text report, whatever --top says
     #[arg(short, long)]
     verbose: bool,
 }
@@ -157,13 +157,13 @@ struct Live {
     /// End after this long
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_long_duration)]
     duration: Option<Duration>,
-    /// End when at least so many packets were read
+    /// End when at least this many packets were read
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Write a report of each such interval, not only at the end; with -o into a file of its own
+    /// Write a report for each interval of this length, not only at the end; with -o each into its own file
     #[arg(long, value_name = "DURATION", value_parser = parse_long_duration)]
     every: Option<Duration>,
-    /// The kernel passes only responses that say REFUSED: next to no cost where there are few, but no queries are seen
+    /// Let the kernel pass only REFUSED responses: next to no cost where they are few, but no queries are seen
     #[arg(long, conflicts_with = "filter")]
     refused_only: bool,
     /// Memory for packets that wait to be read, per handle [default: 64M; with --refused-only 16M]
@@ -175,22 +175,22 @@ struct Live {
     /// Serve metrics as text for Prometheus at this address, such as 127.0.0.1:9353
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<std::net::SocketAddr>,
-    /// Give up user, capabilities, files and system calls once the capture is open
+    /// Whether to give up user, capabilities, files and system calls once the capture is open
     #[arg(long, value_parser = PossibleValuesParser::new(Sandbox::ALL.iter().map(|(name, _)| *name)), default_value = "best-effort")]
     sandbox: String,
-    /// Promiscuous mode, for a mirror port
+    /// Put the interface into promiscuous mode, for a mirror port; needs -i
     #[arg(long)]
     promisc: bool,
-    /// Handles that share one interface by flow, for links one processor cannot carry
+    /// Handles among which the flows of one interface are spread, for links that one processor cannot carry
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     fanout: u16,
     /// Write the packets to this new file (pcapng)
     #[arg(long, value_name = "FILE", conflicts_with = "fanout")]
     write: Option<PathBuf>,
-    /// Begin a new file when one has so many bytes
+    /// Begin a new file when the current one has this many bytes
     #[arg(long, value_name = "BYTES", requires = "write", value_parser = parse_size)]
     rotate_size: Option<u64>,
-    /// Begin a new file after this long
+    /// Begin a new file when the packets of the current one span this long
     #[arg(long, value_name = "DURATION", requires = "write", value_parser = parse_long_duration)]
     rotate_after: Option<Duration>,
 }
@@ -203,7 +203,7 @@ struct FilterArguments {
     /// Only responses that say REFUSED
     #[arg(long)]
     refused_only: bool,
-    /// Link type the filter is for; on the interface any it is a cooked one
+    /// Link type the filter is for; that of the interface any is a cooked one
     #[arg(long, value_name = "NAME", value_parser = ["ETHERNET", "EN10MB", "LINUX_SLL", "LINUX_SLL2", "RAW"], default_value = "ETHERNET",
         ignore_case = true)]
     link_type: String,
@@ -222,7 +222,10 @@ pub enum Parsed {
     Print(String),
 }
 
-/// Parses arguments; an error is a usage error with clap's explanation.
+/// Parses arguments.
+///
+/// # Errors
+/// A usage error with clap's explanation on one line.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     match Cli::try_parse_from(&arguments) {
@@ -242,7 +245,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Er
     }
 }
 
-/// What clap says of an error, on one line: what it is, and what may be meant.
+/// Clap's explanation of an error on one line, with its tips.
 fn explained(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let joined = |part: &str| part.lines().map(str::trim).collect::<Vec<_>>().join(" ");
@@ -252,7 +255,7 @@ fn explained(text: &str) -> String {
     first + &tips.collect::<String>()
 }
 
-/// The commands there are where one is missing.
+/// The commands to choose from where the arguments lack one.
 fn commands(arguments: &[OsString]) -> Vec<String> {
     let all = Cli::command();
     let named = arguments.get(1).and_then(|name| all.find_subcommand(name));
@@ -405,7 +408,7 @@ impl Common {
     }
 }
 
-/// Threads that decode unless told otherwise.
+/// Number of decoding threads by default: one per processor, at most 8.
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, |count| count.get().min(8))
 }

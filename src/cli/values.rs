@@ -1,4 +1,4 @@
-//! Single values on the command line: text to what it stands for, or what is wrong with it.
+//! Parses single values on the command line.
 
 use crate::capture::Timestamp;
 use crate::config::OwnServer;
