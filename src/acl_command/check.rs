@@ -1,4 +1,4 @@
-//! `acl check`: where configurations and an inventory differ.
+//! `acl check`: reports where configurations and an inventory differ.
 
 use super::{NO_RECURSION, Print, Printed, RuleJson, describe, files_json, files_text, json, load, rule_json};
 use crate::config::AclConfig;

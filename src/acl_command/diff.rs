@@ -1,5 +1,5 @@
-//! `acl diff`: two versions of a configuration to the ranges of sources whose verdict, view or recursion changes, to edits
-//! without effect, and to what was meant and is not so.
+//! `acl diff`: reports the ranges of sources whose verdict, view or recursion changes between two versions of a
+//! configuration, edits without effect, and intended changes that are not done.
 
 use super::traffic::{self, Traffic, TrafficJson};
 use super::{NO_RECURSION, Print, Printed, RuleJson, ServingJson};

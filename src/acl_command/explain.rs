@@ -1,4 +1,4 @@
-//! `acl explain`: sources and a question to verdicts with the steps to them.
+//! `acl explain`: reports the verdict for each source and question, with the steps to it.
 
 use super::{Print, Printed, RuleJson, asked, describe, files_json, files_text, json, load, lossy, rule_json};
 use crate::config::AclConfig;

@@ -1,4 +1,4 @@
-//! `acl list`: configurations to their effective tables.
+//! `acl list`: prints the effective access table of configurations.
 
 use super::{Print, Printed, RuleJson, files_json, files_text, load};
 use crate::config::AclConfig;

@@ -1,4 +1,5 @@
-//! The `acl` commands from arguments to exit code: explain a verdict, list a table, check an inventory, compare versions.
+//! The `acl` commands from configuration to exit code: explain a verdict, list a table, check an inventory, compare
+//! versions.
 
 mod check;
 mod diff;

@@ -1,5 +1,5 @@
-//! `acl diff --traffic`: captures to the transactions whose verdict, view or recursion changes between two versions of a
-//! configuration.
+//! `acl diff --traffic`: finds the transactions in captures whose verdict, view or recursion changes between two
+//! versions of a configuration.
 
 use super::diff::{direction, is_meant};
 use super::{RuleJson, ServingJson, describe, rule_json, serving_json, words};

@@ -1,4 +1,4 @@
-//! BPF expressions (pcap-filter(7)) compiled by libpcap and applied to the frames of files.
+//! Compiles BPF expressions (pcap-filter(7)) with libpcap and applies them to the frames of files.
 
 use crate::error::Error;
 use pcap::{BpfProgram, Capture, Linktype};

@@ -1,4 +1,5 @@
-//! What the kernel says of this host: its interfaces, by two ways that may not agree, its addresses, its name and its clock.
+//! What the kernel says about this host: its interfaces (from /proc/net/dev and from /sys, which may not agree), its
+//! addresses, its name and its clock.
 
 use super::Timestamp;
 use crate::error::escape_text;

@@ -1,6 +1,6 @@
-//! What the kernel lets through: generated expressions (pcap-filter(7)) that really catch DNS ([`dns`]) or only REFUSED
-//! responses ([`refused`]), and compiled programs made fit for a packet socket ([`for_socket`]); and to which of several
-//! handles ([`by_addresses`]).
+//! Filters that the kernel runs: expressions (pcap-filter(7)) that really catch DNS ([`dns`]) or only REFUSED responses
+//! ([`refused`]), compiled programs adapted to a packet socket ([`for_socket`]), and the program that spreads packets
+//! over the handles of a fan-out group ([`by_addresses`]).
 
 use super::Passed;
 use super::filter::{Filter, data_link_type};

@@ -1,5 +1,5 @@
-//! What interfaces say they lost: before the kernel saw it, their counters ([`InterfaceDrops`]) to a number that says how far
-//! it is known ([`InterfaceLoss`]).
+//! What interfaces lost before the kernel saw it: combines their counters ([`InterfaceDrops`]) into one number with how
+//! far it is known ([`InterfaceLoss`]).
 
 use super::host::{interfaces, read_small};
 use super::live::ANY;

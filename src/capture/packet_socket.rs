@@ -1,8 +1,8 @@
-//! What libpcap does not offer on Linux packet sockets (packet(7)): statistics as the kernel keeps them, filters attached
-//! without discarding what is already in the ring, fan-out, and the index of the interface bound to.
+//! What libpcap does not offer for Linux packet sockets (packet(7)): the kernel's own statistics, filters that are
+//! attached without discarding what is already in the ring, fan-out, and the index of the bound interface.
 //!
-//! The only file with `unsafe` code of the capture: four system calls on a descriptor that the caller has borrowed, each
-//! with a buffer whose length is given with it.
+//! The only file with `unsafe` code: four system calls on a descriptor that the caller has borrowed, each with a buffer
+//! whose length is passed along.
 
 #![allow(unsafe_code)]
 

@@ -1,9 +1,10 @@
-//! What a capture file says its capture lost: statements of interface statistics blocks and of packets ([`Statement`]) to
-//! one number ([`StatedLoss`]).
+//! What a capture file says its capture lost: sums the statements of interface statistics blocks and of packets
+//! ([`Statement`]) into one number ([`StatedLoss`]).
 //!
-//! The blocks count from the beginning of the capture, so the most that an interface ever said holds. It is all that was
-//! lost only when nothing is missing or contradicts itself: every interface of the section has the last word after its last
-//! packet. Packets tell of the losses right before them; that is the least that was lost, when no block says more.
+//! Statistics blocks count from the beginning of the capture, so the highest count of an interface holds. The sum is
+//! the exact loss only when nothing is missing or contradictory: every interface of the section must have a statistics
+//! block after its last packet. Packets state the losses right before them; when no block says more, these are a lower
+//! bound.
 
 use super::Timestamp;
 use super::losses::InterfaceLoss;

@@ -1,4 +1,4 @@
-//! A reported message in full, by hickory-proto, best effort: options and signatures ([`Detail`]).
+//! Decodes a reported message in full with hickory-proto, best effort: options and signatures ([`Detail`]).
 //!
 //! What hickory rejects has no detail, and the header facts read by [`super::message`] still stand. Size and record
 //! count are capped first, because a full decode of a hostile message costs more than its bytes are worth.

@@ -1,7 +1,8 @@
-//! Connections to ports where DNS is encrypted ([`Encrypted`]): what they carry cannot be read, but that somebody asks
-//! there must not go unsaid.
+//! Notes connections to ports of encrypted DNS ([`Encrypted`]): they cannot be read, but a report must say that
+//! somebody asks there.
 //!
-//! Only beginnings are noted (a SYN, or a QUIC packet that opens a connection), so that other traffic costs nothing.
+//! Only the start of a connection is noted (a SYN, or a QUIC packet that opens one), so that other traffic costs
+//! nothing.
 
 use super::{Ends, TCP, UDP};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The addresses of a packet ([`Ends`]), in a form that is quick to compare and to hash.
+//! The two addresses of a packet ([`Ends`]), in a form that is quick to compare and to hash.
 
 use super::key::Key;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

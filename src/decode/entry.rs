@@ -1,4 +1,4 @@
-//! What a frame becomes for whoever needs the order of the packets ([`Entry`]), and a block of them ([`Decoded`]).
+//! What decoding keeps of a frame for the order-dependent half ([`Entry`]), and a block of such entries ([`Decoded`]).
 
 use super::ip::FragmentHeader;
 use super::message::Message;

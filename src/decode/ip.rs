@@ -1,6 +1,7 @@
-//! The network layer: IPv4 and IPv6 headers (etherparse's slices) to addresses, protocol and payload ([`Packet`]).
+//! The network layer: reads IPv4 and IPv6 headers (etherparse's slices) into addresses, protocol and payload
+//! ([`Packet`]).
 //!
-//! Lengths come from the headers, never from the end of the frame, so link padding is not payload.
+//! Lengths come from the headers, never from the end of the frame, so that link padding is not payload.
 
 use super::{Bucket, Ends};
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};

@@ -1,6 +1,6 @@
-//! Keyed hashes of what is on the wire ([`Key`]): one multiplication per sixteen bytes, its halves folded together.
+//! Keyed hashes of bytes from the wire ([`Key`]): one multiplication per sixteen bytes, its halves folded together.
 //!
-//! The key is drawn once per run, so that nobody can choose what collides. Results never depend on it.
+//! The key is drawn once per run, so that nobody can craft collisions. Results never depend on it.
 
 use super::message::{HEADER, Transport};
 use std::hash::{BuildHasher, Hasher};

@@ -1,7 +1,7 @@
-//! DNS payloads to [`Message`]: header, first question and the response code, by own bounded code on every message.
+//! Reads header, first question and response code of every DNS payload ([`Message`]), with bounded code of our own.
 //!
-//! Allocates nothing. What cannot be read is named, and what was read before it still stands (RFC 1035 section 4.1,
-//! RFC 6891 section 6.1, RFC 8914).
+//! Allocates nothing. What cannot be read is named, and what was read before it still stands (RFC 1035 section 4.1, RFC
+//! 6891 section 6.1, RFC 8914).
 
 use super::key::Key;
 use super::name::{self, NameFault};

@@ -1,9 +1,9 @@
-//! Frames to what matters in them: [`Decoder::frame`] turns a [`Frame`] into an [`Entry`] of a [`Decoded`] block, or
-//! counts it in the one [`Bucket`] it ends in.
+//! Decodes frames: [`Decoder::frame`] turns a [`Frame`] into an [`Entry`] of a [`Decoded`] block, or counts it in the
+//! one [`Bucket`] in which it ends.
 //!
-//! This half is stateless and runs in parallel. What needs the order of the packets is done by whoever consumes the
+//! This half is stateless and runs in parallel. What depends on the order of the packets is done by the consumer of the
 //! entries: [`fragment`] (datagrams) and [`stream`] (TCP). [`message`] reads every message's header and question,
-//! [`detail`] everything else of the few that are reported.
+//! [`detail`] all the rest of the few messages that are reported.
 
 pub mod detail;
 pub mod encrypted;

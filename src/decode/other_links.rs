@@ -1,4 +1,4 @@
-//! The rarer link layers to [`Link`]: point-to-point lines, rings, firewall logs, headers of capturing hosts.
+//! The rarer link layers, read into a [`Link`]: point-to-point lines, rings, firewall logs, headers of capturing hosts.
 
 use super::link::{Link, Next, link, number};
 use super::wrapping::Step;

@@ -1,4 +1,4 @@
-//! Where in a capture a packet was seen: interface, VLANs and direction to one number ([`Point`]).
+//! Where in a capture a packet was seen ([`Point`]): interface, VLANs and direction in one number.
 
 use crate::capture::Direction;
 

@@ -1,5 +1,5 @@
-//! The ports that mean something ([`Ports`]): those of DNS, and those that a tunnel may be behind. Every packet is asked for
-//! both of its ports, and most have neither.
+//! Ports with a meaning ([`Ports`]): those of DNS, and those that may carry a tunnel. Both ports of every packet are
+//! looked up, and most have no meaning.
 
 use super::wrapping;
 use crate::config::DNS_PORT;

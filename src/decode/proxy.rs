@@ -1,7 +1,7 @@
-//! The header that a proxy puts before a message or at the beginning of a connection to say who asked it (PROXY protocol,
-//! version 2, and the line of text of version 1): bytes to [`Header`].
+//! Reads the header by which a proxy names its client, in front of a message or at the start of a connection (PROXY
+//! protocol, binary version 2 and text version 1), into a [`Header`].
 //!
-//! What it says is a claim of the proxy, no address on the wire.
+//! Its content is a claim of the proxy, not an address on the wire.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

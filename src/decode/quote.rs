@@ -1,7 +1,7 @@
-//! ICMP errors to what they say about a DNS packet ([`Quote`]): RFC 792, RFC 1122, RFC 4443.
+//! Reads what ICMP errors say about a DNS packet ([`Quote`]): RFC 792, RFC 1122, RFC 4443.
 //!
-//! An error quotes the beginning of the packet it is about. A quoted packet on a DNS port is no message of its own: it
-//! was, or was not, captured as itself.
+//! An error quotes the beginning of the packet it is about. The quoted packet is not counted as a message: whether it
+//! was captured itself is another matter.
 
 use super::ip;
 

@@ -1,4 +1,4 @@
-//! Frames to counts: the one [`Bucket`] that each frame ends in, and their [`Tally`].
+//! Counts frames: the one [`Bucket`] in which each frame ends, and their [`Tally`].
 
 use super::encrypted::Encrypted;
 use std::collections::BTreeMap;

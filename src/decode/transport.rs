@@ -1,4 +1,4 @@
-//! UDP and TCP headers to what goes on to the order-dependent half: a datagram with its message read, or a segment.
+//! Reads UDP and TCP headers into what the order-dependent half takes: a datagram with its message read, or a segment.
 
 use super::message::{self, Transport};
 use super::{Body, Bucket, Datagram, Decoder, Ends, ICMP, Segment, TCP, UDP, proxy};

@@ -1,4 +1,4 @@
-//! Packets between known addresses whose contents could not be read ([`Unread`]): each may have been a response.
+//! Packets between known addresses whose contents could not be read ([`Unread`]); each may have been a response.
 
 use super::ip::Packet;
 use super::{Bucket, UDP, link, wrapping};

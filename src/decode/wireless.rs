@@ -1,4 +1,5 @@
-//! Wireless link layers to [`Link`]: IEEE 802.11 frames, plain or behind what the receiving radio says about them.
+//! Wireless link layers, read into a [`Link`]: IEEE 802.11 frames, plain or behind what the receiving radio says about
+//! them.
 
 use super::Bucket;
 use super::link::{Link, Next, link, number};

@@ -1,4 +1,4 @@
-//! Servers for which one file says the same ([`Alike`]): it is looked into once for all of them.
+//! Groups servers for which a file says the same ([`Alike`]), so that it is evaluated once for all of them.
 
 use crate::expect::acl::compare::{Range, ranges};
 use crate::expect::acl::{Acl, Entry};

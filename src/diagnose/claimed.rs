@@ -1,4 +1,4 @@
-//! Whom the headers of proxies name as their clients ([`Claimed`]), said beside what became of the proxies' queries.
+//! The clients that proxies name in their headers ([`Claimed`]), reported beside what became of the proxies' queries.
 
 use super::scene::{Client, Scene, is_joined, of_line, some};
 use crate::expect::inventory::show_prefix;

@@ -1,4 +1,4 @@
-//! Sources that are served only because everybody is.
+//! Sources that are served only because the file admits everybody.
 
 use super::Found;
 use super::alike::Alike;

@@ -1,4 +1,4 @@
-//! Inventory lines that should be allowed and of which nothing was seen.
+//! Inventory lines that should be allowed and whose prefix was not seen.
 
 use super::presence::Presence;
 use super::scene::{Scene, some};

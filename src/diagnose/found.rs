@@ -1,5 +1,4 @@
-//! Findings of one kind as they are made ([`Found`]): a bounded number is kept, whatever a capture or a file holds, and one
-//! more says how many are not.
+//! Collects the findings of one kind ([`Found`]): a bounded number is kept, and one more finding says how many are not.
 
 use super::{Finding, Grade, Subject};
 use crate::config::Severity;

@@ -1,4 +1,4 @@
-//! Sources that the inventory expects to be allowed and the server refused.
+//! Sources that the inventory expects to be allowed and that the server refused.
 
 use super::claimed::claimed;
 use super::scene::{Client, Scene, Tally, alone, begins, is_joined, refused_frames, some, sources, times};

@@ -1,4 +1,5 @@
-//! Source rows to [`Finding`]s: graded statements with their frames, one file per diagnosis, listed in [`DIAGNOSES`].
+//! Turns source rows into [`Finding`]s: graded statements with their frames. One file per diagnosis, listed in
+//! [`DIAGNOSES`].
 
 pub mod acl_drift;
 pub mod acl_exposure;

@@ -1,4 +1,4 @@
-//! Which inventory lines showed themselves in a capture ([`Presence`]), as opposed to which were listed.
+//! Which inventory lines were seen in a capture ([`Presence`]), as opposed to merely listed.
 
 use crate::expect::acl::compare::Range;
 use crate::expect::{Expect, Inventory, inventory::Kind, ranges};

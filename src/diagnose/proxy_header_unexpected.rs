@@ -1,4 +1,4 @@
-//! Servers that take a proxy's header (PROXY protocol) for the message itself, or do not answer what stands behind it.
+//! Servers that take a proxy's header (PROXY protocol) for the message itself, or do not answer the message behind it.
 
 use super::scene::{Scene, some, times};
 use super::{Finding, Found, Grade, Subject};

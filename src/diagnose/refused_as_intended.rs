@@ -1,4 +1,4 @@
-//! Sources that the inventory, or without one the server's own file, means to be refused, and that were.
+//! Sources that were refused as the inventory intends, or as the server's own file does where there is no inventory.
 
 use super::Found;
 use super::scene::{Scene, Tally, alone, begins, of_line, refused_frames, sources};

@@ -1,5 +1,5 @@
-//! What every diagnosis looks at ([`Scene`]), and how they count, name and quote: one place, so that the same thing is
-//! said in the same words everywhere.
+//! What every diagnosis looks at ([`Scene`]), and shared ways to count, name and quote, so that the same thing is said
+//! in the same words everywhere.
 
 use super::presence::{Presence, presence};
 use super::{Finding, Grade, Subject};

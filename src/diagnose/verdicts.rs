@@ -1,4 +1,4 @@
-//! What servers' configurations say, as diagnoses use it: groups of sources by the rule that decides for them.
+//! What servers' configurations say, grouped for diagnoses: sources by the rule that decides for them.
 
 use super::admitting::admitting;
 use super::scene::{Scene, some, times};

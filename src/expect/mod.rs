@@ -1,5 +1,5 @@
-//! What operators believe, as text, to a decision: an [`Inventory`] decides for an address, a server's configuration
-//! ([`acl::Acl`]) for a request.
+//! Evaluates what operators wrote: an [`Inventory`] decides for an address, a server's configuration ([`acl::Acl`]) for
+//! a request.
 
 pub mod acl;
 pub mod inventory;

@@ -1,7 +1,7 @@
-//! Prefixes with a number each, to the number of the most specific prefix around an address ([`Ranges`]).
+//! Finds the number of the most specific prefix that contains an address ([`Ranges`]).
 //!
-//! Prefixes either nest or do not touch, so they flatten to disjoint ranges; an address is then found by one binary
-//! search, however many prefixes there are. In long tables an address's first bits say where to begin.
+//! Prefixes either nest or do not overlap, so they flatten to disjoint ranges; an address is then found by one binary
+//! search, however many prefixes there are. In long tables the first bits of an address narrow that search.
 
 use ipnet::IpNet;
 use std::net::IpAddr;

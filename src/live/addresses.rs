@@ -1,4 +1,4 @@
-//! The addresses of this host, those included that come while it is captured ([`Addresses`]).
+//! This host's addresses, including those added during the capture ([`Addresses`]).
 
 use crate::capture::host;
 use rustix::net::netlink::SocketAddrNetlink;

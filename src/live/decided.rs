@@ -1,4 +1,4 @@
-//! Transactions as they are decided ([`Decided`]): rows written at once, and what the servers' files say of each.
+//! Takes transactions as they are decided ([`Decided`]): writes rows at once, and judges each by the servers' files.
 
 use super::addresses::Addresses;
 use super::expectations::Expected;

@@ -1,4 +1,4 @@
-//! What operators expect, kept current: inventories and servers' files are read again when they change ([`Expectations`]).
+//! Keeps expectations current: reads inventories and servers' files again when they change ([`Expectations`]).
 
 use crate::capture::Timestamp;
 use crate::config::Config;

@@ -1,4 +1,4 @@
-//! Intervals of a running capture (`--every`): when they end, and what the files of their reports are called.
+//! Intervals of a running capture (`--every`): when they end, and the names of their reports' files.
 
 use crate::capture::Timestamp;
 use crate::error::Error;

@@ -1,8 +1,9 @@
 //! The `live` command from configuration to exit code: open, confine, follow, report.
 //!
-//! [`session`] decides several times a second how the run goes on and makes the reports, [`decided`] takes transactions as
-//! they are decided, [`expectations`] re-reads inventories and servers' files when they change, [`packets`] writes the
-//! packets themselves; [`standing`] adds up what the trackers counted, [`scroll`] and [`surroundings`] say what is new.
+//! [`session`] decides several times a second how the run goes on and makes the reports, [`decided`] takes transactions
+//! as they are decided, [`expectations`] reads inventories and servers' files again when they change, [`packets`]
+//! records the packets. [`standing`] adds up what the trackers counted; [`scroll`] and [`surroundings`] make the lines
+//! about what is new.
 
 mod addresses;
 pub mod decided;

@@ -1,4 +1,4 @@
-//! The few lines that are new in each report of a running capture ([`Scroll`]).
+//! The lines about what is new in each report of a running capture ([`Scroll`]).
 
 use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;

@@ -1,4 +1,4 @@
-//! Where the trackers of a run stand, added up and taken apart by time: [`Standing`]s to what a report is built from.
+//! Where the trackers of a run stand ([`Standing`]): added up over trackers, and split by interval for reports.
 
 use crate::capture::live::{ANY, KernelCounts};
 use crate::capture::losses::InterfaceLoss;

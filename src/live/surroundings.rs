@@ -1,5 +1,5 @@
-//! Lines about what happens around a capture ([`Surroundings`]): to interfaces, to the clock, and times at which this program
-//! did not run.
+//! Lines about what happens around a capture ([`Surroundings`]): to interfaces, to the clock, and when this program did
+//! not run.
 
 use crate::capture::Timestamp;
 use crate::error::escape_text;

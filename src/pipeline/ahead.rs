@@ -1,6 +1,5 @@
-//! Rows printed by a thread of their own, ahead of whoever writes them ([`begin`]).
-//!
-//! Whoever writes prints some of them when it would have to wait.
+//! Formats rows on a thread of their own, ahead of their writer ([`begin`]). The writer formats rows itself when it
+//! would have to wait.
 
 use crate::report::rows::{PrintRow, PrintedRow, PrintedRows, in_turn};
 use crate::report::spool::Records;

@@ -1,8 +1,8 @@
-//! What is written beside the capture ([`Aside`]): whoever reads it may take nothing for as long as it likes, and neither
-//! packets nor the time wait for it.
+//! Writes output beside the capture ([`Aside`]): a reader may take nothing for as long as it likes, and neither packets
+//! nor the clock wait for it.
 //!
-//! Pieces (rows, reports, lines) are handed to a thread of their own through a bounded queue. What does not fit is left
-//! out, and every piece is counted as written, left out or waiting.
+//! Pieces (rows, reports, lines) pass through a bounded queue to a thread of their own. What does not fit is left out,
+//! and every piece is counted as written, left out or waiting.
 
 use crate::error::{Error, ErrorKind};
 use crate::report::output::{Finished, Output};

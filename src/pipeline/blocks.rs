@@ -1,4 +1,4 @@
-//! Blocks of an input to decoded blocks: read by position, or as a stream's reader thread hands them over.
+//! Decodes blocks of an input, read by position or handed over by a stream's reader thread.
 
 use super::{DecodedBlock, Shared, StreamBlock};
 use crate::capture::filter::Filter;

@@ -1,7 +1,7 @@
-//! Decoded blocks to the tracker, in order ([`Consumer`]): the half that depends on the order of packets. Every worker runs
-//! it in turn.
+//! Feeds decoded blocks to the tracker, in order ([`Consumer`]): the half that depends on the order of packets. The
+//! workers run it in turn.
 //!
-//! A block is believed when it begins where the one before it ended; lanes that overlap are merged by time.
+//! A block is accepted when it begins where the one before it ended; lanes that overlap are merged by time.
 
 use super::{Damage, DecodedBlock, LaneResult, MAX_FAULTS, OnProgress, Shared, StreamEnd};
 use crate::capture::filter::Filter;

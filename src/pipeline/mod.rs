@@ -1,14 +1,14 @@
-//! Inputs to a tracked time line: the only folder with threads and channels.
+//! Reads inputs into one tracked time line. The only folder with threads and channels.
 //!
-//! Every worker runs the same loop: the one that had the tracker last feeds it the next blocks in order when they are
-//! ready; else it writes rows of what was decided, else reads and decodes a block that will be needed, and with nothing
-//! else to do it takes the tracker over. Blocks in the middle of a file are decoded
-//! from a guessed record boundary; whoever holds the tracker checks that each block begins where the one before ended,
-//! with the same interfaces, and decodes it again when it does not. So the result does not depend on the number of
-//! workers or the size of blocks, and one thread runs the same code. Streams (compressed, pipes) are read by a thread of
-//! their own into the same blocks.
+//! Every worker runs the same loop. The worker that had the tracker last feeds it the next blocks in order, when they
+//! are ready. Otherwise a worker writes rows of decided transactions, or else reads and decodes a block that will be
+//! needed; with nothing of that to do, it takes over the tracker. Blocks in the middle of a file are decoded from a
+//! guessed record boundary; the holder of the tracker checks that each block begins where the one before it ended, with
+//! the same interfaces, and decodes it again if not. So the result does not depend on the number of workers or the size
+//! of blocks, and a single thread runs the same code. Streams (compressed files, pipes) are read into the same blocks
+//! by threads of their own.
 //!
-//! Each input is a lane. Lanes are put in order by their first packet; lanes that overlap are merged by time.
+//! Each input is a lane. Lanes are ordered by their first packet; lanes that overlap are merged by time.
 
 pub mod ahead;
 pub mod aside;

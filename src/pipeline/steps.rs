@@ -1,4 +1,4 @@
-//! What a worker does next ([`State`] to [`Step`]): under the lock, and so only what is quick.
+//! Chooses what a worker does next ([`State`] gives a [`Step`]). It runs under the lock, so it does only what is quick.
 
 use super::consume::Consumer;
 use super::{DecodedBlock, StreamBlock};

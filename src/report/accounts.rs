@@ -1,4 +1,4 @@
-//! Ledgers to the last lines of a page: where every frame, message, query, response and byte went.
+//! The last lines of a text report: the ledgers, which say where every frame, message, query, response and byte went.
 
 use super::page::{Ink, Page, counted, grouped, interface_loss};
 use super::{CaptureLedger, Ledger, Ledgers};

@@ -1,4 +1,4 @@
-//! What the pipeline and the tracker counted to a [`Report`]: ledgers, totals, source lines and notes.
+//! Builds a [`Report`] from what the pipeline and the tracker counted: ledgers, totals, source lines and notes.
 
 use super::legs::Legs;
 use super::{Expectation, InputReport, Ledger, Ledgers, Report, SourceLine, Totals};

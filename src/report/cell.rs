@@ -1,5 +1,5 @@
-//! Numbers, addresses, flags and lists to the text of a cell. Every row has a dozen of them, and formatting in general
-//! costs more than the rest of the row.
+//! Formats numbers, addresses, flags and lists as the text of a cell. Every row has a dozen cells, and `std::fmt` would
+//! cost more than the rest of the row.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! What a row says to its columns ([`Columns`]): the one place where rows are put into words.
+//! Makes the columns of a row ([`Columns`]): the one place where rows are put into words.
 
 use super::cell::{write_address, write_flags, write_list, write_number};
 use super::facts::{Facts, Text};

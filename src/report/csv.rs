@@ -1,4 +1,4 @@
-//! Rows to CSV (RFC 4180): one line per transaction, safe to open in a spreadsheet.
+//! Writes rows as CSV (RFC 4180): one line per transaction, safe to open in a spreadsheet.
 
 use super::row::{COLUMNS, ColumnKind, RowText};
 

@@ -1,7 +1,7 @@
-//! Transactions to what their rows say ([`Facts`]), in few bytes while they wait for their turn.
+//! What the row of a transaction will say ([`Facts`]), packed into few bytes while it waits to be written.
 //!
-//! A row is several times as long as what it says, most of it the same in every row. What only the whole messages tell is
-//! read off them here.
+//! A written row is several times as long, and most of it is the same in every row. Facts that need the whole messages
+//! are read from them here.
 
 use super::cell::{write_list, write_number};
 use crate::capture::Timestamp;

@@ -1,4 +1,4 @@
-//! Rows to JSON lines: one object per transaction, absent values null.
+//! Writes rows as JSON lines: one object per transaction, absent values null.
 
 use super::row::{COLUMNS, ColumnKind, RowText};
 use std::sync::LazyLock;

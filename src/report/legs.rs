@@ -1,5 +1,5 @@
-//! Whose servers a capture is about ([`Legs`]): which addresses are servers of ours, from what was declared and who answered
-//! whom, and so the leg of a transaction.
+//! Whose servers a capture is about ([`Legs`]): finds our servers from what was declared and from who answered whom,
+//! and so the leg of each transaction.
 
 use crate::config::{Config, OwnServer};
 use crate::sources::{Leg, OTHER_SERVERS, Sources};

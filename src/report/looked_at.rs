@@ -1,5 +1,5 @@
-//! What a report is about, and why something may have been there although it was not seen: one place, so that the page
-//! and the findings say the same.
+//! Says what a report is about, and why something may have been there although it was not seen: in one place, so that
+//! the text report and the findings agree.
 
 use super::Report;
 use super::page::{counted, grouped, interface_loss, lost_packets};

@@ -1,6 +1,6 @@
-//! A finished run as facts ([`Report`]) to text, csv, jsonl or json: one file per format, listed in [`FORMATS`].
+//! Prints a finished run ([`Report`]) as text, csv, jsonl or json: one file per format, listed in [`FORMATS`].
 //!
-//! Nothing here decides anything: formats print what earlier stages stated, in words no stronger than its grade.
+//! Nothing is decided here: formats print what earlier stages stated, in words no stronger than its grade.
 
 pub mod accounts;
 pub mod build;

@@ -1,5 +1,5 @@
-//! Transactions to rows in input order: [`Rows`] takes them as they close, and writes those of the wanted legs at the
-//! end, when it is known which addresses are servers.
+//! Collects transactions as rows in input order: [`Rows`] takes them as they close and writes those of the wanted legs
+//! at the end, when it is known which addresses are servers.
 
 use super::columns::Columns;
 use super::facts::Facts;

@@ -1,5 +1,5 @@
-//! Inputs captured at several places, or at all interfaces of one that passes queries on ([`Sides`]): whether the same queries
-//! were captured on both sides of a translation.
+//! Detects that the same queries were captured on both sides of a translation ([`Sides`]): in inputs from several
+//! places, or on all interfaces of a host that passes queries on.
 
 use crate::capture::{Direction, Timestamp};
 use crate::config::{COPY_WINDOW, Outcome};

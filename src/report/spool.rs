@@ -1,6 +1,6 @@
-//! Records of rows in any order to the same records in input order ([`Spool`]), in bounded memory.
+//! Sorts records of rows into input order in bounded memory ([`Spool`]).
 //!
-//! Rows are decided out of order and there may be more than fit: what is over the budget goes, sorted, to an unlinked
+//! Rows are decided out of order, and there may be more than fit: what exceeds the budget goes, sorted, to an unlinked
 //! temporary file as a *run*, and runs are merged when everything has been pushed.
 
 use crate::error::{Error, ErrorKind};

@@ -1,4 +1,4 @@
-//! A finished report to the exit code, and to the lines that say what is wrong ([`conclude`]).
+//! Ends a run ([`conclude`]): the exit code of a finished report, and the lines that say what is wrong.
 
 use super::Console;
 use crate::config::Config;

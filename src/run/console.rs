@@ -1,4 +1,4 @@
-//! Lines to the operator beside the report ([`Console`]).
+//! Lines for the operator beside the report ([`Console`]).
 
 use std::io::Write;
 

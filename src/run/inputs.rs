@@ -1,4 +1,4 @@
-//! Arguments to opened inputs, in the order of their first packets ([`open_inputs`]), and what is known of them before they
+//! Opens the inputs and orders them by their first packets ([`open_inputs`]); also what is known of them before they
 //! are read.
 
 use super::Console;

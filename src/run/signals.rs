@@ -1,4 +1,4 @@
-//! Signals to flags ([`on_signals`]).
+//! Lets signals set flags ([`on_signals`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

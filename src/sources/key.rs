@@ -1,4 +1,4 @@
-//! Whose row it is ([`SourceKey`]), and how keys are counted and joined by prefix.
+//! The key of a source row ([`SourceKey`]), and how keys are counted and joined by prefix.
 
 use ipnet::IpNet;
 use std::hash::{Hash, Hasher};

@@ -1,5 +1,5 @@
-//! What one source did at one server ([`SourceRow`]): counts and times, and apart from them what most sources never have:
-//! being turned away ([`Refusals`]), and everything else ([`Rare`]).
+//! What one source did at one server ([`SourceRow`]): counts and times; kept apart from them, because most sources have
+//! neither, how it was turned away ([`Refusals`]) and everything rarer ([`Rare`]).
 
 use super::FrameRef;
 use crate::capture::Timestamp;

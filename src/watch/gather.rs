@@ -1,4 +1,4 @@
-//! The shared rows of a running capture, and what was noted beside them, to a [`Snapshot`].
+//! Makes a [`Snapshot`] of a running capture from the shared rows and what was noted beside them.
 
 use super::named::{Names, NamesCounted};
 use super::noted::Noted;

@@ -1,8 +1,8 @@
-//! A running capture, watched: what the live loop publishes once per second ([`snapshot::Snapshot`] on a [`Board`]) to
-//! whoever shows it.
+//! Watching a running capture: once per second the live loop publishes a [`snapshot::Snapshot`] on a [`Board`], for
+//! screen and metrics to read.
 //!
 //! [`noted::Noted`] keeps what rows do not hold (round trips, refusals by second, names); [`gather::gather`] makes a
-//! snapshot of that and of the shared rows. Whoever reads a board never touches the trackers.
+//! snapshot of that and of the shared rows. Readers of a board never touch the trackers.
 
 pub mod gather;
 pub mod metrics;

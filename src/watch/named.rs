@@ -1,5 +1,5 @@
-//! What the sources of each inventory name did, from their rows ([`Names`]), and the same as counts that never go back when
-//! an inventory is read again ([`NamesCounted`]).
+//! What the sources of each inventory name did, from their rows ([`Names`]), and counters of it that never decrease
+//! when an inventory is read again ([`NamesCounted`]).
 
 use super::snapshot::NamedCounts;
 use crate::capture::Timestamp;

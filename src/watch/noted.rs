@@ -1,5 +1,5 @@
-//! What transactions tell beyond the rows per source ([`Noted`]): round trips, refusals by second, and the names that were
-//! refused. One of these serves all trackers of a run.
+//! What is kept of transactions beyond the rows per source ([`Noted`]): round trips, refusals by second, and the names
+//! that were refused. One instance serves all trackers of a run.
 
 use super::snapshot::RoundTrips;
 use crate::capture::Timestamp;

@@ -1,4 +1,4 @@
-//! Compressed streams to expanded ones: which compressions are opened, and a reader for each.
+//! Recognises compressed streams and opens a decompressing reader for each supported kind.
 
 use super::{StreamFacts, stream::fill};
 use std::io::{self, BufRead, BufReader, Read};

@@ -1,6 +1,7 @@
-//! Inputs: what a path, a magic number or standard input turns into, before the first block is decoded.
+//! Opens inputs: finds out from a path, a magic number or standard input what is to be read, before the first block is
+//! decoded.
 //!
-//! A plain file is read by position (`pread`), so that several threads can read it and a file that shrinks is an error
+//! A plain file is read by position (`pread`), so that several threads can read it, and a file that shrinks is an error
 //! and not a signal. Everything else (compressed files, pipes) is read in order by [`StreamBlocks`], which cuts the
 //! stream at record boundaries.
 

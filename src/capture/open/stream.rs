@@ -1,5 +1,5 @@
-//! Streams to blocks: what is read in order is recognised and expanded by its first bytes, and then cut by
-//! [`StreamBlocks`] into blocks that begin at a record.
+//! Opens inputs that can only be read in order: recognises compression and format by their first bytes, and cuts the
+//! expanded stream into blocks that begin at a record ([`StreamBlocks`]).
 
 use super::compressed::{beginning_of, compression};
 use super::{Input, Source, recognise};

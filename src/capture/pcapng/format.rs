@@ -1,4 +1,4 @@
-//! The numbers of pcapng (draft-ietf-opsawg-pcapng) that reading and writing files share.
+//! Numbers of pcapng (draft-ietf-opsawg-pcapng) that reading and writing share.
 
 /// Block type of a section header; reads the same in both byte orders.
 pub const SECTION_HEADER: u32 = 0x0a0d_0d0a;

@@ -1,10 +1,10 @@
-//! IP fragments, in capture order, to the datagrams they are parts of ([`Fragments::push`]; RFC 791, RFC 8200
-//! section 4.5, RFC 5722).
+//! Reassembles IP fragments, in capture order, into datagrams ([`Fragments::push`]; RFC 791, RFC 8200 section 4.5, RFC
+//! 5722).
 //!
-//! Where a fragment was seen does not matter: parts of one datagram may pass different points of the capture, and the
-//! same part may pass several. Parts that contradict each other are dropped with their whole datagram, because nobody
-//! can know which of them the receiver used; IPv6 forbids any overlap but exact repetition. Every fragment ends in one
-//! bucket; memory is bounded by the number of datagrams, by bytes and by age.
+//! Where a fragment was seen does not matter: fragments of one datagram may pass different points of the capture, and
+//! the same fragment may pass several. Contradictory fragments are dropped with their whole datagram, because nobody
+//! can know which of them the receiver used; IPv6 forbids any overlap except exact repetition. Every fragment ends in
+//! one bucket; memory is bounded by the number of datagrams, by bytes and by age.
 
 use super::ip::FragmentHeader;
 use super::key::Key;

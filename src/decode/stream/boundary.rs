@@ -1,4 +1,4 @@
-//! Where messages begin in a stream that was not followed from its first byte.
+//! Finds where messages begin in a stream that was not followed from its first byte.
 
 use super::super::message::HEADER;
 use super::super::proxy::{self, Look};

@@ -1,5 +1,5 @@
-//! Segments to the connections they belong to ([`Connection`]): each finds its own or opens one. Lists of connections in
-//! the order they were last seen tell which one is forgotten next.
+//! Assigns segments to connections ([`Connection`]), opening new ones. Lists in the order of last use tell which
+//! connection is forgotten next.
 
 use super::super::key::Key;
 use super::super::message::Transport;

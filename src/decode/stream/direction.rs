@@ -1,4 +1,4 @@
-//! One direction of a connection ([`Stream`]): segments to the messages in its bytes, and each segment to its bucket.
+//! One direction of a connection ([`Stream`]): finds the messages in its bytes, and the bucket of each segment.
 
 use super::super::proxy::{self, Look};
 use super::super::{Bucket, Segment, Tally};

@@ -1,4 +1,4 @@
-//! Segments ahead of a gap ([`Held`]): kept in sequence order until it is filled, or until nobody will fill it any more.
+//! Segments ahead of a gap ([`Held`]), kept in sequence order until the gap is filled or given up.
 
 use super::super::Bucket;
 use super::Arrival;

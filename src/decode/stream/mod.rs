@@ -1,9 +1,9 @@
-//! TCP segments, in capture order, to the DNS messages in them ([`Streams::push`]; RFC 1035 section 4.2.2, RFC 7766).
+//! Reassembles TCP segments, in capture order, into DNS messages ([`Streams::push`]; RFC 1035 section 4.2.2, RFC 7766).
 //!
 //! A stream is followed from its SYN or from the middle, where the first segment that begins like a message is taken
-//! for a boundary. Bytes lost to the capture cost the messages they belong to and no more: a known message length
-//! leads to the next boundary, otherwise the next segment that begins like a message does. The first copy of a byte
-//! stands. Every segment ends in one bucket; memory is bounded per stream, in all, and by the number of connections.
+//! for a boundary. Bytes lost to the capture cost the messages they belong to and no more: a known message length leads
+//! to the next boundary, otherwise the next segment that begins like a message does. The first copy of a byte stands.
+//! Every segment ends in one bucket; memory is bounded per stream, in total, and by the number of connections.
 
 mod boundary;
 mod connection;

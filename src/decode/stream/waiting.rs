@@ -1,4 +1,4 @@
-//! Queries that await an answer on a connection ([`Waiting`]), by tokens of whoever consumes the messages.
+//! Queries that await an answer on a connection ([`Waiting`]), by tokens that the consumer of the messages chooses.
 
 /// Tokens in the order in which they came. The first takes no memory elsewhere, and most connections have no other.
 #[derive(Debug, Default)]

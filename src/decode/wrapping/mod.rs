@@ -1,8 +1,8 @@
-//! What packets are wrapped in, between the link and the innermost IP header: one row per wrapping in
-//! [`ETHER_TYPES`], [`PROTOCOLS`] and [`PORTS`], each opened by a function or only named.
+//! Encapsulations between the link and the innermost IP header: one row each in [`ETHER_TYPES`], [`PROTOCOLS`] and
+//! [`PORTS`], either opened by a function or only named.
 //!
-//! A wrapping found by a UDP port is believed only when its header makes sense; nothing here is asked for packets on a
-//! DNS port. Lengths inside a wrapping come from the headers inside it.
+//! An encapsulation identified by a UDP port is believed only when its header makes sense, and packets on a DNS port
+//! are never tried. Lengths inside an encapsulation come from the headers inside it.
 
 mod udp;
 

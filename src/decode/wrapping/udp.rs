@@ -1,5 +1,5 @@
-//! Wrappings in UDP, known by their port: believed only when the header makes sense, because a port may be used for
-//! anything. What does not is [`Bucket::OtherPort`], as for every packet that is not looked into.
+//! Encapsulations in UDP, identified by port and believed only when the header makes sense, because any port may be
+//! used for anything. The rest is [`Bucket::OtherPort`], as for every packet that is not looked into.
 
 use super::super::Bucket;
 use super::super::link::{Next, number};

@@ -1,4 +1,4 @@
-//! How a configuration is named on the command line: an argument to an [`AclArgument`].
+//! Parses how a configuration is named on the command line ([`AclArgument`]).
 
 use super::DIALECTS;
 use crate::error::escape_text;

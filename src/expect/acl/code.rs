@@ -1,5 +1,4 @@
-//! Record types, classes and opcodes that servers treat in a way of their own (IANA registry "Domain Name System
-//! Parameters").
+//! Record types, classes and opcodes that servers treat specially (IANA registry "Domain Name System Parameters").
 
 pub use crate::decode::message::TYPE_OPT as OPT;
 

@@ -1,4 +1,4 @@
-//! Addresses to the narrowest prefixes that cover them, as far as prefixes may be that wide.
+//! Covers addresses by the narrowest prefixes, up to a largest width.
 
 use super::compare::Range;
 use ipnet::IpNet;

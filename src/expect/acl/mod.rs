@@ -1,7 +1,8 @@
-//! A server's own configuration to what it would do with a request: [`Acl`] reads it in one of [`DIALECTS`] and decides.
+//! Evaluates a server's own configuration: [`Acl`] reads it in one of [`DIALECTS`] and decides what the server would do
+//! with a request.
 //!
-//! A dialect turns text into a [`Policy`], which answers a [`Request`] with a [`Decision`]. What is common to all stands
-//! here: the files, the rules with their places, and the servers a configuration speaks for.
+//! A dialect turns text into a [`Policy`], which answers a [`Request`] with a [`Decision`]. What all dialects share is
+//! here: the files, the rules with their places, and the servers that a configuration speaks for.
 
 pub mod advice;
 mod argument;

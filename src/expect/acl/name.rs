@@ -1,4 +1,4 @@
-//! Domain names as text to lower-case wire form, in which configurations are looked up.
+//! Converts domain names from text to the lower-case wire form by which configurations are searched.
 
 use crate::decode::name::MAX_NAME;
 use hickory_proto::rr::RecordType;

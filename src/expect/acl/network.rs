@@ -1,4 +1,4 @@
-//! Prefixes as configurations write them, ordered prefixes to [`Ranges`], and what is known of a server's own addresses.
+//! Prefixes as configurations write them, tables of them ([`Ranges`]), and what is known of a server's own addresses.
 
 use crate::config::OwnServer;
 use crate::expect::ranges::{Ranges, bounds};

@@ -1,5 +1,5 @@
-//! Names in include statements that are patterns, to the files that they name: what glob(3) does for the servers (measured
-//! with BIND 9.18 and Unbound 1.17).
+//! Expands patterns in include statements to file names as glob(3) does for the servers (measured with BIND 9.18 and
+//! Unbound 1.17).
 
 use super::text::Files;
 use crate::config::ACL_FILES;

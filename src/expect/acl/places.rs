@@ -1,4 +1,4 @@
-//! Places in configurations, in words: where a list or block would have to be added to.
+//! Describes in words the places of a configuration where a list or block would have to be added.
 
 use super::text::{Files, Span};
 use crate::error::escape_text;

@@ -1,4 +1,4 @@
-//! What every dialect makes of its text: a [`Policy`], which answers a request with a decision.
+//! What every dialect turns its text into: a [`Policy`], which answers a request with a decision.
 
 use super::request::Request;
 use super::rules::RuleId;

@@ -1,4 +1,4 @@
-//! One [`Request`], as far as access rules look at it.
+//! One [`Request`], with everything that access rules look at.
 
 use crate::transact::flights::Transport;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What can decide, by number: where a configuration says it ([`Rules`]), and as people read it ([`Rule`]).
+//! Rules by number: where a configuration states them ([`Rules`]), and how they are printed ([`Rule`]).
 
 use super::text::Span;
 use std::fmt;

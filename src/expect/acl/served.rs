@@ -1,4 +1,5 @@
-//! Names that resolvers answer by themselves instead of asking the root servers (RFC 6303): what BIND and Unbound agree on.
+//! Names that resolvers answer themselves instead of asking the root servers (RFC 6303), as far as BIND and Unbound
+//! agree.
 
 /// Reverse zones of networks that are nobody's or everybody's, loopback and the unspecified address left out.
 pub fn locally() -> Vec<String> {

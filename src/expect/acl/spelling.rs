@@ -1,4 +1,4 @@
-//! Misspelled names of statements, to the name that is meant.
+//! Suggests the statement that a misspelled name means.
 
 /// The name in these lists that is most like a misspelled one, when any is.
 pub fn alike(lists: &[&[&'static str]], name: &str) -> Option<&'static str> {

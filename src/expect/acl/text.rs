@@ -1,4 +1,4 @@
-//! Configuration files to text with places: [`Files`] reads them (below `--root` when given), knows the line and column
+//! Text of configuration files with places: [`Files`] reads them (below `--root` when given), knows the line and column
 //! of every [`Span`], and turns one into an error that shows it.
 
 use crate::capture::Timestamp;

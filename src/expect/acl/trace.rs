@@ -1,4 +1,4 @@
-//! The way to a verdict: whoever decides notes it in a [`Trace`], as far as somebody wants to see it.
+//! Records the steps to a verdict ([`Trace`]), when somebody wants to see them.
 
 use super::rules::RuleId;
 use super::text::Span;

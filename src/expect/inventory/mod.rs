@@ -1,5 +1,5 @@
-//! Inventories of expected prefixes (`--expect`): CSV with a header, or one prefix per line, to an [`Inventory`] that
-//! decides for an address by its most specific line.
+//! Inventories of expected prefixes (`--expect`; CSV with a header, or one prefix per line): an [`Inventory`] decides
+//! for an address by its most specific line.
 
 mod reading;
 

@@ -1,5 +1,4 @@
-//! Inventories as people write them, in CSV or one prefix per line, to the rows of an [`Inventory`]; what is wrong is said
-//! with file and line.
+//! Parses inventories, in CSV or one prefix per line, into the rows of an [`Inventory`]; errors name file and line.
 
 use super::{Expect, Inventory, Kind, Row, read_prefix, show_prefix, unmapped};
 use crate::config::{INVENTORY_BYTES, INVENTORY_LINES};

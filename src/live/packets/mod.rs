@@ -1,7 +1,7 @@
-//! The packets of a live run to pcapng files (draft-ietf-opsawg-pcapng), as they were captured: [`PacketFiles`].
+//! Records the packets of a live run, as captured, in pcapng files (draft-ietf-opsawg-pcapng; [`PacketFiles`]).
 //!
-//! Every write is checked. A file stands under a temporary name ending in `.partial` until it is complete, is brought to
-//! disk and then renamed; a run that is killed leaves it absent or complete under its own name.
+//! Every write is checked. A file has a temporary name ending in `.partial` until it is complete and synced, and is
+//! then renamed; a run that is killed leaves it either absent or complete under its final name.
 
 use super::interval::suffixed;
 use crate::capture::live::{ANY, Handle, KernelCounts};

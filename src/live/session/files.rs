@@ -1,4 +1,5 @@
-//! Servers' files and inventories that change during a run: read again, and what may be said of them meanwhile.
+//! Reads servers' files and inventories again when they change during a run, and decides what may be said of them
+//! meanwhile.
 
 use super::{Session, lock};
 use crate::capture::Timestamp;

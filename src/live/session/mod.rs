@@ -1,4 +1,4 @@
-//! A live run from the operator's side ([`Session`]): when it ends, what scrolls meanwhile, and its reports.
+//! A live run from the operator's side ([`Session`]): when it ends, which lines scroll by, and its reports.
 
 mod files;
 mod ticking;

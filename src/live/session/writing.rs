@@ -1,4 +1,4 @@
-//! Reports and rows on their way out: each where it belongs, and what nobody takes is said.
+//! Writes reports and rows to where they belong, and says what could not be delivered.
 
 use super::{Session, lock};
 use crate::capture::Timestamp;

@@ -1,4 +1,4 @@
-//! A group's thread: decoded blocks to its tracker, in order of time ([`Follower`]).
+//! A group's thread: feeds decoded blocks to its tracker, in order of time ([`Follower`]).
 
 use super::losses::Losses;
 use super::{Captured, PacketWriter, Request, Shared, Standing, lock};

@@ -1,7 +1,8 @@
-//! Where in the capture the kernel dropped packets, from the moments at which that was noticed ([`Losses`]).
+//! Places in the capture at which the kernel dropped packets, from the moments at which drops were noticed
+//! ([`Losses`]).
 //!
-//! When a drop is noticed, the ring still holds packets from before it. So packets older than that moment count as before
-//! the drop, and later ones as after it.
+//! When a drop is noticed, the ring still holds packets from before it. So packets older than that moment count as
+//! before the drop, and later ones as after it.
 
 use crate::capture::Timestamp;
 use std::collections::VecDeque;

@@ -1,9 +1,10 @@
-//! Captures to tracked time lines while they happen: a thread per handle that reads and decodes, a thread per group that
-//! follows transactions, and the caller's thread, which keeps the time.
+//! Tracks captures while they happen: one thread per handle reads and decodes, one thread per group follows
+//! transactions, and the caller's thread keeps the time.
 //!
-//! A group is one time line: one handle, several interfaces merged by time, or one of the handles that share an interface
-//! by fan-out. Nothing is dropped between the threads: when a tracker is slow its handles wait, and the kernel, which
-//! goes on filling the ring, counts what it drops. Only a stop that takes too long gives packets up, and counts them.
+//! A group is one time line: one handle, several interfaces merged by time, or one of the handles that share an
+//! interface by fan-out. Nothing is dropped between the threads: when a tracker is slow its handles wait, and the
+//! kernel, which goes on filling the ring, counts what it drops. Only a stop that takes too long gives packets up, and
+//! counts them.
 
 mod following;
 mod losses;

@@ -1,4 +1,4 @@
-//! A handle's thread: packets from the ring, decoded, to its group ([`capture`]).
+//! A handle's thread: reads packets from the ring, decodes them and hands them to its group ([`capture`]).
 
 use super::losses::{Loss, Losses};
 use super::{Captured, LinkState, Memory, Shared, lock};

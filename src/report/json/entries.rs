@@ -1,4 +1,4 @@
-//! The entries of the lists: inputs, sources, findings, and servers' configurations.
+//! Writes the entries of the report's lists as JSON: inputs, sources, findings, and servers' configurations.
 
 use super::time;
 use crate::config::Outcome;

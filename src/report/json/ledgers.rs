@@ -1,4 +1,4 @@
-//! The ledgers as objects: whether each closed, its buckets, and what is unavailable.
+//! Writes the ledgers as JSON objects: whether each closed, its buckets, and what is unavailable.
 
 use super::Counts;
 use crate::capture::losses::InterfaceLoss;

@@ -1,6 +1,6 @@
-//! A report to JSON, schema `dnsrefused/1`: keys in the order of the contract, lists with one entry per line.
+//! Writes a report as JSON, schema `dnsrefused/1`: keys in the order of the contract, lists with one entry per line.
 //!
-//! Entries on lines of their own keep large reports greppable and two reports comparable line by line.
+//! An entry per line keeps large reports greppable and two reports comparable line by line.
 
 mod entries;
 mod ledgers;

@@ -1,4 +1,4 @@
-//! The totals as an object, and the names of response codes.
+//! Writes the totals as a JSON object, and names response codes.
 
 use super::{Counts, time};
 use crate::config::Outcome;

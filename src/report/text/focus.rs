@@ -1,4 +1,4 @@
-//! The clients that were asked about: one paragraph per `--client`.
+//! One paragraph for each client that was asked about (`--client`).
 
 use super::super::page::{Ink, Page, counted, grouped, interface_loss};
 use super::super::{Expectation, Report, SourceLine};

@@ -1,4 +1,4 @@
-//! A report to text for the person who holds the pager: the answer first, then who, then why, then the accounts.
+//! Writes a report as text for the person on call: the answer first, then who, then why, then the accounts.
 
 mod focus;
 mod tables;

@@ -1,4 +1,4 @@
-//! The tables of sources, one per server, with what stands beside their rows, and what the servers' files are.
+//! The tables of sources, one per server, with the lines beneath their rows; also the list of servers' files.
 
 use super::super::page::{Clock, Ink, Page, WIDTH, counted, grouped};
 use super::super::{Layout, LiveReport, Report, SourceLine, servers_of};

@@ -1,5 +1,5 @@
-//! Connections to answers ([`serve`]): as much of HTTP/1.1 as a collector of metrics needs. A few connections side by side, so
-//! that one that says nothing delays nobody, each bounded in bytes and time.
+//! Serves metrics over HTTP ([`serve`]): as much of HTTP/1.1 as a collector needs. A few connections are served side by
+//! side, each bounded in bytes and time, so that an idle one delays nobody.
 
 use super::super::Board;
 use super::{CONTENT_TYPE, exposition};

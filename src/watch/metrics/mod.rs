@@ -1,4 +1,4 @@
-//! A snapshot to `OpenMetrics` text ([`exposition`]), which Prometheus and its kin collect; [`http`] serves it.
+//! Writes a snapshot as `OpenMetrics` text ([`exposition`]), the format of Prometheus and its kin; [`http`] serves it.
 //!
 //! Labels are outcomes, verdicts and severities from our own lists, addresses of our own servers, and names from the
 //! operator's inventory: nothing that a client can choose. What is unknown has no sample, never a zero.

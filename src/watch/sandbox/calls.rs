@@ -1,9 +1,9 @@
-//! Which system calls the process can make: a seccomp filter (seccomp(2)) of those that reading packets, writing reports
-//! and answering on an open listener need.
+//! Limits system calls with a seccomp filter (seccomp(2)) to those that reading packets, writing reports and answering
+//! on an open listener need.
 //!
-//! Everything else answers that the kernel does not have it: libraries then fall back to an older call, where a refusal
-//! would be an error and an end of the process would turn every update of the C library into an outage. No call that
-//! opens a socket, starts a program or looks into another process is among those left; memory cannot become code, and
+//! Every other call fails as if the kernel did not have it (ENOSYS): libraries then fall back to an older call, whereas
+//! "not permitted" would be an error, and killing the process would turn any update of the C library into an outage. No
+//! allowed call opens a socket, starts a program or looks into another process; memory cannot become executable, and
 //! nothing can be written to the packet sockets: the process cannot send.
 
 use super::Plan;

@@ -1,4 +1,4 @@
-//! Which files the process can reach: Landlock (landlock(7)), as much of it as the kernel has.
+//! Limits which files the process can reach with Landlock (landlock(7)), as far as the kernel supports it.
 
 use super::Plan;
 use landlock::{

@@ -1,4 +1,4 @@
-//! Who the process is: user, groups and capabilities, and that none of them can be had back.
+//! Gives up user, groups and capabilities, so that none of them can be regained.
 
 use super::Plan;
 use crate::error::escape_text;

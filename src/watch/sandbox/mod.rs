@@ -1,10 +1,9 @@
-//! A process that has opened what it captures to one that can do little else: [`confine`] gives up identity,
-//! capabilities, files and system calls, and reads back from the kernel what is left ([`State`]).
+//! Confines a process that has opened what it captures: [`confine`] gives up identity, capabilities, files and system
+//! calls, and reads back from the kernel what is left ([`State`]).
 //!
-//! To be called while there is one thread, when interfaces, sockets and terminal are open and before outputs are: they
-//! then belong to the user who writes them, and what that user may not do is noticed before the first packet.
-//! Threads started later are confined alike. What every step does is in a file of its own: `identity`, `files`,
-//! `calls`.
+//! To be called while there is only one thread (later threads inherit the confinement), after interfaces, sockets and
+//! terminal were opened and before outputs are: outputs then belong to the user who writes them, and what that user may
+//! not do is noticed before the first packet. Each step is in a file of its own: `identity`, `files`, `calls`.
 
 mod calls;
 mod files;

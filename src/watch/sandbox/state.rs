@@ -1,4 +1,4 @@
-//! How far the process is confined, as the kernel says ([`State`]): read from the status of every thread (proc(5)).
+//! How far the process is confined according to the kernel ([`State`]), read from the status of every thread (proc(5)).
 
 use crate::config::Sandbox;
 use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};

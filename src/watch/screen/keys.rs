@@ -1,6 +1,6 @@
-//! Bytes from a terminal to the keys the screen knows ([`Keys`]).
+//! Decodes bytes from a terminal into the keys that the screen knows ([`Keys`]).
 //!
-//! Not the terminal library's own reader, because that one reads without end when the terminal is gone.
+//! The terminal library's own reader is not used, because it reads without end when the terminal is gone.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, Read};

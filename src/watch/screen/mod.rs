@@ -1,6 +1,7 @@
-//! Snapshots to a terminal (`--screen`): what is shown is decided by keys ([`Screen`]) and painted by [`draw`].
+//! The terminal screen (`--screen`): keys decide which part of the latest snapshot is shown ([`Screen`]), and [`draw`]
+//! paints it.
 //!
-//! [`run`] is the loop of the main thread: it reads the board and the keyboard, and touches nothing else.
+//! [`run`] is the screen's loop: it reads the board and the keyboard, and touches nothing else.
 
 pub mod draw;
 pub mod keys;

@@ -1,5 +1,5 @@
-//! The operator's terminal, borrowed ([`Screen`](super::Screen) draws on it) and given back as it was: when it is let
-//! go, also by a panic that unwinds, and when it no longer takes what is written.
+//! The operator's terminal, borrowed ([`Screen`](super::Screen) draws on it) and restored: when it is dropped, also by
+//! a panic that unwinds, and when it can no longer be written to.
 
 use crate::error::{Error, ErrorKind, fault_line};
 use ratatui::backend::CrosstermBackend;

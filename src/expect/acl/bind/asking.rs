@@ -1,5 +1,5 @@
-//! A request to a [`Decision`], once it is known which view serves it: what its opcode and type ask for, in a zone or in
-//! the cache. Names of the server itself are asked for outside views.
+//! Decides a request once the view that serves it is known ([`Decision`]): by what its opcode and type ask for, in a
+//! zone or in the cache. The server's own names (`version.bind` and the like) are decided outside views.
 
 use super::list::Subject;
 use super::model::{Clause, View, Zone, ZoneKind};

@@ -1,7 +1,7 @@
-//! BIND 9: named.conf, raw with its includes or as `named-checkconf -p` prints it, to a [`Policy`].
+//! BIND 9: reads named.conf, raw with its includes or as `named-checkconf -p` prints it, into a [`Policy`].
 //!
 //! A request passes, in this order: `blackhole`, the views, its signature, then what its opcode and type ask for: the
-//! zone's or view's lists, or those of the cache.
+//! lists of the zone or view, or those of the cache.
 
 mod asking;
 mod empty;

@@ -1,6 +1,6 @@
-//! Names of the statements of named.conf, by where they may stand: what is in none of these lists is a mistake.
+//! Names of the statements of named.conf, by where they may stand; a name in none of these lists is a mistake.
 //!
-//! Statements of releases from 9.9 to 9.20 are here; those this tool does not look at are read over.
+//! Statements of releases from 9.9 to 9.20 are listed; those that do not matter here are skipped.
 
 /// Outside every block.
 pub const TOP: &[&[&str]] = &[OUTSIDE];

@@ -1,5 +1,5 @@
-//! The text of named.conf to statements: words, quoted strings, `!`, `/` and blocks up to a semicolon, with includes in
-//! their place.
+//! Parses the text of named.conf into statements: words, quoted strings, `!`, `/` and blocks up to a semicolon, with
+//! includes in their place.
 
 use crate::config::ACL_DEPTH;
 use crate::error::Error;

@@ -1,5 +1,5 @@
-//! A configuration beside an inventory, to [`Difference`]s: parts of the inventory's lines that the configuration treats
-//! otherwise.
+//! Compares a configuration with an inventory ([`Difference`]): finds the parts of its lines that the configuration
+//! treats otherwise.
 
 use super::question::{Question, destination};
 use super::range::{Range, ranges};

@@ -1,4 +1,5 @@
-//! Two versions of a configuration to their [`Differences`]: what changes for which sources, and what was edited in vain.
+//! Compares two versions of a configuration ([`Differences`]): what changes for which sources, and which edits have no
+//! effect.
 
 use super::question::{Question, destination};
 use super::range::{Range, ranges};

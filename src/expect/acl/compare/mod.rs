@@ -1,5 +1,5 @@
-//! One or two configurations over the whole address space: ranges within which every source is treated alike, and where
-//! they differ from each other or from an inventory.
+//! Evaluates one or two configurations over the whole address space: ranges within which every source is treated alike,
+//! and where they differ from each other or from an inventory.
 
 mod check;
 mod diff;

@@ -1,5 +1,5 @@
-//! What is asked of a configuration for every source: a [`Question`] to the [`Request`] of each, and everything worth asking
-//! of two versions.
+//! What a configuration is asked for every source: a [`Question`] makes the [`Request`] of each; also all questions
+//! worth asking of two versions.
 
 use crate::decode::detail::{write_class, write_opcode, write_type};
 use crate::decode::name::MAX_NAME;

@@ -1,4 +1,4 @@
-//! Prefixes to [`Range`]s of addresses: the whole address space, cut at their edges.
+//! Cuts the whole address space into [`Range`]s at the edges of prefixes.
 
 use crate::expect::inventory::show_prefix;
 use crate::expect::ranges::bounds;

@@ -1,4 +1,4 @@
-//! A prefix to the parts of it of which a configuration says the same.
+//! Splits a prefix into the parts for which a configuration says the same.
 
 use super::question::{Question, destination};
 use super::range::{Range, ranges};

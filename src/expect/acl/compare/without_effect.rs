@@ -1,4 +1,4 @@
-//! Entries that one version of a configuration adds to another, to those of them that change nothing: [`WithoutEffect`].
+//! Finds entries that one version of a configuration adds to another and that change nothing ([`WithoutEffect`]).
 
 use super::question::{Question, destination};
 use super::range::{Range, joined};

@@ -1,4 +1,5 @@
-//! What the messages of a transaction ask, and what stands beside the question: key, cookie, the error of a signature.
+//! Reads from the messages of a transaction what an access rule depends on: the question, key, cookie, and the error of
+//! a signature.
 
 use super::BEHIND_PROXY;
 use crate::decode::detail::{self, DetailLimits};

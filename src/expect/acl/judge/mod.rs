@@ -1,5 +1,5 @@
-//! Transactions beside what the servers' files say: [`Judge`] decides each one, from what its messages ask, and
-//! [`Judgements`] keeps, per source and server, how often which decision met which outcome.
+//! Compares transactions with what the servers' files say: [`Judge`] decides each one by what its messages ask, and
+//! [`Judgements`] counts, per source and server, which decision met which outcome.
 
 mod message;
 mod tally;

@@ -1,4 +1,5 @@
-//! How often which decision met which outcome, per source and server: gathered by [`Judgements`], asked as [`Verdicts`].
+//! Counts how often which decision met which outcome, per source and server: collected by [`Judgements`], read as
+//! [`Verdicts`].
 
 use super::{Judge, Judged};
 use crate::config::{Outcome, OutcomeCounts};

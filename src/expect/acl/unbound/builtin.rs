@@ -1,4 +1,4 @@
-//! The zones that Unbound answers by itself unless told otherwise (RFC 6303, RFC 6761, RFC 7686, RFC 8375).
+//! The zones that Unbound answers itself by default (RFC 6303, RFC 6761, RFC 7686, RFC 8375).
 
 use crate::expect::acl::name::parse_name;
 use crate::expect::acl::served;

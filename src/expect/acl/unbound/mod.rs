@@ -1,4 +1,4 @@
-//! Unbound: unbound.conf with its includes, to a [`Policy`].
+//! Unbound: reads unbound.conf, with its includes, into a [`Policy`].
 //!
 //! A request passes, in this order: the access control of its source (or else of the interface), what is refused to
 //! everybody (zone transfers), local zones, and then the conditions of its action: local data only, recursion desired.

@@ -1,6 +1,6 @@
-//! Names of the statements of unbound.conf, by the number of their values: what is in none of these lists is a mistake.
+//! Names of the statements of unbound.conf, by the number of their values; a name in none of these lists is a mistake.
 //!
-//! Statements of releases from 1.6 to 1.24 are here; those this tool does not look at are read over.
+//! Statements of releases from 1.6 to 1.24 are listed; those that do not matter here are skipped.
 
 /// Clauses: no value, statements follow.
 pub const CLAUSES: &[&str] = &[

@@ -1,5 +1,5 @@
-//! The text of unbound.conf to statements: a name with a colon and as many values as it takes, with includes in their
-//! place.
+//! Parses the text of unbound.conf into statements: a name with a colon and as many values as it takes, with includes
+//! in their place.
 
 use super::names;
 use crate::config::ACL_DEPTH;

@@ -1,4 +1,4 @@
-//! Local zones and local data: names the server answers, refuses or ignores by itself.
+//! Local zones and local data: names that the server answers, refuses or ignores itself.
 
 use crate::expect::acl::{RuleId, code, name};
 use ipnet::IpNet;

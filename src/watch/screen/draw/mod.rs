@@ -1,6 +1,6 @@
-//! A snapshot to a picture ([`draw`]): what happened and what was lost stand at the top whatever else is shown.
+//! Draws a snapshot on the screen ([`draw`]): what happened and what was lost is always at the top.
 //!
-//! Text from the wire comes escaped in the snapshot; names of nodes and interfaces are escaped here.
+//! Text from the wire is already escaped in the snapshot; names of nodes and interfaces are escaped here.
 
 mod overview;
 mod pages;

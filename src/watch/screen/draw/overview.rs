@@ -1,4 +1,4 @@
-//! The overview ([`overview`]): refusals by second, the table of sources, and the first findings.
+//! The overview page ([`overview`]): refusals by second, the table of sources, and the first findings.
 
 use super::super::super::snapshot::{Snapshot, TurnedAway};
 use super::super::Screen;

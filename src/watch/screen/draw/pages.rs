@@ -1,4 +1,4 @@
-//! Pages of text that are scrolled ([`pages`]): all about one source, every finding in full, and the help.
+//! Pages of scrolling text ([`pages`]): everything about one source, every finding in full, and the help.
 
 use super::super::super::snapshot::{FindingLine, Snapshot, transactions};
 use super::super::Screen;

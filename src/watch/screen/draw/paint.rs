@@ -1,4 +1,4 @@
-//! Text and styles to the cells of a terminal ([`Paint`]): what does not fit is marked, and colours are left out where
+//! Writes text and styles to the cells of a terminal ([`Paint`]): marks what does not fit, and leaves colours out where
 //! they are not wanted.
 
 use super::super::Look;

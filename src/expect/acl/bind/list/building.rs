@@ -1,8 +1,8 @@
-//! Elements one after the other to a [`List`] ([`Building`]).
+//! Builds a [`List`] from its elements, one after the other ([`Building`]).
 //!
-//! The server merges a nested or named list into the list around it unless one of its elements is negated; what follows
-//! from that (a later `!name` turns an identical earlier prefix negative, measured with BIND 9.18.49) is reproduced here
-//! step by step.
+//! The server merges a nested or named list into the list around it unless one of its elements is negated. What follows
+//! from that is reproduced here step by step: a later `!name` makes an identical earlier prefix negative (measured with
+//! BIND 9.18.49).
 
 use super::{Kind, List, Meaning, Other, Prefix};
 use crate::config::ACL_OTHERS;

@@ -1,4 +1,4 @@
-//! Address match lists: the text of one to a [`List`] that finds its first matching element.
+//! Address match lists: parses the text of one into a [`List`] that finds its first matching element.
 
 mod building;
 mod named;

@@ -1,4 +1,4 @@
-//! The text of address match lists to [`List`]s, those that an `acl` statement gives a name among them ([`Named`]).
+//! Parses the text of address match lists into [`List`]s, including those named by an `acl` statement ([`Named`]).
 
 use super::super::syntax::{Block, Item, Statement};
 use super::building::Building;

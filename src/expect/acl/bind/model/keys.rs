@@ -1,4 +1,4 @@
-//! `key` statements to names of keys.
+//! Reads the names of keys from `key` statements.
 
 use super::super::syntax::{Block, Item};
 use super::lists::Builder;

@@ -1,4 +1,4 @@
-//! Statements to lists, switches and addresses: what views and zones are made of.
+//! Reads the lists, switches and addresses of which views and zones are made.
 
 use super::super::list::{List, Named};
 use super::super::syntax::{Block, Item, Statement};

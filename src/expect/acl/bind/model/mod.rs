@@ -1,4 +1,5 @@
-//! Statements of named.conf to a [`Model`]: views with their lists, defaults and inheritance filled in, and zones.
+//! Reads the statements of named.conf into a [`Model`]: views with their lists, defaults and inheritance filled in, and
+//! zones.
 
 mod keys;
 mod lists;

@@ -1,4 +1,4 @@
-//! Statements as they stand in the text, to those that may stand there, by name.
+//! Statements of a block by name, checked for whether they may stand there.
 
 use super::super::names;
 use super::super::syntax::{Block, Item, Statement};

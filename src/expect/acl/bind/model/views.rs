@@ -1,4 +1,4 @@
-//! `view` statements, or the one view without any, with defaults and inheritance filled in.
+//! Reads `view` statements, or makes the one view of a file without any, with defaults and inheritance filled in.
 
 use super::super::list::List;
 use super::super::names;

@@ -1,4 +1,4 @@
-//! `zone` statements, and the empty zones of the server itself.
+//! Reads `zone` statements, and adds the server's own empty zones.
 
 use super::super::list::List;
 use super::super::names;

@@ -1,4 +1,4 @@
-//! Access rules to [`Access`]: what happens to requests of a prefix, and the views and tags that are tied to it.
+//! Reads access rules ([`Access`]): what happens to requests from a prefix, and the views and tags tied to it.
 
 use super::super::syntax::Statement;
 use super::super::zones::Kind;

@@ -1,5 +1,5 @@
-//! Statements about interfaces to the addresses the server listens on, and to [`Interface`] where one has access rules of
-//! its own.
+//! Reads statements about interfaces: the addresses on which the server listens, and access rules of an [`Interface`]
+//! of its own.
 
 use super::super::syntax::Statement;
 use super::super::wildcard;

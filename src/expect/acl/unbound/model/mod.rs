@@ -1,4 +1,4 @@
-//! Statements of unbound.conf to a [`Model`]: access rules by prefix, interfaces, views and local zones.
+//! Reads the statements of unbound.conf into a [`Model`]: access rules by prefix, interfaces, views and local zones.
 
 mod access;
 mod interfaces;

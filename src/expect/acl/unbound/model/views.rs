@@ -1,4 +1,4 @@
-//! `view` clauses to [`View`].
+//! Reads `view` clauses into a [`View`].
 
 use super::super::syntax::{Parsed, Statement};
 use super::super::zones::Zones;

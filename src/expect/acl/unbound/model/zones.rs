@@ -1,5 +1,5 @@
-//! Statements of local zones and their data to [`Zones`], for the server or a view. Zones whose contents are elsewhere
-//! (`auth-zone`, `rpz`) give their names only: what those contents decide is in no configuration.
+//! Reads local zones and their data into [`Zones`], for the server or for a view. Zones whose contents are elsewhere
+//! (`auth-zone`, `rpz`) contribute only their names, because no configuration shows what their contents decide.
 
 use super::super::builtin;
 use super::super::syntax::{Parsed, Statement};
