@@ -11,23 +11,23 @@ use std::io::{self, Write as _};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// With so many bytes what waits goes on its way.
+/// When this many bytes wait, they are written without waiting for more.
 const AT_ONCE: usize = 64 << 10;
-/// Bytes that are written at once: a pipe takes so many whole or not at all (`PIPE_BUF`), so that it is known what a reader got
-/// that takes no more.
+/// Bytes per write. A pipe takes up to `PIPE_BUF` bytes whole or not at all, so it stays known what a reader got that
+/// stops reading.
 const WHOLE: usize = 4096;
-/// How long a reader may take for what waits, when everything else has ended.
+/// How long a reader may take for what still waits when everything else has ended.
 const STALLED: Duration = Duration::from_secs(2);
-/// The same for lines to the operator, the last that is waited for.
+/// The same for lines to the operator, which are waited for last.
 const STALLED_LINES: Duration = Duration::from_secs(1);
-/// A file is not read, only written slowly: the watchdog ends that.
+/// A file has no reader to wait for, it is only slow; when it is too slow, the watchdog ends the process.
 const FILE: Duration = Duration::from_secs(60);
 
 /// Where pieces go.
 pub trait Sink: Send + 'static {
-    /// Writes whole pieces and sends them on their way.
+    /// Writes whole pieces and flushes them.
     fn put(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Everything was written, or given up after an error.
+    /// Called when everything was written, or given up after an error.
     fn end(self) -> Result<Finished, Error>;
 }
 
@@ -45,24 +45,24 @@ impl Sink for Output {
 /// How many pieces went where. Every piece that was offered is in one of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Offered.
+    /// Pieces offered.
     pub made: u64,
-    /// Taken by whoever reads.
+    /// Pieces written.
     pub written: u64,
-    /// Given up: the queue was full, or they could not be written.
+    /// Pieces given up: the queue was full, or they could not be written.
     pub left_out: u64,
-    /// In the queue, or being written.
+    /// Pieces in the queue, or being written.
     pub waiting: u64,
 }
 
-/// A queue with a thread that writes.
+/// A queue, and a thread that writes what it holds.
 pub struct Aside {
     shared: Arc<Shared>,
-    /// The most bytes that wait.
+    /// Most bytes that may wait.
     limit: usize,
-    /// Where they go.
+    /// Where the pieces go.
     name: String,
-    /// How long what waits may take when everything else has ended: what comes after it waits for that.
+    /// How long writing what still waits may take at the end; everything that ends later waits for it.
     patience: Duration,
 }
 
@@ -75,17 +75,17 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: Vec<u8>,
-    /// Where each piece in `waiting` ends.
+    /// Offsets in `waiting` at which pieces end.
     ends: Vec<usize>,
     counts: Counts,
     /// What waits is to be written now.
     wanted: bool,
-    /// Nothing more is offered.
+    /// Nothing more will be offered.
     closed: bool,
     broken: bool,
-    /// Why it is, when its reader did not just go away.
+    /// Why writing failed, unless the reader just went away.
     reason: Option<String>,
-    /// How it ended.
+    /// Result of the end.
     ended: Option<Result<Finished, Error>>,
 }
 
@@ -96,11 +96,11 @@ impl Shared {
 }
 
 impl Aside {
-    /// Begins to write to an output; at most `limit` bytes wait.
+    /// Starts to write to an output; at most `limit` bytes wait.
     pub fn of(output: Output, limit: usize) -> Result<Self, Error> {
         let (name, patience) = (output.name(), if output.is_file() { FILE } else { STALLED });
         let aside = Self::start(output, name, patience, limit)?;
-        // What was written to it before goes on its way at once.
+        // What was written to it before is flushed at once.
         aside.shared.state().wanted = true;
         aside.shared.changed.notify_all();
         Ok(aside)
@@ -116,8 +116,8 @@ impl Aside {
         Ok(Self { shared, limit, name, patience })
     }
 
-    /// Takes a piece, or leaves it out where the queue is full; never waits. A piece larger than the queue is taken when
-    /// nothing else waits.
+    /// Queues a piece, or leaves it out when the queue is full; never waits. A piece larger than the queue is accepted
+    /// when nothing else waits.
     pub fn offer(&self, piece: &[u8]) -> bool {
         let mut state = self.shared.state();
         state.counts.made += 1;
@@ -136,7 +136,7 @@ impl Aside {
         true
     }
 
-    /// Sends what waits on its way.
+    /// Has everything that waits written now.
     pub fn flush(&self) {
         let mut state = self.shared.state();
         if !state.ends.is_empty() {
@@ -145,28 +145,28 @@ impl Aside {
         }
     }
 
-    /// What it is called in errors.
+    /// The output's name in errors.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where the pieces are.
+    /// How many pieces are where.
     pub fn counts(&self) -> Counts {
         self.shared.state().counts
     }
 
-    /// Its reader went away, or it cannot be written.
+    /// True when the reader went away or writing failed.
     pub fn is_broken(&self) -> bool {
         self.shared.state().broken
     }
 
-    /// Why it cannot be written.
+    /// The error with which writing failed, if it did.
     pub fn reason(&self) -> Option<String> {
         self.shared.state().reason.clone()
     }
 
-    /// Ends it: what waits is written, unless that takes too long. Returns how it ended, `None` where its reader takes
-    /// nothing or too little, and the last counts.
+    /// Ends the output: what waits is written, unless that takes too long. Returns the result, or `None` where the
+    /// reader took nothing or too little; the counts are final.
     fn end(&self) -> (Option<Result<Finished, Error>>, Counts) {
         let mut state = self.shared.state();
         state.closed = true;
@@ -181,7 +181,8 @@ impl Aside {
         (ended, state.counts)
     }
 
-    /// Ends an output whose pieces are called `pieces`. What was left out is an error, unless its reader went away.
+    /// Ends an output; `pieces` is the word for them in errors. Pieces left out are an error, unless the reader went
+    /// away.
     pub fn finish(self, pieces: &str) -> (Result<Finished, Error>, Counts) {
         let (ended, counts) = self.end();
         let lost = |code, what| {
@@ -199,7 +200,7 @@ impl Aside {
     }
 }
 
-/// The thread: writes until nothing more is offered.
+/// The thread: writes until nothing more will be offered.
 fn work(shared: &Shared, mut sink: impl Sink) {
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
     loop {
@@ -225,7 +226,7 @@ fn work(shared: &Shared, mut sink: impl Sink) {
             if let Some(error) = failed.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
                 state.reason = Some(error.to_string());
             }
-            // Whoever ended it meanwhile has given these up.
+            // An end that did not wait has already counted these as given up.
             let more = (more as u64).min(state.counts.waiting);
             state.counts.waiting -= more;
             let counted = if broken { &mut state.counts.left_out } else { &mut state.counts.written };
@@ -245,7 +246,7 @@ fn work(shared: &Shared, mut sink: impl Sink) {
     shared.changed.notify_all();
 }
 
-/// Lines to a console.
+/// Writes lines to a console.
 struct Lines(Box<dyn Console + Send>);
 
 impl Sink for Lines {
@@ -258,21 +259,21 @@ impl Sink for Lines {
     }
 }
 
-/// A console whose lines nobody waits for.
+/// A console that never makes its caller wait.
 pub struct Speaker {
     aside: Aside,
-    /// Lines left out since the last one that was not.
+    /// Lines left out since the last line that was queued.
     missing: u64,
 }
 
 impl Speaker {
-    /// Lines go to `console` from now on; at most `limit` bytes of them wait.
+    /// Sends lines to `console` from now on; at most `limit` bytes of them wait.
     pub fn start(console: Box<dyn Console + Send>, limit: usize) -> Result<Self, Error> {
         let aside = Aside::start(Lines(console), "standard error".to_owned(), STALLED_LINES, limit)?;
         Ok(Self { aside, missing: 0 })
     }
 
-    /// Says what is still to be said; false when lines were left out.
+    /// Writes the lines that still wait; false when lines were left out.
     pub fn finish(self) -> bool {
         if self.missing > 0 {
             self.aside.offer(self.remark().as_bytes());
@@ -281,7 +282,7 @@ impl Speaker {
         counts.left_out == 0
     }
 
-    /// What stands in the place of lines that were left out.
+    /// Queues a note in place of the lines that were left out.
     fn remark(&self) -> String {
         let lines = if self.missing == 1 { "line is" } else { "lines are" };
         format!("({} {lines} missing here: standard error took nothing)\n", self.missing)

@@ -10,79 +10,79 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Blocks in hand per worker.
+/// Blocks in work per worker.
 const BLOCKS_PER_WORKER: usize = 4;
-/// Blocks a stream's reader may be ahead.
+/// Blocks by which a stream's reader may be ahead.
 const STREAM_AHEAD: usize = 4;
 
-/// What changes, under the lock.
+/// Shared state that changes, under the lock.
 pub(super) struct State<'a, 't> {
-    /// The worker that has the tracker, or had it last.
+    /// The worker that holds the tracker, or held it last.
     pub(super) keeper: usize,
-    /// Absent while a worker uses it.
+    /// `None` while a worker uses it.
     pub(super) consumer: Option<Box<Consumer<'a, 't>>>,
     pub(super) tasks: Vec<LaneTasks>,
-    /// Lanes of which something was handed out or that the tracker has begun with, until they end, in order: of thousands they
-    /// may be few.
+    /// Lanes from which something was handed out or that the tracker has begun, until they end, in order: of thousands
+    /// of lanes these may be few.
     pub(super) open: Vec<usize>,
-    /// The lanes from this one on were never open.
+    /// Lanes from this index on were never open.
     pub(super) begun: usize,
-    /// Memory to use again.
+    /// Memory for blocks, to be reused.
     pub(super) pool: Vec<(Block, Decoded)>,
-    /// A worker writes rows.
+    /// A worker is writing rows.
     pub(super) writing: bool,
-    /// Workers with nothing to do.
+    /// Number of workers with nothing to do.
     pub(super) waiting: usize,
-    /// No more is to be read: what was is followed to its end.
+    /// Nothing more is to be read; what was read is still followed to its end.
     pub(super) interrupted: bool,
     pub(super) failed: Option<Error>,
     pub(super) done: bool,
 }
 
-/// What is handed out and ready of a lane.
+/// State of a lane: what is handed out, and what is ready.
 #[derive(Default)]
 pub(super) struct LaneTasks {
-    /// Number of blocks, when known beforehand.
+    /// Number of blocks, when known in advance.
     pub(super) blocks: Option<u64>,
     /// A stream whose reader thread has not been started.
     pub(super) unread: Option<Box<StreamBlocks>>,
     /// Blocks from a stream's reader thread.
     pub(super) stream: Option<Receiver<StreamBlock>>,
-    /// Next block number to hand out.
+    /// Number of the next block to hand out.
     pub(super) next: u64,
-    /// Blocks taken by the consumer.
+    /// Number of blocks taken by the consumer.
     pub(super) taken: u64,
-    /// Blocks after those, as they become ready.
+    /// The blocks after those, as they become ready.
     pub(super) ready: VecDeque<Option<DecodedBlock>>,
     /// Interfaces as far as known.
     pub(super) hint: Arc<Context>,
-    /// Offset at which the next record begins, behind the blocks that the tracker has taken.
+    /// Offset at which the next record begins, after the blocks that the tracker has taken.
     pub(super) expected: u64,
-    /// Nothing more comes.
+    /// Nothing more will come.
     pub(super) ended: bool,
     /// The consumer needs its next block.
     pub(super) needed: bool,
 }
 
-/// What a worker does next.
+/// The next step of a worker.
 pub(super) enum Step<'a, 't> {
-    /// Feeds the tracker.
+    /// Feed the tracker.
     Consume(Box<Consumer<'a, 't>>),
-    /// Writes rows of what it decided.
+    /// Write rows of decided transactions.
     Write,
-    /// Starts a stream's reader.
+    /// Start a stream's reader.
     Start { lane: usize, stream: Box<StreamBlocks>, sender: Sender<StreamBlock> },
-    /// Reads and decodes a block of a file; where the tracker has taken all before it, from `start`.
+    /// Read and decode a block of a file, from `start` where the tracker has taken everything before it.
     Read { lane: usize, number: u64, hint: Arc<Context>, start: Option<u64>, memory: Box<(Block, Decoded)> },
-    /// Decodes a block of a stream.
+    /// Decode a block of a stream.
     Stream { lane: usize, number: u64, block: StreamBlock },
-    /// Waits until something has changed.
+    /// Wait until something changes.
     Wait,
 }
 
 impl<'a, 't> State<'a, 't> {
-    /// What a worker does now. Whoever had the tracker last has its state in the caches of its processor: another one takes
-    /// it only when it has nothing else to do.
+    /// Chooses the next step of a worker. The tracker's state is in the processor cache of the worker that held it
+    /// last: another worker takes it only when it has nothing else to do.
     pub(super) fn next_step(&mut self, worker: usize, threads: usize, rows_wait: bool) -> Step<'a, 't> {
         if self.keeper == worker
             && let Some(step) = self.consume(worker)
@@ -115,22 +115,22 @@ impl<'a, 't> State<'a, 't> {
                 .all(|lane| !lane.needed || lane.exhausted() || lane.ready.front().is_some_and(Option::is_some))
     }
 
-    /// Blocks handed out, or ready.
+    /// Number of blocks handed out or ready.
     fn outstanding(&self) -> usize {
         self.open().map(|lane| lane.ready.len()).sum()
     }
 
-    /// The tracker has taken blocks, and those who wait for room for others are to be woken: not for each of them, because
-    /// to wake somebody takes time, and to wait again does too. Whoever took the blocks works on meanwhile.
+    /// True when workers that wait for room should be woken, after the tracker took blocks. That is not after every block,
+    /// because waking a thread and going back to sleep both take time, and the worker that took the blocks goes on.
     pub(super) fn has_work_for_others(&self, threads: usize) -> bool {
         self.done || self.outstanding() <= threads * BLOCKS_PER_WORKER / 2
     }
 
-    /// The next block to read and decode: of lanes in order, those the tracker waits for first.
+    /// The next block to read and decode: in the order of lanes, those that the tracker waits for first.
     fn next_task(&mut self, threads: usize) -> Option<Step<'a, 't>> {
         let most = threads * BLOCKS_PER_WORKER;
         let room = self.outstanding() < most;
-        // Of lanes that are read at the same time, none takes the room of the others.
+        // Lanes that are read at the same time share the room; none takes that of the others.
         let running = self.open().filter(|lane| lane.is_running()).count();
         let share = (most / running.max(1)).max(1);
         let reading = self.open().filter(|lane| lane.stream.is_some() && lane.blocks.is_none() && !lane.ended).count();
@@ -175,7 +175,7 @@ impl<'a, 't> State<'a, 't> {
                         }
                         return Some(Step::Stream { lane: index, number, block });
                     }
-                    // The reader thread is gone without a last word: it failed, and said so.
+                    // The reader thread is gone without having sent its end: it failed, and has reported that.
                     Err(TryRecvError::Disconnected) => lane.blocks = Some(lane.next),
                     Err(TryRecvError::Empty) => {}
                 }
@@ -184,7 +184,7 @@ impl<'a, 't> State<'a, 't> {
         None
     }
 
-    /// Takes the ready blocks of lanes that need one; `None` tells that a lane has no more.
+    /// Takes the ready blocks of lanes that need one; `None` means that a lane has no more.
     pub(super) fn collect(&mut self) -> Vec<(usize, Option<DecodedBlock>)> {
         let mut inbox = Vec::new();
         for index in self.open.iter().copied() {
@@ -202,7 +202,7 @@ impl<'a, 't> State<'a, 't> {
         inbox
     }
 
-    /// Notes how far the tracker is with each lane that it has begun with.
+    /// Notes how far the tracker is in each lane that it has begun.
     pub(super) fn follow(&mut self, consumer: &Consumer<'_, '_>) {
         self.open.extend(self.begun..consumer.next);
         self.begun = self.begun.max(consumer.next);
@@ -221,8 +221,8 @@ impl<'a, 't> State<'a, 't> {
 }
 
 impl LaneTasks {
-    /// Somebody interrupted: no further block of a file is handed out. The reader of a stream ends by itself; one that has not
-    /// begun is only for a stream of which nothing more comes, as of a pipe then.
+    /// After an interruption: no further block of a file is handed out. The reader of a stream ends by itself; one that
+    /// was not started yet is kept only where its stream is already at its end.
     pub(super) fn read_no_further(&mut self) {
         self.unread.take_if(|stream| !stream.is_at_end());
         if self.stream.is_none() && self.unread.is_none() {
@@ -230,12 +230,12 @@ impl LaneTasks {
         }
     }
 
-    /// There is something to be had of it; of a stream where its reader may be started.
+    /// True when a block can be had; for a stream, when its reader may be started.
     fn can_begin(&self, may_start: bool) -> bool {
         !self.exhausted() && (may_start || self.unread.is_none())
     }
 
-    /// The tracker takes blocks of it.
+    /// True when the tracker takes blocks of this lane.
     fn is_running(&self) -> bool {
         (self.needed || self.taken > 0) && !self.ended
     }

@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long packets of several interfaces are held back so that those of the others can be put before them; the ring
-/// hands a packet over within 0.2 s.
+/// How long packets of several interfaces are held back so that earlier ones of other interfaces can go first; the ring
+/// hands over a packet within 0.2 s.
 const HOLD_BACK: Duration = Duration::from_millis(300);
-/// How long nothing has to come before what was written is sent on its way.
+/// How long nothing must come before what was written is flushed.
 const IDLE: Duration = Duration::from_millis(100);
-/// Blocks held back at most.
+/// Most blocks held back.
 const HELD_BLOCKS: usize = 256;
 
 /// A block on its way to the tracker.
@@ -28,14 +28,14 @@ struct Arrived {
     decoded: Decoded,
     at: Instant,
     kernel: KernelCounts,
-    /// Packets that the filter did not choose, and the time of the last.
+    /// Number of packets that the filter did not select, and the time of the last.
     rejected: (u32, Option<Timestamp>),
-    /// Where packets were lost, for a writer; the entries say it as well.
+    /// Places where packets were lost, for a writer; the entries contain them, too.
     losses: Losses,
     first_frame: u64,
-    /// Next entry.
+    /// Index of the next entry.
     cursor: usize,
-    /// Where the next record begins, for a writer.
+    /// Index of the next record, for a writer.
     record: usize,
 }
 
@@ -72,9 +72,9 @@ pub struct Follower<'a, 't, 'w> {
     tally: Tally,
     lanes: Vec<LaneResult>,
     kernel: Vec<KernelCounts>,
-    /// Frames received so far, by lane.
+    /// Number of frames received so far, by lane.
     numbered: Vec<u64>,
-    /// Lost packets that the tracker was told of, by lane.
+    /// Lost packets that the tracker was told about, by lane.
     told: Vec<u64>,
     /// Blocks held back, by lane.
     pending: Vec<VecDeque<Arrived>>,
@@ -83,7 +83,7 @@ pub struct Follower<'a, 't, 'w> {
 }
 
 impl<'a, 't, 'w> Follower<'a, 't, 'w> {
-    /// Nothing followed yet; `contexts` are those of its handles' records.
+    /// A follower that has followed nothing; `contexts` are those of its handles' records.
     pub fn new(
         shared: &'a Shared<'a>,
         first_input: u32,
@@ -138,7 +138,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
                         self.pending[lane].push_back(arrived);
                     }
                 }
-                // Packets that are in the ring still may be from before it; where they end is told by their block.
+                // Packets still in the ring may be from before the drop; their block says where they end.
                 Some(Captured::Lost { lane, now, kernel }) => {
                     self.told[lane] = kernel.dropped;
                     self.tracker.lost();
@@ -163,19 +163,19 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         errors
     }
 
-    /// Time passes without packets: what ends by itself ends.
+    /// Lets time pass without packets, so that timeouts expire.
     fn pass_time(&mut self, receiver: &Receiver<Captured>) {
         let first = self.first_input as usize;
         let lanes = &self.shared.handed_on[first..first + self.lanes.len()];
         let handed_on = lanes.iter().map(|lane| lane.load(Ordering::SeqCst)).min().unwrap_or(i64::MIN);
-        // Looked at after that time was read: until then everything before it has come.
+        // Checked after that time was read: until then everything before it has come.
         if handed_on != i64::MAX && receiver.is_empty() && self.pending.iter().all(VecDeque::is_empty) {
             self.tracker.pass_time(Some(Timestamp(handed_on)));
             self.tracker.hand_out();
         }
     }
 
-    /// Counts a block whose entries were all followed, and gives its memory back.
+    /// Counts a block whose entries were all followed, and returns its memory.
     fn retire(&mut self, lane: usize, arrived: Arrived) {
         let Arrived { block, decoded, kernel, rejected, first_frame, .. } = arrived;
         self.kernel[lane] = kernel;
@@ -194,14 +194,14 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         self.shared.give_back((block, decoded));
     }
 
-    /// Feeds what need not be held back any longer.
+    /// Feeds the tracker what need not be held back any longer.
     fn release(&mut self, all: bool) {
         if self.lanes.len() == 1 {
             self.release_only();
             return;
         }
         let held: usize = self.pending.iter().map(VecDeque::len).sum();
-        // What came long enough ago, and so everything as old from the other interfaces as well.
+        // Blocks that came long enough ago: by now everything as old has come from the other interfaces as well.
         let blocks = || self.pending.iter().flatten();
         let until = if all {
             Some(Timestamp(i64::MAX))
@@ -224,7 +224,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             arrived.cursor += 1;
             self.tracker.take(self.first_input + lane as u32, arrived.first_frame, &arrived.block.data, &[entry]);
             if arrived.head().is_none() {
-                // At once, so that nobody looks through many that are used.
+                // Removed at once, so that later searches do not pass many used blocks.
                 self.retire_used(lane);
             }
         }
@@ -233,7 +233,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         (0..self.pending.len()).for_each(|lane| self.retire_used(lane));
     }
 
-    /// Retires blocks of which nothing is left to follow or to write.
+    /// Retires blocks with nothing left to follow or to write.
     fn retire_used(&mut self, lane: usize) {
         let writes = self.writer.is_some();
         let used = |arrived: &Arrived| arrived.head().is_none() && !(writes && arrived.record_time().is_some());
@@ -286,7 +286,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         self.tracker.settle_silence();
         self.tracker.fold();
         if request.reply.send(self.standing()).is_ok() {
-            // Nobody sends: the other end is dropped when everybody has answered and what they said was taken.
+            // The sender is gone: the other end drops it when every group has answered and the answers were taken.
             let _ = request.resume.recv();
         }
     }
@@ -294,7 +294,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
     fn standing(&self) -> Standing {
         let mut tally = self.tally.clone();
         tally.add(&self.tracker.tally);
-        // Of blocks that are followed in part, what was followed is counted as if it were a block of its own.
+        // Of a block that is followed in part, the followed part is counted as a block of its own.
         let (mut lanes, mut kernel) = (self.lanes.clone(), self.kernel.clone());
         for (lane, blocks) in self.pending.iter().enumerate() {
             let followed: usize = blocks.iter().map(Arrived::followed).sum();
@@ -320,9 +320,9 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         }
     }
 
-    /// The time line has ended.
+    /// The end of the time line.
     pub fn finish(&mut self) -> Standing {
-        // Its handles have ended: these counts are the last.
+        // The handles have ended, so these counts are final.
         let first = self.first_input as usize;
         self.kernel.copy_from_slice(&lock(&self.shared.kernel)[first..first + self.lanes.len()]);
         let mut kernel = self.kernel.iter().zip(&self.told);

@@ -7,12 +7,12 @@
 use crate::capture::Timestamp;
 use std::collections::VecDeque;
 
-/// Drops noticed within this time (nanoseconds) after another are taken together.
+/// Drops noticed within this time (nanoseconds) of each other are merged.
 const TOGETHER: i64 = 100_000_000;
-/// Places remembered; further drops are added to the last.
+/// Most places remembered; further drops are added to the last.
 const PLACES: usize = 1024;
 
-/// Drops that were noticed at the same time, nearly.
+/// Drops that were noticed at nearly the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
     /// When the first of them was noticed, and when the last: packets of that time came after all of them.
@@ -23,12 +23,12 @@ pub struct Loss {
     pub packets: u64,
 }
 
-/// Drops whose place has not come yet, in order.
+/// Drops whose place has not been reached yet, in order.
 #[derive(Debug, Default)]
 pub struct Losses(VecDeque<Loss>);
 
 impl Losses {
-    /// So many were dropped until `now`, further ones.
+    /// Adds drops that were noticed at `now`.
     pub fn note(&mut self, now: Timestamp, packets: u64) {
         if packets == 0 {
             return;
@@ -43,18 +43,18 @@ impl Losses {
         }
     }
 
-    /// Takes those out that packets of a time came after.
+    /// Takes out the drops after which packets of this time came.
     pub fn before(&mut self, time: Timestamp) -> Losses {
         let count = self.0.iter().take_while(|loss| loss.noticed <= time).count();
         Losses(self.0.drain(..count).collect())
     }
 
-    /// Takes those out that packets of a time came after, and returns their sum.
+    /// Takes out the drops after which packets of this time came, and returns their sum.
     pub fn take_before(&mut self, time: Timestamp) -> u64 {
         if self.0.is_empty() { 0 } else { self.before(time).iter().map(|loss| loss.packets).sum() }
     }
 
-    /// All, in order.
+    /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Loss> {
         self.0.iter()
     }

@@ -33,31 +33,31 @@ use std::time::{Duration, Instant};
 
 /// Decoded blocks that may wait for a group's tracker.
 const QUEUE: usize = 64;
-/// After this long a stop gives up what has not been read.
+/// A stop that takes this long gives up what has not been read.
 const STOP_SOFT: Duration = Duration::from_millis(3500);
-/// After this long a stop ends the process whatever it waits for, the report to a terminal or pipe included: with what it
-/// takes to notice and to say so, within five seconds.
+/// A stop that takes this long ends the process, whatever it waits for, even a report to a terminal or pipe. With the
+/// time to notice and to say so, that is within five seconds.
 const STOP_HARD: Duration = Duration::from_millis(4700);
-/// A signal this soon after the one that began the stop is taken for the same: timeout(1) sends one to its child, and one to
-/// the group.
+/// A signal this soon after the one that began the stop is taken for the same one: timeout(1) sends one to its child
+/// and one to the group.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
-/// How long the line may take that says so.
+/// How long the line about it may take.
 const LAST_WORD: Duration = Duration::from_millis(200);
-/// Two clocks that are read within this time are read at the same time; so often that is tried.
+/// Two clocks read within this time count as read at the same time, and how often that is tried.
 const SAME_TIME: Duration = Duration::from_millis(5);
 const CLOCK_READS: usize = 100;
-/// How often the caller is asked.
+/// How often `control` is asked.
 const TICK: Duration = Duration::from_millis(50);
-/// How long a tracker may take to say where it stands.
+/// How long a tracker may take to answer where it stands.
 const STANDING: Duration = Duration::from_secs(2);
 
 /// One time line to follow.
 pub struct Group<'a> {
-    /// Its handles; each is an input, numbered from `first_input`.
+    /// The group's handles; each is an input, numbered from `first_input`.
     pub handles: Vec<Handle>,
-    /// The number of its first handle's input.
+    /// Number of the input of the first handle.
     pub first_input: u32,
-    /// Follows its transactions.
+    /// Follows the group's transactions.
     pub tracker: Tracker<'a>,
 }
 
@@ -68,7 +68,7 @@ pub struct Standing {
     pub counts: Counts,
     /// Frames by bucket.
     pub tally: Tally,
-    /// Odd things by name.
+    /// Anomalies by name.
     pub anomalies: BTreeMap<&'static str, u64>,
     /// What ICMP errors said.
     pub quoted: Quotes,
@@ -76,17 +76,17 @@ pub struct Standing {
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     /// Servers that are other hosts.
     pub away: BTreeSet<IpAddr>,
-    /// Servers on whose hosts the capture is taken, as directions tell.
+    /// Servers on whose hosts the capture is taken, as packet directions show.
     pub here: BTreeSet<IpAddr>,
-    /// Servers whose responses only pass this host.
+    /// Servers whose responses only pass through this host.
     pub passed_on: BTreeSet<IpAddr>,
-    /// Servers whose responses were routed, where it is not told whether they leave.
+    /// Servers whose responses were forwarded, where it is not known whether they leave this host.
     pub routed: BTreeSet<IpAddr>,
-    /// Addresses from which this host asked others, and at which inputs.
+    /// Addresses from which this host asked others, and the inputs at which it did.
     pub asking: BTreeSet<(IpAddr, usize)>,
-    /// Its handles' inputs, in order.
+    /// The inputs of the group's handles, in order.
     pub lanes: Vec<LaneResult>,
-    /// What the kernel had counted when the last of their packets was read, likewise.
+    /// Counts of the kernel when the last of their packets was read, in the same order.
     pub kernel: Vec<KernelCounts>,
     /// State given up because a table was full.
     pub lost_state: u64,
@@ -94,30 +94,30 @@ pub struct Standing {
     pub open: (u64, u64),
 }
 
-/// What is known of the captures at a moment.
+/// What is known about the captures at one moment.
 #[derive(Debug, Clone)]
 pub struct Moment {
     /// The wall clock.
     pub now: Timestamp,
-    /// Time since the captures began, by a clock that does not step.
+    /// Time since the captures began, by a monotonic clock.
     pub elapsed: Duration,
-    /// What the kernel counted, by input.
+    /// Counts of the kernel, by input.
     pub kernel: Vec<KernelCounts>,
-    /// Packets read and given up.
+    /// Number of packets read and given up.
     pub own_dropped: u64,
     /// How often a handle had to wait for its tracker.
     pub waits: u64,
-    /// How the interfaces are, by input.
+    /// State of the interfaces, by input.
     pub links: Vec<LinkState>,
-    /// Nanoseconds that the wall clock is ahead of where it would be without steps.
+    /// Nanoseconds by which the wall clock is ahead of where it would be without steps.
     pub stepped: i64,
     /// Every handle takes packets in, or has ended.
     pub capturing: bool,
-    /// When this program did not run, and for how long; the first few times.
+    /// When this program did not run, and for how long; only the first few times.
     pub stalls: Vec<(Timestamp, Duration)>,
 }
 
-/// How an interface is.
+/// State of an interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkState {
     /// It is down.
@@ -126,11 +126,11 @@ pub struct LinkState {
     pub gone: bool,
     /// It is up, but has no carrier: its cable is out, or the other end is off.
     pub no_carrier: bool,
-    /// Its name, when it was renamed.
+    /// Its new name, when it was renamed.
     pub renamed: Option<String>,
 }
 
-/// What the caller wants.
+/// What `control` decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// Go on.
@@ -139,7 +139,7 @@ pub enum Wish {
     Stop,
 }
 
-/// Gives where every group stands while all of them hold still for the closure; nothing when one does not answer.
+/// Calls the closure with where every group stands while all of them hold still; `None` when one does not answer.
 pub type Look<'l> = dyn FnMut(&mut dyn FnMut(Vec<Standing>)) + 'l;
 
 /// Decides, several times a second, how the run goes on.
@@ -148,20 +148,20 @@ pub trait Control {
     fn tick(&mut self, moment: &Moment, look: &mut Look<'_>) -> Wish;
 }
 
-/// Takes the packets of a group as they were captured, in order of their times.
+/// Takes the packets of a group as captured, in order of time.
 pub trait PacketWriter: Send {
-    /// A packet of an input, before which so many were lost since the one before it.
+    /// A packet of an input, and how many packets were lost between it and the one before it.
     fn packet(&mut self, input: u32, frame: &Frame<'_>, lost_before: u64);
-    /// What the kernel has counted so far for an input, of which it has dropped more.
+    /// The kernel's counts so far for an input, after it dropped more packets.
     fn lost(&mut self, input: u32, now: Timestamp, kernel: &KernelCounts);
-    /// Nothing more comes for the moment.
+    /// No packet comes for the moment.
     fn pause(&mut self);
 }
 
 /// Something that runs beside the capture until the flag is set; it may set the flag.
 pub type Beside<'a> = Box<dyn FnOnce(&AtomicBool) + Send + 'a>;
 
-/// What a run leaves.
+/// What a run leaves behind.
 pub struct Finished {
     /// Every group at its end.
     pub groups: Vec<Standing>,
@@ -169,32 +169,32 @@ pub struct Finished {
     pub moment: Moment,
     /// When they began.
     pub began: Timestamp,
-    /// The stop gave packets up.
+    /// The stop gave up packets.
     pub cut_short: bool,
     /// Why a handle ended early, by input.
     pub ended: Vec<Option<Error>>,
 }
 
-/// What all threads see.
+/// What all threads share.
 struct Shared<'a> {
     decoder: &'a Decoder,
     reader: Reader,
-    /// Bytes of a block that is filled from a ring.
+    /// Bytes of a block filled from a ring.
     block_bytes: usize,
     stop: &'a AtomicBool,
     abandon: AtomicBool,
     own_dropped: AtomicU64,
     waits: AtomicU64,
-    /// Handles, and those that take packets in or have ended.
+    /// Number of handles, and of those that take packets in or have ended.
     handles: usize,
     started: AtomicUsize,
     kernel: Mutex<Vec<KernelCounts>>,
     links: Mutex<Vec<LinkState>>,
     stalls: Mutex<Vec<(Timestamp, Duration)>>,
-    /// By input: every packet captured before this time (nanoseconds) was handed on.
+    /// By input: the time (nanoseconds) before which every captured packet was handed on.
     handed_on: Vec<AtomicI64>,
     failed: Mutex<Option<Error>>,
-    /// Memory to use again, the latest first: it is still in the processor's cache.
+    /// Memory for blocks to be reused, the latest first: it is still in the processor's cache.
     pool: Mutex<Vec<Memory>>,
 }
 
@@ -207,7 +207,7 @@ impl Shared<'_> {
 }
 
 impl Shared<'_> {
-    /// Gives memory back.
+    /// Returns a block's memory.
     fn give_back(&self, memory: Memory) {
         let mut pool = lock(&self.pool);
         if pool.len() < QUEUE {
@@ -216,32 +216,32 @@ impl Shared<'_> {
     }
 }
 
-/// Memory that goes round between a handle and its tracker.
+/// Memory that circulates between a handle and its tracker.
 type Memory = (Block, Decoded);
 
-/// What a handle's thread says.
+/// Messages from a handle's thread.
 enum Captured {
     Block {
         lane: usize,
         at: Instant,
         kernel: KernelCounts,
-        /// Packets read before those in the block that the filter, which is applied here, does not choose; time of the
-        /// last.
+        /// Number of packets read before those in the block that the filter applied here does not select, and the time
+        /// of the last.
         rejected: (u32, Option<Timestamp>),
-        /// Packets that were dropped somewhere before those in the block that are not older.
+        /// Packets dropped somewhere before those packets in the block that are not older.
         losses: Losses,
         memory: Box<Memory>,
     },
-    /// The kernel was found to have dropped more.
+    /// The kernel has dropped more packets.
     Lost { lane: usize, now: Timestamp, kernel: KernelCounts },
-    /// Nothing more comes from the handle.
+    /// Nothing more comes from this handle.
     End { lane: usize, damage: Option<Damage>, error: Option<Error> },
 }
 
 /// A group at its end, and why each of its handles ended early.
 type Ended = (Standing, Vec<Option<Error>>);
 
-/// Asks a tracker to say where it stands and to hold still until `resume` says so.
+/// Asks a tracker where it stands, and to hold still until `resume` is dropped.
 struct Request {
     reply: Sender<Standing>,
     resume: Receiver<()>,
@@ -251,7 +251,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Follows the captures until `stop` is set (by a signal, `control` or something beside) or every interface is gone.
+/// Follows the captures until `stop` is set (by a signal, by `control` or by something beside) or every interface is
+/// gone.
 pub fn run(
     groups: Vec<Group<'_>>,
     decoder: &Decoder,
@@ -359,7 +360,7 @@ pub fn run(
     Ok(Finished { groups: finished, moment: moment(shared, clock), began, cut_short, ended: errors })
 }
 
-/// The wall clock and the one that does not step, read without a pause between them: one would look like a step.
+/// The wall clock and the monotonic one, read without a pause in between, because a pause would look like a step.
 fn both_clocks() -> (Timestamp, Instant) {
     let read = || {
         let before = Instant::now();
@@ -423,19 +424,20 @@ fn keep_time(
     }
 }
 
-/// Ends the process when its end takes longer than it may.
+/// Ends the process when its end takes too long.
 pub struct Watchdog {
-    /// Dropped with the watchdog, which lets its thread end.
+    /// Dropped with the watchdog, which ends its thread.
     _alive: Sender<()>,
 }
 
 impl Watchdog {
-    /// Ends the process with exit code 5 (an output is not complete) 4.7 s after `stop` was set, unless it is
-    /// dropped before. Sets `at_once`, when there is one, half a second after `stop`: who sends a signal may send it twice.
+    /// Starts a thread that ends the process with exit code 5 (an output is not complete) 4.7 s after `stop` was set,
+    /// unless the watchdog is dropped first. It sets `at_once`, if given, half a second after `stop`, because a single
+    /// request may send its signal twice.
     pub fn start(stop: Arc<AtomicBool>, at_once: Option<Arc<AtomicBool>>) -> Self {
         let (alive, watched) = bounded(0);
         let goes_on = move |limit| watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
-        // Without the thread the run only waits longer.
+        // Without the thread the run may only wait longer.
         let _ = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
             while goes_on(TICK) {
                 if stop.load(Ordering::Relaxed) {
@@ -462,14 +464,14 @@ fn give_up() -> ! {
                 left as .partial";
     let error = Error::new(ErrorKind::Output, "E-OUT-STALLED", "the report", what);
     let code = i32::from(error.exit_code());
-    // Standard error may be the same terminal; then nobody can be told.
+    // Standard error may be the same terminal that takes nothing.
     let told = std::thread::Builder::new().spawn(move || writeln!(std::io::stderr(), "{error}"));
     std::thread::sleep(LAST_WORD);
     drop(told);
     std::process::exit(code);
 }
 
-/// Asks every tracker where it stands; they hold still while `take` has the answers.
+/// Asks every tracker where it stands; they hold still while `take` runs.
 fn look(requests: &[Sender<Request>], take: &mut dyn FnMut(Vec<Standing>)) {
     let mut resumes = Vec::new();
     let mut standings = Vec::new();
@@ -484,5 +486,5 @@ fn look(requests: &[Sender<Request>], take: &mut dyn FnMut(Vec<Standing>)) {
         standings.push(standing);
     }
     take(standings);
-    // Dropping the senders lets everybody go on.
+    // Dropping the senders lets all trackers go on.
 }

@@ -22,11 +22,11 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const ASK_KERNEL: Duration = Duration::from_millis(100);
 /// With a filter that lets nothing through, a ring from which nothing came for this long is empty.
 const SETTLED: Duration = Duration::from_millis(300);
-/// The ring hands a packet over within this time.
+/// Time within which the ring hands over a packet.
 const HAND_OVER: Duration = Duration::from_millis(500);
 /// A reader that did not run for this long was stopped or starved.
 const STALL: Duration = Duration::from_secs(1);
-/// Such times remembered.
+/// Most such times that are remembered.
 const STALLS: usize = 32;
 
 /// A handle's thread: reads and decodes until it is told to stop and the ring is empty.
@@ -60,7 +60,7 @@ fn read_until_stopped(
     let mut quiet_since = Instant::now();
     let mut spare: Option<Memory> = None;
     let mut ran = Instant::now();
-    // Drops whose place has not come yet, and those told of at once.
+    // Drops whose place has not been reached yet, and those reported at once.
     let (mut losses, mut told) = (Losses::default(), 0);
     loop {
         let since = std::mem::replace(&mut ran, Instant::now()).elapsed();
@@ -95,7 +95,7 @@ fn read_until_stopped(
             };
             decode(shared, input, &mut block, context, &mut decoded);
             (0..rejected.0).for_each(|_| decoded.tally.count(Bucket::NotSelected));
-            // Found in the ring before more is known of drops: it may be from before them.
+            // Packets that were in the ring before more was known of drops: they may be from before the drops.
             let found = decoded.times.map_or_else(Losses::default, |(_, last)| losses.before(last));
             found.iter().for_each(|loss| put_in(loss, &mut decoded));
             ask_kernel(handle, &mut losses)?;
@@ -125,7 +125,7 @@ fn read_until_stopped(
         }
         if stopping && packets == 0 {
             if handle.counts.waiting() <= 0 {
-                // What another processor was just taking in arrives within a moment.
+                // A packet that another processor is just taking in arrives within a moment.
                 std::thread::sleep(Duration::from_millis(2));
                 handle.add_statistics()?;
             }
@@ -141,7 +141,7 @@ fn read_until_stopped(
     }
 }
 
-/// Asks the kernel for its counts, and notes what it dropped since it was last asked.
+/// Asks the kernel for its counts, and notes what it dropped since the last time.
 fn ask_kernel(handle: &mut Handle, losses: &mut Losses) -> Result<(), Error> {
     let before = handle.counts.dropped;
     handle.add_statistics()?;
@@ -149,15 +149,15 @@ fn ask_kernel(handle: &mut Handle, losses: &mut Losses) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts into a block where packets were lost.
+/// Marks in a block where packets were lost.
 fn put_in(loss: &Loss, decoded: &mut Decoded) {
     let place = decoded.entries.iter().position(|entry| entry.time >= loss.noticed);
     let place = place.unwrap_or(decoded.entries.len());
     decoded.entries.insert(place, Entry::lost(loss.noticed, 0));
 }
 
-/// Leaves the packets in a block that the filter chooses: all that follows, the recording and the numbers of frames
-/// included, is about them. Returns the number of the others, and the time of the last.
+/// Keeps the packets of a block that the filter selects; everything later, including the recording and frame numbers,
+/// is about them. Returns the number of the others, and the time of the last one.
 fn choose(
     shared: &Shared<'_>,
     block: &mut Block,
@@ -187,7 +187,7 @@ fn choose(
     refused.map_or(Ok((rejected, last)), Err)
 }
 
-/// Decodes a block of a handle; once more with every frame guarded when this program fails on one.
+/// Decodes a block of a handle; again with every frame guarded when a frame makes this program panic.
 fn decode(shared: &Shared<'_>, input: usize, block: &mut Block, context: &mut Arc<Context>, decoded: &mut Decoded) {
     block.limit = block.data.len();
     let whole = AssertUnwindSafe(|| decode_frames(shared, input, block, context, decoded, Decoder::frame));
@@ -213,7 +213,7 @@ fn decode_frames(
     });
 }
 
-/// Hands a block on; waits while the queue is full.
+/// Hands a block to the group; waits while the queue is full.
 fn send(shared: &Shared<'_>, sender: &Sender<Captured>, mut captured: Captured, packets: usize) {
     let mut waited = false;
     loop {
@@ -234,8 +234,8 @@ fn send(shared: &Shared<'_>, sender: &Sender<Captured>, mut captured: Captured, 
     }
 }
 
-/// Notes that a reader did not run until a time. When the whole program is stopped every reader meets the same stop, which is
-/// one.
+/// Notes that a reader did not run until this time. When the whole program is stopped, every reader sees the same stop;
+/// it is noted once.
 fn note_stall(stalls: &mut Vec<(Timestamp, Duration)>, ended: Timestamp, length: Duration) {
     let nanoseconds = |length: Duration| length.as_nanos() as i64;
     let began = |ended: Timestamp, length| ended.0.saturating_sub(nanoseconds(length));
