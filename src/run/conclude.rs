@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, escape_text, packets};
 use crate::report::Report;
 use crate::report::page::lost_packets;
 
-/// Says what is wrong, and makes the exit code: the most serious reason wins.
+/// Says what is wrong and returns the exit code: the most serious reason wins.
 pub(crate) fn conclude(
     config: &Config,
     report: &Report,
@@ -91,7 +91,7 @@ pub(crate) fn conclude(
     }
 }
 
-/// Says what was lost: on the way from the interface to here, before a file was written, and `lost` state.
+/// Says what was lost: between the interface and this program, before a file was written, and state (`lost`).
 fn warn_of_loss(config: &Config, report: &Report, lost: u64, console: &mut dyn Console) {
     let were = |count: u64| if count == 1 { "was" } else { "were" };
     let capture = report.ledgers.capture.unwrap_or_default();

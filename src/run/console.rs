@@ -7,22 +7,22 @@ pub trait Console {
     /// One line for the operator.
     fn line(&mut self, text: &str);
 
-    /// Shows a line as [`Console::line`] does, and says why it could not.
+    /// Shows a line as [`Console::line`] does, and returns the error when that fails.
     fn try_line(&mut self, text: &str) -> std::io::Result<()> {
         self.line(text);
         Ok(())
     }
 
-    /// Shows lines that were held back, where any are.
+    /// Shows the lines that were held back, if any.
     fn show(&mut self) {}
 
-    /// Lines so far that could not be shown.
+    /// Number of lines so far that could not be shown.
     fn missing(&self) -> u64 {
         0
     }
 }
 
-/// Standard error; nobody reading it is no reason to stop.
+/// Standard error. That nobody reads it is not an error.
 pub struct StandardError;
 
 impl Console for StandardError {
@@ -31,7 +31,7 @@ impl Console for StandardError {
     }
 
     fn try_line(&mut self, text: &str) -> std::io::Result<()> {
-        // A terminal that was hung up says EIO.
+        // Writing to a terminal that was hung up fails with EIO.
         match writeln!(std::io::stderr().lock(), "{text}") {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
             Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(()),

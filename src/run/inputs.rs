@@ -49,19 +49,19 @@ pub fn open_inputs(config: &Config, console: &mut dyn Console, interrupted: &Arc
     Ok((inputs, ranks, failed))
 }
 
-/// Asks for as many open files as there are inputs, where the system lets us.
+/// Raises the limit of open files to the number of inputs, as far as the system allows.
 fn raise_file_limit(inputs: usize) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     let wanted = inputs as u64 + 64;
     if limit.current.is_some_and(|current| current < wanted) {
         limit.current = Some(limit.maximum.map_or(wanted, |maximum| wanted.min(maximum)));
-        // What cannot be raised is noticed when an input cannot be opened.
+        // If it cannot be raised, opening one of the inputs will fail and be reported.
         let _ = setrlimit(Resource::Nofile, limit);
     }
 }
 
-/// Bytes of a file that could not be used: they are accounted for as unread. 0 for what has no size.
+/// Size of a file that could not be used, in bytes, which are accounted for as unread; 0 for what has no size.
 pub fn size_of_file(name: &str) -> u64 {
     std::fs::metadata(name).map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 })
 }
@@ -95,7 +95,7 @@ pub fn opened_input(input: &Input) -> OpenedInput {
     OpenedInput { name: input.name.clone(), format: input.reader.format.name(), compression: input.compression }
 }
 
-/// The input is of all interfaces of a host, as far as its beginning tells: a cooked link type.
+/// True when the input holds all interfaces of a host, as far as its beginning shows: a cooked link type.
 pub(super) fn is_cooked(input: &Input) -> bool {
     input.hint.interfaces.iter().any(|interface| matches!(interface.link_type, LINUX_SLL | LINUX_SLL2))
 }

@@ -40,10 +40,11 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Digits of a second's fraction where no interface says.
+/// Digits of the fraction of a second where no interface states its resolution.
 const USUAL_DIGITS: usize = 6;
 
-/// Runs `read` and returns the exit code. Set `interrupted` from a signal handler to end with what was read so far.
+/// Runs `read` and returns the exit code. A signal handler may set `interrupted` to end with a report on what was read
+/// so far.
 pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
     let inventory = Arc::new(Inventory::load(&config.expect)?);
     let acls: Arc<[Acl]> = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?.into();
@@ -55,7 +56,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let output = output::prepare(config, &identities)?;
     let (inputs, ranks, failed) = open_inputs(config, console, interrupted)?;
     if inputs.is_empty() {
-        // Every input was named on its own line already.
+        // Each failed input was already reported on its own line.
         return Ok(failed.first().map_or(1, |(_, error)| error.exit_code()));
     }
     check_filter(config, &inputs, console)?;
@@ -65,7 +66,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
 
     let format = report::format(config.format).ok_or_else(|| Error::usage("--format", "unknown"))?;
     let wants_rows = matches!(format.writer, Writer::Rows { .. });
-    // Nobody sees lines of sources and findings beside rows, unless findings decide the exit code.
+    // Beside rows, source lines and findings are not shown, so they are not needed unless findings decide the exit
+    // code.
     let with_sources = !wants_rows || config.check.is_some();
     let finding_frames = if with_sources { config.limits.finding_frames } else { 0 };
     let limits = &Limits { finding_frames, ..config.limits.clone() };
@@ -75,14 +77,14 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let rows_now = || rows.lock().unwrap_or_else(PoisonError::into_inner);
     let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
     let mut judgements = Judgements::new(Arc::clone(&acls), detail, limits.answered_rows, limits.finding_frames);
-    // Whatever reads a stream has a thread of its own, which has ended when rows are printed.
+    // A stream is read by a thread of its own, which has ended by the time rows are printed.
     let two_threads = config.threads > 1 || inputs.iter().any(|input| matches!(input.source, Source::Stream(_)));
     let several = inputs.len() > 1;
-    // Of all interfaces of a host that passes queries on, too.
+    // One capture of all interfaces of a host that forwards queries has both sides, too.
     let both_sides = several || inputs.iter().any(is_cooked);
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
 
-    // A file is compared with every transaction, not only with those that get a row.
+    // The servers' files are compared with every transaction, not only with those that get a row.
     let wanted = match (wants_rows, acls.is_empty()) {
         (_, false) => Outcomes::ALL,
         (true, true) => row_outcomes,
@@ -108,13 +110,13 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
         }),
     );
     let finished = follow(config, inputs, &ranks, &decoder, &mut tracker, interrupted)?;
-    // Frames behind the time asked for were not looked at.
+    // Frames after `--to` were not looked at.
     tracker.finish(finished.read_until().map(|last| config.to.map_or(last, |to| last.min(to))));
     // An interface may be declared anywhere in a file.
     let time_digits = |lane: &LaneResult| if lane.time_digits > 0 { lane.time_digits } else { USUAL_DIGITS };
     let time_digits: Vec<usize> = finished.lanes.iter().map(time_digits).collect();
     rows_now().sort(&time_digits, if two_threads { pipeline::ahead::begin } else { in_turn });
-    // While another thread may be reading rows.
+    // Other threads may still be formatting rows.
     tracker.fold_all_alone();
 
     let mut tracked = Tracked::by(&tracker, finished.tally, several);
@@ -149,7 +151,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     report.notes.extend(sides.note(&report.here_in));
     report.notes.extend(tracked.elsewhere);
     report.judge(&verdicts);
-    // A signal that ended the reading is none against what follows.
+    // A signal that ended the reading does not count as one against the work that follows.
     let signal = (!finished.interrupted).then_some(interrupted);
     report.findings = diagnose::diagnose_with_files(&report, &inventory, &verdicts, config, signal);
 
@@ -160,17 +162,17 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     Ok(if cut_short { say_cut_short(code, console) } else { code })
 }
 
-/// What a tracker leaves when it has seen everything.
+/// What is kept of a tracker that has seen everything.
 struct Tracked {
     counts: Counts,
-    /// State that it gave up.
+    /// State that was given up because a table was full.
     lost: u64,
-    /// Every frame.
+    /// Counts of all frames.
     tally: Tally,
     anomalies: BTreeMap<&'static str, u64>,
     /// What ICMP errors said.
     quoted: Vec<String>,
-    /// What is said of refusals that came from another address.
+    /// Notes on refusals that came from another address.
     elsewhere: Option<String>,
     proxied: BTreeMap<ProxiedKey, ProxiedPair>,
     away: BTreeSet<IpAddr>,
@@ -181,7 +183,8 @@ struct Tracked {
 }
 
 impl Tracked {
-    /// `tally` has the frames that needed no order. What is known only of several inputs is left out of one.
+    /// `tally` counts the frames that needed no order. What needs several inputs to be known is left out when there is
+    /// one.
     fn by(tracker: &Tracker<'_>, mut tally: Tally, several: bool) -> Self {
         tally.add(&tracker.tally);
         Self {
@@ -201,7 +204,7 @@ impl Tracked {
     }
 }
 
-/// Says that a signal came when everything was read, and returns the exit code.
+/// Says that a signal came after everything was read, and returns the exit code.
 fn say_cut_short(code: u8, console: &mut dyn Console) -> u8 {
     let what = "interrupted while findings were made; everything was read and counted, but changes of a server's file may not have \
                 been looked for to the end";
@@ -210,7 +213,7 @@ fn say_cut_short(code: u8, console: &mut dyn Console) -> u8 {
     if matches!(code, 0 | 4 | 10) { error.exit_code() } else { code }
 }
 
-/// No rows of sources yet; servers that were named are known.
+/// An empty table of sources that knows the declared servers.
 fn sources_with(config: &Config, acls: &[Acl], limits: &Limits) -> Sources {
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
     for server in config.servers.iter().chain(&own_servers(acls)) {
@@ -221,20 +224,20 @@ fn sources_with(config: &Config, acls: &[Acl], limits: &Limits) -> Sources {
     sources
 }
 
-/// No rows of transactions yet.
+/// An empty collection of rows.
 fn rows_of(inputs: &[Input], inventory: &Arc<Inventory>, acls: &Arc<[Acl]>, limits: &Limits) -> Rows {
     let input = |input: &Input| RowInput { name: escape_text(&input.name), time_digits: USUAL_DIGITS };
     let listed = (!inventory.is_empty()).then(|| Arc::clone(inventory));
     Rows::new(inputs.iter().map(input).collect(), listed, acls, limits)
 }
 
-/// What is doubtful about servers' files, line by line.
+/// Warnings about servers' files, one per line.
 pub(crate) fn warnings(acls: &[Acl]) -> impl Iterator<Item = String> {
     let notes = acls.iter().flat_map(|acl| acl.policy().notes()).chain(Acl::not_asked(acls));
     notes.map(|note| format!("warning: {note}"))
 }
 
-/// How a tracker follows what was asked for; it hands out transactions of these outcomes.
+/// Settings for a tracker that hands out transactions of these outcomes.
 pub(crate) fn settings<'a>(config: &Config, limits: &'a Limits, rows: Outcomes) -> Settings<'a> {
     Settings {
         timeout: i64::try_from(config.timeout.as_nanos()).unwrap_or(i64::MAX / 4),
@@ -245,7 +248,8 @@ pub(crate) fn settings<'a>(config: &Config, limits: &'a Limits, rows: Outcomes) 
     }
 }
 
-/// What is to be known of a source when it is first seen: listed, and whether frames of its answers are wanted.
+/// What a tracker needs to know of a source when it first sees it: whether it is listed, and whether frames of its
+/// answers are to be kept.
 pub(crate) fn judge(inventory: &Inventory, address: IpAddr) -> Judged {
     match inventory.expect(address) {
         _ if inventory.is_empty() => Judged::default(),
@@ -254,7 +258,7 @@ pub(crate) fn judge(inventory: &Inventory, address: IpAddr) -> Judged {
     }
 }
 
-/// What is said of queries without a response that a refusal from another address fits.
+/// Notes on unanswered queries that a refusal from another address may belong to.
 fn says_elsewhere((count, least, asked, from): (u64, bool, Ends, IpAddr)) -> String {
     let (queries, share) = (counted(count, "query", "queries"), if count == 1 { "shares" } else { "share" });
     let (client, server) = (asked.source(), asked.destination());
@@ -297,7 +301,7 @@ fn follow(
     finished
 }
 
-/// A bar on standard error, when that is a terminal and nobody asked for quiet.
+/// A progress bar on standard error, when that is a terminal and `--quiet` was not given.
 fn progress_bar(config: &Config, size: Option<u64>) -> Option<indicatif::ProgressBar> {
     if config.quiet || !std::io::stderr().is_terminal() {
         return None;
@@ -311,7 +315,7 @@ fn progress_bar(config: &Config, size: Option<u64>) -> Option<indicatif::Progres
     })
 }
 
-/// Writes the report; returns what went wrong with it.
+/// Writes the report; returns what went wrong.
 fn write(
     config: &Config,
     writer: Writer,
@@ -363,7 +367,7 @@ fn write(
     }
     let finished = output.finish()?;
     if finished.pipe_closed {
-        // Nobody wanted the rest.
+        // The reader of standard output is gone.
         report.ledgers.outputs.closed = true;
     }
     Ok(())

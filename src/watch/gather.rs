@@ -18,10 +18,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
-/// Sources turned away within this long (nanoseconds) come first.
+/// Sources turned away within this time (nanoseconds) are listed first.
 const LATELY: i64 = 60_000_000_000;
 
-/// What the live loop knows.
+/// What the live loop hands over for a snapshot.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// Name of the node.
@@ -38,36 +38,36 @@ pub struct Facts<'a> {
     pub ring_bytes: u64,
     /// The state of the sandbox in one line.
     pub sandbox: &'a str,
-    /// What was found when it was last looked for.
+    /// Findings of the last time they were made.
     pub findings: &'a [Finding],
-    /// Since when, where that is not the beginning of the capture.
+    /// Since when these findings are, where that is not the beginning of the capture.
     pub findings_since: Option<Timestamp>,
-    /// What happened around the capture, the latest last.
+    /// Events around the capture, the latest last.
     pub happened: &'a VecDeque<(Timestamp, String)>,
-    /// Rows of every source; trackers fold what they hold into them before.
+    /// Rows of every source, into which the trackers have just folded what they held.
     pub sources: &'a Sources,
-    /// Which side of our servers a row is.
+    /// Decides on which leg a row is.
     pub legs: &'a Legs,
-    /// What is expected.
+    /// The inventory.
     pub inventory: &'a Inventory,
-    /// What the servers' own configurations say, when there are any.
+    /// Verdicts of the servers' own configurations since they were last reported, if there are any.
     pub verdicts: Option<&'a Verdicts>,
-    /// What they said in the parts of the time that were reported already.
+    /// Verdicts of the intervals that were already reported.
     pub past_verdicts: &'a ByVerdict,
-    /// What names of inventories that were in use before have been counted with.
+    /// Counts of names under inventories that were in use before.
     pub names: &'a NamesCounted,
     /// What was noted beside the rows.
     pub noted: &'a Noted,
     /// Only REFUSED responses are captured.
     pub without_queries: bool,
-    /// Tells whether the capture is taken at a server.
+    /// Knows whether the capture is taken at a server.
     pub is_at: &'a dyn Fn(IpAddr) -> bool,
 }
 
 /// Transactions of clients by server, verdict and outcome.
 pub type ByVerdict = HashMap<IpAddr, BTreeMap<&'static str, OutcomeCounts>>;
 
-/// Adds what was decided.
+/// Adds counts of decided transactions.
 pub fn add_verdicts(sums: &mut ByVerdict, verdicts: &Verdicts, legs: &Legs) {
     for ((source, server), tallies) in &verdicts.pairs {
         if legs.leg(*source, *server) != Leg::Client {
@@ -136,7 +136,7 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
 /// Sums over all rows.
 struct Sums<'i> {
     client: OutcomeCounts,
-    /// REFUSED responses on the client leg that are not among these.
+    /// REFUSED responses on the client leg that are not among the outcomes.
     beside: u64,
     upstream: OutcomeCounts,
     by_server: HashMap<IpAddr, OutcomeCounts>,
@@ -146,7 +146,7 @@ struct Sums<'i> {
     candidates: Vec<Candidate>,
 }
 
-/// A source that was turned away: of its row what is shown.
+/// What is shown of the row of a source that was turned away.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     key: SourceKey,
@@ -195,14 +195,14 @@ impl<'i> Sums<'i> {
         }
     }
 
-    /// Servers with the most transactions, and how many are left out.
+    /// The servers with the most transactions, and how many are left out.
     fn servers(&self, facts: &Facts<'_>, most: usize) -> (Vec<ServerCounts>, usize) {
         let mut by_verdict = facts.past_verdicts.clone();
         if let Some(verdicts) = facts.verdicts {
             add_verdicts(&mut by_verdict, verdicts, facts.legs);
         }
         if facts.without_queries {
-            // Every response that was let through is REFUSED, and none has its query.
+            // Every response that passed the filter is REFUSED, and none has its query.
             for outcomes in by_verdict.values_mut().flat_map(BTreeMap::values_mut) {
                 outcomes[Outcome::Refused as usize] += std::mem::take(&mut outcomes[Outcome::Unsolicited as usize]);
             }
@@ -222,7 +222,7 @@ impl<'i> Sums<'i> {
     }
 }
 
-/// Counts of a row by outcome, and REFUSED responses that are not among these; without queries every one is.
+/// Counts of a row by outcome, and the REFUSED responses that are not among them; without queries that is every one.
 fn counted(row: &SourceRow, without_queries: bool) -> (OutcomeCounts, u64) {
     let mut outcomes = Outcome::ALL.map(|(_, outcome)| row.count(outcome));
     let rare = row.rare();
@@ -233,7 +233,7 @@ fn counted(row: &SourceRow, without_queries: bool) -> (OutcomeCounts, u64) {
     (outcomes, beside)
 }
 
-/// Gives names what every client did.
+/// Calls back with what every client did.
 pub fn add_clients(names: &mut Names<'_>, sources: &Sources, legs: &Legs, without_queries: bool) {
     sources.each(|key, row| {
         if legs.leg(key.source.addr(), key.server) == Leg::Client {
@@ -250,7 +250,7 @@ impl Candidate {
         self.seen = span(self.seen, other.seen);
     }
 
-    /// The order in which sources are shown: turned away lately, then often.
+    /// The order in which sources are listed: first those turned away lately, then by how often.
     fn rank(&self, now: Timestamp) -> (bool, Reverse<u64>, SourceKey) {
         let last = self.refused.or(self.seen).map(|(_, last)| last);
         let lately = last.is_some_and(|last| last.0 > now.0.saturating_sub(LATELY));
@@ -259,7 +259,7 @@ impl Candidate {
     }
 }
 
-/// From the earlier beginning to the later end.
+/// The span from the earlier beginning to the later end.
 fn span(one: Option<(Timestamp, Timestamp)>, two: Option<(Timestamp, Timestamp)>) -> Option<(Timestamp, Timestamp)> {
     match (one, two) {
         (Some((first, last)), Some((other_first, other_last))) => Some((first.min(other_first), last.max(other_last))),
@@ -267,9 +267,9 @@ fn span(one: Option<(Timestamp, Timestamp)>, two: Option<(Timestamp, Timestamp)>
     }
 }
 
-/// The sources to show, and how many are left out.
+/// The sources to list, and how many are left out.
 fn turned_away(facts: &Facts<'_>, mut rows: Vec<Candidate>, most: usize) -> (Vec<TurnedAway>, u64) {
-    // Two rows of one source differ only in how they were budgeted, and only if one of them never heard anything.
+    // A source has two rows only when it was in both budgets; one of them never received a response.
     if rows.iter().any(|row| !row.key.kept) {
         rows.sort_unstable_by_key(|row| row.key);
         rows.dedup_by(|row, sum| {
@@ -282,7 +282,7 @@ fn turned_away(facts: &Facts<'_>, mut rows: Vec<Candidate>, most: usize) -> (Vec
     }
     let not_shown = rows.len().saturating_sub(most) as u64;
     if not_shown > 0 {
-        // There may be hundreds of thousands: only those that are shown are put in order.
+        // There may be hundreds of thousands: only those that are listed are sorted.
         rows.select_nth_unstable_by_key(most, |row| row.rank(facts.now));
         rows.truncate(most);
     }
@@ -290,7 +290,7 @@ fn turned_away(facts: &Facts<'_>, mut rows: Vec<Candidate>, most: usize) -> (Vec
     (rows.iter().map(|row| show(facts, row)).collect(), not_shown)
 }
 
-/// A source with all that is said of it.
+/// A source with everything that is shown of it.
 fn show(facts: &Facts<'_>, row: &Candidate) -> TurnedAway {
     let key = row.key;
     let whole = key.source.prefix_len() == key.source.max_prefix_len();
@@ -302,7 +302,7 @@ fn show(facts: &Facts<'_>, row: &Candidate) -> TurnedAway {
         (!facts.inventory.is_empty()).then(|| Expectation::from(facts.inventory.decide_prefix(key.source)));
     let (verdict, rule) = match facts.verdicts {
         Some(verdicts) => verdicts.words(key.source, key.server).unwrap_or_else(|| {
-            // Of a server that a file speaks for, nothing was decided since verdicts were last reported.
+            // For a server that a file speaks for: nothing was decided since verdicts were last reported.
             let unbound = verdicts.acls.iter().all(|acl| !acl.speaks_for(key.server));
             (if unbound { "unknown" } else { "" }, String::new())
         }),

@@ -15,21 +15,21 @@ pub mod snapshot;
 use snapshot::Snapshot;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where the latest snapshot hangs. Publishing and reading exchange a reference: neither waits for the other's work.
+/// Where the latest snapshot is published. Publishing and reading swap a reference: neither waits for the other's work.
 #[derive(Debug, Default)]
 pub struct Board {
     latest: Mutex<Arc<Snapshot>>,
 }
 
 impl Board {
-    /// Hangs up a snapshot in place of the one before.
+    /// Publishes a snapshot in place of the one before.
     pub fn publish(&self, snapshot: Snapshot) {
         let new = Arc::new(snapshot);
-        // The old one is let go only when the lock is free again.
+        // The old one is dropped only after the lock is free again.
         let _old = std::mem::replace(&mut *self.latest.lock().unwrap_or_else(PoisonError::into_inner), new);
     }
 
-    /// The snapshot that hangs there; before the first one, an empty one.
+    /// The published snapshot; before the first one, an empty one.
     pub fn latest(&self) -> Arc<Snapshot> {
         Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner))
     }

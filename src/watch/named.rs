@@ -10,14 +10,15 @@ use crate::sources::SourceKey;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Names of earlier inventories whose counts are remembered, in case they come back.
+/// Most names of earlier inventories whose counts are remembered, in case they come back.
 const MOST_GONE: usize = 100_000;
 
-/// Transactions of clients by name of an inventory's lines; lines of the same name that expect the same are one.
+/// Counts transactions of clients by the name of their inventory line; lines with the same name and expectation are
+/// one.
 pub struct Names<'i> {
     inventory: &'i Inventory,
     counts: Vec<NamedCounts>,
-    /// For each line of the inventory its place in `counts`.
+    /// For each line of the inventory, its index in `counts`.
     place_of: Vec<usize>,
 }
 
@@ -53,17 +54,17 @@ impl<'i> Names<'i> {
     }
 }
 
-/// What every name has been counted with, whatever inventory was in use.
+/// Counts per name that outlive the inventory in use.
 #[derive(Debug, Default)]
 pub struct NamesCounted {
     inventory: Arc<Inventory>,
-    /// What names had when the inventory in use was read, and what the rows of that moment come to by it.
+    /// Counts of the names when the inventory in use was read, and what the rows of that moment sum to under it.
     then: HashMap<(String, &'static str), [OutcomeCounts; 2]>,
 }
 
 impl NamesCounted {
-    /// Goes on with an inventory. What was counted by the one before stays with its names; what comes from now on counts by
-    /// this one. `rows` gives what every client has done.
+    /// Switches to a new inventory. What was counted under the one before stays with its names; what comes from now on
+    /// is counted under the new one. `rows` yields what every client has done.
     pub fn follow(&mut self, inventory: &Arc<Inventory>, mut rows: impl FnMut(&mut Names<'_>)) {
         if Arc::ptr_eq(&self.inventory, inventory) {
             return;
@@ -96,10 +97,10 @@ impl NamesCounted {
         }
     }
 
-    /// Makes sums of all rows by the inventory in use what they are to show.
+    /// Turns sums of all rows under the inventory in use into the counts to show.
     pub fn go_on(&self, sums: &mut [NamedCounts]) {
         for named in sums {
-            // The key is owned, and few inventories are read again.
+            // The lookup needs an owned key; inventories are read again rarely.
             let Some([had, then]) = self.then.get(&(named.name.clone(), named.expect)) else { continue };
             for ((count, had), then) in named.outcomes.iter_mut().zip(had).zip(then) {
                 *count = had + count.saturating_sub(*then);

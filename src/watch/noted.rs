@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 /// Seconds of refusals remembered: ten minutes, more than a screen is wide.
 pub const HISTORY: usize = 600;
-/// Seconds over which a source's rate is taken.
+/// Seconds over which the rate of a source is averaged.
 pub const RATE_SECONDS: i64 = 10;
 /// Names remembered per source and server.
 const NAMES: usize = 4;
@@ -28,20 +28,20 @@ pub struct Noted {
     pairs: HashMap<(IpAddr, IpAddr), Refusals>,
     /// Most pairs kept.
     most: usize,
-    /// Until when (seconds) a pair that was let go may have been refused.
+    /// Time (seconds) up to which a forgotten pair may have been refused.
     let_go: i64,
 }
 
-/// What a source was refused by a server.
+/// The refusals of a source by a server.
 #[derive(Debug, Clone)]
 pub struct Refusals {
-    /// Name in wire form and type, the latest first; at most four.
+    /// Names in wire form with their types, the latest first; at most four.
     pub asked: Vec<(Box<[u8]>, u16)>,
-    /// Until when (seconds) it may have been refused and let go.
+    /// Time (seconds) up to which this pair may have been refused and then forgotten.
     forgotten: i64,
-    /// Second of the last one.
+    /// Second of the last refusal.
     last: i64,
-    /// Counts of the seconds up to `last`, at the place of the second modulo the length.
+    /// Counts of the seconds up to `last`, indexed by the second modulo the length.
     recent: [u32; RATE_SECONDS as usize],
 }
 
@@ -52,7 +52,7 @@ impl Refusals {
 
     fn note(&mut self, second: i64) {
         if second > self.last {
-            // Seconds without a refusal, and those that are too long ago.
+            // Clears seconds without a refusal, and those that are too long ago.
             (self.last + 1..=second).rev().take(self.recent.len()).for_each(|gone| *self.at(gone) = 0);
             self.last = second;
         }
@@ -76,7 +76,7 @@ impl Refusals {
 }
 
 impl Noted {
-    /// Nothing noted yet; names of at most `pairs` pairs of source and server are kept.
+    /// An empty record that keeps names of at most `pairs` pairs of source and server.
     pub fn new(pairs: usize) -> Self {
         Self {
             round_trips: RoundTrips::default(),
@@ -87,8 +87,8 @@ impl Noted {
         }
     }
 
-    /// Takes a transaction of the client leg; those that were refused or denied, also without a query, and for the round trips
-    /// all others.
+    /// Takes a transaction of the client leg: refused or denied ones, also without a query, and all others for the
+    /// round trips.
     pub fn push(&mut self, transaction: &Transaction<'_>) {
         let (query, response) = (transaction.query.map(|seen| seen.time), transaction.response.map(|seen| seen.time));
         let turned_away = matches!(transaction.outcome, Outcome::Refused | Outcome::Denied);
@@ -130,7 +130,7 @@ impl Noted {
         }
     }
 
-    /// Lets the half of the pairs go that were not refused for the longest time.
+    /// Forgets the half of the pairs whose last refusal is the longest ago.
     fn make_room(&mut self) {
         let mut lasts: Vec<i64> = self.pairs.values().map(|refusals| refusals.last).collect();
         let middle = lasts.len() / 2;
@@ -145,7 +145,7 @@ impl Noted {
         match second.cmp(held) {
             std::cmp::Ordering::Greater => (*held, *count) = (second, 1),
             std::cmp::Ordering::Equal => *count = count.saturating_add(1),
-            // So long ago that its place is taken.
+            // So long ago that its place was reused.
             std::cmp::Ordering::Less => {}
         }
     }
@@ -162,12 +162,13 @@ impl Noted {
             .collect()
     }
 
-    /// What a source was refused by a server, as far as it is remembered.
+    /// What is remembered of the refusals of a source by a server.
     pub fn of(&self, source: IpAddr, server: IpAddr) -> Option<&Refusals> {
         self.pairs.get(&(source, server))
     }
 
-    /// Refusals of a source per second over the whole seconds before `now`; `None` when some may be forgotten.
+    /// Refusals of a source per second, averaged over the whole seconds before `now`; `None` when some may be
+    /// forgotten.
     pub fn per_second(&self, source: IpAddr, server: IpAddr, now: Timestamp) -> Option<f64> {
         let now = now.0.div_euclid(SECOND);
         let refusals = self.of(source, server);

@@ -9,16 +9,16 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Most bytes of a request; a collector's has a few hundred.
+/// Most bytes of a request; a collector sends a few hundred.
 const REQUEST_BYTES: usize = 8 << 10;
 /// Longest time for one connection, from its first byte to our last.
 const CONNECTION: Duration = Duration::from_secs(2);
-/// Connections open at a time; one more ends the oldest.
+/// Most connections open at a time; one more closes the oldest.
 const CONNECTIONS: usize = 16;
-/// How often it is asked whether to stop.
+/// How often the stop flag is looked at.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// Answers connections until told to stop. A connection that fails is forgotten: its client asks again.
+/// Answers connections until `stop` is set. A connection that fails is dropped: its client will try again.
 pub fn serve(listener: &TcpListener, board: &Board, stop: &AtomicBool) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut open: Vec<Connection> = Vec::new();
@@ -35,7 +35,7 @@ pub fn serve(listener: &TcpListener, board: &Board, stop: &AtomicBool) -> io::Re
                     }
                     open.extend(Connection::new(stream));
                 }
-                // Out of descriptors and the like: waiting is better than asking again at once.
+                // For example out of descriptors: trying again at once would spin.
                 Err(error) if error.kind() != ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(200)),
                 Err(_) => {}
             }
@@ -46,13 +46,13 @@ pub fn serve(listener: &TcpListener, board: &Board, stop: &AtomicBool) -> io::Re
     Ok(())
 }
 
-/// A connection on its way from request to answer.
+/// A connection between its request and the end of its answer.
 struct Connection {
     stream: TcpStream,
-    /// When it is given up.
+    /// When the connection is given up.
     until: Instant,
     request: Vec<u8>,
-    /// The answer, and how many of its bytes are sent.
+    /// The answer, and how many of its bytes were sent.
     response: Option<(String, usize)>,
 }
 
@@ -66,8 +66,8 @@ impl Connection {
         if self.response.is_some() { PollFlags::OUT } else { PollFlags::IN }
     }
 
-    /// Does what can be done without waiting: to the end, or `WouldBlock` while the client has to say or to read something
-    /// first.
+    /// Does what is possible without waiting: returns `Ok` at the end, or `WouldBlock` while the client has to send or
+    /// to receive something first.
     fn go_on(&mut self, board: &Board) -> io::Result<()> {
         if Instant::now() >= self.until {
             return Err(ErrorKind::TimedOut.into());
@@ -78,7 +78,7 @@ impl Connection {
         self.send()
     }
 
-    /// Reads a request to the end of its head; what follows is not wanted.
+    /// Reads a request to the end of its head; a body is not wanted.
     fn read_request(&mut self) -> io::Result<Request> {
         let mut buffer = [0; 1024];
         while !self.request.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -128,20 +128,20 @@ fn answer(request: &Request, board: &Board) -> String {
     }
 }
 
-/// What is asked.
+/// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Request {
-    /// The metrics, or only the head of their answer.
+    /// The metrics, or only the head of that answer.
     Metrics { body: bool },
-    /// Something that is not here.
+    /// Something that does not exist.
     Other,
-    /// Something other than reading.
+    /// A method other than reading.
     Method,
-    /// No request at all.
+    /// Not an HTTP request.
     Unreadable,
 }
 
-/// The first line of a request.
+/// Parses the first line of a request.
 fn parse(bytes: &[u8]) -> Request {
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();

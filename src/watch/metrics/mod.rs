@@ -15,14 +15,14 @@ use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
 
-/// What the text is, for HTTP.
+/// Content type of the text, for HTTP.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Transactions' outcomes; responses without a query are counted apart.
+/// Outcomes of transactions; responses without a query are counted apart.
 const OUTCOMES: [Outcome; 6] =
     [Outcome::Answered, Outcome::Refused, Outcome::Denied, Outcome::Silent, Outcome::TcpRejected, Outcome::Unanswered];
 
-/// Those of which anything is known.
+/// The outcomes of which anything is known.
 fn outcomes(snapshot: &Snapshot) -> &'static [Outcome] {
     if snapshot.without_queries { &[Outcome::Refused] } else { &OUTCOMES }
 }
@@ -53,7 +53,7 @@ impl Collector for Watched {
     }
 }
 
-/// Describes a family, then lets its samples be written.
+/// Writes the description of a metric family, then its samples.
 fn family(
     out: &mut DescriptorEncoder<'_>,
     kind: MetricType,
@@ -64,7 +64,7 @@ fn family(
     samples(&mut out.encode_descriptor(name, help, unit.as_ref(), kind)?)
 }
 
-/// A sample of a counter with labels.
+/// Writes a sample of a counter with labels.
 fn count<const N: usize>(to: &mut MetricEncoder<'_>, labels: [(&str, &str); N], value: u64) -> fmt::Result {
     to.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&value, None)
 }
@@ -73,7 +73,7 @@ fn seconds(time: crate::capture::Timestamp) -> f64 {
     time.0 as f64 / 1e9
 }
 
-/// What is captured, where and since when.
+/// Writes what is captured, where and since when.
 fn capture(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let node = escape_text(&snapshot.node);
     family(out, MetricType::Info, ("capture", None), "The running capture", |to| {
@@ -90,7 +90,7 @@ fn capture(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result 
     })
 }
 
-/// Packets seen and lost; no sample where nobody can tell.
+/// Writes packets seen and lost; what nobody knows has no sample.
 fn loss(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let loss = &snapshot.loss;
     if let Some(seen) = loss.kernel_seen {
@@ -112,7 +112,7 @@ fn loss(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
     })
 }
 
-/// Everything asked of our servers, and by them.
+/// Writes everything asked of our servers, and by them.
 fn transactions(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let by_outcome = |to: &mut MetricEncoder<'_>, counts: &OutcomeCounts| {
         outcomes(snapshot)
@@ -123,7 +123,7 @@ fn transactions(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Re
     family(out, Counter, ("transactions", None), help, |to| by_outcome(to, &snapshot.outcomes))?;
     let help = "Transactions of our servers with others";
     family(out, Counter, ("upstream_transactions", None), help, |to| by_outcome(to, &snapshot.upstream))?;
-    // Where no query is captured, a response that nobody asked for is not told from any other.
+    // Where no query is captured, an unsolicited response cannot be told from any other.
     if !snapshot.without_queries {
         family(out, Counter, ("unsolicited_responses", None), "Responses to clients without a query", |to| {
             to.encode_counter::<NoLabelSet, u64, u64>(&snapshot.outcomes[Outcome::Unsolicited as usize], None)
@@ -161,7 +161,7 @@ fn round_trips(trips: &RoundTrips, out: &mut DescriptorEncoder<'_>) -> fmt::Resu
     })
 }
 
-/// Each of our servers, up to a bound.
+/// Writes the counts of each of our servers, up to a bound.
 fn servers(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
     family(out, Counter, ("server_transactions", None), "Transactions of clients by our server", |to| {
         for counts in &snapshot.servers {
@@ -193,7 +193,7 @@ fn servers(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result 
     })
 }
 
-/// Each name of the inventory, up to a bound; those never seen have counts of zero and no time.
+/// Writes the counts of each inventory name, up to a bound; a name never seen has counts of zero and no time.
 fn inventory(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
     if !snapshot.listed {
         return Ok(());
@@ -223,7 +223,7 @@ fn inventory(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Resul
     })
 }
 
-/// How many findings of each severity stand.
+/// Writes the number of present findings by severity.
 fn findings(snapshot: &Snapshot, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
     family(out, Gauge, ("findings", None), "Findings that stand, by severity", |to| {
         for (name, severity) in Severity::ALL {

@@ -16,7 +16,7 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
-/// Calls without a condition.
+/// Calls allowed without a condition.
 const ALLOWED: &[c_long] = &[
     // Memory.
     libc::SYS_brk,
@@ -55,7 +55,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_rt_sigsuspend,
     libc::SYS_rt_sigtimedwait,
     libc::SYS_sigaltstack,
-    // What the process is.
+    // Identity of the process.
     libc::SYS_getpid,
     libc::SYS_getppid,
     libc::SYS_getuid,
@@ -70,7 +70,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_sysinfo,
     libc::SYS_capget,
     libc::SYS_umask,
-    // Files, as far as Landlock lets.
+    // Files, as far as Landlock allows.
     libc::SYS_openat,
     libc::SYS_close,
     libc::SYS_close_range,
@@ -99,7 +99,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_flock,
-    // Sockets that are open.
+    // Sockets that are already open.
     libc::SYS_getsockopt,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
@@ -108,7 +108,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_shutdown,
 ];
 
-/// The same of the first architecture, which has older calls besides.
+/// Further calls of x86-64, which has older variants.
 #[cfg(target_arch = "x86_64")]
 const ALLOWED_HERE: &[c_long] = &[
     libc::SYS_poll,
@@ -129,7 +129,7 @@ const ALLOWED_HERE: &[c_long] = &[];
 /// Calls that write; never to a packet socket.
 const WRITES: &[c_long] = &[libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_pwritev];
 
-/// What may be asked of a terminal (in both of its dialects), a socket or a packet socket.
+/// Requests that ioctl(2) may make of a terminal (in both of its dialects), a socket or a packet socket.
 const REQUESTS: [u64; 13] = [
     libc::TCGETS,
     libc::TCSETS,
@@ -146,7 +146,7 @@ const REQUESTS: [u64; 13] = [
     libc::SIOCGIFINDEX,
 ];
 
-/// What a thread may ask of itself, by number (prctl(2)): names of threads and of memory, and how it is confined.
+/// Operations of prctl(2), by number: names of threads and of memory, and reading back how the thread is confined.
 const SELF_REQUESTS: [i32; 6] = [
     libc::PR_SET_NAME,
     libc::PR_GET_NAME,
@@ -156,7 +156,7 @@ const SELF_REQUESTS: [i32; 6] = [
     0x5356_4d41,
 ];
 
-/// Restricts all threads to the calls above.
+/// Restricts all threads of the process to the calls above.
 pub fn restrict(plan: &Plan, missing: &mut Vec<String>) {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
         return missing.push(format!("seccomp: no filter for {}", std::env::consts::ARCH));
@@ -181,7 +181,7 @@ fn program(plan: &Plan, arch: TargetArch) -> Result<BpfProgram, BackendError> {
     for call in WRITES {
         rules.insert(*call, rule(not_a_capture()?)?);
     }
-    // A copy of a packet socket would have a number that is not among the captures.
+    // A duplicate of a packet socket would have a number that the filter does not know.
     let mut control = Vec::new();
     for command in [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL] {
         control.push(SeccompRule::new(vec![SeccompCondition::new(1, Dword, Eq, command as u64)?])?);
@@ -190,12 +190,12 @@ fn program(plan: &Plan, arch: TargetArch) -> Result<BpfProgram, BackendError> {
     copy.push(SeccompCondition::new(1, Dword, Eq, libc::F_DUPFD_CLOEXEC as u64)?);
     control.push(SeccompRule::new(copy)?);
     rules.insert(libc::SYS_fcntl, control);
-    // New threads, not new processes. (What clone3 shall do stands in memory that a filter cannot see.)
+    // New threads, not new processes. (clone3 takes its flags from memory, which a filter cannot read.)
     let thread = libc::CLONE_THREAD as u64;
     rules.insert(libc::SYS_clone, rule(vec![SeccompCondition::new(0, Qword, MaskedEq(thread), thread)?])?);
     let own_process = SeccompCondition::new(0, Dword, Eq, u64::from(std::process::id()))?;
     rules.insert(libc::SYS_tgkill, rule(vec![own_process])?);
-    // To stop with its process group, when the operator asks for it.
+    // Stopping its own process group, when the operator asks for it.
     let own_group = SeccompCondition::new(0, Dword, Eq, 0)?;
     let stop = SeccompCondition::new(1, Dword, Eq, libc::SIGSTOP as u64)?;
     rules.insert(libc::SYS_kill, rule(vec![own_group, stop])?);
@@ -207,19 +207,19 @@ fn program(plan: &Plan, arch: TargetArch) -> Result<BpfProgram, BackendError> {
     };
     rules.insert(libc::SYS_ioctl, any_of(1, &mut REQUESTS.into_iter())?);
     rules.insert(libc::SYS_prctl, any_of(0, &mut SELF_REQUESTS.into_iter().map(|request| request as u64))?);
-    // Filters and time limits of sockets; a packet socket's own options stay as they are.
+    // Filters and timeouts of sockets; the options of a packet socket stay as they are.
     let levels = [libc::SOL_SOCKET, libc::IPPROTO_TCP];
     rules.insert(libc::SYS_setsockopt, any_of(1, &mut levels.into_iter().map(|level| level as u64))?);
-    // Limits can be read.
+    // Limits can only be read.
     rules.insert(libc::SYS_prlimit64, rule(vec![SeccompCondition::new(2, Qword, Eq, 0)?])?);
     if plan.listens {
         rules.insert(libc::SYS_accept4, Vec::new());
-        // To the other end of a connection, not to an address.
+        // To the other end of a connection, not to an address of one's choice.
         let mut send = not_a_capture()?;
         send.push(SeccompCondition::new(4, Qword, Eq, 0)?);
         rules.insert(libc::SYS_sendto, rule(send)?);
     }
-    // As a system without the call would answer.
+    // As a kernel without the call would answer.
     let otherwise = SeccompAction::Errno(libc::ENOSYS as u32);
     SeccompFilter::new(rules, otherwise, SeccompAction::Allow, arch)?.try_into()
 }

@@ -7,10 +7,11 @@ use landlock::{
 };
 use std::path::{Path, PathBuf};
 
-/// Version whose restrictions are asked for. Later ones restrict what is impossible without new sockets.
+/// The Landlock version whose restrictions are used. Later versions restrict what is impossible without new sockets.
 const WANTED: ABI = ABI::V6;
 
-/// Leaves the output folders to write in and what is read again to read; returns the kernel's version of Landlock.
+/// Restricts writing to the output folders, and reading to what is read again; returns the kernel's version of
+/// Landlock.
 pub fn restrict(plan: &Plan, missing: &mut Vec<String>) -> Option<u32> {
     let status = match rules(plan) {
         Ok(status) => status,
@@ -51,8 +52,8 @@ fn rules(plan: &Plan) -> Result<RestrictionStatus, RulesetError> {
         .restrict_self()
 }
 
-/// What is read of the system: the process's own state, and what its interfaces count and are called now. Their names
-/// are links into the folder of their device, beside which a renamed one appears.
+/// Parts of the system that stay readable: the process's own state, and the counters and names of its interfaces.
+/// Entries of interfaces are links into the folder of their device, beside which a renamed one appears.
 fn of_the_system(plan: &Plan) -> impl Iterator<Item = PathBuf> {
     const NAMES: &str = "/sys/class/net";
     let devices = plan

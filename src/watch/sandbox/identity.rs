@@ -16,26 +16,27 @@ use std::path::Path;
 /// User and group that own nothing: the kernel's own overflow identity, `nobody` in most systems.
 const NOBODY: u32 = 65534;
 
-/// Programs started later (there are none) get no more rights than this one.
+/// Programs started from here on (there are none) cannot gain privileges.
 pub fn no_new_privileges(missing: &mut Vec<String>) {
     if let Err(error) = set_no_new_privs(true) {
         missing.push(format!("no new privileges: {error}"));
     }
 }
 
-/// Empties the bounding and ambient sets. False when the process had no right to; then nothing is lost by it, because
-/// without new privileges the bounding set bounds nothing.
+/// Empties the bounding and ambient sets. False when the process had no right to; that loses nothing, because without
+/// new privileges the bounding set has no effect.
 pub fn drop_bounding_and_ambient() -> bool {
     let _ = clear_ambient_capability_set();
-    // The kernel says which capabilities it knows: others are invalid.
+    // Only capabilities that the kernel reports are tried; others are invalid.
     (0..64).map(|bit| CapabilitySet::from_bits_retain(1 << bit)).all(|capability| {
         !capability_is_in_bounding_set(capability).unwrap_or(false)
             || remove_capability_from_bounding_set(capability).is_ok()
     })
 }
 
-/// As root: becomes a user without rights who can still write the outputs. `nobody` where that is enough, else the owner
-/// of the folder; only where that is root itself, root without capabilities stays, and is named as missing.
+/// As root, becomes an unprivileged user who can still write the outputs: `nobody` where that is enough, else the owner
+/// of the output folder. Only where the owner is root, the process stays root without capabilities, which is reported
+/// as missing.
 pub fn change_user(plan: &Plan, missing: &mut Vec<String>, notes: &mut Vec<String>) {
     umask(Mode::from_bits_retain(0o077));
     if !geteuid().is_root() {
@@ -58,7 +59,7 @@ pub fn change_user(plan: &Plan, missing: &mut Vec<String>, notes: &mut Vec<Strin
     };
     let chosen = match (candidates.iter().find(fits), plan.write.iter().find(|folder| !can_write(folder))) {
         (Some(chosen), _) => *chosen,
-        // Nobody can write there, not even root: a refused output, which is reported by whoever opens it.
+        // Not even root can write there: opening the output will fail, and that is reported.
         (None, Some(_)) => (NOBODY, NOBODY),
         (None, None) => {
             let mut folders: Vec<String> =
@@ -74,7 +75,7 @@ pub fn change_user(plan: &Plan, missing: &mut Vec<String>, notes: &mut Vec<Strin
     let unreadable = as_user(chosen, || {
         plan.read
             .iter()
-            // A pipe is not waited for.
+            // Opening a pipe must not block.
             .filter(|file| File::options().read(true).custom_flags(libc::O_NONBLOCK).open(file).is_err())
             .map(|file| file.to_string_lossy().into_owned())
             .collect()
@@ -97,7 +98,7 @@ pub fn change_user(plan: &Plan, missing: &mut Vec<String>, notes: &mut Vec<Strin
     }
 }
 
-/// Does something as another user, and comes back.
+/// Runs a function as another user, and switches back.
 fn as_user<T>((uid, gid): (u32, u32), act: impl FnOnce() -> T) -> rustix::io::Result<T> {
     set_thread_res_gid(None, Gid::from_raw(gid), None)?;
     let result = set_thread_res_uid(None, Uid::from_raw(uid), None).map(|()| act());
@@ -106,12 +107,12 @@ fn as_user<T>((uid, gid): (u32, u32), act: impl FnOnce() -> T) -> rustix::io::Re
     result
 }
 
-/// A file can be made and removed there.
+/// True when a file can be created and removed in this folder.
 fn can_write(folder: &Path) -> bool {
     tempfile::Builder::new().prefix(".dnsrefused-probe-").tempfile_in(folder).is_ok()
 }
 
-/// Empties the sets a thread uses.
+/// Empties the capability sets of the thread.
 pub fn drop_capabilities(missing: &mut Vec<String>) {
     let none = CapabilitySet::empty();
     if let Err(error) = set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }) {
@@ -119,7 +120,8 @@ pub fn drop_capabilities(missing: &mut Vec<String>) {
     }
 }
 
-/// Packets in memory stay there. To be called after the user has changed, which sets the attribute anew.
+/// Makes the process undumpable, so that packets in memory stay there. To be called after the user has changed, which
+/// resets the attribute.
 pub fn no_core_dumps(missing: &mut Vec<String>) {
     let limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     if let Err(error) = limited.and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable)) {

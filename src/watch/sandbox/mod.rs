@@ -20,22 +20,22 @@ use std::path::{Path, PathBuf};
 /// What a confined process still has to do.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// Folders in which outputs are made, renamed and removed.
+    /// Folders in which outputs are created, renamed and removed.
     pub write: Vec<PathBuf>,
-    /// Files that are read again when they change. Their whole folders stay readable, since a new version is often
-    /// another file of that name.
+    /// Files that are read again when they change. Their whole folders stay readable, because a new version often is
+    /// another file of the same name.
     pub read: Vec<PathBuf>,
-    /// Files, and folders of files, that may be there later and are read then.
+    /// Files, and folders of files, that may appear later and are read then.
     pub appears: Vec<PathBuf>,
-    /// Interfaces whose state, name and own counts of dropped packets are read.
+    /// Interfaces whose state, name and own drop counters are read.
     pub interfaces: Vec<String>,
-    /// Packet sockets; nothing can be written to them any more.
+    /// Packet sockets, to which nothing can be written any more.
     pub captures: Vec<RawFd>,
-    /// There is a listening socket whose connections are accepted.
+    /// There is a listening socket on which connections are accepted.
     pub listens: bool,
 }
 
-/// Confines the process as far as asked for. With [`Sandbox::Require`] anything missing is an error (exit code 6).
+/// Confines the process as far as asked for. With [`Sandbox::Require`], anything missing is an error (exit code 6).
 pub fn confine(plan: &Plan, mode: Sandbox) -> Result<State, Error> {
     if mode == Sandbox::Off {
         return Ok(State::read(mode));
@@ -49,7 +49,7 @@ pub fn confine(plan: &Plan, mode: Sandbox) -> Result<State, Error> {
     identity::drop_capabilities(&mut missing);
     identity::no_core_dumps(&mut missing);
     let landlock = files::restrict(plan, &mut missing);
-    // Landlock cannot be read back; its effect can.
+    // How Landlock is set up cannot be read back, but its effect can be tried.
     if landlock.is_some() && listable && !plan.opens_root() && std::fs::read_dir("/").is_ok() {
         missing.push("Landlock: the root folder can still be listed".to_owned());
     }
@@ -70,7 +70,7 @@ pub fn confine(plan: &Plan, mode: Sandbox) -> Result<State, Error> {
 }
 
 impl Plan {
-    /// Folders whose files may be read: a file may also be a link into another one.
+    /// Folders whose files may be read; a file may also be a link into another folder.
     fn read_folders(&self) -> impl Iterator<Item = PathBuf> {
         let targets = self.read.iter().filter_map(|file| std::fs::canonicalize(file).ok());
         let files = self.read.iter().cloned().chain(targets).map(|file| folder(&file).to_owned());
@@ -79,7 +79,7 @@ impl Plan {
         )
     }
 
-    /// The root folder itself has to stay open.
+    /// True when one of the folders is the root folder, so that everything stays reachable.
     fn opens_root(&self) -> bool {
         let is_root = |folder: &Path| std::fs::canonicalize(folder).is_ok_and(|path| path == Path::new("/"));
         self.read_folders().any(|folder| is_root(&folder)) || self.write.iter().any(|folder| is_root(folder))

@@ -10,11 +10,12 @@ use std::fs;
 pub struct State {
     /// What was asked for.
     pub mode: Sandbox,
-    /// One per thread.
+    /// State of each thread.
     pub threads: Vec<Thread>,
-    /// The kernel's version of Landlock, when it restricts this process; the kernel does not show that itself.
+    /// The Landlock version that restricts this process, as returned when it was set up: the kernel offers no way to
+    /// read it back.
     pub landlock: Option<u32>,
-    /// No core dump can be made.
+    /// Core dumps are off.
     pub no_core_dumps: bool,
     /// What was not reached, one sentence each.
     pub missing: Vec<String>,
@@ -22,30 +23,30 @@ pub struct State {
     pub notes: Vec<String>,
 }
 
-/// What the kernel says of a thread.
+/// What the kernel reports about a thread.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Thread {
-    /// Its number.
+    /// Thread ID.
     pub id: u32,
-    /// Real, effective, saved and file system user.
+    /// Real, effective, saved and file system user ID.
     pub uids: [u32; 4],
-    /// Likewise groups.
+    /// The same for groups.
     pub gids: [u32; 4],
     /// Supplementary groups.
     pub groups: usize,
     /// Inheritable, permitted, effective, bounding and ambient capabilities.
     pub capabilities: [u64; 5],
-    /// Programs it starts get no more rights.
+    /// The thread and what it executes cannot gain privileges (`NoNewPrivs`).
     pub no_new_privileges: bool,
-    /// 2 with a filter of system calls.
+    /// Mode of seccomp(2); 2 is a filter.
     pub seccomp: u8,
 }
 
-/// Place of the bounding set among [`Thread::capabilities`].
+/// Index of the bounding set in [`Thread::capabilities`].
 const BOUNDING: usize = 3;
 
 impl Thread {
-    /// From the text of its status; `None` when something is missing in it.
+    /// Parses the text of /proc/PID/task/TID/status; `None` when a field is missing.
     fn parse(id: u32, text: &str) -> Option<Self> {
         let field =
             |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
@@ -67,7 +68,7 @@ impl Thread {
 }
 
 impl State {
-    /// What the kernel says now.
+    /// Reads the current state from the kernel.
     pub fn read(mode: Sandbox) -> Self {
         let folder = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
         let mut threads: Vec<Thread> = folder
@@ -82,7 +83,7 @@ impl State {
         Self { mode, threads, landlock: None, no_core_dumps, missing: Vec::new(), notes: Vec::new() }
     }
 
-    /// Adds what the kernel does not confirm.
+    /// Adds to `missing` what the kernel does not confirm.
     pub(super) fn check(&self, missing: &mut Vec<String>, bounding_set_empty: bool) {
         if self.threads.is_empty() {
             missing.push("the state of the threads cannot be read in /proc".to_owned());
@@ -108,14 +109,14 @@ impl State {
         }
     }
 
-    /// True when each thread has it.
+    /// True when it holds for every thread.
     fn all(&self, has: impl Fn(&Thread) -> bool) -> bool {
         !self.threads.is_empty() && self.threads.iter().all(has)
     }
 }
 
 impl fmt::Display for State {
-    /// One line: what is so, as the kernel says, and what is missing.
+    /// One line: what the kernel confirms, and what is missing.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("sandbox: ")?;
         if self.mode == Sandbox::Off {

@@ -22,19 +22,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use terminal::Borrowed;
 
-/// Longest wait for a key; also how late a new snapshot, a resized window or the end is noticed.
+/// Longest wait for a key; a new snapshot, a resized window or the end is noticed at most this late.
 const TICK: Duration = Duration::from_millis(200);
-/// Longest filter.
+/// Longest filter, in characters.
 const FILTER: usize = 60;
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
-    /// The operator asked for it; the capture shall end and report.
+    /// The operator left; the capture is to end and report.
     Quit,
-    /// Told to.
+    /// The stop flag was set.
     Stopped,
-    /// The terminal is gone, or something else has given it back.
+    /// The terminal is gone, or was restored elsewhere.
     Lost,
 }
 
@@ -43,12 +43,12 @@ pub enum Left {
 pub struct Look {
     /// Colours, besides bold and reversed text.
     pub color: bool,
-    /// Characters beyond ASCII (bars of eighths).
+    /// Use characters beyond ASCII (bars of eighths).
     pub unicode: bool,
 }
 
 impl Look {
-    /// From what locale(7) says decides: the first of these variables that holds anything.
+    /// Chooses by what locale(7) says: the first of these variables that is not empty.
     pub fn of(color: bool, variable: impl Fn(&str) -> Option<String>) -> Self {
         let locale =
             ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(|name| variable(name)).find(|text| !text.is_empty());
@@ -57,7 +57,7 @@ impl Look {
     }
 }
 
-/// What fills the screen.
+/// The view that fills the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
     /// Rate, sources and findings.
@@ -94,18 +94,18 @@ impl Sort {
     }
 }
 
-/// What the operator chose to see.
+/// State of the screen: what the operator chose to see.
 #[derive(Debug)]
 pub struct Screen {
     /// What fills the screen.
     pub view: View,
     /// Order of the sources.
     pub sort: Sort,
-    /// Only sources that have this in what is said of them; empty for all.
+    /// Only sources whose shown text contains this are listed; empty for all.
     pub filter: String,
     /// The filter is being typed.
     pub typing: bool,
-    /// The snapshot that is held on to.
+    /// The snapshot on which the screen is paused.
     pub paused: Option<Arc<Snapshot>>,
     /// The source under the cursor.
     pub selected: Option<(IpNet, IpAddr)>,
@@ -115,16 +115,16 @@ pub struct Screen {
     pub look: Look,
 }
 
-/// What a key asks the loop for.
+/// What a key asks of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// Nothing more.
+    /// Nothing else.
     Nothing,
-    /// The end.
+    /// To end.
     Quit,
-    /// A whole new picture.
+    /// To repaint everything.
     Redraw,
-    /// To stop until the shell lets it go on.
+    /// To stop until the shell continues it.
     Suspend,
 }
 
@@ -147,7 +147,7 @@ impl Screen {
     pub fn rows<'a>(&self, snapshot: &'a Snapshot) -> Vec<&'a TurnedAway> {
         let wanted = self.filter.to_ascii_lowercase();
         let mut rows: Vec<&TurnedAway> = snapshot.rows.iter().filter(|row| has(row, &wanted)).collect();
-        // Sorted stably: equal rows keep the order of the snapshot.
+        // The sort is stable: equal rows keep the order of the snapshot.
         match self.sort {
             Sort::Rate => {
                 rows.sort_by(|one, two| two.per_second.unwrap_or(-1.0).total_cmp(&one.per_second.unwrap_or(-1.0)));
@@ -159,12 +159,12 @@ impl Screen {
         rows
     }
 
-    /// The place of the selected source among the rows; the first one when it is not among them.
+    /// Index of the selected source among the rows; the first when it is not among them.
     pub fn place(&self, rows: &[&TurnedAway]) -> usize {
         rows.iter().position(|row| Some((row.source, row.server)) == self.selected).unwrap_or(0)
     }
 
-    /// Takes a key; `page` is how many sources fit.
+    /// Handles a key; `page` is the number of sources that fit.
     pub fn key(&mut self, key: Key, latest: &Arc<Snapshot>, page: usize) -> Asked {
         match key {
             Key::Interrupt => return Asked::Quit,
@@ -185,7 +185,7 @@ impl Screen {
         Asked::Nothing
     }
 
-    /// Changes to a view, or back from it.
+    /// Switches to a view, or back from it.
     fn show(&mut self, view: View) {
         self.view = if self.view == view { View::Overview } else { view };
         self.scroll = 0;
@@ -248,7 +248,7 @@ impl Screen {
     }
 }
 
-/// What is said of a source has this in it.
+/// True when the shown text of a source contains the filter.
 fn has(row: &TurnedAway, wanted: &str) -> bool {
     let text = |text: &str| text.to_ascii_lowercase().contains(wanted);
     wanted.is_empty()
@@ -258,16 +258,16 @@ fn has(row: &TurnedAway, wanted: &str) -> bool {
         || text(&row.server.to_string())
 }
 
-/// What the shell asks for: flags that signals set.
+/// Job control of the shell, as flags that signals set.
 #[derive(Debug, Clone, Default)]
 pub struct JobControl {
-    /// To stop (SIGTSTP).
+    /// Stop (SIGTSTP).
     pub suspend: Arc<AtomicBool>,
-    /// To go on (SIGCONT).
+    /// Continue (SIGCONT).
     pub resume: Arc<AtomicBool>,
 }
 
-/// Shows the board until the operator leaves or `stop` is set. The terminal is as it was when this returns.
+/// Shows the board until the operator leaves or `stop` is set. The terminal is restored when this returns.
 pub fn run(mut borrowed: Borrowed, board: &Board, stop: &AtomicBool, job: &JobControl, look: Look) -> Left {
     let mut screen = Screen::new(look);
     let mut keys = Keys::default();
@@ -290,7 +290,7 @@ pub fn run(mut borrowed: Borrowed, board: &Board, stop: &AtomicBool, job: &JobCo
             painted = false;
         }
         let latest = board.latest();
-        // After half a picture nobody knows what stands there.
+        // After a partial picture the terminal's content is unknown.
         let cleared = if painted { Ok(()) } else { terminal::clear(&mut borrowed.terminal) };
         let mut page = 0;
         let drawn = cleared.and_then(|()| {

@@ -15,25 +15,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Longest time one picture may take to be written; then it is left, and painted anew when the terminal takes it.
+/// Longest time to write one picture; then it is abandoned, and painted anew when the terminal takes output again.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// While the terminal is in our hands, where to say that it is not any more. Opened with it, because a confined process
-/// opens no terminal.
+/// Set while the terminal is borrowed: where to write what restores it. Opened together with it, because a confined
+/// process cannot open a terminal.
 static BORROWED: Mutex<Option<Patient>> = Mutex::new(None);
 
-/// A terminal in raw mode with another screen in front. To be opened before the process is confined.
+/// A terminal in raw mode, showing the alternate screen. To be opened before the process is confined.
 pub struct Borrowed {
     /// Where pictures are painted.
     pub terminal: ratatui::Terminal<CrosstermBackend<Patient>>,
     /// Where keys come from.
     pub keyboard: File,
-    /// Whose process group this is.
+    /// Who leads the process group.
     group: Group,
 }
 
 impl Borrowed {
-    /// Takes the terminal that standard input and output are.
+    /// Borrows the terminal to which standard input and output are connected.
     pub fn open() -> Result<Self, Error> {
         let (input, output) = (io::stdin(), io::stdout());
         if !input.is_terminal() || !output.is_terminal() {
@@ -67,9 +67,9 @@ impl Borrowed {
 }
 
 impl Borrowed {
-    /// Lets the shell have the terminal while this process is stopped. Returns when it goes on, which `resume` tells;
-    /// [`Borrowed::take_again`] is to follow. Nothing happens without a shell, and where a script around this process could
-    /// not be stopped as well, which would leave the shell waiting.
+    /// Gives the terminal to the shell while this process is stopped. Returns when it was continued, which `resume`
+    /// says; [`Borrowed::take_again`] must follow. Does nothing without a shell, nor where a script around this process
+    /// could not be stopped with it, because the shell would then wait for the script.
     pub fn stop(&mut self, resume: &AtomicBool) {
         let me = rustix::process::geteuid();
         match self.group {
@@ -81,14 +81,14 @@ impl Borrowed {
         let _ = execute!(self.terminal.backend_mut(), terminal::LeaveAlternateScreen, cursor::Show);
         let _ = terminal::disable_raw_mode();
         let stopped = rustix::process::kill_current_process_group(rustix::process::Signal::STOP);
-        // Another thread may have taken the signal, which stops this one a moment later.
+        // Another thread may have received the signal, which stops this one a moment later.
         let begun = Instant::now();
         while stopped.is_ok() && !resume.load(Ordering::Relaxed) && begun.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Takes the terminal as the shell left it when this process was stopped.
+    /// Borrows the terminal again, as the shell left it when this process was stopped.
     pub fn take_again(&mut self) -> io::Result<()> {
         terminal::disable_raw_mode()?;
         terminal::enable_raw_mode()?;
@@ -96,15 +96,15 @@ impl Borrowed {
     }
 }
 
-/// Whose a process group is.
+/// Who leads the process group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
     /// This process leads it.
     Own,
-    /// A script of this user around this process does.
+    /// A script of this user around this process leads it.
     Led(Uid),
-    /// Nobody could let it go on (setpgid(2)): no process of it has a parent in another group of the same session, which
-    /// would be a shell with job control.
+    /// Nobody could continue it (an orphaned process group, setpgid(2)): no process of it has a parent in another group
+    /// of the same session, which would be a shell with job control.
     Orphaned,
 }
 
@@ -114,9 +114,9 @@ impl Group {
     }
 
     fn find() -> Option<Self> {
-        /// Processes between this one and its shell that are looked at.
+        /// Most processes between this one and its shell that are looked at.
         const BETWEEN: usize = 32;
-        /// Parent, group and session in a line of /proc/PID/stat, behind the command's name in brackets.
+        /// Parent, group and session in a line of /proc/PID/stat, after the command's name in parentheses.
         fn of(process: &str) -> Option<[u32; 3]> {
             let line = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
             let mut numbers =
@@ -140,7 +140,8 @@ impl Group {
     }
 }
 
-/// Makes the next picture a whole one. (The terminal's own way asks where the cursor is, and waits for an answer.)
+/// Makes the next picture a complete one. (The terminal library's own way asks for the cursor's position and waits for
+/// an answer.)
 pub fn clear<B: ratatui::backend::Backend>(terminal: &mut ratatui::Terminal<B>) -> Result<(), B::Error> {
     let size = terminal.size()?;
     terminal.resize(size.into())
@@ -152,12 +153,12 @@ impl Drop for Borrowed {
     }
 }
 
-/// What was said of faults while the terminal was in our hands; it is said when it is not any more.
+/// Lines about faults while the terminal was borrowed; they are printed once it is restored.
 static FAULTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// Most such lines; one bad packet may come a million times.
 const FAULT_LINES: usize = 20;
 
-/// Leaves the other screen and raw mode, once.
+/// Leaves the alternate screen and raw mode, once.
 fn give_back() {
     let writer = BORROWED.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(mut writer) = writer {
@@ -170,12 +171,12 @@ fn give_back() {
     }
 }
 
-/// True while nobody has given the terminal back.
+/// True while the terminal is borrowed.
 pub fn is_borrowed() -> bool {
     BORROWED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
-/// Keeps what is said of faults off the picture: most of them cost one packet, and the screen goes on.
+/// Keeps messages about faults off the screen: most faults cost one packet, and the screen goes on.
 fn hold_fault_lines() {
     static SET: std::sync::Once = std::sync::Once::new();
     SET.call_once(|| {
@@ -192,22 +193,22 @@ fn hold_fault_lines() {
     });
 }
 
-/// Most bytes of one picture; a window of a thousand by five hundred cells takes less.
+/// Most bytes of one picture; a window of 1,000 by 500 cells takes less.
 const PICTURE: usize = 4 << 20;
 
-/// Gathers a picture and writes it as long as the terminal takes something. A terminal that is stopped (Ctrl-S, a dead
-/// connection) would hold up whoever writes to it, and with it the end of the capture.
+/// Collects a picture and writes it while the terminal takes output. A terminal that is stopped (Ctrl-S, a dead
+/// connection) would block its writer, and with it the end of the capture.
 #[derive(Debug)]
 pub struct Patient {
     file: File,
     picture: Vec<u8>,
-    /// Writes only while the terminal is in our hands: the library's last word about the cursor, and what a picture
-    /// would paint over a panic's message, are not written.
+    /// Writes only while the terminal is borrowed: neither the library's last words about the cursor nor a picture that
+    /// would cover a panic's message are written afterwards.
     borrowing: bool,
 }
 
 impl Patient {
-    /// On a description of its own, so that not waiting is not a property of the shell's terminal too.
+    /// A file description of its own, so that non-blocking mode does not affect the shell's terminal.
     fn open(borrowing: bool) -> io::Result<Self> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let paths = ["/proc/self/fd/1", "/dev/tty"];
@@ -218,7 +219,7 @@ impl Patient {
         Ok(Self { file: File::from(file), picture: Vec::new(), borrowing })
     }
 
-    /// Writes what was gathered, within [`PATIENCE`].
+    /// Writes what was collected, within [`PATIENCE`].
     fn paint(&mut self) -> io::Result<()> {
         let begun = Instant::now();
         let mut rest = &self.picture[..];
