@@ -7,7 +7,7 @@ use crate::error::escape_text;
 use std::fmt::Write as _;
 use std::io;
 
-/// Every ledger on a line or two, buckets of 0 left out.
+/// Every ledger on a line or two, without buckets of 0.
 pub fn write(page: &mut Page<'_>, ledgers: &Ledgers) -> io::Result<()> {
     let all = ledgers.of_a_run();
     page.gap()?;
@@ -75,7 +75,7 @@ pub fn write(page: &mut Page<'_>, ledgers: &Ledgers) -> io::Result<()> {
     Ok(())
 }
 
-/// What the kernel saw, where it went, and what is known of losses before and after it.
+/// What the kernel saw and where it went, and the losses before and after it as far as they are known.
 fn kernel(page: &mut Page<'_>, capture: &CaptureLedger) -> io::Result<()> {
     let waiting = if capture.waiting > 0 { format!(" + waiting {}", grouped(capture.waiting)) } else { String::new() };
     page.wrapped(
@@ -100,8 +100,8 @@ fn kernel(page: &mut Page<'_>, capture: &CaptureLedger) -> io::Result<()> {
     page.wrapped("  ", &beside, 4)
 }
 
-/// One account of `what`: the units on the left, on the right where they went. `elsewhere` are buckets of another
-/// equation.
+/// One account of `what`: the units on the left, and on the right where they went. `elsewhere` are buckets that belong
+/// to another equation.
 fn equation(page: &mut Page<'_>, what: &str, ledger: &Ledger, left: &[&str], elsewhere: &[&str]) -> io::Result<()> {
     if ledger.buckets.is_empty() {
         return Ok(());

@@ -15,13 +15,13 @@ use crate::transact::{AGAIN_IN_OTHER_INPUTS, COPIES_AT_OTHER_TIMES, Counts};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Servers named in the note about encrypted connections.
+/// Most servers named in the note about encrypted connections.
 const MOST_ENCRYPTED: usize = 8;
 
-/// The format of an input that this run captures.
+/// The format name of an input that this run captures.
 pub const LIVE: &str = "live";
 
-/// An input that was opened, with what is known of it beforehand.
+/// An input that was opened, and what is known of it before it is read.
 #[derive(Debug)]
 pub struct OpenedInput {
     /// Name as given.
@@ -36,21 +36,22 @@ pub struct OpenedInput {
 pub struct Counted<'a> {
     /// Inputs in reading order, each with its result.
     pub inputs: Vec<(OpenedInput, LaneResult)>,
-    /// Inputs that could not be opened: name, why, and their size in bytes.
+    /// Inputs that could not be opened: name, reason, and size in bytes.
     pub failed: Vec<(String, String, u64)>,
     /// Frames by bucket.
     pub tally: Tally,
     /// Messages and transactions.
     pub counts: &'a Counts,
-    /// Odd things by name.
+    /// Anomalies by name.
     pub anomalies: BTreeMap<&'static str, u64>,
     /// The run was interrupted.
     pub interrupted: bool,
-    /// What was undecided when the report's time began, and when it ended; a whole run begins and ends with nothing.
+    /// What was undecided when the report's time began and when it ended; nothing at the beginning and end of a whole
+    /// run.
     pub undecided: [Undecided; 2],
 }
 
-/// What is counted and not yet in any bucket, because the time line goes on.
+/// Units that were counted but are in no final bucket yet, because the time line goes on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Undecided {
     /// Frames held for reassembly.
@@ -61,8 +62,8 @@ pub struct Undecided {
     pub responses: u64,
 }
 
-/// Builds the report, all but its findings and the output ledger. `rows` may be left empty where nobody wants to see a line
-/// of every source; `joined` says which of them were joined.
+/// Builds the report except for its findings and the output ledger. `rows` may be empty where nobody wants lines of
+/// sources; `joined` says which of them were joined.
 pub fn build(
     config: &Config,
     counted: Counted<'_>,
@@ -149,7 +150,7 @@ pub fn build(
              overlap whose clocks differ, what was asked once counts twice."
         ));
     }
-    // In a capture that was cut, what was sent again within 10 ms after the cut: it says as little as before that.
+    // In a capture that was cut short, a copy within 10 ms after the cut says as little as one before it.
     if !overlap(&report.inputs, COPY_WINDOW) {
         report.ledgers.anomalies.remove(AGAIN_IN_OTHER_INPUTS);
     }
@@ -168,7 +169,7 @@ pub fn build(
     report
 }
 
-/// Counts what is odd about the records of an input.
+/// Counts the anomalies of an input's records.
 fn add_oddities(lane: &LaneResult, anomalies: &mut BTreeMap<&'static str, u64>) {
     let oddities = &lane.oddities;
     for (name, count) in [
@@ -186,7 +187,7 @@ fn add_oddities(lane: &LaneResult, anomalies: &mut BTreeMap<&'static str, u64>) 
     }
 }
 
-/// What is said of rows that had to be joined.
+/// Notes about rows that had to be joined.
 fn joined_notes(joined: &Joined) -> Vec<String> {
     let servers = "More servers than there is room for: the last ones met are joined, as 0.0.0.0 and ::, and not counted as ours.";
     let sources = joined.lengths.iter().map(|(kept, v6, length)| {
@@ -197,8 +198,8 @@ fn joined_notes(joined: &Joined) -> Vec<String> {
     joined.servers.then(|| servers.to_owned()).into_iter().chain(sources).collect()
 }
 
-/// What is said of connections whose messages cannot be read. To port 853 of anybody, because nothing but DNS is there; to
-/// port 443 of our servers. With how many they are.
+/// The note about connections whose messages cannot be read, with their number: those to port 853 of anybody, because
+/// only DNS is there, and those to port 443 of our servers.
 fn encrypted_note(tally: &Tally, legs: &Legs) -> Option<(u64, String)> {
     let seen = || tally.encrypted.iter().filter(|(server, port, _)| *port == DNS_OVER_TLS || legs.is_ours(*server));
     let texts: Vec<String> = seen()
@@ -214,7 +215,7 @@ fn encrypted_note(tally: &Tally, legs: &Legs) -> Option<(u64, String)> {
     (!texts.is_empty()).then(|| (seen().map(|(_, _, count)| count).sum(), note))
 }
 
-/// Names and counts that are not zero.
+/// Names with counts that are not zero.
 fn nonzero<const N: usize>(counts: [(&'static str, u64); N]) -> BTreeMap<&'static str, u64> {
     counts.into_iter().filter(|(_, count)| *count > 0).collect()
 }
@@ -238,7 +239,7 @@ fn not_opened(tally: &Tally) -> BTreeMap<String, u64> {
     wrappings.chain(named).chain(others).collect()
 }
 
-/// Link types that are named where they are not opened.
+/// Most link types named that could not be opened.
 const NAMED_LINKS: usize = 16;
 
 fn messages_ledger(counts: &Counts) -> Ledger {
@@ -290,7 +291,7 @@ fn matches_ledger(counts: &Counts, [before, after]: [Undecided; 2]) -> Ledger {
     Ledger { buckets, closed }
 }
 
-/// An interrupted run has not read everything; its ledger says how much is left.
+/// An interrupted run has not read everything; its ledger shows how much is left.
 fn bytes_ledger<'a>(lanes: impl Iterator<Item = &'a LaneResult>, unusable: u64, interrupted: bool) -> Ledger {
     let mut sum = crate::capture::ByteTally { unread_tail: unusable, ..crate::capture::ByteTally::default() };
     let (mut total, mut closed) = (unusable, true);
@@ -344,7 +345,7 @@ fn input_report(input: OpenedInput, lane: LaneResult, allow_cut_tail: bool) -> I
     }
 }
 
-/// Some inputs were captured at the same time: one begins longer than this (nanoseconds) before another that began earlier ends.
+/// True when some inputs overlap in time: one begins more than this (nanoseconds) before an earlier one ends.
 fn overlap(inputs: &[InputReport], longer_than: i64) -> bool {
     let mut times: Vec<(Timestamp, Timestamp)> =
         inputs.iter().filter_map(|input| input.first.zip(input.last)).collect();
@@ -357,13 +358,13 @@ fn overlap(inputs: &[InputReport], longer_than: i64) -> bool {
     })
 }
 
-/// What files say of the loss of their captures.
+/// What files say about the losses of their captures.
 fn stated_loss(inputs: &[InputReport]) -> InterfaceLoss {
     inputs.iter().map(|input| input.stated_loss).reduce(InterfaceLoss::or_of).unwrap_or_default()
 }
 
-/// Rows, which come in order of their keys, with leg and expectation, in report order. Rows of one source that differ only
-/// in how they were budgeted are one line.
+/// Turns rows, which come in order of their keys, into lines with leg and expectation, in report order. Rows of one
+/// source that differ only in their budget are one line.
 fn source_lines(rows: Vec<(SourceKey, SourceRow)>, legs: &Legs, inventory: &Inventory) -> Vec<SourceLine> {
     // Hundreds of thousands of sources share a few inventory lines.
     let mut known: Vec<Option<Arc<Expectation>>> = vec![None; inventory.rows().len() + 2];
@@ -390,7 +391,7 @@ fn source_lines(rows: Vec<(SourceKey, SourceRow)>, legs: &Legs, inventory: &Inve
             }),
         }
     }
-    // Stable, so that those with as many refusals stay in the order of their keys; and each line is moved once.
+    // The sort is stable, so that lines with equal refusals stay in the order of their keys; each line is moved once.
     lines.sort_by_cached_key(|line| (line.leg, std::cmp::Reverse(line.row.count(Outcome::Refused))));
     lines
 }

@@ -25,16 +25,16 @@ pub fn write_address(address: IpAddr, out: &mut Vec<u8>) {
     out.extend_from_slice(&text.bytes[..text.len]);
 }
 
-/// Characters of the longest address, and of what is written behind it and does not count.
+/// Characters of the longest address, with room for what is written beyond it and not counted.
 const ROOM: usize = 39 + 8;
 
-/// The characters of one address.
+/// The text of one address.
 struct Characters {
     bytes: [u8; ROOM],
     len: usize,
 }
 
-/// The decimal digits of a byte with a dot behind them, and how many characters that makes.
+/// The decimal digits of each byte with a dot after them, and the number of these characters.
 const DECIMAL: [([u8; 4], u8); 256] = {
     let mut all = [([0; 4], 0); 256];
     let mut byte = 0;
@@ -51,7 +51,7 @@ const DECIMAL: [([u8; 4], u8); 256] = {
     all
 };
 
-/// The two hexadecimal digits of a byte.
+/// The two hexadecimal digits of each byte.
 const HEXADECIMAL: [[u8; 2]; 256] = {
     let digits = b"0123456789abcdef";
     let mut all = [[0; 2]; 256];
@@ -64,7 +64,8 @@ const HEXADECIMAL: [[u8; 2]; 256] = {
 };
 
 impl Characters {
-    /// Appends the first `len` of some characters: to copy all of them is cheaper than to copy no more than these.
+    /// Appends the first `len` of an array of characters: copying all of them and truncating is cheaper than copying
+    /// exactly `len`.
     #[inline]
     fn push<const COUNT: usize>(&mut self, characters: [u8; COUNT], len: usize) {
         if let Some(place) = self.bytes[self.len..].first_chunk_mut() {
@@ -79,14 +80,14 @@ impl Characters {
             let (digits, len) = DECIMAL[usize::from(octet)];
             self.push(digits, usize::from(len));
         }
-        // Not the last dot.
+        // Without the last dot.
         self.len -= 1;
     }
 
     fn push_v6(&mut self, address: Ipv6Addr) {
         let groups = address.segments();
         let (start, count) = longest_zeros(&groups);
-        // A single zero is not left out.
+        // A single zero group is not left out (RFC 5952 section 4.2.2).
         let left_out = if count > 1 { start..start + count } else { 8..8 };
         for (at, group) in groups.into_iter().enumerate() {
             if at == left_out.start {
@@ -106,7 +107,7 @@ impl Characters {
     }
 }
 
-/// Where the longest run of zeros begins (the first of several), and how long it is.
+/// Start of the longest run of zero groups (the first of several), and its length.
 fn longest_zeros(groups: &[u16; 8]) -> (usize, usize) {
     let (mut longest, mut run) = ((0, 0), (0, 0));
     for (at, group) in groups.iter().enumerate() {

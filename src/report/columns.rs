@@ -15,18 +15,18 @@ use crate::expect::inventory::{Expected, Row};
 use crate::sources::{FrameRef, Leg};
 use std::sync::Arc;
 
-/// Prints rows.
+/// Makes the columns of rows.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
     inputs: Vec<RowInput>,
     inventory: Option<Arc<Inventory>>,
-    /// `file:line` of each inventory line, made once.
+    /// `file:line` of each inventory line, formatted once.
     rules: Vec<String>,
     times: TimeWriter,
 }
 
 impl Columns {
-    /// Columns of rows about these inputs.
+    /// For rows about these inputs.
     pub fn new(inputs: Vec<RowInput>, inventory: Option<Arc<Inventory>>) -> Self {
         Self {
             rules: inventory.iter().flat_map(|inventory| inventory.rows()).map(Row::rule).collect(),
@@ -36,15 +36,15 @@ impl Columns {
         }
     }
 
-    /// Digits of the fraction of each input's timestamps, now that they are known.
+    /// Sets the digits of the fraction of each input's timestamps, once they are known.
     pub fn set_time_digits(&mut self, digits: &[usize]) {
         for (input, digits) in self.inputs.iter_mut().zip(digits) {
             input.time_digits = *digits;
         }
     }
 
-    /// Prints the row of these facts, in the order of [`super::row::COLUMNS`]. Its leg is the one that most rows have, and a
-    /// section's interface is not named.
+    /// Writes the row of these facts, in the order of [`super::row::COLUMNS`]. The leg is written as the most frequent
+    /// one, and the interface of a section without its name.
     pub fn print(&mut self, facts: &Facts<'_>, text: &mut RowText) {
         let inputs = &self.inputs;
         let input = facts.frame().and_then(|frame| inputs.get(frame.input as usize));
@@ -64,8 +64,8 @@ impl Columns {
                 && answered != Timestamp::UNTIMED
             {
                 let nanoseconds = answered.0.saturating_sub(asked.0);
-                // Captured a moment before its query: the two were handled by different processors. Longer before: the
-                // clock stepped back, and how long it took is not known.
+                // A response captured a moment before its query: the two were handled by different processors. Longer
+                // before: the clock stepped back, and the time between them is not known.
                 if nanoseconds >= -SKEW {
                     write_microseconds(nanoseconds.max(0), out);
                 }
@@ -135,7 +135,7 @@ impl Columns {
         });
         text.push(|out| out.extend_from_slice(facts.texts.get(Text::Verdict)));
         text.push(|out| out.extend_from_slice(facts.texts.get(Text::Rule)));
-        // The mechanism is of a stage that is not asked here.
+        // The mechanism is not determined by any stage so far.
         text.push(|_| {});
         text.push(|out| out.extend_from_slice(input.map_or("", |input| &input.name).as_bytes()));
         for seen in [facts.query, facts.response] {

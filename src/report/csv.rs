@@ -23,7 +23,7 @@ const TEXTS: [usize; 8] = {
 
 /// Appends a row.
 pub fn row(row: &RowText, out: &mut Vec<u8>) {
-    // Most texts need neither quotes nor guards, and a writer per cell costs more than a whole row.
+    // Most texts need neither quotes nor a guard, and a writer per cell would cost more than the whole row.
     let mut written = 0;
     for index in TEXTS {
         let cell = row.column(index);
@@ -36,7 +36,7 @@ pub fn row(row: &RowText, out: &mut Vec<u8>) {
         let guard: &[u8] = if starts_like_a_formula(cell) { b"'" } else { b"" };
         if needs_quotes(cell) {
             record(std::iter::once([guard, cell].concat()), out);
-            // The row goes on.
+            // Not the end of the line: the row goes on.
             out.pop();
         } else {
             out.extend_from_slice(guard);
@@ -47,14 +47,14 @@ pub fn row(row: &RowText, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// True when a text needs quotes, or is not to be taken for a formula.
+/// True when a text needs quotes, or could be taken for a formula.
 fn needs_care(text: &[u8]) -> bool {
     needs_quotes(text) || starts_like_a_formula(text)
 }
 
 /// True when a text needs quotes.
 fn needs_quotes(text: &[u8]) -> bool {
-    // What does is below a hyphen, where hardly any name or path has a byte.
+    // Characters that need quotes are below the hyphen, where hardly any name or path has a byte.
     let lowest = text.iter().fold(u8::MAX, |lowest, byte| lowest.min(*byte));
     lowest < b'-' && text.iter().any(|byte| b",\"\r\n".contains(byte))
 }
@@ -62,12 +62,12 @@ fn needs_quotes(text: &[u8]) -> bool {
 /// Appends one record, quoted where necessary.
 fn record<C: AsRef<[u8]>>(cells: impl Iterator<Item = C>, out: &mut Vec<u8>) {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(&mut *out);
-    // Writing to memory cannot fail, and one record cannot have a different number of cells than the others.
+    // Writing to memory cannot fail, and a single record cannot have an unequal number of cells.
     let written = writer.write_record(cells).and_then(|()| Ok(writer.flush()?));
     debug_assert!(written.is_ok());
 }
 
-/// True when a cell starts, also after blanks, with a character that makes spreadsheets evaluate it.
+/// True when a cell starts, perhaps after blanks, with a character that makes spreadsheets evaluate it.
 fn starts_like_a_formula(cell: &[u8]) -> bool {
     let mut rest = cell;
     loop {

@@ -17,7 +17,7 @@ use crate::transact::flights::Sighting;
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What a row says of a transaction, but for what the end of the capture tells, and what is known of its client from its
+/// What a row says of a transaction, except what is known only at the end of the capture or follows from its client's
 /// address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts<'a> {
@@ -31,23 +31,23 @@ pub struct Facts<'a> {
     pub outcome: Outcome,
     /// UDP or TCP.
     pub transport: Transport,
-    /// Where the query was seen, else the response.
+    /// Point at which the query was captured, or else the response.
     pub point: Point,
-    /// Time and frame of the query, or of a rejected connection's first segment.
+    /// Time and frame of the query, or of the first segment of a rejected connection.
     pub query: Option<(Timestamp, FrameRef)>,
-    /// The same of the response, which may be in another input, or of the segment that ended the connection.
+    /// Time and frame of the response, which may be in another input, or of the segment that ended the connection.
     pub response: Option<(Timestamp, FrameRef)>,
     /// Message identifier.
     pub id: Option<u16>,
     /// Operation code.
     pub opcode: Option<u8>,
-    /// Second 16 bits of the response's header, else of the query's.
+    /// The second 16 bits of the header of the response, or else of the query.
     pub flags: Option<u16>,
-    /// Response code; nothing when the response is no message.
+    /// Response code; `None` when there is no response message.
     pub rcode: Option<u16>,
-    /// The question, from whichever message has it.
+    /// The question, from whichever message contains it.
     pub asked: Option<Asked<'a>>,
-    /// How it is known.
+    /// How the question is known.
     pub known: Known,
     /// Columns that few rows have.
     pub texts: Texts<'a>,
@@ -72,9 +72,9 @@ pub enum Known {
     Asked,
     /// The response repeats it.
     Echoed,
-    /// The response has none; it is that of its query.
+    /// The response has none; it was taken from its query.
     Restored,
-    /// It is not.
+    /// It is not known.
     Unknown,
 }
 
@@ -92,36 +92,36 @@ impl Known {
     }
 }
 
-/// Columns that are kept as they are printed, in the order in which they are kept.
+/// Columns that are stored as they are printed, in the order of storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Text {
-    /// Codes (RFC 8914).
+    /// Codes of extended errors (RFC 8914).
     ExtendedErrors,
-    /// Their extra texts.
+    /// Extra texts of extended errors.
     ExtendedErrorTexts,
-    /// RFC 7871.
+    /// Client subnet (RFC 7871).
     ClientSubnet,
-    /// What a proxy's header says of the client.
+    /// The client that a proxy's header names.
     Identity,
-    /// The key that signed the message.
+    /// Name of the key that signed the message.
     KeyName,
-    /// What the server's configuration says.
+    /// The verdict of the server's configuration.
     Verdict,
-    /// The rule that says so.
+    /// The rule of that verdict.
     Rule,
 }
 
-/// Each [`Text`] that a row has, as it waits: most rows have none, and are not to pay for seven.
+/// The [`Text`]s of a row while it waits. Most rows have none, and should not pay for seven.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Texts<'a> {
-    /// A bit for each that is there.
+    /// One bit for each that is present.
     present: u8,
-    /// Length and bytes of each of them.
+    /// Length and bytes of each that is present.
     bytes: Cow<'a, [u8]>,
 }
 
 impl<'a> Texts<'a> {
-    /// Adds one, unless it is empty, behind those before it.
+    /// Appends one, unless it is empty.
     fn put(&mut self, text: Text, value: &[u8]) {
         debug_assert!(self.present >> text as u8 == 0, "{text:?} is out of order");
         if !value.is_empty() {
@@ -145,7 +145,7 @@ impl<'a> Texts<'a> {
         split_text(rest).map_or(&[], |(value, _)| value)
     }
 
-    /// Those with these bits, at the beginning of `bytes`.
+    /// Reads those with these bits from the start of `bytes`.
     fn take(present: u8, bytes: &'a [u8]) -> Option<Self> {
         let mut rest = bytes;
         for _ in 0..present.count_ones() {
@@ -155,14 +155,14 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// The text at the beginning, and what is behind it.
+/// Splits off the text at the start.
 fn split_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(u32::from_le_bytes(*len) as usize)
 }
 
 impl<'a> Facts<'a> {
-    /// What the row of a transaction says. Counts messages that could not be decoded in full in `without_detail`.
+    /// The facts of a transaction's row. Counts messages that could not be decoded in full in `without_detail`.
     pub fn of(
         transaction: &Transaction<'a>,
         judge: Option<&mut Judge>,
@@ -178,15 +178,15 @@ impl<'a> Facts<'a> {
         };
         let (query_detail, response_detail) = (detail(query_bytes), detail(response_bytes));
         let header = if response_bytes.len() >= HEADER { response_bytes } else { query_bytes };
-        // What answers a proxy's header has the operation code that the header seems to have.
+        // A response to a proxy's header has the operation code that the header seemed to have.
         let of_opcode = if proxy_header.is_some() { query_bytes } else { header };
         let (question, known) = question(query_bytes, message.as_ref(), response_bytes);
-        // Type and class stand behind the name; without them the question is not whole.
+        // Type and class follow the name; without them the question is not complete.
         let asked = question.and_then(|(name, rest)| {
             let [[one, two], [three, four]] = *rest.first_chunk::<4>()?.as_chunks::<2>().0 else { return None };
             Some(Asked { name, record_type: u16::from_be_bytes([one, two]), class: u16::from_be_bytes([three, four]) })
         });
-        // Of a question that is cut nothing is said.
+        // A truncated question is not reported.
         let known =
             if asked.is_none() && matches!(known, Known::Echoed | Known::Restored) { Known::Unknown } else { known };
         let sighting = query.or(response);
@@ -234,12 +234,12 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The frame by which rows are put in order; nothing when neither query nor response was seen.
+    /// The frame that puts rows in order; `None` when neither query nor response was captured.
     pub fn frame(&self) -> Option<FrameRef> {
         self.query.or(self.response).map(|(_, frame)| frame)
     }
 
-    /// Appends them for [`Facts::from_bytes`].
+    /// Appends the facts in the form that [`Facts::from_bytes`] reads.
     pub fn to_bytes(&self, out: &mut Vec<u8>) {
         let asked = self.asked.as_ref();
         let (query, response) = (self.query.unwrap_or_default(), self.response.unwrap_or_default());
@@ -325,22 +325,22 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Bits from the lowest on.
+/// Packs flags into bits, the lowest first.
 fn bits<const COUNT: usize>(all: [bool; COUNT]) -> u16 {
     all.into_iter().enumerate().fold(0, |bits, (at, one)| bits | u16::from(one) << at)
 }
 
-/// Bytes as so many numbers' bytes.
+/// Reads an array of numbers from bytes.
 fn array<const LEN: usize, const COUNT: usize>(bytes: &[u8]) -> [[u8; LEN]; COUNT] {
     let mut all = [[0; LEN]; COUNT];
     all.as_flattened_mut().copy_from_slice(bytes);
     all
 }
 
-/// A question's name as wire bytes, and what follows it in the message.
+/// The name of a question as wire bytes, and what follows it in the message.
 type Name<'m> = (Cow<'m, [u8]>, &'m [u8]);
 
-/// The question that is printed, from whichever message has it, and how it is known.
+/// The question to print, from whichever message contains it, and how it is known.
 fn question<'m>(query: &'m [u8], message: Option<&Message>, response: &'m [u8]) -> (Option<Name<'m>>, Known) {
     if let Some(message) = message {
         let echoed = if message.question.is_known() { question_name(response) } else { None };
@@ -349,7 +349,7 @@ fn question<'m>(query: &'m [u8], message: Option<&Message>, response: &'m [u8]) 
             None => question_name(query).map_or((None, Known::Unknown), |name| (Some(name), Known::Restored)),
         }
     } else {
-        // Without a response there was nothing to echo the question.
+        // Without a response, nothing could echo the question.
         question_name(query).map_or((None, Known::Unknown), |name| (Some(name), Known::Asked))
     }
 }
@@ -359,7 +359,7 @@ fn question_name(message: &[u8]) -> Option<Name<'_>> {
     if message.len() <= HEADER || message[4..6] == [0, 0] {
         return None;
     }
-    // Hardly any of them is compressed.
+    // Such names are hardly ever compressed.
     let (name, end) = match plain_len(&message[HEADER..]) {
         Some(len) => (Cow::Borrowed(&message[HEADER..HEADER + len]), HEADER + len),
         None => {
@@ -384,7 +384,7 @@ fn put_address(address: IpAddr, out: &mut Vec<u8>) {
     }
 }
 
-/// The address at the beginning, and what is behind it.
+/// Splits off the address at the start.
 fn take_address(bytes: &[u8]) -> Option<(IpAddr, &[u8])> {
     let (family, rest) = bytes.split_first()?;
     if *family == 4 {

@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 /// JSON lines have no header.
 pub fn header(_: &mut Vec<u8>) {}
 
-/// The line of a row without values. Most of it is the same in every row: names of columns, and those that few rows have.
+/// A row without values, as a template: names of columns, and null values. Most of it is the same in every row.
 struct Blank {
     line: Vec<u8>,
-    /// Where the value of each column stands.
+    /// Where in the template the value of each column stands.
     places: [usize; COLUMNS.len()],
 }
 
@@ -53,19 +53,19 @@ pub fn row(row: &RowText, out: &mut Vec<u8>) {
     out.extend_from_slice(&line[written..]);
 }
 
-/// True for text that stands in a JSON string as it is, as most does.
+/// True for text that needs no escaping in a JSON string, as most.
 fn is_plain(text: &[u8]) -> bool {
     text.iter().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~'))
 }
 
 /// Appends a JSON string.
 fn string(text: &[u8], out: &mut Vec<u8>) {
-    // Writing a string to memory cannot fail.
+    // Writing to memory cannot fail.
     let written = serde_json::to_writer(out, &String::from_utf8_lossy(text));
     debug_assert!(written.is_ok());
 }
 
-/// True for decimal numbers as we write them, which are numbers of JSON too.
+/// True for decimal numbers as this program writes them, which are valid JSON numbers.
 fn is_number(text: &[u8]) -> bool {
     let text = text.strip_prefix(b"-").unwrap_or(text);
     let whole = text.iter().take_while(|byte| byte.is_ascii_digit()).count();

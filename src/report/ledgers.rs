@@ -15,7 +15,7 @@ pub struct CaptureLedger {
     pub bursts: u64,
     /// Packets read from the ring.
     pub read: u64,
-    /// Packets in the ring when the last of these was read; once the run is over, given up there.
+    /// Packets in the ring when the last packet was read; once the run is over, they were given up there.
     pub waiting: u64,
     /// Packets read that reached a tracker.
     pub followed: u64,
@@ -23,14 +23,15 @@ pub struct CaptureLedger {
     pub own_dropped: u64,
     /// The run is over.
     pub finished: bool,
-    /// Packets of any traffic that the interfaces say they lost. Not part of the account: the kernel did not see them.
+    /// Packets of any traffic that the interfaces say they lost. Not part of the account, because the kernel did not
+    /// see them.
     pub interface_dropped: InterfaceLoss,
     /// How often a handle had to wait for its tracker.
     pub waits: u64,
 }
 
 impl CaptureLedger {
-    /// Every packet is in one place.
+    /// True when every packet is in one place.
     pub fn is_closed(&self) -> bool {
         self.seen == self.dropped + self.read + self.waiting && self.read == self.followed + self.own_dropped
     }
@@ -40,12 +41,12 @@ impl CaptureLedger {
         self.own_dropped + if self.finished { self.waiting } else { 0 }
     }
 
-    /// Packets lost on the way from the kernel to here.
+    /// Packets lost between the kernel and the trackers.
     pub fn lost(&self) -> u64 {
         self.dropped + self.own_lost()
     }
 
-    /// The loss in one line: of the packets that were to be captured, and of any traffic before anything was chosen.
+    /// The losses in one line: of packets that were to be captured, and of any traffic before the filter.
     pub fn describe_loss(&self) -> String {
         let mut said = Vec::new();
         if self.lost() > 0 {
@@ -71,7 +72,7 @@ impl CaptureLedger {
 pub struct Ledgers {
     /// What the kernel saw, dropped and handed over; `None` for files.
     pub capture: Option<CaptureLedger>,
-    /// Packets that files say their captures lost.
+    /// Packets that captures lost, according to their files.
     pub stated_loss: InterfaceLoss,
     /// Frames by the one bucket each ended in.
     pub packets: Ledger,
@@ -81,20 +82,20 @@ pub struct Ledgers {
     pub matches: Ledger,
     /// Bytes of the inputs by owner.
     pub bytes: Ledger,
-    /// Rows made and written; filled in by whoever writes them.
+    /// Rows made and written; filled in by the writer.
     pub outputs: Ledger,
-    /// Packets not opened, by the name of what they are wrapped in.
+    /// Packets not opened, by the name of their encapsulation.
     pub not_opened: BTreeMap<String, u64>,
     /// Undecodable messages by reason.
     pub undecodable: BTreeMap<&'static str, u64>,
     /// Messages whose question could not be read, by reason; they are counted as queries and responses all the same.
     pub question_unreadable: BTreeMap<&'static str, u64>,
-    /// Odd things that cost nothing: counted by name.
+    /// Anomalies that lose nothing, counted by name.
     pub anomalies: BTreeMap<&'static str, u64>,
 }
 
 impl Ledgers {
-    /// Those of every run by name: all but that of a capture.
+    /// The ledgers of every run by name: all except that of a live capture.
     pub fn of_a_run(&self) -> [(&'static str, &Ledger); 5] {
         [
             ("packets", &self.packets),
@@ -111,12 +112,12 @@ impl Ledgers {
 pub struct Ledger {
     /// Named counts, in print order.
     pub buckets: Vec<(&'static str, u64)>,
-    /// Every unit is in exactly one bucket.
+    /// True when every unit is in exactly one bucket.
     pub closed: bool,
 }
 
 impl Ledger {
-    /// The count of a bucket; 0 when the ledger has none of that name.
+    /// The count of a bucket; 0 when the ledger has none with that name.
     pub fn get(&self, name: &str) -> u64 {
         self.buckets.iter().find(|(bucket, _)| *bucket == name).map_or(0, |(_, count)| *count)
     }

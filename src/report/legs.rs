@@ -6,38 +6,38 @@ use crate::sources::{Leg, OTHER_SERVERS, Sources};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-/// Which addresses are servers of ours, and so on which leg a transaction is.
+/// Which addresses are our servers, and so on which leg a transaction is.
 #[derive(Debug, Clone, Default)]
 pub struct Legs {
     ours: HashMap<IpAddr, Served, foldhash::fast::RandomState>,
 }
 
-/// Whom a server of ours answered. It decides whether what it asks itself is of a server: anybody can make an address look
-/// like one by a response that nobody asked for, and a server may ask its own client.
+/// Whom a server of ours answered. This decides whether its own queries are those of a server: anybody can make an
+/// address look like a server by a response that nobody asked for, and a server may ask its own client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Served {
-    /// Nobody: it sent responses without a query, or ended connections.
+    /// Nobody: it only sent responses without a query, or ended connections.
     Nobody,
-    /// This client alone.
+    /// Only this client.
     One(IpAddr),
     /// Several clients.
     Many,
-    /// It need not have answered: it is an address of the host that captures.
+    /// It need not have answered: it is an address of the capturing host.
     Host,
     /// It need not have answered: it was declared.
     Declared,
 }
 
-/// Whose servers a live capture is about, when none was declared. Decided once, by who answers whom first, and kept: what
-/// counted as a query of a client is not taken back, and rows that were written stay as true as the report.
+/// Whose servers a live capture is about, when none was declared. Decided once, by who answers whom first, and kept:
+/// what was counted as a client's query is never taken back, so that rows already written agree with the report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum About {
-    /// Nobody answered anybody yet.
+    /// Undecided: nobody answered anybody yet.
     #[default]
     Undecided,
-    /// This host's: it answered another host. Also wherever servers were declared.
+    /// This host's: it answered another host. Also used when servers were declared.
     Host,
-    /// Those of others, as on a mirror port or a router: another host answered another one.
+    /// Those of other hosts, as on a mirror port or a router: one other host answered another.
     Others,
 }
 
@@ -54,8 +54,8 @@ impl Served {
 }
 
 impl Legs {
-    /// The declared servers and those that a configuration speaks for; with none, every address that answered (or ended a
-    /// TCP connection) is one; where nobody did, every address that was asked.
+    /// The declared servers and those that a configuration speaks for. Without any, every address that answered (or
+    /// ended a TCP connection); where nobody did, every address that was asked.
     pub fn of(config: &Config, configured: &[OwnServer], sources: &Sources) -> Self {
         let declared = config.servers.iter().chain(configured).map(|server| server.address);
         let legs = Self::declared(declared);
@@ -66,8 +66,8 @@ impl Legs {
         Self { ours: servers.map(|server| (server, Served::Declared)).collect() }
     }
 
-    /// Every server that sent something to a source in these rows; where none did, every one that was asked. Rows with an
-    /// end that is to be `apart` tell nothing of the other.
+    /// Every server that sent something to a source in these rows; where none did, every one that was asked. Rows with
+    /// an end that is kept `apart` say nothing about the other end.
     fn answering(rows: &[&Sources], apart: impl Fn(IpAddr) -> bool) -> Self {
         let (mut legs, mut asked) = (Self::default(), Self::default());
         for sources in rows {
@@ -90,7 +90,7 @@ impl Legs {
         self.ours.entry(server).and_modify(|before| *before = before.and(served)).or_insert(served);
     }
 
-    /// When live, before anybody was heard: this host's addresses, and what was declared.
+    /// In a live run before anybody answered: this host's addresses, and the declared servers.
     pub fn of_host(local: &HashSet<IpAddr>, declared: impl Iterator<Item = IpAddr>) -> Self {
         let mut legs = Self::declared(declared);
         for address in local {
@@ -99,8 +99,8 @@ impl Legs {
         legs
     }
 
-    /// When live, as far as these rows tell: of this part of the time, and of those before. What this host itself asks is
-    /// no sign of whose servers the capture is about.
+    /// In a live run, as far as the rows of this interval and of earlier ones tell. Queries of this host itself say
+    /// nothing about whose servers the capture is about.
     pub fn live(
         local: &HashSet<IpAddr>,
         declared: impl Iterator<Item = IpAddr>,
@@ -114,24 +114,24 @@ impl Legs {
         legs
     }
 
-    /// An address of this host that it did not have before.
+    /// Adds an address that this host was given during the run.
     pub fn add_host(&mut self, address: IpAddr) {
         self.serves(address, Served::Host);
     }
 
-    /// A server that was not declared before.
+    /// Adds a server that was not declared before.
     pub fn declare(&mut self, server: IpAddr) {
         self.serves(server, Served::Declared);
     }
 
-    /// A server answered a source; at most so many servers are remembered.
+    /// Notes that a server answered a source; the number of servers remembered is bounded.
     pub fn answered(&mut self, source: IpAddr, server: IpAddr, most: usize) {
         if self.ours.len() < most || self.is_ours(server) {
             self.serves(server, Served::One(source));
         }
     }
 
-    /// The address is a server of ours.
+    /// True when the address is one of our servers.
     pub fn is_ours(&self, address: IpAddr) -> bool {
         self.ours.contains_key(&address)
     }
@@ -139,9 +139,9 @@ impl Legs {
     /// The leg from `source` to `server`.
     pub fn leg(&self, source: IpAddr, server: IpAddr) -> Leg {
         let asks_as_server = match self.ours.get(&source) {
-            // A server that asks itself is its own client, as when somebody tries it out on its host.
+            // A server that asks itself is its own client, as when somebody tests it on its host.
             Some(Served::Many | Served::Declared) => source != server,
-            // Whoever asks a server that was declared is its client: translated clients arrive as their router.
+            // Whoever asks a declared server is its client: translated clients arrive with their router's address.
             Some(Served::Host) => source != server && self.ours.get(&server) != Some(&Served::Declared),
             Some(Served::One(client)) => source != server && *client != server,
             Some(Served::Nobody) | None => false,

@@ -8,13 +8,13 @@ use crate::capture::losses::InterfaceLoss;
 use crate::error::packets;
 use std::fmt::Write as _;
 
-/// Ledger buckets of frames that may hold DNS nobody looked at.
+/// Ledger buckets of frames that may hold DNS that was not read.
 const NOT_LOOKED_INTO: [&str; 19] = [
     "tcp_conflict",
     "tcp_out_of_window",
     "tcp_behind_hole",
     "tcp_evicted",
-    // Of connections whose beginning was not captured: the rest of a message cannot be told from what is none.
+    // In connections whose beginning was not captured, a remaining part of a message looks like anything else.
     "tcp_non_dns",
     "fragment_conflict",
     "fragment_expired",
@@ -42,7 +42,7 @@ impl Report {
         self.ledgers.packets.get("not_selected")
     }
 
-    /// From when to when was looked: the times of the frames, within `--from` and `--to`.
+    /// The time range looked at: the times of the frames, within `--from` and `--to`.
     pub fn times_looked_at(&self) -> Option<(Timestamp, Timestamp)> {
         let (from, to) = self.selected;
         let first = self.totals.first.map(|first| from.map_or(first, |from| first.max(from)))?;
@@ -50,7 +50,7 @@ impl Report {
         (first <= last).then_some((first, last))
     }
 
-    /// How long that is, such as `30 s`.
+    /// The length of that range, such as `30 s`.
     pub fn duration(&self) -> String {
         match self.times_looked_at() {
             Some((first, last)) => show_duration(last.0.saturating_sub(first.0)),
@@ -80,13 +80,14 @@ impl Report {
         text
     }
 
-    /// True when every interface of the host was captured: a cooked header is that of `any`, and hardly ever of an interface of
-    /// a rare kind.
+    /// True when every interface of the host was captured: a cooked header is used for `any`, and hardly ever for a
+    /// single interface of a rare kind.
     pub fn is_of_every_interface(&self) -> bool {
         self.inputs.iter().flat_map(|input| &input.link_types).all(|name| name.starts_with("LINUX_SLL"))
     }
 
-    /// Why something may have been there although it was not seen, in sentences: first of all because this is one capture.
+    /// Reasons why something may have been there although it was not seen, in sentences; the first is that this is one
+    /// capture.
     pub fn caveats(&self) -> String {
         let mut text = "This is about this capture only".to_owned();
         match self.ledgers.capture.map(|capture| (capture.lost(), capture.interface_dropped)) {
@@ -113,7 +114,7 @@ impl Report {
         text + &self.not_read()
     }
 
-    /// What there is in the capture that was not read, a space before each sentence; nothing where everything was.
+    /// What is in the capture but was not read, with a space before each sentence; empty where everything was read.
     pub fn not_read(&self) -> String {
         let packets = &self.ledgers.packets;
         let hidden: u64 = NOT_LOOKED_INTO.iter().map(|bucket| packets.get(bucket)).sum();
@@ -153,7 +154,7 @@ impl Report {
     }
 }
 
-/// A duration in nanoseconds in the unit that fits.
+/// A duration in nanoseconds, in the unit that fits.
 fn show_duration(nanoseconds: i64) -> String {
     let milliseconds = nanoseconds / 1_000_000;
     match milliseconds {

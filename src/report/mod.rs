@@ -38,51 +38,51 @@ pub const FORMATS: &[Format] = &[
     Format { name: "jsonl", writer: Writer::Rows { header: jsonl::header, row: jsonl::row } },
 ];
 
-/// The format of a name.
+/// Finds a format by its name.
 pub fn format(name: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.name == name)
 }
 
-/// An output format.
+/// A row of [`FORMATS`].
 #[derive(Debug, Clone, Copy)]
 pub struct Format {
     /// The name on the command line.
     pub name: &'static str,
-    /// What writes it.
+    /// The function that writes it.
     pub writer: Writer,
 }
 
-/// What a format is written from.
+/// What a format is made from.
 #[derive(Debug, Clone, Copy)]
 pub enum Writer {
     /// The finished report.
     Report(fn(&Report, &Layout, &mut dyn Write) -> io::Result<()>),
-    /// One transaction after the other, each appended to the bytes given.
+    /// Transactions one by one, each appended to the given bytes.
     Rows {
-        /// What comes before the first row.
+        /// Writes what comes before the first row.
         header: fn(&mut Vec<u8>),
-        /// One row.
+        /// Writes one row.
         row: fn(&RowText, &mut Vec<u8>),
     },
 }
 
-/// How a report is laid out, where the format leaves a choice.
+/// Layout of a report, where the format leaves a choice.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
-    /// Sources and findings listed in text.
+    /// Most sources and findings listed in text.
     pub top: usize,
-    /// Text is coloured.
+    /// Colour the text.
     pub color: bool,
 }
 
-/// The environment asks for no colour (no-color.org).
+/// True when the environment asks for no colour (no-color.org).
 pub fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 impl Layout {
     /// From the configuration, for an output that is or is not a terminal; `no_color` is true when the environment
-    /// variable `NO_COLOR` is set to anything but nothing.
+    /// variable `NO_COLOR` is set and not empty.
     pub fn of(config: &Config, terminal: bool, no_color: bool) -> Self {
         let color = match config.color {
             Color::Always => true,

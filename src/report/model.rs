@@ -20,50 +20,52 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Parts of a `--client` prefix that a server's configuration treats differently, named at most.
+/// Most parts of a `--client` prefix named that a server's configuration treats differently.
 const FOCUS_PARTS: usize = 8;
 
 /// Everything a run found out, ready to be printed. The same input gives the same report, byte for byte.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// Name of the node the capture was taken on, when the operator gave one.
+    /// Name of the node on which the capture was taken, when known.
     pub node: Option<String>,
-    /// Why the report does not cover the whole input, when it does not (interrupted).
+    /// Why the report does not cover the whole input (interrupted), if so.
     pub partial: Option<String>,
-    /// A packet filter chose what was looked at, so that what is not there may have been left out. Only refusals are such
-    /// a choice as well.
+    /// A packet filter selected what was looked at, so that missing traffic may have been left out. Capturing only
+    /// refusals is such a selection, too.
     pub filtered: bool,
-    /// How long before a response its query is known.
+    /// How long (nanoseconds) before a response its query is still known.
     pub looked_back: Duration,
-    /// A filter chose what was captured, by this run or as a file says; another program's may have left out no DNS.
+    /// A filter selected what was captured, by this run or according to a file; another program's filter may have left
+    /// out no DNS.
     pub filtered_at_capture: bool,
-    /// Nothing before the one time and after the other was looked at.
+    /// Time range that was looked at (`--from`, `--to`).
     pub selected: (Option<Timestamp>, Option<Timestamp>),
-    /// Connections to ports where DNS is encrypted, of which nothing was read.
+    /// Connections to ports of encrypted DNS, whose content was not read.
     pub encrypted: u64,
     /// The capture was made by this run.
     pub live: Option<LiveReport>,
     /// One entry per input, in the order they were read.
     pub inputs: Vec<InputReport>,
-    /// Where every unit went.
+    /// Where every packet, message, byte and row went.
     pub ledgers: Ledgers,
     /// Sums over all inputs.
     pub totals: Totals,
     /// One line per source, server and leg; ordered by leg, refused (descending), source, server.
     pub sources: Vec<SourceLine>,
-    /// What follows from the above; most severe first.
+    /// Findings, most severe first.
     pub findings: Vec<Finding>,
-    /// Where the capture was taken, as the operator says.
+    /// Where the capture was taken, according to the operator.
     pub vantage: Option<Vantage>,
-    /// Servers that are other hosts than the one where it was taken.
+    /// Servers that are other hosts than the capturing one.
     pub away: BTreeSet<IpAddr>,
-    /// Servers on whose hosts it was taken, as the directions of their packets tell.
+    /// Servers on whose hosts the capture was taken, as packet directions show.
     pub here: BTreeSet<IpAddr>,
-    /// Servers whose responses leave that host but were made by another one: their address may be a translated one.
+    /// Servers whose responses leave the capturing host but were made by another one: their address may be a translated
+    /// one.
     pub passed_on: BTreeSet<IpAddr>,
-    /// Addresses from which the host of an input, by number, asked others.
+    /// Addresses from which the host of an input asked others, with the input's number.
     pub asking: BTreeSet<(IpAddr, usize)>,
-    /// Servers with the inputs, by number, that were captured on their hosts, where there are several inputs.
+    /// Servers with the numbers of the inputs that were captured on their hosts, where there are several inputs.
     pub here_in: BTreeSet<(IpAddr, usize)>,
     /// Queries behind a proxy's header, by server and proxy.
     pub proxied: BTreeMap<ProxiedKey, ProxiedPair>,
@@ -73,24 +75,24 @@ pub struct Report {
     pub focus: Vec<IpNet>,
     /// What the inventory expects of each of them; empty without one.
     pub focus_expectations: Vec<Expectation>,
-    /// What servers' configurations say of the wire, one entry per file; empty without one.
+    /// How servers' configurations compare with the wire, one entry per file; empty without one.
     pub files: Vec<FileReport>,
-    /// What they say of each of the `--client` prefixes: verdict and rule, of each part when they differ within.
+    /// What they say of each `--client` prefix: verdict and rule, for each part where these differ within the prefix.
     pub focus_verdicts: Vec<String>,
-    /// Digits of a second's fraction that the inputs' timestamps carry (3, 6 or 9; the finest of them).
+    /// Digits of the fraction of a second in the inputs' timestamps (3, 6 or 9; the finest of them).
     pub time_digits: usize,
 }
 
-/// What one input turned out to be.
+/// One input as it was read.
 #[derive(Debug, Clone, Default)]
 pub struct InputReport {
     /// Name as given by the user; may hold any character.
     pub name: String,
     /// `pcap` or `pcapng`; empty when the input could not be opened.
     pub format: &'static str,
-    /// `gzip`, `zstd`, `lz4` or nothing.
+    /// `gzip`, `zstd` or `lz4`; `None` when not compressed.
     pub compression: Option<&'static str>,
-    /// LINKTYPE_ names of the interfaces that packets came from.
+    /// LINKTYPE_ names of the interfaces of its packets.
     pub link_types: Vec<String>,
     /// Frames read.
     pub frames: u64,
@@ -100,28 +102,28 @@ pub struct InputReport {
     pub last: Option<Timestamp>,
     /// Bytes after decompression.
     pub bytes: u64,
-    /// Only REFUSED responses were captured, as the file says.
+    /// Only REFUSED responses were captured, according to the file.
     pub refused_only: bool,
-    /// Packets that the file says its capture lost.
+    /// Packets that its capture lost, according to the file.
     pub stated_loss: InterfaceLoss,
     /// What is wrong with the input, one sentence each; not empty means exit code 3.
     pub damage: Vec<String>,
-    /// The first frames that a fault of this program kept from being decoded; not empty means exit code 7.
+    /// The first frames that could not be decoded because of a fault of this program; not empty means exit code 7.
     pub faults: Vec<u64>,
 }
 
-/// What is known of a capture made by this run itself.
+/// What is known of a capture made by this run.
 #[derive(Debug, Clone, Default)]
 pub struct LiveReport {
     /// Interfaces captured on.
     pub interfaces: Vec<String>,
-    /// This host's addresses that were asked.
+    /// This host's addresses that received queries.
     pub servers: Vec<IpAddr>,
-    /// When the report's time begins and ends, by the wall clock.
+    /// Beginning and end of the report's time, by the wall clock.
     pub window: (Timestamp, Timestamp),
     /// Only REFUSED responses were captured.
     pub refused_only: bool,
-    /// The file that holds the packets, when its frames have the numbers given here.
+    /// The file that holds the packets, when its frames are numbered as here.
     pub packets: Option<String>,
 }
 
@@ -144,9 +146,9 @@ pub struct Totals {
     pub transactions: u64,
     /// Transactions by outcome, indexed by `Outcome as usize`; `unsolicited` counts responses.
     pub outcomes: OutcomeCounts,
-    /// Refused transactions whose response had no question, so that name and type come from the query.
+    /// Refused transactions whose response had no question, so that name and type are the query's.
     pub refused_restored: u64,
-    /// REFUSED responses whose query is not known: not captured, or forgotten.
+    /// REFUSED responses with an unknown query: not captured, or forgotten.
     pub refused_unsolicited: u64,
     /// Earliest time of a frame.
     pub first: Option<Timestamp>,
@@ -154,7 +156,7 @@ pub struct Totals {
     pub last: Option<Timestamp>,
 }
 
-/// A source's row with what the inventory says about it.
+/// A source's row together with what the inventory and the server's file say about it.
 #[derive(Debug, Clone)]
 pub struct SourceLine {
     /// The source: a whole address, or a prefix when many sources that never got a response had to be joined.
@@ -163,7 +165,7 @@ pub struct SourceLine {
     pub server: IpAddr,
     /// Client, upstream or other.
     pub leg: Leg,
-    /// Its tallies.
+    /// Counts and times.
     pub row: SourceRow,
     /// What the inventory expects; `None` without one.
     pub expectation: Option<Arc<Expectation>>,
@@ -189,33 +191,33 @@ pub struct FileReport {
     pub servers: Vec<IpAddr>,
     /// The files that were read, the main one first.
     pub read: Vec<Cited>,
-    /// Rules that refused or dropped, with the transactions they are said to be for; most first.
+    /// Rules that refused or dropped, with the number of transactions they decide; most first.
     pub rules: Vec<(Rule, u64)>,
-    /// Transactions whose outcome is as the file says.
+    /// Number of transactions whose outcome agrees with the file.
     pub agreeing: u64,
-    /// Transactions whose outcome is not.
+    /// Number of transactions whose outcome does not.
     pub differing: u64,
-    /// Transactions of which the file does not tell, by the reason; most first.
+    /// Transactions that the file does not decide, by reason; most first.
     pub undecided: Vec<(&'static str, u64)>,
 }
 
 impl SourceLine {
-    /// Transactions of an outcome (for `unsolicited`, responses).
+    /// Number of transactions of an outcome (for `unsolicited`, of responses).
     pub fn count(&self, outcome: Outcome) -> u64 {
         self.row.count(outcome)
     }
 
-    /// Transactions whatever their outcome, TCP connections rejected before a query included.
+    /// Number of transactions of any outcome, including TCP connections rejected before a query.
     pub fn transactions(&self) -> u64 {
         self.row.transactions()
     }
 
-    /// The source was seen on a DNS port, and no message from or to it was read.
+    /// The source was seen on a DNS port, but no message from or to it was read.
     pub fn only_glimpsed(&self) -> bool {
         self.row.only_glimpsed()
     }
 
-    /// How often the source was turned away with a response: refused, denied, and REFUSED without a captured query.
+    /// How often the source was turned away by a response: refused, denied, or REFUSED without a captured query.
     pub fn turned_away(&self) -> u64 {
         self.count(Outcome::Refused) + self.count(Outcome::Denied) + self.row.rare().refused_unsolicited
     }
@@ -245,7 +247,7 @@ pub struct Expectation {
 }
 
 impl Report {
-    /// The capture was not taken at a server, which may then have seen other addresses than stand here.
+    /// The capture was not taken at a server, which may then have seen other addresses than those shown.
     pub fn is_away_from(&self, server: IpAddr) -> bool {
         match self.vantage {
             Some(vantage) => vantage != Vantage::Server,
@@ -253,7 +255,7 @@ impl Report {
         }
     }
 
-    /// The capture was taken at a server: what stands here as a source is what it saw.
+    /// The capture was taken at a server: the sources shown are what it saw.
     pub fn is_at(&self, server: IpAddr) -> bool {
         match self.vantage {
             Some(vantage) => vantage == Vantage::Server,
@@ -265,7 +267,8 @@ impl Report {
         }
     }
 
-    /// What was asked as this address in inputs was asked by the host on which they were captured, and which is the server's.
+    /// True when queries from this address are those of the host on which these inputs were captured, and that host is the
+    /// server's.
     pub fn asks_as(&self, source: IpAddr, server: IpAddr, inputs: &[usize]) -> bool {
         let looped = source.is_loopback();
         if self.live.is_some() || self.inputs.len() == 1 {
@@ -276,23 +279,23 @@ impl Report {
         !inputs.is_empty() && inputs.iter().all(|input| by_host(*input))
     }
 
-    /// The same of what these frames of inputs show: where one of them was captured at the server, it saw that.
+    /// The same for the inputs of these frames: one of them was captured at the server, which saw that address.
     pub fn is_away_for(&self, server: IpAddr, frames: &[(usize, Vec<u64>)]) -> bool {
         self.is_away_from(server) && !frames.iter().any(|(input, _)| self.is_here_in(server, *input))
     }
 
-    /// The capture that these frames are of was taken at a server.
+    /// The capture of these frames was taken at a server.
     pub fn is_at_for(&self, server: IpAddr, frames: &[(usize, Vec<u64>)]) -> bool {
         let here = |(input, _): &(usize, Vec<u64>)| self.is_here_in(server, *input);
         self.is_at(server) || (!frames.is_empty() && frames.iter().all(here))
     }
 
-    /// Of several inputs this one was captured at a server.
+    /// Among several inputs, this one was captured at a server.
     fn is_here_in(&self, server: IpAddr, input: usize) -> bool {
         self.vantage.is_none() && self.here_in.contains(&(server, input))
     }
 
-    /// Only REFUSED responses were captured: by this run, or where every input was made, as they say.
+    /// Only REFUSED responses were captured: by this run, or in every input according to itself.
     pub fn has_only_refusals(&self) -> bool {
         match &self.live {
             Some(live) => live.refused_only,
@@ -300,18 +303,18 @@ impl Report {
         }
     }
 
-    /// Inputs that say that they hold only REFUSED responses.
+    /// Number of inputs that say that they hold only REFUSED responses.
     pub fn refused_only_inputs(&self) -> usize {
         self.inputs.iter().filter(|input| input.refused_only).count()
     }
 
-    /// Queries may have been captured and forgotten before their response came, because a table was full.
+    /// Queries may have been captured but forgotten before their response came, because a table was full.
     pub fn forgot_queries(&self) -> bool {
         self.ledgers.matches.get("evicted") > 0
             || self.ledgers.anomalies.get("late_forgotten_early").is_some_and(|count| *count > 0)
     }
 
-    /// Puts what the servers' configurations say beside every source.
+    /// Adds to every source what the servers' configurations say.
     pub fn judge(&mut self, verdicts: &Verdicts) {
         if verdicts.acls.is_empty() {
             return;
@@ -384,7 +387,7 @@ impl Report {
     }
 }
 
-/// An input that may hold other messages than REFUSED responses.
+/// An input that may contain other messages than REFUSED responses.
 fn has_others(input: &InputReport) -> bool {
     !input.refused_only && !input.format.is_empty()
 }

@@ -4,7 +4,7 @@ use crate::capture::Timestamp;
 use crate::capture::losses::InterfaceLoss;
 use std::io::{self, Write};
 
-/// Columns of a page.
+/// Width of a page in columns.
 pub const WIDTH: usize = 80;
 
 /// A page being written.
@@ -13,7 +13,7 @@ pub struct Page<'a> {
     color: bool,
 }
 
-/// How a word stands out on a terminal.
+/// How a word is highlighted on a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ink {
     /// Turned away, or critical.
@@ -32,7 +32,7 @@ impl<'a> Page<'a> {
         Self { out, color }
     }
 
-    /// A line as it is.
+    /// A line as given.
     pub fn line(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.trim_end().as_bytes())?;
         self.out.write_all(b"\n")
@@ -43,7 +43,7 @@ impl<'a> Page<'a> {
         self.out.write_all(b"\n")
     }
 
-    /// Wrapped text: `lead` before the first line, as many blanks as `indent` before the others.
+    /// Wrapped text: `lead` before the first line, and `indent` blanks before the others.
     pub fn wrapped(&mut self, lead: &str, text: &str, indent: usize) -> io::Result<()> {
         self.inked(None, lead, text, indent)
     }
@@ -80,7 +80,7 @@ fn paint(ink: Ink, text: &str) -> String {
     format!("{}\u{1b}[{code}m{word}\u{1b}[0m{}", &text[..start], &text[start + word.len()..])
 }
 
-/// Breaks text at blanks; a word longer than a line gets a line of its own. There is always one line at least.
+/// Breaks text at blanks; a word longer than a line gets its own line. Returns at least one line.
 pub fn wrap(text: &str, first_width: usize, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
@@ -121,7 +121,7 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 
-/// What interfaces lost, as far as they say.
+/// What interfaces lost, as far as they report it.
 pub fn interface_loss(loss: InterfaceLoss) -> String {
     match loss {
         InterfaceLoss::Unknown => "unavailable".to_owned(),
@@ -130,13 +130,13 @@ pub fn interface_loss(loss: InterfaceLoss) -> String {
     }
 }
 
-/// `1 packet`, `at least 2 packets`; what interfaces lost, as far as they say.
+/// `1 packet`, `at least 2 packets`: what interfaces lost, as far as they report it.
 pub fn lost_packets(loss: InterfaceLoss) -> String {
     let packets = if loss.known() == Some(1) { "packet" } else { "packets" };
     format!("{} {packets}", interface_loss(loss))
 }
 
-/// A share of a whole, which is never called nothing or everything unless it is.
+/// A share of a whole as a percentage, never rounded to 0 % or 100 % unless it is exactly that.
 pub fn percent(part: u64, whole: u64) -> String {
     if part == 0 || whole == 0 {
         return "0 %".to_owned();
@@ -152,14 +152,14 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// Times of one capture, as short as they can be without being mistaken.
+/// Prints times of one capture as briefly as is unambiguous.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     one_day: bool,
 }
 
 impl Clock {
-    /// For a capture between these times.
+    /// Makes a printer for a capture between these times.
     pub fn of(first: Option<Timestamp>, last: Option<Timestamp>) -> Self {
         let day = |time: Option<Timestamp>| time.map(|time| time.to_rfc3339(0)[..10].to_owned());
         Self { one_day: day(first) == day(last) }

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-/// What the values of a column are made of.
+/// Which characters the values of a column may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// Letters, digits and the like, which no format has to quote.
+    /// Letters, digits and the like, which need no quotes in any format.
     Word,
     /// Anything that can be printed.
     Text,
@@ -50,15 +50,15 @@ pub const COLUMNS: [(&str, ColumnKind); 33] = [
     ("response_frame", ColumnKind::Number),
 ];
 
-/// Few rows have more bytes.
+/// Hardly any row has more bytes.
 const USUAL_BYTES: usize = 4096;
 
-/// A transaction's columns as text, in the order of [`COLUMNS`]; absent values are empty. They are joined by commas, so that
-/// most rows are lines of csv as they stand.
+/// The columns of a transaction as text, in the order of [`COLUMNS`]; absent values are empty. They are joined by
+/// commas, so that most rows are lines of csv already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowText {
     text: Vec<u8>,
-    /// Where each column ends; the next begins behind its comma.
+    /// Where each column ends; the next one starts after the comma.
     ends: [u32; COLUMNS.len()],
     columns: usize,
 }
@@ -70,14 +70,14 @@ impl Default for RowText {
 }
 
 impl RowText {
-    /// Begins a row anew, keeping the memory that most rows need.
+    /// Starts a new row, keeping as much memory as most rows need.
     pub fn clear(&mut self) {
         self.text.clear();
         self.text.shrink_to(USUAL_BYTES);
         self.columns = 0;
     }
 
-    /// Appends the next column; `write` adds its bytes (of the column's kind) to what is given.
+    /// Appends the next column; `write` appends its bytes, which must be of the column's kind.
     #[inline]
     pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.columns > 0 {
@@ -96,7 +96,7 @@ impl RowText {
         self.text.get(self.place(index)).unwrap_or_default()
     }
 
-    /// Where a column stands in [`RowText::joined`].
+    /// The range of a column in [`RowText::joined`].
     #[inline]
     pub fn place(&self, index: usize) -> Range<usize> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize + 1 };
@@ -108,7 +108,7 @@ impl RowText {
         &self.text
     }
 
-    /// Gives a column other text.
+    /// Replaces the text of a column.
     pub fn change(&mut self, index: usize, new: &[u8]) {
         if self.column(index) == new {
             return;
@@ -123,7 +123,7 @@ impl RowText {
     }
 }
 
-/// True for what no format has to quote and no spreadsheet takes for a formula.
+/// True for text that needs no quotes in any format, and no guard against spreadsheets.
 fn is_word(text: &[u8]) -> bool {
     text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.:;/[]=".contains(byte))
         && text.first().is_none_or(|first| !b"-=".contains(first))

@@ -18,7 +18,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What a row needs to know of an input.
+/// What rows need to know of an input.
 #[derive(Debug, Clone)]
 pub struct RowInput {
     /// Its name, escaped.
@@ -27,12 +27,12 @@ pub struct RowInput {
     pub time_digits: usize,
 }
 
-/// A row as it is printed, but for what the end of the capture tells.
+/// A row as it is printed, except for what is known only at the end of the capture.
 #[derive(Debug)]
 pub struct PrintedRow {
     client: IpAddr,
     server: IpAddr,
-    /// The input, and the number of the interface in its section where it has any.
+    /// The input, and the number of the interface in its section, if any.
     seen: (u32, Option<u32>),
     /// Its columns.
     pub text: RowText,
@@ -45,44 +45,44 @@ impl Default for PrintedRow {
     }
 }
 
-/// Prints rows from their records.
+/// Formats rows from their records.
 pub trait PrintRow: Send {
-    /// Prints a row, into memory that is used again.
+    /// Formats a row into reused memory.
     fn print(&mut self, record: &[u8], row: &mut PrintedRow) -> io::Result<()>;
 
     /// Another printer of the same rows, for another thread.
     fn another(&self) -> Box<dyn PrintRow>;
 }
 
-/// Rows that are printed one after another, into memory that is used again.
+/// Rows that are formatted one after another into reused memory.
 pub trait PrintedRows: Send {
-    /// Prints the next row; false at the end.
+    /// Formats the next row; false at the end.
     fn next_row(&mut self, row: &mut PrintedRow) -> io::Result<bool>;
 }
 
-/// Makes and holds rows.
+/// Makes rows and holds them until the end.
 pub struct Rows {
     spool: Spool,
-    /// What the spool became.
+    /// The sorted records, once everything was pushed.
     sorted: Option<Box<dyn PrintedRows>>,
     columns: Columns,
-    /// What servers' configurations say; nothing without one.
+    /// The verdicts of servers' configurations; `None` without one.
     judge: Option<Judge>,
     limits: DetailLimits,
     record: Vec<u8>,
     text: RowText,
     failed: Option<Error>,
-    /// Messages of rows that could not be decoded in full.
+    /// Number of messages of rows that could not be decoded in full.
     pub without_detail: u64,
 }
 
-/// Position of a column.
+/// Index of a column.
 fn position(name: &str) -> usize {
     COLUMNS.iter().position(|(column, _)| *column == name).unwrap_or(COLUMNS.len())
 }
 
 impl Rows {
-    /// No rows yet.
+    /// A collection without rows.
     pub fn new(inputs: Vec<RowInput>, inventory: Option<Arc<Inventory>>, acls: &Arc<[Acl]>, limits: &Limits) -> Self {
         let detail = DetailLimits { bytes: limits.detail_bytes, records: limits.detail_records };
         Self {
@@ -112,7 +112,7 @@ impl Rows {
         }
     }
 
-    /// The row of a transaction whose leg and interface are known already, to be written at once.
+    /// The row of a transaction whose leg and interface are already known, to be written at once.
     pub fn one(&mut self, transaction: &Transaction<'_>, leg: Leg, interface: Option<&str>) -> &RowText {
         let facts = Facts::of(transaction, self.judge.as_mut(), self.limits, &mut self.without_detail);
         self.columns.print(&facts, &mut self.text);
@@ -123,8 +123,8 @@ impl Rows {
         &self.text
     }
 
-    /// All are pushed: sorts them. They are printed as `printing` says, times with as many digits as the end of each input has
-    /// shown to be right.
+    /// Sorts the rows after the last one was pushed. `printing` decides how they are formatted; times get as many
+    /// digits as the end of each input has shown to be right.
     pub fn sort(
         &mut self,
         time_digits: &[usize],
@@ -140,8 +140,8 @@ impl Rows {
         }
     }
 
-    /// Hands out the rows of wanted legs in input order, sorting them first if need be. `leg` decides from client and
-    /// server, `interface` names an interface of an input. Returns the number of rows made.
+    /// Hands out the rows of wanted legs in input order, sorting them first if necessary. `leg` is decided by client
+    /// and server; `interface` names an interface of an input. Returns the number of rows made.
     pub fn write<'n>(
         mut self,
         leg: impl Fn(IpAddr, IpAddr) -> Leg,
@@ -167,7 +167,7 @@ impl Rows {
                 continue;
             }
             let (input, section) = row.seen;
-            // A file that names no server speaks for those its own server's clients ask only.
+            // A file that names no server speaks only for servers that clients ask.
             let apart = leg != Leg::Client && acls.as_ref().is_some_and(|acls| !names_server(acls, row.server));
             row.text.change(leg_at, leg.name().as_bytes());
             if let Some(name) = section.and_then(|section| interface(input, section)) {
@@ -184,7 +184,7 @@ impl Rows {
     }
 }
 
-/// Prints rows from their records.
+/// Formats rows from their records.
 #[derive(Clone)]
 struct Printer {
     columns: Columns,
@@ -207,7 +207,7 @@ impl PrintRow for Printer {
     }
 }
 
-/// Rows that are printed when they are asked for.
+/// Rows that are formatted when they are asked for.
 struct Printing {
     records: Box<dyn Records>,
     printer: Box<dyn PrintRow>,
@@ -222,7 +222,7 @@ impl PrintedRows for Printing {
     }
 }
 
-/// Rows printed one after another, by whoever asks for them.
+/// Rows that are formatted one after another by their reader.
 pub fn in_turn(records: Box<dyn Records>, printer: Box<dyn PrintRow>) -> Box<dyn PrintedRows> {
     Box::new(Printing { records, printer })
 }

@@ -10,58 +10,58 @@ use crate::transact::Transaction;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-/// Queries remembered for as long as a copy may come.
+/// Most queries remembered, for as long as a copy may come.
 const QUERIES: usize = 16_384;
-/// Servers and pairs of inputs that are told apart.
+/// Most servers and pairs of inputs that are told apart.
 const PAIRS: usize = 65_536;
 
-/// What refused queries tell of the places of several inputs.
+/// What refused queries show about where several inputs were taken.
 #[derive(Debug, Default)]
 pub struct Sides {
     /// There are several inputs.
     several: bool,
     /// The latest query of each kind.
     latest: HashMap<Asked, Latest>,
-    /// By input: refused queries.
+    /// Number of refused queries by input.
     refused: HashMap<u32, u64>,
-    /// By server and two inputs, which may be one: queries that both have, from different sources, or that arrived there and
-    /// left again for another address.
+    /// By server and pair of inputs (which may be the same one): queries that both have, from different sources, or
+    /// that arrived at that server and left again for another address.
     twice: HashMap<(IpAddr, [u32; 2]), u64>,
 }
 
-/// Identifier and question; the server may have another address on the other side.
+/// Query ID and question; the server may have another address on the other side.
 type Asked = (u16, Vec<u8>);
 
 /// A query that was refused.
 #[derive(Debug, Clone, Copy)]
 struct Latest {
-    /// When its response was seen.
+    /// When its response was captured.
     time: Timestamp,
     source: IpAddr,
     server: IpAddr,
     input: u32,
-    /// When and how it was seen itself.
+    /// When, and in which direction, it was captured.
     query: Option<(Timestamp, Direction)>,
 }
 
 impl Latest {
-    /// In one input: this one arrived, left as the other and had its response when that had come. What a server asks itself
-    /// is another query, whoever it asks for.
+    /// In one input: this query arrived, left again as `other`, and got its response after that one did. A query that
+    /// the server asks on its own is another matter, for whomever it asks.
     fn is_passed_on_as(&self, other: &Latest) -> bool {
         let (Some((arrived, how)), Some((left, Direction::Out))) = (self.query, other.query) else { return false };
         let same = (self.source, self.server) == (other.source, other.server);
-        // What arrives through a bridge is somebody else's where it is seen first.
+        // On a bridge, packets that first appear as arriving are somebody else's.
         how != Direction::Out && arrived <= left && !same && other.source != self.server
     }
 }
 
 impl Sides {
-    /// Of several inputs, or of one.
+    /// For several inputs, or for one.
     pub fn of(several: bool) -> Self {
         Self { several, ..Self::default() }
     }
 
-    /// Notes a transaction; only those that were refused are of interest.
+    /// Notes a transaction; only refused ones matter.
     pub fn push(&mut self, transaction: &Transaction<'_>) {
         let Some(response) = transaction.response else { return };
         if !matches!(transaction.outcome, Outcome::Refused | Outcome::Denied) {
@@ -73,14 +73,14 @@ impl Sides {
         let Some(question) = query.get(HEADER..end + 4) else { return };
         *self.refused.entry(input).or_default() += 1;
         let query = transaction.query.map(|seen| (seen.time, seen.point.direction()));
-        // In one input what was passed on has its response first: until something was there is nothing to remember.
+        // Within one input, the forwarded query is answered first: before that there is nothing to remember.
         let leaves = query.is_some_and(|(_, direction)| direction == Direction::Out);
         if !self.several && !leaves && self.latest.is_empty() {
             return;
         }
         if self.latest.len() >= QUERIES {
             self.latest.retain(|_, latest| response.time.0.saturating_sub(latest.time.0) <= COPY_WINDOW);
-            // Not to be looked through again for every further one.
+            // When hardly any can go, all do: otherwise every further query would search through them again.
             if self.latest.len() > QUERIES / 2 {
                 self.latest.clear();
             }
@@ -96,8 +96,8 @@ impl Sides {
         }
     }
 
-    /// What is said of queries that were captured twice, where not both inputs are known to be captured at the server
-    /// (`here_in`). One or the other may be so by chance: half of what an input has of refusals has to be.
+    /// Notes about queries that were captured twice, where it is not known that both inputs were captured at the server
+    /// (`here_in`). A few may coincide by chance: they must be at least half of an input's refusals.
     pub fn note(&self, here_in: &BTreeSet<(IpAddr, usize)>) -> Option<String> {
         let sides = |(server, inputs): &(IpAddr, [u32; 2])| {
             inputs[0] == inputs[1] || !inputs.iter().all(|input| here_in.contains(&(*server, *input as usize)))
@@ -106,7 +106,7 @@ impl Sides {
         for ((_, inputs), count) in self.twice.iter().filter(|(key, _)| sides(key)) {
             all += count;
             in_one |= inputs[0] == inputs[1];
-            // In one input each of them is two of its refusals.
+            // Within one input each of them is two of its refusals.
             for input in inputs {
                 *of_input.entry(*input).or_default() += count;
             }

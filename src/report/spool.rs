@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 
-/// Where a row belongs: input index and frame number.
+/// The order of rows: input index and frame number.
 pub type Key = (u32, u64);
 
 /// Bytes in front of a record in a run: key and length.
@@ -19,7 +19,7 @@ const HEADER: usize = 4 + 8 + 4;
 /// Buffer of one run while merging. With the default budget 256 runs (1 GiB of records) merge at once.
 const READ_BUFFER: usize = 16 << 10;
 
-/// A sorter of records. Records of equal key come out in the order they were pushed.
+/// Sorts records. Records of equal key come out in the order in which they were pushed.
 #[derive(Debug, Default)]
 pub struct Spool {
     budget: usize,
@@ -60,7 +60,7 @@ impl Spool {
         Ok(Box::new(Merge::new(runs.file, &bounds).map_err(failed)?))
     }
 
-    /// Moves what is held to the temporary file, as one sorted run.
+    /// Moves the records in memory to the temporary file, as one sorted run.
     fn write_run(&mut self) -> io::Result<()> {
         self.held.sort();
         let runs = match &mut self.runs {
@@ -79,13 +79,13 @@ impl Spool {
     }
 }
 
-/// Records that are read one after another.
+/// A source of records, one after another.
 pub trait Records: Send {
-    /// The next record, or nothing at the end.
+    /// Moves to the next record; `None` at the end.
     fn next_record(&mut self) -> io::Result<Option<&[u8]>>;
 }
 
-/// The error for anything that goes wrong with what waits: rows are lost, so the output is not complete.
+/// The error for anything that goes wrong with rows that wait: they are lost, so the output is not complete.
 #[allow(clippy::needless_pass_by_value)] // for map_err
 pub(super) fn failed(error: io::Error) -> Error {
     let what = match error.raw_os_error() {
@@ -102,7 +102,7 @@ pub(super) fn failed(error: io::Error) -> Error {
 struct Held {
     data: Vec<u8>,
     entries: Vec<(Key, usize, u32)>,
-    /// The next one that is handed out.
+    /// Index of the next record to be handed out.
     next: usize,
 }
 
@@ -125,9 +125,10 @@ impl Held {
         &self.data[start..start + length as usize]
     }
 
-    /// Sorts by key, equal keys staying in the order pushed.
+    /// Sorts by key; records of equal key stay in the order pushed.
     fn sort(&mut self) {
-        // They stand in the order pushed, an empty one where the next does; to sort by that too needs no memory.
+        // Offsets grow in the order pushed, except that an empty record shares that of the next one; sorting by offset
+        // as well needs no extra memory.
         self.entries.sort_unstable();
     }
 }
@@ -184,7 +185,7 @@ impl<'a> RunWriter<'a> {
         self.writer.write_all(record)
     }
 
-    /// Writes what is buffered; gives start and end.
+    /// Flushes, and returns where the run starts and ends.
     fn finish(mut self) -> io::Result<(u64, u64)> {
         self.writer.flush()?;
         Ok((self.start, self.writer.get_ref().position))
@@ -223,11 +224,11 @@ impl Read for At<std::sync::Arc<File>> {
 /// One run being read.
 type RunReader = BufReader<At<std::sync::Arc<File>>>;
 
-/// Several runs read as one.
+/// Several runs merged into one.
 #[derive(Debug)]
 struct Merge {
     runs: Vec<RunReader>,
-    /// The smallest unread key of each run. Of equal keys the earlier run comes first.
+    /// The smallest unread key of each run. For equal keys the earlier run comes first.
     heads: BinaryHeap<Reverse<(Key, usize)>>,
     /// Length of the unread record of each run.
     lengths: Vec<usize>,
@@ -236,7 +237,7 @@ struct Merge {
 }
 
 impl Merge {
-    /// Begins to read runs.
+    /// Starts to read runs.
     fn new(file: File, bounds: &[(u64, u64)]) -> io::Result<Self> {
         let file = std::sync::Arc::new(file);
         let runs: Vec<RunReader> = bounds
@@ -254,7 +255,7 @@ impl Merge {
         Ok(merge)
     }
 
-    /// Reads the header of a run's next record; nothing at its end.
+    /// Reads the header of a run's next record; `None` at its end.
     fn read_header(&mut self, run: usize) -> io::Result<Option<Key>> {
         let reader = &mut self.runs[run];
         if reader.buffer().is_empty() && reader.get_ref().position == reader.get_ref().end {
@@ -267,13 +268,13 @@ impl Merge {
         Ok(Some((u32::from_le_bytes([i0, i1, i2, i3]), u64::from_le_bytes([f0, f1, f2, f3, f4, f5, f6, f7]))))
     }
 
-    /// Reads the next record and gives its key; nothing at the end.
+    /// Reads the next record and returns its key; `None` at the end.
     fn next_key(&mut self) -> io::Result<Option<Key>> {
         let Some(Reverse((key, run))) = self.heads.peek().copied() else { return Ok(None) };
         self.record.resize(self.lengths[run], 0);
         self.runs[run].read_exact(&mut self.record)?;
         let next = self.read_header(run)?;
-        // The run's next record is most often the next of all: it takes the place of this one.
+        // The next record of the same run is most often the next of all: it replaces this one at the top of the heap.
         if let Some(mut head) = self.heads.peek_mut() {
             match next {
                 Some(next) => *head = Reverse((next, run)),
@@ -295,7 +296,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Everything a spool gives back.
+    /// The sorted records of a spool.
     fn sorted(spool: Spool) -> Vec<Vec<u8>> {
         let mut sorted = spool.into_sorted().unwrap();
         let mut all = Vec::new();

@@ -29,7 +29,7 @@ pub struct InputJson<'a> {
 }
 
 impl<'a> InputJson<'a> {
-    /// Of an input; `digits` are the decimal places of its times.
+    /// The entry of an input; `digits` are the decimal places of its times.
     pub fn of(input: &'a InputReport, digits: usize) -> Self {
         Self {
             name: escape_text(&input.name),
@@ -54,7 +54,7 @@ pub struct SourceJson<'a> {
     leg: &'static str,
     name: Option<String>,
     kind: Option<&'a str>,
-    /// Nothing where no queries or answers were captured.
+    /// Null where no queries or answers were captured.
     queries: Option<u64>,
     answered: Option<u64>,
     refused: u64,
@@ -74,13 +74,13 @@ pub struct SourceJson<'a> {
     rule: Option<&'a str>,
     identities: Vec<String>,
     hosts_at_least: Option<u64>,
-    /// Seen on a DNS port, and no message from or to it was read.
+    /// The source was seen on a DNS port, but no message from or to it was read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     without_message: bool,
 }
 
 impl<'a> SourceJson<'a> {
-    /// Of a source of this report; `digits` are the decimal places of its times.
+    /// The entry of a source of this report; `digits` are the decimal places of its times.
     pub fn of(line: &'a SourceLine, report: &Report, digits: usize) -> Self {
         let alone = line.source.prefix_len() == line.source.max_prefix_len();
         let proxied = report.proxied.get(&(line.server, line.source.addr())).filter(|_| alone);
@@ -130,13 +130,13 @@ pub struct FindingJson<'a> {
     count: u64,
     frames: Frames<'a>,
     advice: Option<String>,
-    /// Only where it says no more than how many more there are.
+    /// Only in a finding that says how many more there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     not_listed: Option<u64>,
 }
 
 impl<'a> FindingJson<'a> {
-    /// Of a finding; its frames stand under the names of these inputs, the report's.
+    /// The entry of a finding; its frames are listed under the names of these inputs, which are the report's.
     pub fn of(finding: &'a Finding, inputs: &'a [InputReport]) -> Self {
         Self {
             id: &finding.id,
@@ -153,7 +153,7 @@ impl<'a> FindingJson<'a> {
     }
 }
 
-/// Only what applies is a key.
+/// Only the keys that apply are present.
 struct SubjectJson<'a>(&'a Subject);
 
 impl Serialize for SubjectJson<'_> {
@@ -201,7 +201,7 @@ impl Serialize for Frames<'_> {
     }
 }
 
-/// A server's configuration: which bytes were evaluated, and how far the wire agrees.
+/// A server's configuration: which bytes were evaluated, and how far the wire agrees with it.
 #[derive(Serialize)]
 pub struct AclJson {
     dialect: &'static str,
@@ -213,7 +213,7 @@ pub struct AclJson {
 }
 
 impl AclJson {
-    /// Of a file, as it was evaluated.
+    /// The entry of a configuration, as it was evaluated.
     pub fn of(file: &FileReport) -> Self {
         Self {
             dialect: file.dialect,
@@ -235,7 +235,7 @@ pub struct CitedJson {
 }
 
 impl CitedJson {
-    /// Of a file.
+    /// The entry of a configuration file.
     pub fn of(cited: &Cited) -> Self {
         Self { name: cited.name.clone(), modified: time(cited.modified, 0), sha256: cited.sha256.clone() }
     }

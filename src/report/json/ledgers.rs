@@ -41,7 +41,8 @@ pub fn all(ledgers: &Ledgers) -> [(&'static str, LedgerJson<'_>); 6] {
     fn plain(ledger: &Ledger, beside: Vec<(&'static str, Vec<(String, u64)>)>) -> LedgerJson<'static> {
         LedgerJson { closed: ledger.closed, unavailable: &[], buckets: ledger.buckets.clone(), beside }
     }
-    // A file does not say what the kernel saw. What is known of that ledger adds up: all that was read was handed on.
+    // A file does not say what the kernel saw; what is known of that ledger closes, because everything read was handed
+    // on.
     let stated = match ledgers.stated_loss {
         InterfaceLoss::Exactly(count) => Some(("recorded_dropped", count)),
         InterfaceLoss::AtLeast(count) => Some(("recorded_dropped_at_least", count)),

@@ -53,7 +53,7 @@ pub fn write(report: &Report, _: &Layout, out: &mut dyn Write) -> io::Result<()>
 fn list<T: Serialize>(key: &str, entries: impl Iterator<Item = T>, out: &mut dyn Write) -> io::Result<()> {
     write!(out, ",\n\"{key}\": [")?;
     let mut any = false;
-    // There may be hundreds of thousands: each is put together before it is written.
+    // There may be hundreds of thousands: each entry is assembled before it is written.
     let mut line = Vec::new();
     for entry in entries {
         line.clear();

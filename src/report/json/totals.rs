@@ -26,7 +26,7 @@ pub struct TotalsJson {
 }
 
 impl TotalsJson {
-    /// Of a report's totals; `digits` are the decimal places of their times.
+    /// The entry of a report's totals; `digits` are the decimal places of their times.
     pub fn of(totals: &Totals, digits: usize) -> Self {
         let rcodes = totals.rcodes.iter().map(|(code, count)| (rcode_name(*code).into_owned(), *count)).collect();
         let outcomes = Outcome::ALL

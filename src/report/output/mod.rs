@@ -14,14 +14,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Bytes gathered before a write.
+/// Bytes buffered before a write.
 const BUFFER: usize = 64 << 10;
-/// What is mostly written.
+/// The usual kind of output.
 const REPORT: &str = "the report";
-/// Bytes of the target's name used in the temporary name, so that it stays below the usual limit of 255.
+/// Bytes of the target's name used in the temporary name, so that it stays below the usual limit of 255 bytes.
 const NAME_BYTES: usize = 200;
 
-/// A file by what it is rather than by how it is called.
+/// A file's identity, whatever it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     /// Device number.
@@ -36,20 +36,20 @@ impl FileIdentity {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
 
-    /// The identities of the files among `paths` that exist (`-` and what cannot be examined have none).
+    /// Identities of those of `paths` that exist (`-` and what cannot be examined have none).
     pub fn of_paths<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<FileIdentity> {
         paths.into_iter().filter_map(|path| fs::metadata(path).ok()).map(|metadata| Self::of(&metadata)).collect()
     }
 }
 
-/// What became of a finished output.
+/// A finished output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
-    /// The file, or nothing for standard output.
+    /// The file, or `None` for standard output.
     pub path: Option<PathBuf>,
     /// Bytes written.
     pub bytes: u64,
-    /// The reader of standard output went away before the end, as `head` does; nothing is wrong.
+    /// The reader of standard output went away before the end, as `head` does, which is no error.
     pub pipe_closed: bool,
 }
 
@@ -62,14 +62,14 @@ pub fn prepare(config: &Config, inputs: &[FileIdentity]) -> Result<Output, Error
     })
 }
 
-/// The same of one of several outputs in the course of a run, whose target was right when it began: an error is of an output
-/// that is missing, not of the command line.
+/// Opens a further output in the course of a run whose target was right when it began: an error is one of an incomplete
+/// output (exit code 5), not of the command line.
 pub fn prepare_next(config: &Config) -> Result<Output, Error> {
     open(config, &[]).map_err(|error| Error::new(ErrorKind::Output, "E-OUT", error.object, error.detail))
 }
 
-/// Whether files beside this one, with a time in their names, may be what is asked for: not where it is a device, a pipe or
-/// a folder.
+/// Checks that files with a time in their names can be made beside this one: not when it is a device, a pipe or a
+/// folder.
 pub fn check_beside(path: &Path) -> Result<(), Error> {
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
@@ -87,52 +87,52 @@ fn open(config: &Config, inputs: &[FileIdentity]) -> Result<Output, Error> {
     }
 }
 
-/// Bytes after which the disk is asked to begin with them.
+/// Bytes after which the kernel is asked to start writing them to disk.
 const WRITE_BACK: u64 = 4 << 20;
 
-/// A report's destination. It remembers its first error: writers may stop at any error, and [`Output::finish`] tells
-/// what to make of it. Dropped unfinished it leaves a `.partial` file if anything was written, and nothing otherwise.
+/// A report's destination. It remembers its first error: writers may stop at any error, and [`Output::finish`] reports
+/// it. Dropped unfinished, it leaves a `.partial` file if anything was written, and otherwise nothing.
 #[derive(Debug)]
 pub struct Output {
     writer: Option<BufWriter<File>>,
     target: Target,
-    /// What is written, in errors.
+    /// What is written, for errors.
     what: &'static str,
     bytes: u64,
-    /// Bytes that the disk was asked to begin with.
+    /// Bytes that the kernel was asked to start writing to disk.
     begun: u64,
     error: Option<io::Error>,
 }
 
-/// What is behind the writer.
+/// Where the bytes go.
 #[derive(Debug)]
 enum Target {
     /// Standard output.
     Standard,
-    /// A file to be.
+    /// A file in the making.
     Named {
-        /// As given by the user.
+        /// Its name as given by the user.
         path: PathBuf,
-        /// The name while it is written; nothing once that has been dealt with.
+        /// The temporary name; `None` once the temporary file was renamed or removed.
         temporary: Option<tempfile::TempPath>,
-        /// May replace what is there.
+        /// Whether an existing file may be replaced.
         replace: bool,
     },
 }
 
 impl Output {
-    /// True when a person reads it directly.
+    /// True when it goes directly to a terminal.
     pub fn is_terminal(&self) -> bool {
         self.writer.as_ref().is_some_and(|writer| writer.get_ref().is_terminal())
     }
 
-    /// True when it is written to a disk, and not to somebody who reads.
+    /// True when it goes to a disk, and not to a reader.
     pub fn is_file(&self) -> bool {
         let file = self.writer.as_ref().and_then(|writer| writer.get_ref().metadata().ok());
         file.is_some_and(|metadata| metadata.is_file())
     }
 
-    /// What it is called in errors.
+    /// Its name in errors.
     pub fn name(&self) -> String {
         match &self.target {
             Target::Standard => "standard output".to_owned(),
@@ -156,14 +156,14 @@ impl Output {
         }
     }
 
-    /// Calls what is written by another name than a report.
+    /// Sets the word for what is written, instead of `report`.
     #[must_use]
     pub fn called(mut self, what: &'static str) -> Self {
         self.what = what;
         self
     }
 
-    /// Ends it for an error of whoever writes it, which then names what is kept.
+    /// Ends it because of an error elsewhere, which then also names the partial file.
     pub fn give_up(mut self, mut error: Error) -> Error {
         if let Some(writer) = &mut self.writer {
             let _ = writer.flush();
@@ -176,7 +176,7 @@ impl Output {
         error
     }
 
-    /// Writes what is buffered and waits until it is on disk, where there is a disk.
+    /// Flushes, and waits until everything is on disk, where there is one.
     fn flush_and_sync(&mut self) -> io::Result<()> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         if self.error.is_some() {
@@ -187,7 +187,7 @@ impl Output {
         if file.metadata()?.is_file() { file.sync_all() } else { Ok(()) }
     }
 
-    /// Gives a complete file its name.
+    /// Renames a complete file to its final name.
     fn publish(&mut self) -> Result<Option<PathBuf>, Error> {
         let Target::Named { path, temporary, replace } = &mut self.target else { return Ok(None) };
         let path = path.clone();
@@ -199,7 +199,7 @@ impl Output {
             }
             return Err(self.fail(&failure.error));
         }
-        // The new name itself is durable only once its folder is.
+        // The new name is durable only once its folder is synced.
         File::open(folder(&path)).and_then(|folder| folder.sync_all()).map_err(|error| {
             Error::new(
                 ErrorKind::Output,
@@ -211,7 +211,7 @@ impl Output {
         Ok(Some(path))
     }
 
-    /// The error of an output that is not complete; what was written stays.
+    /// The error of an incomplete output; what was written is kept.
     fn fail(&mut self, error: &io::Error) -> Error {
         let (bytes, what) = (self.bytes, self.what);
         match &mut self.target {
@@ -251,8 +251,9 @@ impl Write for Output {
             Ok(written) => {
                 self.bytes += written as u64;
                 if self.bytes - self.begun >= WRITE_BACK {
-                    // Else the disk would begin only when everything is written, and be waited for. The advice says more
-                    // than that, but pages that are not on disk yet are not given up (mm/fadvise.c).
+                    // Otherwise the kernel would start only when everything is written, and the end would wait for it.
+                    // The advice means more than that, but pages that are not on disk yet are not dropped
+                    // (mm/fadvise.c).
                     let _ = fadvise(writer.get_ref(), self.begun, None, Advice::DontNeed);
                     self.begun = self.bytes;
                 }
@@ -286,16 +287,16 @@ impl Drop for Output {
             && self.bytes > 0
             && let Some(temporary) = temporary.take()
         {
-            // Nobody is left to be told when this fails.
+            // Nobody is left to be told about a failure.
             let _ = temporary.keep();
         }
     }
 }
 
-/// Keeps what was written of a file that is not complete, and says where.
+/// Keeps what was written of an incomplete file, and says where.
 fn kept(temporary: Option<tempfile::TempPath>, writer: Option<&BufWriter<File>>) -> String {
     match temporary.map(tempfile::TempPath::keep) {
-        // Its folder may have been removed, or moved with what is in it.
+        // Its folder may have been removed or renamed.
         Some(Ok(kept)) if !kept.exists() => {
             let linked =
                 writer.and_then(|writer| writer.get_ref().metadata().ok()).is_some_and(|file| file.nlink() > 0);
@@ -313,7 +314,7 @@ fn kept(temporary: Option<tempfile::TempPath>, writer: Option<&BufWriter<File>>)
     }
 }
 
-/// Standard output, written in large pieces.
+/// Standard output, buffered in large pieces.
 fn to_standard_output(inputs: &[FileIdentity]) -> Result<Output, Error> {
     let failed = |error: io::Error| {
         Error::new(ErrorKind::Output, "E-OUT", "standard output", format!("cannot be written: {error}"))
@@ -333,7 +334,7 @@ fn to_standard_output(inputs: &[FileIdentity]) -> Result<Output, Error> {
     })
 }
 
-/// A new file, or one that replaces the old when it is complete.
+/// A new file, or one that replaces an old one when it is complete.
 fn to_file(path: &Path, force: bool, inputs: &[FileIdentity]) -> Result<Output, Error> {
     let shown = path.to_string_lossy().into_owned();
     check_target(path, force, inputs).map_err(|detail| refused(shown.clone(), detail))?;
@@ -362,7 +363,7 @@ fn to_file(path: &Path, force: bool, inputs: &[FileIdentity]) -> Result<Output, 
     })
 }
 
-/// Says why a target must not be written, if so.
+/// Why a target must not be written, if so.
 fn check_target(path: &Path, force: bool, inputs: &[FileIdentity]) -> Result<(), String> {
     if path.as_os_str().is_empty() {
         return Err("the name is empty".to_owned());
@@ -402,7 +403,7 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The error for a target that must not be written.
+/// The error for a refused target.
 fn refused(object: impl Into<String>, detail: impl Into<String>) -> Error {
     Error::new(ErrorKind::Usage, "E-OUT-TARGET", object, detail)
 }

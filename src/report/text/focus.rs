@@ -60,7 +60,7 @@ pub(super) fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-/// What became of the addresses that a prefix is expected to be translated to.
+/// What became of the addresses to which a prefix is expected to be translated.
 fn as_outside(report: &Report, outside: &[IpNet]) -> String {
     let is_one = |line: &&SourceLine| outside.iter().any(|outside| outside.contains(&line.source));
     let lines: Vec<&SourceLine> = report.sources.iter().filter(|line| line.leg == Leg::Client).filter(is_one).collect();
@@ -71,7 +71,7 @@ fn as_outside(report: &Report, outside: &[IpNet]) -> String {
     format!(" Expected to arrive as {}, which is here: {}.", expected.join(", "), outcomes(&lines))
 }
 
-/// What is said of a prefix of which no message was read as that of a client.
+/// The lines about a prefix from which no client's message was read.
 fn without_messages(report: &Report, prefix: IpNet, glimpsed: bool) -> String {
     let at: Vec<&SourceLine> = report.sources.iter().filter(|line| prefix.contains(&line.server)).collect();
     if !at.is_empty() {

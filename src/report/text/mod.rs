@@ -19,13 +19,13 @@ use tables::{files, tables, wireshark};
 /// The format's entry in the table.
 pub const FORMAT: Format = Format { name: "text", writer: Writer::Report(write) };
 
-/// Inputs named at the top; damaged ones always are.
+/// Most inputs named at the top; damaged ones always are.
 const INPUTS_NAMED: usize = 8;
-/// Servers of this host named at the top.
+/// Most servers of this host named at the top.
 const SERVERS_NAMED: usize = 4;
-/// Width of a source's column, that of its heading.
+/// Width of the column of sources, which is that of its heading.
 const SOURCE_WIDTH: usize = 21;
-/// Sources of a finding named in text.
+/// Most sources of a finding named in text.
 const MEMBERS_NAMED: usize = 5;
 
 /// Writes the report as a page of text.
@@ -57,7 +57,7 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
     let mut unnamed = 0;
     for (index, input) in report.inputs.iter().enumerate() {
         if report.live.is_some() {
-            // Named below, with the time and the loss.
+            // The name, the time and the losses follow below.
         } else if index < INPUTS_NAMED || !input.damage.is_empty() {
             page.wrapped("", &describe_input(input), 2)?;
         } else {
@@ -88,7 +88,7 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
     page.wrapped("", &format!("looked at (--from, --to): {times}, {frames}"), 2)
 }
 
-/// What the files say of packets that their captures lost.
+/// What the files say about packets that their captures lost.
 fn recorded_loss(report: &Report) -> String {
     let (files, record, does) =
         if report.inputs.len() == 1 { ("this file", "records", "does") } else { ("these files", "record", "do") };
@@ -114,7 +114,7 @@ fn captured(page: &mut Page<'_>, report: &Report, live: &LiveReport, clock: Cloc
     only_refusals(page, report)
 }
 
-/// What the kernel's filter for REFUSED responses cannot find, see `kernel_filter::refused`.
+/// What the kernel's filter for REFUSED responses cannot find; see `kernel_filter::refused`.
 const NOT_CAUGHT: &str = "refusals that this does not catch: in fragments, in tunnels, behind two VLAN tags, behind IPv6 extension headers, \
     and over TCP those that do not begin their segment or whose first 6 bytes are split";
 
@@ -155,7 +155,7 @@ fn describe_input(input: &InputReport) -> String {
 
 //------------ The answer ----------------------------------------------------
 
-/// How much was refused; or plainly that nothing was, or that there was nothing to look at.
+/// How much was refused; or clearly that nothing was, or that there was nothing to look at.
 fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::Result<()> {
     let totals = &report.totals;
     if totals.messages_udp + totals.messages_tcp == 0 && report.sources.iter().all(SourceLine::only_glimpsed) {
@@ -266,13 +266,13 @@ fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::
     nothing_refused(page, report, clients, &of_asked)
 }
 
-/// Queries were asked and answered, and none of them refused. `of_asked` says how many.
+/// Queries were asked and answered, and none was refused. `of_asked` says how many.
 fn nothing_refused(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine], of_asked: &str) -> io::Result<()> {
     let other_ways = [Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
     let ways: u64 = clients.iter().map(|line| other_ways.iter().map(|outcome| line.count(*outcome)).sum::<u64>()).sum();
     let upstream = report.sources.iter().filter(|line| line.leg == Leg::Upstream);
     let upstream: u64 = upstream.map(|line| line.count(Outcome::Refused)).sum();
-    // Whoever answers others counts as a server, where none was named.
+    // Where no server was named, whoever answers others counts as one.
     let apart = match upstream {
         0 => String::new(),
         1 => "; 1 query that a server itself asked was refused (below)".to_owned(),
@@ -300,7 +300,7 @@ fn some_servers(servers: &[IpAddr]) -> String {
     }
 }
 
-/// Whom the queries in a capture ask that are to none of our servers: perhaps that was another address than was meant.
+/// The servers that the queries in a capture went to when none of them is ours: perhaps another address was meant.
 fn to_others(report: &Report) -> String {
     let others = servers_of(report.sources.iter().filter(|line| line.leg == Leg::Other));
     let mut named: Vec<String> = others.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
@@ -342,7 +342,7 @@ fn no_dns(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     page.inked(Some(Ink::Bold), "NO DNS SEEN ", &format!("in {frames}: {}", parts.join("; ")), 2)
 }
 
-/// How many sources these are: `2 sources`; at least so many, where some were joined to prefixes.
+/// The number of sources, as `2 sources`, or `at least` that where some were joined by prefix.
 fn sources_of(lines: &[&SourceLine]) -> String {
     let (sources, joined) = count_sources(lines.iter().map(|line| line.source));
     format!("{}{}", if joined { "at least " } else { "" }, counted(sources, "source", "sources"))
@@ -398,7 +398,7 @@ fn findings(page: &mut Page<'_>, report: &Report, layout: &Layout) -> io::Result
     }
 }
 
-/// A finding's text in pieces, each of which says by itself how surely it is known.
+/// A finding's text in pieces, each of which says how certain it is.
 fn statements(says: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut start = 0;
@@ -413,7 +413,7 @@ fn statements(says: &str) -> Vec<&str> {
     pieces
 }
 
-/// The sources of a finding about several.
+/// The sources of a finding that is about several.
 fn members(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
     let sources = &finding.subject.sources;
     if sources.len() < 2 {
@@ -429,10 +429,10 @@ fn members(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
 
 //------------ Beside the client leg -----------------------------------------
 
-/// What is not about our clients: other legs, restored names, notes.
+/// Everything that is not about our clients: other legs, restored names, notes.
 fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let mut lines: Vec<(&str, String)> = Vec::new();
-    // A host that captures need not be a server to ask others.
+    // A capturing host may ask others without being a server.
     let by_leg = |leg: Leg| report.sources.iter().filter(move |line| line.leg == leg && !line.only_glimpsed());
     let servers = servers_of(by_leg(Leg::Client));
     let of_servers = by_leg(Leg::Upstream).all(|line| servers.contains(&line.source.addr()));
@@ -453,7 +453,7 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
             0 => String::new(),
             _ => format!(", and {} without a query", counted(unasked, "REFUSED response", "REFUSED responses")),
         };
-        // A file may list more addresses than those it was said to speak for (--server): the same host's, perhaps.
+        // A file may list more addresses of the same host than those it was said to speak for (--server).
         let files = report.files.iter().filter(|file| !file.servers.is_empty());
         let files: Vec<String> = files
             .filter_map(|file| Some((file.read.first()?, &file.servers)))

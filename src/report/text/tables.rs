@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 
-/// One table per server with the sources it turned away, `top` of them in all.
+/// One table per server with the sources it turned away, at most `top` of them in all.
 pub(super) fn tables(
     page: &mut Page<'_>,
     report: &Report,
@@ -42,7 +42,7 @@ pub(super) fn tables(
     for (server, rows) in &by_server {
         page.gap()?;
         let place = Place::of(report, *server);
-        // What is not known of several servers is said once.
+        // What is unknown for several servers is said once.
         let new = place != Place::NotKnown || !std::mem::replace(&mut not_known, true);
         table(page, report, clock, (*server, place, new), rows)?;
     }
@@ -51,7 +51,7 @@ pub(super) fn tables(
         page.wrapped("", &format!("and {}, refused {} (--top)", left_out(listed, more), grouped(refused)), 2)?;
     }
     let away: HashSet<IpNet, foldhash::fast::RandomState> = shown.iter().map(|line| line.source).collect();
-    // Who only got a response that it did not ask for was neither turned away nor not.
+    // A source that only got a response it did not ask for counts as neither turned away nor not.
     let (elsewhere, never): (Vec<&SourceLine>, Vec<&SourceLine>) =
         kept_out.iter().filter(|line| line.transactions() > 0).partition(|line| away.contains(&line.source));
     let starves = |line: &&SourceLine| line.count(Outcome::Answered) == 0 && line.count(Outcome::Unanswered) > 0;
@@ -69,7 +69,7 @@ pub(super) fn tables(
     Ok(())
 }
 
-/// What is left out: sources, or where one of them has several lines, or one in the tables too, lines.
+/// The number of sources that are left out; or of lines, where a source has several or is also in the tables.
 fn left_out(listed: &[&SourceLine], more: &[&SourceLine]) -> String {
     let sources: BTreeSet<IpNet> = more.iter().map(|line| line.source).collect();
     if sources.len() == more.len() && !listed.iter().any(|line| sources.contains(&line.source)) {
@@ -85,14 +85,14 @@ fn left_out(listed: &[&SourceLine], more: &[&SourceLine]) -> String {
     )
 }
 
-/// Where a capture was taken, as one server sees it.
+/// Where a capture was taken, seen from one server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     AtServer,
-    /// Some inputs were captured there, and of others that is not so or not known.
+    /// Some inputs were captured at the server; others were not, or it is not known.
     InPart,
     Away,
-    /// Its responses leave there, but were made by another host.
+    /// The server's responses leave the captured host, but were made by another one.
     PassedOn,
     NotKnown,
 }
@@ -109,7 +109,7 @@ impl Place {
         }
     }
 
-    /// What the sources are.
+    /// The heading of the column of sources.
     fn heading(self) -> &'static str {
         match self {
             Self::AtServer => "SOURCE THE SERVER SAW",
@@ -117,7 +117,7 @@ impl Place {
         }
     }
 
-    /// What that may not be.
+    /// The caveat about that heading.
     fn caveat(self) -> &'static str {
         match self {
             Self::AtServer => "",
@@ -142,7 +142,7 @@ impl Place {
     }
 }
 
-/// The sources that one server turned away; with a caveat about the place, where it is `new`.
+/// The sources that one server turned away; with the caveat about the place when `new`.
 fn table(
     page: &mut Page<'_>,
     report: &Report,
@@ -152,7 +152,7 @@ fn table(
 ) -> io::Result<()> {
     let expected = rows.iter().any(|line| line.expectation.is_some());
     let judged = rows.iter().any(|line| line.verdict.is_some());
-    // Without any queries every refusal is one whose query is not known, and nothing besides.
+    // Without any queries, every refusal is one with an unknown query, and there is nothing else to count.
     let without_queries = report.has_only_refusals();
     let times_refused =
         |line: &&SourceLine| if without_queries { line.turned_away() } else { line.count(Outcome::Refused) };
@@ -216,14 +216,14 @@ fn table(
             page.wrapped("  ", &text, 4)?;
         }
     }
-    // With findings the frames stand beside what they show.
+    // Where there are findings, they name the frames.
     if report.findings.is_empty() {
         all_frames(page, report, rows)?;
     }
     Ok(())
 }
 
-/// A row with what the server's file says at its end, or below it where that is too long.
+/// A row with the verdict of the server's file at its end, or below it when it is too long.
 fn file_says(page: &mut Page<'_>, row: &str, line: &SourceLine) -> io::Result<()> {
     let Some(verdict) = &line.verdict else { return page.line(row) };
     let short = format!("{row}  {}  {}", verdict.verdict, verdict.rule);
@@ -234,11 +234,11 @@ fn file_says(page: &mut Page<'_>, row: &str, line: &SourceLine) -> io::Result<()
     page.wrapped("  file says ", &verdict.rule, 4)
 }
 
-/// What the servers' files refuse, and how far they and the wire agree.
+/// What the servers' files refuse, and how far they agree with the wire.
 pub(super) fn files(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
-    /// Rules named per file.
+    /// Most rules named per file.
     const RULES: usize = 5;
-    /// Included files named per file.
+    /// Most included files named per file.
     const INCLUDED: usize = 3;
     for file in &report.files {
         page.gap()?;
@@ -298,7 +298,7 @@ fn also(line: &SourceLine) -> Option<String> {
     (!parts.is_empty()).then(|| format!("also {}", parts.join(", ")))
 }
 
-/// The frames of refusals of several sources, input by input.
+/// Frames of refusals of several sources, input by input.
 pub(super) fn all_frames(page: &mut Page<'_>, report: &Report, lines: &[&SourceLine]) -> io::Result<()> {
     let mut by_input: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
     for frame in lines.iter().flat_map(|line| &line.row.refusals().frames) {
@@ -307,7 +307,7 @@ pub(super) fn all_frames(page: &mut Page<'_>, report: &Report, lines: &[&SourceL
     by_input.into_iter().try_for_each(|(input, frames)| wireshark(page, report, input, frames.into_iter()))
 }
 
-/// Frames as a display filter that can be pasted into Wireshark, as many as fit on the line.
+/// Frames as a display filter to be pasted into Wireshark, as many as fit on the line.
 pub(super) fn wireshark(
     page: &mut Page<'_>,
     report: &Report,
@@ -316,7 +316,7 @@ pub(super) fn wireshark(
 ) -> io::Result<()> {
     let name = match &report.live {
         Some(LiveReport { packets: Some(name), .. }) => escape_text(name),
-        // Nobody has these frames.
+        // These frames are unknown.
         Some(_) => return Ok(()),
         None => report.inputs.get(input).map_or(String::new(), |input| escape_text(&input.name)),
     };
@@ -338,7 +338,7 @@ pub(super) fn wireshark(
         frames.next();
     }
     page.line(&(line + "}"))?;
-    // Else whoever pastes it into a ticket is told that it does not add up.
+    // Otherwise readers of a ticket would object that the numbers do not add up.
     if frames.peek().is_some() { page.line(&format!("    the first {shown} (--format json has more)")) } else { Ok(()) }
 }
 
