@@ -3,7 +3,7 @@
 use crate::error::Error;
 use pcap::{BpfProgram, Capture, Linktype};
 
-/// libpcap's own number for a LINKTYPE_ value; on Linux they differ for raw IP and classical IP over ATM.
+/// libpcap's own number (DLT) for a LINKTYPE_ value; on Linux they differ for raw IP and classical IP over ATM.
 pub fn data_link_type(link_type: u16) -> Linktype {
     Linktype(match link_type {
         101 => 12,
@@ -12,7 +12,7 @@ pub fn data_link_type(link_type: u16) -> Linktype {
     })
 }
 
-/// A filter expression; compiled once for each link type it meets.
+/// A filter expression, compiled once for each link type that occurs.
 pub struct Filter {
     expression: String,
     programs: Vec<(u16, BpfProgram)>,
@@ -52,7 +52,8 @@ impl Filter {
         Ok(&self.programs[index].1)
     }
 
-    /// Words in the expression that name a host or network: a translated packet has another address and is hidden.
+    /// Words in the expression that name a host or network: translation changes addresses, so such a filter hides
+    /// translated packets.
     pub fn names_a_host(expression: &str) -> bool {
         expression.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| matches!(word, "host" | "net"))
             || expression.split_whitespace().any(|word| word.parse::<std::net::IpAddr>().is_ok())

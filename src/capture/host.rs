@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Names of the interfaces there are, as the kernel lists them.
+/// Names of the present interfaces, as the kernel lists them.
 pub fn interfaces() -> Vec<String> {
     match interfaces_in_proc() {
         Some(known) => known.into_iter().map(|(name, _)| name).collect(),
@@ -21,7 +21,7 @@ pub fn interfaces() -> Vec<String> {
     }
 }
 
-/// Those of this network namespace with the packets they received; nothing where that cannot be read.
+/// Interfaces of this network namespace with the number of packets they received; `None` where that cannot be read.
 fn interfaces_in_proc() -> Option<Vec<(String, u64)>> {
     let text = std::fs::read("/proc/self/net/dev").ok()?;
     let text = String::from_utf8_lossy(&text);
@@ -34,7 +34,7 @@ fn interfaces_in_proc() -> Option<Vec<(String, u64)>> {
     Some(known)
 }
 
-/// Those of the network namespace in which /sys was mounted, as /sys lists them.
+/// Interfaces of the network namespace in which /sys was mounted.
 pub(super) fn interfaces_in_sys() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir("/sys/class/net")
         .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
@@ -48,8 +48,8 @@ pub(super) fn index_in_sys(name: &str) -> Option<u32> {
     std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
 }
 
-/// True when /sys shows the interfaces of the network namespace this process is in: after `nsenter -n` it shows those of
-/// another one, of which some or all may have the same names and numbers, but not the same counters.
+/// True when /sys shows the interfaces of this process's network namespace. After `nsenter -n` it shows those of
+/// another one, some or all of which may have the same names and indexes, but not the same counters.
 pub(super) fn sys_is_ours(socket: BorrowedFd<'_>) -> bool {
     let received = |name: &str| -> Option<u64> {
         std::fs::read_to_string(format!("/sys/class/net/{name}/statistics/rx_packets")).ok()?.trim().parse().ok()
@@ -66,11 +66,11 @@ pub(super) fn sys_is_ours(socket: BorrowedFd<'_>) -> bool {
                     && received(name).is_none_or(|after| *count <= after)
             })
     };
-    // One may come or go meanwhile.
+    // An interface may come or go in between.
     (0..3).any(|_| agrees())
 }
 
-/// Interfaces by their index, escaped; those that come later are not among them.
+/// Names of interfaces by index, escaped; interfaces that appear later are not included.
 pub fn interfaces_by_index(socket: BorrowedFd<'_>) -> HashMap<u32, String> {
     let index = |name: &str| name_to_index(socket, name).ok();
     interfaces().into_iter().filter_map(|name| Some((index(&name)?, escape_text(&name)))).collect()
@@ -92,16 +92,16 @@ pub fn host_name() -> Option<String> {
     (!name.is_empty() && name != "(none)").then_some(name)
 }
 
-/// Where the kernel shows the modules it has loaded.
+/// Where the kernel lists loaded modules.
 const MODULES: &str = "/sys/module";
 
-/// True when the kernel has loaded what ESP needs: somebody on this host may use `IPsec`, in whatever network namespace, and
-/// what leaves through that is seen only encrypted. Of a kernel with ESP built in nothing tells.
+/// True when the kernel has loaded what ESP needs: somebody on this host, in any network namespace, may use `IPsec`,
+/// and what leaves through it is captured encrypted only. A kernel with ESP built in does not show this.
 pub fn may_use_ipsec() -> bool {
     has_loaded(Path::new(MODULES), &["esp4", "esp6"])
 }
 
-/// One of these modules is loaded: what is built in has no count of references.
+/// True when one of these modules is loaded; built-in ones have no reference count.
 fn has_loaded(modules: &Path, names: &[&str]) -> bool {
     names.iter().any(|name| modules.join(name).join("refcnt").exists())
 }
@@ -115,22 +115,22 @@ pub fn now() -> Timestamp {
 /// Index of the loopback interface.
 pub(super) fn loopback_index() -> Option<u32> {
     let read = || std::fs::read_to_string("/sys/class/net/lo/ifindex").ok()?.trim().parse().ok();
-    // It is the first interface of every network namespace.
+    // It is the first interface in every network namespace.
     read().or(Some(1))
 }
 
-/// True when an interface's flags say that it is up (`IFF_UP` of linux/if.h); `None` when they cannot be read any more.
+/// True when an interface's flags say that it is up (`IFF_UP` of linux/if.h); `None` when they can no longer be read.
 pub(super) fn is_up(flags: &File) -> Option<bool> {
     let text = read_small(flags)?;
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok().map(|flags| flags & 1 == 1)
 }
 
-/// True when an interface has nothing to send through, as when its cable is out; nothing is known of one that is down.
+/// True when an interface has no carrier, as when its cable is out; for an interface that is down this is not known.
 pub(super) fn has_no_carrier(carrier: &File) -> bool {
     read_small(carrier).as_deref() == Some("0")
 }
 
-/// A short text from the beginning of a file.
+/// Reads a short text from the start of a file.
 pub(super) fn read_small(file: &File) -> Option<String> {
     let mut text = [0; 64];
     let len = file.read_at(&mut text, 0).ok()?;

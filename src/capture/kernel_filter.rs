@@ -19,19 +19,20 @@ pub const LINUX_SLL2: u16 = 276;
 /// `LINKTYPE_RAW`.
 pub const RAW: u16 = 101;
 
-/// Link types for which [`dns`] gives different expressions; that of the last is the one for all others.
+/// Link types for which [`dns`] gives different expressions; all others get that of the last one.
 const LINK_TYPES: [u16; 4] = [ETHERNET, LINUX_SLL, LINUX_SLL2, RAW];
 
-/// Those expressions for the usual port. They are long, and a file may describe interfaces by the hundred thousand.
+/// Those expressions for the standard port, made once: they are long, and a file may describe hundreds of thousands of
+/// interfaces.
 static USUAL: LazyLock<[String; 4]> = LazyLock::new(|| LINK_TYPES.map(|link_type| dns(&[DNS_PORT], link_type)));
 
-/// Ports of an expression looked at.
+/// Most ports of an expression that are looked at.
 const MOST_PORTS: usize = 64;
 
-/// With more ports than this tunnels are not looked into, because the kernel takes no more than 4096 instructions.
+/// With more ports than this, tunnels are not looked into, because the kernel takes at most 4096 instructions.
 const TUNNEL_PORTS: usize = 2;
 
-/// Where the protocol stands in a cooked header, and the header's length.
+/// Offset of the protocol in a cooked header, and the header's length.
 fn cooked(link_type: u16) -> Option<(usize, usize)> {
     match link_type {
         LINUX_SLL => Some((14, 16)),
@@ -40,14 +41,14 @@ fn cooked(link_type: u16) -> Option<(usize, usize)> {
     }
 }
 
-/// True for an expression that is known to leave out nothing of DNS on these ports: one that [`dns`] gives.
+/// True for an expression that is known to leave out no DNS on these ports: one that [`dns`] gives.
 pub fn is_complete(expression: &str, ports: &[u16]) -> bool {
     LINK_TYPES.iter().any(|link_type| expression.trim() == dns(ports, *link_type))
 }
 
 /// An expression that catches DNS on these ports: UDP and TCP over IPv4 and IPv6, fragments (which have no ports), IPv6
-/// extension headers, ICMP errors (which may quote DNS), VLAN tags, and the tunnels whose inner ports stand at a place
-/// that can be computed (`tunnels`; for no more than `TUNNEL_PORTS`).
+/// extension headers, ICMP errors (which may quote DNS), VLAN tags, and the tunnels whose inner ports are at an offset
+/// that can be computed (`tunnels`; with at most `TUNNEL_PORTS` ports).
 pub fn dns(ports: &[u16], link_type: u16) -> String {
     let inner = |at: usize, of: &str| inner_ports(ports, of, &at.to_string(), "");
     let plain = [
@@ -75,23 +76,23 @@ pub fn dns(ports: &[u16], link_type: u16) -> String {
             };
             format!("{untagged} or {} or {}", tagged(0x0800, header + 24), tagged(0x86dd, header + 44))
         }
-        // Everything behind `vlan` is moved by a tag, so that stands last. Tunnels are not looked for behind tags, because the
-        // kernel takes no more than 4096 instructions; PPPoE and MPLS not at all: with `ether[12:2]` tested before `vlan`,
-        // programs that libpcap 1.10 compiled for an interface let nothing through.
+        // A tag shifts every offset after `vlan`, so that comes last. Tunnels are not looked for behind tags, because
+        // the kernel takes at most 4096 instructions. PPPoE and MPLS are not looked for at all: with `ether[12:2]`
+        // tested before `vlan`, programs that libpcap 1.10 compiled for an interface let nothing through.
         None if link_type == ETHERNET => format!("{untagged} or (vlan and ({plain} or (vlan and ({plain}))))"),
         None => untagged,
     }
 }
 
-/// Expressions for packets on these ports inside the tunnels that are opened, as far as the headers between have lengths
-/// that can be computed. The outer IPv4 header has no options; UDP tunnels are looked for in IPv4 only.
+/// Expressions for packets on these ports inside the tunnels that can be opened, as far as the headers in between have
+/// computable lengths. The outer IPv4 header must have no options; UDP tunnels are looked for in IPv4 only.
 fn tunnels(ports: &[u16]) -> Vec<String> {
-    // Ports of a packet whose IP header, of 20 bytes in IPv4, begins at `at` (and `more`, computed) of `of`.
+    // Ports of a packet whose IP header (in IPv4 of 20 bytes) begins at offset `at`, plus `more` if computed, of `of`.
     let packet = |of: &str, at: usize, more: &str| {
         let [v4, v6] = [at + 20, at + 40].map(|at| inner_ports(ports, of, &at.to_string(), more));
         any_of([v4, v6].into_iter())
     };
-    // The same in an Ethernet frame.
+    // The same for an Ethernet frame.
     let frame = |of: &str, at: usize, more: &str| {
         let [v4, v6] = [at + 34, at + 54].map(|at| inner_ports(ports, of, &at.to_string(), more));
         let kind = format!("{of}[{}{more}:2]", at + 12);
@@ -105,7 +106,7 @@ fn tunnels(ports: &[u16]) -> Vec<String> {
             "((({kind}=0x800 or {kind}=0x86dd) and {}) or ({kind}=0x6558 and {}) or ({kind}=0x88be and {}))",
             packet(of, at + 4, &more),
             frame(of, at + 4, &more),
-            // Type II has a header of 8 bytes.
+            // ERSPAN type II has a header of 8 bytes.
             frame(of, at + 12, &more),
         )
     };
@@ -124,7 +125,7 @@ fn tunnels(ports: &[u16]) -> Vec<String> {
             frame("udp", 16, options),
             packet("udp", 16, options)
         ),
-        // GTP-U without options, with the four bytes of a sequence number, and with one extension header besides.
+        // GTP-U without options, with the four bytes of a sequence number, and with one extension header in addition.
         format!("(udp dst port 2152 and {})", any_of([16, 20, 24].into_iter().map(|at| packet("udp", at, "")))),
         format!("(udp dst port 4754 and {})", gre("udp", 8)),
         // One or two MPLS labels (RFC 7510).
@@ -136,15 +137,16 @@ fn tunnels(ports: &[u16]) -> Vec<String> {
     ]
 }
 
-/// True for one of the ports as source or destination of a transport header that begins at `at` (and `more`) of `of`.
+/// True when one of the ports is source or destination in a transport header at offset `at`, plus `more`, of `of`.
 fn inner_ports(ports: &[u16], of: &str, at: &str, more: &str) -> String {
     let one = |port: &u16| [format!("{of}[{at}{more}:2]={port}"), format!("{of}[{at}{more}+2:2]={port}")];
     any_of(ports.iter().flat_map(one))
 }
 
-/// An expression that catches only responses whose header says REFUSED (RFC 1035 section 4.1.1: QR 1, RCODE 5) from these
-/// ports: IPv4 and IPv6, UDP and TCP, VLAN tags. IPv6 extension headers, later fragments and TCP responses whose first
-/// segment holds fewer than 6 bytes are missed; response codes of which only the lower four bits are 5 are caught too.
+/// An expression that catches only responses from these ports whose header says REFUSED (RFC 1035 section 4.1.1: QR 1,
+/// RCODE 5): IPv4 and IPv6, UDP and TCP, VLAN tags. It misses IPv6 extension headers, later fragments, and TCP
+/// responses whose first segment has fewer than 6 bytes; it also catches extended response codes whose lower four bits
+/// are 5.
 pub fn refused(ports: &[u16], link_type: u16) -> String {
     let one = |port: &u16| {
         let tcp4 = "((tcp[12]&0xf0)>>2)";
@@ -159,7 +161,7 @@ pub fn refused(ports: &[u16], link_type: u16) -> String {
     let untagged = ports.iter().map(one).collect::<Vec<_>>().join(" or ");
     match cooked(link_type) {
         Some((protocol, header)) => {
-            // One tag inside the packet, IPv4 headers of 20 bytes.
+            // One tag inside the packet, IPv4 headers of 20 bytes only.
             let tagged = ports.iter().map(|port| {
                 let (v4, v6) = (header + 4, header + 4);
                 let at = |base: usize, offset: usize| base + offset;
@@ -187,8 +189,8 @@ pub fn refused(ports: &[u16], link_type: u16) -> String {
     }
 }
 
-/// What an expression lets through that a file says it was captured with: [`refused`] is known again, and so is [`dns`] for
-/// the usual port, in the words that this program uses.
+/// What an expression lets through with which a file says it was captured: recognises [`refused`], and [`dns`] for the
+/// standard port, exactly as this program writes them.
 pub fn passed(expression: &str, link_type: u16) -> Passed {
     let begin = "(udp src port ";
     let ports = expression.match_indices(begin).filter_map(|(at, _)| {
@@ -196,7 +198,7 @@ pub fn passed(expression: &str, link_type: u16) -> Passed {
         digits.and_then(|port| port.parse::<u16>().ok())
     });
     let mut ports: Vec<u16> = ports.take(MOST_PORTS).collect();
-    // Behind a tag every port is there again.
+    // The alternative for tagged packets repeats every port.
     let once = ports.iter().skip(1).position(|port| *port == ports[0]).map_or(ports.len(), |again| again + 1);
     ports.truncate(once);
     if !ports.is_empty() && expression == refused(&ports, link_type) {
@@ -210,13 +212,13 @@ pub fn passed(expression: &str, link_type: u16) -> Passed {
     if Filter::names_a_host(expression) { Passed::Part } else { Passed::Unknown }
 }
 
-/// Joins alternatives; several stand in brackets.
+/// Joins alternatives by `or`, in parentheses when there are several.
 fn any_of(parts: impl Iterator<Item = String>) -> String {
     let parts: Vec<String> = parts.collect();
     if parts.len() == 1 { parts.concat() } else { format!("({})", parts.join(" or ")) }
 }
 
-/// Compiles an expression for files of a link type, to see whether it is one.
+/// Compiles an expression for files of a link type, to check it.
 pub fn check(expression: &str, link_type: u16) -> Result<usize, Error> {
     let refused = |error: pcap::Error| {
         let link = crate::decode::link::name(link_type);
@@ -226,9 +228,9 @@ pub fn check(expression: &str, link_type: u16) -> Result<usize, Error> {
     dead.compile(expression, true).map_err(refused).map(|program| program.get_instructions().len())
 }
 
-/// Compiles a generated expression for a socket. As for a file: the kernel has taken the outer tag off, so what is tagged
-/// once looks untagged, and `vlan` finds a tag within. (For a handle libpcap would make it look at both, and keeps
-/// offsets for that in registers that computed loads before it overwrite.)
+/// Compiles a generated expression for a socket, as if for a file: the kernel has removed the outer tag, so a packet
+/// with one tag looks untagged, and `vlan` finds an inner tag. (For a live handle libpcap would make it look at both,
+/// and keeps offsets for that in registers that computed loads before it overwrite.)
 pub fn compile(expression: &str, link_type: u16) -> Result<Vec<Instruction>, pcap::Error> {
     Capture::dead(data_link_type(link_type))?.compile(expression, true).map(|program| instructions(&program))
 }
@@ -261,26 +263,26 @@ const MULTIPLY: u16 = 0x24;
 const RETURN_VALUE: u16 = 0x16;
 const JUMP_EQUAL: u16 = 0x15;
 const RETURN: u16 = 0x06;
-/// Loads from here on are of what the kernel knows about the packet (linux/filter.h).
+/// Loads from here on read what the kernel knows about the packet (linux/filter.h).
 const ABOUT: u32 = 0xffff_f000;
 const ABOUT_PROTOCOL: u32 = ABOUT;
 const ABOUT_PACKET_TYPE: u32 = ABOUT + 4;
 const ABOUT_INTERFACE: u32 = ABOUT + 8;
-/// Loads from here on are of what follows the network header's beginning, wherever that is.
+/// Loads from here on are relative to the network header, wherever that is.
 const NETWORK: u32 = 0xfff0_0000;
-/// Packets that leave the host (`linux/if_packet.h`).
+/// Packet type of packets that leave the host (`linux/if_packet.h`).
 const OUTGOING: u32 = 4;
 
-/// Bytes kept of a packet that passes.
+/// Bytes kept of a packet that passes: all.
 const WHOLE: u32 = 0x4_0000;
 
 /// A program that lets nothing through.
 pub const NOTHING: [Instruction; 1] = [Instruction { code: RETURN, jump_true: 0, jump_false: 0, k: 0 }];
 
-/// The program a packet socket is to run. On cooked devices the kernel sees packets from the network header on, so loads
-/// from the cooked header are turned into what the kernel knows; `None` when that is not possible. Packets that leave
-/// through the loopback interface `loopback` are left out: they come again as arriving, and libpcap would drop them
-/// without counting.
+/// Adapts a compiled program to a packet socket. On cooked devices the kernel sees packets from the network header on,
+/// so loads from the cooked header are turned into loads of what the kernel knows; `None` when that is not possible.
+/// Packets that leave through the loopback interface `loopback` are left out: they appear again as arriving, and
+/// libpcap would drop them without counting.
 pub fn for_socket(program: &[Instruction], link_type: u16, loopback: Option<u32>) -> Option<Vec<Instruction>> {
     let mut made = Vec::with_capacity(program.len() + 5);
     if let Some(index) = loopback {
@@ -303,7 +305,7 @@ pub fn for_socket(program: &[Instruction], link_type: u16, loopback: Option<u32>
             };
         }
         if one.code == RETURN && one.k != 0 {
-            // The whole packet, however long.
+            // The whole packet, whatever its length.
             one.k = WHOLE;
         }
         made.push(one);
@@ -311,17 +313,17 @@ pub fn for_socket(program: &[Instruction], link_type: u16, loopback: Option<u32>
     Some(made)
 }
 
-/// A program that numbers packets by their two addresses, the same in both directions. A query, its response and all
-/// fragments of either get the same number: the kernel's own hash is of ports as well, which later fragments do not have, and
-/// putting fragments together before hashing is not done for IPv6. What is neither IPv4 nor IPv6, or behind more than two VLAN
-/// tags (the kernel takes the outer one off), is number 0.
+/// A program that assigns packets a number by their two addresses, the same in both directions. A query, its response
+/// and all fragments of either get the same number. The kernel's own hash includes ports, which later fragments do not
+/// have, and reassembly before hashing does not exist for IPv6. Packets that are neither IPv4 nor IPv6, or behind more
+/// than two VLAN tags (of which the kernel removes the outer one), get number 0.
 pub fn by_addresses() -> Vec<Instruction> {
     const IPV4: u32 = 0x0800;
     const IPV6: u32 = 0x86dd;
     let plain = |code, k| Instruction { code, jump_true: 0, jump_false: 0, k };
     let jump =
         |k, to: usize, otherwise| Instruction { code: JUMP_EQUAL, jump_true: to as u8, jump_false: otherwise, k };
-    // All words of both addresses in one, of which every bit then counts in the lower half.
+    // Folds all words of both addresses into one, so that every bit affects the lower half.
     let number = |addresses: std::ops::Range<u32>| -> Vec<Instruction> {
         let mut made = vec![plain(LOAD_WORD, NETWORK + addresses.start)];
         for at in addresses.skip(4).step_by(4) {
@@ -331,7 +333,7 @@ pub fn by_addresses() -> Vec<Instruction> {
         made.extend([plain(MULTIPLY, 0x9e37_79b1), plain(SHIFT_RIGHT, 16), plain(RETURN_VALUE, 0)]);
         made
     };
-    // By the type that was loaded, for a header so many bytes on.
+    // Branches on the type that was loaded, for a header this many bytes further on.
     let by_type = |on: u32| -> Vec<Instruction> {
         let (v4, v6) = (number(on + 12..on + 20), number(on + 8..on + 40));
         let mut made = vec![jump(IPV4, 2, 0), jump(IPV6, 1 + v4.len(), 0), NOTHING[0]];
@@ -351,7 +353,7 @@ pub fn by_addresses() -> Vec<Instruction> {
 mod tests {
     use super::*;
 
-    /// What the kernel computes for a packet.
+    /// Computes what the kernel would, for a packet.
     fn run(program: &[Instruction], protocol: u32, packet: &[u8]) -> u32 {
         let (mut a, mut x, mut at) = (0u32, 0u32, 0);
         let load = |k: u32, len: usize| {
@@ -435,7 +437,7 @@ mod tests {
         for link_type in LINK_TYPES.into_iter().chain([0, 12, 108]) {
             assert_eq!(passed(&dns(&[53], link_type), link_type), Passed::Everything, "{link_type}");
         }
-        // There are no tags in it, which these links may have.
+        // It looks for no tags, which frames of these links may have.
         for link_type in [ETHERNET, LINUX_SLL, LINUX_SLL2] {
             assert_eq!(passed(&dns(&[53], RAW), link_type), Passed::Unknown, "{link_type}");
         }
@@ -457,7 +459,7 @@ mod tests {
                 );
             }
         }
-        // The length of the link-layer address is nothing the kernel tells.
+        // The kernel does not know the length of the link-layer address.
         let dead = Capture::dead(data_link_type(LINUX_SLL2)).unwrap();
         let program = instructions(&dead.compile("link[11] = 6", true).unwrap());
         assert_eq!(for_socket(&program, LINUX_SLL2, None), None);

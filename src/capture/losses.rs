@@ -5,20 +5,20 @@ use super::host::{interfaces, read_small};
 use super::live::ANY;
 use std::fs::File;
 
-/// Packets of any traffic that interfaces say they lost.
+/// Packets of any traffic that interfaces report as lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum InterfaceLoss {
-    /// None of them says.
+    /// No interface reports it.
     #[default]
     Unknown,
-    /// Some say this, others do not, or no longer.
+    /// Some interfaces report this number; others report nothing, or no longer do.
     AtLeast(u64),
-    /// All of them say this.
+    /// All interfaces report this number.
     Exactly(u64),
 }
 
 impl InterfaceLoss {
-    /// As far as it is known.
+    /// The number, as far as it is known.
     pub fn known(self) -> Option<u64> {
         match self {
             Self::Unknown => None,
@@ -26,19 +26,19 @@ impl InterfaceLoss {
         }
     }
 
-    /// So many as are known, of all interfaces or of some.
+    /// The known numbers of all interfaces, or of some.
     pub(super) fn of(known: Option<u64>, all: bool) -> Self {
         known.map_or(Self::Unknown, if all { Self::Exactly } else { Self::AtLeast })
     }
 
-    /// Of these interfaces and of others.
+    /// Adds the losses of other interfaces.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let known = self.known().map_or(other.known(), |one| Some(one + other.known().unwrap_or(0)));
         Self::of(known, matches!((self, other), (Self::Exactly(_), Self::Exactly(_))))
     }
 
-    /// Of two parts that may count from the same beginning, so that their counts must not be added up.
+    /// Combines two numbers that may count from the same beginning, so that they must not be added.
     #[must_use]
     pub fn or_of(self, other: Self) -> Self {
         let most = self.known().max(other.known());
@@ -46,7 +46,7 @@ impl InterfaceLoss {
         Self::of(most, certain)
     }
 
-    /// What was lost after an earlier moment.
+    /// The losses after an earlier moment.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         let known = self.known().zip(earlier.known()).map(|(now, then)| now.saturating_sub(then));
@@ -59,19 +59,19 @@ impl InterfaceLoss {
 #[derive(Default)]
 pub struct InterfaceDrops {
     counters: Vec<DropCounter>,
-    /// One began anew: what it had counted since it was last read is not known.
+    /// A counter was reset: what it had counted since it was last read is not known.
     began_anew: bool,
 }
 
 struct DropCounter {
     file: File,
     begin: Option<u64>,
-    /// Since the beginning, when it was last read.
+    /// Losses since the beginning, when last read.
     since: u64,
 }
 
 impl InterfaceDrops {
-    /// Of one interface, or of all but loopback, which has none.
+    /// For one interface, or for all but loopback, which has none.
     pub fn open(name: &str) -> Self {
         let names = if name == ANY { interfaces() } else { vec![name.to_string()] };
         let paths = names.iter().filter(|name| *name != "lo").flat_map(|name| {
@@ -81,14 +81,14 @@ impl InterfaceDrops {
         Self { counters: paths.filter_map(counter).collect(), began_anew: false }
     }
 
-    /// Counts from now on.
+    /// Starts counting from now on.
     pub fn begin(&mut self) {
         for counter in &mut self.counters {
             counter.begin = counter.read();
         }
     }
 
-    /// What was lost since.
+    /// Losses since the start.
     pub fn since_begin(&mut self) -> InterfaceLoss {
         let mut all_say = true;
         for counter in &mut self.counters {
@@ -97,7 +97,7 @@ impl InterfaceDrops {
                     counter.since = now - begin;
                 }
                 Some(_) => self.began_anew = true,
-                // The counters of an interface that is gone cannot be read; what they said until then was lost.
+                // The counters of a removed interface cannot be read; losses up to the last reading still count.
                 None => all_say = false,
             }
         }

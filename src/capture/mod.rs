@@ -41,7 +41,7 @@ pub struct Frame<'a> {
     pub original_len: u32,
 }
 
-/// Direction of a frame relative to the capturing host.
+/// Direction of a frame, seen from the capturing host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 #[repr(u8)]
 pub enum Direction {
@@ -69,7 +69,7 @@ pub struct Interface {
     pub name: Option<Arc<str>>,
 }
 
-/// What was let through where packets were captured, as far as a file says.
+/// What was let through where packets were captured, according to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Passed {
     /// All DNS, or nothing is said.
@@ -77,22 +77,22 @@ pub enum Passed {
     Everything,
     /// Only REFUSED responses.
     Refusals,
-    /// What an expression chose that is not about DNS as such.
+    /// A selection by an expression that is not about DNS as such.
     Part,
-    /// What an expression of another program chose; it may have left out no DNS.
+    /// A selection by an expression of another program; it may have left out no DNS.
     Unknown,
 }
 
-/// How many interfaces of a file are said to have let through what.
+/// Number of interfaces in a file by what they let through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Choices {
-    /// Interfaces that are described.
+    /// Interfaces described.
     pub interfaces: u64,
-    /// Of these, those that let only REFUSED responses through.
+    /// Of these, interfaces that let only REFUSED responses through.
     pub refusals: u64,
-    /// Those that let through a part that somebody chose.
+    /// Interfaces that let through a part that somebody selected.
     pub part: u64,
-    /// Those with an expression of another program.
+    /// Interfaces with an expression of another program.
     pub unknown: u64,
 }
 
@@ -116,18 +116,18 @@ impl Choices {
         self.unknown += other.unknown;
     }
 
-    /// Some interface did not let everything through, or may not have.
+    /// True when some interface did not let everything through, or may not have.
     pub fn may_lack_packets(&self) -> bool {
         self.refusals + self.part + self.unknown > 0
     }
 
-    /// Only REFUSED responses were let through.
+    /// True when only REFUSED responses were let through.
     pub fn only_refusals(&self) -> bool {
         self.interfaces > 0 && self.refusals == self.interfaces
     }
 }
 
-/// The state of a file format that a record needs to be understood; changes only at section and interface blocks.
+/// State of a file format that is needed to read a record; it changes only at section and interface blocks.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
     /// Numbers in the file are big-endian.
@@ -138,9 +138,9 @@ pub struct Context {
     pub record_header: usize,
     /// This program wrote the section (pcapng only).
     pub own: bool,
-    /// What every interface described so far is said to have let through, those of earlier sections too (pcapng only).
+    /// What all interfaces so far let through, including those of earlier sections (pcapng only).
     pub choices: Choices,
-    /// Counts every change, so that a walk done with an outdated context is noticed.
+    /// Incremented with every change, so that a walk with an outdated context is noticed.
     pub version: u64,
 }
 
@@ -176,7 +176,7 @@ pub struct Block {
     pub at_end: bool,
 }
 
-/// Who owns the bytes of an input.
+/// The bytes of an input by owner.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ByteTally {
     /// File, section and interface headers.
@@ -207,7 +207,7 @@ impl ByteTally {
     }
 }
 
-/// What is odd about records without making them unusable; each is counted by name.
+/// Anomalies of records that do not make them unusable, counted by name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Oddities {
     /// Captured length above the snapshot length.
@@ -218,7 +218,7 @@ pub struct Oddities {
     pub timestamps: u64,
     /// Packets of an interface that was not declared.
     pub bad_interface: u64,
-    /// Packet blocks that end before what they should hold.
+    /// Packet blocks that end before their content does.
     pub bad_captured_len: u64,
     /// Blocks whose options run over their end.
     pub bad_options: u64,
@@ -241,7 +241,7 @@ impl Oddities {
         self.no_timestamp += other.no_timestamp;
     }
 
-    /// Descriptions of those that mean damage, with their counts.
+    /// Descriptions of the anomalies that mean damage, with their counts.
     pub fn damage(&self) -> Vec<String> {
         [
             (self.bad_interface, "packets of an undeclared interface, not opened"),
@@ -259,7 +259,7 @@ impl Oddities {
 /// Why a walk stopped before the end of its block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
-    /// The record at this index needs so many bytes from there; the block must be extended.
+    /// The record at this index needs more bytes; the block must be extended.
     Need {
         /// Index of the record.
         at: usize,
@@ -291,11 +291,11 @@ pub struct Walk {
     pub end: usize,
     /// Who owns the bytes walked over.
     pub bytes: ByteTally,
-    /// Odd records.
+    /// Anomalies of records.
     pub oddities: Oddities,
-    /// What was said of losses.
+    /// Statements about losses.
     pub statements: Vec<Statement>,
-    /// Interfaces that were declared: number in their section, name, and resolution.
+    /// Interfaces declared: number in their section, name, and resolution.
     pub interfaces: Vec<(usize, Option<Arc<str>>, time::Resolution)>,
     /// Packets walked over (pcapng only).
     pub packets: u32,
@@ -305,7 +305,7 @@ pub struct Walk {
     pub stop: Option<Stop>,
 }
 
-/// Takes the frames of a walk, in their order: any closure, or something that must be compiled into the walk's loop.
+/// Takes the frames of a walk in order: a closure, or a type that must be compiled into the walk's loop.
 pub trait Frames {
     /// The next frame.
     fn take(&mut self, frame: Frame<'_>);
@@ -318,7 +318,7 @@ impl<F: FnMut(Frame<'_>)> Frames for F {
     }
 }
 
-/// Reads one capture file format.
+/// Reader of one capture file format.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader {
     /// The format.

@@ -38,9 +38,9 @@ pub struct Statistics {
     pub freezes: u32,
 }
 
-/// `PACKET_FANOUT` value for a group of its own number whose members a program chooses.
+/// `PACKET_FANOUT` value for a new group with a unique number, in which a program chooses the member.
 const FANOUT_NEW: u32 = (libc::PACKET_FANOUT_CBPF | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16;
-/// The same for an existing group, whose number stands in the lower half.
+/// The same for an existing group, whose number is in the lower half.
 const FANOUT_JOIN: u32 = libc::PACKET_FANOUT_CBPF << 16;
 
 /// Reads and clears the kernel's counts.
@@ -57,8 +57,8 @@ pub fn pending_error(socket: BorrowedFd<'_>) -> io::Result<i32> {
     Ok(number[0] as i32)
 }
 
-/// Makes a new fan-out group of this socket, in which `program` numbers the member that gets a packet (modulo how many
-/// there are), and returns the group's number.
+/// Creates a fan-out group with this socket, in which `program` chooses the member for a packet (modulo the number of
+/// members), and returns the group's number.
 pub fn begin_fanout(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<u16> {
     set(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, &[FANOUT_NEW])?;
     set_program(socket, libc::SOL_PACKET, libc::PACKET_FANOUT_DATA, program)?;
@@ -72,7 +72,7 @@ pub fn join_fanout(socket: BorrowedFd<'_>, group: u16) -> io::Result<()> {
     set(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, &[FANOUT_JOIN | u32::from(group)])
 }
 
-/// Index of the interface a packet socket is bound to: 0 for all, -1 once the interface is gone.
+/// Index of the interface to which a packet socket is bound: 0 for all, -1 once the interface is gone.
 pub fn interface_index(socket: BorrowedFd<'_>) -> io::Result<i32> {
     let mut address = libc::sockaddr_ll {
         sll_family: 0,
@@ -89,7 +89,7 @@ pub fn interface_index(socket: BorrowedFd<'_>) -> io::Result<i32> {
     if result == 0 { Ok(address.sll_ifindex) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Attaches a filter; it decides about every packet from now on and leaves alone what passed before.
+/// Attaches a filter, which decides about every packet from now on and leaves earlier ones in the ring.
 pub fn attach(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
     set_program(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
 }

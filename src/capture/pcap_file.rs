@@ -57,7 +57,7 @@ fn fields(record: &[u8; RECORD_HEADER], big_endian: bool) -> [u32; 4] {
 pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, frames: &mut impl Frames) {
     let data = block.data.as_slice();
     let big_endian = context.big_endian;
-    // It is never more; said so that sums of it cannot overflow.
+    // Always true; stated so that the compiler knows that sums cannot overflow.
     let header = context.record_header.min(PATCHED_RECORD_HEADER);
     let Some(interface) = context.interfaces.first() else { return };
     let link_type = interface.link_type;
@@ -81,14 +81,14 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
             break;
         }
         let end = header + captured as usize;
-        // The next record and the headers of its frame: only now is it known where they are.
+        // Prefetches the next record and the headers of its frame: only now is their address known.
         prefetch_index(data, at + end);
         prefetch_index(data, at + end + 64);
         let Some(packet) = rest.get(header..end) else {
             walk.stop = Some(short(block, at, end));
             break;
         };
-        // One that captured nothing of nothing is odd too, and looked for without a further branch.
+        // A record of zero captured and zero original bytes is an anomaly, too; this finds it without a further branch.
         if fraction >= units_per_second || captured.max(1) > snap_len.min(original) {
             if record[..] == [0; RECORD_HEADER] {
                 walk.stop = Some(zeros(at));
@@ -115,7 +115,8 @@ pub fn walk(reader: &Reader, block: &Block, context: &Context, walk: &mut Walk, 
     walk.end = at;
 }
 
-/// Counts what is odd of a record: its time, its length beside the snapshot length, and beside the original length.
+/// Counts the anomalies of a record: its time, and its length compared with the snapshot length and the original
+/// length.
 #[cold]
 fn note_odd(oddities: &mut Oddities, [timestamp, over_snap_len, over_original_len]: [bool; 3]) {
     oddities.timestamps += u64::from(timestamp);
@@ -123,13 +124,13 @@ fn note_odd(oddities: &mut Oddities, [timestamp, over_snap_len, over_original_le
     oddities.over_original_len += u64::from(over_original_len);
 }
 
-/// The record at `at` claims more than any packet has.
+/// The record at `at` claims more bytes than any packet has.
 #[cold]
 fn too_long(at: usize, captured: u32, most: u32) -> Stop {
     Stop::Bad { at, what: format!("captured length {captured} is above the maximum of {most}") }
 }
 
-/// The header of the record at `at` is all zeros: there is no packet, but room that was never written, as after a loss of power.
+/// The header of the record at `at` is all zeros: space that was never written, as after a power failure.
 #[cold]
 fn zeros(at: usize) -> Stop {
     Stop::Bad { at, what: "a record header of zeros".to_owned() }
@@ -141,7 +142,7 @@ fn short(block: &Block, at: usize, wanted: usize) -> Stop {
     if block.at_end { Stop::Cut { at, wanted, has: block.data.len() - at } } else { Stop::Need { at, bytes: wanted } }
 }
 
-/// Records that must look right in a row before a guess is believed.
+/// Consecutive records that must look right before a guess is believed.
 const PLAUSIBLE_RECORDS: usize = 6;
 
 /// The first index from which six records in a row look right; the block's limit when there is none.
@@ -150,7 +151,7 @@ pub fn guess_start(reader: &Reader, block: &Block, context: &Context) -> usize {
     let header = context.record_header;
     let nanoseconds = context.interfaces.first().is_some_and(|i| i.resolution == Resolution::Multiply(1));
     let fraction_limit = if nanoseconds { 1_000_000_000 } else { 1_000_000 };
-    // Most candidates fail at the first look, which should cost little.
+    // Most candidates fail at the first test, which must be cheap.
     let plausible = |at: usize| -> Option<(usize, u32)> {
         let [seconds, fraction, captured, original] = fields(data.get(at..)?.first_chunk()?, context.big_endian);
         if captured == 0 || captured as usize > reader.packet_bytes {
@@ -164,7 +165,8 @@ pub fn guess_start(reader: &Reader, block: &Block, context: &Context) -> usize {
         let mut first_seconds = None;
         for index in 0..PLAUSIBLE_RECORDS {
             if at + header > data.len() {
-                // Ran out of block: believed when the records end with the file, or half of those wanted fit.
+                // The block ended: believed when the records end exactly with the file, or when half of the wanted
+                // number fit.
                 let believed = index >= PLAUSIBLE_RECORDS / 2 || (block.at_end && at == data.len());
                 if believed && index > 0 {
                     return candidate;
@@ -184,7 +186,7 @@ pub fn guess_start(reader: &Reader, block: &Block, context: &Context) -> usize {
     block.limit
 }
 
-/// The state at the first record, as the file's header tells it; nothing where it is none.
+/// State at the first record, from the file's header; `None` when that is not one.
 pub fn initial_context(bytes: &[u8]) -> Option<Arc<Context>> {
     read_header(bytes).map(Arc::new)
 }

@@ -10,86 +10,87 @@ use super::Timestamp;
 use super::losses::InterfaceLoss;
 use std::collections::BTreeMap;
 
-/// Something said between packets.
+/// A statement of the file between packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statement {
-    /// What is said.
+    /// What it says.
     pub says: Says,
-    /// Bytes of record headers walked over before: they grow with every packet.
+    /// Bytes of record headers walked before it: they grow with every packet.
     pub record_headers: u64,
-    /// Packets walked over before.
+    /// Packets walked before it.
     pub packets: u32,
-    /// When it was said: the time of the packet that says so, else of the packet before; `None` where none was walked over.
+    /// Its time: that of the packet that makes it, else of the packet before; `None` where no packet was walked.
     pub time: Option<Timestamp>,
 }
 
-/// What is said.
+/// The content of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Says {
-    /// A section begins, whose interfaces are others.
+    /// A section begins, with its own interfaces.
     Section,
-    /// There is a further interface.
+    /// A further interface is declared.
     Interface,
-    /// So many packets were lost so far.
+    /// The number of packets lost so far.
     Lost(Lost),
-    /// So many were lost between a packet of an interface and the one before it.
+    /// Packets lost between a packet of an interface and the one before it.
     LostBefore {
-        /// Its number in the section.
+        /// Number of the interface in its section.
         interface: u32,
-        /// Lost packets.
+        /// Number of lost packets.
         lost: u64,
     },
-    /// There is more that may have been lost: what is said of it cannot be understood, or is not exact.
+    /// More may have been lost: a statement cannot be understood, or is not exact.
     Unclear,
-    /// From here on a filter leaves packets out, or may.
+    /// From here on a filter leaves packets out, or may do so.
     LeftOut,
 }
 
-/// A place between packets at which something was said that matters to whoever follows them.
+/// A place between packets at which a statement matters to those who follow them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Packets of the block before it.
+    /// Number of packets of the block before it.
     pub packets: u32,
     /// See [`Statement::time`].
     pub time: Option<Timestamp>,
-    /// Packets are left out from here on; else some were lost before.
+    /// True when packets are left out from here on; false when some were lost before.
     pub left_out: bool,
 }
 
 /// Packets that an interface lost since its capture began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// Its number in the section.
+    /// Number of the interface in its section.
     pub interface: u32,
-    /// Dropped by itself.
+    /// Dropped by the interface itself.
     pub by_interface: Option<u64>,
     /// Dropped by the operating system.
     pub by_system: Option<u64>,
 }
 
-/// What was said so far.
+/// The statements so far.
 #[derive(Debug, Clone, Default)]
 pub struct StatedLoss {
     /// Interfaces of the present section.
     interfaces: u64,
-    /// What they said.
+    /// Their statements.
     words: BTreeMap<u32, Word>,
-    /// There is more that may have been lost in it.
+    /// More may have been lost in this section.
     unclear: bool,
-    /// What earlier sections lost.
+    /// Losses of earlier sections.
     earlier: Option<InterfaceLoss>,
-    /// What the system had dropped, by interface, at the end of the file before: parts of one recording count on.
+    /// Drops by the operating system per interface at the end of the previous file: parts of one recording continue
+    /// counting.
     before: BTreeMap<u32, u64>,
 }
 
-/// What an interface said.
+/// The statements about one interface.
 #[derive(Debug, Clone, Copy, Default)]
 struct Word {
     by_interface: u64,
     by_system: u64,
-    /// The sum of what was lost between its packets.
+    /// Sum of the losses between its packets.
     between: u64,
-    /// Bytes of record headers before it said what it dropped in all.
+    /// Bytes of record headers before its last statement of total drops.
     at: u64,
 }
 
@@ -103,8 +104,8 @@ impl StatedLoss {
         }
     }
 
-    /// Takes statements in the order of the file, which come after `before` bytes of record headers. Returns where packets
-    /// were lost since the last one that was known, and from where on some are left out.
+    /// Takes statements in the order of the file, which come after `before` bytes of record headers. Returns the places
+    /// where packets were lost since the last known one, and from where on some are left out.
     pub fn take(&mut self, statements: &[Statement], before: u64) -> Vec<Place> {
         let mut places = Vec::new();
         for Statement { says, record_headers, packets, time } in statements {
@@ -123,7 +124,7 @@ impl StatedLoss {
                 Says::Lost(lost) => {
                     let word = self.words.entry(lost.interface).or_default();
                     word.at = at;
-                    // What the interface dropped was never to be captured, or never came.
+                    // What the interface itself dropped was never to be captured, or never arrived.
                     let known = self.before.get(&lost.interface).copied().unwrap_or(0).max(word.by_system);
                     if lost.by_system.is_some_and(|lost| lost > known) {
                         places.push(place(false));
@@ -131,7 +132,7 @@ impl StatedLoss {
                     for (count, said) in
                         [(&mut word.by_interface, lost.by_interface), (&mut word.by_system, lost.by_system)]
                     {
-                        // A count that goes down began anew or is wrong.
+                        // A count that decreases was reset or is wrong.
                         self.unclear |= said.is_some_and(|said| said < *count);
                         *count = said.unwrap_or(0).max(*count);
                     }
@@ -152,7 +153,7 @@ impl StatedLoss {
         self.earlier = earlier.zip(here).map(|(one, other)| one.or_of(other)).or(earlier).or(here);
     }
 
-    /// The loss of a file with `record_headers` bytes of them; `whole` when everything in it was read.
+    /// The loss of a file with `record_headers` bytes of record headers; `whole` when everything in it was read.
     pub fn finish(mut self, record_headers: u64, whole: bool) -> InterfaceLoss {
         self.unclear |= !whole;
         self.end_section(record_headers);

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Timestamp(pub i64);
 
-/// How the timestamps of an interface become nanoseconds (pcapng `if_tsresol`).
+/// Resolution of an interface's timestamps (pcapng `if_tsresol`), to convert them to nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
     /// Units of this many nanoseconds.
@@ -18,7 +18,7 @@ pub enum Resolution {
 }
 
 impl Resolution {
-    /// From the value of `if_tsresol`: a power of ten, or of two when the top bit is set.
+    /// From the value of `if_tsresol`: a negative power of ten, or of two when the top bit is set.
     pub fn from_option(value: u8) -> Self {
         let exponent = u32::from(value & 0x7f);
         match (value & 0x80 != 0, exponent) {
@@ -29,7 +29,7 @@ impl Resolution {
         }
     }
 
-    /// Digits of a second's fraction that timestamps carry.
+    /// Digits that timestamps carry of the fraction of a second.
     pub fn digits(self) -> usize {
         match self {
             Resolution::Multiply(1_000_000..) => 3,
@@ -59,7 +59,7 @@ impl Resolution {
 impl Timestamp {
     /// The capture does not say when (pcapng simple packet blocks); earlier than any real time.
     pub const UNKNOWN: Timestamp = Timestamp(i64::MIN);
-    /// What the packets of a time line get that come before the first one with a time, and all in rows that have none: a moment
+    /// Assigned to packets of a time line before the first one with a time, and to all in rows without a time: a moment
     /// at which nobody captured. It is never printed.
     pub const UNTIMED: Timestamp = Timestamp(0);
 
@@ -138,7 +138,7 @@ fn parse_decimal_seconds(text: &str) -> Option<Timestamp> {
     Some(Timestamp(whole.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanoseconds)?))
 }
 
-/// Writes times as RFC 3339 UTC. Most times are in the second of the one before, whose text is kept.
+/// Writes times as RFC 3339 UTC. Most times are in the same second as the one before, whose text is kept.
 #[derive(Debug, Clone)]
 pub struct TimeWriter {
     second: i64,
@@ -147,7 +147,7 @@ pub struct TimeWriter {
 
 impl Default for TimeWriter {
     fn default() -> Self {
-        // A second that no time is in.
+        // A second in which no time is.
         Self { second: i64::MIN, text: [0; 20] }
     }
 }
@@ -176,14 +176,14 @@ impl TimeWriter {
                 21 + digits
             }
         };
-        // All of it, and then less: characters of a fixed number are copied without a call.
+        // Copies all digits and then truncates: a fixed number of characters is copied without a call.
         let end = out.len() + len;
         out.extend_from_slice(&text);
         out.truncate(end);
     }
 }
 
-/// A second since 1970 up to the point before its fraction.
+/// Text of a second since 1970, up to the point before the fraction.
 fn text_of_second(second: i64) -> [u8; 20] {
     let (year, month, day) = civil_from_days(second.div_euclid(86_400));
     let in_day = second.rem_euclid(86_400) as u32;

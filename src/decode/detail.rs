@@ -12,9 +12,9 @@ use std::io::Write as _;
 
 /// Client subnet (RFC 7871).
 const CLIENT_SUBNET: u16 = 8;
-/// Options taken from one message.
+/// Most options taken from one message.
 const MAX_OPTIONS: usize = 16;
-/// Bytes of one text kept; three dots stand for more.
+/// Most bytes kept of one text; three dots stand for more.
 const MAX_TEXT: usize = 256;
 
 /// Caps on what is decoded in full.
@@ -22,11 +22,11 @@ const MAX_TEXT: usize = 256;
 pub struct DetailLimits {
     /// Longest message, in bytes.
     pub bytes: usize,
-    /// Most questions and records, as its header claims them.
+    /// Most questions and records, as claimed by the header.
     pub records: usize,
 }
 
-/// What only a full decode tells. Texts are escaped.
+/// What only a full decode shows. Texts are escaped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Detail {
     /// Extended DNS errors: code and extra text (RFC 8914).
@@ -37,7 +37,7 @@ pub struct Detail {
     pub key_name: Option<Vec<u8>>,
 }
 
-/// Decodes a message; `None` when it is too large or hickory rejects it.
+/// Decodes a message; `None` when it is too large or hickory-proto rejects it.
 pub fn read(message: &[u8], limits: DetailLimits) -> Option<Detail> {
     let header = message.get(..HEADER)?;
     if let Some(errors) = errors_alone(message) {
@@ -65,7 +65,7 @@ pub fn read(message: &[u8], limits: DetailLimits) -> Option<Detail> {
 }
 
 /// The extended errors of a message in which nothing else needs a full decode: it has no additional record, or an OPT
-/// record right behind the question whose other options are not printed. That is most messages, and looking is a hundred
+/// record right after the question, without other options that are printed. That covers most messages, and is a hundred
 /// times cheaper than decoding.
 fn errors_alone(message: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
     match message[4..HEADER] {
@@ -79,7 +79,7 @@ fn errors_alone(message: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
     }
 }
 
-/// The extended errors among options, when these are whole and no other of them is printed.
+/// The extended errors among options, when these are complete and no other of them is printed.
 fn errors_among(mut options: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
     let mut errors = Vec::new();
     for _ in 0..MAX_OPTIONS {
@@ -96,7 +96,7 @@ fn errors_among(mut options: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
     options.is_empty().then_some(errors)
 }
 
-/// Code and text of an extended error; nothing when it is too short.
+/// Code and text of an extended error; `None` when it is too short.
 fn extended_error(data: &[u8]) -> Option<(u16, Vec<u8>)> {
     let (code, text) = data.split_first_chunk::<2>()?;
     let mut printed = Vec::new();
@@ -121,7 +121,7 @@ fn read_options(edns: &Edns, detail: &mut Detail) {
     }
 }
 
-/// A name in the one printed form.
+/// A name in presentation form.
 fn printed(name: &Name) -> Vec<u8> {
     let mut wire = Vec::new();
     for label in name {
@@ -136,7 +136,7 @@ fn printed(name: &Name) -> Vec<u8> {
 
 /// Appends a record type: its mnemonic, or `TYPE65280` (RFC 3597).
 pub fn write_type(code: u16, out: &mut Vec<u8>) {
-    // The most frequent by hand: formatting costs more than all other columns of a row.
+    // The most frequent ones by hand: formatting would cost more than all other columns of a row.
     match code {
         1 => out.push(b'A'),
         2 => out.extend_from_slice(b"NS"),
@@ -175,7 +175,7 @@ pub fn write_class(code: u16, out: &mut Vec<u8>) {
 /// Appends an operation code: its name, or `OPCODE12`.
 pub fn write_opcode(code: u8, out: &mut Vec<u8>) {
     let known = match code {
-        // Nearly all: of a length that is known here.
+        // Nearly all messages; the text's length is a constant here.
         0 => return out.extend_from_slice(b"QUERY"),
         1 => "IQUERY",
         2 => "STATUS",

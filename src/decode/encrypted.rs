@@ -12,24 +12,24 @@ use std::net::IpAddr;
 pub const DNS_OVER_TLS: u16 = 853;
 /// HTTPS; perhaps DNS over HTTPS (RFC 8484).
 pub const HTTPS: u16 = 443;
-/// Servers and ports noted, those with the lowest addresses: only those of our servers are ever shown.
+/// Most servers and ports noted, lowest addresses first: only those of our servers are ever shown.
 const MOST: usize = 4096;
-/// Bytes that are looked at: those of a TCP header without options.
+/// Bytes of a segment that are looked at: a TCP header without options.
 const HEADER: usize = 20;
 /// Bytes of a UDP header.
 const UDP_HEADER: usize = 8;
 /// Least bytes of a datagram that opens a QUIC connection (RFC 9000 section 14.1).
 const QUIC_INITIAL: usize = 1200;
 
-/// Connections begun, by server and port.
+/// Connections that were opened, by server and port.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encrypted(BTreeMap<(IpAddr, u16), u64>);
 
 impl Encrypted {
-    /// Notes a UDP datagram or TCP segment on other ports than those of DNS when it begins such a connection. `payload` is
-    /// its transport header and what follows.
+    /// Notes a UDP datagram or TCP segment on a port other than those of DNS when it opens such a connection. `payload`
+    /// is its transport header and what follows.
     pub(super) fn note(&mut self, ends: Ends, protocol: u8, payload: &[u8]) {
-        // Of a packet that was cut some bytes may be missing: where zeros are, nothing begins.
+        // Bytes missing from a truncated packet are read as zeros, which open nothing.
         let (mut header, captured) = ([0; HEADER], payload.len().min(HEADER));
         header[..captured].copy_from_slice(&payload[..captured]);
         if begins(protocol, &header, payload.len()) {
@@ -39,7 +39,7 @@ impl Encrypted {
 
     fn add_one(&mut self, key: (IpAddr, u16), count: u64) {
         *self.0.entry(key).or_default() += count;
-        // Which ones are left does not depend on the order: one that is left out once never comes back.
+        // Which ones are kept does not depend on the order: one that was left out never comes back.
         if self.0.len() > MOST {
             self.0.pop_last();
         }
@@ -56,14 +56,14 @@ impl Encrypted {
         Encrypted(self.0.iter().map(rest).filter(|(_, count)| *count > 0).collect())
     }
 
-    /// Server, port and connections begun, in that order.
+    /// Server, port and number of connections opened, in that order.
     pub fn iter(&self) -> impl Iterator<Item = (IpAddr, u16, u64)> + '_ {
         self.0.iter().map(|((server, port), count)| (*server, *port, *count))
     }
 }
 
-/// True when such a connection begins with this datagram or segment: its first bytes, and how many there are of it. What is
-/// sent between whom on the web's port cannot be foretold, so there is one branch: a product is zero when a factor is.
+/// True when this datagram or segment opens such a connection, by its first bytes and its full length. Web traffic is
+/// unpredictable, so there is a single branch: a product is zero when a factor is.
 #[allow(clippy::inline_always)] // once for every packet that is not of DNS
 #[inline(always)]
 pub(super) fn begins(protocol: u8, header: &[u8; HEADER], len: usize) -> bool {
@@ -77,7 +77,7 @@ pub(super) fn begins(protocol: u8, header: &[u8; HEADER], len: usize) -> bool {
     elsewhere | (no_syn * no_initial) == 0
 }
 
-/// The port that a datagram or segment goes to.
+/// The destination port of a datagram or segment.
 #[inline]
 fn destination_port(header: &[u8; HEADER]) -> u16 {
     u16::from_be_bytes([header[2], header[3]])
@@ -106,7 +106,7 @@ mod tests {
         datagram[8] = 0xc3;
         noted.note(ends(54), UDP, &datagram);
         noted.note(ends(54), UDP, &datagram[..1207]);
-        // A capture of 68 bytes of each packet ends here behind Ethernet and IPv6.
+        // A capture of 68 bytes of each packet ends here, after Ethernet and IPv6.
         noted.note(ends(55), TCP, &tcp(853, 0x02)[..14]);
         noted.note(ends(55), TCP, &tcp(853, 0x02)[..13]);
         let before = noted.clone();
@@ -119,7 +119,7 @@ mod tests {
             noted.note(Ends::v4([10, 1, 1, 1], [11, 0, high, low]), TCP, &tcp(443, 0x02));
         }
         assert_eq!(noted.iter().count(), MOST);
-        // Blocks come in the same order, but what one holds depends on where the input was cut.
+        // Blocks come in order, but what one holds depends on where the input was cut.
         let mut others = Encrypted::default();
         for host in (0..5000u32).rev() {
             let [_, _, high, low] = host.to_be_bytes();

@@ -3,9 +3,9 @@
 use super::key::Key;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Source and destination of a packet. IPv4 and IPv6 never compare equal, also not as IPv4-mapped addresses.
+/// Source and destination of a packet. IPv4 and IPv6 never compare equal, not even as IPv4-mapped addresses.
 ///
-/// Packed to four bytes, because every pair of them that was met is kept.
+/// Aligned to four bytes to take less memory, because every pair of addresses met is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(Rust, packed(4))]
 pub struct Ends {
@@ -14,7 +14,7 @@ pub struct Ends {
     v6: bool,
 }
 
-/// An address as two halves, the low one holding an IPv4 address.
+/// An address as two halves; the low half holds an IPv4 address.
 #[inline]
 fn halves(octets: [u8; 16]) -> [u64; 2] {
     let bits = u128::from_be_bytes(octets);
@@ -39,14 +39,14 @@ impl From<Address> for IpAddr {
 }
 
 impl Ends {
-    /// Of an IPv4 packet.
+    /// From the header of an IPv4 packet.
     #[inline]
     pub fn v4(source: [u8; 4], destination: [u8; 4]) -> Self {
         let low = |octets| [0, u64::from(u32::from_be_bytes(octets))];
         Self { v6: false, source: low(source), destination: low(destination) }
     }
 
-    /// Of an IPv6 packet.
+    /// From the header of an IPv6 packet.
     #[inline]
     pub fn v6(source: [u8; 16], destination: [u8; 16]) -> Self {
         Self { v6: true, source: halves(source), destination: halves(destination) }
@@ -59,7 +59,7 @@ impl Ends {
         Self { v6: self.v6, source: self.destination, destination: self.source }
     }
 
-    /// True when another is the other direction.
+    /// True when `other` is the other direction.
     #[inline]
     #[must_use]
     pub fn is_reverse_of(self, other: Ends) -> bool {
@@ -98,8 +98,8 @@ impl Ends {
         self.hash_from_client(false, key)
     }
 
-    /// A keyed hash of both ends in the direction from client to server: in a response, the other one than this. Without a
-    /// branch, because which of the two a packet brings cannot be foretold.
+    /// A keyed hash of both ends in the direction from client to server, which in a response is the reverse of this
+    /// one. Without a branch, because the kind of the next packet is unpredictable.
     #[allow(clippy::inline_always)] // else these are copied for the call
     #[inline(always)]
     pub fn hash_from_client(self, response: bool, key: &Key) -> u64 {

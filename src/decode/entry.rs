@@ -6,18 +6,18 @@ use super::quote::Quote;
 use super::{Ends, Point, Tally, Unread};
 use crate::capture::Timestamp;
 
-/// What the order-dependent half has to see, in the order of the frames.
+/// What the order-dependent half has to see of a frame, in the order of frames.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     /// When it was captured.
     pub time: Timestamp,
     /// Index of the frame in its block, from 0.
     pub frame: u32,
-    /// Where the payload begins in the block.
+    /// Offset of the payload in the block.
     pub offset: u32,
     /// Captured bytes of the payload.
     pub len: u32,
-    /// Where it was seen.
+    /// Where in the capture it was seen.
     pub point: Point,
     /// Source and destination address.
     pub ends: Ends,
@@ -26,24 +26,24 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The place before a frame of this time and number before which packets were lost.
+    /// A mark before a frame of this time and number: packets were lost before it.
     pub fn lost(time: Timestamp, frame: u32) -> Self {
         Self::between(time, frame, Body::Lost)
     }
 
-    /// True for a frame.
+    /// True for a frame; false for a mark between frames.
     pub fn is_frame(&self) -> bool {
         !matches!(self.body, Body::Lost | Body::LeftOut)
     }
 
-    /// Something that is no frame, before one of this time and number.
+    /// A mark that is not a frame, before a frame of this time and number.
     pub fn between(time: Timestamp, frame: u32, body: Body) -> Self {
         let (point, ends) = (Point::default(), Ends::v4([0; 4], [0; 4]));
         Self { time, frame, offset: 0, len: 0, point, ends, body }
     }
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy)]
 pub enum Body {
     /// A UDP datagram on a DNS port; the payload is the message.
@@ -52,12 +52,13 @@ pub enum Body {
     Segment(Segment),
     /// A fragment of a datagram; the payload is the fragment's data.
     Fragment {
-        /// Its place in the datagram.
+        /// Its place in the datagram, as its header says.
         header: FragmentHeader,
         /// Protocol of the datagram.
         protocol: u8,
     },
-    /// An ICMP error about a packet on a DNS port, whose ends these are (client to server); no payload.
+    /// An ICMP error about a packet on a DNS port; the entry's ends are those of that packet, from client to server. No
+    /// payload.
     Quote(Quote),
     /// A packet that could not be read; no payload.
     Unread(Unread),
@@ -80,11 +81,11 @@ pub struct Datagram {
     pub proxy_len: u16,
     /// The message; `None` when it has no whole header.
     pub message: Option<Message>,
-    /// Keyed hash of the payload, to recognise copies.
+    /// Keyed hash of the payload, to recognise copies of the packet.
     pub payload_hash: u32,
     /// Keyed hash of client and server address.
     pub pair_hash: u64,
-    /// Keyed hash of that, both ports and the message's identifier; 0 without a message.
+    /// Keyed hash of that, both ports and the message ID; 0 without a message.
     pub flow_hash: u64,
 }
 
@@ -127,9 +128,9 @@ impl Segment {
 /// What a block of frames decoded to.
 #[derive(Debug, Default)]
 pub struct Decoded {
-    /// What the order-dependent half has to see.
+    /// Entries for the order-dependent half.
     pub entries: Vec<Entry>,
-    /// Frames that ended here. A frame with an entry is counted by whoever consumes it.
+    /// Frames that ended here. A frame with an entry is counted by the consumer of the entry.
     pub tally: Tally,
     /// Frames in the block.
     pub frames: u32,
@@ -137,21 +138,21 @@ pub struct Decoded {
     pub times: Option<(Timestamp, Timestamp)>,
     /// Link types met.
     pub link_types: Vec<u16>,
-    /// The one met last.
+    /// The link type met last.
     link_type: Option<u16>,
-    /// Indexes of the first frames that a fault of this program kept from being decoded.
+    /// Indexes of the first frames that could not be decoded because of a fault of this program.
     pub faults: Vec<u32>,
 }
 
 impl Decoded {
-    /// Makes it empty again, keeping the memory.
+    /// Empties it, keeping the memory.
     pub fn clear(&mut self) {
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
         *self = Self { entries, ..Self::default() };
     }
 
-    /// Puts in what is said between frames: before which, by their indexes in the block, and when.
+    /// Inserts marks between frames: before which frame, by index in the block, and when.
     pub fn note_between(&mut self, said: impl Iterator<Item = (u32, Timestamp, Body)>) {
         self.entries.extend(said.map(|(frame, time, body)| Entry::between(time, frame, body)));
         self.entries.sort_by_key(|entry| (entry.frame, !matches!(entry.body, Body::Lost | Body::LeftOut)));

@@ -6,18 +6,18 @@
 use super::{Bucket, Ends};
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
 
-/// An IP packet opened.
+/// An IP packet whose header was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// Source and destination.
     pub ends: Ends,
-    /// Protocol of the payload (the one behind the extension headers).
+    /// Protocol of the payload, after any extension headers.
     pub protocol: u8,
     /// Where the payload begins.
     pub at: usize,
     /// Captured bytes of the payload.
     pub captured: usize,
-    /// Bytes the payload has according to the header.
+    /// Bytes of the payload according to the header.
     pub full: usize,
     /// Identification (IPv4 only; 0 otherwise).
     pub id: u16,
@@ -38,7 +38,7 @@ pub struct FragmentHeader {
     pub more: bool,
 }
 
-/// Opens the IP header at the beginning of `data`; `cut` says that the snapshot length took the end of the frame.
+/// Reads the IP header at the start of `data`; `cut` says that the snapshot length truncated the frame.
 #[inline]
 pub fn open(data: &[u8], cut: bool, extension_headers: usize) -> Result<Packet, Bucket> {
     let short = if cut { Bucket::SnapCut } else { Bucket::IpMalformed };
@@ -56,7 +56,7 @@ fn open_v4(data: &[u8], short: Bucket) -> Result<Packet, Bucket> {
         return Err(if enough { Bucket::IpMalformed } else { short });
     };
     let at = header.slice().len();
-    // Segmentation offload hands packets to the capture with a total length of 0: the frame is the packet.
+    // With segmentation offload, captures show a total length of 0: the packet is as long as the frame.
     let total = if header.total_len() == 0 { data.len() } else { usize::from(header.total_len()) };
     if total < at {
         return Err(Bucket::IpMalformed);
@@ -95,7 +95,7 @@ const SHIM6: u8 = 140;
 fn open_v6(data: &[u8], short: Bucket, extension_headers: usize) -> Result<Packet, Bucket> {
     let header = Ipv6HeaderSlice::from_slice(data).map_err(|_| short)?;
     let start = header.slice().len();
-    // 0 stands for a jumbogram (RFC 2675) or for segmentation offload: the frame is the packet.
+    // 0 means a jumbogram (RFC 2675) or segmentation offload: the packet is as long as the frame.
     let end = if header.payload_length() == 0 { data.len() } else { start + usize::from(header.payload_length()) };
     let (protocol, at, fragment) = extensions(data, header.next_header().0, start, short, extension_headers)?;
     if at > end {
@@ -117,8 +117,8 @@ fn open_v6(data: &[u8], short: Bucket, extension_headers: usize) -> Result<Packe
     })
 }
 
-/// Follows the extension headers that begin with `protocol` at `at`: the protocol behind them, where it begins (perhaps
-/// past the end), and the fragment header met on the way, behind which nothing is followed.
+/// Follows the extension headers that begin with `protocol` at `at`: returns the protocol after them, its offset
+/// (perhaps past the end), and the fragment header met on the way, after which nothing is followed.
 #[inline]
 pub fn extensions(
     data: &[u8],

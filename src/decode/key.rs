@@ -5,18 +5,18 @@
 use super::message::{HEADER, Transport};
 use std::hash::{BuildHasher, Hasher};
 
-/// Bytes hashed at once.
+/// Bytes hashed per step.
 const BLOCK: usize = 16;
 
-/// Blocks behind the question of a message that is not unusually long.
+/// Blocks after the question in a message of usual length.
 const USUAL_BLOCKS: usize = 3;
 
 /// Hashes addresses, names and payloads.
 #[derive(Debug, Clone)]
 pub struct Key {
-    /// Where every hash begins.
+    /// Initial state of every hash.
     start: u64,
-    /// What every step multiplies by.
+    /// Multiplier of every step.
     factor: u64,
 }
 
@@ -27,8 +27,8 @@ impl Key {
         Self { start: draw(), factor: draw() }
     }
 
-    /// Takes two more numbers into a hash. They come in by different operations: else compilers put the pair into a vector,
-    /// and every step waits for the way there and back.
+    /// Mixes two more numbers into a hash. They enter by different operations: otherwise compilers put the pair into a
+    /// vector register, and every step waits for the moves there and back.
     #[inline]
     fn step(&self, hash: u64, [first, second]: [u64; 2]) -> u64 {
         let product = u128::from(hash ^ first).wrapping_mul(u128::from(self.factor.wrapping_add(second)));
@@ -52,8 +52,8 @@ impl Key {
         self.step(self.step(hash, last), [bytes.len() as u64, 0])
     }
 
-    /// Hashes a name's wire bytes with its letters taken for small ones, and the type and class after it. Length bytes are
-    /// below 64 and so never taken for letters.
+    /// Hashes the wire bytes of a name, with letters folded to lower case, followed by type and class. Length bytes are
+    /// below 64, so they are never taken for letters.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn question(&self, name: &[u8], type_and_class: [u8; 4]) -> u64 {
@@ -66,9 +66,10 @@ impl Key {
         self.step(hash, lowercase(last))
     }
 
-    /// Hashes a whole message, but for the case of letters in its question: goes on from the hash of the question with the
-    /// header, what is `behind` the question, and the end of it all. How long that is cannot be foretold, and a wrong guess
-    /// costs more than a step: up to a usual length all take the same steps, some over the end again.
+    /// Hashes a whole message, ignoring the case of letters in its question: continues from the hash of the question
+    /// with the header, what is `behind` the question, and the length. That length is unpredictable, and a mispredicted
+    /// branch costs more than a step: up to a usual length, all messages take the same steps, some of them over the end
+    /// again.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn message(&self, question: u64, message: &[u8], behind: &[u8]) -> u64 {
@@ -84,7 +85,7 @@ impl Key {
             hash = self.step(hash, message[at.min(last_at)..].first_chunk().map_or([0; 2], pair));
             at += BLOCK;
         }
-        // Else the last block has all that is left.
+        // Otherwise the last block holds all that is left.
         if at < last_at {
             for block in message[at..].as_chunks().0 {
                 hash = self.step(hash, pair(block));
@@ -93,8 +94,8 @@ impl Key {
         self.step(hash, pair(last))
     }
 
-    /// Hashes what identifies a transaction besides its question: client and server address by `pair_hash`, the ports of
-    /// both, and the message's identifier.
+    /// Hashes what identifies a transaction besides its question: client and server address (as `pair_hash`), both
+    /// ports, and the message ID.
     #[inline]
     pub fn flow(&self, pair_hash: u64, (client_port, server_port): (u16, u16), id: u16, transport: Transport) -> u64 {
         let rest = u64::from(client_port) << 48 | u64::from(server_port) << 32 | u64::from(id) << 8 | transport as u64;
@@ -102,18 +103,19 @@ impl Key {
     }
 }
 
-/// Sixteen bytes as two numbers.
+/// Reads sixteen bytes as two numbers.
 #[inline]
 fn pair(block: &[u8; BLOCK]) -> [u64; 2] {
     let (eights, _) = block.as_chunks::<8>();
     [u64::from_le_bytes(eights[0]), u64::from_le_bytes(eights[1])]
 }
 
-/// Bytes as pairs of numbers, which together with their count tell them. Few have anything in the middle.
+/// Reads bytes as pairs of numbers that determine them together with their length. Few inputs have anything in the
+/// middle.
 struct Pairs<'a> {
     first: [u64; 2],
     middle: &'a [[u8; BLOCK]],
-    /// It ends where the bytes end, and so begins among those before it: cheaper than copying a few bytes.
+    /// The last pair ends where the bytes end, so it overlaps the one before: cheaper than copying a few bytes.
     last: [u64; 2],
 }
 
@@ -133,7 +135,7 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// Fewer bytes than a block as two numbers, which may overlap.
+/// Reads fewer bytes than a block as two numbers, which may overlap.
 #[inline(never)]
 fn short(bytes: &[u8]) -> [u64; 2] {
     if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
@@ -152,7 +154,8 @@ fn lowercase([first, second]: [u64; 2]) -> [u64; 2] {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let small = |bytes: u64| {
         let sevens = bytes & (0x7f * ONES);
-        // The highest bit of each byte: from A on, and after Z; the sums stay within their bytes.
+        // Sets the highest bit of each byte that is at least A, and of each above Z; the sums do not carry into the
+        // next byte.
         let from_a = sevens.wrapping_add((0x80 - b'A' as u64) * ONES);
         let after_z = sevens.wrapping_add((0x7f - b'Z' as u64) * ONES);
         let capitals = (from_a ^ after_z) & !bytes & (0x80 * ONES);
@@ -227,7 +230,7 @@ mod tests {
     #[test]
     fn numbers_spread_over_all_bits() {
         let key = Key::random();
-        // Counts of ones at every place of many hashes of addresses one after another; half of them are expected.
+        // Counts ones at every bit of the hashes of many consecutive addresses; half of them are expected.
         let mut ones = [0u32; 64];
         for number in 0..10_000 {
             let hash = key.numbers([[10 << 56 | number << 32 | 0x0a00_0035, 0]]);

@@ -20,8 +20,8 @@ pub const EXTENDED_ERROR: u16 = 15;
 const MAX_OPTIONS: usize = 64;
 
 /// The question of a message, reduced to what matching needs: absent, unreadable for a reason, or known by a keyed hash
-/// over the name (letters case-blind), type and class of the first question. One number, because every open transaction
-/// holds one.
+/// over name (ignoring case), type and class of the first question. It is a single number, because every open
+/// transaction holds one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Question(u64);
 
@@ -35,13 +35,13 @@ impl Question {
         Self(1 + fault as u64)
     }
 
-    /// Known by its hash; the few values that mean something else are moved out of the way.
+    /// Known by its hash; hashes that would collide with the special values are moved aside.
     #[inline]
     pub fn known(hash: u64) -> Self {
         Self(if hash <= NameFault::ALL.len() as u64 { hash ^ (1 << 63) } else { hash })
     }
 
-    /// Why it cannot be read, when it cannot.
+    /// Why it cannot be read, if so.
     #[inline]
     pub fn fault(self) -> Option<NameFault> {
         match self.0 {
@@ -50,19 +50,19 @@ impl Question {
         }
     }
 
-    /// It was read.
+    /// True when it was read.
     #[inline]
     pub fn is_known(self) -> bool {
         self.0 > NameFault::ALL.len() as u64
     }
 
-    /// Half of the hash, for where little room is left.
+    /// Half of the hash, for compact storage.
     #[inline]
     pub fn low_half(self) -> u32 {
         self.0 as u32
     }
 
-    /// True when a query and a response with these questions can belong together.
+    /// True when a query and a response with these questions may belong together.
     #[inline]
     pub fn fits(self, other: Question) -> bool {
         self == other || !self.is_known() || !other.is_known()
@@ -72,7 +72,7 @@ impl Question {
 /// The facts of a message that counting and matching need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message {
-    /// Identifier.
+    /// Message ID.
     pub id: u16,
     /// Second 16 bits of the header, as on the wire.
     pub flags: u16,
@@ -80,13 +80,13 @@ pub struct Message {
     pub rcode: u16,
     /// The first question.
     pub question: Question,
-    /// An extended error from 15 to 18 (blocked, censored, filtered, prohibited) is in the response.
+    /// The response has an extended error from 15 to 18 (blocked, censored, filtered, prohibited).
     pub policy_error: bool,
     /// The first question asks for a zone transfer (AXFR or IXFR).
     pub transfer: bool,
-    /// Bytes follow the end of the message's sections (known only when they were walked).
+    /// Bytes follow the end of the message's sections (only known when these were walked).
     pub trailing: bool,
-    /// The snapshot length cut the message.
+    /// The snapshot length truncated the message.
     pub cut: bool,
 }
 
@@ -109,15 +109,15 @@ impl Message {
         self.rcode == REFUSED
     }
 
-    /// The response says that the request was let pass: NOERROR and NXDOMAIN, and what tells that something an update requires
-    /// is not so (RFC 2136 section 2.2). Every other code says that something was wrong with the request or the server, which
-    /// may be found out before access is looked at: FORMERR, SERVFAIL, NOTIMP, BADVERS, BADCOOKIE and the like.
+    /// The response shows that the request was let pass: NOERROR, NXDOMAIN, or a code that says that a prerequisite of
+    /// an update does not hold (RFC 2136 section 2.2). Every other code reports a problem of the request or the server
+    /// that may be found before access is checked: FORMERR, SERVFAIL, NOTIMP, BADVERS, BADCOOKIE and the like.
     #[inline]
     pub fn is_served(self) -> bool {
         matches!(self.rcode, 0 | 3 | 6 | 7 | 8)
     }
 
-    /// The response denies in another way: NOTAUTH, or a policy error beside any other response code.
+    /// The response denies in another way: NOTAUTH, or a policy error with any other response code.
     #[inline]
     pub fn is_denied(self) -> bool {
         self.rcode == NOTAUTH || (self.policy_error && self.rcode != REFUSED)
@@ -144,13 +144,13 @@ impl Transport {
     }
 }
 
-/// Reads a message of which `payload` was captured; `cut` says that the snapshot length took some of it. `None` when
-/// there is no whole header.
+/// Reads a message of which `payload` was captured; `cut` says that the snapshot length truncated it. `None` when there
+/// is no complete header.
 pub fn read(payload: &[u8], cut: bool, key: &Key) -> Option<Message> {
     read_and_hash(payload, cut, key).map(|(message, _)| message)
 }
 
-/// Reads a message as [`read`] does, and hashes its bytes on the way when its question is as usual.
+/// Reads a message as [`read`] does, and hashes its bytes along the way when its question has the usual form.
 #[allow(clippy::inline_always)] // once for every message, and what it returns stays in registers
 #[inline(always)]
 pub(super) fn read_and_hash(payload: &[u8], cut: bool, key: &Key) -> Option<(Message, Option<u64>)> {
@@ -215,7 +215,7 @@ impl Counts {
         (self.0 >> 48) as u16
     }
 
-    /// Answers and authorities.
+    /// Number of answer and authority records.
     #[inline]
     fn before_additionals(self) -> u32 {
         (self.0 >> 32 & 0xffff) as u32 + (self.0 >> 16 & 0xffff) as u32
@@ -226,14 +226,14 @@ impl Counts {
         self.0 as u16
     }
 
-    /// There is nothing but one question, or nothing at all.
+    /// True when there is nothing but one question, or nothing at all.
     #[inline]
     fn are_of_a_question_at_most(self) -> bool {
         self.0 & !(1 << 48) == 0
     }
 }
 
-/// A question at the beginning of `body` whose name is not compressed: name, type and class, and what is behind it.
+/// A question at the start of `body` with an uncompressed name: name, type and class, and what follows.
 #[allow(clippy::inline_always)] // once for every message
 #[inline(always)]
 fn plain_question(body: &[u8]) -> Option<(&[u8], &[u8; 4], &[u8])> {
@@ -242,7 +242,7 @@ fn plain_question(body: &[u8]) -> Option<(&[u8], &[u8; 4], &[u8])> {
     Some((name, type_and_class, behind))
 }
 
-/// Any other first question: its hash, its type and class, and what is behind it.
+/// Any other first question: its hash, type and class, and what follows.
 #[cold]
 fn other_question<'a>(payload: &'a [u8], key: &Key) -> Result<(u64, &'a [u8; 4], &'a [u8]), NameFault> {
     let (name, end) = name::read_name(payload, HEADER)?;
@@ -250,10 +250,10 @@ fn other_question<'a>(payload: &'a [u8], key: &Key) -> Result<(u64, &'a [u8; 4],
     Ok((key.question(name.as_bytes(), *type_and_class), type_and_class, behind))
 }
 
-/// What the records behind the first question say.
+/// What the records after the first question say.
 #[derive(Clone, Copy, Default)]
 struct Extended {
-    /// The upper bits of the response code.
+    /// Upper bits of the response code.
     rcode: u16,
     /// See [`Message::policy_error`].
     policy_error: bool,
@@ -261,8 +261,8 @@ struct Extended {
     trailing: bool,
 }
 
-/// Walks the records behind the first question for the OPT record: extended response code and extended errors. Where the
-/// data ends too early, whatever the counts say, what was read until then stands.
+/// Walks the records after the first question to the OPT record: extended response code and extended errors. Where the
+/// data ends too early, whatever the counts say, what was read before still stands.
 fn read_extended(rest: &[u8], counts: Counts) -> Extended {
     let mut extended = Extended::default();
     let end = walk_records(rest, counts, &mut extended);
@@ -270,7 +270,7 @@ fn read_extended(rest: &[u8], counts: Counts) -> Extended {
     extended
 }
 
-/// What is behind the records; `None` where the data ends too early.
+/// What follows the records; `None` where the data ends too early.
 #[inline]
 fn walk_records<'a>(mut rest: &'a [u8], counts: Counts, extended: &mut Extended) -> Option<&'a [u8]> {
     for _ in 1..counts.questions() {
@@ -293,11 +293,11 @@ fn walk_records<'a>(mut rest: &'a [u8], counts: Counts, extended: &mut Extended)
     Some(rest)
 }
 
-/// A record: what is between its name and its data, the length of its data, and what begins with its data.
+/// Splits a record: what is between its name and its data, the length of its data, and the bytes from its data on.
 #[inline]
 fn record(rest: &[u8]) -> Option<(&[u8; 10], usize, &[u8])> {
-    // Most names are a pointer or the root: which of the two cannot be foretold, and is not asked. The least that is behind one
-    // is an OPT record without options.
+    // Most names are a pointer or the root. Which of the two is unpredictable, so no branch asks. The least that can
+    // follow is an OPT record without options.
     let behind = match rest.first_chunk::<11>() {
         Some(beginning) if matches!(beginning[0], 0 | 0xc0..) => &rest[1 + usize::from(beginning[0] > 0)..],
         _ => name::skip_name(rest)?,
@@ -346,7 +346,7 @@ mod tests {
         let of = |rest: &[u8]| read(&message(0x0100, [1, 0, 0, 0], rest), false, &key).unwrap().question;
         assert_eq!(of(WWW), of(b"\x03wWw\x07eXAMPLe\x03COM\0\0\x01\0\x01"));
         assert_ne!(of(WWW), of(b"\x03www\x07example\x03com\0\0\x1c\0\x01"));
-        // '@' and '[' stand beside the capitals, and bytes above 127 beside nothing.
+        // '@' and '[' are next to the capitals; bytes above 127 are next to nothing.
         assert_ne!(of(b"\x02@[\0\0\x01\0\x01"), of(b"\x02`{\0\0\x01\0\x01"));
         assert_ne!(of(b"\x01\xc1\0\0\x01\0\x01"), of(b"\x01\xe1\0\0\x01\0\x01"));
     }

@@ -43,26 +43,26 @@ use tally::add_named;
 pub use tally::{Bucket, Tally};
 pub use unread::Unread;
 
-/// What goes on to the order-dependent half.
+/// What decoding hands to the order-dependent half.
 #[derive(Debug, Clone, Copy)]
 pub struct Opened {
-    /// Where the payload begins in the bytes given.
+    /// Offset of the payload in the given bytes.
     pub at: usize,
     /// Captured bytes of it.
     pub len: usize,
     /// Source and destination of the innermost packet.
     pub ends: Ends,
-    /// IP packets around that.
+    /// Number of IP packets around it.
     pub depth: usize,
-    /// What it is.
+    /// The kind of entry.
     pub body: Body,
 }
 
-/// What is behind an IP header.
+/// What follows an IP header.
 enum Behind {
-    /// What was looked for.
+    /// An entry.
     Opened(Opened),
-    /// A wrapping that leads on.
+    /// An encapsulation, which leads on.
     Wrapped(Next, usize),
 }
 
@@ -71,23 +71,23 @@ enum Behind {
 struct Passed {
     /// VLAN tags before the first packet.
     vlans: [u16; 2],
-    /// The innermost packet so far, where its payload begins, and how many are around it.
+    /// The innermost packet so far, the offset of its payload, and how many packets are around it.
     innermost: Option<(Packet, usize, usize)>,
 }
 
-/// How far a frame may still be opened.
+/// How many more layers of a frame may be opened.
 struct Left {
     tags: usize,
     layers: usize,
 }
 
-/// Layers without an IP header (beside VLAN tags) that are opened in one frame.
+/// Most layers without an IP header (besides VLAN tags) opened in one frame.
 const MAX_LAYERS: usize = 24;
 
-/// Frames with a fault that are noted per block.
+/// Most frames with a fault that are noted per block.
 const MAX_FAULTS: usize = 8;
 
-/// A frame that makes the decoder fail, for tests of what happens then.
+/// A frame that makes the decoder panic, for tests of what happens then.
 #[cfg(test)]
 pub(crate) const FAULTY_FRAME: &[u8] = b"a frame on which the decoder fails";
 
@@ -98,11 +98,11 @@ pub struct Decoder {
     pub key: Key,
     /// Ports that carry DNS.
     pub ports: Ports,
-    /// VLAN tags opened.
+    /// Most VLAN tags opened.
     pub vlan_tags: usize,
-    /// IPv6 extension headers opened.
+    /// Most IPv6 extension headers opened.
     pub extension_headers: usize,
-    /// IP headers inside IP headers opened.
+    /// Most IP headers inside IP headers opened.
     pub nested_headers: usize,
 }
 
@@ -114,7 +114,7 @@ pub const TCP: u8 = 6;
 const ICMP: [u8; 2] = [1, 58];
 
 impl Decoder {
-    /// A decoder for DNS on these ports, with a hash key of its own.
+    /// A decoder of DNS on these ports, with a hash key of its own.
     pub fn new(ports: Vec<u16>, limits: &Limits) -> Self {
         Self {
             key: Key::random(),
@@ -125,7 +125,7 @@ impl Decoder {
         }
     }
 
-    /// Decodes one frame into `out`, caught if this program fails on it: counted and noted.
+    /// Decodes one frame into `out`. When this program panics on it, the frame is counted and noted.
     pub fn guarded_frame(&self, frame: &Frame<'_>, out: &mut Decoded) {
         let (index, entries) = (out.frames, out.entries.len());
         if catch_unwind(AssertUnwindSafe(|| self.frame(frame, out))).is_err() {
@@ -141,8 +141,8 @@ impl Decoder {
     ///
     /// # Panics
     ///
-    /// When this program has a fault. The caller catches it and decodes the block again with
-    /// [`Decoder::guarded_frame`]: to guard every frame would cost more than to decode it.
+    /// When this program has a fault. The caller catches the panic and decodes the block again with
+    /// [`Decoder::guarded_frame`]: guarding every frame would cost more than decoding it.
     #[allow(clippy::inline_always)] // so that a frame goes through registers where there is a loop around this
     #[inline(always)]
     pub fn frame(&self, frame: &Frame<'_>, out: &mut Decoded) {
@@ -153,12 +153,12 @@ impl Decoder {
         if self.plain(frame, index, out).is_some() {
             return;
         }
-        // Put together again here, so that it need not be in memory before.
+        // Assembled again here, so that it need not be in memory before.
         let Frame { time, link_type, interface, direction, data, offset, original_len } = *frame;
         self.in_general(&Frame { time, link_type, interface, direction, data, offset, original_len }, index, out);
     }
 
-    /// Decodes a frame in the general way. Called cold, so that the short way has the registers.
+    /// Decodes a frame in the general way. Marked cold, so that the fast path gets the registers.
     #[cold]
     #[inline(never)]
     fn in_general(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) {
@@ -166,7 +166,7 @@ impl Decoder {
             let cut = frame.original_len as usize > frame.data.len();
             let bucket = if cut && bucket == Bucket::LinkMalformed { Bucket::SnapCut } else { bucket };
             out.tally.count(bucket);
-            // Not even between whom it went is known: it may have been the response to any query.
+            // Not even its addresses are known: it may have been the response to any query.
             if matches!(bucket, Bucket::SnapCut | Bucket::UndeclaredInterface | Bucket::DamagedRecord) {
                 out.entries.push(Entry::lost(frame.time, index));
             }
@@ -198,7 +198,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Opens what a datagram put together from fragments holds.
+    /// Decodes a datagram that was reassembled from fragments.
     pub fn datagram_of_fragments(
         &self,
         data: &[u8],
@@ -213,14 +213,14 @@ impl Decoder {
             Behind::Opened(opened) => Ok(opened),
             Behind::Wrapped(next, at) => {
                 self.walk(data, next, at, false, &mut Passed::default(), tally).map(|opened| {
-                    // The datagram's own header is not in its bytes.
+                    // The datagram's own IP header is not part of its bytes.
                     Opened { depth: opened.depth + 1, ..opened }
                 })
             }
         }
     }
 
-    /// Follows headers from `next` at `at` to the innermost packet, or to one that cannot be read.
+    /// Follows headers, from protocol `next` at `at`, to the innermost packet or to one that cannot be read.
     #[inline]
     fn walk(
         &self,
@@ -267,7 +267,7 @@ impl Decoder {
         Err(Bucket::NestLimit)
     }
 
-    /// Opens one header that is neither IP nor behind IP.
+    /// Opens one header that is neither IP nor carried by IP.
     fn layer(
         &self,
         data: &[u8],
@@ -312,13 +312,13 @@ impl Decoder {
         Ok((next, at + len))
     }
 
-    /// Looks behind the IP header of `packet`, whose payload is what `data` holds from `at` on.
+    /// Looks at what follows the IP header of `packet`; its payload is `data` from `at` on.
     #[inline]
     fn behind_ip(&self, packet: &Packet, data: &[u8], at: usize, tally: &mut Tally) -> Result<Behind, Bucket> {
         let ends = packet.ends;
         if let Some(header) = packet.fragment {
             if packet.captured < packet.full {
-                // It will never be part of a whole datagram. The first fragment is read as what it is: the beginning.
+                // It will never be part of a complete datagram. A first fragment is read as far as it goes.
                 if header.offset > 0 {
                     return Err(Bucket::SnapCut);
                 }
@@ -337,8 +337,8 @@ impl Decoder {
         }
     }
 
-    /// What is neither UDP nor TCP on a DNS port may be a wrapping, or an ICMP error about such a packet. `bucket` is where
-    /// it ends otherwise.
+    /// Opens an encapsulation, or an ICMP error about a DNS packet, where there is neither UDP nor TCP on a DNS port.
+    /// Otherwise the frame ends in `bucket`.
     fn wrapped(
         &self,
         bucket: Bucket,
@@ -359,7 +359,7 @@ impl Decoder {
                 for row in rows {
                     match open_wrapping(row, payload.get(8..).unwrap_or(&[]), tally) {
                         Ok((next, len)) => return Ok(Behind::Wrapped(next, at + 8 + len)),
-                        // The header is not that tunnel's.
+                        // The header is not one of that tunnel.
                         Err(Bucket::OtherPort) => {}
                         Err(inner) => return Err(inner),
                     }
@@ -387,7 +387,7 @@ impl Decoder {
                     let (next, len) = open_wrapping(row, payload, tally)?;
                     return Ok(Behind::Wrapped(next, at + len));
                 }
-                // Authentication in IPv4, and extension headers in a datagram put together from fragments.
+                // Authentication in IPv4, or extension headers in a reassembled datagram.
                 if !packet.ends.is_v6() && protocol != ip::AUTHENTICATION {
                     return Err(bucket);
                 }
@@ -406,7 +406,7 @@ impl Decoder {
         }
     }
 
-    /// Looks behind extension headers that began at `at` and take `len` bytes of `payload`.
+    /// Looks at what follows extension headers that began at `at` and take `len` bytes of `payload`.
     fn behind_extensions(
         &self,
         packet: &Packet,
@@ -423,7 +423,7 @@ impl Decoder {
     }
 }
 
-/// Opens a wrapping, or counts by name that it is not opened.
+/// Opens an encapsulation, or counts by name that it is not opened.
 fn open_wrapping(row: &wrapping::Wrapping, data: &[u8], tally: &mut Tally) -> Result<wrapping::Step, Bucket> {
     match row.open {
         Some(open) => open(data),
@@ -437,7 +437,7 @@ fn sealed(name: &'static str, tally: &mut Tally) -> Bucket {
     Bucket::NotOpened
 }
 
-/// Counts a frame whose link type is not opened; also those the file itself is wrong about.
+/// Counts a frame of a link type that is not opened, or one that the file itself contradicts.
 fn unknown_link(link_type: u16, out: &mut Decoded) -> Bucket {
     match link_type {
         crate::capture::pcapng::UNDECLARED => Bucket::UndeclaredInterface,

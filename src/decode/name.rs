@@ -6,7 +6,7 @@ pub const MAX_NAME: usize = 255;
 /// Most compression pointers followed in one name; every one must point strictly back.
 const MAX_POINTERS: usize = 126;
 
-/// Few names have more labels, the root not counted.
+/// Most names have no more labels than this, not counting the root.
 const USUAL_LABELS: usize = 4;
 
 /// Why a name cannot be read.
@@ -19,7 +19,7 @@ pub enum NameFault {
     TooLong,
     /// A label or pointer runs over the end of the message.
     PastEnd,
-    /// A pointer to itself or to where the name has been.
+    /// A pointer to itself, or to where reading the name has been.
     PointerLoop,
     /// A pointer that does not point back.
     PointerForward,
@@ -42,7 +42,7 @@ impl NameFault {
     ];
 }
 
-/// A name without compression, as wire bytes.
+/// A name without compression, in wire form.
 #[derive(Debug, Clone, Copy)]
 pub struct WireName {
     bytes: [u8; MAX_NAME],
@@ -56,12 +56,14 @@ impl WireName {
     }
 }
 
-/// Bytes of the uncompressed name at the beginning of `data`, when there is one; the caller falls back to [`read_name`].
+/// Length of the uncompressed name at the start of `data`, if there is one; otherwise the caller falls back to
+/// [`read_name`].
 #[allow(clippy::inline_always)] // once for every message
 #[inline(always)]
 pub fn plain_len(data: &[u8]) -> Option<usize> {
     let mut at = 0;
-    // How many labels there are cannot be foreseen, and a wrong guess costs more than a step: these stay at the root.
+    // The number of labels is unpredictable, and a mispredicted branch costs more than a step: extra steps stay at the
+    // root.
     for _ in 0..USUAL_LABELS {
         match usize::from(*data.get(at)?) {
             len @ 0..=63 => at += len + usize::from(len > 0),
@@ -77,7 +79,7 @@ pub fn plain_len(data: &[u8]) -> Option<usize> {
     }
 }
 
-/// Reads a name, following pointers; also returns where the bytes after it begin.
+/// Reads a name, following pointers; also returns the offset of the bytes after it.
 pub fn read_name(message: &[u8], start: usize) -> Result<(WireName, usize), NameFault> {
     let mut name = WireName { bytes: [0; MAX_NAME], len: 0 };
     let mut len = 0;
@@ -118,14 +120,13 @@ pub fn read_name(message: &[u8], start: usize) -> Result<(WireName, usize), Name
     }
 }
 
-/// What follows the name at the beginning of `data`, without reading it; `None` when it runs over the end or has an
-/// unknown label.
+/// Skips the name at the start of `data`; `None` when it runs over the end or has an unknown label type.
 #[inline]
 pub fn skip_name(data: &[u8]) -> Option<&[u8]> {
     let mut rest = data;
     loop {
         match *rest.first()? {
-            // Which of the two it is cannot be foretold, that it is one of them can.
+            // Which of the two it is cannot be predicted; that it is one of them can.
             last @ (0 | 0xc0..) => return rest.get(1 + usize::from(last > 0)..),
             len @ 1..=63 => rest = rest.get(1 + usize::from(len)..)?,
             _ => return None,
@@ -133,9 +134,9 @@ pub fn skip_name(data: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Appends a name given as wire bytes in presentation form: ASCII letters, digits, `-` and `_` plain, `\.` and `\\` for
-/// a dot or backslash inside a label, every other byte as `\DDD` (RFC 1035 section 5.1); no trailing dot, the root is
-/// `.`. Reversible, and nothing in it can control a terminal.
+/// Appends a name, given in wire form, in presentation form: ASCII letters, digits, `-` and `_` plain, `\.` and `\\`
+/// for a dot or backslash inside a label, every other byte as `\DDD` (RFC 1035 section 5.1). There is no trailing dot,
+/// and the root is `.`. The form is reversible, and nothing in it can control a terminal.
 pub fn write_name(wire: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     if write_plain_name(wire, out).is_none() {
@@ -166,8 +167,8 @@ fn write_any_name(wire: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a name in which nothing is escaped, as most are: its labels as they stand, and dots where their lengths were.
-/// `None` where that is not the name, whatever was appended.
+/// Appends a name in which nothing is escaped, as most: its labels as they are, and dots in place of the lengths.
+/// `None` where the name is not such a one; what was appended is then to be discarded.
 #[inline]
 fn write_plain_name(wire: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (first, rest) = wire.split_first()?;
@@ -183,7 +184,8 @@ fn write_plain_name(wire: &[u8], out: &mut Vec<u8>) -> Option<()> {
             Some(place)
         })
     };
-    // A length may look like a letter, and a dot in a label is escaped. (None is 0, which would be the end of it.)
+    // A length byte may look like a letter, and a dot in a label must be escaped. (No length is 0, which would end the
+    // name.)
     let (mut end, mut shortest) = (usize::from(*first), *first);
     for place in lengths() {
         (end, shortest) = (place + 1 + usize::from(labels[place]), shortest.min(labels[place]));
@@ -196,12 +198,12 @@ fn write_plain_name(wire: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// True when all bytes are printed as they are. In names of ordinary length that is found out for several at once.
+/// True when all bytes are printed as they are. In names of ordinary length several bytes are checked at once.
 #[inline]
 fn is_plain(text: &[u8]) -> bool {
     let all_of = |part: &[u8; 16]| part.iter().fold(true, |all, byte| all & plain(*byte));
     match text.last_chunk() {
-        // The last ones may be among the others, too.
+        // The last bytes may be checked twice.
         Some(last) => all_of(last) && text.as_chunks().0.iter().all(all_of),
         None => text.iter().all(|byte| PLAIN[usize::from(*byte)]),
     }
@@ -221,7 +223,7 @@ pub fn write_escaped_label(label: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// A byte of a label is printed as it is: ASCII letters, digits, `-` and `_`.
+/// True when a byte of a label is printed as it is: ASCII letters, digits, `-` and `_`.
 #[allow(clippy::needless_bitwise_bool)] // without branches, several bytes are looked at at once
 #[inline]
 const fn plain(byte: u8) -> bool {
@@ -343,7 +345,7 @@ mod tests {
         }
     }
 
-    /// The inverse of [`write_name`], written from its description.
+    /// The inverse of [`write_name`], written from its description only.
     fn unprinted(text: &str) -> Vec<u8> {
         if text == "." {
             return vec![0];

@@ -5,18 +5,18 @@ use super::wrapping::Step;
 use super::{Bucket, wrapping};
 use crate::capture::Direction;
 
-/// A link from what opening a wrapping found.
+/// A link from the result of opening an encapsulation.
 #[allow(clippy::unnecessary_wraps)] // one signature for every row
 fn from_step((next, at): Step) -> Result<Link, Bucket> {
     Ok(link(next, at))
 }
 
-/// A byte that has to be there.
+/// A byte that must be present.
 fn byte(data: &[u8], at: usize) -> Result<u8, Bucket> {
     data.get(at).copied().ok_or(Bucket::LinkMalformed)
 }
 
-/// PPP, also in HDLC framing; Cisco's HDLC is met under the same numbers.
+/// PPP, also in HDLC framing; Cisco's HDLC is captured under the same link types.
 pub fn ppp(data: &[u8]) -> Result<Link, Bucket> {
     match data.first() {
         Some(0x0f | 0x8f) => cisco_hdlc(data),
@@ -24,7 +24,7 @@ pub fn ppp(data: &[u8]) -> Result<Link, Bucket> {
     }
 }
 
-/// PPP behind a byte that tells the direction: 0 arrives.
+/// PPP after a byte with the direction; 0 is arriving.
 pub fn ppp_with_direction(data: &[u8]) -> Result<Link, Bucket> {
     let direction = if byte(data, 0)? == 0 { Direction::In } else { Direction::Out };
     let (next, at) = wrapping::open_ppp(&data[1..])?;
@@ -48,7 +48,7 @@ pub fn slip(data: &[u8]) -> Result<Link, Bucket> {
     Ok(Link { next: Next::Ip, at: 16, direction: Some(direction), interface: None })
 }
 
-/// FDDI: frame control, destination, source, LLC; other frames than those with LLC carry no packet.
+/// FDDI: frame control, destination, source, LLC; frames without LLC carry no packet.
 pub fn fddi(data: &[u8]) -> Result<Link, Bucket> {
     if byte(data, 0)? & 0xf0 != 0x50 {
         return Err(Bucket::NonIp);
@@ -133,7 +133,7 @@ pub fn infiniband(data: &[u8]) -> Result<Link, Bucket> {
     Ok(link(Next::EtherType(number(data, 40)?), 44))
 }
 
-/// Attributes of a logged packet that are passed over.
+/// Most attributes of a logged packet that are skipped.
 const MAX_ATTRIBUTES: usize = 64;
 /// Netfilter's attribute that holds the packet.
 const PAYLOAD: u16 = 9;
@@ -149,7 +149,7 @@ pub fn nflog(data: &[u8]) -> Result<Link, Bucket> {
     let mut at = 4;
     for _ in 0..MAX_ATTRIBUTES {
         let (len, kind) = (number(data, at)?.swap_bytes(), number(data, at + 2)?.swap_bytes());
-        // A big-endian host: no attribute is as long as its length would be.
+        // On a big-endian host: otherwise the length would be longer than any attribute.
         let swapped = kind > 0x7f && kind.swap_bytes() <= 0x7f;
         let (len, kind) = if swapped { (len.swap_bytes(), kind.swap_bytes()) } else { (len, kind) };
         if len < 4 {

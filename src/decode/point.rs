@@ -22,11 +22,11 @@ impl Default for Interface {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Point(u64);
 
-/// The bit of packets for which the capture has no time.
+/// Marks packets for which the capture has no time.
 const UNTIMED: u64 = 1 << 3;
-/// The bit of packets with a hop limit that says that a router passed them on.
+/// Marks packets with a hop limit that says that a router forwarded them.
 const ROUTED: u64 = 1 << 31;
-/// Hop limits that systems give the packets they make: Linux and BSD, Windows, Solaris. One less is a router's.
+/// Initial hop limits: Linux and BSD, Windows, Solaris. A forwarded packet has less.
 const MADE_HERE: [u8; 3] = [64, 128, 255];
 
 impl Point {
@@ -41,46 +41,46 @@ impl Point {
         Self(u64::from(number) << 32 | vlans << 4 | host << 2 | direction as u64)
     }
 
-    /// Of a packet inside `depth` other IP packets: the same packet outside is at another point.
+    /// For a packet inside `depth` other IP packets: the same packet outside is at another point.
     #[inline]
     #[must_use]
     pub fn inside(self, depth: usize) -> Self {
         Self(self.0 | (depth as u64 & 7) << 28)
     }
 
-    /// Of a packet with this hop limit. One with another than systems begin with was made elsewhere, most likely: it was passed
-    /// on by a router, or by this host, under a translated address perhaps.
+    /// For a packet with this hop limit. If it is not an initial one, the packet was most likely made elsewhere and
+    /// forwarded by a router or by this host, perhaps with a translated address.
     #[inline]
     #[must_use]
     pub fn with_hops(self, hops: u8) -> Self {
         Self(self.0 | if MADE_HERE.contains(&hops) { 0 } else { ROUTED })
     }
 
-    /// The packet seems to have passed a router, or this host.
+    /// True when the packet seems to have been forwarded, by a router or by this host.
     #[inline]
     pub fn is_routed(self) -> bool {
         self.0 & ROUTED != 0
     }
 
-    /// The packet leaves, but seems to be made by another host.
+    /// True when the packet leaves but seems to have been made by another host.
     #[inline]
     pub fn is_passed_on(self) -> bool {
         self.is_routed() && self.direction() == Direction::Out
     }
 
-    /// Of a packet for which the capture has no time: whatever time it is given elsewhere is another packet's.
+    /// For a packet for which the capture has no time: whatever time it is given elsewhere is another packet's.
     #[must_use]
     pub fn untimed(self) -> Self {
         Self(self.0 | UNTIMED)
     }
 
-    /// The capture has no time for the packet.
+    /// True when the capture has no time for the packet.
     pub fn is_untimed(self) -> bool {
         self.0 & UNTIMED != 0
     }
 
-    /// The point as 32 bits, for where little room is left; different points differ in it but for chance. Packets with and
-    /// without a time are at the same, whatever their hop limits.
+    /// The point as 32 bits, for compact storage. Different points differ in it, except by chance; packets with and
+    /// without a time are at the same point, whatever their hop limits.
     #[inline]
     pub fn folded(self) -> u32 {
         ((self.0 & !(UNTIMED | ROUTED)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
@@ -91,7 +91,7 @@ impl Point {
         self.0
     }
 
-    /// The point that this number is of.
+    /// The point of a number from [`Point::bits`].
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }

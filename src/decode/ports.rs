@@ -4,20 +4,20 @@
 use super::wrapping;
 use crate::config::DNS_PORT;
 
-/// Sets of ports, by the lowest bits of their numbers.
+/// Number of sets of ports, by the lowest bits of their numbers.
 const SETS: usize = 1024;
 
-/// Ports that carry DNS, and what others may mean.
+/// The ports that carry DNS, and which others may have a meaning.
 #[derive(Debug, Clone)]
 pub struct Ports {
-    /// Almost all DNS is on one port.
+    /// The first DNS port: almost all DNS is on a single one.
     dns: u16,
     other_dns: Vec<u16>,
-    /// What the ports of each set may mean.
+    /// Meanings of the ports in each set.
     meanings: [u8; SETS],
 }
 
-/// What one of two ports may mean, and what neither can.
+/// Meanings that one of two ports may have; neither has any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meaning(u8);
 
@@ -25,13 +25,13 @@ const WRAPPING: u8 = 1;
 const PLAIN: u8 = 2;
 
 impl Meaning {
-    /// A tunnel may be behind one of them.
+    /// One of them may carry a tunnel.
     #[inline]
     pub fn may_wrap(self) -> bool {
         self.0 & WRAPPING != 0
     }
 
-    /// DNS may be asked for at one of them.
+    /// One of them may carry DNS.
     #[inline]
     pub fn may_be_dns(self) -> bool {
         self.0 & PLAIN != 0
@@ -39,7 +39,7 @@ impl Meaning {
 }
 
 impl Ports {
-    /// DNS on these ports; on its own one when there are none.
+    /// DNS on these ports, or on its standard port when there are none.
     pub fn new(dns: Vec<u16>) -> Self {
         let mut meanings = [0; SETS];
         let wrappings = wrapping::PORTS.iter().map(|row| (row.number, WRAPPING));
@@ -51,22 +51,22 @@ impl Ports {
         Self { dns: dns[0], other_dns: dns[1..].to_vec(), meanings }
     }
 
-    /// The port carries DNS.
+    /// True when the port carries DNS.
     #[inline]
     pub fn contains(&self, port: u16) -> bool {
         self.any([port; 2])
     }
 
-    /// One of the ports carries DNS.
+    /// True when one of the ports carries DNS.
     #[allow(clippy::inline_always)] // once for every packet
     #[inline(always)]
     pub fn any(&self, [one, other]: [u16; 2]) -> bool {
-        // Which of the two it is cannot be foretold, that it is one of them can: a product is zero when a factor is.
+        // Which of the two it is cannot be predicted; that it is one of them can. A product is zero when a factor is.
         let differences = [one, other].map(|port| u32::from(port ^ self.dns));
         differences[0] * differences[1] == 0 || self.other_dns.iter().any(|port| *port == one || *port == other)
     }
 
-    /// What one of two ports may mean: ports that share a set are taken for one another.
+    /// Meanings that one of two ports may have; ports of one set are not told apart.
     #[inline]
     pub fn meaning(&self, ports: [u16; 2]) -> Meaning {
         let [one, other] = ports.map(|port| self.meanings[usize::from(port) % SETS]);

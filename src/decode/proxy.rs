@@ -5,17 +5,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What the header begins with. Read as a DNS header it is the identifier 0x0D0A and operation code 1.
+/// Signature of version 2. Read as a DNS header it has the ID 0x0D0A and operation code 1.
 pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// The identifier that a server which does not know the header answers with.
+/// The ID with which a server answers that does not know the header.
 const SIGNATURE_ID: u16 = 0x0d0a;
 /// The operation code that such a server sees.
 const SIGNATURE_OPCODE: u8 = 1;
-/// What the line of version 1 begins with. Read as a DNS header it is the identifier 0x5052 and operation code 9.
+/// Start of the line of version 1. Read as a DNS header it has the ID 0x5052 and operation code 9.
 const TEXT: [u8; 6] = *b"PROXY ";
 const TEXT_ID: u16 = 0x5052;
 const TEXT_OPCODE: u8 = 9;
-/// Longest line of version 1, as its specification says.
+/// Longest line of version 1, according to its specification.
 const MAX_TEXT: usize = 107;
 /// Bytes before the addresses.
 const FIXED: usize = 16;
@@ -25,24 +25,24 @@ const MAX_HEADER: usize = 4096;
 /// A header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// Bytes of it.
+    /// Its length in bytes.
     pub len: usize,
-    /// The client it names; none for the proxy's own connections (LOCAL) and other families.
+    /// The client it names; `None` for the proxy's own connections (LOCAL) and other address families.
     pub client: Option<SocketAddr>,
 }
 
-/// What the first bytes are.
+/// What the first bytes of a message or connection are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     /// Not such a header.
     No,
-    /// The beginning of one.
+    /// The beginning of one, incomplete.
     More,
-    /// A whole one.
+    /// A complete one.
     Whole(Header),
 }
 
-/// Looks at the first bytes of a datagram or connection; the very first rules most out.
+/// Examines the first bytes of a datagram or connection; the very first byte rules most out.
 #[inline]
 pub fn look(data: &[u8]) -> Look {
     match data.first() {
@@ -53,7 +53,7 @@ pub fn look(data: &[u8]) -> Look {
     }
 }
 
-/// Looks at a header of version 2.
+/// Examines a header of version 2.
 #[cold]
 fn look_at_binary(data: &[u8]) -> Look {
     let known = data.len().min(SIGNATURE.len());
@@ -83,7 +83,7 @@ fn look_at_binary(data: &[u8]) -> Look {
     Look::Whole(Header { len, client })
 }
 
-/// Looks at a line of version 1: `PROXY TCP4 192.0.2.7 10.0.0.53 12345 53`.
+/// Examines a line of version 1: `PROXY TCP4 192.0.2.7 10.0.0.53 12345 53`.
 #[cold]
 fn look_at_text(data: &[u8]) -> Look {
     let known = data.len().min(TEXT.len());
@@ -108,21 +108,21 @@ fn look_at_text(data: &[u8]) -> Look {
     Look::Whole(Header { len: end + 1, client })
 }
 
-/// A response from a server that took a header for the message.
+/// True for a response from a server that took a header for the message.
 pub fn is_answer(id: u16, opcode: u8) -> bool {
     (id, opcode) == (SIGNATURE_ID, SIGNATURE_OPCODE) || (id, opcode) == (TEXT_ID, TEXT_OPCODE)
 }
 
-/// Beginnings of headers: a kept query that begins so stands behind one.
+/// Beginnings of headers: a kept query that begins so follows one.
 pub const BEGINNINGS: [&[u8]; 2] = [&SIGNATURE, &TEXT];
 
-/// A datagram may begin with a header.
+/// True when a datagram may begin with a header.
 #[inline]
 pub fn may_begin(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|first| *first == SIGNATURE[0] || *first == TEXT[0])
 }
 
-/// Bytes of the header at the beginning of a datagram, 0 when there is none.
+/// Length in bytes of the header at the start of a datagram, 0 when there is none.
 #[inline]
 pub fn len(datagram: &[u8]) -> usize {
     match look(datagram) {
@@ -131,7 +131,7 @@ pub fn len(datagram: &[u8]) -> usize {
     }
 }
 
-/// Kept bytes as header and message. (Only a header begins like one: its operation code is not in use.)
+/// Splits kept bytes into header and message. (Only a header begins like one: its operation code is not in use.)
 pub fn split(kept: &[u8]) -> (Option<Header>, &[u8]) {
     match look(kept) {
         Look::Whole(header) => (Some(header), &kept[header.len..]),
@@ -139,7 +139,8 @@ pub fn split(kept: &[u8]) -> (Option<Header>, &[u8]) {
     }
 }
 
-/// A whole header without what nobody reads: the extensions of version 2, which may be sixty times as long as its addresses.
+/// A complete header without what nobody reads: the extensions of version 2, which may be sixty times as long as its
+/// addresses.
 pub fn without_extensions(header: &[u8]) -> Vec<u8> {
     let mut kept = header.to_vec();
     if kept.len() > FIXED && kept[0] == SIGNATURE[0] {

@@ -17,7 +17,7 @@ pub enum Reason {
     Prohibited,
     /// It does not fit and must not be fragmented.
     TooBig,
-    /// It passed too many routers, or its fragments did not arrive in time.
+    /// It passed too many routers, or its fragments did not arrive in time (time exceeded).
     TimeExceeded,
     /// Anything else.
     Other,
@@ -40,11 +40,11 @@ impl Reason {
 pub struct Quote {
     /// What it says.
     pub reason: Reason,
-    /// The quoted packet came from the server's port: a response that could not be delivered.
+    /// The quoted packet came from the server's port: it is a response that could not be delivered.
     pub response: bool,
 }
 
-/// An ICMP error (protocol 1) or `ICMPv6` error (58): what it says, and the packet that it quotes, opened. `None` for other
+/// Reads an ICMP (protocol 1) or `ICMPv6` (58) error: what it says, and the packet that it quotes. `None` for other
 /// messages.
 pub fn read(protocol: u8, message: &[u8], extension_headers: usize) -> Option<(Reason, ip::Packet, &[u8])> {
     let head = message.get(..8)?;
@@ -77,7 +77,7 @@ mod tests {
         PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).udp(1000, 53).write(&mut v4, b"query").unwrap();
         let (reason, packet, ports) = read(1, &v4, 16).unwrap();
         assert_eq!((reason, packet.protocol, &ports[..4]), (Reason::Prohibited, 17, &[3, 232, 0, 53][..]));
-        // Eight bytes behind the header are all that old hosts quote.
+        // Old hosts quote only eight bytes after the header.
         assert!(read(1, &v4[..8 + 28], 16).is_some());
         assert!(read(1, &v4[..20], 16).is_none());
         v4[0] = 8;

@@ -25,19 +25,19 @@ buckets! {
     TcpUsed "tcp_used",
     /// A TCP segment without data.
     TcpControl "tcp_control",
-    /// A TCP segment whose data had been seen.
+    /// A TCP segment whose data had been seen before.
     TcpDuplicate "tcp_duplicate",
     /// A TCP segment that repeats bytes with different values; the first copy stands.
     TcpConflict "tcp_conflict",
-    /// A TCP segment too far from what is expected.
+    /// A TCP segment too far from the expected sequence numbers.
     TcpOutOfWindow "tcp_out_of_window",
-    /// A TCP segment behind lost ones, where no message boundary could be found.
+    /// A TCP segment after lost ones, where no message boundary could be found.
     TcpBehindHole "tcp_behind_hole",
     /// A TCP segment given up because a table or buffer was full.
     TcpEvicted "tcp_evicted",
     /// A TCP segment on a DNS port whose data is not DNS.
     TcpNonDns "tcp_non_dns",
-    /// A fragment of a datagram that was put together.
+    /// A fragment of a datagram that was reassembled.
     FragmentUsed "fragment_used",
     /// A fragment seen before.
     FragmentDuplicate "fragment_duplicate",
@@ -61,7 +61,7 @@ buckets! {
     OtherProtocol "other_protocol",
     /// Not IP.
     NonIp "non_ip",
-    /// Cut by the snapshot length before anything could be said about it.
+    /// Truncated by the snapshot length before anything could be said about it.
     SnapCut "snap_cut",
     /// The link header makes no sense.
     LinkMalformed "link_malformed",
@@ -71,7 +71,7 @@ buckets! {
     TransportMalformed "transport_malformed",
     /// More tags, extension headers or nested headers than are opened.
     NestLimit "nest_limit",
-    /// In a wrapping that is not opened; `not_opened_kinds` names them.
+    /// In an encapsulation that is not opened; `not_opened_kinds` names them.
     NotOpened "not_opened",
     /// Excluded by `--filter`, `--from` or `--to`.
     NotSelected "not_selected",
@@ -88,13 +88,13 @@ buckets! {
 pub struct Tally {
     /// Indexed by `Bucket as usize`.
     pub buckets: [u64; Bucket::ALL.len()],
-    /// Frames not opened, by the name of what they are wrapped in; few names, so a list.
+    /// Frames not opened, by the name of their encapsulation; a list, because there are few names.
     pub not_opened: Vec<(&'static str, u64)>,
     /// Frames of link types that are not opened, by LINKTYPE_ value.
     pub unknown_links: BTreeMap<u16, u64>,
-    /// Connections to ports where DNS is encrypted.
+    /// Connections to ports of encrypted DNS.
     pub encrypted: Encrypted,
-    /// Frames counted in another bucket before, of a tally that says what was counted since.
+    /// In a tally of what was counted since an earlier one: frames that were then in another bucket.
     pub recounted: u64,
 }
 
@@ -117,15 +117,15 @@ impl Tally {
         self.buckets[bucket as usize] = self.buckets[bucket as usize].wrapping_add(1);
     }
 
-    /// Takes a frame back from one bucket and counts it in another. The frame at hand may be taken back just before it is
-    /// counted, so the count may wrap below zero for a moment.
+    /// Moves a frame from one bucket to another. The current frame may be taken back just before it is counted, so the
+    /// count may wrap below zero for a moment.
     pub fn recount(&mut self, from: Bucket, to: Bucket) {
         self.buckets[from as usize] = self.buckets[from as usize].wrapping_sub(1);
         self.count(to);
     }
 
-    /// What was counted since this was `before`. Frames taken back from a bucket meanwhile are counted anew where they are
-    /// now, so they come in from before.
+    /// What was counted since this was `before`. Frames that were moved to another bucket meanwhile are counted again
+    /// where they are now, and so come in from before.
     #[must_use]
     pub fn since(&self, before: &Tally) -> Tally {
         fn rest<N: Copy + PartialEq>(now: &[(N, u64)], before: &[(N, u64)]) -> Vec<(N, u64)> {

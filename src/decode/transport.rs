@@ -5,8 +5,8 @@ use super::{Body, Bucket, Datagram, Decoder, Ends, ICMP, Segment, TCP, UDP, prox
 use etherparse::UdpHeaderSlice;
 
 impl Decoder {
-    /// Opens the transport header at the beginning of `payload`, of which the IP header promised `full` bytes: where the
-    /// payload behind it begins, how much of it was captured, and what it is.
+    /// Reads the transport header at the start of `payload`, of which the IP header promised `full` bytes: returns the
+    /// offset of what follows it, how much of that was captured, and the kind of entry.
     #[inline]
     pub(super) fn transport(
         &self,
@@ -16,7 +16,7 @@ impl Decoder {
         ends: Ends,
         ip_id: u16,
     ) -> Result<(usize, usize, Body), Bucket> {
-        // Ports stand first: a header cut behind them still tells that it is not of DNS.
+        // The ports come first: a header truncated after them still shows that it is not DNS.
         let short = || match payload.first_chunk() {
             _ if payload.len() >= full => Bucket::TransportMalformed,
             Some(&[a, b, c, d]) if !self.ports.any([[a, b], [c, d]].map(u16::from_be_bytes)) => Bucket::OtherPort,
@@ -38,7 +38,7 @@ impl Decoder {
                 Ok((8, data.len(), Body::Datagram(body)))
             }
             TCP => {
-                // Options may be cut: what matters stands before them.
+                // Options may be truncated: what matters comes before them.
                 let header = payload.first_chunk::<20>().ok_or_else(short)?;
                 let number = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
                 let word = |at: usize| u32::from(number(at)) << 16 | u32::from(number(at + 2));
@@ -86,7 +86,8 @@ impl Decoder {
         }
     }
 
-    /// Keyed hashes of client and server address, and of a flow between them; from the server when this is a response.
+    /// Keyed hashes of client and server address, and of the flow between them; the destination is the client in a
+    /// response.
     #[allow(clippy::inline_always)] // else the addresses are copied for the call
     #[inline(always)]
     pub(super) fn flow(&self, ends: Ends, [source, destination]: [u16; 2], id: u16, response: bool) -> (u64, u64) {

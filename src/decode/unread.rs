@@ -11,13 +11,15 @@ const IPCOMP: u8 = 108;
 pub struct Unread {
     /// Where its frame ends.
     pub bucket: Bucket,
-    /// It is one of `IPsec`. Linux shows a capture what arrives before and after it was decrypted, and what leaves only when it
-    /// is encrypted: queries can be read where no response can, and between other addresses than those of the tunnel.
+    /// It is a packet of `IPsec`. Linux shows a capture arriving packets both encrypted and decrypted, but leaving
+    /// packets only encrypted: queries can then be read where no response can, and between other addresses than the
+    /// tunnel's.
     pub ipsec: bool,
 }
 
 impl Unread {
-    /// Of a packet that ends in `bucket`, when that says that it could not be read. `payload` is what its header is followed by.
+    /// From a packet that ends in `bucket`, when that bucket means that it could not be read. `payload` is what follows
+    /// its header.
     #[cold]
     pub(super) fn new(bucket: Bucket, packet: &Packet, payload: &[u8]) -> Option<Self> {
         let sealed = match bucket {

@@ -41,10 +41,10 @@ fn frame(data: &[u8], at: usize, padded: bool) -> Result<Link, Bucket> {
     Ok(link(Next::Llc, at + len + pad))
 }
 
-/// Words of "which fields are present" that are passed over.
+/// Most words of "fields present" bits that are skipped.
 const MAX_PRESENT: usize = 16;
 
-/// Radiotap: version, length, present fields; of them only the frame's flags matter (is the payload padded?).
+/// Radiotap: version, length, present fields; only the frame's flags matter (is the payload padded?).
 pub fn radiotap(data: &[u8]) -> Result<Link, Bucket> {
     let len = little(data, 2)?;
     if data[0] != 0 || len < 8 {

@@ -5,35 +5,36 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The compressions opened, by the first bytes of the file; a new one is a row here and a function.
+/// The compressions that are opened, by the first bytes of the file; a new one is a row here and a function.
 const COMPRESSIONS: &[(&str, &[u8], OpenStream)] =
     &[("gzip", &[0x1f, 0x8b], open_gzip), ("zstd", &[0x28, 0xb5, 0x2f, 0xfd], open_zstd), ("lz4", LZ4_FRAME, open_lz4)];
 
-/// The row of the compression whose stream begins so.
+/// Finds the compression of a stream that begins with these bytes.
 pub fn compression(beginning: &[u8]) -> Option<&'static (&'static str, &'static [u8], OpenStream)> {
     COMPRESSIONS.iter().find(|(_, magic, _)| beginning.starts_with(magic))
 }
 
-/// True where a compressed stream begins, perhaps with frames to skip.
+/// True where a compressed stream begins, perhaps with skippable frames.
 pub fn is_compressed(beginning: &[u8]) -> bool {
     compression(beginning).is_some() || is_skippable(beginning)
 }
 
-/// A frame to skip begins like this, of zstd and of lz4 (RFC 8878 section 3.1.2); pzstd writes one before every other frame.
+/// True at the start of a skippable frame of zstd or lz4 (RFC 8878 section 3.1.2); pzstd writes one before every other
+/// frame.
 fn is_skippable(beginning: &[u8]) -> bool {
     matches!(beginning, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
-/// The first bytes of a stream behind the frames to skip that it begins with: what they tell which compression it is.
+/// The first bytes of a stream after any skippable frames at its start: these identify the compression.
 pub fn beginning_of(raw: &mut dyn Read) -> io::Result<Vec<u8>> {
     let (magic, skipped) = behind_skippable(raw)?;
-    // What is not compressed has no frames to skip.
+    // A stream that is not compressed has no skippable frames.
     let nothing = || io::Error::new(io::ErrorKind::InvalidData, "no compressed frame behind one to skip");
     if skipped && compression(&magic).is_none() { Err(nothing()) } else { Ok(magic) }
 }
 
-/// Reads over frames to skip and the first bytes behind them, as many as a magic number has or as there are. True where there
-/// were such frames.
+/// Skips skippable frames and the first bytes after them, as many as a magic number has or as there are. True when
+/// there were such frames.
 fn behind_skippable(raw: &mut dyn Read) -> io::Result<(Vec<u8>, bool)> {
     let mut skipped = false;
     loop {
@@ -48,7 +49,7 @@ fn behind_skippable(raw: &mut dyn Read) -> io::Result<(Vec<u8>, bool)> {
     }
 }
 
-/// Reads over a frame to skip, of which the magic number was read: its length follows, and what it holds.
+/// Skips a skippable frame whose magic number was read: its length follows, then its content.
 fn skip_frame(raw: &mut dyn Read) -> io::Result<()> {
     let mut length = [0; 4];
     raw.read_exact(&mut length)?;
@@ -62,10 +63,10 @@ fn skip_frame(raw: &mut dyn Read) -> io::Result<()> {
 
 /// Bytes of the longest magic number.
 const MAGIC: usize = 4;
-/// How an lz4 frame begins.
+/// Magic number of an lz4 frame.
 const LZ4_FRAME: &[u8] = &[0x04, 0x22, 0x4d, 0x18];
 
-/// Makes an expanding reader of a compressed one.
+/// Makes a decompressing reader of a compressed one.
 type OpenStream = fn(Box<dyn Read + Send>, Arc<StreamFacts>) -> io::Result<Box<dyn Read + Send>>;
 
 /// gzip with any number of members (RFC 1952 section 2.2).
@@ -78,7 +79,7 @@ fn open_gzip(raw: Box<dyn Read + Send>, facts: Arc<StreamFacts>) -> io::Result<B
 /// A buffered compressed stream.
 type BufferedRaw = BufReader<Box<dyn Read + Send>>;
 
-/// Reads gzip members one after the other and counts bytes after the last that are no member.
+/// Reads gzip members one after the other, and counts bytes after the last one that are not a member.
 struct GzipMembers {
     member: Option<flate2::bufread::GzDecoder<BufferedRaw>>,
     facts: Arc<StreamFacts>,
@@ -100,7 +101,7 @@ impl Read for GzipMembers {
             if next.is_empty() {
                 break;
             }
-            // One byte may be all that is buffered; it must at least agree.
+            // Perhaps only one byte is buffered; it must at least agree.
             if next.starts_with(&[0x1f, 0x8b]) || next == [0x1f] {
                 self.member = Some(flate2::bufread::GzDecoder::new(raw));
             } else {
@@ -111,7 +112,7 @@ impl Read for GzipMembers {
     }
 }
 
-/// Counts what stands after the last member; zero padding (tape blocks) is not garbage.
+/// Counts what follows the last member; zero padding (tape blocks) is not garbage.
 fn count_trailing(raw: &mut impl BufRead, facts: &StreamFacts) -> io::Result<()> {
     loop {
         let rest = raw.fill_buf()?;
@@ -143,9 +144,9 @@ fn open_lz4(raw: Box<dyn Read + Send>, facts: Arc<StreamFacts>) -> io::Result<Bo
     Ok(Box::new(Lz4Frames { frame: Some(lz4_flex::frame::FrameDecoder::new(raw)), facts }))
 }
 
-/// Remembers the last bytes that were read.
+/// Remembers the last bytes read.
 struct Remembering {
-    /// What was looked at already, and is read first.
+    /// Bytes that were already looked at, to be read first.
     ahead: Vec<u8>,
     raw: BufferedRaw,
     last: [u8; 8],
@@ -170,15 +171,15 @@ impl Remembering {
         count
     }
 
-    /// What was read last is the end mark of a frame, four zeros, perhaps with the checksum behind it. The library takes any
-    /// end of the input between two blocks for the end of the frame.
+    /// True when the last bytes read are the end mark of a frame, four zeros, perhaps followed by a checksum. The
+    /// library takes any end of the input between two blocks for the end of the frame.
     fn has_end_mark(&self) -> bool {
         let (fours, _) = self.last.as_chunks::<4>();
         fours.contains(&[0; 4])
     }
 }
 
-/// Reads lz4 frames one after the other and counts bytes after the last that are no frame.
+/// Reads lz4 frames one after the other, and counts bytes after the last one that are not a frame.
 struct Lz4Frames {
     frame: Option<lz4_flex::frame::FrameDecoder<Remembering>>,
     facts: Arc<StreamFacts>,
@@ -204,7 +205,7 @@ impl Read for Lz4Frames {
                 }
                 break;
             }
-            // Of one that is cut there may be less.
+            // A truncated one may have less.
             if LZ4_FRAME.starts_with(&next) {
                 raw.ahead = next;
                 self.frame = Some(lz4_flex::frame::FrameDecoder::new(raw));
@@ -221,7 +222,7 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    /// Gives one byte at a time, as a pipe may, and a file at the edges of what is buffered of it.
+    /// Returns one byte at a time, as a pipe may, and a file at the edge of its buffer.
     struct ByteByByte(io::Cursor<Vec<u8>>);
 
     impl Read for ByteByByte {

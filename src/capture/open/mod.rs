@@ -35,13 +35,13 @@ pub struct Input {
     pub start: u64,
     /// Time of the first packet, when there is one.
     pub first_time: Option<Timestamp>,
-    /// State at the first packet: what blocks in the middle are first tried with.
+    /// State at the first packet, with which blocks in the middle are tried first.
     pub hint: Arc<Context>,
     /// Where the bytes come from.
     pub source: Source,
     /// Name of the compression, when there is one.
     pub compression: Option<&'static str>,
-    /// Device and inode, to notice one file given twice and an output that is an input.
+    /// Device and inode, to recognise a file that is given twice, and an output that is an input.
     pub identity: Option<(u64, u64)>,
 }
 
@@ -58,14 +58,14 @@ pub enum Source {
     Stream(Box<StreamBlocks>),
 }
 
-/// Compressions that are recognised and refused with the pipe that opens them.
+/// Compressions that are recognised but not opened; the error names the command to pipe them through.
 const PIPED: &[(&str, &[u8], &str)] = &[
     ("xz", &[0xfd, b'7', b'z', b'X', b'Z'], "xz -dc"),
     ("bzip2", b"BZh", "bzip2 -dc"),
     ("legacy lz4", &[0x02, 0x21, 0x4c, 0x18], "lz4 -dc"),
 ];
 
-/// Capture files of other programs, by their first bytes: recognised, and refused with the program that converts them.
+/// Capture files of other programs, by their first bytes; the error names the program that converts them.
 const FOREIGN: &[(&str, &[u8])] = &[
     ("snoop", b"snoop\0\0\0"),
     ("Microsoft Network Monitor", b"RTSS"),
@@ -207,7 +207,7 @@ fn first_time_of_file(input: &Input) -> (Option<Timestamp>, Arc<Context>) {
     let mut offset = input.start;
     let mut block = Block::default();
     let mut len = 4096usize;
-    // Large interface lists and comments may stand in front of the first packet.
+    // Long interface lists and comments may come before the first packet.
     while first.is_none() && offset < *size {
         block.data.resize(len, 0);
         let (have, _) = read_at_most(file, &mut block.data, offset);

@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Facts a stream leaves behind while it is read.
+/// What is known of a stream after it was read.
 #[derive(Debug, Default)]
 pub struct StreamFacts {
     /// Bytes after the last compressed member that belong to none.
@@ -75,7 +75,7 @@ pub(crate) fn open_stream(
     Ok(input)
 }
 
-/// Time of the first packet of a stream and the state of the format there, from what has to be read of it anyway.
+/// Time of the first packet of a stream and the state of the format there, from what has to be read anyway.
 fn first_time_of_stream(input: &mut Input) -> (Option<Timestamp>, Arc<Context>) {
     let reader = input.reader;
     let mut context = Arc::clone(&input.context);
@@ -98,13 +98,13 @@ fn first_time_of_stream(input: &mut Input) -> (Option<Timestamp>, Arc<Context>) 
     }
 }
 
-/// A pipe or device that may give nothing for a long time: ends when the run is interrupted, instead of waiting on.
+/// A pipe or device that may deliver nothing for a long time: reading ends when the run is interrupted.
 pub(super) struct Patient {
     file: File,
     interrupted: Arc<AtomicBool>,
 }
 
-/// How long one wait for a pipe takes.
+/// Longest single wait for a pipe.
 const PATIENCE: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 impl Patient {
@@ -121,7 +121,7 @@ impl Read for Patient {
             }
             let mut wait = [PollFd::new(&self.file, PollFlags::IN)];
             match rustix::event::poll(&mut wait, Some(&PATIENCE)) {
-                // Readable, or at its end, or broken: reading tells which.
+                // Readable, at its end, or broken: reading will show which.
                 Ok(1..) => return self.file.read(buffer),
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -149,21 +149,21 @@ pub struct StreamBlocks {
     stream: Box<dyn Read + Send>,
     /// What the stream leaves behind.
     pub facts: Arc<StreamFacts>,
-    /// Its first `have` bytes were read and are in no block yet; what is behind them is left over from earlier blocks and
-    /// written over, because clearing it would cost as much as copying.
+    /// The first `have` bytes were read and are in no block yet. The rest is left over from earlier blocks and will be
+    /// overwritten, because clearing it would cost as much as copying.
     carry: Vec<u8>,
     have: usize,
     offset: u64,
     ended: bool,
     failure: Option<String>,
     block_bytes: usize,
-    /// How much is asked for at once, whatever the block still needs.
+    /// Bytes read at a time, whatever the block still needs.
     piece: Option<usize>,
     expanded_bytes: u64,
 }
 
-/// Bytes that the decoder of zstd is asked for. What it has produced is lost when it fails: so little, and however large blocks
-/// are.
+/// Bytes read from the zstd decoder at a time. What it has decoded is lost when it fails, so this is small, and
+/// independent of the size of blocks.
 const PIECE: usize = 32 << 10;
 
 impl StreamBlocks {
@@ -200,15 +200,15 @@ impl StreamBlocks {
         self.have = done;
     }
 
-    /// What was read, as a block; `memory` is for what comes next.
+    /// Returns what was read as a block; `memory` is used for what comes next.
     fn carry_as_block(&mut self, memory: Vec<u8>) -> Block {
         let mut data = std::mem::replace(&mut self.carry, memory);
         data.truncate(self.have);
         Block { offset: self.offset, limit: data.len(), data, at_end: self.ended }
     }
 
-    /// The next block, which begins at a record; `None` after the last. `reader` and `context` find the boundary.
-    /// The context follows along, so that each block comes with the state at its first record.
+    /// The next block, which begins at a record; `None` after the last. `reader` and `context` are used to find the
+    /// boundary; the context is carried along, so that each block comes with the state at its first record.
     pub fn next_block(&mut self, reader: &Reader, context: &mut Arc<Context>, mut memory: Vec<u8>) -> Option<Block> {
         let mut wanted = self.block_bytes;
         loop {
@@ -247,7 +247,7 @@ impl StreamBlocks {
         }
     }
 
-    /// Everything was read of it, though not all of that is in blocks yet.
+    /// True when everything was read, even if not all of it is in blocks yet.
     pub fn is_at_end(&self) -> bool {
         self.ended
     }
@@ -257,7 +257,7 @@ impl StreamBlocks {
         self.failure.take()
     }
 
-    /// Reads the rest of the stream, unless it is `interrupted`, and returns how many bytes it had.
+    /// Reads the rest of the stream, unless `interrupted`, and returns the number of its bytes.
     pub fn drain(&mut self, interrupted: &AtomicBool) -> u64 {
         let mut rest = self.have as u64;
         self.carry = vec![0; 64 << 10];

@@ -111,7 +111,7 @@ pub fn walk(reader: &Reader, block: &Block, context: &mut Arc<Context>, walk: &m
     walk.end = at;
 }
 
-/// Why nothing behind a block can be trusted, if that is so: it says how to read them, and cannot be read itself.
+/// Why nothing after a block can be trusted, if so: it says how to read what follows, and cannot be read itself.
 fn unreadable(kind: u32, body: &[u8], big_endian: bool) -> Option<String> {
     let (name, least) = match kind {
         SECTION_HEADER => ("a section header", SECTION_BODY),
@@ -133,7 +133,7 @@ struct PacketBlock<'a> {
     body_offset: usize,
 }
 
-/// The frame of one packet block; one without data where that contradicts itself, which is counted.
+/// The frame of one packet block; an empty one where the block contradicts itself, which is counted.
 #[inline]
 fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk) -> Frame<'a> {
     let PacketBlock { kind, body, body_offset } = *block;
@@ -225,7 +225,7 @@ fn packet_block<'a>(block: &PacketBlock<'a>, context: &Context, walk: &mut Walk)
     }
 }
 
-/// What some write for a count that they do not know.
+/// What some programs write for an unknown count.
 const UNKNOWN_COUNT: u64 = u64::MAX;
 
 fn u64_of(bytes: [u8; 8], big_endian: bool) -> u64 {
@@ -246,22 +246,22 @@ fn is_own(section: &[u8], big_endian: bool) -> bool {
     own
 }
 
-/// What the filter of an interface let through: one byte that says how it is written, and the filter.
+/// What the filter of an interface lets through: the option is one byte with the kind of filter, then the filter.
 fn passed(filter: &[u8], link_type: u16, own: bool) -> Passed {
     let expression = match filter.split_first() {
         None => return Passed::Everything,
         Some((&FILTER_IS_TEXT, text)) => String::from_utf8_lossy(text),
-        // Instructions, which say nothing here.
+        // Compiled instructions, which say nothing here.
         Some(_) => return Passed::Unknown,
     };
     match kernel_filter::passed(expression.trim_end_matches('\0'), link_type) {
-        // Whoever gave this program a filter is told that it may be why something is missing.
+        // Users who gave this program a filter are told that it may be why something is missing.
         Passed::Unknown if own => Passed::Part,
         other => other,
     }
 }
 
-/// Reads an interface description block: the interface, and what was let through there.
+/// Reads an interface description block: the interface, and what it let through.
 fn interface(body: &[u8], big_endian: bool, own: bool, walk: &mut Walk) -> (Interface, Passed) {
     let mut interface = Interface {
         link_type: u16_at(body, 0, big_endian),
@@ -291,14 +291,14 @@ fn interface(body: &[u8], big_endian: bool, own: bool, walk: &mut Walk) -> (Inte
     (interface, let_through)
 }
 
-/// Notes what is said at this place.
+/// Notes a statement at this place.
 #[cold]
 fn state(says: Says, walk: &mut Walk) {
     let (record_headers, packets, time) = (walk.bytes.record_headers, walk.packets, walk.last);
     walk.statements.push(Statement { says, record_headers, packets, time });
 }
 
-/// Reads an interface statistics block: how many packets the interface lost so far, as far as it can be understood.
+/// Reads an interface statistics block: how many packets the interface lost so far, as far as that can be understood.
 fn statistics(body: &[u8], big_endian: bool, context: &Context, walk: &mut Walk) {
     let (mut lost, mut seen, mut clear) = (Lost::default(), 0, true);
     let options = body.get(STATISTICS_BODY..);
@@ -307,7 +307,7 @@ fn statistics(body: &[u8], big_endian: bool, context: &Context, walk: &mut Walk)
         let said = match code {
             OPTION_DROPPED_BY_INTERFACE => &mut lost.by_interface,
             OPTION_DROPPED_BY_SYSTEM => &mut lost.by_system,
-            // This program says so when its numbers are not exact.
+            // This program marks its numbers when they are not exact.
             OPTION_COMMENT => return clear &= !context.own,
             _ => return,
         };
@@ -352,13 +352,13 @@ fn short(block: &Block, at: usize, wanted: usize) -> Stop {
     if block.at_end { Stop::Cut { at, wanted, has: block.data.len() - at } } else { Stop::Need { at, bytes: wanted } }
 }
 
-/// Blocks that must look right in a row before a guess is believed.
+/// Consecutive blocks that must look right before a guess is believed.
 const PLAUSIBLE_BLOCKS: usize = 4;
 
 /// The first index from which four blocks in a row repeat their length; the block's limit when there is none.
 pub fn guess_start(reader: &Reader, block: &Block, context: &Context) -> usize {
     let data = block.data.as_slice();
-    // Blocks are multiples of four bytes, so they begin at multiples of four.
+    // Lengths of blocks are multiples of four bytes, and so are their offsets.
     let first = (4 - (block.offset % 4) as usize) % 4;
     'candidates: for candidate in (first..block.limit).step_by(4) {
         let mut at = candidate;

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub struct FragmentLimits {
     /// Datagrams held.
     pub sets: usize,
-    /// Bytes held, with what it costs to keep them in order.
+    /// Bytes held, including bookkeeping.
     pub bytes: usize,
     /// Nanoseconds of capture time after which an incomplete datagram is given up.
     pub age: i64,
@@ -27,72 +27,72 @@ pub struct FragmentLimits {
 
 /// Most bytes of a datagram.
 const MAX_DATAGRAM: u32 = 65_535;
-/// What it costs to remember one part, beside its bytes.
+/// Bookkeeping bytes per fragment held, besides its data.
 const PIECE_COST: usize = 48;
-/// Further parts of a contradictory datagram are expected for this long (nanoseconds); later its identification may
-/// stand for another one.
+/// Further fragments of a contradictory datagram are expected for this long (nanoseconds); later the identification may
+/// belong to another datagram.
 const CONFLICT_MEMORY: i64 = 1_000_000_000;
-/// Complete datagrams remembered to recognise copies of their parts.
+/// Complete datagrams remembered to recognise copies of their fragments.
 const MAX_COMPLETE: usize = 1024;
-/// No set.
+/// Index that means no set.
 const NONE: u32 = u32::MAX;
 
-/// What the parts of one datagram have in common.
+/// What the fragments of one datagram have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct SetKey {
     ends: Ends,
-    /// Of IPv4 only: in IPv6 the first part decides.
+    /// In IPv4 only; in IPv6 the first fragment decides.
     protocol: u8,
     id: u32,
 }
 
-/// How far a datagram is.
+/// State of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// On the free list.
     Free,
-    /// Parts are missing.
+    /// Fragments are missing.
     Open,
-    /// Put together; its bytes are kept for a moment to recognise copies of its parts.
+    /// Complete; its bytes are kept for a moment to recognise copies of its fragments.
     Complete,
-    /// Its parts contradict each other.
+    /// Its fragments contradict each other.
     Conflict,
 }
 
-/// A part: where its bytes are in [`Set::data`].
+/// A fragment, by the range of its bytes in [`Set::data`].
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     len: u32,
     at: u32,
 }
 
-/// The parts of one datagram.
+/// The fragments of one datagram.
 #[derive(Debug)]
 struct Set {
     key: SetKey,
     hash: u64,
-    /// Tells this use of the slot from earlier ones.
+    /// Distinguishes this use of the slot from earlier ones.
     serial: u64,
     state: State,
-    /// When the first part was seen; of a complete or contradictory datagram when it became that.
+    /// Time of the first fragment; for a complete or contradictory datagram, when it became so.
     since: Timestamp,
-    /// Parts by their offset; they do not overlap.
+    /// Fragments by offset; they do not overlap.
     pieces: BTreeMap<u32, Piece>,
-    /// Bytes in the order they came; of a complete datagram in their own order.
+    /// Bytes in order of arrival; of a complete datagram, in their own order.
     data: Vec<u8>,
-    /// Bytes known.
+    /// Number of bytes known.
     covered: u32,
-    /// Length of the datagram, when the last part has been seen.
+    /// Length of the datagram, once the last fragment was seen.
     total: Option<u32>,
-    /// Protocol that the first part names.
+    /// Protocol that the first fragment names.
     protocol: u8,
-    /// Frames not yet counted.
+    /// Frames that are not counted yet.
     frames: u64,
     newer: u32,
     older: u32,
 }
 
-/// Every datagram in parts.
+/// Every datagram of which fragments were seen.
 #[derive(Debug)]
 pub struct Fragments {
     limits: FragmentLimits,
@@ -101,18 +101,18 @@ pub struct Fragments {
     free: Vec<u32>,
     newest: u32,
     oldest: u32,
-    /// Open and contradictory sets: those in the list from `oldest` to `newest`.
+    /// Open and contradictory sets, in the list from `oldest` to `newest`.
     listed: usize,
     complete: VecDeque<(u32, u64)>,
     held_bytes: usize,
     serial: u64,
-    /// The datagram that the last push completed.
+    /// The datagram that the last push completed, if it did.
     pub whole: Vec<u8>,
 }
 
-/// What a part is to a set.
+/// How a fragment relates to its set.
 enum Fit {
-    /// All of it is new, or these ranges of it are.
+    /// It is all new, or these ranges of it are.
     New(Vec<(u32, u32)>),
     /// Nothing of it is new.
     Duplicate,
@@ -121,7 +121,7 @@ enum Fit {
 }
 
 impl Fragments {
-    /// No fragment yet.
+    /// An empty table.
     pub fn new(limits: FragmentLimits) -> Self {
         Self {
             limits,
@@ -138,9 +138,9 @@ impl Fragments {
         }
     }
 
-    /// Takes a fragment. When it completes its datagram, `whole` holds that and the result is its protocol; then the
-    /// fragment itself is counted by the caller, as what the datagram is. All others are counted in `tally`, now or
-    /// when their datagram's fate is known.
+    /// Takes a fragment. When it completes its datagram, `whole` holds the datagram and its protocol is returned; the
+    /// caller then counts the fragment as what the datagram is. All others are counted in `tally`, now or when the fate
+    /// of their datagram is known.
     #[allow(clippy::too_many_arguments)]
     pub fn push(
         &mut self,
@@ -204,14 +204,15 @@ impl Fragments {
         }
     }
 
-    /// The capture ends: what is still incomplete stays so.
+    /// The end of the capture: what is incomplete stays so.
     pub fn finish(&mut self, tally: &mut Tally) {
         while self.oldest != NONE {
             self.discard(self.oldest, Bucket::FragmentIncomplete, tally);
         }
     }
 
-    /// How a known set takes a fragment: as what the set is, or not at all because it stands for an earlier datagram.
+    /// Takes a fragment of a known set: as the set's state says, or not at all when the set is about an earlier
+    /// datagram.
     fn look(&self, index: u32, time: Timestamp, header: &FragmentHeader, data: &[u8]) -> Option<State> {
         let set = &self.sets[index as usize];
         let age = time.0.saturating_sub(set.since.0);
@@ -228,7 +229,7 @@ impl Fragments {
         fits.then_some(set.state)
     }
 
-    /// Begins a datagram.
+    /// Starts a set for a new datagram.
     fn open(&mut self, key: SetKey, hash: u64, time: Timestamp, tally: &mut Tally) -> u32 {
         if self.listed >= self.limits.sets {
             self.discard(self.oldest, Bucket::FragmentEvicted, tally);
@@ -261,7 +262,7 @@ impl Fragments {
         index
     }
 
-    /// Keeps the new ranges of a fragment. Others make room for it, the oldest first, and at last its own datagram.
+    /// Stores the new ranges of a fragment. Other datagrams make room for it, the oldest first, and finally its own.
     fn add(&mut self, index: u32, header: &FragmentHeader, data: &[u8], ranges: &[(u32, u32)], tally: &mut Tally) {
         let needed: usize = ranges.iter().map(|(start, end)| (end - start) as usize + PIECE_COST).sum();
         while self.held_bytes + needed > self.limits.bytes {
@@ -272,7 +273,7 @@ impl Fragments {
             let oldest = self.oldest;
             let own = oldest == index;
             if own && self.newest != index {
-                // Its own turn comes when nothing else is left.
+                // Its own set comes last.
                 self.unlink(index);
                 self.link(index);
                 continue;
@@ -293,7 +294,7 @@ impl Fragments {
         }
     }
 
-    /// Puts a datagram together when nothing is missing.
+    /// Reassembles a datagram when nothing is missing.
     fn finish_if_complete(&mut self, index: u32, time: Timestamp, tally: &mut Tally) -> Option<u8> {
         let set = &mut self.sets[index as usize];
         if set.state != State::Open || set.total != Some(set.covered) {
@@ -322,7 +323,7 @@ impl Fragments {
         Some(protocol)
     }
 
-    /// A datagram's parts contradict each other: none of it is used.
+    /// Fragments of a datagram contradict each other: none of it is used.
     fn contradict(&mut self, index: u32, time: Timestamp, tally: &mut Tally) {
         self.held_bytes -= self.sets[index as usize].cost();
         let set = &mut self.sets[index as usize];
@@ -337,7 +338,7 @@ impl Fragments {
         self.link(index);
     }
 
-    /// Gives up what is too old.
+    /// Gives up datagrams that are too old.
     fn expire(&mut self, time: Timestamp, tally: &mut Tally) {
         while self.oldest != NONE {
             let set = &self.sets[self.oldest as usize];
@@ -356,7 +357,7 @@ impl Fragments {
         }
     }
 
-    /// Forgets a complete datagram, unless its slot stands for another one by now.
+    /// Forgets a complete datagram, unless its slot was reused meanwhile.
     fn forget_complete(&mut self, index: u32, serial: u64, tally: &mut Tally) {
         let set = &self.sets[index as usize];
         if set.serial == serial && set.state == State::Complete {
@@ -410,12 +411,12 @@ impl Fragments {
 }
 
 impl Set {
-    /// What its parts cost.
+    /// Bytes that its fragments take.
     fn cost(&self) -> usize {
         self.data.len() + self.pieces.len() * PIECE_COST
     }
 
-    /// Whether a fragment fits what is known, and what of it is new.
+    /// Compares a fragment with what is known, and finds what of it is new.
     fn fit(&self, header: &FragmentHeader, data: &[u8]) -> Fit {
         let (start, end) = (header.offset, header.offset + data.len() as u32);
         let known_end = self.pieces.last_key_value().map_or(0, |(at, piece)| at + piece.len);

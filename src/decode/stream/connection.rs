@@ -14,7 +14,7 @@ use prefetch_index::prefetch_index;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// No connection.
+/// Index that means no connection.
 pub(super) const NONE: u32 = u32::MAX;
 
 /// A connection and what is known of it.
@@ -24,19 +24,19 @@ pub struct Connection {
     pub(super) ports: (u16, u16),
     hash: u64,
     pub(super) streams: [Stream; 2],
-    /// The list it stands in: of those that go on, or of those that have ended.
+    /// The list that it is in: of open connections, or of ended ones.
     pub(super) list: usize,
     newer: u32,
     pub(super) older: u32,
-    /// When it was last seen, on the clock's line.
+    /// When it was last seen, by the monotonic clock of the tracker.
     pub(super) last: Timestamp,
-    /// The time of the frame that was seen then.
+    /// Time of the frame in which it was last seen.
     pub seen: Timestamp,
-    /// When and in which frame it was first seen.
+    /// Time and frame in which it was first seen.
     pub first: (Timestamp, u32, u64),
-    /// Its beginning was captured.
+    /// Its start was captured.
     pub opened: bool,
-    /// Index (0 or 1) of the stream that the server sends.
+    /// Index (0 or 1) of the server's stream.
     pub server: usize,
     /// The server has sent at least one byte of data.
     pub server_data: bool,
@@ -52,9 +52,10 @@ pub struct Connection {
     pub(super) brought: bool,
     /// [`Streams::without_message`] was asked since its last segment.
     pub(super) noted: bool,
-    /// It stands among [`Streams::acknowledged_gaps`].
+    /// It is listed in [`Streams::acknowledged_gaps`].
     pub(super) gap_noted: bool,
-    /// Messages that waited behind gaps until the patience was over or it was forgotten, in [`Connection::left_bytes`].
+    /// Messages that waited behind gaps until patience was over or the connection was forgotten, in
+    /// [`Connection::left_bytes`].
     pub left: Vec<Found>,
     /// Their bytes.
     pub left_bytes: Vec<u8>,
@@ -71,12 +72,12 @@ impl Connection {
         self.direction(1 - self.server).1
     }
 
-    /// Ends and ports of what the stream with this index (0 or 1) sends.
+    /// Addresses and ports in the direction of the stream with this index (0 or 1).
     pub fn direction(&self, from: usize) -> (Ends, (u16, u16)) {
         if from == 0 { (self.ends, self.ports) } else { (self.ends.reversed(), (self.ports.1, self.ports.0)) }
     }
 
-    /// The header that a proxy put at the beginning of what the client sends.
+    /// The header that a proxy put at the start of the client's stream.
     pub fn proxy_header(&self) -> Option<Arc<[u8]>> {
         match &self.streams[1 - self.server].beginning {
             Beginning::Proxy(header) => Some(Arc::clone(header)),
@@ -84,12 +85,12 @@ impl Connection {
         }
     }
 
-    /// When and in which frame the server ended it, when it has not sent a byte.
+    /// Time and frame in which the server ended it, if it had not sent a byte.
     pub fn rejection(&self) -> Option<(Timestamp, u32, u64)> {
         self.rejected.filter(|_| !self.server_data)
     }
 
-    /// One side has closed it, or both.
+    /// One side or both have closed it.
     pub fn is_closing(&self) -> bool {
         self.streams.iter().any(|stream| stream.ended)
     }
@@ -98,19 +99,19 @@ impl Connection {
         self.streams.iter().all(|stream| stream.ended) || self.streams.iter().any(|stream| stream.reset)
     }
 
-    /// True for a segment of the stream `from` with which another connection begins between the same ports.
+    /// True for a segment of the stream `from` that starts a new connection between the same ports.
     #[inline]
     fn is_left_by(&self, from: usize, now: Timestamp, segment: &Segment, data: &[u8]) -> bool {
         let [first, second] = &self.streams;
         let (stream, other) = if from == 0 { (first, second) } else { (second, first) };
-        // A SYN with another initial sequence number opens a new connection between the same ports; so does any
-        // SYN after the end, unless it is another view of the first.
+        // A SYN with another initial sequence number opens a new connection between the same ports; so does any SYN
+        // after the end, unless it is the first one seen at another point.
         let restarts = || self.finished() && now.0.saturating_sub(self.last.0) > GAP_PATIENCE;
         let fresh = segment.syn()
             && stream.boundary != Boundary::Unknown
             && (stream.start != segment.sequence.wrapping_add(1) || (!segment.ack() && restarts()));
-        // So does data that is far from what both sides have sent: its SYN was not captured. Other data than the beginning
-        // of a message is of no use there, and may be a torn packet.
+        // So does data far from what both sides have sent: its SYN was not captured. Data other than the start of a
+        // message is of no use there, and may be a torn packet.
         let elsewhere = segment.full_len > 0
             && segment.ack()
             && stream.is_far(segment.sequence)
@@ -139,7 +140,7 @@ impl Connection {
             other.give_up_gap(now, answers, segment.rst(), work);
         }
         work.from = from;
-        // One wrong number does not carry the stream away: what is acknowledged there is read all the same.
+        // One wrong number must not carry the stream away: data that is acknowledged there is read nevertheless.
         let closing_here = closing && !stream.is_far(segment.sequence);
         stream.segment(segment, data, by, now, work);
         if stream.holds() {
@@ -148,19 +149,19 @@ impl Connection {
     }
 }
 
-/// Ends of a list of connections.
+/// First and last of a list of connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct List {
     pub(super) newest: u32,
     pub(super) oldest: u32,
 }
 
-/// Index of the list of connections that go on.
+/// Index of the list of open connections.
 pub(super) const OPEN: usize = 0;
-/// Index of the list of connections that have ended.
+/// Index of the list of ended connections.
 pub(super) const ENDED: usize = 1;
 
-/// A hash of a connection, the same for both directions: that of the one from the higher port.
+/// A hash of a connection, equal for both directions: that of the direction from the higher port.
 #[inline]
 fn hash_of_both(key: &Key, ends: Ends, ports: (u16, u16)) -> u64 {
     let turned = match ports.0.cmp(&ports.1) {
@@ -173,7 +174,7 @@ fn hash_of_both(key: &Key, ends: Ends, ports: (u16, u16)) -> u64 {
 }
 
 impl Streams {
-    /// The connection of a segment, and the index of the stream that the segment belongs to.
+    /// Finds the connection of a segment, and the index of the segment's stream.
     #[allow(clippy::too_many_arguments)]
     #[inline]
     pub(super) fn find_or_open(
@@ -206,7 +207,8 @@ impl Streams {
         (self.open(hash, now, by, ends, segment, is_dns_port, tally), 0)
     }
 
-    /// Opens a connection with its first segment. Few segments do, so that the others do without what this takes.
+    /// Opens a connection with its first segment. A function of its own, because few segments do so and the others
+    /// should not pay for it.
     #[allow(clippy::too_many_arguments)]
     #[inline(never)]
     fn open(
@@ -226,7 +228,7 @@ impl Streams {
             self.evicted += u64::from(ended == NONE);
             self.forget(oldest, Bucket::TcpEvicted, tally);
         }
-        // The server is the end with the DNS port; when both have one, whoever did not send the SYN.
+        // The server is the end with the DNS port; when both have one, the end that did not send the SYN.
         let server = match (is_dns_port(ports.0), is_dns_port(ports.1)) {
             (true, false) => 0,
             (true, true) if segment.syn() && segment.ack() => 0,
@@ -272,7 +274,7 @@ impl Streams {
         index
     }
 
-    /// Fetches what will be needed when the oldest of a list is forgotten: nothing has touched it for long.
+    /// Prefetches what forgetting the oldest of a list will need: nothing has touched it for long.
     fn prefetch_oldest(&self, list: usize) {
         if let Some(oldest) = self.connections.get(self.lists[list].oldest as usize) {
             prefetch_index(std::slice::from_ref(&oldest.hash), 0);
@@ -283,7 +285,7 @@ impl Streams {
         }
     }
 
-    /// A connection was seen just now.
+    /// Notes that a connection was seen just now.
     #[inline]
     pub(super) fn touch(&mut self, index: u32, now: Timestamp) {
         let connection = &mut self.connections[index as usize];
@@ -319,7 +321,7 @@ impl Streams {
         }
     }
 
-    /// Notes that the patience with a gap of a connection will end, though perhaps no segment comes then.
+    /// Notes that the patience with a gap will end, perhaps without a further segment.
     pub(super) fn note_gap(&mut self, index: u32, now: Timestamp) {
         let connection = &mut self.connections[index as usize];
         if !connection.gap_noted
@@ -331,20 +333,20 @@ impl Streams {
         }
     }
 
-    /// False when there is no such connection as [`Streams::next_left`] looks for.
+    /// False when there is no connection for which [`Streams::next_left`] would look.
     #[inline]
     pub fn may_have_left(&self) -> bool {
         !self.acknowledged_gaps.is_empty()
     }
 
-    /// The next connection on which the patience with an acknowledged gap is over at `now`: what waited behind it is in
+    /// The next connection whose patience with an acknowledged gap is over at `now`; what waited behind the gap is in
     /// [`Connection::left`].
     pub fn next_left(&mut self, now: Timestamp, tally: &mut Tally) -> Option<u32> {
         while let Some((since, index)) = self.acknowledged_gaps.front().copied()
             && now.0.saturating_sub(since.0) > GAP_PATIENCE
         {
             self.acknowledged_gaps.pop_front();
-            // Another one may have taken its place.
+            // Another connection may have taken its slot.
             let connection = &mut self.connections[index as usize];
             if std::mem::take(&mut connection.gap_noted) {
                 self.read_behind_gaps(index, now, false, tally);
@@ -360,7 +362,7 @@ impl Streams {
         None
     }
 
-    /// Reads what waits behind the gaps of a connection that nobody will fill, into [`Connection::left`].
+    /// Reads into [`Connection::left`] what waits behind gaps that nobody will fill.
     fn read_behind_gaps(&mut self, index: u32, now: Timestamp, closing: bool, tally: &mut Tally) {
         let connection = &mut self.connections[index as usize];
         for (from, stream) in connection.streams.iter_mut().enumerate().filter(|(_, stream)| stream.holds()) {
@@ -379,7 +381,8 @@ impl Streams {
         }
     }
 
-    /// Forgets a connection; its unfinished bytes go to `bucket`. What waits behind gaps is read: nobody will fill them.
+    /// Forgets a connection; its unfinished bytes go to `bucket`. What waits behind gaps is read first, because nobody
+    /// will fill them.
     pub(super) fn forget(&mut self, index: u32, bucket: Bucket, tally: &mut Tally) {
         let Connection { list, hash, last, .. } = self.connections[index as usize];
         self.unlink(index);

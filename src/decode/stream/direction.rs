@@ -9,16 +9,17 @@ use crate::capture::Timestamp;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A segment further ahead than this is not believed: the largest window (RFC 7323 section 2.3), or what was lost at once.
+/// A segment further ahead than this is not believed; it is the largest window (RFC 7323 section 2.3), or the most that
+/// may be lost at once.
 const MAX_AHEAD: i32 = 1 << 30;
-/// One further behind is not believed, and one whose both numbers are further away is of another connection: 16 times the
-/// largest unscaled window.
+/// A segment further behind than this is not believed, and one with both numbers further away belongs to another
+/// connection: 16 times the largest unscaled window.
 const FAR: i32 = 1 << 20;
 
-/// What the first bytes of a direction are.
+/// What the first bytes of a direction turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) enum Beginning {
-    /// Not seen yet, or not enough of it.
+    /// Not seen yet, or too few.
     #[default]
     Open,
     /// A message, or the middle of something.
@@ -36,27 +37,27 @@ pub(super) struct Stream {
     pub(super) start: u32,
     /// Sequence number of the next byte.
     pub(super) next: u32,
-    /// Bytes of an unfinished message; what is before `consumed` is done.
+    /// Bytes of an unfinished message; those before `consumed` are done.
     pub(super) buffer: Vec<u8>,
     consumed: usize,
-    /// How many of them each segment brought, while the boundary is [`Boundary::Maybe`].
+    /// How many of them each segment contributed, while the boundary is [`Boundary::Maybe`].
     pieces: Vec<usize>,
-    /// Frames whose bytes are in the unfinished message.
+    /// Frames with bytes in the unfinished message.
     pub(super) buffered_frames: u32,
-    /// The last frame that brought bytes of it.
+    /// The last frame that contributed to it.
     buffered_by: Arrival,
-    /// Bytes of a cut or torn message that are still to be passed over.
+    /// Bytes of a truncated or torn message that are still to be skipped.
     skip: u32,
     /// Segments ahead of a gap, in sequence order.
     pub(super) held: Vec<Held>,
     pub(super) held_bytes: usize,
-    /// The last gap that was passed over: what comes from there later was never looked at.
+    /// The last gap that was skipped: what comes from there later was never looked at.
     pub(super) passed: Option<(u32, u32)>,
-    /// Highest acknowledgment of the other side.
+    /// Highest acknowledgment by the other side.
     pub(super) acknowledged: Option<u32>,
-    /// The first acknowledgment of the other side, and whether that had sent nothing before.
+    /// The first acknowledgment by the other side, and whether that side had sent nothing before.
     first_acknowledged: Option<(u32, bool)>,
-    /// The sequence number of the last segment without data.
+    /// Sequence number of the last segment without data.
     last_shown: Option<u32>,
     /// A message has been found.
     any: bool,
@@ -64,15 +65,15 @@ pub(super) struct Stream {
     pub(super) reset: bool,
 }
 
-/// How far `sequence` is ahead of `reference`; sequence numbers wrap (RFC 9293 section 3.4).
+/// Distance from `reference` to `sequence`; sequence numbers wrap (RFC 9293 section 3.4).
 #[inline]
 pub(super) fn ahead(sequence: u32, reference: u32) -> i32 {
     sequence.wrapping_sub(reference) as i32
 }
 
-/// What a stream needs from its owner while it works.
+/// What a stream borrows from its owner while it works.
 pub(super) struct Work<'a> {
-    /// Which of the two streams works.
+    /// Index of this stream.
     pub(super) from: usize,
     pub(super) found: &'a mut Vec<Found>,
     pub(super) scratch: &'a mut Vec<u8>,
@@ -90,14 +91,14 @@ impl Stream {
         self.boundary != Boundary::Unknown && segment.sequence == self.start
     }
 
-    /// True when a sequence number or an acknowledgment is far from all that is known of this side.
+    /// True when a sequence number or an acknowledgment is far from everything known of this side.
     pub(super) fn is_far(&self, number: u32) -> bool {
         let known = if self.boundary == Boundary::Unknown { self.acknowledged } else { Some(self.next) };
         known.is_some_and(|known| !(-FAR..=FAR).contains(&ahead(number, known)))
     }
 
-    /// Takes an acknowledgment of the other side, which may have sent nothing so far; true when it shows, for the first time,
-    /// that bytes were sent which the capture does not have.
+    /// Takes an acknowledgment by the other side, which may have sent nothing so far; true when it shows, for the first
+    /// time, that bytes were sent that the capture does not have.
     #[inline]
     pub(super) fn is_acknowledged(&mut self, number: u32, at_start: bool) -> bool {
         self.first_acknowledged.get_or_insert((number, at_start));
@@ -108,44 +109,48 @@ impl Stream {
         news && self.has_acknowledged_unseen(self.ended)
     }
 
-    /// True when the other side has acknowledged bytes that the capture does not have, of a stream that has ended or not.
+    /// True when the other side has acknowledged bytes that the capture does not have, whether or not the stream has
+    /// ended.
     pub(super) fn has_acknowledged_unseen(&self, ended: bool) -> bool {
         let Some(seen) = self.acknowledged else { return false };
         match self.boundary {
             Boundary::Unknown => self.first_acknowledged.is_some_and(|(first, _)| ahead(seen, first) > 0),
-            // A FIN counts like a byte.
+            // A FIN takes one sequence number.
             _ => ahead(seen, self.next) > i32::from(ended),
         }
     }
 
-    /// Takes the sequence number of a segment that neither has data nor closes; true when it shows, other than the one before,
-    /// that bytes were sent which the capture does not have. Keepalives repeat theirs for as long as the connection rests.
+    /// Takes the sequence number of a segment that neither has data nor closes; true when it differs from the one
+    /// before and shows that bytes were sent that the capture does not have. Keepalives repeat theirs while the
+    /// connection is idle.
     pub(super) fn is_past_unseen(&mut self, sequence: u32) -> bool {
         let before = self.last_shown.replace(sequence);
         let seen = match (self.boundary, self.first_acknowledged) {
             (Boundary::Unknown, first) => first.map(|(number, _)| number).or(before),
-            // A FIN counts like a byte.
+            // A FIN takes one sequence number.
             _ => Some(self.next.wrapping_add(u32::from(self.ended))),
         };
         before != Some(sequence) && seen.is_some_and(|seen| ahead(sequence, seen) > 0)
     }
 
-    /// True when the closing segment shows that bytes were sent before it which the capture does not have (or cannot
-    /// rule it out): they were acknowledged, or its sequence number is past what was seen. When not even the SYN was captured,
-    /// what the other side acknowledged before it sent anything tells where the stream began.
+    /// True when the closing segment shows, or cannot rule out, that bytes were sent before it that the capture does
+    /// not have: they were acknowledged, or its sequence number is past what was seen. When not even the SYN was
+    /// captured, the first acknowledgment by the other side, before it sent anything, tells where the stream began.
     pub(super) fn has_sent_unseen(&self, closing: &Segment) -> bool {
         let past = match (self.boundary, self.first_acknowledged) {
             (Boundary::Unknown, None) => closing.fin(),
             (Boundary::Unknown, Some((first, at_start))) => {
                 closing.fin() || !at_start || ahead(closing.sequence, first) > 0
             }
-            // It may stand behind a FIN: a RST does, with which a host answers what comes to a connection that it closed.
+            // It may be one past a FIN: so is the RST with which a host answers what arrives on a connection that it
+            // has closed.
             _ => ahead(closing.sequence, self.next) > i32::from(self.ended),
         };
         past || self.has_acknowledged_unseen(self.ended || closing.fin())
     }
 
-    /// Takes the number of a segment's first byte of data: a SYN, which tells the stream's first, stands before it.
+    /// Takes the sequence number of a segment's first data byte; a SYN, which tells the stream's first number, comes
+    /// before it.
     #[inline]
     fn begin(&mut self, segment: &Segment) -> u32 {
         if !segment.syn() {
@@ -197,8 +202,9 @@ impl Stream {
         }
     }
 
-    /// Takes a segment in order and counts it. It counts as used from the start, because its bytes may be given up again
-    /// before all of it is taken. `from` is the frame that brought it, and whether that is the segment just pushed.
+    /// Takes a segment in order and counts it. It counts as used from the start, because its bytes may be given up
+    /// again before all of it is taken. `from` is the frame that brought it, and whether that is the segment just
+    /// pushed.
     pub(super) fn count_in_order(
         &mut self,
         sequence: u32,
@@ -214,7 +220,7 @@ impl Stream {
         }
     }
 
-    /// Takes bytes at or before the next expected one; returns the segment's bucket.
+    /// Takes bytes at or before the next expected one; returns the bucket of the segment.
     fn in_order(
         &mut self,
         sequence: u32,
@@ -247,7 +253,7 @@ impl Stream {
         bucket
     }
 
-    /// True when bytes seen again differ from those still in the buffer.
+    /// True when repeated bytes differ from those still in the buffer.
     fn differs_from_buffer(&self, sequence: u32, data: &[u8]) -> bool {
         let unfinished = &self.buffer[self.consumed..];
         let buffer_start = self.next.wrapping_sub(unfinished.len() as u32);
@@ -260,7 +266,7 @@ impl Stream {
         data.iter().zip(unfinished).any(|(new, old)| new != old)
     }
 
-    /// Takes new bytes in order. `base` is where they begin in the segment just pushed, when they are part of it.
+    /// Takes new bytes in order. `base` is their offset in the segment just pushed, when they are part of it.
     fn bytes(&mut self, new: &[u8], base: Option<usize>, by: &Arrival, work: &mut Work<'_>) -> Bucket {
         let mut at = (self.skip as usize).min(new.len());
         self.skip -= at as u32;
@@ -310,8 +316,8 @@ impl Stream {
         self.read_buffer(by, work)
     }
 
-    /// Looks for a proxy's header in the first bytes; returns how many of the `new` ones are done with: those of the header,
-    /// or all while it is incomplete.
+    /// Looks for a proxy's header in the first bytes; returns how many of the `new` ones are used up: those of the
+    /// header, or all while it is incomplete.
     fn pass_proxy_header(&mut self, new: &[u8], by: &Arrival, work: &mut Work<'_>) -> usize {
         let waiting = self.buffer.len();
         let looked = if waiting > 0 { proxy::look(&[&self.buffer, new].concat()) } else { proxy::look(new) };
@@ -327,7 +333,7 @@ impl Stream {
                 self.boundary = Boundary::Known;
                 used
             }
-            // In the middle of a connection less than the whole signature could be anything.
+            // In the middle of a connection, less than the whole signature could be anything.
             Look::More if self.boundary == Boundary::Known || new.len() >= proxy::SIGNATURE.len() => {
                 self.boundary = Boundary::Known;
                 if *work.held_bytes + new.len() > work.limits.total_bytes {
@@ -347,7 +353,7 @@ impl Stream {
         }
     }
 
-    /// Finds messages in the buffer; returns the bucket of the frame that brought the last bytes.
+    /// Finds messages in the buffer; returns the bucket of the frame that contributed the last bytes.
     fn read_buffer(&mut self, by: &Arrival, work: &mut Work<'_>) -> Bucket {
         let mut completed = self.buffered_by.or_later(*by);
         self.buffered_by = completed;
@@ -378,7 +384,7 @@ impl Stream {
         let used = each_message(unread, zero_length, |range| {
             self.any = true;
             found.push(Found { place: keep(scratch, &unread[range]), cut: false, from: *from, by: completed });
-            // What follows came with the last bytes alone.
+            // What follows came with the last bytes only.
             completed = *by;
         });
         if used > 0 {
@@ -396,7 +402,7 @@ impl Stream {
         Bucket::TcpUsed
     }
 
-    /// `missing` bytes in order will never be seen. What is known of a message they tear is handed out as cut.
+    /// `missing` bytes in order will never be seen. What is known of a message torn by that is handed out as truncated.
     pub(super) fn pass_over(&mut self, missing: u32, work: &mut Work<'_>) {
         let skipped = self.skip.min(missing);
         self.skip -= skipped;
@@ -439,7 +445,7 @@ impl Stream {
         self.boundary = Boundary::Lost;
     }
 
-    /// Recounts the frames whose bytes wait in the buffer: they were not used after all.
+    /// Recounts the frames whose bytes are in the buffer: they were not used after all.
     pub(super) fn disown_buffer(&mut self, tally: &mut Tally) {
         let bucket = if self.any { Bucket::TcpBehindHole } else { Bucket::TcpNonDns };
         for _ in 0..std::mem::take(&mut self.buffered_frames) {
@@ -457,7 +463,7 @@ impl Stream {
     }
 }
 
-/// Calls back for each complete message in bytes that begin at a boundary; returns how many bytes are done with.
+/// Calls back for each complete message in bytes that begin at a boundary; returns how many bytes are used up.
 fn each_message(data: &[u8], zero_length: &mut u64, mut on_message: impl FnMut(Range<usize>)) -> usize {
     let mut at = 0;
     while let Some([high, low]) = data.get(at..).and_then(<[u8]>::first_chunk::<2>) {
@@ -475,7 +481,7 @@ fn each_message(data: &[u8], zero_length: &mut u64, mut on_message: impl FnMut(R
     at
 }
 
-/// Appends a message to the scratch bytes.
+/// Appends a message to the scratch buffer.
 fn keep(scratch: &mut Vec<u8>, message: &[u8]) -> Place {
     let start = scratch.len();
     scratch.extend_from_slice(message);

@@ -5,11 +5,11 @@ use super::Arrival;
 use super::direction::{Stream, Work, ahead};
 use crate::capture::Timestamp;
 
-/// Segments held for one direction until a gap before them is filled.
+/// Segments held in one direction until the gap before them is filled.
 const MAX_HELD: usize = 512;
-/// What a held segment takes beside its bytes.
+/// Bookkeeping bytes of a held segment, besides its data.
 const HELD_COST: usize = 128;
-/// A gap that the receiver has acknowledged is given up after this time (nanoseconds): the capture has lost it.
+/// A gap that the receiver has acknowledged is given up after this time (nanoseconds): the capture missed it.
 pub(super) const GAP_PATIENCE: i64 = 10_000_000;
 
 /// A segment ahead of a gap.
@@ -19,11 +19,11 @@ pub(super) struct Held {
     pub(super) data: Vec<u8>,
     pub(super) full_len: u32,
     pub(super) by: Arrival,
-    /// When it came, on the clock's line.
+    /// When it came, by the monotonic clock of the tracker.
     pub(super) since: Timestamp,
 }
 
-/// Bytes that a held segment takes.
+/// Bytes taken by a held segment.
 fn cost(data: &[u8]) -> usize {
     data.len() + HELD_COST
 }
@@ -35,7 +35,7 @@ impl Stream {
         !self.held.is_empty()
     }
 
-    /// Keeps a segment that is ahead of a gap.
+    /// Holds a segment that is ahead of a gap.
     pub(super) fn hold(&mut self, segment: Held, work: &mut Work<'_>) {
         let Held { sequence, full_len, .. } = segment;
         let len = cost(&segment.data);
@@ -75,21 +75,21 @@ impl Stream {
         self.held.drain(..ready);
     }
 
-    /// True while something waits behind a gap that the receiver has acknowledged: until its patience is over.
+    /// True while something waits, within its patience, behind a gap that the receiver has acknowledged.
     pub(super) fn has_acknowledged_gap(&self) -> bool {
         let first = self.held.first();
         first.is_some_and(|first| self.acknowledged.is_some_and(|seen| ahead(seen, first.sequence) >= 0))
     }
 
-    /// Passes over gaps that will not be filled: the receiver has acknowledged them, the connection ends, or too much
-    /// waits behind them. When the server has answered, or closes, what it has acknowledged is not waited for: that may be
-    /// what it answers.
+    /// Skips gaps that will not be filled: the receiver has acknowledged them, the connection ends, or too much waits
+    /// behind them. Once the server has answered or closed, what it has acknowledged is not waited for, since that may
+    /// be the query it answers.
     pub(super) fn give_up_gap(&mut self, now: Timestamp, answered: bool, closing: bool, work: &mut Work<'_>) {
         while let Some(first) = self.held.first() {
             let gap = ahead(first.sequence, self.next);
             let acknowledged =
                 self.has_acknowledged_gap() && (answered || now.0.saturating_sub(first.since.0) > GAP_PATIENCE);
-            // A stream has more room while the streams together have not used half of theirs.
+            // A stream may take more room while all streams together use less than half of theirs.
             let scarce = *work.held_bytes > work.limits.total_bytes / 2;
             let room = work.limits.stream_bytes / if scarce { 8 } else { 2 };
             let crowded = self.held.len() >= MAX_HELD / 2 || self.held_bytes > room;

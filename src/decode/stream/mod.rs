@@ -25,17 +25,17 @@ use waiting::Waiting;
 /// Caps, from `config::Limits`.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamLimits {
-    /// Connections held.
+    /// Most connections held.
     pub connections: usize,
-    /// Bytes held for one direction.
+    /// Most bytes held for one direction.
     pub stream_bytes: usize,
-    /// Bytes held in all.
+    /// Most bytes held in total.
     pub total_bytes: usize,
     /// Nanoseconds after which an idle connection is forgotten.
     pub idle: i64,
 }
 
-/// A connection that has ended is remembered this long (nanoseconds) for what is sent again.
+/// An ended connection is remembered this long (nanoseconds) for retransmissions.
 const ENDED_PATIENCE: i64 = 4_000_000_000;
 
 /// A message found in a stream.
@@ -43,11 +43,11 @@ const ENDED_PATIENCE: i64 = 4_000_000_000;
 pub struct Found {
     /// Where its bytes are.
     pub place: Place,
-    /// The snapshot length cut it.
+    /// The snapshot length truncated it.
     pub cut: bool,
     /// Index (0 or 1) of the stream: a segment of one side can settle what waits behind a gap in the other.
     pub from: usize,
-    /// The last frame that brought bytes of it; often the one just pushed.
+    /// The last frame that contributed bytes to it; often the one just pushed.
     pub by: Arrival,
 }
 
@@ -60,17 +60,17 @@ pub struct Arrival {
     pub frame: (u32, u64),
     /// Where it was seen.
     pub point: Point,
-    /// Counts segments: the order in which they came.
+    /// Number of the segment, in order of arrival.
     number: u64,
 }
 
 impl Arrival {
-    /// Of a segment about to be pushed.
+    /// For a segment about to be pushed.
     pub fn new(time: Timestamp, frame: (u32, u64), point: Point) -> Self {
         Self { time, frame, point, number: 0 }
     }
 
-    /// The one of the two that came later.
+    /// The later of the two.
     #[must_use]
     fn or_later(self, other: Arrival) -> Arrival {
         if other.number > self.number { other } else { self }
@@ -93,27 +93,28 @@ pub struct Streams {
     table: HashTable<u32>,
     connections: Vec<Connection>,
     free: Vec<u32>,
-    /// By when they were last seen: connections that go on, and those that have ended.
+    /// Lists by when connections were last seen: open ones, and ended ones.
     lists: [List; 2],
-    /// Nothing in them is due to be forgotten up to this place on the clock's line.
+    /// Time, by the monotonic clock, before which no connection in them is due to be forgotten.
     due_after: Timestamp,
     held_bytes: usize,
-    /// Connections with acknowledged gaps, and since when; as many as there may be connections, and some that are gone.
+    /// Connections with acknowledged gaps, and since when; at most as many entries as connections are allowed, some of
+    /// which are gone.
     acknowledged_gaps: VecDeque<(Timestamp, u32)>,
-    /// Segments pushed.
+    /// Number of segments pushed.
     pushed: u64,
-    /// Bytes of messages that were put together during the last push.
+    /// Bytes of messages that the last push assembled.
     pub scratch: Vec<u8>,
-    /// Messages found during the last push, in stream order.
+    /// Messages that the last push found, in stream order.
     pub found: Vec<Found>,
-    /// Connections that were rejected while nobody had asked on them, those that ended without a message, and those of which
-    /// messages are left; the consumer takes them.
+    /// Connections rejected before any query, those that ended without a message, and those with messages left over;
+    /// the consumer takes them.
     pub forgotten: Vec<Connection>,
     /// Connections given up before they ended.
     pub evicted: u64,
-    /// Repeated bytes with other values.
+    /// Repeated bytes with different values.
     pub conflicts: u64,
-    /// During the last push it was learnt that the server has sent bytes of which no message was read so far.
+    /// The last push showed that the server has sent bytes of which no message was read so far.
     pub unread: bool,
     /// Messages of length 0.
     pub zero_length: u64,
@@ -122,7 +123,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// No connection yet.
+    /// An empty table.
     pub fn new(limits: StreamLimits) -> Self {
         Self {
             limits,
@@ -150,14 +151,14 @@ impl Streams {
         &mut self.connections[index as usize]
     }
 
-    /// Gives the tokens that wait at each connection.
+    /// Visits the tokens that wait on each connection.
     pub fn each_waiting(&mut self, on_waiting: impl Fn(&mut Waiting)) {
         self.connections.iter_mut().map(|connection| &mut connection.waiting).for_each(on_waiting);
     }
 
-    /// Follows a segment with the captured bytes `data`, at `now` on a clock that never runs back. Afterwards `found` holds the messages that it completed, and those
-    /// of either side that need not wait any longer; the result is the connection. Counts the segment, and held ones that it
-    /// settled, in `tally`.
+    /// Follows a segment with the captured bytes `data`, at `now` by a clock that never runs back. Afterwards `found` holds the
+    /// messages that it completed, and those of either side that need not wait any longer; returns the connection.
+    /// Counts the segment, and held ones that it settled, in `tally`.
     #[allow(clippy::too_many_arguments, clippy::inline_always)] // once for every segment
     #[inline(always)]
     pub fn push(
@@ -223,7 +224,7 @@ impl Streams {
         index
     }
 
-    /// A segment of the stream `from` closes it, and ends the connection perhaps.
+    /// A segment of the stream `from` closes it, and perhaps ends the connection.
     fn close(&mut self, index: u32, from: usize, by: &Arrival, segment: &Segment) {
         let connection = &mut self.connections[index as usize];
         let other = &connection.streams[1 - from];
@@ -251,7 +252,7 @@ impl Streams {
         }
     }
 
-    /// Forgets connections that nothing is expected of any more at `now`: idle ones, and those that have ended a while ago.
+    /// Forgets connections of which nothing more is expected at `now`: idle ones, and those that ended a while ago.
     #[inline]
     pub fn expire(&mut self, now: Timestamp, tally: &mut Tally) {
         if now > self.due_after {
@@ -285,13 +286,13 @@ impl Streams {
         self.due_after = self.due_after.min(due_after);
     }
 
-    /// Connections without a message so far that were seen since this was last asked: from client to server, and when
-    /// they were last seen.
+    /// Connections without a message so far that were seen since the last call: from client to server, and when they
+    /// were last seen.
     pub fn without_message(&mut self) -> Vec<(Ends, Timestamp)> {
         let mut seen = Vec::new();
         for list in self.lists {
             let mut next = list.newest;
-            // The last seen come first.
+            // The ones seen last come first.
             while let Some(connection) = self.connections.get_mut(next as usize).filter(|one| !one.noted) {
                 connection.noted = true;
                 if !connection.brought {
@@ -303,7 +304,8 @@ impl Streams {
         seen
     }
 
-    /// Ends the connection that was not seen for the longest time. The consumer finds it in `forgotten`. False when there is none.
+    /// Ends the connection that was idle for the longest time. The consumer finds it in `forgotten`. False when there
+    /// is none.
     pub fn finish_oldest(&mut self, tally: &mut Tally) -> bool {
         let oldest = self.lists.iter().map(|list| list.oldest).find(|oldest| *oldest != NONE);
         oldest.inspect(|oldest| self.forget(*oldest, Bucket::TcpBehindHole, tally)).is_some()

@@ -1,6 +1,6 @@
 //! Queries that await an answer on a connection ([`Waiting`]), by tokens that the consumer of the messages chooses.
 
-/// Tokens in the order in which they came. The first takes no memory elsewhere, and most connections have no other.
+/// Tokens in order of arrival. The first one takes no extra memory, and most connections have no other.
 #[derive(Debug, Default)]
 pub struct Waiting {
     first: Option<u64>,
@@ -8,13 +8,13 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Nobody waits.
+    /// True when no query waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.first.is_none() && self.others.is_empty()
     }
 
-    /// One more waits. When it takes more memory, those that do not wait any longer are forgotten before.
+    /// Adds a token. Before it takes more memory, tokens that no longer wait are removed.
     #[inline]
     pub fn push(&mut self, token: u64, waits: impl Fn(u64) -> bool) {
         if self.is_empty() {
@@ -28,26 +28,26 @@ impl Waiting {
         }
     }
 
-    /// Forgets those that do not wait any longer.
+    /// Removes the tokens that no longer wait.
     fn keep(&mut self, waits: impl Fn(u64) -> bool) {
         self.first = self.first.filter(|token| waits(*token));
         self.others.retain(|token| waits(*token));
     }
 
-    /// Forgets those that do not wait any longer, and gives back the memory that they took.
+    /// Removes the tokens that no longer wait, and frees their memory.
     pub fn shrink(&mut self, waits: impl Fn(u64) -> bool) {
         self.keep(waits);
         self.others.shrink_to_fit();
     }
 
-    /// Nobody waits any longer.
+    /// Removes all tokens.
     #[inline]
     pub fn clear(&mut self) {
         self.first = None;
         self.others.clear();
     }
 
-    /// All of them, of which none waits any longer.
+    /// Takes out all tokens; none of them waits any longer.
     pub fn take(&mut self) -> impl Iterator<Item = u64> + use<> {
         self.first.take().into_iter().chain(std::mem::take(&mut self.others))
     }

@@ -9,28 +9,28 @@ mod udp;
 use super::Bucket;
 use super::link::{Next, number};
 
-/// What a wrapping's header leads to, and where that begins behind the beginning of the header.
+/// What follows an encapsulation's header, and its offset from the start of that header.
 pub type Step = (Next, usize);
 
-/// How a wrapping is opened: from its first byte, or the bucket in which the frame ends.
+/// Opens an encapsulation from its first byte, or returns the bucket in which the frame ends.
 type Open = fn(&[u8]) -> Result<Step, Bucket>;
 
-/// One wrapping by its number in the header before it.
+/// One encapsulation, by its number in the header before it.
 pub struct Wrapping {
     /// `EtherType`, IP protocol or UDP port.
     pub number: u16,
-    /// Name in reports.
+    /// Its name in reports.
     pub name: &'static str,
-    /// How it is opened; not at all when it is encrypted or too rare.
+    /// How to open it; `None` when it is encrypted or too rare.
     pub open: Option<Open>,
 }
 
-/// A wrapping that is opened.
+/// An encapsulation that is opened.
 const fn opened(number: u16, name: &'static str, open: Open) -> Wrapping {
     Wrapping { number, name, open: Some(open) }
 }
 
-/// A wrapping that is only named and counted.
+/// An encapsulation that is only named and counted.
 const fn named(number: u16, name: &'static str) -> Wrapping {
     Wrapping { number, name, open: None }
 }
@@ -59,7 +59,7 @@ pub const ETHER_TYPES: &[Wrapping] = &[
 
 /// Encapsulating security payload (RFC 4303).
 pub const ESP: u8 = 50;
-/// The same in UDP (RFC 3948).
+/// ESP in UDP (RFC 3948).
 pub const ESP_PORT: u16 = 4500;
 
 /// By protocol number in an IP header.
@@ -81,7 +81,7 @@ pub const PROTOCOLS: &[Wrapping] = &[
 /// By UDP port, as source or destination.
 pub const PORTS: &[Wrapping] = &[
     opened(4789, "VXLAN", udp::vxlan),
-    // The port of Linux before one was assigned, still its default.
+    // The port of Linux from before one was assigned, still its default.
     opened(8472, "VXLAN", udp::vxlan),
     opened(4790, "VXLAN-GPE", udp::vxlan_gpe),
     opened(6081, "Geneve", udp::geneve),
@@ -96,17 +96,17 @@ pub const PORTS: &[Wrapping] = &[
     opened(51_820, "WireGuard", udp::wireguard),
 ];
 
-/// The row of a number.
+/// Finds the row of a number.
 pub fn find(rows: &'static [Wrapping], number: u16) -> Option<&'static Wrapping> {
     rows.iter().find(|row| row.number == number)
 }
 
-/// Bytes that a header needs to be there.
+/// Checks that the bytes of a header are present.
 fn need(data: &[u8], len: usize) -> Result<&[u8], Bucket> {
     data.get(..len).ok_or(Bucket::LinkMalformed)
 }
 
-/// A header that says by its size only where the next `EtherType` stands.
+/// A header of which only the size matters, up to the next `EtherType`.
 fn tag(data: &[u8], at: usize) -> Result<Step, Bucket> {
     Ok((Next::EtherType(number(data, at)?), at + 2))
 }
@@ -126,7 +126,7 @@ fn ppp(_: &[u8]) -> Result<Step, Bucket> {
     Ok((Next::Ppp, 0))
 }
 
-/// True when the bytes can be an IP packet: its version, lengths that fit.
+/// True when the bytes can be an IP packet, by version and lengths.
 pub fn looks_like_ip(data: &[u8]) -> bool {
     match data.first().map(|first| first >> 4) {
         Some(4) => {
@@ -139,15 +139,15 @@ pub fn looks_like_ip(data: &[u8]) -> bool {
     }
 }
 
-/// An IP packet, or an Ethernet frame when it cannot be one.
+/// An IP packet, or an Ethernet frame where it cannot be one.
 fn ip_or_ethernet(data: &[u8], at: usize) -> Step {
     (if data.get(at..).is_some_and(looks_like_ip) { Next::Ip } else { Next::Ethernet }, at)
 }
 
-/// Labels in one stack that are passed over.
+/// Most labels skipped in one stack.
 const MAX_LABELS: usize = 16;
 
-/// MPLS (RFC 3032): labels of four bytes to the one at the bottom. What follows is not named: IP by its version, or a
+/// MPLS (RFC 3032): labels of four bytes down to the bottom one. What follows has no type: IP by its version, or a
 /// pseudowire with (RFC 4385) or without a control word.
 fn mpls(data: &[u8]) -> Result<Step, Bucket> {
     for index in 0..MAX_LABELS {
@@ -166,7 +166,7 @@ fn mpls(data: &[u8]) -> Result<Step, Bucket> {
     Err(Bucket::NestLimit)
 }
 
-/// True for an `EtherType` that an Ethernet frame inside a pseudowire may well have.
+/// True for an `EtherType` that an Ethernet frame inside a pseudowire may plausibly have.
 fn is_ether_type(bytes: &[u8]) -> bool {
     matches!(u16::from_be_bytes([bytes[0], bytes[1]]), 0x0800 | 0x0806 | 0x86dd | 0x8100 | 0x88a8 | 0x8847)
 }
@@ -272,13 +272,13 @@ fn gre(data: &[u8]) -> Result<Step, Bucket> {
     }
     let at = 4 + field(0x8000) + field(0x2000) + field(0x1000);
     match protocol {
-        // ERSPAN I has no header of its own and no sequence number; II has both.
+        // ERSPAN type I has neither a header of its own nor a sequence number; type II has both.
         0x88be if flags & 0x1000 == 0 => Ok((Next::Ethernet, at)),
         0x88be => {
             need(data, at + 8)?;
             Ok((Next::Ethernet, at + 8))
         }
-        // Keepalives; no 802.3 length stands here.
+        // Keepalives; an 802.3 length cannot be here.
         0..=0x05ff => Err(Bucket::NonIp),
         _ => Ok((Next::EtherType(protocol), at)),
     }
@@ -295,7 +295,7 @@ fn erspan_3(data: &[u8]) -> Result<Step, Bucket> {
     }
 }
 
-/// WCCP redirection: an IP packet, behind four bytes in version 2.
+/// WCCP redirection: an IP packet, after four bytes in version 2.
 #[allow(clippy::unnecessary_wraps)] // one signature for every row
 fn wccp(data: &[u8]) -> Result<Step, Bucket> {
     Ok((Next::Ip, if looks_like_ip(data) { 0 } else { 4 }))

@@ -14,8 +14,8 @@ pub fn gre_in_udp(data: &[u8]) -> Result<Step, Bucket> {
     gre(data)
 }
 
-/// VXLAN (RFC 7348): the flag that says there is a network identifier, and a reserved byte that is 0. Another flag
-/// announces a protocol field, also on the plain port.
+/// VXLAN (RFC 7348): the flag for a network identifier, and a reserved byte of 0. Another flag announces a protocol
+/// field, even on the plain port.
 pub fn vxlan(data: &[u8]) -> Result<Step, Bucket> {
     match data.get(..8) {
         Some(head) if head[0] & 0x3b != 0x08 || head[7] != 0 => Err(Bucket::OtherPort),
@@ -25,7 +25,7 @@ pub fn vxlan(data: &[u8]) -> Result<Step, Bucket> {
     }
 }
 
-/// VXLAN-GPE on its port: the protocol field counts, also where the flag for it is not set.
+/// VXLAN-GPE on its own port: the protocol field counts even when the flag for it is not set.
 pub fn vxlan_gpe(data: &[u8]) -> Result<Step, Bucket> {
     match data.get(..8) {
         Some(head) if head[0] & 0x33 != 0 || head[0] & 0x0c == 0 || head[7] != 0 => Err(Bucket::OtherPort),
@@ -45,7 +45,7 @@ pub fn geneve(data: &[u8]) -> Result<Step, Bucket> {
     }
 }
 
-/// Extension headers of GTP-U that are passed over.
+/// Most extension headers of GTP-U that are skipped.
 const MAX_GTP_EXTENSIONS: usize = 8;
 
 /// GTP-U (3GPP TS 29.281): version 1, a user's packet, optional fields and extension headers.
@@ -77,7 +77,7 @@ pub fn gtp_user(data: &[u8]) -> Result<Step, Bucket> {
     }
 }
 
-/// Teredo (RFC 4380): an IPv6 packet, perhaps behind an authentication header and an origin.
+/// Teredo (RFC 4380): an IPv6 packet, optionally after an authentication header and an origin.
 pub fn teredo(data: &[u8]) -> Result<Step, Bucket> {
     let mut at = 0;
     if let Some([0, 1, client, value]) = data.get(..4) {
@@ -115,7 +115,8 @@ pub fn lisp(data: &[u8]) -> Result<Step, Bucket> {
     }
 }
 
-/// ESP in UDP (RFC 3948): a security parameters index that is not 0, which begins a key exchange; a keepalive is one byte.
+/// ESP in UDP (RFC 3948): a security parameters index other than 0, which would begin a key exchange; a keepalive is
+/// one byte.
 pub fn esp_in_udp(data: &[u8]) -> Result<Step, Bucket> {
     match data.get(..8) {
         None | Some([0, 0, 0, 0, ..]) => Err(Bucket::OtherPort),
@@ -131,7 +132,7 @@ pub fn wireguard(data: &[u8]) -> Result<Step, Bucket> {
     }
 }
 
-/// Fields of TZSP that are passed over.
+/// Most fields of TZSP that are skipped.
 const MAX_TAZMEN_FIELDS: usize = 32;
 
 /// TZSP, by which access points and routers send captured frames: version 1, a received packet, Ethernet, fields to
