@@ -7,22 +7,22 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Reports of intervals that may begin in one second.
+/// Most reports of intervals that may begin in one second.
 const MOST_OF_ONE_NAME: u32 = 1000;
 
-/// The file for the report of an interval that begins at a time.
+/// The file for the report of an interval that begins at this time.
 pub fn file(asked_for: &Path, begins: Timestamp) -> PathBuf {
     free_name(with_time(asked_for, begins))
 }
 
-/// The folder of an output, to tell whether it is still the same.
+/// The identity of an output's folder, to notice when it is replaced.
 pub fn folder(path: &Path) -> Option<FileIdentity> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::metadata(folder).ok().map(|metadata| FileIdentity::of(&metadata))
 }
 
-/// Says of an error when the folder of an output is another one by now: the sandbox lets nothing be created in that,
-/// whatever its permissions say.
+/// Adds to an error that the folder of the output was replaced: the sandbox does not let anything be created in the new
+/// one, whatever its permissions say.
 pub fn say_another_folder(mut error: Error, path: &Path, before: Option<FileIdentity>) -> Error {
     if before.zip(folder(path)).is_some_and(|(before, now)| now != before) {
         error.detail.push_str("; its folder is another one than when the capture began, to which the sandbox keeps");
@@ -38,7 +38,7 @@ fn with_time(path: &Path, time: Timestamp) -> PathBuf {
 
 /// `report.json` with a suffix: `report-suffix.json`.
 pub fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    // A name may hold any bytes: two of them are not to become one.
+    // A name may hold any bytes, and two names must not become one.
     let mut name = path.file_stem().map(OsStr::to_os_string).unwrap_or_default();
     name.push("-");
     name.push(suffix);
@@ -49,8 +49,8 @@ pub fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The name, or one with a number where that is taken: after a step of the clock, or a moment's delay when they are short,
-/// two intervals may begin in the same second.
+/// The name, or one with a number where it is taken: after a step of the clock, or when intervals are very short, two
+/// of them may begin in the same second.
 fn free_name(path: PathBuf) -> PathBuf {
     let is_free = |path: &Path| path.symlink_metadata().is_err();
     if is_free(&path) {
@@ -60,8 +60,8 @@ fn free_name(path: PathBuf) -> PathBuf {
     (2..=MOST_OF_ONE_NAME).map(numbered).find(|path| is_free(path)).unwrap_or(path)
 }
 
-/// When the next interval ends: the one before it was `due` at a time, and has ended `now`. Ends that were missed meanwhile,
-/// because the host stood still, are passed over.
+/// When the next interval ends: the current one was `due` at a time and ended `now`. Ends that were missed meanwhile,
+/// because the host stood still, are skipped.
 pub fn next_end(due: Duration, every: Duration, now: Duration) -> Duration {
     let passed = now.saturating_sub(due).as_nanos() / every.as_nanos().max(1) + 1;
     due.saturating_add(every.saturating_mul(passed.try_into().unwrap_or(u32::MAX)))

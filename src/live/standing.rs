@@ -46,14 +46,14 @@ pub fn add_up(groups: Vec<Standing>) -> Standing {
     sum
 }
 
-/// What is counted and in no bucket yet.
+/// Units that are counted but in no final bucket yet.
 pub fn undecided(standing: &Standing) -> Undecided {
     let frames = followed(standing);
     let placed: u64 = standing.tally.buckets.iter().sum();
     Undecided { frames: frames.saturating_sub(placed), queries: standing.open.0, responses: standing.open.1 }
 }
 
-/// What happened between two standings of the same run.
+/// Difference of two standings of the same run.
 pub fn since(now: &Standing, before: &Standing) -> Standing {
     let mut part = now.clone();
     part.counts = now.counts.since(&before.counts);
@@ -78,13 +78,13 @@ fn part_of(lane: &mut LaneResult, earlier: &LaneResult) {
     lane.frames -= earlier.frames;
     lane.times = match (lane.times, earlier.times) {
         _ if lane.frames == 0 => None,
-        // A frame of the part may be older than the newest of the part before by as much as packets are reordered.
+        // A frame of this part may be older than the newest of the part before, as far as packets are reordered.
         (Some((_, last)), Some((_, earlier))) => Some((earlier.min(last), last)),
         (times, _) => times,
     };
 }
 
-/// Kernel counts of all inputs.
+/// Sum of the kernel's counts over all inputs.
 fn kernel(standing: &Standing) -> KernelCounts {
     let mut sum = KernelCounts::default();
     for counts in &standing.kernel {
@@ -96,26 +96,26 @@ fn kernel(standing: &Standing) -> KernelCounts {
     sum
 }
 
-/// What all interfaces lost, as far as they say. Not part of the account, so that it is as of the moment, and not of the last
-/// packet that was read.
+/// What all interfaces lost, as far as they report it. As that is not part of the account, it is as of now, not as of
+/// the last packet read.
 fn interfaces(moment: &Moment, names: &[String]) -> InterfaceLoss {
     // Handles that share an interface read the same counters.
     let handles = (moment.kernel.len() / names.len().max(1)).max(1);
     let mut each = moment.kernel.iter().step_by(handles).map(|counts| counts.interface_dropped);
     match names.iter().position(|name| name == ANY) {
-        // All of them are among these.
+        // Losses of all interfaces include these.
         Some(any) => each.nth(any).unwrap_or_default(),
         None => each.reduce(InterfaceLoss::and).unwrap_or_default(),
     }
 }
 
-/// Frames that reached a tracker.
+/// Number of frames that reached a tracker.
 fn followed(standing: &Standing) -> u64 {
     standing.lanes.iter().map(|lane| lane.frames).sum()
 }
 
-/// The capture's account on interfaces up to a standing, or since another one. Packets that were in the ring when the time began are
-/// read in it.
+/// The account of the capture up to a standing, or since another one. Packets that were in the ring when the time began
+/// are counted as read in it.
 pub fn capture_ledger(
     now: (&Standing, &Moment),
     before: Option<(&Standing, &Moment)>,
@@ -187,7 +187,7 @@ mod tests {
             let of = |loss: &InterfaceLoss| KernelCounts { interface_dropped: *loss, ..KernelCounts::default() };
             let moment = Moment { kernel: losses.iter().map(of).collect(), ..moment() };
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            // Before a packet was read nothing stands in the standing.
+            // Before the first packet a standing holds no counts.
             capture_ledger((&standing(0, 0, 0), &moment), None, false, &names).interface_dropped
         };
         assert_eq!(lost(&["eth0"], &[Exactly(3), Exactly(3)]), Exactly(3), "two handles");

@@ -5,10 +5,10 @@ use crate::capture::Timestamp;
 use crate::error::escape_text;
 use crate::pipeline::live::Moment;
 
-/// The clock was set when it is further off (nanoseconds) than slewing explains.
+/// A clock that is off by more than this (nanoseconds) was set: slewing does not explain it.
 const STEP: i64 = 200_000_000;
 
-/// What was said so far.
+/// What was reported so far.
 #[derive(Debug)]
 pub struct Surroundings {
     /// Names of the inputs, escaped.
@@ -22,7 +22,7 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Nothing said about these inputs yet.
+    /// Starts with nothing reported about these inputs.
     pub fn of(names: &[String]) -> Self {
         Self {
             names: names.iter().map(|name| escape_text(name)).collect(),
@@ -35,14 +35,14 @@ impl Surroundings {
         }
     }
 
-    /// What is new at a moment, each with its time.
+    /// What is new at a moment, each line with its time.
     pub fn look(&mut self, moment: &Moment) -> Vec<(Timestamp, String)> {
         let mut lines = Vec::new();
         let seconds = |since: Timestamp| (moment.now.0 - since.0).max(0) as f64 / 1e9;
         for (input, link) in moment.links.iter().enumerate() {
             let name = &self.names[input];
             if self.names[..input].contains(name) {
-                // It shares the interface of an earlier one, for which this was said.
+                // It shares the interface of an earlier handle, for which this was reported.
                 continue;
             }
             if link.renamed != self.renamed[input] {
@@ -78,7 +78,7 @@ impl Surroundings {
                     let says = "is up but has no carrier, as when its cable is out; waiting for it to come back";
                     lines.push((moment.now, format!("{name} {says}")));
                 }
-                // Of one that is down it is not known.
+                // For an interface that is down this is not known.
                 (Some(since), false) if !link.gone && !link.down => {
                     self.no_carrier[input] = None;
                     lines.push((moment.now, format!("{name} has a carrier again after {:.1} s", seconds(since))));
@@ -127,7 +127,7 @@ mod tests {
         let mut says =
             |moment: &Moment| surroundings.look(moment).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
         assert_eq!(says(&moment), ["eth0 is down; waiting for it to come back"]);
-        // The other handle finds it out a moment later.
+        // The other handle notices it a moment later.
         moment.links[0].gone = true;
         assert_eq!(says(&moment), ["eth0 is gone: nothing comes from it any more"]);
         moment.links[1].gone = true;

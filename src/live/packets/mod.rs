@@ -22,43 +22,44 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most bytes of an interface statistics block: its frame, interface and time, four numbers, a comment and the end.
+/// Most bytes of an interface statistics block: its frame, interface and time, four numbers, a comment and the end of
+/// options.
 const STATISTICS_BYTES: u64 = 12 + 12 + 4 * 12 + 4 + 40 + 4;
 
-/// What is written, in errors.
+/// The word for what is written, in errors.
 const RECORDING: &str = "the recording";
 
-/// Writes packets into one file, or one after the other.
+/// Writes packets into one file, or into several in turn.
 pub struct PacketFiles {
     path: PathBuf,
     force: bool,
     rotate_bytes: u64,
     rotate_after: i64,
-    /// The section and interface blocks every file begins with.
+    /// The section and interface blocks at the start of every file.
     beginning: Vec<u8>,
-    /// Room kept for what the last file says of losses.
+    /// Bytes reserved for the statements of loss in the last file.
     ending_bytes: u64,
-    /// The one among several that stands for all interfaces.
+    /// Number of the interface that stands for all others, where there are several.
     all_interfaces: Option<u32>,
     output: Option<Output>,
-    /// Files begun.
+    /// Number of files begun.
     number: u64,
     bytes: u64,
-    /// Time of the first packet in the present file.
+    /// Time of the first packet in the current file.
     first: Option<Timestamp>,
     block: Vec<u8>,
     failed: Option<Error>,
-    /// What the operator is to be told at once.
+    /// Lines for the operator that cannot wait.
     alarm: Alarm,
-    /// Packets that could not be written.
+    /// Number of packets that could not be written.
     lost: u64,
 }
 
-/// Tells that the recording stopped, while the capture goes on.
+/// Shows that the recording stopped while the capture goes on.
 pub type Alarm = Arc<Mutex<Option<String>>>;
 
 impl PacketFiles {
-    /// Checks the target and opens the first file; nothing when no packets are to be written.
+    /// Checks the target and opens the first file; `None` when no packets are to be written.
     pub fn prepare(config: &Config, inputs: &[FileIdentity]) -> Result<Option<Self>, Error> {
         let live = &config.live;
         let Some(path) = &live.write else { return Ok(None) };
@@ -89,8 +90,8 @@ impl PacketFiles {
         Ok(Some(files))
     }
 
-    /// Begins the first file; the handles are its interfaces. What somebody chose to capture is said there: whoever reads
-    /// the file has to know what was left out.
+    /// Begins the first file, whose interfaces are the handles. It contains the filter that was chosen: readers of the
+    /// file have to know what was left out.
     pub fn begin(&mut self, handles: &[Handle], config: &Config) -> Result<(), Error> {
         let chosen = config.filter.is_some() || config.live.refused_only;
         self.describe(
@@ -102,13 +103,13 @@ impl PacketFiles {
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    /// Makes what every file begins with; interfaces by link type and name, with the filter that chose their packets.
+    /// Makes the start of every file: interfaces by link type and name, with the filter that selected their packets.
     fn describe<'n>(&mut self, interfaces: impl Iterator<Item = (u16, &'n str, Option<&'n str>)>) {
         let mut section = Vec::new();
         section.extend(BYTE_ORDER_MAGIC.to_le_bytes());
         section.extend(1u16.to_le_bytes());
         section.extend(0u16.to_le_bytes());
-        // The section's length is not known beforehand.
+        // The section's length is not known in advance.
         section.extend(u64::MAX.to_le_bytes());
         let application = [APPLICATION, env!("CARGO_PKG_VERSION")].concat();
         option(&mut section, OPTION_APPLICATION, application.as_bytes());
@@ -121,7 +122,7 @@ impl PacketFiles {
             let mut interface = Vec::new();
             interface.extend(link_type.to_le_bytes());
             interface.extend(0u16.to_le_bytes());
-            // No snapshot length: packets are whole.
+            // No option for the snapshot length: packets are complete.
             interface.extend(0u32.to_le_bytes());
             option(&mut interface, OPTION_INTERFACE_NAME, name.as_bytes());
             // Nanoseconds.
@@ -135,22 +136,23 @@ impl PacketFiles {
         }
     }
 
-    /// Says at the end of the last file what the kernel counted for every interface, and of how many packets this program
-    /// gave up: whoever reads the recording has to know what it lacks. Where that is not exact, a comment says so.
+    /// Writes at the end of the last file what the kernel counted for every interface, and how many packets this
+    /// program gave up: readers of the recording have to know what it lacks. Where that is not exact, a comment says
+    /// so.
     pub fn state_losses(&mut self, now: Timestamp, kernel: &[KernelCounts], given_up: u64) {
         for (interface, counts) in (0u32..).zip(kernel) {
             let (mut lost, mut comment) = (counts.seen.saturating_sub(counts.read), "");
             if kernel.len() == 1 {
                 lost = lost.saturating_add(given_up);
             } else if given_up > 0 {
-                // It is not known from which interface they came.
+                // It is not known from which interface those packets came.
                 comment = "more packets were given up";
             }
             self.state_loss(now, interface, counts, lost, comment);
         }
     }
 
-    /// Says what was counted for an interface so far, of which `lost` packets are not in the files.
+    /// Writes what was counted for an interface so far, of which `lost` packets are not in the files.
     fn state_loss(&mut self, now: Timestamp, interface: u32, counts: &KernelCounts, lost: u64, comment: &'static str) {
         let (time, mut comment) = (now.0 as u64, comment);
         let mut body = Vec::new();
@@ -158,7 +160,7 @@ impl PacketFiles {
             body.extend(number.to_le_bytes());
         }
         match counts.interface_dropped {
-            // What it lost is among what all of them lost, and is not to be counted twice.
+            // Its losses are included in those of all interfaces, and must not be counted twice.
             _ if self.all_interfaces.is_some_and(|all| all != interface) => {}
             InterfaceLoss::Exactly(dropped) => {
                 option(&mut body, OPTION_DROPPED_BY_INTERFACE, &dropped.to_le_bytes());
@@ -182,14 +184,14 @@ impl PacketFiles {
         self.write(&statistics);
     }
 
-    /// Writes what every file begins with.
+    /// Writes the start of a file.
     fn begin_file(&mut self) {
         let beginning = std::mem::take(&mut self.beginning);
         self.write(&beginning);
         self.beginning = beginning;
     }
 
-    /// Where the next file goes.
+    /// The name of the next file.
     fn next_target(&mut self) -> Config {
         let path =
             if self.rotates() { suffixed(&self.path, &format!("{:05}", self.number)) } else { self.path.clone() };
@@ -203,7 +205,7 @@ impl PacketFiles {
 
     fn write(&mut self, bytes: &[u8]) {
         if let Some(output) = &mut self.output {
-            // The output remembers its first error, which its end reports.
+            // The output remembers its first error, and reports it at its end.
             if output.write_all(bytes).is_err() {
                 self.end_file();
             }
@@ -218,7 +220,7 @@ impl PacketFiles {
         }
     }
 
-    /// Nothing more is written.
+    /// Stops writing.
     fn fail(&mut self, error: Error) {
         if self.failed.is_none() {
             let mut alarm = self.alarm.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,12 +229,12 @@ impl PacketFiles {
         self.failed.get_or_insert(error);
     }
 
-    /// Where it is told that the recording stopped.
+    /// The alarm that shows that the recording stopped.
     pub fn alarm(&self) -> Alarm {
         Arc::clone(&self.alarm)
     }
 
-    /// Completes the last file; an error when one is not complete.
+    /// Completes the last file.
     pub fn finish(mut self) -> Result<(), Error> {
         self.end_file();
         match self.failed {
@@ -246,7 +248,7 @@ impl PacketFiles {
         }
     }
 
-    /// Begins a new file when the present one is large or old enough.
+    /// Begins a new file when the current one is large or old enough.
     fn rotate(&mut self, next: usize, time: Timestamp) {
         let first = *self.first.get_or_insert(time);
         let full = self.bytes.saturating_add(next as u64 + self.ending_bytes) > self.rotate_bytes;
@@ -330,7 +332,7 @@ fn option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
     out.extend(&[0; 3][..value.len().wrapping_neg() & 3]);
 }
 
-/// True when two paths, of which neither need exist, name one file.
+/// True when two paths name the same file, even if neither exists.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let folder = |path: &Path| {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -8,18 +8,19 @@ use crate::expect::acl::judge::{Verdicts, own_servers};
 use crate::report::Report;
 use crate::watch::gather::add_verdicts;
 
-/// After a server's file changed (nanoseconds), what differs from it may be the server that has not read it yet.
+/// For this long (nanoseconds) after a server's file changed, a difference may mean that the server has not read it
+/// yet.
 const SETTLES: i64 = 60_000_000_000;
 
-/// Until when what differs from a server's file is not reported, if `now` it was `changed` a short time ago. A time that is
-/// still to come was set by another clock: the file is taken to have changed now.
+/// Until when differences from a server's file are not reported, if `now` it was `changed` a short time ago. A change
+/// in the future has another clock's time: the file is taken to have changed now.
 pub fn settles(changed: Timestamp, now: Timestamp) -> Option<Timestamp> {
     Some(Timestamp(changed.min(now).0.saturating_add(SETTLES))).filter(|until| now < *until)
 }
 
 impl Session<'_> {
-    /// Right after a server's file changed, the server may not have read it yet: then it may refuse, and may answer, as the
-    /// file said before.
+    /// Right after a server's file changed, the server may not have read it yet: then it may refuse, and may answer, as
+    /// the file said before.
     pub(super) fn hold_back_differences(&self, report: &mut Report, now: Timestamp) {
         let Some(until) = self.settles.filter(|until| now < *until) else { return };
         let found = report.findings.len();
@@ -50,7 +51,7 @@ impl Session<'_> {
                 self.settles = self.watcher.acl_changed().and_then(|changed| settles(changed, now));
             }
         } else if self.settles.is_some_and(|until| now >= until) {
-            // What was compared while the server may not have read its file says nothing about drift.
+            // What was compared before the server may have read its file says nothing about drift.
             self.settles = None;
             let before = {
                 let mut decided = lock(&self.decided);
@@ -60,8 +61,8 @@ impl Session<'_> {
         }
     }
 
-    /// What servers' files say is compared with what comes from now on: whoever watches still counts what was decided
-    /// before, and reports say since when.
+    /// Verdicts are counted anew from now on. Snapshots still include what was decided before, and reports say since
+    /// when they compare.
     fn compared_anew(&mut self, now: Timestamp, before: Option<Verdicts>) {
         let Some(before) = before.filter(|before| !before.pairs.is_empty()) else { return };
         self.compared_since = Some(now);
@@ -71,7 +72,7 @@ impl Session<'_> {
         }
     }
 
-    /// Says since when what servers' files say was compared, where that is not the whole time of the report.
+    /// Says since when verdicts were compared, where that is not the whole time of the report.
     pub(super) fn say_compared_since(&self, report: &mut Report) {
         let Some(since) = self.compared_since.map(|since| since.to_rfc3339(3)) else { return };
         let text = format!("Compared since {since} only: a server's file had changed.");

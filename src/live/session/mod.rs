@@ -35,21 +35,21 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Notes kept for one report.
+/// Most notes kept for one report.
 const NOTES: usize = 100;
-/// The last of what happened that is kept for whoever watches.
+/// Number of latest events kept for snapshots.
 const HAPPENED: usize = 20;
 
-/// What a report covers.
+/// The time that a report covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Covers {
-    /// What happened since the last one, and the next begins where it ends.
+    /// The time since the last report; the next one begins where this ends.
     Part,
-    /// The same, while the time goes on.
+    /// The time since the last report, which goes on afterwards.
     SoFar,
 }
 
-/// Everything of a moment that a report is made of.
+/// Everything of a moment from which a report is made.
 struct Taken {
     standing: Standing,
     legs: Legs,
@@ -59,43 +59,43 @@ struct Taken {
     expected: Expected,
 }
 
-/// Where the present report's time began.
+/// When the present report's time began.
 struct Begin {
     time: Timestamp,
     before: Option<(Standing, Moment, Undecided)>,
 }
 
-/// What a session is made of.
+/// The parts of a session.
 pub struct Parts<'a> {
-    /// What was asked for.
+    /// The configuration.
     pub config: &'a Config,
     /// Flags that signals set.
     pub signals: &'a Signals,
-    /// Rows per source, which the trackers fill.
+    /// Rows per source, filled by the trackers.
     pub sources: &'a Sources,
     /// Inventories and servers' files.
     pub expectations: Arc<Expectations>,
-    /// What the trackers have decided.
+    /// Collects what the trackers decide.
     pub decided: Arc<Mutex<Decided>>,
-    /// The interface of each handle.
+    /// Interface of each handle.
     pub names: Vec<String>,
     /// Bytes of all rings.
     pub ring_bytes: u64,
-    /// Where reports go that are not rows.
+    /// Destination of reports (not of rows).
     pub output: Option<Output>,
-    /// Where snapshots are published, when somebody watches.
+    /// Board on which snapshots are published, if anybody watches.
     pub board: Option<Arc<Board>>,
-    /// Tells that the recording stopped, where there is one.
+    /// Shows that the recording stopped, if there is one.
     pub recording: Option<Alarm>,
     /// How far the process is confined.
     pub sandbox: String,
-    /// Lines to be said when packets are taken in.
+    /// Lines to be shown once packets are taken in.
     pub opening: Vec<String>,
-    /// Notes of every report.
+    /// Notes for every report.
     pub notes_of_all: Vec<String>,
 }
 
-/// Decides how a run goes on, and reports.
+/// Decides how a run goes on, and makes its reports.
 pub struct Session<'a> {
     config: &'a Config,
     console: &'a mut dyn Console,
@@ -105,22 +105,22 @@ pub struct Session<'a> {
     watcher: Watcher,
     decided: Arc<Mutex<Decided>>,
     names: Vec<String>,
-    /// This host's addresses when it was last looked.
+    /// This host's addresses when last looked at.
     local: HashSet<IpAddr>,
-    /// Rows, or reports on standard output, cannot be written any more.
+    /// Rows, or reports to standard output, can no longer be written.
     readers_gone: bool,
     /// Bytes of all rings.
     ring_bytes: u64,
-    /// Where reports go that are not rows.
+    /// Destination of reports (not of rows).
     output: Option<Output>,
-    /// The folder of their files when the capture began, where the sandbox keeps to it.
+    /// Identity of the folder of their files when the capture began, if the sandbox confines writing to it.
     folder: Option<FileIdentity>,
-    /// Where they go meanwhile, when all of them go to standard output.
+    /// Queue to standard output, when all reports go there.
     standard: Option<(Aside, Layout)>,
     written: Result<(), Error>,
-    /// Rows were left out, and are until their reader takes them again.
+    /// Rows are being left out until their reader takes them again.
     stalled: bool,
-    /// Rows left out so far.
+    /// Number of rows left out so far.
     left_out: u64,
     begin: Option<Begin>,
     /// When the capture began.
@@ -128,35 +128,35 @@ pub struct Session<'a> {
     next_interval: Duration,
     next_look: Duration,
     looked_at: Option<Duration>,
-    /// When it was last asked how the run goes on.
+    /// When the session was last asked how the run goes on.
     ticked: Duration,
-    /// Until when what happened while the process did not run is waited for.
+    /// Until when to wait for events from the time at which the process did not run.
     catches_up: Option<Duration>,
     opening: Vec<String>,
     scroll: Scroll,
     surroundings: Surroundings,
     notes: Vec<String>,
-    /// Notes of every report.
+    /// Notes for every report.
     notes_of_all: Vec<String>,
-    /// The last of what happened, for whoever watches: a screen shows no lines.
+    /// The latest events, for snapshots: a screen shows no lines.
     happened: VecDeque<(Timestamp, String)>,
-    /// Until when what differs from a server's file is not reported.
+    /// Until when differences from a server's file are not reported.
     settles: Option<Timestamp>,
-    /// Since when what servers' files say is compared, when that is not the whole time of the report.
+    /// Since when verdicts are compared, when that is not the whole time of the report.
     compared_since: Option<Timestamp>,
-    /// Where snapshots are published, when somebody watches.
+    /// Board on which snapshots are published, if anybody watches.
     board: Option<Arc<Board>>,
-    /// Rows of the parts of the time that were reported already, for whoever watches.
+    /// Rows of intervals that were already reported, for snapshots.
     past: Sources,
-    /// What servers' files said in them.
+    /// Verdicts of these intervals.
     past_verdicts: ByVerdict,
-    /// What names of inventories have been counted with, for whoever watches.
+    /// Counts of inventory names, for snapshots.
     names_counted: NamesCounted,
-    /// Tells that the recording stopped.
+    /// Shows that the recording stopped.
     recording: Option<Alarm>,
-    /// The most severe finding of the parts of the time that were reported already.
+    /// The most severe finding in intervals that were already reported.
     worst: Option<Finding>,
-    /// The capture's account since it began.
+    /// The account of the whole capture.
     whole_capture: Option<CaptureLedger>,
     /// How far the process is confined.
     sandbox: String,
@@ -167,7 +167,7 @@ fn lock(decided: &Mutex<Decided>) -> MutexGuard<'_, Decided> {
 }
 
 impl<'a> Session<'a> {
-    /// A session that has not begun.
+    /// A session before its first call.
     pub fn new(parts: Parts<'a>, console: &'a mut dyn Console) -> Self {
         let Parts { config, signals, sources, expectations, decided, names, output, board, .. } = parts;
         let watcher = Watcher::new(config, &expectations.now());
@@ -215,12 +215,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// True when the operator reads what happens line by line.
+    /// True when the operator reads events line by line.
     fn scrolls(&self) -> bool {
         self.config.format == "text" && !self.config.quiet && !self.config.live.screen
     }
 
-    /// Takes everything a report is made of, while the trackers hold still.
+    /// Takes everything from which a report is made, while the trackers hold still.
     fn take(&mut self, groups: Vec<Standing>, covers: Covers) -> Taken {
         let expected = self.expectations.now();
         let rows = [self.sources, &self.past];
@@ -247,7 +247,7 @@ impl<'a> Session<'a> {
         Taken { standing: add_up(groups), legs, joined, rows, verdicts, expected }
     }
 
-    /// Builds a report of what was taken at a moment.
+    /// Builds a report from what was taken at a moment.
     fn report(&mut self, taken: Taken, moment: &Moment, covers: Covers, finished: bool) -> Report {
         let Taken { standing, legs, joined, rows, mut verdicts, expected } = taken;
         let acls = Arc::clone(&verdicts.acls);
@@ -288,11 +288,11 @@ impl<'a> Session<'a> {
         report.notes.extend(self.notes_of_all.iter().chain(&self.notes).cloned());
         report.notes.extend(self.watcher.outdated().map(str::to_owned));
         report.proxied = part.proxied;
-        // What this host asks itself arrives as well.
+        // Queries of this host to itself arrive as well.
         report.away = standing.away.iter().copied().filter(|server| !self.local.contains(server)).collect();
         report.here.clone_from(&standing.here);
         report.passed_on.clone_from(&standing.passed_on);
-        // What has an address of this host leaves it, whether or not that is told.
+        // A packet from an address of this host leaves it, even where no direction is known.
         report.passed_on.extend(standing.routed.iter().filter(|server| self.local.contains(server)));
         report.asking.clone_from(&standing.asking);
         let servers: BTreeSet<IpAddr> = report
@@ -328,7 +328,7 @@ impl<'a> Session<'a> {
         report
     }
 
-    /// The file whose frames have the numbers of this report: packets of one handle in one file.
+    /// The file whose frame numbers are those of this report: packets of one handle in one file.
     fn packets_name(&self) -> Option<String> {
         let live = &self.config.live;
         let one = self.names.len() == 1 && live.rotate_bytes.is_none() && live.rotate_after.is_none();
@@ -343,7 +343,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Publishes a snapshot for whoever watches.
+    /// Publishes a snapshot.
     fn publish(&mut self, report: &Report, legs: &Legs, verdicts: &Verdicts, moment: &Moment) {
         let noted = lock(&self.decided).noted().cloned();
         let (Some(board), Some(noted)) = (&self.board, &noted) else { return };
@@ -358,7 +358,7 @@ impl<'a> Session<'a> {
         let sources = whole.as_ref().unwrap_or(self.sources);
         let without_queries = self.config.live.refused_only;
         self.names_counted.follow(&expected.inventory, |names| add_clients(names, sources, legs, without_queries));
-        // This host's servers stay so in an interval in which nobody asks them.
+        // This host's servers remain servers in an interval in which nobody asks them.
         let is_at = |server| {
             let of_this_host = self.config.vantage.is_none() && self.local.contains(&server);
             report.is_at(server)
@@ -393,14 +393,14 @@ impl<'a> Session<'a> {
         board.publish(gather(&facts, &self.config.limits));
     }
 
-    /// Scrolls what is new.
+    /// Shows lines about what is new.
     fn scroll(&mut self, report: &Report, now: Timestamp, elapsed: Duration) {
         for line in self.scroll.lines(report, elapsed) {
             self.say(now, &line);
         }
     }
 
-    /// Writes the report of an interval that has ended, and begins the next.
+    /// Writes the report of an interval that has ended, and begins the next interval.
     fn end_interval(&mut self, moment: &Moment, look: &mut Look<'_>) {
         let mut taken = None;
         look(&mut |groups| taken = Some(self.take(groups, Covers::Part)));
@@ -415,7 +415,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A line for the operator that also stands in the report.
+    /// A line for the operator that is also a note in the report.
     fn note(&mut self, at: Timestamp, line: &str) {
         self.say(at, line);
         self.show_happened(at, line);
@@ -424,7 +424,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Lets whoever watches know of something that happened.
+    /// Adds an event for snapshots.
     fn show_happened(&mut self, at: Timestamp, line: &str) {
         if self.happened.len() >= HAPPENED {
             self.happened.pop_front();
@@ -432,19 +432,19 @@ impl<'a> Session<'a> {
         self.happened.push_back((at, line.to_owned()));
     }
 
-    /// Nothing covers the console any more.
+    /// Shows the lines that were held back behind a screen.
     pub fn show(&mut self) {
         self.console.show();
     }
 
-    /// The run is over: the last report, and the exit code.
+    /// Ends the run: the last report, and the exit code.
     pub fn conclude(mut self, finished: Finished, packets: Result<(), Error>) -> u8 {
         let Finished { groups, moment, began, cut_short, ended } = finished;
         self.begin.get_or_insert(Begin { time: began, before: None });
         if cut_short {
             self.notes.push("The stop took too long: packets that were not read in time were given up.".to_owned());
         }
-        // What happened since the last tick.
+        // Events since the last tick.
         for (at, line) in self.surroundings.look(&moment) {
             self.note(at, &line);
         }
@@ -473,7 +473,7 @@ impl<'a> Session<'a> {
                 (Err(_), Ok(())) => {}
             }
         }
-        // The exit code is about the whole run, also where reports were of its parts.
+        // The exit code is about the whole run, even when reports covered parts of it.
         report.ledgers.capture = self.whole_capture;
         report.findings.extend(self.worst.take());
         run::conclude(self.config, &report, &failed, lost, written, self.console)

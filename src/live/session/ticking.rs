@@ -7,16 +7,16 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// How often changed files are looked for and new findings are looked for.
+/// How often to look for changed files and new findings.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A look may take this part of the time, but nobody waits longer than so for the next: that it took long may have been
-/// because the process was stopped.
+/// A look may take this share of the time, but the next is never delayed by more than the longest wait: it may have
+/// taken long only because the process was stopped.
 const LOOK_SHARE: u32 = 20;
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3);
-/// After the process did not run for this long, an interval that has ended meanwhile waits a moment: what happened in it is
-/// still to be read from the ring, and to be noted.
+/// After the process did not run for this long, an interval that ended meanwhile waits a moment: its packets are still
+/// to be read from the ring, and its events to be noted.
 const STOOD_STILL: Duration = Duration::from_secs(1);
-/// See [`STOOD_STILL`]; the ring hands packets over, and several interfaces are merged, within this time.
+/// See [`STOOD_STILL`]; within this time the ring hands packets over, and several interfaces are merged.
 const CATCH_UP: Duration = Duration::from_millis(700);
 
 impl Control for Session<'_> {
@@ -36,7 +36,7 @@ impl Control for Session<'_> {
             return Wish::Stop;
         }
         if moment.elapsed.saturating_sub(self.ticked) > STOOD_STILL {
-            // One that stands still again and again does not wait for ever.
+            // A process that stands still again and again must not wait for ever.
             self.catches_up.get_or_insert(moment.elapsed + CATCH_UP);
         }
         self.ticked = moment.elapsed;
@@ -73,13 +73,13 @@ impl Control for Session<'_> {
     }
 }
 
-/// How long after the call that followed a look the next one comes, when that call was made so long after it.
+/// The pause before the next look; `took` is the time from the last look to the call after it.
 fn pause_after_look(took: Duration) -> Duration {
     took.saturating_mul(LOOK_SHARE).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY)
 }
 
 impl Session<'_> {
-    /// The first call begins the time; what was to be said of the beginning is said when packets are taken in.
+    /// The first call starts the time; the opening lines are shown once packets are taken in.
     fn begin_at(&mut self, moment: &Moment) {
         if self.begin.is_none() {
             self.begin = Some(super::Begin { time: moment.now, before: None });
@@ -92,8 +92,8 @@ impl Session<'_> {
         }
     }
 
-    /// Says what became of the recording, of the rows and of reports on standard output. Without anybody who reads them the
-    /// capture ends, unless something else goes on.
+    /// Reports what became of the recording, of rows and of reports on standard output. Without a reader of these the
+    /// capture ends, unless it also serves something else.
     fn look_after_outputs(&mut self, moment: &Moment) -> Wish {
         let stopped =
             self.recording.as_ref().and_then(|alarm| alarm.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -109,7 +109,7 @@ impl Session<'_> {
             let line = "Addresses came to this host faster than they were read: some may be taken for others'.";
             self.note(moment.now, line);
         }
-        // Reports that are written meanwhile may have lost their reader as well; an error of theirs is told at the end.
+        // Reports written meanwhile may have lost their reader as well; their error is reported at the end.
         let unread = self.standard.as_ref().is_some_and(|(standard, _)| standard.is_broken());
         if !gone && !unread {
             self.say_left_out(moment.now, rows);
@@ -128,14 +128,14 @@ impl Session<'_> {
         Wish::GoOn
     }
 
-    /// Everything of this moment, while the time goes on; nothing when a tracker does not answer.
+    /// Everything of this moment, while the time goes on; `None` when a tracker does not answer.
     fn take_so_far(&mut self, look: &mut Look<'_>) -> Option<Taken> {
         let mut taken = None;
         look(&mut |groups| taken = Some(self.take(groups, Covers::SoFar)));
         taken
     }
 
-    /// Shows what is new to whoever watches.
+    /// Publishes what is new.
     fn look_for_news(&mut self, moment: &Moment, look: &mut Look<'_>) {
         if !self.scrolls() && self.board.is_none() {
             return;

@@ -26,7 +26,7 @@ impl Session<'_> {
         }
     }
 
-    /// Writes the report of a part of the time, where reports are asked for.
+    /// Writes the report of an interval, where reports are asked for.
     pub(super) fn write_report(&mut self, report: &mut Report, last: bool) {
         let Some(Writer::Report(write)) = report::format(self.config.format).map(|format| format.writer) else {
             report.ledgers.outputs = lock(&self.decided).ledger();
@@ -43,7 +43,7 @@ impl Session<'_> {
                 self.show_happened(now(), &error.to_string());
             }
             if (last || self.config.output.is_some()) && !self.config.quiet {
-                // What was found is not to be lost with the disk.
+                // When the disk fails, the findings must not be lost with it.
                 self.print_beside(report);
             }
             if self.written.is_ok() {
@@ -52,7 +52,7 @@ impl Session<'_> {
         }
     }
 
-    /// That reports on standard output go nowhere any more, in words.
+    /// The line that says that reports to standard output are no longer read.
     pub(super) fn how_unread(&self) -> String {
         match self.standard.as_ref().and_then(|(standard, _)| standard.reason()) {
             Some(reason) => format!("reports cannot be written ({reason})"),
@@ -60,7 +60,7 @@ impl Session<'_> {
         }
     }
 
-    /// Writes a report where it belongs. One of several to standard output waits for nobody.
+    /// Writes a report to where it belongs. One of several to standard output waits for nobody.
     fn write_out(&mut self, report: &Report, write: WriteReport, last: bool) -> Result<(), Error> {
         let no_color = report::no_color();
         if self.config.live.every.is_some() && self.config.output.is_none() {
@@ -73,14 +73,14 @@ impl Session<'_> {
                 }
             };
             let mut text = Vec::new();
-            // Memory takes everything.
+            // Writing to memory cannot fail.
             let _ = write(report, &layout, &mut text);
             let taken = standard.offer(&text);
             if last {
                 return standard.finish("reports").0.map(|_| ());
             }
             standard.flush();
-            // What broke it is told at the end, and is no error where its reader went away.
+            // The cause is reported at the end; it is no error when the reader went away.
             let lost = (!taken && !standard.is_broken()).then(|| {
                 let what = "takes nothing; the report of this interval is lost";
                 Error::new(ErrorKind::Output, "E-OUT-STALLED", standard.name(), what)
@@ -90,12 +90,13 @@ impl Session<'_> {
         }
         let mut output = self.output.take().map_or_else(|| self.output_of_interval(report), Ok)?;
         let layout = Layout::of(self.config, output.is_terminal(), no_color);
-        // The output remembers its first error, which its end reports.
+        // The output remembers its first error, and reports it at its end.
         let _ = write(report, &layout, &mut output);
         output.finish().map(|_| ())
     }
 
-    /// A file for the report of one interval: the name asked for with the time the interval began, of its own in any case.
+    /// The file for the report of an interval: the name asked for with the time at which the interval began, and never
+    /// one that exists.
     fn output_of_interval(&self, report: &Report) -> Result<Output, Error> {
         let began = report.live.as_ref().map_or(Timestamp(0), |live| live.window.0);
         let path = self.config.output.as_deref().map(|path| interval::file(path, began));
@@ -110,7 +111,7 @@ impl Session<'_> {
         })
     }
 
-    /// Says that rows are left out because nobody takes them, and that somebody takes them again.
+    /// Says when rows are left out because nobody takes them, and when they are taken again.
     pub(super) fn say_left_out(&mut self, now: Timestamp, rows: Counts) {
         let stalled = rows.left_out > self.left_out || (self.stalled && rows.waiting > 0);
         self.left_out = rows.left_out;
