@@ -10,10 +10,10 @@ use crate::report::page::grouped;
 /// The name of the diagnosis.
 pub const KIND: &str = "acl-drift";
 
-/// Outcomes that an allowed request does not have.
+/// Outcomes that an allowed request cannot have.
 const TURNED_AWAY: [Outcome; 3] = [Outcome::Refused, Outcome::Denied, Outcome::Silent];
 
-/// One finding per server and rule.
+/// Makes one finding per server and rule.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let groups = groups(scene, |_, tally| {
         tally.judged.decision.word == Word::Allow && TURNED_AWAY.iter().any(|outcome| tally.count(*outcome) > 0)
@@ -21,8 +21,8 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     found.all(groups.iter().filter(|group| differs(group)).map(|group| one(scene, group)));
 }
 
-/// True unless the server itself says no to such requests (NOTIMP, FORMERR), and that is all that happened: no line of the
-/// file lets them pass.
+/// True unless the server itself rejects such requests (NOTIMP, FORMERR) and nothing else happened: no line of the file
+/// lets them pass.
 fn differs(group: &Group<'_>) -> bool {
     let of_text = group.rule.is_none_or(|rule| group.acl.rule(rule).line > 0);
     of_text || group.count(&[Outcome::Refused, Outcome::Silent]) > 0
@@ -32,7 +32,7 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
     let (answered, refused) = (group.count(&[Outcome::Answered]), group.count(&[Outcome::Refused, Outcome::Denied]));
     let only_refusals = scene.report.has_only_refusals();
     let known = !only_refusals && scene.report.totals.queries > 0;
-    // An update may also be refused for what is in it.
+    // An update may also be refused for its content.
     let usual = group.members.iter().any(|(_, tally)| tally.may_be_usual());
     let mut finding = finding(scene, KIND, Severity::Warning, group, &TURNED_AWAY, true);
     let away = scene.report.is_away_for(group.server, &finding.frames);
@@ -57,7 +57,7 @@ fn one(scene: &Scene<'_>, group: &Group<'_>) -> Finding {
         group.server
     );
     if refused == 0 {
-        // A response may be missing here alone.
+        // A response may be missing only from this capture.
         finding.says = format!("{} {}", finding.says, scene.report.caveats());
     }
     let advice = if away {

@@ -9,7 +9,7 @@ use crate::expect::acl::Word;
 /// The name of the diagnosis.
 pub const KIND: &str = "acl-exposure";
 
-/// One finding per server and rule.
+/// Makes one finding per server and rule.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let answered = [Outcome::Answered];
     let groups = groups(scene, |_, tally| {
@@ -17,7 +17,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     });
     found.all(groups.iter().map(|group| {
         let mut finding = finding(scene, KIND, Severity::Warning, group, &answered, true);
-        // Elsewhere another address may be seen than the server judged.
+        // Away from the server, the address seen may differ from the one that the server judged.
         let away = scene.report.is_away_for(group.server, &finding.frames);
         if scene.report.is_at_for(group.server, &finding.frames) {
             finding.severity = Severity::Critical;

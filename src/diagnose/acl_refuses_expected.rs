@@ -21,21 +21,22 @@ use std::net::{IpAddr, SocketAddr};
 /// The name of the diagnosis.
 pub const KIND: &str = "acl-refuses-expected";
 
-/// Servers named in a sentence.
+/// Most servers named in a sentence.
 const SERVERS_NAMED: usize = 3;
-/// Parts of a line named in a sentence.
+/// Most parts of a line named in a sentence.
 const PARTS_NAMED: usize = 8;
-/// Verdicts looked up for one file, about: it is asked for every line and prefix each time.
+/// Approximate number of verdicts looked up for one file, which takes one for every line and prefix each time it is
+/// asked.
 const VERDICTS: usize = 400_000;
-/// How often a file is asked in any case, and never more.
+/// Least and most times that a file is asked.
 const CHECKS: (usize, usize) = (2, 64);
 
-/// One finding per inventory line and deciding rule, for all servers that the file treats alike.
+/// Makes one finding per inventory line and deciding rule, for all servers that the file treats alike.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let Some(verdicts) = scene.verdicts else { return };
     let mut of_file: BTreeMap<usize, BTreeSet<IpAddr>> = BTreeMap::new();
     for ((_, server), tallies) in &verdicts.pairs {
-        // What was asked another server there is not for this one's file to allow.
+        // This server's file need not allow what was asked of another server.
         let its_own = tallies.iter().filter(|tally| tally.judged.decision.reason != Some(OTHER_PORT));
         for acl in its_own.filter_map(|tally| tally.judged.acl) {
             of_file.entry(acl).or_default().insert(*server);
@@ -77,17 +78,18 @@ fn not_compared(scene: &Scene<'_>, acl: &Acl, servers: &[IpAddr]) -> Finding {
     }
 }
 
-/// What one file is asked once.
+/// One question to a file.
 struct Check<'a> {
     acl: &'a Acl,
     question: Question,
-    /// The servers it is asked for, of which it says the same; those that judged most requests first.
+    /// The servers it is about, for which the file says the same; those that judged most requests first.
     servers: Vec<IpAddr>,
 }
 
 impl<'a> Check<'a> {
-    /// What a file is to be asked about its servers. Of more than there is time for, those with most requests are asked about
-    /// as their clients do, others likewise as those that the file treats alike. With those that are left.
+    /// What to ask a file about its servers, and the servers left out. When there are too many, those with most
+    /// requests are asked about with their clients' questions, and the others together where the file treats them
+    /// alike.
     fn all(scene: &Scene<'_>, acl: &'a Acl, servers: &BTreeSet<IpAddr>) -> (Vec<Self>, Vec<IpAddr>) {
         let alike = Alike::of(acl);
         let asked = |server: IpAddr| {
@@ -214,7 +216,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Servers in words: the first few, and how many more.
+/// Servers in words: the first few, and the number of the others.
 fn named(servers: &[IpAddr]) -> String {
     let names: Vec<String> = servers.iter().take(SERVERS_NAMED).map(ToString::to_string).collect();
     match servers.len() - names.len() {
@@ -224,14 +226,14 @@ fn named(servers: &[IpAddr]) -> String {
     }
 }
 
-/// What is refused of a line by one rule: the line's number, and what the file says.
+/// What one rule refuses of a line: the line's number, and what the file says.
 type Part = (usize, Decision);
 
 /// What the file refuses of lines that are to be allowed.
 #[derive(Default)]
 struct Refused<'a> {
     of_lines: BTreeMap<Part, (&'a Row, Vec<Range>)>,
-    /// Each range by family and first address, with its last one; they do not overlap.
+    /// Each range by family and first address, with its last address; ranges do not overlap.
     ranges: BTreeMap<(bool, u128), (u128, Part)>,
 }
 
@@ -244,7 +246,7 @@ impl<'a> Refused<'a> {
         self.of_lines.entry(part).or_insert((row, Vec::new())).1.push(range);
     }
 
-    /// The parts of lines that a prefix touches.
+    /// The parts of lines that overlap a prefix.
     fn touched(&self, prefix: IpNet) -> impl Iterator<Item = Part> + '_ {
         let Range { v6, first, last } = Range::of(prefix);
         let up_to_its_end = self.ranges.range((v6, 0)..=(v6, last)).rev();
@@ -252,12 +254,12 @@ impl<'a> Refused<'a> {
     }
 }
 
-/// Sources that met with one thing.
+/// Sources with the same fate.
 #[derive(Default)]
 struct Met<'a> {
-    /// How often each did.
+    /// How often each met it.
     sources: BTreeMap<IpAddr, u64>,
-    /// Servers where that was, in the order in which they were looked at.
+    /// Servers at which they met it, in the order in which they were looked at.
     servers: Vec<IpAddr>,
     /// What was counted.
     tallies: Vec<&'a Tally>,
@@ -273,24 +275,24 @@ impl<'a> Met<'a> {
     }
 }
 
-/// What was seen of what the file refuses of a line by one rule.
+/// What was seen of the part of a line that the file refuses by one rule.
 #[derive(Default)]
 struct Seen<'a> {
-    /// Sources that the wire turns away as well.
+    /// Sources that the wire refuses as well.
     turned_away: Met<'a>,
-    /// Sources that the server answered all the same.
+    /// Sources that the server answered nevertheless.
     served: Met<'a>,
-    /// Every source seen at these servers, and what became of what it sent.
+    /// Every source seen at these servers, and the outcomes of its queries.
     here: BTreeSet<IpAddr>,
     outcomes: [u64; Outcome::ALL.len()],
     /// Sources seen at another server.
     elsewhere: BTreeSet<IpAddr>,
-    /// Sources were joined to a prefix that touches it: they may or may not be among these.
+    /// Sources were joined to a prefix that overlaps it, and may or may not be in it.
     joined: bool,
-    /// Clients whom the headers of proxies named at these servers, and those proxies.
+    /// Clients that proxies named in their headers at these servers, and those proxies.
     claimed: BTreeSet<IpAddr>,
     proxies: BTreeSet<IpAddr>,
-    /// Such headers named more clients than were kept: some may be among these.
+    /// Such headers named more clients than were kept, some of which may be in it.
     more_claimed: bool,
 }
 
@@ -303,7 +305,7 @@ impl Seen<'_> {
         self.more_claimed || !self.claimed.is_empty()
     }
 
-    /// What is known where nobody was turned away or answered against the file.
+    /// The statement where nobody was turned away or answered against the file.
     fn what_else(&self, scene: &Scene<'_>, servers: &str, says: &mut String) {
         let addresses = |sources: &BTreeSet<IpAddr>| who(scene, &sources.iter().copied().collect::<Vec<_>>());
         let joined = "sources that never got a response are joined by prefixes, and may be from there";
@@ -347,7 +349,7 @@ impl Seen<'_> {
     }
 }
 
-/// What was seen, by part. Everything that arrived counts, whatever became of it.
+/// Collects what was seen, by part. Everything that arrived counts, whatever its outcome.
 fn seen<'a>(scene: &Scene<'a>, servers: &[IpAddr], refused: &Refused<'_>) -> BTreeMap<Part, Seen<'a>> {
     let turned_away = [Outcome::Refused, Outcome::Denied, Outcome::Silent];
     let mut seen: BTreeMap<Part, Seen<'a>> = BTreeMap::new();
@@ -356,7 +358,7 @@ fn seen<'a>(scene: &Scene<'a>, servers: &[IpAddr], refused: &Refused<'_>) -> BTr
     {
         let Some(part) = refused.touched(IpNet::from(source)).next() else { continue };
         let seen = seen.entry(part).or_default();
-        // Other requests of theirs may be refused, or not, by other lines.
+        // Their other requests may or may not be refused, by other lines.
         for tally in tallies.iter().filter(|tally| tally.judged.decision == part.1 && tally.may_be_usual()) {
             let away: u64 = turned_away.iter().map(|outcome| tally.count(*outcome)).sum();
             if matches!(part.1.word, Word::Refuse | Word::Drop) && away > 0 {

@@ -15,20 +15,20 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Prefixes admitted one by one; more sources than that are joined where that is safe.
+/// Most prefixes admitted one by one; more sources are joined where that is safe.
 const ADMITTED: usize = 4;
-/// Sources that are joined at all; the advice names the first when there are more.
+/// Most sources that are joined at all; when there are more, the advice is about the first.
 const JOINED: usize = 4096;
-/// Questions that a change is to serve, beside the most frequent one.
+/// Most questions that a change is to serve besides the most frequent one.
 const QUESTIONS: usize = 8;
-/// Keys tried.
+/// Most keys tried.
 const KEYS: usize = 64;
-/// Side effects named one by one.
+/// Most side effects named.
 const EFFECTS: usize = 5;
-/// Sources in no inventory line are joined no wider than this, which is one network of theirs: /24 and /64.
+/// Sources in no inventory line are joined no wider than one network of theirs: /24 and /64.
 const UNLISTED_BITS: [u8; 2] = [8, 64];
 
-/// What to change so that sources are served, what that does to everybody else seen here, and what it means.
+/// The advice for serving these sources: the change, what it does to everybody else seen here, and what it means.
 pub fn admitting<'q>(
     scene: &Scene<'q>,
     acl: &Acl,
@@ -39,7 +39,7 @@ pub fn admitting<'q>(
     let wanted: Vec<IpAddr> = sources.iter().copied().filter(|source| !is_to_be_refused(scene, *source)).collect();
     let key = wanted.first().and_then(|source| key_that_admits(acl, question, *source, server));
     if !question.is_usual() {
-        // Who may transfer or change a zone is not told by an address: over UDP it can be forged, and others share it.
+        // An address does not show who may transfer or change a zone: over UDP it can be forged, and others share it.
         return match key {
             Some(key) => format!("Sign such requests with the key {}: the list asks for one.", name::show_name(&key)),
             None => String::new(),
@@ -56,7 +56,7 @@ pub fn admitting<'q>(
     let search = Search { scene, acl, server, observed: observed(scene, acl) };
     let mut changed: Option<Advice> = None;
     let mut admitted: Vec<(&Cover, Vec<&Question>)> = Vec::new();
-    // What a change does not do for an address, by what it shows as and what it asks for.
+    // What the change does not achieve for an address, by what it would get and what it asks for.
     let mut leads_elsewhere: Vec<(String, String)> = Vec::new();
     let mut turned_away: Vec<(String, String)> = Vec::new();
     let mut not_found_out: Vec<String> = Vec::new();
@@ -127,26 +127,27 @@ struct Search<'s, 'q> {
     scene: &'s Scene<'q>,
     acl: &'s Acl,
     server: IpAddr,
-    /// What was asked here, which no change may turn away.
+    /// What was asked here and is allowed, which no change may turn away.
     observed: Vec<Observed<'q>>,
 }
 
 /// A change that was found for one prefix.
 struct Found<'q> {
     advice: Advice,
-    /// The questions it serves, and whether a view does so that knows the name, where there is one.
+    /// The questions it serves, and for each whether by a view that knows the name, where there is one.
     served: Vec<(&'q Question, bool)>,
     /// The questions that would still be turned away.
     left: Vec<String>,
 }
 
 impl<'q> Search<'_, 'q> {
-    /// The narrowest change of `current` that serves a prefix this question, and what else it asks as far as that goes.
+    /// The narrowest change of `current` that lets a prefix ask this question, and its other questions as far as
+    /// possible.
     fn change(&self, current: &Acl, cover: &Cover, question: &'q Question) -> Result<Found<'q>, NoAdvice> {
         let others = likewise(self.scene, self.acl, self.server, cover, question);
         let found = self.in_order(current, cover, question, &others)?;
         let Some((first, _)) = found.served.iter().skip(1).find(|(_, known)| !known) else { return Ok(found) };
-        // Where a name asked less often is known decides first, if all the others are served there as well.
+        // The place where a less frequent name is known has precedence if all other questions are served there as well.
         let rest: Vec<&Question> =
             std::iter::once(question).chain(others.iter().copied().filter(|other| other != first)).collect();
         let serves_all = |found: &Found<'_>| found.left.is_empty() && found.served.iter().all(|(_, known)| *known);
@@ -170,7 +171,8 @@ impl<'q> Search<'_, 'q> {
             advice::admit(current, cover.prefix, members, question, server, public, &harmless, effort)
         };
         let is_known = |acl: &Acl, question: &Question| advice::serves_what_is_known(acl, members, question, server);
-        // What helps one question must not take from another what it has, nor a name from the view that knows it.
+        // A change for one question must not take from another what it has, nor move a name from the view that knows
+        // it.
         let keeps = |acl: &Acl, served: &[(&Question, bool)]| {
             served.iter().all(|(question, known)| {
                 advice::serves(acl, members, question, server) && (!known || is_known(acl, question))
@@ -190,13 +192,13 @@ impl<'q> Search<'_, 'q> {
                 Ok(_) | Err(_) => left.push(other.show()),
             }
         }
-        // What one question needs may be enough for another that was looked at before it.
+        // The change for one question may suffice for another that was looked at before.
         advice = advice.without_needless(effort, &|less| harmless(less) && keeps(less, &served));
         Ok(Found { advice, served, left })
     }
 }
 
-/// Why the search for a change was given up, so that there may be another one, or a narrower one.
+/// Why the search for a change was given up, with what may be tried instead.
 fn says_ended(acl: &Acl, ended: Ended) -> String {
     match ended {
         Ended::Interrupted => "A signal ended the search for changes.".to_owned(),
@@ -209,7 +211,7 @@ fn says_ended(acl: &Acl, ended: Ended) -> String {
     }
 }
 
-/// What is said of several addresses alike, once, with all of them.
+/// Says once what applies to several addresses, with all of them.
 fn alike(said: &[(String, String)]) -> impl Iterator<Item = (String, &str)> {
     let mut once: Vec<(Vec<&str>, &str)> = Vec::new();
     for (who, what) in said {
@@ -221,7 +223,7 @@ fn alike(said: &[(String, String)]) -> impl Iterator<Item = (String, &str)> {
     once.into_iter().map(|(who, what)| (who.join(", "), what))
 }
 
-/// What else the sources of a prefix ask that the same rule turns away now.
+/// The other questions of a prefix's sources that the same rule now turns away.
 fn likewise<'s>(scene: &Scene<'s>, acl: &Acl, server: IpAddr, cover: &Cover, question: &Question) -> Vec<&'s Question> {
     let Some(verdicts) = scene.verdicts else { return Vec::new() };
     let mut others: Vec<&'s Question> = Vec::new();
@@ -242,21 +244,21 @@ fn likewise<'s>(scene: &Scene<'s>, acl: &Acl, server: IpAddr, cover: &Cover, que
     others
 }
 
-/// A key with which the request would be allowed, though it is not without.
+/// A key with which the request would be allowed, though it is not without one.
 fn key_that_admits(acl: &Acl, question: &Question, source: IpAddr, server: IpAddr) -> Option<Vec<u8>> {
     let asks = |key: &Vec<u8>| Question { key: Some(key.clone()), ..question.clone() };
     let admits = |key: &Vec<u8>| acl.decide(&asks(key).ask(source, server)).word == Word::Allow;
     acl.policy().keys().into_iter().filter(|key| question.key.as_ref() != Some(key)).take(KEYS).find(admits)
 }
 
-/// The inventory expects this source to be refused.
+/// True when the inventory expects this source to be refused.
 fn is_to_be_refused(scene: &Scene<'_>, source: IpAddr) -> bool {
     scene.inventory.decide(source).row().is_some_and(|row| row.expect == Expect::Refuse)
 }
 
-/// The sources as prefixes: one by one while they are few, else joined. A joined prefix holds no other source seen at this
-/// server, nothing that is to be refused, no public address (unless that was asked for), and stays inside the inventory
-/// line of its sources, or inside one network when there is none.
+/// The sources as prefixes: one by one while they are few, else joined. A joined prefix contains no other source seen
+/// at this server, nothing that is to be refused, and no public address (unless that was asked for); it stays inside
+/// the inventory line of its sources, or inside one network when there is none.
 fn covers(scene: &Scene<'_>, server: IpAddr, sources: &[IpAddr]) -> Vec<Cover> {
     let all: BTreeSet<IpAddr> = sources.iter().copied().collect();
     let members: Vec<IpAddr> = sources.iter().take(JOINED).copied().collect();
@@ -272,7 +274,7 @@ fn covers(scene: &Scene<'_>, server: IpAddr, sources: &[IpAddr]) -> Vec<Cover> {
         let range = Range::of(prefix);
         let free = others.range(prefix.network()..=prefix.broadcast()).next().is_none();
         let bits = prefix.max_prefix_len() - prefix.prefix_len();
-        // The line of the first address speaks for the prefix when it is around all of it.
+        // The line of the first address counts for the prefix when it contains all of it.
         let near = match scene.inventory.decide(prefix.network()).row() {
             Some(row) => around_row(row).any(|line| line.holds(range)),
             None => bits <= UNLISTED_BITS[usize::from(prefix.addr().is_ipv6())],
@@ -287,7 +289,7 @@ fn around_row(row: &Row) -> impl Iterator<Item = Range> + '_ {
     std::iter::once(row.prefix).chain(row.outside.iter().copied()).map(Range::of)
 }
 
-/// Whom a change admits besides the sources that were seen: the address of a translation stands for everyone behind it.
+/// Whom a change admits besides the sources that were seen: a translated address stands for everyone behind it.
 fn what_that_admits(scene: &Scene<'_>, admitted: &[(&Cover, Vec<&Question>)]) -> Vec<String> {
     let mut sentences = Vec::new();
     let wide = admitted.iter().map(|(cover, _)| cover).filter(|cover| cover.members.len() > 1);
@@ -300,7 +302,7 @@ fn what_that_admits(scene: &Scene<'_>, admitted: &[(&Cover, Vec<&Question>)]) ->
         ));
     }
     let members: BTreeSet<IpAddr> = admitted.iter().flat_map(|(cover, _)| cover.members.iter().copied()).collect();
-    // Several lines may share an outside.
+    // Several lines may share an `outside`.
     let is_seen = |outside: &IpNet| members.range(outside.network()..=outside.broadcast()).next().is_some();
     let behind = scene.inventory.rows().iter().filter(|row| row.outside.iter().any(is_seen));
     let rows: Vec<&Row> = behind.collect();
@@ -317,14 +319,14 @@ fn what_that_admits(scene: &Scene<'_>, admitted: &[(&Cover, Vec<&Question>)]) ->
     sentences
 }
 
-/// What every source seen here asks of the servers of a file.
+/// Everything that sources seen here ask of the servers of a file.
 fn observed<'s>(scene: &Scene<'s>, acl: &Acl) -> Vec<Observed<'s>> {
     let pairs = scene.verdicts.map_or(&[][..], |verdicts| &verdicts.pairs);
     pairs
         .iter()
         .filter(|((_, at), _)| acl.speaks_for(*at))
         .flat_map(|((source, at), tallies)| {
-            // Where the verdict is not known now, no change of it can be known.
+            // Where the present verdict is unknown, no change of it can be known.
             tallies.iter().filter(|tally| tally.judged.decision.word != Word::Unknown).flat_map(move |tally| {
                 let before = tally.judged.decision;
                 let observed = move |question| Observed { source: *source, server: *at, question, before };
@@ -334,7 +336,7 @@ fn observed<'s>(scene: &Scene<'s>, acl: &Acl) -> Vec<Observed<'s>> {
         .collect()
 }
 
-/// Every source seen here, asked again under the changed file.
+/// Evaluates every source seen here again under the changed file.
 fn side_effects(
     acl: &Acl,
     observed: &[Observed<'_>],

@@ -10,18 +10,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct Alike {
     /// Each address may be a case of its own.
     each: bool,
-    /// Ranges that nothing in the file cuts.
+    /// Ranges that no line of the file divides.
     ranges: Vec<Range>,
 }
 
 impl Alike {
-    /// A file that names its servers speaks for few of them. Another one may still treat addresses in ways of their own.
+    /// A file that names its servers speaks for few. Any other file may still treat single addresses specially.
     pub fn of(acl: &Acl) -> Self {
         let policy = acl.policy();
         let entries = policy.entries_once();
         let interfaces: Vec<Option<IpAddr>> =
             entries.iter().filter(|entry| entry.list == "interface-action").map(address).collect();
-        // Which addresses a named interface has is not in the file.
+        // The addresses of a named interface are not in the file.
         let each = !acl.bound().is_empty() || interfaces.iter().any(Option::is_none);
         let own = [
             IpNet::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)),
@@ -34,7 +34,7 @@ impl Alike {
         Self { each, ranges: ranges(edges) }
     }
 
-    /// The address that stands for all servers that are treated as this one.
+    /// The address that stands for all servers that are treated like this one.
     pub fn class(&self, server: IpAddr) -> IpAddr {
         let range = Range::of(IpNet::from(server));
         let near = self.ranges.partition_point(|other| (other.v6, other.last) < (range.v6, range.first));
@@ -45,7 +45,7 @@ impl Alike {
     }
 }
 
-/// The address of an interface that is written as one.
+/// The address of an interface that is given as an address.
 fn address(entry: &Entry) -> Option<IpAddr> {
     entry.matches.split('@').next().and_then(|text| text.parse().ok())
 }

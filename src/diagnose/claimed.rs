@@ -6,20 +6,20 @@ use crate::report::page::counted;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// Sources and clients named in a sentence.
+/// Most sources and clients named in a sentence.
 const NAMED: usize = 3;
 
-/// Whom the headers of proxies among the sources name as their clients.
+/// The clients named in the headers of those sources that are proxies.
 pub struct Claimed {
     /// The sentence.
     pub says: String,
-    /// Those clients.
+    /// These clients.
     pub clients: Vec<String>,
-    /// One of them is of an inventory line.
+    /// One of them belongs to an inventory line.
     pub listed: bool,
 }
 
-/// Whom the headers of proxies among these sources name as their clients, where there are any.
+/// The clients named in the headers of those of these sources that are proxies, if any.
 pub fn claimed(scene: &Scene<'_>, group: &[Client<'_>]) -> Option<Claimed> {
     let (mut proxies, mut clients, mut more) = (Vec::new(), BTreeSet::new(), false);
     for client in group.iter().filter(|client| !is_joined(client)) {

@@ -14,12 +14,12 @@ use std::net::IpAddr;
 /// The name of the diagnosis.
 pub const KIND: &str = "covered-only-by-any";
 
-/// Parts of the address space that a file treats differently, looked at for one finding. Where there are more nothing is said.
+/// Most differently treated parts of the address space examined for one finding. Where there are more, nothing is said.
 const PARTS: usize = 65_536;
-/// Questions for which all that is looked at, for want of time.
+/// Most questions examined, for want of time.
 const LOOKED: usize = 64;
 
-/// One finding per server and rule.
+/// Makes one finding per server and rule.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let Some(verdicts) = scene.verdicts else { return };
     let everybody: HashMap<usize, HashSet<RuleId>> = verdicts
@@ -56,7 +56,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     }));
 }
 
-/// What was found out about everybody else.
+/// What was found about everybody else.
 #[derive(Default)]
 struct Others {
     alike: HashMap<usize, Alike>,
@@ -70,9 +70,9 @@ type Asked = (usize, Option<RuleId>, IpAddr, Question);
 type Rest = (Treatment, &'static str);
 
 impl Others {
-    /// Who else is served by the rule of a group. Found once for servers that the file treats alike; of more questions than
-    /// `LOOKED` nothing is said. Members that are served in another way than most addresses are leave the group: another line
-    /// is about them.
+    /// Who else is served by the rule of a group. Determined once for servers that the file treats alike; beyond
+    /// `LOOKED` questions nothing is said. Members that are served differently from most addresses leave the group:
+    /// another line is about them.
     fn likewise(&mut self, group: &mut Group<'_>) -> Option<&'static str> {
         let (source, tally) = group.members.iter().max_by_key(|(_, tally)| tally.count(Outcome::Answered))?;
         let question = tally.most_asked(|_| true).map(|(question, _)| question.clone()).unwrap_or_default();
@@ -95,14 +95,15 @@ impl Others {
     }
 }
 
-/// Who else is served by the rule of a group, which admits everybody who gets as far as to it: other lists may let nearly nobody.
+/// Who else is served by the rule of a group. The rule admits everybody who reaches it, but earlier lists may let
+/// hardly anybody reach it.
 fn rest(group: &Group<'_>, v4: bool, question: &Question) -> Option<Rest> {
     let everybody = if v4 { IpNet::from(Ipv4Net::default()) } else { IpNet::from(Ipv6Net::default()) };
     let (parts, all) = treated_within(group.acl, everybody, question, Some(group.server), PARTS);
     if !all {
         return None;
     }
-    // Halved, since all addresses of IPv6 are more than the number holds.
+    // Halved, because the number of all IPv6 addresses does not fit.
     let mut by_rule: Vec<(&Treatment, u128)> = Vec::new();
     for (range, treatment) in &parts {
         let addresses = (range.last - range.first) / 2;

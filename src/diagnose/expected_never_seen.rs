@@ -14,13 +14,13 @@ use std::net::IpAddr;
 /// The name of the diagnosis.
 pub const KIND: &str = "expected-never-seen";
 
-/// Prefixes named in the sentence; the subject holds more.
+/// Most prefixes named in the sentence; the subject holds more.
 const NAMED: usize = 5;
 
-/// At most one finding: a prefix is missing from the whole capture, not from one server.
+/// Makes at most one finding: a prefix is missing from the whole capture, not from one server.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let absent: Vec<&Row> = scene.lines(Presence::Absent).collect();
-    // Where nothing of a file was looked at, nothing is known.
+    // Where no frame of a file was looked at, nothing is known.
     let nothing_read = scene.report.live.is_none() && scene.report.frames_looked_at() == 0;
     if absent.is_empty() || nothing_read {
         return;
@@ -33,7 +33,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
             .clients
             .iter()
             .any(|client| matches!(client.expected, Expected::Unlisted) && client.line.turned_away() > 0);
-    // Only those that are named are looked at closer: there may be many.
+    // Only those that are named are examined more closely: there may be many.
     let mut names: Vec<String> = absent.iter().take(NAMED).map(|row| describe(scene, row)).collect();
     names.resize(absent.len(), String::new());
     let mut says = format!(
@@ -76,7 +76,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     });
 }
 
-/// The line, with the addresses it was looked for under.
+/// The line, with the addresses under which it was looked for.
 fn describe(scene: &Scene<'_>, row: &Row) -> String {
     if row.outside.is_empty() {
         return scene.describe(row);
@@ -85,7 +85,7 @@ fn describe(scene: &Scene<'_>, row: &Row) -> String {
     format!("{} nor its outside {}", scene.describe(row), some(&outside, NAMED))
 }
 
-/// Lines of which nothing was seen but in the headers of proxies, which name somebody there as their client.
+/// Lines that were not seen, except in the headers of proxies that name one of their addresses as a client.
 fn claimed(scene: &Scene<'_>, absent: &[&Row]) -> String {
     let mut named: BTreeMap<usize, BTreeSet<IpAddr>> = BTreeMap::new();
     for ((_, proxy), pair) in &scene.report.proxied {

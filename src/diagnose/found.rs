@@ -5,20 +5,20 @@ use crate::config::Severity;
 use crate::report::page::grouped;
 use std::cmp::Reverse;
 
-/// Findings of one kind. Of more than there is room for, the most serious are kept, then those about most transactions.
+/// Findings of one kind. When there are too many, the most serious are kept, then those about most transactions.
 #[derive(Debug)]
 pub struct Found {
     kind: &'static str,
     most: usize,
-    /// How many there were.
+    /// Number of findings made.
     made: usize,
-    /// With the order in which they were made.
+    /// Findings with the order in which they were made.
     kept: Vec<(usize, Finding)>,
-    /// Those that were not kept, by severity.
+    /// Numbers of findings that were not kept, by severity.
     left: [Option<Left>; Severity::ALL.len()],
 }
 
-/// Findings that are not kept.
+/// Findings that were not kept.
 #[derive(Debug, Clone, Copy)]
 struct Left {
     findings: u64,
@@ -27,12 +27,12 @@ struct Left {
 }
 
 impl Found {
-    /// Keeps `most` findings of a kind, one at least.
+    /// Keeps `most` findings of a kind, but at least one.
     pub fn new(kind: &'static str, most: usize) -> Self {
         Self { kind, most: most.max(1), made: 0, kept: Vec::new(), left: [None; Severity::ALL.len()] }
     }
 
-    /// One more.
+    /// Adds one.
     pub fn add(&mut self, finding: Finding) {
         self.kept.push((self.made, finding));
         self.made += 1;
@@ -41,7 +41,7 @@ impl Found {
         }
     }
 
-    /// Several more.
+    /// Adds several.
     pub fn all(&mut self, findings: impl Iterator<Item = Finding>) {
         findings.for_each(|finding| self.add(finding));
     }
@@ -60,7 +60,7 @@ impl Found {
         }
     }
 
-    /// Those that are kept, in the order in which they were made, and behind them one for all others of each severity.
+    /// The kept findings in the order in which they were made, followed by one for all others of each severity.
     pub fn finish(mut self) -> Vec<Finding> {
         self.leave_out();
         self.kept.sort_by_key(|(number, _)| *number);

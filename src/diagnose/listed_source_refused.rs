@@ -14,10 +14,10 @@ use std::fmt::Write as _;
 /// The name of the diagnosis.
 pub const KIND: &str = "listed-source-refused";
 
-/// Addresses named in the advice.
+/// Most addresses named in the advice.
 const NAMED: usize = 3;
 
-/// One finding per server and deciding line.
+/// Makes one finding per server and deciding line.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let groups = scene.groups(|client| match client.expected {
         Expected::Listed(row) if row.expect == Expect::Allow && client.line.turned_away() > 0 => Some(row.index),
@@ -28,7 +28,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
 
 /// The finding about one group.
 fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
-    // Without any answers in the capture nobody is known to have got none; nor is it where queries are missing.
+    // Without answers in the capture, nobody is known to have got none; nor is it known where queries are missing.
     let only_refusals = scene.report.has_only_refusals();
     let known = !only_refusals && group.iter().any(|client| client.line.row.queries > 0);
     let tally = Tally::of(group);
@@ -98,7 +98,7 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
         }
         None => advice,
     };
-    // A forwarder or balancer hands on what it is told.
+    // A forwarder or balancer passes on the responses it gets.
     finding.advice = Some(match (scene.turned_away_itself(server), scene.host_turned_away(server)) {
         (0, (0, _)) => advice,
         (0, (count, sources)) => {
@@ -119,16 +119,16 @@ fn finding(scene: &Scene<'_>, row: &Row, group: &[Client<'_>]) -> Finding {
     finding
 }
 
-/// What is said of answers where the queries are missing.
+/// The statement about answers where queries are missing.
 const NO_QUERIES: &str = "whether other queries were answered there is not known, because no query was captured";
 
-/// Responses to a client that are no refusals and whose queries were not captured.
+/// Responses to a client that are not refusals and whose queries were not captured.
 fn others_without_query(client: &Client<'_>) -> u64 {
     let rare = client.line.row.rare();
     rare.unsolicited.saturating_sub(rare.refused_unsolicited)
 }
 
-/// What is said of those to a group.
+/// The statement about those of a group.
 fn others_said(group: &[Client<'_>]) -> String {
     match group.iter().map(others_without_query).sum() {
         0 => String::new(),
@@ -137,11 +137,11 @@ fn others_said(group: &[Client<'_>]) -> String {
     }
 }
 
-/// What is said of answers where none were captured.
+/// The statement about answers where none were captured.
 const NOT_KNOWN: &str =
     "whether other queries were answered there is not known, because only REFUSED responses were captured";
 
-/// What was answered of a group, of which so many sources got no answer.
+/// The statement about answers to a group of which this many sources got none.
 fn answered(group: &[Client<'_>], tally: Tally, starved: usize) -> String {
     let queries = |count: u64| counted(count, "query", "queries");
     let joined = group.iter().any(is_joined);

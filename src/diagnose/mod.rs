@@ -35,7 +35,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// A diagnosis: its kind, and what makes findings of it (without ids, which are given when all are known).
+/// A diagnosis: its kind, and the function that makes its findings (without ids, which are assigned when all are
+/// known).
 type Diagnosis = (&'static str, fn(&Scene<'_>, &mut Found));
 
 /// Every diagnosis, the most serious first.
@@ -53,10 +54,10 @@ pub const DIAGNOSES: &[Diagnosis] = &[
     (unused_entry::KIND, unused_entry::diagnose),
 ];
 
-/// Kinds that say that something was not there, of which only refusals tell nothing.
+/// Kinds that say that something was absent, which a capture of only refusals cannot show.
 const OF_ABSENCE: [&str; 2] = [expected_never_seen::KIND, unused_entry::KIND];
 
-/// Kinds that need no inventory; those about a server's file find nothing without one.
+/// Kinds that need no inventory; those about a server's file make no finding without one.
 const WITHOUT_INVENTORY: [&str; 6] = [
     proxy_header_unexpected::KIND,
     acl_drift::KIND,
@@ -66,14 +67,14 @@ const WITHOUT_INVENTORY: [&str; 6] = [
     refused_as_intended::KIND,
 ];
 
-/// Everything that follows from a report's sources and ledgers: most severe first, then in the order of [`DIAGNOSES`],
-/// then by server. `report.findings` itself is not looked at.
+/// All findings that follow from a report's sources and ledgers: most severe first, then in the order of [`DIAGNOSES`],
+/// then by server. `report.findings` itself is not read.
 pub fn diagnose(report: &Report, inventory: &Inventory, limits: &Limits) -> Vec<Finding> {
     diagnose_scene(&Scene::of(report, inventory, limits))
 }
 
-/// The same, with what the servers' own files say. A signal that sets `interrupted` ends what takes long: the search for changes
-/// of such a file, which is short where none can.
+/// The same, with the verdicts of the servers' own files. A signal that sets `interrupted` ends the search for changes
+/// of such a file, which can take long; where no signal can come, the search is short.
 pub fn diagnose_with_files(
     report: &Report,
     inventory: &Inventory,
@@ -100,7 +101,7 @@ fn diagnose_scene(scene: &Scene<'_>) -> Vec<Finding> {
         })
         .collect();
     let order = |kind: &str| DIAGNOSES.iter().position(|(name, _)| *name == kind);
-    // The sort is stable: each diagnosis gives its findings of one server in order of their rules.
+    // The sort is stable: each diagnosis makes the findings of one server in the order of their rules.
     let rank = |finding: &Finding| (Reverse(finding.severity), order(finding.kind), finding.not_listed > 0);
     findings.sort_by_key(|finding| (rank(finding), finding.subject.server));
     let mut numbers: HashMap<&'static str, u64> = HashMap::new();
@@ -112,12 +113,12 @@ fn diagnose_scene(scene: &Scene<'_>) -> Vec<Finding> {
     findings
 }
 
-/// How surely something is known; never print a stronger word.
+/// How certain something is; nothing is worded more strongly than its grade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grade {
-    /// Follows from observations together, but other explanations are possible.
+    /// Follows from several observations, but has other explanations.
     Inferred,
-    /// What a configuration file, as read, says.
+    /// What a configuration file says, as read.
     Evaluated,
     /// Read off the wire.
     Observed,
@@ -141,7 +142,7 @@ pub struct Finding {
     pub id: String,
     /// A row of [`DIAGNOSES`].
     pub kind: &'static str,
-    /// How surely it is known.
+    /// How certain it is.
     pub grade: Grade,
     /// How serious it is.
     pub severity: Severity,
@@ -149,18 +150,18 @@ pub struct Finding {
     pub subject: Subject,
     /// The statement, one or more full sentences on one line.
     pub says: String,
-    /// Transactions (or, where there are none, prefixes) it covers; exact.
+    /// Number of transactions (or of prefixes, where there are none) that it covers; exact.
     pub count: u64,
-    /// Where to look: input index and 1-based frame numbers, bounded.
+    /// Where to look: input index and 1-based frame numbers; a bounded number.
     pub frames: Vec<(usize, Vec<u64>)>,
-    /// The next step, when there is one.
+    /// The next step, if there is one.
     pub advice: Option<String>,
-    /// Where it says only how many more of its kind and severity there are: how many; else 0.
+    /// In a finding that only says how many more there are of its kind and severity: their number; else 0.
     pub not_listed: u64,
 }
 
 impl Finding {
-    /// How many findings it stands for.
+    /// The number of findings that it stands for.
     pub fn stands_for(&self) -> u64 {
         self.not_listed.max(1)
     }

@@ -10,16 +10,16 @@ use std::collections::HashMap;
 /// What a capture shows of an inventory line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// A source lies in its own network, in none of its more specific lines; or in its `outside`.
+    /// A source is inside its own network but in none of its more specific lines, or is in its `outside`.
     Seen,
-    /// Sources were joined, for want of room, to a prefix that touches it: it may or may not have been among them.
+    /// Sources were joined, for want of room, to a prefix that overlaps it: it may or may not have been among them.
     Unknown,
-    /// Neither.
+    /// Neither of these.
     Absent,
 }
 
-/// The presence of every line, in the order of [`Inventory::rows`]; nothing for lines of which nothing can be expected:
-/// `refuse`, the same prefix again, and prefixes that more specific lines cover completely.
+/// The presence of every line, in the order of [`Inventory::rows`]; `None` for lines of which nothing can be expected:
+/// `refuse`, a repeated prefix, and prefixes that more specific lines cover completely.
 pub fn presence(sources: &[SourceLine], inventory: &Inventory) -> Vec<Option<Presence>> {
     let rows = inventory.rows();
     let (single, mut joined): (Vec<IpNet>, Vec<IpNet>) =
@@ -34,7 +34,7 @@ pub fn presence(sources: &[SourceLine], inventory: &Inventory) -> Vec<Option<Pre
             seen[home] = true;
         }
     }
-    // A line for servers is satisfied by their answering.
+    // A line for servers counts as seen when they answered.
     for home in servers_of(sources).iter().filter_map(|server| inventory.home(*server)) {
         seen[home] |= rows[home].kind == Kind::Server;
     }
@@ -51,7 +51,7 @@ pub fn presence(sources: &[SourceLine], inventory: &Inventory) -> Vec<Option<Pre
     let wanted = rows.iter().any(|row| !row.outside.is_empty());
     let addresses = Addresses::of(if wanted { &single } else { &[] });
     let around = Around::of(&joined);
-    // Lines of one prefix are one line here, and satisfied together.
+    // Lines of the same prefix are one line here, and seen together.
     let mut first_of: HashMap<IpNet, usize> = HashMap::new();
     for (index, row) in rows.iter().enumerate() {
         let first = *first_of.entry(row.prefix).or_insert(index);
@@ -75,19 +75,19 @@ pub fn presence(sources: &[SourceLine], inventory: &Inventory) -> Vec<Option<Pre
         .collect()
 }
 
-/// Prefixes, the widest of each place, in order.
+/// Sorted prefixes of which none contains another.
 struct Around(Vec<Range>);
 
 impl Around {
     fn of(prefixes: &[IpNet]) -> Self {
         let mut ranges: Vec<Range> = prefixes.iter().copied().map(Range::of).collect();
         ranges.sort_unstable_by_key(|range| (range.v6, range.first, Reverse(range.last)));
-        // Of two prefixes one holds the other, or they do not meet.
+        // Of two prefixes, either one contains the other or they do not overlap.
         ranges.dedup_by(|next, before| before.holds(*next));
         Self(ranges)
     }
 
-    /// True when one of them and `prefix` have addresses in common.
+    /// True when one of them overlaps `prefix`.
     fn touches(&self, prefix: IpNet) -> bool {
         let range = Range::of(prefix);
         let near = self.0.partition_point(|other| (other.v6, other.last) < (range.v6, range.first));
@@ -113,7 +113,7 @@ impl Addresses {
         Self { v4: family(true), v6: family(false) }
     }
 
-    /// True when one of them lies in `prefix`.
+    /// True when one of them is inside `prefix`.
     fn any_in(&self, prefix: IpNet) -> bool {
         let (first, last) = ranges::bounds(prefix);
         let all = if prefix.addr().is_ipv4() { &self.v4 } else { &self.v6 };

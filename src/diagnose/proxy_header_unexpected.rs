@@ -12,10 +12,11 @@ use std::net::IpAddr;
 /// The name of the diagnosis.
 pub const KIND: &str = "proxy-header-unexpected";
 
-/// Clients named in a sentence.
+/// Most clients named in a sentence.
 const SHOWN: usize = 3;
 
-/// One finding per server: of proxies whose header it answered, or whose queries behind headers it never answered.
+/// Makes one finding per server: about proxies whose header it answered, or whose queries behind a header it never
+/// answered.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let mut servers: BTreeMap<(IpAddr, bool), Vec<(IpAddr, &ProxiedPair)>> = BTreeMap::new();
     for ((server, source), pair) in &scene.report.proxied {
@@ -33,7 +34,7 @@ fn finding(scene: &Scene<'_>, server: IpAddr, mistaken: bool, group: &[(IpAddr, 
     let sum = |of: fn(&ProxiedPair) -> u64| group.iter().map(|(_, pair)| of(pair)).sum::<u64>();
     let (asked, count) =
         (sum(|pair| pair.asked), if mistaken { sum(|pair| pair.mistaken) } else { sum(|pair| pair.unanswered) });
-    // Of a part of the time, some were asked before it.
+    // In a report of an interval, some were asked before it.
     let asked = asked.max(count);
     let sources: Vec<String> = group.iter().map(|(source, _)| source.to_string()).collect();
     let mut inside: Vec<String> =
@@ -41,7 +42,7 @@ fn finding(scene: &Scene<'_>, server: IpAddr, mistaken: bool, group: &[(IpAddr, 
     inside.sort_unstable();
     inside.dedup();
     let who = some(&sources, SHOWN);
-    // Of more clients than there is room for only some were kept.
+    // When there were too many clients, only some were kept.
     let least = if group.iter().any(|(_, pair)| pair.more_clients) {
         format!("at least {}: ", counted(inside.len() as u64, "client", "clients"))
     } else {
@@ -151,7 +152,7 @@ mod tests {
         assert_eq!((inferred[0].grade, inferred[0].count), (Grade::Inferred, 2));
         assert!(found(pair(5, 0, 2)).is_empty(), "a lost answer is no sign");
         assert!(found(pair(5, 1, 0))[0].says.ends_with("on some addresses only."));
-        // Of more clients than were kept, how many they are is not known.
+        // When there were too many clients, their number is not known.
         let more = ProxiedPair { more_clients: true, ..pair(0, 1234, 0) };
         let says = &found(more)[0].says;
         assert!(says.contains("on behalf of at least 1 client: 192.0.2.7 (claimed)"), "{says}");

@@ -12,7 +12,7 @@ use crate::report::SourceLine;
 /// The name of the diagnosis.
 pub const KIND: &str = "refused-as-intended";
 
-/// One finding per server and deciding line.
+/// Makes one finding per server and deciding line.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     if scene.inventory.is_empty() {
         as_the_file_says(scene, found);
@@ -35,7 +35,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     }));
 }
 
-/// Without an inventory: what the file turns away, and the wire too.
+/// Without an inventory: what both the file and the wire turn away.
 fn as_the_file_says(scene: &Scene<'_>, found: &mut Found) {
     let away = [Outcome::Refused, Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];
     let groups = verdicts::groups(scene, |_, tally| {

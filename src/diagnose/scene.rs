@@ -19,50 +19,51 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Findings about one kind of thing with a change of a file that would admit their sources; to find one takes reading the file
+/// Most findings of one kind with a change of a file that would admit their sources; each search evaluates the file
 /// again.
 pub const ADVISED: usize = 8;
-/// Elements of lists compiled for that: more would take minutes.
+/// Most list elements compiled for that: more would take minutes.
 const ELEMENTS: u64 = 500_000_000;
-/// The same where no signal could end it, about two seconds: one ended the reading already, or packets are waiting.
+/// The same where no signal could end it, about two seconds: a signal already ended the reading, or packets are
+/// waiting.
 const FEW_ELEMENTS: u64 = 10_000_000;
-/// Lines of the host of the capture that are looked through for each finding.
+/// Most lines of the capturing host that are searched for each finding.
 const HOST_LINES: usize = 256;
-/// Narrower lines named beside a line.
+/// Most narrower lines named with a line.
 const NARROWER_NAMED: usize = 3;
 
-/// A report's facts beside an inventory.
+/// A report's facts together with an inventory.
 #[derive(Debug)]
 pub struct Scene<'a> {
     /// The facts.
     pub report: &'a Report,
-    /// What operators expect.
+    /// The inventory.
     pub inventory: &'a Inventory,
     /// Bounds of lists.
     pub limits: &'a Limits,
     /// Sources on the client leg, with what is expected of each.
     pub clients: Vec<Client<'a>>,
-    /// What the servers' own files say; nothing without one.
+    /// Verdicts of the servers' own files; `None` without one.
     pub verdicts: Option<&'a Verdicts>,
     /// Advice may admit addresses of the public internet.
     pub advise_public: bool,
     /// Presence of each inventory line.
     presence: Vec<Option<Presence>>,
-    /// Servers on the client leg: ours.
+    /// Our servers on the client leg.
     pub servers: BTreeSet<IpAddr>,
     /// How often others turned our servers away.
     themselves: HashMap<IpAddr, u64>,
-    /// Sources that a host where inputs were captured asked as, perhaps, and who turned them away.
+    /// Sources that may be addresses of a capturing host, and who turned them away.
     hosts: Vec<&'a SourceLine>,
-    /// Places of each server's pairs among those of the verdicts.
+    /// Indexes of each server's pairs among those of the verdicts.
     pairs: HashMap<IpAddr, Vec<usize>>,
-    /// Changes of files that may still be looked for: each takes reading a file again.
+    /// Number of changes of files that may still be looked for; each search evaluates a file again.
     to_advise: Cell<usize>,
-    /// What looking for them may take.
+    /// How much work the search may take.
     pub effort: Effort<'a>,
 }
 
-/// What looking for changes may take, unless a signal ends it.
+/// How much work the search for changes may take, unless a signal ends it.
 pub fn effort(interrupted: Option<&Arc<AtomicBool>>) -> Effort<'_> {
     Effort::new(if interrupted.is_some() { ELEMENTS } else { FEW_ELEMENTS }, interrupted)
 }
@@ -70,25 +71,25 @@ pub fn effort(interrupted: Option<&Arc<AtomicBool>>) -> Effort<'_> {
 /// A source at one of our servers.
 #[derive(Debug, Clone, Copy)]
 pub struct Client<'a> {
-    /// Its tallies.
+    /// Its counts.
     pub line: &'a SourceLine,
     /// What the inventory says about it.
     pub expected: Expected<'a>,
 }
 
-/// Where an unlisted address comes from, as far as the address itself tells.
+/// The class of an unlisted address, as far as the address itself shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// Private-use, shared, link-local or unique local: somebody of one's own, or of a neighbour.
     Private,
-    /// Everything else: anybody.
+    /// Any other address.
     Other,
-    /// Loopback, or an address that is itself a server here: the server asks itself, no client arrives as it.
+    /// Loopback, or an address that is itself a server here: the server asks itself, and no client arrives with it.
     Own,
 }
 
 impl Class {
-    /// What follows the word sources.
+    /// The text after the word `sources`.
     pub fn words(self) -> &'static str {
         match self {
             Class::Private => " of private-use, shared or link-local addresses",
@@ -99,7 +100,7 @@ impl Class {
 }
 
 impl<'a> Scene<'a> {
-    /// Decides every client once.
+    /// Looks up every client in the inventory once.
     pub fn of(report: &'a Report, inventory: &'a Inventory, limits: &'a Limits) -> Self {
         let clients: Vec<Client<'a>> = report
             .sources
@@ -121,7 +122,7 @@ impl<'a> Scene<'a> {
                 hosts.push(line);
             }
         }
-        // Hosts have few. Of many, which are forged, nothing is said.
+        // Hosts have few addresses. When there are many, which must be forged, nothing is said.
         if hosts.len() > HOST_LINES {
             hosts.clear();
         }
@@ -142,7 +143,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The same with what the servers' own files say.
+    /// The same with the verdicts of the servers' own files.
     #[must_use]
     pub fn with_files(mut self, verdicts: &'a Verdicts) -> Self {
         if verdicts.acls.is_empty() {
@@ -155,26 +156,26 @@ impl<'a> Scene<'a> {
         self
     }
 
-    /// Sources judged at a server, with how often which decision met which outcome.
+    /// Sources judged at a server, with counts of decisions and outcomes.
     pub fn judged_at(&self, server: IpAddr) -> impl Iterator<Item = (IpAddr, &'a [judge::Tally])> + '_ {
         let places = self.pairs.get(&server).map_or(&[][..], Vec::as_slice);
         let pairs = self.verdicts.map_or(&[][..], |verdicts| &verdicts.pairs);
         places.iter().map(move |place| (pairs[*place].0.0, pairs[*place].1.as_slice()))
     }
 
-    /// True as long as a change of a file may be looked for; counts those that were.
+    /// True while a change of a file may still be looked for; counts the searches.
     pub fn may_advise(&self) -> bool {
         let left = self.to_advise.get();
         self.to_advise.set(left.saturating_sub(1));
         left > 0
     }
 
-    /// How often a server of ours was turned away by others, which it may have handed on.
+    /// How often a server of ours was turned away by others, which it may have passed on to its clients.
     pub fn turned_away_itself(&self, server: IpAddr) -> u64 {
         self.themselves.get(&server).copied().unwrap_or_default()
     }
 
-    /// The same of its host under other addresses, such as that of the loopback interface, and under which.
+    /// The same for other addresses of its host, such as that of the loopback interface, with these addresses.
     pub fn host_turned_away(&self, server: IpAddr) -> (u64, BTreeSet<IpAddr>) {
         let (mut count, mut sources) = (0, BTreeSet::new());
         for line in &self.hosts {
@@ -188,7 +189,7 @@ impl<'a> Scene<'a> {
         (count, sources)
     }
 
-    /// The headers of proxies named somebody of a prefix at a server, or more clients than were kept.
+    /// True when headers of proxies named a client in this prefix at a server, or more clients than were kept.
     pub fn may_be_claimed(&self, server: IpAddr, prefix: IpNet) -> bool {
         let first = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let pairs = self.report.proxied.range((server, first)..).take_while(|((at, _), _)| *at == server);
@@ -197,13 +198,13 @@ impl<'a> Scene<'a> {
             .any(|pair| pair.more_clients || pair.clients.iter().any(|client| prefix.contains(&client.ip())))
     }
 
-    /// Lines that showed themselves in a given way, in file order.
+    /// Lines of a given presence, in file order.
     pub fn lines(&self, wanted: Presence) -> impl Iterator<Item = &'a Row> {
         let with = self.inventory.rows().iter().zip(&self.presence);
         with.filter(move |(_, presence)| **presence == Some(wanted)).map(|(row, _)| row)
     }
 
-    /// A line with its place, and with the lines that decide for parts of it: nothing is said of those.
+    /// A line with its place, and with the lines that decide for parts of it, which are excepted.
     pub fn describe(&self, row: &Row) -> String {
         let narrower: Vec<String> = self.narrower(row).map(Row::rule).collect();
         match narrower.len() {
@@ -213,7 +214,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The prefix of a line; the rest of it, when lines within it decide for parts.
+    /// The prefix of a line; or the rest of it, when lines within it decide for parts.
     pub fn rest(&self, row: &Row) -> String {
         let rest = if self.narrower(row).next().is_some() { "the rest of " } else { "" };
         format!("{rest}{}", show_prefix(row.prefix))
@@ -225,7 +226,7 @@ impl<'a> Scene<'a> {
         self.inventory.rows().iter().filter(within)
     }
 
-    /// Where an unlisted source comes from.
+    /// The class of an unlisted source.
     pub fn class(&self, line: &SourceLine) -> Class {
         let address = line.source.addr();
         if address.is_loopback() || self.servers.contains(&address) {
@@ -241,7 +242,7 @@ impl<'a> Scene<'a> {
         if private { Class::Private } else { Class::Other }
     }
 
-    /// Clients in groups by server and `key`; those without a key are left out.
+    /// Groups clients by server and `key`; those without a key are left out.
     pub fn groups<K: Ord>(&self, key: impl Fn(&Client<'a>) -> Option<K>) -> BTreeMap<(IpAddr, K), Vec<Client<'a>>> {
         let mut groups: BTreeMap<(IpAddr, K), Vec<Client<'a>>> = BTreeMap::new();
         for client in &self.clients {
@@ -252,7 +253,7 @@ impl<'a> Scene<'a> {
         groups
     }
 
-    /// A finding about a group, with its members by `count` and the frames that show it.
+    /// A finding about a group, with its members ordered by `count` and the frames that show it.
     pub fn finding(
         &self,
         kind: &'static str,
@@ -294,7 +295,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// The one source of a group; nothing for several, and for sources that were joined to a prefix: they may be several.
+/// The source of a group of one; `None` for several, and for joined sources, which may be several.
 pub fn alone<'c, 'a>(group: &'c [Client<'a>]) -> Option<&'c Client<'a>> {
     match group {
         [only] if !is_joined(only) => Some(only),
@@ -302,12 +303,13 @@ pub fn alone<'c, 'a>(group: &'c [Client<'a>]) -> Option<&'c Client<'a>> {
     }
 }
 
-/// Sources were joined to a prefix, for want of room, so that how many they are is not known.
+/// True when sources were joined to a prefix for want of room, so that their number is not known.
 pub fn is_joined(client: &Client<'_>) -> bool {
     client.line.source.prefix_len() < client.line.source.max_prefix_len()
 }
 
-/// How many sources a group is, `of_kind` behind the word: `2 sources`, `at least 2 sources`, `sources in 192.0.2.0/24`.
+/// The number of sources in a group, with `of_kind` after the word: `2 sources`, `at least 2 sources`, `sources in
+/// 192.0.2.0/24`.
 pub fn sources(group: &[Client<'_>], of_kind: &str) -> String {
     match group {
         [only] if is_joined(only) => format!("sources{of_kind} in {}", show_prefix(only.line.source)),
@@ -319,12 +321,12 @@ pub fn sources(group: &[Client<'_>], of_kind: &str) -> String {
     }
 }
 
-/// A source and its line, which may be about that source alone: `10.20.1.1 of 10.20.0.0/16 (office, expect.csv:1)`.
+/// A source with its line, which may be about that source alone: `10.20.1.1 of 10.20.0.0/16 (office, expect.csv:1)`.
 pub fn of_line(source: &str, row: &Row) -> String {
     if source == show_prefix(row.prefix) { row.describe() } else { format!("{source} of {}", row.describe()) }
 }
 
-/// The same at the beginning of a sentence.
+/// The same at the start of a sentence.
 pub fn begins(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
@@ -346,7 +348,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds up a group.
+    /// Sums up a group.
     pub fn of(group: &[Client<'_>]) -> Self {
         group.iter().fold(Self::default(), |sum, client| Self {
             refused: sum.refused + client.line.count(Outcome::Refused),
@@ -357,7 +359,7 @@ impl Tally {
         })
     }
 
-    /// `refused 187 times by 10.20.30.40`; denials and responses without a captured query are said apart.
+    /// `refused 187 times by 10.20.30.40`; denials and responses without a captured query are counted separately.
     pub fn turned_away(&self, by: IpAddr) -> String {
         let refused = self.refused + self.unsolicited;
         let mut apart = Vec::new();

@@ -11,16 +11,16 @@ use crate::sources::FrameRef;
 /// The name of the diagnosis.
 pub const KIND: &str = "unlisted-source-answered";
 
-/// What decides that an answer was not expected.
+/// Why an answer was not expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Why {
-    /// This line says refuse.
+    /// This line says `refuse`.
     Refuse(usize),
-    /// No line, for an address of this class.
+    /// No line lists the source, whose address is of this class.
     Unlisted(Class),
 }
 
-/// One finding per server and deciding line; for unlisted sources one per server and class of address.
+/// Makes one finding per server and deciding line, and for unlisted sources one per server and class of address.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let groups = scene.groups(|client| match client.expected {
         _ if answered(client.line) == 0 => None,
@@ -89,7 +89,7 @@ fn without_a_line(scene: &Scene<'_>, class: Class, group: &[Client<'_>]) -> Find
     finding
 }
 
-/// Answered transactions of a source. Errors are none: they may be told before access is looked at.
+/// Number of answered transactions of a source. Errors do not count: they may be returned before access is checked.
 fn answered(line: &SourceLine) -> u64 {
     line.count(Outcome::Answered).saturating_sub(line.row.rare().errors)
 }

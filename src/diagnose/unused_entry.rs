@@ -10,10 +10,10 @@ use std::collections::HashSet;
 /// The name of the diagnosis.
 pub const KIND: &str = "unused-entry";
 
-/// Entries named in the sentence; the subject holds more.
+/// Most entries named in the sentence; the subject holds more.
 const NAMED: usize = 8;
 
-/// One finding per file.
+/// Makes one finding per file.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let Some(verdicts) = scene.verdicts else { return };
     for (number, acl) in verdicts.acls.iter().enumerate() {
@@ -21,7 +21,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
         let (mut asked, mut unknown) = (false, 0u64);
         for ((source, server), tallies) in &verdicts.pairs {
             for tally in tallies.iter().filter(|tally| tally.judged.acl == Some(number)) {
-                // Of a request that is not judged nobody knows for whom an entry would have decided.
+                // For requests that were not judged, it is not known which entry decided.
                 if tally.judged.decision.word == Word::Unknown {
                     unknown += tally.outcomes.iter().sum::<u64>();
                     continue;

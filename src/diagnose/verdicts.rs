@@ -15,13 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-/// Questions compared for the one that is asked most often, and sources of which everything that they were refused is looked at.
+/// Most questions compared to find the most frequent one, and most sources whose refused questions are all looked at.
 const COMPARED: usize = 256;
-/// Parts of a prefix that a file treats differently, named at most.
+/// Most parts of a prefix named that a file treats differently.
 const PARTS: usize = 4;
-/// Questions of refused sources that are asked for another address: all that is kept of one, and some of others.
+/// Questions of refused sources that are tried with another address: all that are kept of one source, and some of
+/// others.
 const QUESTIONS: usize = 128;
-/// Of these, treated otherwise under that address, named in a sentence.
+/// Most of these named in a sentence that would be treated otherwise under that address.
 const QUESTIONS_NAMED: usize = 3;
 
 /// Sources of one server for which one rule decides.
@@ -29,18 +30,18 @@ const QUESTIONS_NAMED: usize = 3;
 pub struct Group<'a> {
     /// The server.
     pub server: IpAddr,
-    /// The number of its configuration.
+    /// Number of its configuration.
     pub number: usize,
     /// Its configuration.
     pub acl: &'a Acl,
-    /// The rule; nothing when the text has none.
+    /// The deciding rule; `None` when there is none in the text.
     pub rule: Option<RuleId>,
-    /// The sources with what was decided for them.
+    /// The sources with their counts of decisions.
     pub members: Vec<(IpAddr, &'a Tally)>,
 }
 
 impl Group<'_> {
-    /// Transactions of the outcomes given.
+    /// Number of transactions with these outcomes.
     pub fn count(&self, outcomes: &[Outcome]) -> u64 {
         self.members.iter().map(|(_, tally)| count(tally, outcomes)).sum()
     }
@@ -62,7 +63,7 @@ impl Group<'_> {
     }
 }
 
-/// Transactions of the outcomes given.
+/// Number of transactions with these outcomes.
 fn count(tally: &Tally, outcomes: &[Outcome]) -> u64 {
     outcomes.iter().map(|outcome| tally.count(*outcome)).sum()
 }
@@ -78,7 +79,7 @@ pub fn describe(acl: &Acl, rule: Option<RuleId>) -> String {
 /// A server, the number of its file, and the rule.
 type GroupKey = (IpAddr, usize, Option<RuleId>);
 
-/// Groups the tallies that `wanted` picks by server and deciding rule.
+/// Groups the counts that `wanted` selects by server and deciding rule.
 pub fn groups<'a>(scene: &Scene<'a>, wanted: impl Fn(IpAddr, &Tally) -> bool) -> Vec<Group<'a>> {
     let Some(verdicts) = scene.verdicts else { return Vec::new() };
     let mut groups: BTreeMap<GroupKey, Vec<(IpAddr, &'a Tally)>> = BTreeMap::new();
@@ -93,7 +94,7 @@ pub fn groups<'a>(scene: &Scene<'a>, wanted: impl Fn(IpAddr, &Tally) -> bool) ->
     groups.into_iter().map(group).collect()
 }
 
-/// A finding about a group; `differing` picks the frames that do not agree with the file.
+/// A finding about a group; `differing` selects the frames that disagree with the file.
 pub fn finding(
     scene: &Scene<'_>,
     kind: &'static str,
@@ -121,7 +122,7 @@ pub fn finding(
     }
 }
 
-/// The first frames of some tallies by input, those that agree with the file or those that do not.
+/// The first frames of some counts by input: those that agree with the file, or those that do not.
 pub fn frames<'t>(
     scene: &Scene<'_>,
     tallies: impl Iterator<Item = &'t Tally>,
@@ -138,7 +139,7 @@ pub fn frames<'t>(
     by_input.into_iter().map(|(input, frames)| (input, frames.into_iter().collect())).collect()
 }
 
-/// Sources in words: one address, or how many and the first few. Of more than there is room for only some were kept.
+/// Sources in words: one address, or the number and the first few. When there were too many, only some were kept.
 pub fn who(scene: &Scene<'_>, sources: &[IpAddr]) -> String {
     let least = if scene.verdicts.is_some_and(|verdicts| verdicts.not_kept > 0) { "at least " } else { "" };
     match sources {
@@ -151,10 +152,10 @@ pub fn who(scene: &Scene<'_>, sources: &[IpAddr]) -> String {
     }
 }
 
-/// How sources that [`who`] named are spoken of after that: `it was`, `its`, `of its own`, or as several.
+/// Words for sources after [`who`] named them: `it was`, `its`, `of its own`, or their plural.
 pub fn spoken_of(scene: &Scene<'_>, sources: &[IpAddr]) -> [&'static str; 3] {
     match sources {
-        // Of more than were kept apart there may be others.
+        // When not all were kept apart, there may be others.
         [_] if scene.verdicts.is_none_or(|verdicts| verdicts.not_kept == 0) => ["it was", "its", "of its own"],
         _ => ["they were", "their", "of theirs"],
     }
@@ -173,7 +174,7 @@ pub fn outcomes(group: &Group<'_>, of: &[Outcome]) -> String {
     parts.join(", ")
 }
 
-/// The next step where a capture and a server's file differ that was taken away from the server.
+/// The next step where a capture taken away from the server disagrees with the server's file.
 pub fn capture_there(scene: &Scene<'_>, server: IpAddr) -> String {
     if scene.report.here_in.iter().any(|(here, _)| *here == server) {
         return format!(
@@ -187,8 +188,8 @@ pub fn capture_there(scene: &Scene<'_>, server: IpAddr) -> String {
     )
 }
 
-/// The next step with what comes before it where nothing tells whether the capture of these frames was taken at the server:
-/// then that is the first to be asked.
+/// The next step, preceded by the question of where the capture was taken when nothing shows whether these frames were
+/// captured at the server.
 pub fn doubt_of_place(scene: &Scene<'_>, server: IpAddr, frames: &[(usize, Vec<u64>)], advice: String) -> String {
     let known = scene.report.is_at_for(server, frames) || scene.report.is_away_for(server, frames);
     if known || advice.is_empty() {
@@ -204,14 +205,14 @@ pub fn doubt_of_place(scene: &Scene<'_>, server: IpAddr, frames: &[(usize, Vec<u
     )
 }
 
-/// A sentence as it goes on after a comma.
+/// Adapts a sentence to follow a comma.
 fn goes_on(sentence: &str) -> String {
     let mut letters = sentence.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// The question that stands for what clients ask a server: the most frequent one that it is to answer, else the most
-/// frequent one, an unsigned one before others; some name when they were seen to ask for none.
+/// frequent one; unsigned before others; a placeholder name when nobody was seen to ask for a name.
 pub fn usual_question(scene: &Scene<'_>, server: IpAddr) -> Question {
     let tallies = scene.judged_at(server).flat_map(|(_, tallies)| tallies);
     let mut asked: Vec<(&Question, (bool, bool, u64))> = Vec::new();
@@ -231,13 +232,13 @@ pub fn usual_question(scene: &Scene<'_>, server: IpAddr) -> Question {
     most.map(|(question, _)| (*question).clone()).unwrap_or_default()
 }
 
-/// Some client was seen to ask a server for a name.
+/// True when some client was seen to ask a server for a name.
 pub fn was_asked(scene: &Scene<'_>, server: IpAddr) -> bool {
     scene.judged_at(server).flat_map(|(_, tallies)| tallies).any(Tally::may_be_usual)
 }
 
-/// What sources asked a server for where some of the same decision was turned away: each question once; and whether that is
-/// everything, but for what `is_alike` whatever was asked.
+/// What sources asked of a server where some requests with the same decision were turned away, each question once; and
+/// whether that is everything, not counting what `is_alike` whatever was asked.
 fn turned_away_asking<'v>(
     verdicts: &'v Verdicts,
     sources: &[IpAddr],
@@ -252,7 +253,7 @@ fn turned_away_asking<'v>(
             if !turned_away && tally.judged.decision.word != Word::Drop {
                 continue;
             }
-            // Of many questions of one decision only some are kept.
+            // When a decision has many questions, only some are kept.
             let kept: u64 = tally.questions.iter().map(|(_, count)| count).sum();
             all &= kept == tally.outcomes.iter().sum::<u64>() || is_alike(*source, tally);
             for (question, _) in &tally.questions {
@@ -269,7 +270,7 @@ fn turned_away_asking<'v>(
     (asked, all)
 }
 
-/// What the server's file says of refused sources, and of the prefix that may be behind them.
+/// Adds what the server's file says of refused sources, and of the prefix that may be behind them.
 pub fn beside_refusal(
     scene: &Scene<'_>,
     server: IpAddr,
@@ -294,11 +295,11 @@ pub fn beside_refusal(
     }
     says.push('.');
     if matches!(decision.reason, Some(OTHER_PORT | BEHIND_PROXY)) {
-        // Nor does it decide there for anybody else, or it may decide for the client that a proxy names.
+        // The file does not decide there for anybody else either, or it may decide for the client that a proxy names.
         return Some((says, String::new()));
     }
     if scene.report.is_away_for(server, frames) {
-        // The server judged another address, as far as is known here.
+        // As far as is known here, the server judged another address.
         return Some((says, capture_there(scene, server)));
     }
     if !scene.may_advise() {
@@ -313,7 +314,7 @@ pub fn beside_refusal(
         advice.push_str(&to_do);
     }
     if matches!(decision.word, Word::Refuse | Word::Drop) {
-        // For whom the server decides where a proxy alone was seen is not known.
+        // It is not known for whom the server decides where only a proxy was seen.
         let of_proxy = |tally: &Tally| tally.judged.decision.reason == Some(BEHIND_PROXY);
         let is_itself = |source: &IpAddr| !verdicts.of(IpNet::from(*source), server).all(|(_, tally)| of_proxy(tally));
         let themselves: Vec<IpAddr> = sources.iter().copied().filter(is_itself).collect();
@@ -325,8 +326,8 @@ pub fn beside_refusal(
     Some((says, doubt_of_place(scene, server, frames, advice.trim().to_owned())))
 }
 
-/// What a server's file says of the clients of a prefix under their own addresses, where refused sources may be some of them; and
-/// what that advises.
+/// What a server's file says of a prefix's clients under their own addresses, where refused sources may be some of
+/// them; and what that advises.
 fn beside_prefix(
     scene: &Scene<'_>,
     acl: &Acl,
@@ -341,7 +342,7 @@ fn beside_prefix(
     let shown = show_prefix(prefix);
     let own = parts[0].1;
     let place = if parts.len() == 1 { describe(acl, own.rule) } else { "by several rules".to_owned() };
-    // One turned away with silence and another with a response are turned away alike.
+    // Refusal by silence and by a response are treated alike.
     let is_alike = |word: Word| word == own.word || (turns_away(word) && turns_away(own.word));
     let alike = parts.iter().all(|(_, decision)| is_alike(decision.word));
     let mut words: Vec<&str> = Vec::new();
@@ -351,9 +352,9 @@ fn beside_prefix(
         }
     }
     let words = words.join(" or ");
-    // What is allowed is said of the first source alone, and what changes nothing of them all.
+    // What is allowed is said for the first source only; what changes nothing is said for all.
     let whose = if turns_away(own.word) { sources } else { &sources[..1] };
-    // Where one rule of one view turns both away, it is the same for everything that this rule decided.
+    // Where one rule of one view turns both away, the same holds for everything that this rule decided.
     let view = |question: &Question, source: IpAddr| acl.view(&question.ask(source, server));
     let same_rule = |source: IpAddr, tally: &Tally| {
         let known = tally.questions.first().filter(|_| parts.len() == 1 && tally.judged.decision == own);
@@ -362,7 +363,7 @@ fn beside_prefix(
     let (others, all) = turned_away_asking(verdicts, whose, server, same_rule);
     let others = others.into_iter().filter(|other| *other != question);
     let others = if alike { not_within(acl, prefix, others, server, is_alike) } else { Vec::new() };
-    // Questions may differ in what is not shown, as in their transport.
+    // Questions may differ in what is not shown, such as their transport.
     let otherwise: BTreeSet<String> = others.into_iter().map(Question::show).collect();
     let otherwise: Vec<String> = otherwise.into_iter().collect();
     match own.word {

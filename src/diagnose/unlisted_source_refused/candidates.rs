@@ -12,39 +12,39 @@ use std::net::IpAddr;
 
 /// Which expected prefixes may be behind unlisted sources.
 pub enum Candidates<'a> {
-    /// Every one was seen as itself, or cannot arrive as one of these.
+    /// None: every one was seen under its own address, or cannot arrive as one of these.
     None,
-    /// This is the only one that was not seen.
+    /// Only this one was not seen.
     One(&'a Row),
     /// Several may be behind them.
     Several {
-        /// So many were not seen.
+        /// Number of prefixes that were not seen.
         absent: usize,
-        /// Of so many it is not known.
+        /// Number of prefixes of which it is not known.
         unknown: usize,
-        /// None of them is of the sources' family.
+        /// None of them is of the sources' address family.
         translated: bool,
     },
 }
 
-/// The expected prefixes of clients that were not seen, by IPv6 (1) or IPv4 (0): found once, whatever the number of servers
-/// and sources.
+/// The expected prefixes of clients that were not seen, by IPv6 (1) or IPv4 (0): determined once, whatever the number
+/// of servers and sources.
 pub struct Missing<'a> {
     absent: [Vec<&'a Row>; 2],
-    /// How many more may have been seen: those are candidates all the same, but never named.
+    /// Number of further ones that may have been seen: they are candidates, but never named.
     unknown: [usize; 2],
-    /// How those that are alone are called, by their numbers: their prefixes, and in full.
+    /// Texts for lines that are the only one, by number: their prefixes, short and in full.
     named: HashMap<usize, (String, String)>,
     /// Sources that are expected to be allowed and were turned away, by server.
     turned_away: HashMap<IpAddr, Vec<Client<'a>>>,
-    /// What is said of those of them that their server did not answer; all (0), or those that it is not known to have seen so
-    /// (1): what looks like a server may be the translation. By IPv6 (1) or IPv4 (0). Said once, because there may be very many,
-    /// and as many that it is said beside.
+    /// The sentence about those of them that their server did not answer: all (0), or those that it is not known to
+    /// have seen so (1), because what looks like a server may be the translation. By IPv6 (1) or IPv4 (0). Made once,
+    /// because there may be very many, and as many findings to which it is added.
     before: [[String; 2]; 2],
 }
 
 impl<'a> Missing<'a> {
-    /// Looks once for all groups.
+    /// Collects them once for all groups.
     pub fn of(scene: &Scene<'a>) -> Self {
         let of = |presence: Presence, v6: bool| {
             let of_family = move |row: &&'a Row| row.kind != Kind::Server && row.prefix.addr().is_ipv6() == v6;
@@ -76,7 +76,7 @@ impl<'a> Missing<'a> {
         }
     }
 
-    /// How a line that is the only one is called.
+    /// The text for a line that is the only one.
     pub fn named(&self, row: &Row) -> (&str, &str) {
         self.named.get(&row.index).map_or(("", ""), |(prefix, described)| (prefix, described))
     }
@@ -86,17 +86,18 @@ impl<'a> Missing<'a> {
         self.turned_away.get(&server).into_iter().flatten()
     }
 
-    /// What is said of those whom other servers turned away, where `group` was captured at its server (`at`) or elsewhere.
+    /// The sentence about those that other servers turned away, where `group` was captured at its server (`at`) or
+    /// elsewhere.
     pub fn turned_away_elsewhere(&self, at: bool, group: &[Client<'_>]) -> &str {
         &self.before[usize::from(at)][usize::from(group[0].line.source.addr().is_ipv6())]
     }
 
-    /// Which of them may be behind a group. Translation between the families is the exception: a prefix of the sources' own
-    /// family goes first.
+    /// Which of them may be behind a group. Translation between address families is the exception: a prefix of the
+    /// sources' own family has precedence.
     pub fn candidates(&self, group: &[Client<'_>]) -> Candidates<'a> {
         let is_in = |v6: bool| group.iter().any(|client| client.line.source.addr().is_ipv6() == v6);
         let own = [is_in(false), is_in(true)];
-        // IPv6 clients also arrive as IPv4 (NAT64), IPv4 clients not as IPv6.
+        // IPv6 clients may arrive with IPv4 addresses (NAT64), but not the reverse.
         let any = [own[0], true];
         for (possible, translated) in [(own, false), (any, true)] {
             let mut absent =
@@ -119,7 +120,7 @@ pub fn same_family(row: &Row, client: &Client<'_>) -> bool {
     row.prefix.addr().is_ipv6() == client.line.source.addr().is_ipv6()
 }
 
-/// Whom other servers turned away, as a sentence; empty when nobody.
+/// The sentence about sources that other servers turned away; empty when there are none.
 fn turned_away_by_others(others: &[Client<'_>]) -> String {
     let Some(first) = others.first() else { return String::new() };
     let names: Vec<String> = others.iter().take(NAMED).map(|client| show_prefix(client.line.source)).collect();

@@ -19,16 +19,16 @@ use std::net::IpAddr;
 /// The name of the diagnosis.
 pub const KIND: &str = "unlisted-source-refused";
 
-/// Sources and clients named in a sentence.
+/// Most sources and clients named in a sentence.
 const NAMED: usize = 3;
 
-/// One finding per server and class of address, never one per scanner.
+/// Makes one finding per server and class of address, never one per scanner.
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let groups = scene.groups(|client| {
         let unlisted = matches!(client.expected, Expected::Unlisted) && client.line.turned_away() > 0;
         unlisted.then(|| scene.class(client.line))
     });
-    // Whoever is behind a translation may as well be one of those that were answered.
+    // Clients behind a translation may as well be behind one of the sources that were answered.
     let answered = scene.groups(|client| {
         let line = client.line;
         let unlisted = matches!(client.expected, Expected::Unlisted) && line.turned_away() == 0;
@@ -36,7 +36,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     });
     let beside = |server: IpAddr| answered.get(&(server, ())).map_or(&[][..], Vec::as_slice);
     let missing = Missing::of(scene);
-    // Those about most transactions first: not for all of them a change of a file is looked for.
+    // Those about most transactions come first, because a change of the file is not looked for in all cases.
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, group)| Reverse(group.iter().map(|client| client.line.turned_away()).sum::<u64>()));
     found.all(groups.iter().map(|((server, class), clients)| {
@@ -50,16 +50,16 @@ struct Group<'g> {
     missing: &'g Missing<'g>,
     class: Class,
     clients: &'g [Client<'g>],
-    /// Others in no inventory line, of which the server turned none away.
+    /// Other unlisted sources, none of which the server turned away.
     answered: &'g [Client<'g>],
 }
 
-/// Who may be behind a group, and who was turned away beside it.
+/// Who may be behind a group, and who was turned away as well.
 struct Behind<'g> {
     candidates: Candidates<'g>,
     /// Expected sources that the same server turned away, where both sides of a translation may have been captured.
     themselves: Vec<String>,
-    /// What is said of those that other servers turned away; empty when nobody.
+    /// The sentence about those that other servers turned away; empty when there are none.
     others: &'g str,
 }
 
@@ -108,7 +108,7 @@ impl<'g> Group<'g> {
         finding
     }
 
-    /// Weighs the expected prefixes that were not seen against whoever was turned away beside these sources.
+    /// Weighs expected prefixes that were not seen against whoever was turned away besides these sources.
     fn behind(&self, finding: &Finding, nobody_elsewhere: bool) -> Behind<'g> {
         let candidates = match self.class {
             // What a filter left out is not absent.
@@ -119,14 +119,15 @@ impl<'g> Group<'g> {
         if matches!(candidates, Candidates::None) {
             return Behind { candidates, themselves: Vec::new(), others: "" };
         }
-        // Away from the server both sides of a translation may be here: whoever was seen as itself may be seen again.
+        // Away from the server both sides of a translation may be captured: a client seen under its own address may be
+        // seen again.
         let at = self.scene.report.is_at_for(self.server(), &finding.frames);
         let themselves: Vec<String> = if at {
             Vec::new()
         } else {
             self.missing.turned_away(self.server()).map(|client| show_prefix(client.line.source)).collect()
         };
-        // A translation may change the server's address too: then they were turned away by another one.
+        // A translation may change the server's address, too: then they were turned away by another one.
         let others = if themselves.is_empty() && nobody_elsewhere {
             self.missing.turned_away_elsewhere(at, self.clients)
         } else {
@@ -138,14 +139,15 @@ impl<'g> Group<'g> {
                 unknown: 0,
                 translated: !self.clients.iter().any(|client| same_family(row, client)),
             },
-            // Who was turned away on the other side is more likely than who was not seen at all.
+            // A source that was turned away on the other side is a likelier explanation than one that was not seen at
+            // all.
             _ if !nobody_elsewhere => Candidates::None,
             candidates => candidates,
         };
         Behind { candidates, themselves, others }
     }
 
-    /// One expected prefix alone was not seen: both facts together.
+    /// Only one expected prefix was not seen: the two facts are connected.
     fn say_one(&self, row: &Row, fact: &str, finding: &mut Finding) {
         let report = self.scene.report;
         let (prefix, described) = self.missing.named(row);
@@ -172,7 +174,7 @@ impl<'g> Group<'g> {
             ),
             _ => format!(" {} may ask for others, being answered as well,", if only_one { "it" } else { "they" }),
         };
-        // A single address has no clients in it: a balancer, a monitor.
+        // A single address has no clients behind it: it is a balancer or a monitor.
         let (clients, nobody, pass) = if row.prefix.prefix_len() == row.prefix.max_prefix_len() {
             (prefix.to_owned(), format!("{prefix} may not have"), "passes")
         } else {
@@ -196,7 +198,7 @@ impl<'g> Group<'g> {
         ));
     }
 
-    /// What those of the group are called that clients may arrive as, and what their addresses are.
+    /// What the sources of the group are called as possible translations, and what their addresses are.
     fn called(&self, possible: &[Client<'_>]) -> (String, String) {
         let family = if possible[0].line.source.addr().is_ipv4() { "IPv4" } else { "IPv6" };
         let these = "these addresses".to_owned();
@@ -208,8 +210,8 @@ impl<'g> Group<'g> {
         }
     }
 
-    /// Several expected prefixes may be behind the group: `absent` were not seen, and of `unknown` that is not known. `seen`
-    /// is what is said of sources that were turned away as well.
+    /// Several expected prefixes may be behind the group: `absent` were not seen, and for `unknown` it is not known.
+    /// `seen` is the sentence about sources that were turned away as well.
     fn say_several(
         &self,
         fact: &str,
@@ -232,7 +234,7 @@ impl<'g> Group<'g> {
             prefixes(unknown),
             were(unknown)
         );
-        // What a proxy's header names is shown, as its claim.
+        // What a proxy's header names is shown as its claim.
         let of_them = if listed { "other of them arrives" } else { "of them arrives" };
         format!(
             "{fact}{}{}{}{seen} Which {of_them} as {who}, if any does, is not shown.",
@@ -242,7 +244,7 @@ impl<'g> Group<'g> {
         )
     }
 
-    /// Which expected sources were turned away as well, as a sentence; empty when nobody.
+    /// The sentence about expected sources that were turned away as well; empty when there are none.
     fn say_turned_away(&self, behind: &Behind<'_>, finding: &Finding) -> String {
         let server = self.server();
         match behind.themselves.len() {
@@ -261,7 +263,7 @@ impl<'g> Group<'g> {
         }
     }
 
-    /// How serious it is that nobody is known who may be behind the group, and what to do.
+    /// Severity and next step where nobody is known who may be behind the group.
     fn without_candidates(&self) -> (Severity, &'static str) {
         match self.class {
             Class::Private => (
@@ -278,8 +280,8 @@ impl<'g> Group<'g> {
         }
     }
 
-    /// Where these sources were captured at the server and other inputs elsewhere, or nobody knows where: expected clients that
-    /// were turned away by it there, which may be the same.
+    /// Where these sources were captured at the server, and other inputs elsewhere or at an unknown place: expected
+    /// clients that it turned away there, which may be the same ones.
     fn elsewhere(&self, finding: &Finding) -> Vec<String> {
         let server = self.server();
         let report = self.scene.report;
@@ -296,13 +298,13 @@ impl<'g> Group<'g> {
         self.missing.turned_away(server).filter(elsewhere).map(|client| show_prefix(client.line.source)).collect()
     }
 
-    /// Says of sources captured at the server who was turned away on another side.
+    /// Adds, for sources captured at the server, who was turned away on another side.
     fn beside_elsewhere(&self, sources: &[String], finding: &mut Finding) {
         let server = self.server();
         let one = alone(self.clients).is_some();
         let away = self.scene.report.is_away_from(server);
         if Tally::of(self.clients).answered == 0 {
-            // Inputs of the same server, perhaps of another day, make no emergency of a stranger.
+            // Inputs of the same server, perhaps of another day, do not turn a stranger into an emergency.
             finding.severity = if away { Severity::Critical } else { Severity::Warning };
         }
         finding.grade = Grade::Inferred;
@@ -323,7 +325,7 @@ impl<'g> Group<'g> {
         );
     }
 
-    /// Adds what the server's own file says of the sources, and of the prefix that may be behind them.
+    /// Adds what the server's own file says about the sources, and about the prefix that may be behind them.
     fn beside_file(&self, behind: Option<IpNet>, finding: &mut Finding) {
         let mut lines: Vec<&SourceLine> = self.clients.iter().map(|client| client.line).collect();
         lines.sort_by_key(|line| (Reverse(line.turned_away()), line.source));
