@@ -11,12 +11,12 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Opens what an operator named: perhaps a pipe that a command fills, which is waited for.
+/// Opens a file that an operator named, waiting for the writer when it is a pipe.
 fn open(path: &Path) -> io::Result<File> {
     if std::fs::metadata(path)?.is_file() { open_regular(path) } else { File::open(path) }
 }
 
-/// Opens a regular file. Anything else, a pipe that nobody fills above all, is an error and not waited for.
+/// Opens a regular file. Anything else is an error: a pipe without a writer, above all, would block.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if file.metadata()?.is_file() {

@@ -6,10 +6,10 @@
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// The number of addresses outside every prefix.
+/// Number of the addresses outside every prefix.
 const OUTSIDE: u32 = u32::MAX;
 
-/// Flattened prefixes of both address families.
+/// Prefixes of both address families, flattened to ranges.
 #[derive(Debug, Clone, Default)]
 pub struct Ranges {
     v4: Table<u32>,
@@ -34,7 +34,7 @@ impl Ranges {
         Self { v4: Table::new(v4.iter().map(|(start, number)| (*start as u32, *number)).collect()), v6: Table::new(v6) }
     }
 
-    /// The number of the most specific prefix that holds `address`.
+    /// The number of the most specific prefix that contains `address`.
     pub fn find(&self, address: IpAddr) -> Option<u32> {
         let number = match address {
             IpAddr::V4(address) => self.v4.find(address.to_bits()),
@@ -43,7 +43,7 @@ impl Ranges {
         (number != OUTSIDE).then_some(number)
     }
 
-    /// The numbers that decide for some address of `prefix` (`None` where no prefix does), with repetitions.
+    /// The numbers that apply to some address of `prefix` (`None` where no prefix does), with repetitions.
     pub fn within(&self, prefix: IpNet) -> Vec<Option<u32>> {
         let (first, last) = bounds(prefix);
         let numbers = match prefix {
@@ -65,12 +65,12 @@ pub fn bounds(prefix: IpNet) -> (u128, u128) {
     }
 }
 
-/// Where a number begins to apply, up to the next start.
+/// Starts of ranges, each with the number that applies up to the next start.
 #[derive(Debug, Clone)]
 struct Table<T> {
-    /// Starts with their numbers: beside each other, so that what is found needs no other memory.
+    /// Starts with their numbers side by side, so that a hit touches no other memory.
     starts: Vec<(T, u32)>,
-    /// For each value of an address's first bits, how many starts are below it; empty for a short table.
+    /// For each value of the first bits of an address, how many starts are below it; empty for a short table.
     below: Vec<u32>,
 }
 
@@ -80,9 +80,9 @@ impl<T> Default for Table<T> {
     }
 }
 
-/// Bits of an address that index a long table: 16 KiB of counts, which stay in the innermost cache.
+/// Bits of an address that index a long table: 16 KiB of counts, which fit into the level-1 cache.
 const FIRST_BITS: u32 = 12;
-/// From so many starts on a table is long.
+/// Number of starts from which a table is long.
 const LONG: usize = 512;
 
 /// An address as a number.
@@ -127,7 +127,7 @@ impl<T: Address> Table<T> {
         if after == 0 { OUTSIDE } else { self.starts[after - 1].1 }
     }
 
-    /// The numbers that apply between `first` and `last`, both included; empty when there is no range at all.
+    /// The numbers that apply between `first` and `last`, inclusive; empty when there are no ranges at all.
     fn within(&self, first: T, last: T) -> Vec<u32> {
         let from = self.starts.partition_point(|(start, _)| *start <= first).saturating_sub(1);
         let to = self.starts.partition_point(|(start, _)| *start <= last);
@@ -142,10 +142,10 @@ struct Entry {
     number: u32,
 }
 
-/// Turns prefixes into starts of ranges, beginning at 0; `maximum` is the family's last address.
+/// Turns prefixes into starts of ranges, beginning at 0; `maximum` is the last address of the family.
 fn flatten(mut entries: Vec<Entry>, maximum: u128) -> Vec<(u128, u32)> {
-    // Outer prefixes come before the inner ones they hold. The sort is stable, so that the first of two identical
-    // prefixes stays in front and is the one kept.
+    // Outer prefixes sort before the inner ones they contain. The sort is stable, so that of identical prefixes the
+    // first stays in front and is kept.
     entries.sort_by(|a, b| a.first.cmp(&b.first).then(b.last.cmp(&a.last)));
     entries.dedup_by(|later, earlier| (later.first, later.last) == (earlier.first, earlier.last));
     let mut starts = vec![(0, OUTSIDE)];
@@ -165,7 +165,7 @@ fn flatten(mut entries: Vec<Entry>, maximum: u128) -> Vec<(u128, u32)> {
     starts
 }
 
-/// Ends every prefix that is over before `at`; what was around it applies again.
+/// Ends every prefix that ends before `at`; the one around it applies again.
 fn close(starts: &mut Vec<(u128, u32)>, around: &mut Vec<&Entry>, at: u128, maximum: u128) {
     while let Some(entry) = around.last().filter(|entry| entry.last < at) {
         let end = entry.last;
@@ -176,7 +176,7 @@ fn close(starts: &mut Vec<(u128, u32)>, around: &mut Vec<&Entry>, at: u128, maxi
     }
 }
 
-/// From `at` on `number` applies.
+/// Makes `number` apply from `at` on.
 fn begin(starts: &mut Vec<(u128, u32)>, at: u128, number: u32) {
     match starts.last_mut() {
         Some(last) if last.0 == at => last.1 = number,

@@ -5,39 +5,39 @@ use super::FrameRef;
 use crate::capture::Timestamp;
 use crate::config::Outcome;
 
-/// What one source did at one server. `queries` counts messages, everything else transactions. Small, because there may
-/// be hundreds of thousands: what most sources never have stands elsewhere.
+/// What one source did at one server. `queries` counts messages, everything else transactions. It is kept small,
+/// because there may be hundreds of thousands: what most sources do not have is boxed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceRow {
     /// Query messages, retransmissions and copies included.
     pub queries: u64,
     /// Transactions answered.
     pub answered: u64,
-    /// Transactions without a response, silence not among them.
+    /// Transactions without a response, except silent ones.
     pub unanswered: u64,
     /// Transactions over TCP.
     pub tcp: u64,
     /// Messages from or to the source.
     messages: Span,
-    /// When it was seen on a DNS port without a message to count: by one without a whole header, a connection without
-    /// any, the first fragment of a packet, or one that an ICMP error quotes.
+    /// When it was seen on a DNS port without a message that counts: in a message with a truncated header, a connection
+    /// without messages, the first fragment of a packet, or a packet quoted by an ICMP error.
     glimpsed: Span,
     refusals: Option<Box<Refusals>>,
     rare: Option<Box<Rare>>,
 }
 
-/// How a source was turned away. Apart from what is rarer, because in a flood there may be hundreds of thousands.
+/// How a source was turned away. Kept apart from what is rarer, because in a flood there may be hundreds of thousands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusals {
     /// Transactions refused.
     pub count: u64,
-    /// When the queries were asked that were refused or denied.
+    /// Times of the queries that were refused or denied.
     pub asked: Span,
-    /// Responses to the first of them, bounded by `Limits::finding_frames`.
+    /// Frames of the responses to the first of them; at most `Limits::finding_frames`.
     pub frames: Vec<FrameRef>,
 }
 
-/// The first and the last time of something; none of it so far.
+/// First and last time of something, if it happened at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     first: Timestamp,
@@ -70,7 +70,7 @@ impl Span {
     }
 }
 
-/// What most sources never have.
+/// What most sources do not have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rare {
     /// Transactions denied otherwise than by REFUSED.
@@ -83,17 +83,18 @@ pub struct Rare {
     pub unsolicited: u64,
     /// REFUSED responses without a query, part of `unsolicited`.
     pub refused_unsolicited: u64,
-    /// REFUSED responses that end no query, by [`Beside`].
+    /// REFUSED responses that decide no query, by [`Beside`].
     pub refused_beside: [u64; Beside::ALL.len()],
     /// Refused queries that a second response answers.
     pub answered_second: u64,
-    /// Answered transactions whose answer is an error, which says nothing of access; only where answers are of interest.
+    /// Answered transactions whose answer is an error, which says nothing about access; only counted where answers
+    /// matter.
     pub errors: u64,
-    /// The first answered transactions' responses, bounded by `Limits::finding_frames`; only where they are of interest.
+    /// Frames of the first answers; at most `Limits::finding_frames`, and only where answers matter.
     pub answered_frames: Vec<FrameRef>,
 }
 
-/// Why a REFUSED response ends no query, although one of the same ports and identifier was seen.
+/// Why a REFUSED response decides no query, although a query with the same ports and ID was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beside {
     /// It came after the time-out.
@@ -112,7 +113,7 @@ impl Beside {
         ("refused_second", Beside::Second),
     ];
 
-    /// In a few words, and in as many as it takes.
+    /// Text of each, short and in full.
     pub fn words(self) -> [&'static str; 2] {
         match self {
             Self::Late => ["late", "after the time-out of the query (--timeout), which counts as unanswered"],
@@ -140,14 +141,14 @@ static NOTHING: Rare = Rare {
 };
 
 impl Refusals {
-    /// Notes a query that was turned away and where its response is; at most `frames` are kept.
+    /// Notes a query that was turned away, and the frame of its response; at most `frames` are kept.
     pub fn note(&mut self, time: Timestamp, frame: FrameRef, frames: usize) {
         if time != Timestamp::UNTIMED {
             self.asked.note(time);
         }
         if self.frames.len() < frames {
             if self.frames.is_empty() {
-                // Most have one, and there may be very many.
+                // Most rows have one frame, and there may be very many rows.
                 self.frames.reserve_exact(1);
             }
             self.frames.push(frame);
@@ -162,7 +163,7 @@ impl Refusals {
 }
 
 impl Rare {
-    /// Adds transactions of an outcome that is kept here.
+    /// Adds transactions of an outcome that is counted here.
     pub fn add_outcome(&mut self, outcome: Outcome, count: u64) {
         match outcome {
             Outcome::Denied => self.denied += count,
@@ -173,12 +174,12 @@ impl Rare {
         }
     }
 
-    /// The source received something from the server, an answer and a refusal apart.
+    /// True when the source received something from the server, answers and plain refusals not counted.
     pub fn heard(&self) -> bool {
         self.has_answers() || self.tcp_rejected + self.unsolicited > 0
     }
 
-    /// The server responded to a query of the source, likewise.
+    /// True when the server responded to a query, answers and plain refusals not counted.
     fn has_answers(&self) -> bool {
         self.denied + self.refused_beside.iter().sum::<u64>() > 0
     }
@@ -234,7 +235,7 @@ impl SourceRow {
         self.transactions() - self.tcp
     }
 
-    /// A row with these glimpses, refusals and rare things, and nothing else yet.
+    /// A row with these parts, and otherwise empty.
     pub fn of_few(glimpsed: Span, refusals: Option<Box<Refusals>>, rare: Option<Box<Rare>>) -> Self {
         Self { glimpsed, refusals, rare, ..Self::default() }
     }
@@ -244,7 +245,7 @@ impl SourceRow {
         self.refusals.as_deref().unwrap_or(&NO_REFUSALS)
     }
 
-    /// The same, to change it.
+    /// The same for changing it.
     pub fn refusals_mut(&mut self) -> &mut Refusals {
         self.refusals.get_or_insert_default()
     }
@@ -254,24 +255,24 @@ impl SourceRow {
         self.rare.as_deref().unwrap_or(&NOTHING)
     }
 
-    /// The same, to change it.
+    /// The same for changing it.
     pub fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
 
-    /// The source was seen on a DNS port, and no message from or to it was read.
+    /// True when the source was seen on a DNS port, but no message from or to it was read.
     pub fn only_glimpsed(&self) -> bool {
         let rare = self.rare();
         let counted = self.queries + self.transactions() + rare.unsolicited + rare.refused_beside.iter().sum::<u64>();
         self.glimpsed.ends().is_some() && self.messages.ends().is_none() && counted == 0
     }
 
-    /// First packet of a message from or to the source; of anything, where there is no message.
+    /// Time of the first message from or to the source; of its first packet, where there is no message.
     pub fn first(&self) -> Option<Timestamp> {
         self.seen_at().map(|(first, _)| first)
     }
 
-    /// Last such packet.
+    /// Time of the last such packet.
     pub fn last(&self) -> Option<Timestamp> {
         self.seen_at().map(|(_, last)| last)
     }
@@ -280,12 +281,12 @@ impl SourceRow {
         self.messages.ends().or(self.glimpsed.ends())
     }
 
-    /// The source received something from the server: a response, or the end of its TCP connection.
+    /// True when the source received something from the server: a response, or the end of its TCP connection.
     pub fn heard(&self) -> bool {
         self.answered > 0 || self.refusals().count > 0 || self.rare().heard()
     }
 
-    /// The server responded to a query of the source.
+    /// True when the server responded to a query of the source.
     pub fn has_answers(&self) -> bool {
         self.answered > 0 || self.refusals().count > 0 || self.rare().has_answers()
     }

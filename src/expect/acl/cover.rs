@@ -4,7 +4,7 @@ use super::compare::Range;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// A prefix and the addresses it was made for.
+/// A prefix and the addresses for which it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cover {
     /// The prefix.
@@ -13,8 +13,8 @@ pub struct Cover {
     pub members: Vec<IpAddr>,
 }
 
-/// Joins addresses until no more than `most` prefixes are left or no two may be joined: those closest to each other
-/// first, and only where `may` admits the prefix around both. Families are not joined.
+/// Joins addresses until at most `most` prefixes are left or no two may be joined: the closest ones first, and only
+/// where `may` admits the prefix around both. Address families are not joined.
 pub fn join(addresses: &[IpAddr], most: usize, may: impl Fn(IpNet) -> bool) -> Vec<Cover> {
     let mut sorted = addresses.to_vec();
     sorted.sort_unstable();
@@ -43,7 +43,7 @@ pub fn join(addresses: &[IpAddr], most: usize, may: impl Fn(IpNet) -> bool) -> V
     covers
 }
 
-/// The narrowest prefix around both; nothing for different families, or when that is everything.
+/// The narrowest prefix around both; `None` for different families, or when that is everything.
 fn around(one: IpNet, other: IpNet) -> Option<IpNet> {
     let mut prefix = one;
     while !prefix.contains(&other) {
@@ -52,7 +52,7 @@ fn around(one: IpNet, other: IpNet) -> Option<IpNet> {
     (prefix.prefix_len() > 0).then_some(prefix)
 }
 
-/// How many addresses a prefix has, in words.
+/// The number of addresses in a prefix, in words.
 pub fn size(prefix: IpNet) -> String {
     let Range { first, last, .. } = Range::of(prefix);
     let bits = prefix.max_prefix_len() - prefix.prefix_len();

@@ -42,7 +42,7 @@ use text::Files;
 pub use trace::{Recursion, Spot, Step, Trace};
 pub use verdict::{Decision, Serving, Treatment, Word};
 
-/// Makes a policy of files of which the first is open already.
+/// Makes a policy from files of which the first is already open.
 type Read = fn(&mut Files, u32, &Surroundings<'_>, &mut Rules) -> Result<Box<dyn Policy>, Error>;
 
 /// A dialect of configuration files.
@@ -50,9 +50,9 @@ type Read = fn(&mut Files, u32, &Surroundings<'_>, &mut Rules) -> Result<Box<dyn
 pub struct Dialect {
     /// The name on the command line.
     pub name: &'static str,
-    /// How much a text looks like this dialect; the highest wins, 0 is not at all.
+    /// How likely a text is in this dialect; the highest score wins, 0 is impossible.
     looks_like: fn(&str) -> usize,
-    /// Reads a configuration whose first file is open already.
+    /// Reads a configuration whose first file is already open.
     read: Read,
 }
 
@@ -62,7 +62,7 @@ pub const DIALECTS: &[Dialect] = &[
     Dialect { name: "unbound", looks_like: unbound::looks_like, read: unbound::read },
 ];
 
-/// What is known of the machine the file belongs to.
+/// What is known about the server's host.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings<'a> {
     /// Addresses of the server, with the networks they are connected to.
@@ -86,17 +86,17 @@ pub struct Acl {
     files: Files,
     rules: Rules,
     policy: Box<dyn Policy>,
-    /// Another file was given too, so that a file without addresses does not speak for every server.
+    /// Another file was given as well, so a file without addresses does not speak for every server.
     among_others: bool,
 }
 
 impl Acl {
-    /// Reads a configuration; what is wrong with it is an error with its place, and nothing is evaluated.
+    /// Reads a configuration. A mistake in it is an error with its place, and nothing is evaluated.
     pub fn load(argument: &AclArgument, root: Option<&Path>, servers: &[OwnServer]) -> Result<Acl, Error> {
         Self::load_with(argument, root, servers, BTreeMap::new(), None)
     }
 
-    /// Reads every configuration given.
+    /// Reads all configurations given.
     pub fn load_all(arguments: &[AclArgument], root: Option<&Path>, servers: &[OwnServer]) -> Result<Vec<Acl>, Error> {
         let mut acls = Vec::new();
         for argument in arguments {
@@ -121,7 +121,7 @@ impl Acl {
         Self::build(argument, root, servers, files, first)
     }
 
-    /// Reads a configuration from text, for tests and trials.
+    /// Reads a configuration from text, for tests and trials of a change.
     pub fn from_text(argument: &str, text: &str, servers: &[OwnServer]) -> Result<Acl, Error> {
         let argument = AclArgument::parse(argument).map_err(|what| Error::usage("--acl", what))?;
         let mut files = Files::new(None);
@@ -152,7 +152,7 @@ impl Acl {
             let detail = format!("looks like no dialect that is known; say which: --acl {}:FILE", known.join("|"));
             return Err(Error::usage(name, detail));
         };
-        // Addresses behind @ are the server's own as much as declared ones.
+        // Addresses after @ are the server's own, like declared ones.
         let mut own: Vec<OwnServer> = servers.to_vec();
         for address in &argument.servers {
             if !own.iter().any(|server| server.address == *address) {
@@ -176,7 +176,7 @@ impl Acl {
         })
     }
 
-    /// The same configuration with some of its files changed; an error when a signal ends that.
+    /// The same configuration with the text of some files changed; an error when a signal ends that.
     pub fn changed(
         &self,
         instead: BTreeMap<PathBuf, String>,
@@ -190,15 +190,15 @@ impl Acl {
         Ok(acl)
     }
 
-    /// What reading it again takes: about as much as to compile so many elements of lists.
+    /// Cost of reading it again, in compiled list elements.
     pub fn elements(&self) -> u64 {
-        /// An element and its separators in a text.
+        /// Typical bytes of an element and its separators.
         const BYTES: u64 = 8;
         let bytes: u64 = self.files.list().iter().map(|file| file.text.len() as u64).sum();
         bytes / BYTES + self.policy.elements()
     }
 
-    /// The addresses this file speaks for: those named with it, else declared servers, else those it listens on.
+    /// The addresses for which this file speaks: those named with it, else declared servers, else those it listens on.
     pub fn bound(&self) -> Vec<IpAddr> {
         if !self.argument.servers.is_empty() {
             return self.argument.servers.clone();
@@ -207,11 +207,12 @@ impl Acl {
             return self.servers.iter().map(|server| server.address).collect();
         }
         let listens = self.policy.listens();
-        // A file that only names loopback says nothing of the address that others ask.
+        // A file that names only loopback says nothing about the address that others ask.
         if listens.iter().all(IpAddr::is_loopback) { Vec::new() } else { listens }
     }
 
-    /// Says which files speak for a server that an earlier one speaks for already: they are not asked about it.
+    /// Warnings about files that speak for a server for which an earlier file speaks already: they are not asked about
+    /// it.
     pub fn not_asked(acls: &[Acl]) -> Vec<String> {
         let mut said = Vec::new();
         for (number, acl) in acls.iter().enumerate() {
@@ -229,18 +230,19 @@ impl Acl {
         said
     }
 
-    /// True when it speaks for the server at `address`. One file alone that tells no address speaks for every server.
+    /// True when it speaks for the server at `address`. A single file without addresses speaks for every server.
     pub fn speaks_for(&self, address: IpAddr) -> bool {
         let bound = self.bound();
         if bound.is_empty() { !self.among_others } else { bound.contains(&address) }
     }
 
-    /// True when it speaks for what comes to a port of its server: others that share its address, such as a load balancer
-    /// before it, have a port of their own. Whoever says whose the file is knows of translated ports.
+    /// True when it speaks for requests to a port of its server. Others that share its address, such as a load balancer
+    /// in front of it, have ports of their own. Whoever says which server a file belongs to knows about translated
+    /// ports.
     pub fn speaks_for_port(&self, server: IpAddr, port: u16) -> bool {
         let endpoints = self.policy.endpoints();
-        // Where it does not listen by its own words, as in a container, its ports are the same: those over IPv4, say, where it
-        // has some. That it is on another one over IPv6, as it may be by default, says nothing of what is before it.
+        // Where the file does not name the address, as in a container, the same ports apply; those of IPv4 where it has
+        // some. Ports that it has over IPv6, perhaps by default, say nothing about what is in front of it.
         let nearness = |at: &SocketAddr| {
             let family = at.is_ipv4() == server.is_ipv4();
             (at.ip() == server || (family && at.ip().is_unspecified()), family)
@@ -250,8 +252,8 @@ impl Acl {
         !self.argument.servers.is_empty() || endpoints.iter().any(speaks)
     }
 
-    /// Says which files listen on none of the ports that are looked at, at all or at addresses of one family: what comes there
-    /// is not compared with them.
+    /// Warnings about files that listen on none of the ports looked at, for all addresses or those of one family:
+    /// traffic there is not compared with them.
     pub fn unheard(acls: &[Acl], looked_at: &[u16]) -> Vec<String> {
         let list = |ports: &BTreeSet<u16>| ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let mut said = Vec::new();
@@ -278,7 +280,7 @@ impl Acl {
         said
     }
 
-    /// What the server would do; nothing is said about servers the file does not speak for.
+    /// What the server would do; `unknown` for servers for which the file does not speak.
     pub fn decide(&self, request: &Request<'_>) -> Decision {
         self.policy.decide(request, &mut Trace::off())
     }
@@ -297,21 +299,21 @@ impl Acl {
         (decision, trace.into_steps())
     }
 
-    /// The view that a request comes to, whatever becomes of it there.
+    /// The view to which a request comes, whatever happens to it there.
     pub fn view(&self, request: &Request<'_>) -> Option<Arc<str>> {
         let mut trace = Trace::of_serving();
         self.policy.decide(request, &mut trace);
         trace.into_serving()?.view
     }
 
-    /// Recursion for the source of a request; none when it is turned away before that is looked at.
+    /// Recursion for the source of a request; `None` when it is turned away before that is determined.
     pub fn recursion(&self, request: &Request<'_>) -> Option<Recursion> {
         let mut trace = Trace::of_recursion();
         self.policy.decide(request, &mut trace);
         trace.into_recursion()
     }
 
-    /// What the dialect made of the text.
+    /// The dialect's policy.
     pub fn policy(&self) -> &dyn Policy {
         self.policy.as_ref()
     }

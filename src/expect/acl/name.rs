@@ -4,7 +4,7 @@ use crate::decode::name::MAX_NAME;
 use hickory_proto::rr::RecordType;
 use std::str::FromStr;
 
-/// A name in lower-case wire form; `None` when it is none. A missing final dot does not matter.
+/// Parses a name into lower-case wire form; `None` when it is not valid. A final dot is optional.
 pub fn parse_name(text: &str) -> Option<Vec<u8>> {
     if text == "." {
         return Some(vec![0]);
@@ -86,7 +86,7 @@ pub fn parse_type(text: &str) -> Option<u16> {
     if let Some(number) = upper.strip_prefix("TYPE").and_then(|number| number.parse().ok()) {
         return Some(number);
     }
-    // Not every type of a question is one of a record.
+    // Not every type of question is a type of record.
     if let Some((_, number)) =
         [("IXFR", 251), ("MAILB", 253), ("MAILA", 254), ("TKEY", 249)].iter().find(|(name, _)| *name == upper)
     {

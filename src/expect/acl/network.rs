@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Flattens prefixes of which the one with the lowest number decides, however wide it is.
+/// Flattens prefixes so that the one with the lowest number decides, however wide it is.
 pub fn first_decides(entries: &[(IpNet, u32)]) -> Ranges {
     let mut sorted: Vec<(bool, u128, u128, u32, IpNet)> = entries
         .iter()
@@ -16,7 +16,7 @@ pub fn first_decides(entries: &[(IpNet, u32)]) -> Ranges {
         })
         .collect();
     sorted.sort_unstable_by_key(|(v6, first, last, number, _)| (*v6, *first, Reverse(*last), *number));
-    // Prefixes nest: inside a prefix with a lower number the inner one never decides.
+    // Prefixes nest: inside one with a lower number, the inner prefix never decides.
     let mut around: Vec<(bool, u128, u32)> = Vec::new();
     let mut effective = Vec::with_capacity(sorted.len());
     for (v6, first, last, number, prefix) in sorted {
@@ -30,19 +30,19 @@ pub fn first_decides(entries: &[(IpNet, u32)]) -> Ranges {
     Ranges::new(&effective)
 }
 
-/// Addresses and connected networks of a server, as far as they are known.
+/// A server's addresses and connected networks, as far as they are known.
 #[derive(Debug, Clone, Default)]
 pub struct OwnAddresses {
     addresses: Vec<IpAddr>,
     networks: Vec<IpNet>,
-    /// Nothing else is an address of it.
+    /// The addresses are complete.
     addresses_known: bool,
-    /// Nothing else is a network of it.
+    /// The networks are complete.
     networks_known: bool,
 }
 
 impl OwnAddresses {
-    /// From what the operator declared, the addresses the configuration names, and loopback, which every machine has.
+    /// From the operator's declarations, the addresses in the configuration, and loopback, which every host has.
     pub fn of(servers: &[OwnServer], listens: &[IpAddr]) -> Self {
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let declared = servers.iter().map(|server| server.address);
@@ -76,13 +76,13 @@ impl OwnAddresses {
         }
     }
 
-    /// Prefixes at whose edges either answer changes.
+    /// Prefixes at whose edges one of these answers changes.
     pub fn prefixes(&self) -> Vec<IpNet> {
         self.addresses.iter().map(|address| IpNet::from(*address)).chain(self.networks.iter().copied()).collect()
     }
 }
 
-/// True for a prefix that holds addresses of the public internet (RFC 6890 and its registries).
+/// True for a prefix with addresses of the public internet (RFC 6890 and its registries).
 pub fn is_public(prefix: IpNet) -> bool {
     const SPECIAL: [&str; 22] = [
         "0.0.0.0/8",

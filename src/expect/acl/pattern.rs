@@ -8,10 +8,10 @@ use std::io::{Error, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The longest name looked up, as the system has it.
+/// Longest file name looked up, as on Linux.
 const LONGEST: usize = 4096;
 
-/// Whose patterns they are.
+/// The dialect of patterns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// `*`, `?` and `[...]`.
@@ -21,14 +21,15 @@ pub enum Style {
 }
 
 impl Style {
-    /// The name is a pattern.
+    /// True when a name is a pattern.
     pub fn is_pattern(self, named: &str) -> bool {
         named.contains(['*', '?', '[']) || (self == Style::Unbound && named.contains(['{', '~']))
     }
 }
 
-/// The files that a pattern names, in the order of their names: below the root when it is absolute, else in the first of
-/// `folders` that has any. `Ok(None)` when a folder to be searched is not here, so that nobody knows what the server finds.
+/// The files that a pattern names, sorted by name: below the root when it is absolute, else in the first of `folders`
+/// that has any. `Ok(None)` when a folder that would be searched is missing here, so that what the server finds is not
+/// known.
 pub fn matching(
     files: &mut Files,
     style: Style,
@@ -46,7 +47,7 @@ pub fn matching(
     for folder in folders {
         let (mut found, mut searched) = (Vec::new(), true);
         for alternative in &alternatives {
-            // Whose home this is, the file does not tell.
+            // The file does not say whose home this is.
             let home = style == Style::Unbound && alternative.starts_with('~');
             match if home { None } else { search(files, Path::new(alternative), folder)? } {
                 Some(more) => found.extend(more),
@@ -61,9 +62,9 @@ pub fn matching(
     Ok(all_searched.then(Vec::new))
 }
 
-/// The files that a pattern without braces names; a relative one in this folder.
+/// The files named by a pattern without braces; a relative one is looked up in this folder.
 fn search(files: &mut Files, pattern: &Path, folder: &Path) -> Result<Option<Vec<PathBuf>>, String> {
-    // What is before the pattern holds no wildcards, whatever its characters are.
+    // The path before the pattern has no wildcards, whatever characters it holds.
     let (base, inside) = if pattern.is_absolute() {
         let base = files.below_root(Path::new("/"));
         let inside = files.below_root(pattern);
@@ -73,7 +74,7 @@ fn search(files: &mut Files, pattern: &Path, folder: &Path) -> Result<Option<Vec
         (folder.to_path_buf(), pattern.to_path_buf())
     };
     let mut found = vec![base];
-    // Whether folders were chosen among those that are there.
+    // True when folders were chosen from existing ones by a wildcard.
     let mut chosen = false;
     for part in inside.components() {
         let Ok(pieces) = pieces(part.as_os_str().as_bytes()) else { return Ok(None) };
@@ -110,12 +111,12 @@ fn search(files: &mut Files, pattern: &Path, folder: &Path) -> Result<Option<Vec
     Ok(Some(there))
 }
 
-/// There is nothing by this name.
+/// True when nothing has this name.
 pub fn is_absent(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Every alternative of the braces in a pattern, in order.
+/// Expands the braces of a pattern to all alternatives, in order.
 fn alternatives(pattern: &str) -> Result<Vec<String>, String> {
     let mut left = vec![pattern.to_owned()];
     let mut done = Vec::new();
@@ -135,7 +136,7 @@ fn alternatives(pattern: &str) -> Result<Vec<String>, String> {
     Ok(done)
 }
 
-/// Where the first opening brace, the commas of its own and its closing brace stand; none when it is not closed.
+/// Positions of the first opening brace, its commas and its closing brace; `None` when it is not closed.
 fn first_braces(pattern: &str) -> Option<Vec<usize>> {
     let (mut cuts, mut depth, mut escaped) = (Vec::new(), 0, false);
     for (at, byte) in pattern.bytes().enumerate() {
@@ -162,7 +163,7 @@ fn first_braces(pattern: &str) -> Option<Vec<usize>> {
     None
 }
 
-/// What stands for a part of a name.
+/// A piece of a pattern for one component of a path.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
     /// Any bytes, or none.
@@ -175,11 +176,11 @@ enum Piece {
     Set { inside: bool, ranges: Vec<(u8, u8)> },
 }
 
-/// A set holds a class by name, such as `[:digit:]`: what is in it depends on the server's language.
+/// A set contains a named class such as `[:digit:]`, whose members depend on the server's locale.
 #[derive(Debug)]
 struct ByName;
 
-/// A part of a path in pieces.
+/// Splits a component of a path into pieces.
 fn pieces(part: &[u8]) -> Result<Vec<Piece>, ByName> {
     let mut pieces = Vec::with_capacity(part.len());
     let mut at = 0;
@@ -206,13 +207,13 @@ fn pieces(part: &[u8]) -> Result<Vec<Piece>, ByName> {
     Ok(pieces)
 }
 
-/// A set after its opening bracket, with its length; nothing when it is not closed.
+/// Parses a set after its opening bracket, and returns it with its length; `None` when it is not closed.
 fn set(text: &[u8]) -> Result<Option<(Piece, usize)>, ByName> {
     let mut at = usize::from(matches!(text.first(), Some(b'!' | b'^')));
     let inside = at == 0;
     let start = at;
     let mut ranges = Vec::new();
-    // One byte, perhaps after a backslash.
+    // One byte, perhaps escaped by a backslash.
     let byte = |at: &mut usize| {
         *at += usize::from(text.get(*at) == Some(&b'\\'));
         *at += 1;
@@ -239,12 +240,12 @@ fn set(text: &[u8]) -> Result<Option<(Piece, usize)>, ByName> {
     }
 }
 
-/// The name that pieces without wildcards are.
+/// The literal name of pieces without wildcards.
 fn literal(pieces: &[Piece]) -> Option<Vec<u8>> {
     pieces.iter().map(|piece| if let Piece::Byte(byte) = piece { Some(*byte) } else { None }).collect()
 }
 
-/// A name consists of these pieces. A dot at its beginning has to be named.
+/// True when the pieces match a name. A dot at its start must be matched literally.
 fn fits(pieces: &[Piece], name: &[u8]) -> bool {
     if name.first() == Some(&b'.') && pieces.first() != Some(&Piece::Byte(b'.')) {
         return false;
@@ -256,7 +257,7 @@ fn fits(pieces: &[Piece], name: &[u8]) -> bool {
         Piece::Set { inside, ranges } => ranges.iter().any(|(first, last)| (*first..=*last).contains(&byte)) == *inside,
     };
     let (mut at, mut from) = (0, 0);
-    // The last run, and up to where it was tried to go.
+    // Position of the last `*`, and how much of the name it has taken so far.
     let mut run: Option<(usize, usize)> = None;
     while from < name.len() {
         if pieces.get(at) == Some(&Piece::Run) {

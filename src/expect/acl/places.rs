@@ -3,13 +3,13 @@
 use super::text::{Files, Span};
 use crate::error::escape_text;
 
-/// What is to be inserted, with a space on each side where none is before it.
+/// Text to be inserted, with spaces around it where they are missing.
 pub fn spaced(text: &str, at: u32, inserted: &str) -> String {
     let after_space = text[..at as usize].ends_with(char::is_whitespace);
     if after_space { format!("{inserted} ") } else { format!(" {inserted} ") }
 }
 
-/// What is in neither quotes nor comments, with its places.
+/// Iterates over what is outside quotes and comments, with positions.
 fn code(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -37,7 +37,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
     })
 }
 
-/// The element of a list that begins at a place, as people read it; nothing where the list ends there.
+/// The list element at a position, for people; `None` where the list ends there.
 fn element_at(text: &str, at: u32) -> Option<String> {
     const LONGEST: usize = 40;
     let rest = text.get(at as usize..).unwrap_or("").trim_start();
@@ -61,7 +61,7 @@ fn element_at(text: &str, at: u32) -> Option<String> {
     Some(escape_text(&shown))
 }
 
-/// Where in a list: before which of its elements, or at its end.
+/// Where to insert into a list: before which of its elements, or at its end.
 pub fn in_list(files: &Files, span: Span, list: &str) -> String {
     let text = files.list().get(span.file as usize).map_or("", |file| &*file.text);
     match element_at(text, span.start) {
@@ -76,7 +76,7 @@ pub fn at_the_end(files: &Files, head: Span) -> String {
     format!("at the end of {}", escape_text(&words.join(" ")))
 }
 
-/// Which list of a line is meant, where the line has several or does not name it.
+/// Names the list within a line, where the line has several lists or does not name it.
 fn of_list(files: &Files, span: Span, list: &str, of: &str) -> String {
     let line = files.whole_line(span);
     let mut text = vec![b' '; files.text(line).len()];
@@ -89,7 +89,7 @@ fn of_list(files: &Files, span: Span, list: &str, of: &str) -> String {
         .filter(|(at, _)| !text[..*at].ends_with(word) && text[at + list.len()..].trim_start().starts_with('{'))
         .map(|(at, _)| at)
         .collect();
-    // Other lists of this name may begin after the end of this one.
+    // Another list of this name may begin after the end of this one.
     let before = begins.iter().filter(|at| **at < (span.start - line.start) as usize).count();
     match begins.len() {
         0 => format!(" {of} {list}"),

@@ -14,7 +14,7 @@ pub struct Request<'a> {
     pub transport: Transport,
     /// The header's opcode.
     pub opcode: u8,
-    /// The name in the question, as uncompressed labels in lower case.
+    /// The name in the question, as uncompressed lower-case labels.
     pub qname: &'a [u8],
     /// Its type.
     pub qtype: u16,
@@ -26,17 +26,17 @@ pub struct Request<'a> {
     pub key: Option<&'a [u8]>,
     /// Its COOKIE option.
     pub cookie: Cookie,
-    /// Records in its answer, authority and additional sections.
+    /// Numbers of records in its answer, authority and additional sections.
     pub sections: [u16; 3],
 }
 
 /// The COOKIE option (RFC 7873) of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cookie {
-    /// The request as it was sent is not known.
+    /// Not known, because the request as sent is not known.
     NotKnown,
     /// It has none.
     Absent,
-    /// It has one of so many bytes: 8 of the client, then those of the server.
+    /// It has one of this many bytes: 8 of the client, then those of the server.
     Present(u16),
 }

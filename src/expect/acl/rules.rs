@@ -3,16 +3,16 @@
 use super::text::Span;
 use std::fmt;
 
-/// A rule's number among [`Rules`].
+/// Number of a rule in [`Rules`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u32);
 
-/// Where a rule stands.
+/// Where a rule comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// In a file.
     Text(Span),
-    /// In the server itself: a default, in words.
+    /// Built into the server: a default, in words.
     BuiltIn(&'static str),
 }
 
@@ -20,7 +20,7 @@ pub enum Place {
 #[derive(Debug, Default)]
 pub struct Rules {
     pub(super) places: Vec<Place>,
-    /// Those of the server itself, which are few: among all of them each would be looked for at every default of every zone.
+    /// Built-in rules, which are few: searching all rules for each default of each zone would take long.
     built_in: Vec<(&'static str, RuleId)>,
 }
 
@@ -51,14 +51,14 @@ impl Rules {
     }
 }
 
-/// A rule as people read it.
+/// A rule for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// The file's name, or `built-in`.
     pub file: String,
     /// Its 1-based line; 0 when built in.
     pub line: u64,
-    /// The line's text, or what is built in.
+    /// Text of the line, or of the built-in rule.
     pub text: String,
 }
 

@@ -1,7 +1,7 @@
 //! Names that resolvers answer themselves instead of asking the root servers (RFC 6303), as far as BIND and Unbound
 //! agree.
 
-/// Reverse zones of networks that are nobody's or everybody's, loopback and the unspecified address left out.
+/// Reverse zones of private and special-use networks, without loopback and the unspecified address.
 pub fn locally() -> Vec<String> {
     let fixed = [
         "10.in-addr.arpa",

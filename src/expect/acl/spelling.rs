@@ -1,6 +1,6 @@
 //! Suggests the statement that a misspelled name means.
 
-/// The name in these lists that is most like a misspelled one, when any is.
+/// The name in these lists that is closest to a misspelled one, if any is close.
 pub fn alike(lists: &[&[&'static str]], name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     let closest =
@@ -8,7 +8,7 @@ pub fn alike(lists: &[&[&'static str]], name: &str) -> Option<&'static str> {
     (closest.0 <= 2).then_some(closest.1)
 }
 
-/// Bytes to change, insert, leave out or swap with the next one to make one name of the other.
+/// Edit distance: bytes to change, insert, remove or swap to turn one name into the other.
 fn distance(one: &[u8], two: &[u8]) -> usize {
     if one.len().abs_diff(two.len()) > 2 {
         return usize::MAX;

@@ -16,10 +16,10 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Where something stands in a file: byte offsets from `start` to before `end`.
+/// A range of text in a file, as byte offsets from `start` to before `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
-    /// The file's place among those read.
+    /// Index of the file among those read.
     pub file: u32,
     /// First byte.
     pub start: u32,
@@ -28,7 +28,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// From the start of this one to the end of `last`; in one file.
+    /// From the start of this span to the end of `last`, in the same file.
     #[must_use]
     pub fn to(self, last: Span) -> Span {
         if self.file == last.file { Span { end: last.end.max(self.end), ..self } } else { self }
@@ -38,11 +38,11 @@ impl Span {
 /// A file that was read.
 #[derive(Debug)]
 pub struct SourceFile {
-    /// Its name as the user would find it.
+    /// Its name as the user would look for it.
     pub name: String,
-    /// Where it was read from.
+    /// The path from which it was read.
     pub path: PathBuf,
-    /// What it says; bytes that are no UTF-8 are replaced.
+    /// Its text; invalid UTF-8 is replaced.
     pub text: String,
     /// When it was last changed, when that is known.
     pub modified: Option<Timestamp>,
@@ -51,7 +51,7 @@ pub struct SourceFile {
     lines: Vec<u32>,
 }
 
-/// A file as reports cite it: which bytes were evaluated.
+/// A file as reports cite it, to show which bytes were evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cited {
     /// Its name, escaped.
@@ -83,7 +83,7 @@ impl fmt::Display for Cited {
     }
 }
 
-/// What was read of a file.
+/// Reads files and their spans.
 struct Content {
     text: String,
     modified: Option<Timestamp>,
@@ -103,37 +103,37 @@ pub struct Files {
     list: Vec<SourceFile>,
     root: Option<PathBuf>,
     bytes: u64,
-    /// Texts that stand in for files on disk, to try out a change.
+    /// Texts that replace files on disk, to try out a change.
     instead: BTreeMap<PathBuf, String>,
-    /// Where included files were looked for in vain, and folders that were searched for them.
+    /// Paths at which included files were missing, and folders that were searched for them.
     looked: BTreeSet<PathBuf>,
-    /// Included files that are there and may not be read.
+    /// Included files that exist but may not be read.
     forbidden: BTreeSet<PathBuf>,
-    /// A signal that ends the reading of them.
+    /// A flag, set by a signal, that ends the reading.
     interrupted: Option<Arc<AtomicBool>>,
 }
 
 impl Files {
-    /// No file yet; names in include statements are looked up below `root` when it is given.
+    /// An empty set; names in include statements are looked up below `root`, if given.
     pub fn new(root: Option<&Path>) -> Self {
         Self { root: root.map(Path::to_path_buf), ..Self::default() }
     }
 
-    /// Reads these texts in place of the files on disk.
+    /// Replaces files on disk by these texts.
     #[must_use]
     pub fn with_texts(mut self, texts: BTreeMap<PathBuf, String>) -> Self {
         self.instead = texts;
         self
     }
 
-    /// Reads and compiles them only until a signal sets this: of long lists that takes seconds.
+    /// Lets a signal that sets this flag end reading and compiling, which takes seconds for long lists.
     #[must_use]
     pub fn until(mut self, interrupted: Option<Arc<AtomicBool>>) -> Self {
         self.interrupted = interrupted;
         self
     }
 
-    /// Whoever works through a text asks this at every statement.
+    /// To be called at every statement: an error when the reading was ended.
     pub fn go_on(&self, at: Span) -> Result<(), Error> {
         let interrupted = self.interrupted.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
         if interrupted { Err(self.error(at, "a signal ended the reading here")) } else { Ok(()) }
@@ -153,13 +153,13 @@ impl Files {
         self.add(name.clone(), path.to_path_buf(), content).map_err(failed)
     }
 
-    /// Takes text that is in no file.
+    /// Adds text that is in no file.
     pub fn open_text(&mut self, name: &str, text: &str) -> Result<u32, Error> {
         self.add(name.to_owned(), PathBuf::from(name), Content::of_text(text.to_owned()))
             .map_err(|detail| Error::new(ErrorKind::Usage, "E-ACL", name, detail))
     }
 
-    /// Reads an included file: an absolute name below the root, a relative one in the first of `folders` that has it.
+    /// Reads an included file: below the root when its name is absolute, else in the first of `folders` that has it.
     /// `Ok(None)` when there is no such file.
     pub fn include(&mut self, named: &str, folders: &[PathBuf]) -> Result<Option<u32>, String> {
         for path in self.candidates(named, folders) {
@@ -170,7 +170,7 @@ impl Files {
         Ok(None)
     }
 
-    /// Reads an included file whose place is known. A file that may not be read is missing for us.
+    /// Reads an included file at a known path. A file that may not be read counts as missing.
     pub fn include_found(&mut self, path: PathBuf) -> Result<Option<u32>, String> {
         match self.read(&path) {
             Ok(content) => {
@@ -186,7 +186,7 @@ impl Files {
         }
     }
 
-    /// Remembers a place where a file may be later.
+    /// Remembers a path at which a file may appear later.
     fn look_for(&mut self, place: PathBuf) {
         if self.looked.len() < ACL_FILES {
             self.looked.insert(place);
@@ -204,7 +204,7 @@ impl Files {
         entries
     }
 
-    /// Something has this name, though it may be a link to nothing.
+    /// True when the path exists, even as a dangling link.
     pub fn is_there(&mut self, path: &Path) -> std::io::Result<bool> {
         match std::fs::symlink_metadata(path) {
             Ok(_) => Ok(true),
@@ -222,18 +222,18 @@ impl Files {
         }
     }
 
-    /// Where included files were looked for in vain, and folders that were searched for them: what is read may be another
-    /// when something changes there.
+    /// Paths at which included files were missing, and folders that were searched: when something changes there, the
+    /// configuration may change.
     pub fn looked(&self) -> impl Iterator<Item = &Path> {
         self.looked.iter().map(PathBuf::as_path)
     }
 
-    /// Included files, and folders of such, that are there and may not be read.
+    /// Included files, and folders of such files, that exist but may not be read.
     pub fn forbidden(&self) -> impl Iterator<Item = &Path> {
         self.forbidden.iter().map(PathBuf::as_path)
     }
 
-    /// The same bytes were read of the same files, of the same times.
+    /// True when both have read the same bytes from the same files with the same times.
     pub fn are_as(&self, other: &Files) -> bool {
         let facts = |file: &SourceFile| (file.path.clone(), file.sha256, file.modified);
         self.list.iter().map(facts).eq(other.list.iter().map(facts)) && self.forbidden == other.forbidden
@@ -248,7 +248,7 @@ impl Files {
         folders.iter().map(|folder| folder.join(path)).collect()
     }
 
-    /// An absolute path of the server's machine as it is found here.
+    /// Maps an absolute path of the server to this host.
     pub fn below_root(&self, path: &Path) -> PathBuf {
         let Some(root) = &self.root else { return path.to_path_buf() };
         let mut inside = PathBuf::new();
@@ -280,7 +280,7 @@ impl Files {
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
         }
         let mut bytes = Vec::new();
-        // What is included is read at once, or not at all.
+        // An included file is read at once, or not at all.
         let file = if self.list.is_empty() { open(path) } else { open_regular(path) }?;
         let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
         let since = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
@@ -350,11 +350,11 @@ impl Files {
         Span { file: span.file, start, end: start + text.trim_end_matches(['\n', '\r']).len() as u32 }
     }
 
-    /// The line of a span for people: trimmed, escaped, and not longer than a screen's line.
+    /// The line of a span for people: trimmed, escaped, and not longer than a line on a screen.
     pub fn show_line(&self, span: Span) -> String {
         const LONGEST: usize = 120;
         let line = self.text(self.whole_line(span)).trim();
-        // A list may be one line, and each of its elements is shown: so no more of it is looked at than is shown.
+        // A list may be one long line of which each element is shown, so only the shown part is looked at.
         let mut shown: Vec<char> = line.chars().take(LONGEST + 1).map(|c| if c == '\t' { ' ' } else { c }).collect();
         if shown.len() > LONGEST {
             shown.truncate(LONGEST - 3);
@@ -363,7 +363,7 @@ impl Files {
         escape_text(&shown.into_iter().collect::<String>())
     }
 
-    /// What the reader of a verdict should know of an include statement whose file is not here.
+    /// The note on an include statement whose file is missing here.
     pub fn says_missing(&self, span: Span) -> String {
         format!(
             "{}:{}: the included file is not here (--root DIR says where absolute names are), so that nothing is decided",
@@ -396,7 +396,7 @@ impl Files {
         before.drain(..before.len().saturating_sub(AROUND));
         let marked: Vec<char> = marked.into_iter().take(AROUND).collect();
         after.truncate(AROUND);
-        // Empty lines before it give the line its number; a very long file goes without.
+        // Empty lines before the text make its line number right; a very long file does without.
         let above = Some(self.line_index(span)).filter(|lines| *lines <= 100_000).unwrap_or(0);
         let start = above + before.len();
         let end = start + marked.len().max(1);
@@ -415,7 +415,7 @@ impl Files {
             .finish();
         let source = Source::from(shown);
         let mut out = Vec::new();
-        // Writing to memory does not fail; an error would only lose the picture.
+        // Writing to memory cannot fail; an error would only lose the picture.
         let _ = report.write((id, source), &mut out);
         String::from_utf8_lossy(&out).into_owned()
     }

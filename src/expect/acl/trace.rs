@@ -4,44 +4,44 @@ use super::rules::RuleId;
 use super::text::Span;
 use super::verdict::Serving;
 
-/// Where a line or list element would have to be added to admit a source at this step.
+/// Where a line or list element would have to be added for this step to admit a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spot {
-    /// An element of an address match list, at this place, and the name of its statement.
+    /// In an address match list, before the element at this place; with the name of the list's statement.
     Element(Span, &'static str),
-    /// A line of its own, after the line of this place.
+    /// In a line of its own, after the line of this place.
     LineAfter(Span),
-    /// A statement of its own, after these words at the end of this block, in the place of a default list that it has to
-    /// hold as well.
+    /// In a statement of its own, after these words at the end of this block; it replaces a default list, whose content
+    /// it has to include.
     Statement(Span, Span),
-    /// Such a statement in `options` of its own, after the line of this place, where there are none.
+    /// In such a statement within `options` of its own, after the line of this place, where there are none.
     Options(Span),
 }
 
-/// One step on the way to a verdict.
+/// One step to a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The rule it is about.
     pub rule: Option<RuleId>,
-    /// What it says of the request.
+    /// What the step says about the request.
     pub says: String,
-    /// Where the source would have to be added for this step to let it pass, when it did not.
+    /// Where the source would have to be added to pass this step, if it did not.
     pub spot: Option<Spot>,
 }
 
-/// Recursion, as a server has it for whoever sent a request, whatever becomes of the request itself: also where it is
-/// answered from the server's own data or turned away, which is what somebody who admits a source has to know. What the
-/// request gets, where it is allowed, is [`Serving::recursion`].
+/// Whether the server offers recursion to the sender of a request, whatever happens to the request itself, even when it
+/// is answered from the server's own data or refused: whoever admits a source has to know that. What an allowed request
+/// gets is [`Serving::recursion`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recursion {
-    /// Names are resolved for the source.
+    /// The server resolves names for the source.
     pub offered: bool,
-    /// The request asks for it, and the server itself has no data for the name.
+    /// The request asks for recursion, and the server itself has no data for the name.
     pub needed: bool,
 }
 
-/// Steps are gathered, and what is known of recursion and of how a request is served is noted, only when somebody wants to
-/// see them.
+/// Collects the steps to a verdict, and notes recursion and how a request is served, only as far as somebody wants to
+/// know.
 #[derive(Debug, Default)]
 pub struct Trace {
     steps: Option<Vec<Step>>,
@@ -51,12 +51,12 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Gathers nothing.
+    /// Collects nothing.
     pub fn off() -> Self {
         Self::default()
     }
 
-    /// Gathers steps.
+    /// Collects steps.
     pub fn on() -> Self {
         Self { steps: Some(Vec::new()), ..Self::default() }
     }
@@ -71,17 +71,17 @@ impl Trace {
         Self { asks_recursion: true, ..Self::default() }
     }
 
-    /// Somebody wants to see what it gathers or notes.
+    /// True when anything is collected or noted.
     pub fn is_on(&self) -> bool {
         self.steps.is_some() || self.serving.is_some()
     }
 
-    /// Somebody wants to see the steps.
+    /// True when steps are collected.
     pub fn has_steps(&self) -> bool {
         self.steps.is_some()
     }
 
-    /// Adds the steps of another one; without spots where a change would not help.
+    /// Adds the steps of another trace; without spots where a change there would not help.
     pub fn append(&mut self, other: Trace, with_spots: bool) {
         for step in other.into_steps() {
             self.step(step.rule, step.spot.filter(|_| with_spots), || step.says);
@@ -112,7 +112,7 @@ impl Trace {
         }
     }
 
-    /// The steps gathered.
+    /// The collected steps.
     pub fn into_steps(self) -> Vec<Step> {
         self.steps.unwrap_or_default()
     }
@@ -122,7 +122,7 @@ impl Trace {
         self.serving
     }
 
-    /// What recursion there is, when that was asked for and looked at.
+    /// Recursion, when that was asked for and was determined.
     pub fn into_recursion(self) -> Option<Recursion> {
         self.recursion
     }

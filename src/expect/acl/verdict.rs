@@ -14,7 +14,7 @@ pub enum Word {
     Drop,
     /// NOTAUTH.
     NotAuth,
-    /// The text does not tell.
+    /// Not known from the text.
     Unknown,
 }
 
@@ -51,7 +51,7 @@ impl Decision {
         Self { word, rule: Some(rule), reason: None }
     }
 
-    /// What the text does not tell.
+    /// An unknown verdict with its reason.
     pub fn unknown(reason: &'static str, rule: Option<RuleId>) -> Self {
         Self { word: Word::Unknown, rule, reason: Some(reason) }
     }
@@ -62,14 +62,14 @@ impl Decision {
 pub struct Serving {
     /// The view that serves it, where it is one of several or is chosen for the source.
     pub view: Option<Arc<str>>,
-    /// Other servers are asked for it if need be; nothing where recursion is not desired, that is not known, or the server's
-    /// own data answer.
+    /// Whether other servers are asked if need be; `None` where recursion is not desired, where that is not known, or
+    /// where the server's own data answers.
     pub recursion: Option<bool>,
     /// The name is in a zone whose data the server has, or in its local data.
     pub held: bool,
 }
 
-/// A verdict, and how the request is served where that is to allow it.
+/// A verdict and, where it is to allow, how the request is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Treatment {
     /// The verdict.
@@ -79,7 +79,7 @@ pub struct Treatment {
 }
 
 impl Treatment {
-    /// Allowed, but whoever desires recursion gets none, for a name that the server does not hold.
+    /// Allowed, but a client that desires recursion gets none, for a name that the server does not hold.
     pub fn lacks_recursion(&self) -> bool {
         self.serving.as_ref().is_some_and(|serving| serving.recursion == Some(false) && !serving.held)
     }

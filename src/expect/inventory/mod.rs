@@ -10,35 +10,35 @@ use reading::{Files, read};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// Every line of every inventory, ready to decide. Without a line it decides nothing and says so ([`is_empty`]).
+/// All lines of all inventories, ready to decide. Without any line it decides nothing ([`is_empty`]).
 ///
 /// [`is_empty`]: Inventory::is_empty
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
     rows: Vec<Row>,
     notes: Vec<String>,
-    /// Prefixes and translated addresses: who is listed, and by which row.
+    /// Prefixes and translated addresses: whether an address is listed, and by which row.
     listed: Ranges,
-    /// What each row expects, apart from the rows: asked for every source that is met, with little memory to touch.
+    /// What each row expects, apart from the rows: it is looked up for every source, and should touch little memory.
     expects: Vec<Expect>,
-    /// Prefixes alone: whose own network an address belongs to.
+    /// Prefixes only: to whose own network an address belongs.
     own: Ranges,
 }
 
 /// One line of an inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Its place among [`Inventory::rows`].
+    /// Its index in [`Inventory::rows`].
     pub index: usize,
     /// The network of the clients, without host bits.
     pub prefix: IpNet,
     /// What operators call it; may be empty, and may hold any character.
     pub name: String,
-    /// What lives there.
+    /// What is in this network.
     pub kind: Kind,
-    /// What the operator means to happen to it.
+    /// What is to happen to its queries.
     pub expect: Expect,
-    /// The addresses it is expected to arrive as after a translation.
+    /// The addresses from which it is expected to arrive after a translation.
     pub outside: Vec<IpNet>,
     /// The file's name as given by the user.
     pub file: String,
@@ -62,14 +62,14 @@ impl Row {
     }
 }
 
-/// What lives in a prefix.
+/// What is in a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Ordinary clients.
     Client,
     /// A pool of VPN clients.
     Vpn,
-    /// The outside of a translation.
+    /// Addresses after a translation.
     Nat,
     /// A DNS proxy or load balancer.
     Proxy,
@@ -155,7 +155,7 @@ impl<'a> Expected<'a> {
 }
 
 impl Inventory {
-    /// Reads inventories in the order given; the first thing wrong in them is a usage error that names file and line.
+    /// Reads inventories in the given order. The first mistake is a usage error that names file and line.
     pub fn load(paths: &[PathBuf]) -> Result<Inventory, Error> {
         let mut files = Files::default();
         for path in paths {
@@ -165,14 +165,14 @@ impl Inventory {
         files.finish()
     }
 
-    /// The inventory in the text of one file.
+    /// Reads an inventory from the text of one file.
     pub fn from_text(file: &str, text: &str) -> Result<Inventory, Error> {
         let mut files = Files::default();
         files.add(file, text)?;
         files.finish()
     }
 
-    /// True when no inventory was given: nothing is listed, and nothing is unlisted either.
+    /// True when no inventory was given: then nothing is listed, and nothing is unlisted either.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -182,12 +182,12 @@ impl Inventory {
         &self.rows
     }
 
-    /// What was accepted although it may not be what was meant, one sentence each.
+    /// Warnings about lines that were accepted but may not mean what they say, one sentence each.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// What the most specific line says about an address; a line also covers the addresses in its `outside`.
+    /// What the most specific line says about an address; a line also covers the addresses of its `outside`.
     pub fn decide(&self, address: IpAddr) -> Expected<'_> {
         self.expected(self.listed.find(address))
     }
@@ -209,7 +209,7 @@ impl Inventory {
         }
     }
 
-    /// The row to whose own network an address belongs (its `outside` left aside), as an index into [`rows`].
+    /// The row to whose own network (leaving `outside` aside) an address belongs, as an index into [`rows`].
     ///
     /// [`rows`]: Inventory::rows
     pub fn home(&self, address: IpAddr) -> Option<usize> {
@@ -234,14 +234,15 @@ pub fn show_prefix(prefix: IpNet) -> String {
     if prefix.prefix_len() == prefix.max_prefix_len() { prefix.addr().to_string() } else { prefix.to_string() }
 }
 
-/// An address or prefix. Octets with leading zeros are none: whether 010 is eight or ten, programs disagree.
+/// Parses an address or prefix. Octets with leading zeros are rejected: programs disagree on whether 010 is eight or
+/// ten.
 pub fn read_prefix(text: &str) -> Option<IpNet> {
     let Some((address, length)) = text.split_once('/') else { return text.parse::<IpAddr>().ok().map(IpNet::from) };
     let digits = length.bytes().all(|byte| byte.is_ascii_digit());
     IpNet::new(address.parse().ok()?, length.parse().ok().filter(|_| digits)?).ok()
 }
 
-/// An IPv4 prefix for one that is written as IPv4-mapped IPv6: on the wire its addresses are IPv4.
+/// Converts an IPv4-mapped IPv6 prefix to IPv4: on the wire its addresses are IPv4.
 pub fn unmapped(prefix: IpNet) -> IpNet {
     let mapped = match prefix {
         IpNet::V6(prefix) if prefix.prefix_len() >= 96 => prefix.addr().to_ipv4_mapped(),

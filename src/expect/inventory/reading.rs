@@ -11,7 +11,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
 
-/// The whole text of a file, without byte order mark.
+/// Reads the whole text of a file, without byte order mark.
 pub(super) fn read(path: &Path) -> Result<String, Error> {
     let name = path.to_string_lossy().into_owned();
     let mut bytes = Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<String, Error> {
         return Err(wrong(&name, "the inventory is UTF-16; save it as UTF-8"));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    // Only names can hold other characters than ASCII, and they decide nothing: an unknown encoding is no reason to stop.
+    // Only names may hold non-ASCII characters, and they decide nothing: an unknown encoding is no reason to stop.
     Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 
@@ -37,7 +37,7 @@ fn wrong(place: impl Into<String>, detail: impl Into<String>) -> Error {
     Error::new(ErrorKind::Usage, "E-EXPECT", place, detail)
 }
 
-/// Inventories while they are read.
+/// Inventories while they are being read.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     rows: Vec<Row>,
@@ -48,7 +48,7 @@ impl Files {
     /// Adds the lines of one file.
     pub(super) fn add(&mut self, file: &str, text: &str) -> Result<(), Error> {
         let before = self.rows.len();
-        // Every way to end a line is one to this reader: lines are counted as editors do.
+        // The CSV reader accepts every kind of line end; lines are counted as editors do.
         let text = &text.replace("\r\n", "\n").replace('\r', "\n");
         let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
         if first.is_some_and(names_prefix) {
@@ -106,7 +106,7 @@ impl Files {
         }
     }
 
-    /// A line of this prefix, with what holds where nothing else is said.
+    /// A line about this prefix, with the defaults of everything else.
     fn next(&self, prefix: IpNet, file: &str, line: u64) -> Row {
         Row {
             index: self.rows.len(),
@@ -131,8 +131,8 @@ impl Files {
         if record.iter().skip(columns.len()).any(|cell| !cell.is_empty()) {
             return Err(format!("{} cells, but the header names only {} columns", record.len(), columns.len()));
         }
-        // Cells may be left out at the end. Every other column would notice a value that belongs elsewhere; a name
-        // would not, and `10.0.0.0/8,refuse` would turn the expectation around in silence.
+        // Cells may be left out at the end. Every other column would reject a misplaced value; a name would not, and
+        // `10.0.0.0/8,refuse` would silently reverse the expectation.
         let name = columns.iter().position(|column| *column == Column::Name).and_then(|index| record.get(index));
         if let Some(word) = name.filter(|name| record.len() < columns.len() && is_a_value(name)) {
             return Err(format!(
@@ -205,7 +205,7 @@ impl Files {
         Ok(network)
     }
 
-    /// Checks that no two lines contradict each other, and makes everything ready to decide.
+    /// Checks that no two lines contradict each other, and builds the tables.
     pub(super) fn finish(self) -> Result<Inventory, Error> {
         let number = |index: usize| index as u32;
         let own: Vec<(IpNet, u32)> =
@@ -215,7 +215,7 @@ impl Files {
             .iter()
             .enumerate()
             .flat_map(|(index, row)| row.outside.iter().map(move |prefix| (*prefix, number(index))));
-        // A prefix's own line comes before lines that only expect others to arrive as it.
+        // A line about a prefix has precedence over lines that only expect others to arrive from it.
         let listed: Vec<(IpNet, u32)> = own.iter().copied().chain(outside).collect();
         let mut first: HashMap<IpNet, u32> = HashMap::new();
         let mut contradiction: Option<(u32, u32, IpNet)> = None;
@@ -281,7 +281,7 @@ fn names_prefix(line: &str) -> bool {
 /// The columns a header names, each at most once.
 fn header(record: &csv::StringRecord) -> Result<Vec<Column>, String> {
     let mut columns = Vec::with_capacity(record.len());
-    // A spreadsheet writes as many commas as its widest line once had cells.
+    // Spreadsheets write as many commas as their widest line once had cells.
     let cells =
         record.len() - record.iter().collect::<Vec<_>>().iter().rev().take_while(|cell| cell.is_empty()).count();
     for cell in record.iter().take(cells) {
@@ -294,7 +294,7 @@ fn header(record: &csv::StringRecord) -> Result<Vec<Column>, String> {
     Ok(columns)
 }
 
-/// The value of a name in a table, in any case; `what` says what the names are.
+/// Looks a name up in a table, ignoring case; `what` is the word for such names in errors.
 fn choose<T: Copy>(what: &str, table: &[(&'static str, T)], text: &str) -> Result<T, String> {
     table.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
@@ -313,11 +313,11 @@ fn begins_with_prefix(line: &str) -> bool {
     cell.parse::<IpNet>().is_ok() || cell.parse::<IpAddr>().is_ok()
 }
 
-/// The line of the first quotation mark at the beginning of a cell that none at the end of a cell closes: everything up
-/// to the next quotation mark, or to the end, would be read as one cell.
+/// The line of the first quotation mark at the start of a cell that no mark at the end of a cell closes: everything up
+/// to the next mark, or to the end, would be read as one cell.
 fn unclosed(text: &str) -> Option<u64> {
     let (mut line, mut opened) = (1, None);
-    // What is inside of a comment, or before the first cell of a line, is told by what came before.
+    // Marks inside comments, or before the first cell of a line, are recognised by what comes before them.
     let (mut before, mut at) = ('\n', 0);
     while let Some(this) = text[at..].chars().next() {
         let rest = &text[at + this.len_utf8()..];
@@ -344,7 +344,7 @@ fn unclosed(text: &str) -> Option<u64> {
     opened
 }
 
-/// The line of the next record: the reader's position is before the comments and empty lines in front of it.
+/// The line of the next record: the reader's position is before any comments and empty lines in front of it.
 fn line_after(text: &str, position: &csv::Position) -> u64 {
     let rest = text.get(position.byte() as usize..).unwrap_or_default();
     let skipped = rest

@@ -8,19 +8,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What deciding for one source takes, in elements compiled, about.
+/// Approximate cost of deciding for one source, in compiled elements.
 const DECIDING: u64 = 32;
 
 /// Why a search for a change was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It would take more than there is.
+    /// It would exceed the budget.
     Spent,
-    /// By a signal.
+    /// A signal ended it.
     Interrupted,
 }
 
-/// What all searches of a report may take together. Whatever is refused is remembered until it is said.
+/// The shared budget of all searches of a report. A refusal is remembered until it is reported.
 #[derive(Debug)]
 pub struct Effort<'a> {
     left: Cell<u64>,
@@ -29,33 +29,34 @@ pub struct Effort<'a> {
 }
 
 impl<'a> Effort<'a> {
-    /// So many elements may be compiled, unless a signal ends that.
+    /// A budget of this many compiled elements, which a signal may end early.
     pub fn new(elements: u64, interrupted: Option<&'a Arc<AtomicBool>>) -> Self {
         Self { left: Cell::new(elements), interrupted, ended: Cell::new(None) }
     }
 
-    /// The configuration with other texts, where reading it again is allowed and it can be read.
+    /// The configuration with other texts; `None` where the budget does not allow reading it again, or where it has a
+    /// mistake.
     pub fn changed(&self, acl: &Acl, texts: BTreeMap<PathBuf, String>) -> Option<Acl> {
         if !self.takes(acl.elements()) {
             return None;
         }
         let changed = acl.changed(texts, self.interrupted.cloned()).ok();
-        // What a signal ended while it was read is not told from a mistake in it.
+        // Reading that a signal ended looks like a mistake in the text.
         self.takes(0);
         changed
     }
 
-    /// So many sources may be asked about.
+    /// Takes the cost of deciding for this many sources.
     pub fn decides(&self, sources: usize) -> bool {
         self.takes(DECIDING.saturating_mul(sources as u64))
     }
 
-    /// Why something was refused since that was last told.
+    /// Why something was refused since the last report of it.
     pub fn ended(&self) -> Option<Ended> {
         self.ended.get()
     }
 
-    /// The same, as it is being told.
+    /// The same, marking it as reported.
     pub fn tell_ended(&self) -> Option<Ended> {
         self.ended.take()
     }

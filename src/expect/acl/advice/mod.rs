@@ -13,24 +13,24 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Edits one after the other before it is given up: a view's list, the cache's, recursion's and a zone's.
+/// Most consecutive edits of one change: a view's list, the cache's, recursion's and a zone's.
 const EDITS: usize = 6;
-/// Views that know a name, tried at most: each takes reading the file again.
+/// Most views tried that know a name; each try reads the file again.
 const VIEWS: usize = 4;
 
-/// Beside a list in the place of a default.
+/// Added to a text that shows a list in place of a default.
 const REPLACED: &str = "(with localnets and localhost, the default that it replaces)";
 
 /// A line or element to add.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
-    /// `file:line` it belongs to or comes after.
+    /// `file:line` of the line to which it belongs or after which it comes.
     pub place: String,
     /// What to do, in words.
     pub says: String,
     /// What to add.
     pub text: String,
-    /// The file, and what was inserted at which of its bytes at the time of the edit.
+    /// The file, and the byte range of the insertion at the time of the edit.
     path: PathBuf,
     at: usize,
     inserted: String,
@@ -46,7 +46,7 @@ pub struct Advice {
 }
 
 impl Advice {
-    /// Leaves out each edit that later ones made needless: without which `serves` is still true of the configuration.
+    /// Removes each edit that later ones made unnecessary: `serves` still holds for the configuration without it.
     #[must_use]
     pub fn without_needless(mut self, effort: &Effort<'_>, serves: &dyn Fn(&Acl) -> bool) -> Self {
         let mut index = 0;
@@ -59,7 +59,7 @@ impl Advice {
         self
     }
 
-    /// The same without an edit, where it can be told from the others.
+    /// The same change without one edit, where the edit can be told apart from the others.
     fn without(&self, index: usize, effort: &Effort<'_>) -> Option<Self> {
         let mut edits = self.edits.clone();
         let Edit { path, mut at, inserted, .. } = edits.remove(index);
@@ -69,7 +69,7 @@ impl Advice {
             } else if later.at >= at + inserted.len() {
                 later.at -= inserted.len();
             } else {
-                // It stands in what was inserted.
+                // The edit is inside an insertion.
                 return None;
             }
         }
@@ -84,12 +84,12 @@ impl Advice {
     }
 }
 
-/// Each of these sources is served a question, also recursively when that is needed.
+/// True when each of these sources is served a question, with recursion where it is needed.
 pub fn serves(acl: &Acl, sources: &[IpAddr], question: &Question, server: IpAddr) -> bool {
     sources.iter().all(|source| matches!(progress_of(acl, question, server, *source), Progress::Served))
 }
 
-/// Each of these sources is served a question by a view that knows the name, where any does.
+/// True when each of these sources is served a question by a view that knows the name, where any view does.
 pub fn serves_what_is_known(acl: &Acl, sources: &[IpAddr], question: &Question, server: IpAddr) -> bool {
     let knowing = sources.first().map(|first| acl.policy().views_with(&question.qname, *first)).unwrap_or_default();
     knowing.is_empty() || is_among(&knowing, acl, sources, question, server)
@@ -98,7 +98,7 @@ pub fn serves_what_is_known(acl: &Acl, sources: &[IpAddr], question: &Question, 
 /// Why there is no advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoAdvice {
-    /// It is admitted already.
+    /// It is already admitted.
     Admitted,
     /// A default route is never admitted.
     Everybody,
@@ -106,14 +106,14 @@ pub enum NoAdvice {
     Public,
     /// No list or line was found that would admit it.
     NoPlace,
-    /// What would admit it turns away something that is allowed now, or serves it otherwise than it is.
+    /// Every change that would admit it turns away something that is allowed now, or serves that differently.
     Harmful,
     /// The search was given up before anything was found.
     GivenUp,
 }
 
-/// Finds the narrowest change that serves a prefix, so that each of these sources inside it is served, and `harmless` is true
-/// of the configuration with it.
+/// Finds the narrowest change that serves a prefix: each of these sources inside it is served, and `harmless` holds for
+/// the changed configuration.
 #[allow(clippy::too_many_arguments)] // whom to admit to what, and the bounds of that
 pub fn admit(
     acl: &Acl,
@@ -145,14 +145,14 @@ pub fn admit(
         good.then_some(advice)
     };
     let first = sources.first().copied().unwrap_or(prefix.addr());
-    // A zone may be in another view, and resolving its names elsewhere would not give what is there.
+    // A zone may be in another view; resolving its names elsewhere would not give what is in it.
     let knowing = acl.policy().views_with(&question.qname, first);
     let is_elsewhere = |changed: &Acl| !knowing.is_empty() && !is_among(&knowing, changed, sources, question, server);
     let mut followed = take(trial.follow(acl, EDITS));
     if let Some(advice) = followed.take_if(|advice| !is_elsewhere(&advice.acl)) {
         return Ok(advice);
     }
-    // The lists that choose such a view; any view, where nothing else helps.
+    // The lists that choose such a view; those of any view, where nothing else helps.
     let spots = knowing.iter().filter_map(|(_, spot)| *spot).take(VIEWS).map(|spot| (spot, false));
     for (spot, any) in spots.chain(acl.policy().other_spots(first).into_iter().map(|spot| (spot, true))) {
         if any && followed.is_some() {
@@ -170,11 +170,11 @@ pub fn admit(
             followed = followed.or(Some(advice));
         }
     }
-    // That nothing else helps was not seen then.
+    // In that case the search did not show that nothing else helps.
     followed.ok_or(if effort.ended().is_some() { NoAdvice::GivenUp } else { none })
 }
 
-/// Each of these sources is served by one of these views.
+/// True when each of these sources is served by one of these views.
 fn is_among(
     views: &[(Arc<str>, Option<Spot>)],
     acl: &Acl,
@@ -188,17 +188,17 @@ fn is_among(
     })
 }
 
-/// How far a source has come.
+/// How far a source gets.
 enum Progress {
-    /// It is served, also recursively when that is needed.
+    /// It is served, with recursion where that is needed.
     Served,
-    /// It has to be added here.
+    /// It must be added here.
     Add(Spot),
     /// It is not served, and no list or line would change that.
     Stuck,
 }
 
-/// Where the source has to be added next.
+/// Where the source must be added next.
 fn progress(acl: &Acl, trial: &Trial<'_>) -> Progress {
     let each = trial.sources.iter().map(|source| progress_of(acl, trial.question, trial.server, *source));
     each.into_iter().find(|progress| !matches!(progress, Progress::Served)).unwrap_or(Progress::Served)
@@ -206,7 +206,7 @@ fn progress(acl: &Acl, trial: &Trial<'_>) -> Progress {
 
 fn progress_of(acl: &Acl, question: &Question, server: IpAddr, source: IpAddr) -> Progress {
     let (decision, steps) = acl.explain(&question.ask(source, server));
-    // A miss of allow-recursion alone is answered, but not with what was asked for. Where the server has data of its own
+    // A miss of allow-recursion alone gets an answer, but not the one asked for. Where the server has data of its own,
     // the step has no spot.
     let recursion = |step: &&Step| {
         matches!(step.spot, Some(Spot::Element(_, "allow-recursion") | Spot::Statement(..) | Spot::Options(_)))
@@ -214,13 +214,14 @@ fn progress_of(acl: &Acl, question: &Question, server: IpAddr, source: IpAddr) -
     let last =
         |steps: &[Step], wanted: &dyn Fn(&&Step) -> bool| steps.iter().rev().filter(wanted).find_map(|step| step.spot);
     if decision.word == Word::Allow {
-        // Nor is a referral what was asked for, where no list would give recursion: of a stub zone, in a view without it.
+        // Nor is a referral what was asked for, where no list would give recursion: of a stub zone, in a view without
+        // recursion.
         let serving = acl.treat(&question.ask(source, server)).serving;
         let without = serving.is_some_and(|serving| serving.recursion == Some(false));
         let served = if without { Progress::Stuck } else { Progress::Served };
         return last(&steps, &recursion).map_or(served, Progress::Add);
     }
-    // What the address asked at decides, no list of sources changes.
+    // The destination address decides; no list of sources changes that.
     let by_destination = |step: &Step| {
         let names_destination = ["-on: ", "-on): "].iter().any(|end| step.says.contains(end));
         names_destination && step.rule == decision.rule
@@ -233,12 +234,12 @@ fn progress_of(acl: &Acl, question: &Question, server: IpAddr, source: IpAddr) -
 
 struct Trial<'a> {
     prefix: IpNet,
-    /// Sources in it that are to be served.
+    /// Sources inside it that are to be served.
     sources: &'a [IpAddr],
     question: &'a Question,
     server: IpAddr,
     effort: &'a Effort<'a>,
-    /// Files that were changed.
+    /// Texts of changed files.
     texts: BTreeMap<PathBuf, String>,
     edits: Vec<Edit>,
 }
@@ -309,7 +310,7 @@ impl Trial<'_> {
     }
 }
 
-/// A source that was observed, with a question it asked and what the file says.
+/// An observed source with a question it asked and the file's verdict.
 #[derive(Debug, Clone)]
 pub struct Observed<'a> {
     /// The source.
@@ -328,7 +329,8 @@ impl Observed<'_> {
         acl.decide(&self.question.ask(self.source, self.server)).word
     }
 
-    /// It is served as it was: from where the name is known, when that was so, and with recursion, when it had and needed that.
+    /// True when it is served as before: by a view that knows the name, if it was, and with recursion, if it had and
+    /// needed it.
     fn is_kept(&self, acl: &Acl, changed: &Acl) -> bool {
         if self.after(changed) != Word::Allow {
             return false;
@@ -341,7 +343,7 @@ impl Observed<'_> {
         if before.recursion != Some(false) && after.recursion == Some(false) {
             return false;
         }
-        // Resolving a name elsewhere does not give what is here.
+        // Resolving a name elsewhere does not give the data that is here.
         let policy = acl.policy();
         let knowing = policy.views_with(&self.question.qname, self.source);
         let knows = |view: &Option<Arc<str>>| knowing.iter().any(|(name, _)| Some(name) == view.as_ref());
@@ -350,7 +352,8 @@ impl Observed<'_> {
     }
 }
 
-/// Nothing that was observed and is allowed would be turned away, or be served worse, by the changed configuration.
+/// True when nothing that was observed and is allowed would be turned away or served worse by the changed
+/// configuration.
 pub fn is_harmless(acl: &Acl, changed: &Acl, observed: &[Observed<'_>]) -> bool {
     observed.iter().filter(|one| one.before.word == Word::Allow).all(|one| one.is_kept(acl, changed))
 }
@@ -358,7 +361,7 @@ pub fn is_harmless(acl: &Acl, changed: &Acl, observed: &[Observed<'_>]) -> bool 
 /// A source, and the views that serve it before and after a change.
 pub type Moved = (IpAddr, Option<Arc<str>>, Option<Arc<str>>);
 
-/// Whom a change takes from one view to another, which may have other data.
+/// Sources that a change moves from one view to another, which may have other data.
 pub fn view_effects(acl: &Acl, advice: &Advice, observed: &[Observed<'_>]) -> BTreeSet<Moved> {
     let view = |acl: &Acl, one: &Observed<'_>| {
         acl.treat(&one.question.ask(one.source, one.server)).serving.map(|serving| serving.view)
@@ -368,8 +371,8 @@ pub fn view_effects(acl: &Acl, advice: &Advice, observed: &[Observed<'_>]) -> BT
     views.filter(|(_, before, after)| before != after).collect()
 }
 
-/// What was observed that a change treats in another way, but for what it is meant to. A source is told once for everything
-/// as usual that it asked, unless it is one to be admitted, of which each question is told.
+/// Observed sources that a change treats differently without being meant to. A source is listed once for all its usual
+/// questions, unless it is one to be admitted: then each question is listed.
 pub fn side_effects<'q>(
     advice: &Advice,
     admitted: &BTreeSet<IpAddr>,
@@ -393,8 +396,8 @@ pub fn side_effects<'q>(
     changed
 }
 
-/// For whom a change begins (true) or ends recursion, but for sources to be admitted that need it for what they are to be
-/// served.
+/// Sources for which a change begins (true) or ends recursion, except sources to be admitted that need it for what they
+/// are to be served.
 pub fn recursion_effects(
     acl: &Acl,
     advice: &Advice,

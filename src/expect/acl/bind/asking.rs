@@ -7,12 +7,12 @@ use super::{Bind, Checked};
 use crate::expect::acl::{Decision, Recursion, Request, RuleId, Trace, Word, code, name};
 use crate::transact::flights::Transport;
 
-/// Whether a request is resolved recursively; an error says why that is not known.
+/// Whether a request is resolved recursively; an error is the reason why that is not known.
 type Recursive = Result<bool, (&'static str, RuleId)>;
 
 impl Bind {
-    /// Names of the server itself, for those that the options let ask (measured with 9.18); everything else of this class is
-    /// refused.
+    /// Decides about names of the server itself, for clients that the options admit (measured with 9.18); everything
+    /// else in this class is refused.
     pub fn chaos(&self, request: &Request<'_>, subject: Subject<'_>, trace: &mut Trace) -> Decision {
         if self.model.views.iter().any(|view| !view.internet) {
             return Decision::unknown("only class IN is evaluated", None);
@@ -41,7 +41,7 @@ impl Bind {
             (code::NOTIFY, _) => self.notify(view, request, subject, trace),
             (code::UPDATE, _) => self.update(view, request, subject, trace),
             (code::QUERY, code::AXFR | code::IXFR) => self.transfer(view, request, subject, trace),
-            // Without the record that the name is about there is nothing to agree upon (measured).
+            // Without the record that the name is about, key agreement is impossible (measured).
             (code::QUERY, code::TKEY) if request.sections[0] == 0 && request.sections[2] <= 1 => {
                 Decision::of(Word::Allow, self.model.built_in.malformed)
             }
@@ -51,7 +51,7 @@ impl Bind {
         }
     }
 
-    /// A list that has to let the request pass; the decision that ends it when it does not.
+    /// A list that the request must pass; the decision that ends it otherwise.
     fn pass(&self, clause: &Clause, subject: Subject<'_>, trace: &mut Trace) -> Result<RuleId, Decision> {
         match self.check(clause, subject, None, trace) {
             Checked::Yes(rule) => Ok(rule),
@@ -66,10 +66,10 @@ impl Bind {
         let start = if is_ds { name::above(request.qname).unwrap_or(request.qname) } else { request.qname };
         let at = Subject { address: request.destination, ..subject };
         let zone = find_zone(view, start);
-        // Its own data the server gives to whoever may ask for them, with recursion or without.
+        // Its own data the server gives to everybody who may ask for it, with or without recursion.
         let own_data =
             zone.is_some_and(|zone| matches!(zone.kind, ZoneKind::Primary | ZoneKind::Secondary | ZoneKind::Empty));
-        // Whether it is recursive matters only now and then, and to people.
+        // Recursion has to be determined only when somebody wants to know.
         let known = trace.is_on().then(|| {
             let mut steps = Trace::on();
             let known = self.recursive(view, request, subject, at, &mut steps);
@@ -85,10 +85,11 @@ impl Bind {
         let recursive = || known.unwrap_or_else(|| self.recursive(view, request, subject, at, &mut Trace::off()));
         let mut decision = match zone {
             Some(zone) if zone.kind != ZoneKind::Mirror => self.zone_query(view, zone, recursive, subject, at, trace),
-            // A mirror stands in the place of the cache, and whoever may ask the cache may ask it (measured).
+            // A mirror replaces the cache, and is open to whoever may ask the cache (measured).
             _ => self.cached(view, known, subject, at, trace),
         };
-        // Without recursion, the zone itself is asked for its own DS record when there is none above, or it denies.
+        // Without recursion, the zone itself is asked for its own DS record when there is no zone above it, or the one
+        // above denies.
         if is_ds
             && decision.word != Word::Allow
             && let Some(zone) = view.zones.get(request.qname).filter(|zone| zone.kind != ZoneKind::Mirror)
@@ -122,7 +123,7 @@ impl Bind {
             [(&view.recursion_acl, subject), (&view.cache, subject), (&view.recursion_on, at), (&view.cache_on, at)];
         let mut unknown = None;
         for (index, (clause, subject)) in lists.into_iter().enumerate() {
-            // The cache's lists have their steps when the cache is asked.
+            // The cache's lists add their steps when the cache is asked.
             let mut off = Trace::off();
             let trace = if index % 2 == 0 { &mut *trace } else { &mut off };
             match self.check(clause, subject, None, trace) {
@@ -144,7 +145,7 @@ impl Bind {
         trace: &mut Trace,
     ) -> Decision {
         trace.step(Some(zone.rule), None, || "the name is in this zone".to_owned());
-        // What a stub zone knows is whom to ask.
+        // A stub zone only knows whom to ask.
         trace.serve(|serving| serving.held = zone.kind != ZoneKind::Stub);
         if zone.kind == ZoneKind::StaticStub {
             match recursive() {
@@ -157,7 +158,7 @@ impl Bind {
             Ok(rule) => rule,
             Err(decision) => return decision,
         };
-        // Measured: the view's allow-query-on reaches its empty zones only when another of its zones inherits it.
+        // Measured: the view's allow-query-on applies to its empty zones only when another of its zones inherits it.
         if zone.kind == ZoneKind::Empty && !view.query_on_inherited {
             return Decision::of(Word::Allow, by_source);
         }
@@ -210,7 +211,7 @@ impl Bind {
             return Decision::unknown(reason, Some(zone.rule));
         };
         match self.pass(clause, subject, trace) {
-            // A whole transfer over UDP is FORMERR, an incremental one is answered.
+            // A full transfer over UDP is FORMERR; an incremental one is answered.
             Ok(rule) => Decision::of(Word::Allow, rule),
             Err(decision) => decision,
         }
@@ -259,7 +260,7 @@ impl Bind {
                 return Decision::of(Word::NotAuth, self.model.built_in.not_authoritative);
             }
         }
-        // What an update says about names must not leak to those who may not ask.
+        // What an update reveals about names must not leak to clients that may not query.
         if let Err(decision) = self.pass(zone.query.as_ref().unwrap_or(&view.query), subject, trace) {
             return decision;
         }
@@ -288,13 +289,13 @@ impl Bind {
     }
 }
 
-/// True for an update to a zone of somebody else's.
+/// True for an update to a zone that belongs elsewhere.
 pub fn passes_on(view: &View, request: &Request<'_>) -> bool {
     let kind = view.zones.get(request.qname).map(|zone| zone.kind);
     request.opcode == code::UPDATE && matches!(kind, Some(ZoneKind::Secondary | ZoneKind::Mirror))
 }
 
-/// The closest zone around a name.
+/// The closest zone that contains a name.
 fn find_zone<'a>(view: &'a View, qname: &[u8]) -> Option<&'a Zone> {
     let possible = |name: &&[u8]| view.zone_lengths[name.len() / 64 % 4] >> (name.len() % 64) & 1 == 1;
     name::and_above(qname).filter(possible).find_map(|above| view.zones.get(above)).map(|zone| &**zone)

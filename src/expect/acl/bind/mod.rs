@@ -23,10 +23,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// Prefixes gathered before it is looked whether they are the same again.
+/// Number of collected prefixes from which repeated ones are removed.
 const MANY_PREFIXES: usize = 65_536;
 
-/// How much a text looks like named.conf.
+/// How likely a text is named.conf.
 pub fn looks_like(text: &str) -> usize {
     let starts =
         ["options", "acl", "view", "zone", "include", "key", "logging", "controls", "primaries", "masters", "server"];
@@ -58,17 +58,17 @@ pub fn read(
 #[derive(Debug)]
 struct Bind {
     model: Model,
-    /// Places of rules, to find where an element would have to be added.
+    /// The places of rules, to find where an element would have to be added.
     places: Vec<Place>,
 }
 
-/// What a list says of a request.
+/// The result of matching a request against a list.
 enum Checked {
-    /// It lets it pass.
+    /// It passes.
     Yes(RuleId),
-    /// It does not.
+    /// It does not pass.
     No(RuleId),
-    /// That is not known.
+    /// It is not known.
     Unknown(&'static str, RuleId),
 }
 
@@ -83,14 +83,14 @@ impl Policy for Bind {
             source => source,
         };
         if let Some(blackhole) = &model.blackhole {
-            // Nothing is verified yet, so that no key matches.
+            // Nothing is verified at this point, so that no key matches.
             match self.check(blackhole, Subject { address: source, key: None }, None, trace) {
                 Checked::Yes(rule) => return Decision::of(Word::Drop, rule),
                 Checked::No(_) => {}
                 Checked::Unknown(reason, rule) => return Decision::unknown(reason, Some(rule)),
             }
         }
-        // Views are not even looked at.
+        // Views are not even tried.
         if !matches!(request.opcode, code::QUERY | code::NOTIFY | code::UPDATE) {
             return Decision::of(Word::Allow, model.built_in.not_implemented);
         }
@@ -101,7 +101,7 @@ impl Policy for Bind {
                 return Decision::of(Word::Refuse, model.built_in.no_view);
             }
             code::HS => return Decision::unknown("views of class HS are not evaluated", None),
-            // A signature's key is agreed upon in class ANY.
+            // Key agreement happens in class ANY.
             code::ANY if request.qtype == code::TKEY => {}
             code::NONE | code::ANY => return Decision::of(Word::Allow, model.built_in.malformed),
             _ => return Decision::of(Word::Allow, model.built_in.not_implemented),
@@ -129,7 +129,7 @@ impl Policy for Bind {
                 trace.step(Some(view.rule), None, || format!("view {} serves the request", view.name));
                 trace.serve(|serving| serving.view = Some(view.name.clone()));
             }
-            // A secondary zone passes updates on without looking at a key that it does not know.
+            // A secondary zone forwards updates without looking at keys that it does not know.
             if request.key.is_some() && known_key.is_none() && !passes_on(view, request) {
                 return Decision::of(Word::NotAuth, model.built_in.bad_key);
             }
@@ -150,7 +150,7 @@ impl Policy for Bind {
             if seen.lists.insert(Arc::as_ptr(&clause.list)) {
                 clause.list.prefixes(&mut seen, &mut prefixes);
             }
-            // Lists may have others in common.
+            // Lists may share other lists.
             if prefixes.len() > enough {
                 prefixes.sort_unstable();
                 prefixes.dedup();
@@ -174,12 +174,12 @@ impl Policy for Bind {
 
     fn entries_once(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
-        // By rule, whether it was met where it lets people pass, and where not: what drops people in one list lets them pass in
-        // another, and is there twice.
+        // For each rule, whether it was met where it admits, and where it does not: an element that excludes sources in
+        // one list admits them in another, and is listed twice.
         let mut met = vec![[false; 2]; self.places.len()];
         for (list, clause) in self.clauses() {
             let blackhole = clause.name == "blackhole";
-            // Of thousands of lists most may have the elements of others alone.
+            // Of thousands of lists, most may only have elements of other lists.
             if clause.list.rules().all(|(rule, positive)| met[rule.0 as usize][usize::from(positive != blackhole)]) {
                 continue;
             }
@@ -225,7 +225,7 @@ impl Policy for Bind {
         let shown = crate::expect::inventory::show_prefix(prefix);
         match spot {
             Spot::Element(_, "blackhole") => format!("!{shown};"),
-            // The cache takes the list of recursion where it has none of its own.
+            // The cache uses the list of recursion where it has none of its own.
             Spot::Statement(..) => format!("allow-recursion {{ localnets; localhost; {shown}; }};"),
             Spot::Options(_) => format!("options {{ allow-recursion {{ localnets; localhost; {shown}; }}; }};"),
             Spot::Element(..) | Spot::LineAfter(_) => format!("{shown};"),
@@ -245,7 +245,7 @@ impl Policy for Bind {
     }
 }
 
-/// The entries of one list that are to be told; none where it is a default that lets everybody pass, which is no news.
+/// The entries of a list that are to be shown; none for a default that admits everybody, which is no news.
 fn entries_of(list: &str, clause: &Clause, told: impl FnMut(&Element<'_>) -> bool) -> Vec<Entry> {
     let blackhole = clause.name == "blackhole";
     let elements = clause.list.elements();
@@ -275,7 +275,7 @@ fn entries_of(list: &str, clause: &Clause, told: impl FnMut(&Element<'_>) -> boo
 }
 
 impl Bind {
-    /// Every list with the name people know it by; lists shared by several views or zones come once.
+    /// Every list with its name for people; lists shared by several views or zones come once.
     fn clauses(&self) -> Vec<(String, &Clause)> {
         let mut all: Vec<(String, &Clause)> = Vec::new();
         if let Some(clause) = &self.model.blackhole {
@@ -312,7 +312,7 @@ impl Bind {
         all
     }
 
-    /// What a list says, with a step about it. `view` names the view when there are several.
+    /// The result of a list, with a step about it. `view` names the view when there are several.
     fn check(&self, clause: &Clause, subject: Subject<'_>, view: Option<&str>, trace: &mut Trace) -> Checked {
         let found = clause.list.find(subject, &self.model.own);
         let checked = match found {
@@ -323,16 +323,16 @@ impl Bind {
             Match::None => Checked::No(clause.rule),
             Match::Unknown(reason, rule) => Checked::Unknown(reason, rule),
         };
-        // Defaults that let everything pass are no news.
+        // Defaults that admit everything are no news.
         if clause.braces.is_none() && matches!(checked, Checked::Yes(_)) {
             return checked;
         }
         let by_source =
             !clause.name.ends_with("-on") && clause.name != "match-destinations" && clause.name != "blackhole";
-        // A list may name thousands of others, each of which is looked into: only for somebody who wants to see the step.
+        // A list may name thousands of others, all of which are searched: only when somebody wants to see the step.
         let spot = |caught| if trace.has_steps() { self.spot(clause, caught, subject) } else { None };
         let (rule, spot, what) = match &checked {
-            // Whoever is not to be dropped is an exception before the element that matches.
+            // A source that is not to be dropped needs an exception before the element that matches.
             Checked::Yes(rule) if clause.name == "blackhole" => (*rule, spot(Some(*rule)), "matches"),
             Checked::Yes(rule) => (*rule, None, "matches"),
             Checked::No(rule) => {
@@ -353,7 +353,7 @@ impl Bind {
         checked
     }
 
-    /// Where a source would have to be added to be among those whom a view is for.
+    /// Where a source would have to be added so that a view serves it.
     fn way_into(&self, view: &View, source: IpAddr) -> Option<Spot> {
         let subject = Subject { address: source, key: None };
         let caught = match view.match_clients.list.find(subject, &self.model.own) {
@@ -363,9 +363,9 @@ impl Bind {
         self.spot(&view.match_clients, caught, subject)
     }
 
-    /// Where an element would have to be added to a list: before the element that caught the source, else at the end; or where
-    /// the list would have to be written that is a default.
-    /// A view that only keys choose is for whoever has one: no address belongs there.
+    /// Where an element would have to be added to a list: before the element that caught the source, else at the end;
+    /// or where a list would have to be written in place of a default.
+    /// A view that only keys choose serves whoever has one: no address belongs there.
     fn spot(&self, clause: &Clause, caught: Option<RuleId>, subject: Subject<'_>) -> Option<Spot> {
         if let (None, Some(block)) = (clause.braces, clause.block) {
             let is_there = block.block.start < block.block.end;
@@ -380,7 +380,8 @@ impl Bind {
                 let start = clause.inner.iter().find(holds).map_or(span.start, |inner| inner.span.start);
                 Span { start, end: start, ..*span }
             }
-            // It is in a named list: before the element that names it, so that what comes before that still decides first.
+            // It is in a named list: before the element that names it, so that what comes before that still decides
+            // first.
             Some(_) => {
                 let matches = |list: &Arc<List>| matches!(list.find(subject, &self.model.own), Match::Positive(_));
                 let caught = clause.inner.iter().find(|inner| inner.named.as_ref().is_some_and(matches));

@@ -14,7 +14,7 @@ pub const VIEW: &[&[&str]] = &[EVERYWHERE, SERVER_AND_VIEWS, VIEWS];
 /// In `zone`.
 pub const ZONE: &[&[&str]] = &[EVERYWHERE, ZONES];
 
-/// True when a name is in one of the lists; letters are case-blind.
+/// True when a name is in one of the lists, ignoring case.
 pub fn knows(lists: &[&[&str]], name: &str) -> bool {
     lists.iter().any(|list| list.iter().any(|known| known.eq_ignore_ascii_case(name)))
 }

@@ -7,7 +7,7 @@ use crate::expect::acl::pattern::{self, Style};
 use crate::expect::acl::text::{Files, Span};
 use std::path::{Path, PathBuf};
 
-/// A statement or list element up to its semicolon.
+/// A statement or list element, up to its semicolon.
 #[derive(Debug, Clone)]
 pub struct Statement {
     /// Its parts; never empty.
@@ -58,16 +58,16 @@ impl Item {
     }
 }
 
-/// What was read.
+/// The result of parsing.
 #[derive(Debug, Default)]
 pub struct Parsed {
     /// The statements of all files.
     pub statements: Vec<Statement>,
-    /// Include statements whose file is not here.
+    /// Include statements whose file is missing here.
     pub missing: Vec<Span>,
 }
 
-/// Statements whose blocks hold statements again, so that they may hold `include`.
+/// Statements whose blocks contain statements, and so may contain `include`.
 const MAPS: [&str; 12] = [
     "options",
     "view",
@@ -83,7 +83,7 @@ const MAPS: [&str; 12] = [
     "channel",
 ];
 
-/// Reads a file and everything it includes.
+/// Parses a file and everything it includes.
 pub fn parse(files: &mut Files, first: u32) -> Result<Parsed, Error> {
     let mut parsed = Parsed::default();
     let main = files.list()[first as usize].path.clone();
@@ -97,12 +97,12 @@ pub fn parse(files: &mut Files, first: u32) -> Result<Parsed, Error> {
 struct Reader<'a> {
     files: &'a mut Files,
     missing: Vec<Span>,
-    /// Where relative names are looked up: `directory`, then the main file's folder.
+    /// Where relative names are looked up: `directory`, then the folder of the main file.
     folders: Vec<PathBuf>,
     includes: usize,
 }
 
-/// A piece of text.
+/// A token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
     Word,
@@ -116,7 +116,7 @@ enum Token {
     End,
 }
 
-/// Cuts one file into tokens.
+/// Splits one file into tokens.
 struct Lexer {
     file: u32,
     at: usize,
@@ -190,7 +190,7 @@ impl Reader<'_> {
         self.statements(&mut lexer, into, None, true, 0)
     }
 
-    /// Statements up to the brace that closes `open`, or to the end of the file.
+    /// Parses statements up to the brace that closes `open`, or to the end of the file.
     fn statements(
         &mut self,
         lexer: &mut Lexer,
@@ -257,7 +257,7 @@ impl Reader<'_> {
         matches!(statement.items.first(), Some(Item::Word(span)) if self.files.text(*span).eq_ignore_ascii_case("include"))
     }
 
-    /// `directory` changes where relative names are looked up from there on.
+    /// From a `directory` statement on, relative names are looked up there.
     fn note_directory(&mut self, statement: &Statement, map: bool) {
         if let (true, [Item::Word(word), Item::Quoted(name)]) = (map, statement.items.as_slice())
             && self.files.text(*word).eq_ignore_ascii_case("directory")
@@ -293,7 +293,7 @@ impl Reader<'_> {
         if found.is_empty() {
             self.missing.push(statement.span);
         }
-        // The last one is read first (measured with 9.18).
+        // The last match is read first (measured with 9.18).
         for path in found.into_iter().rev() {
             let found = self.files.include_found(path);
             self.included(found, *name, statement, into)?;
@@ -301,7 +301,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Reads an included file that was opened.
+    /// Parses an included file that was opened.
     fn included(
         &mut self,
         found: Result<Option<u32>, String>,

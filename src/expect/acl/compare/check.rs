@@ -10,22 +10,22 @@ use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// A part of an inventory line that the configuration treats otherwise than the line says.
+/// A part of an inventory line that the configuration treats differently from what the line says.
 #[derive(Debug, Clone)]
 pub struct Difference<'a> {
     /// The line.
     pub row: &'a Row,
     /// The part.
     pub range: Range,
-    /// What the configuration says.
+    /// The verdict of the configuration.
     pub treatment: Treatment,
-    /// Of which question, by number.
+    /// Index of the question.
     pub question: usize,
 }
 
-/// Parts of inventory lines that the configuration treats otherwise, in the order of the lines. A source that is
-/// to be allowed is to be allowed one of the questions, with recursion where that is desired and the server does not hold
-/// the name; one that is to be refused is to be refused all.
+/// Parts of inventory lines that the configuration treats differently, in the order of the lines. A source that should
+/// be allowed must be allowed one of the questions, with recursion where that is desired and the server does not hold
+/// the name; one that should be refused must be refused all of them.
 pub fn check<'a>(
     acl: &Acl,
     inventory: &'a Inventory,
@@ -35,7 +35,7 @@ pub fn check<'a>(
     let listed = inventory.rows().iter().flat_map(|row| std::iter::once(row.prefix).chain(row.outside.iter().copied()));
     let listed: Vec<IpNet> = listed.collect();
     let mut differences: Vec<Difference<'a>> = Vec::new();
-    // The latest part of each line, by family: only that one can be next to a further one.
+    // The latest part of each line, by family: only that one can be adjacent to the next.
     let mut latest: HashMap<(usize, bool), usize> = HashMap::new();
     for range in ranges(acl.policy().prefixes().into_iter().chain(listed)) {
         let Expected::Listed(row) = inventory.decide(range.start()) else { continue };
@@ -70,7 +70,7 @@ pub fn check<'a>(
     differences
 }
 
-/// The inventory expects what the configuration says.
+/// True when the verdict is what the inventory expects.
 fn is_as_expected(expect: Expect, treatment: &Treatment) -> bool {
     match expect {
         Expect::Allow => treatment.decision.word == Word::Allow && !treatment.lacks_recursion(),

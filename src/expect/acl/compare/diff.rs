@@ -8,13 +8,13 @@ use crate::expect::acl::{Acl, Decision, Serving, Treatment};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-/// Two treatments that differ in their verdict, their view or their recursion, with just that of how the request is served
-/// which differs; nothing when they do not.
+/// Two treatments that differ in verdict, view or recursion, reduced to the difference in how the request is served;
+/// `None` when they do not differ.
 pub fn differing(before: &Treatment, after: &Treatment) -> Option<(Treatment, Treatment)> {
     let nothing = Serving::default();
     let (was, is) = (before.serving.as_ref().unwrap_or(&nothing), after.serving.as_ref().unwrap_or(&nothing));
     let other_word = before.decision.word != after.decision.word;
-    // What the server holds itself it answers with recursion or without; to hold more or less is no matter of sources.
+    // Names the server holds are answered with and without recursion; holding more or fewer names is not about sources.
     let other_recursion = was.recursion != is.recursion && !was.held && !is.held;
     let other_view = was.view != is.view;
     let only = |decision: Decision, serving: &Serving| Treatment {
@@ -28,30 +28,30 @@ pub fn differing(before: &Treatment, after: &Treatment) -> Option<(Treatment, Tr
     (other_word || other_view || other_recursion).then(|| (only(before.decision, was), only(after.decision, is)))
 }
 
-/// A range of sources that a question is treated differently for than before.
+/// A range of sources for which a question is treated differently than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The sources.
     pub range: Range,
-    /// What was said before; how it was served, where the verdict is the same and that differs.
+    /// The verdict before; and how it was served, where the verdict is the same and that differs.
     pub before: Treatment,
-    /// What is said now, likewise.
+    /// The verdict now, in the same way.
     pub after: Treatment,
     /// Numbers of the questions.
     pub questions: Vec<usize>,
 }
 
-/// Verdicts looked up, about: more would take minutes.
+/// Approximate limit of verdicts looked up: more would take minutes.
 pub const VERDICTS: usize = 20_000_000;
-/// Questions asked in any case, and never more, about: they are kept.
+/// Approximate least and greatest number of questions asked, all of which are kept.
 const QUESTIONS: (usize, usize) = (500, 200_000);
 
-/// What differs between two versions.
+/// The differences between two versions.
 #[derive(Debug, Default)]
 pub struct Differences {
     /// The questions that were asked.
     pub questions: Vec<Question>,
-    /// Questions that were not: there are too many names, keys and prefixes.
+    /// Number of questions not asked, because there are too many names, keys and prefixes.
     pub not_asked: usize,
     /// Ranges whose verdict, view or recursion changes.
     pub changes: Vec<Change>,
@@ -74,7 +74,7 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
     let most = (VERDICTS / (2 * ranges.len() * at.len()).max(1)).clamp(QUESTIONS.0, QUESTIONS.1);
     let (questions, not_asked) = Question::all(&names, zones, &keys, most);
     let mut changes: Vec<Change> = Vec::new();
-    // Changes of each range, by their numbers: there may be as many as there are lines.
+    // Changes of each range by number: there may be as many as lines.
     let mut of_range: HashMap<Range, Vec<usize>> = HashMap::new();
     for (number, question) in questions.iter().enumerate() {
         let mut of_question: Vec<Change> = Vec::new();
@@ -89,7 +89,7 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
                 let after = new.treat(&question.ask(source, destination(new, *server, source)));
                 let Some((before, after)) = differing(&before, &after) else { continue };
                 let change = Change { range: *range, before, after, questions: vec![number] };
-                // Other addresses of the server most often say the same.
+                // At its other addresses the server most often decides the same.
                 let said = |known: &Change| {
                     let same = known.after.decision.word == change.after.decision.word;
                     same && known.after.serving == change.after.serving && known.range.holds(*range)
@@ -121,14 +121,14 @@ pub fn diff(old: &Acl, new: &Acl, asked: &[IpAddr]) -> Differences {
             }
         }
     }
-    // What has no effect is not known where not everything was asked.
+    // Where questions were left out, it is not known which entries have no effect.
     let without_effect = if not_asked == 0 {
         without_effect(old, new, &questions, changes.iter().map(|change| change.range).collect(), &at)
     } else {
         Vec::new()
     };
     for change in changes.iter_mut().filter(|change| change.questions.len() < questions.len()) {
-        // What a signature changes nothing about is said once.
+        // What a signature does not change is reported once.
         let of_change = change.questions.iter().map(|at| &questions[*at]);
         let unsigned: HashSet<_> = of_change.filter(|one| one.key.is_none()).map(Question::but_for_key).collect();
         change.questions.retain(|at| {

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// A question that is asked for every source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// What people call it.
+    /// Its text for people.
     pub label: String,
     /// The name in wire form.
     pub qname: Vec<u8>,
@@ -29,7 +29,7 @@ pub struct Question {
     pub key: Option<Vec<u8>>,
     /// Its COOKIE option.
     pub cookie: Cookie,
-    /// Records in its answer, authority and additional sections.
+    /// Numbers of records in its answer, authority and additional sections.
     pub sections: [u16; 3],
 }
 
@@ -57,23 +57,23 @@ impl Default for Question {
 const TRANSFERS: [u16; 2] = [code::AXFR, code::IXFR];
 
 impl Question {
-    /// It asks for a name as clients do: no transfer, update or notification, which other lists are for, and nothing about
-    /// the server itself.
+    /// True when it asks for a name as clients do: not a transfer, update or notification, which have lists of their
+    /// own, and nothing about the server itself.
     pub fn is_usual(&self) -> bool {
         self.is_query() && self.qclass == code::IN
     }
 
-    /// It is a query: no transfer, update or notification.
+    /// True for a query: not a transfer, update or notification.
     pub fn is_query(&self) -> bool {
         self.opcode == code::QUERY && !TRANSFERS.contains(&self.qtype)
     }
 
-    /// What kinds of lists it may meet, whatever it asks for.
+    /// Kinds of lists that it may meet, whatever name it asks for.
     pub fn kind(&self) -> (u8, u16, bool, bool, bool) {
         (self.opcode, self.qclass, self.rd, TRANSFERS.contains(&self.qtype), self.key.is_some())
     }
 
-    /// The name and type as people write them, and what else decides.
+    /// Name and type for people, and whatever else decides.
     pub fn show(&self) -> String {
         let mut text = if self.qname == Self::default().qname {
             "a name in no zone".to_owned()
@@ -119,9 +119,9 @@ impl Question {
         }
     }
 
-    /// Everything worth asking about two configurations: a name in no zone, with and without recursion, and each name
-    /// they treat in a way of its own, as query, transfer, update and notification; the same signed with each of their keys.
-    /// About `most` are asked; the second number is how many are not.
+    /// All questions worth asking of two configurations: a name in no zone, with and without recursion, and each name
+    /// that they treat specially as query, transfer, update and notification; all of it also signed with each of their
+    /// keys. About `most` are returned, with the number of the others.
     pub fn all(
         names: &BTreeSet<Vec<u8>>,
         zones: bool,
@@ -135,7 +135,7 @@ impl Question {
             all.push(
                 Question { label: "a name in no zone, without RD".to_owned(), rd: false, ..base.clone() }.signed(key),
             );
-            // What servers serve by themselves: of their own, and of private addresses.
+            // Names that servers serve themselves: their own, and those of private addresses.
             for (name, qtype, qclass) in [("version.bind", 16, 3), ("1.1.1.10.in-addr.arpa", 12, 1)] {
                 let built_in =
                     Question { qname: name::parse_name(name).unwrap_or_default(), qtype, qclass, ..base.clone() };
@@ -185,7 +185,7 @@ impl Question {
         (all, left)
     }
 
-    /// The same, signed with a key, when there is one.
+    /// The same question signed with a key, if any.
     fn signed(self, key: Option<&Vec<u8>>) -> Self {
         match key {
             Some(key) => Self {
@@ -197,7 +197,7 @@ impl Question {
         }
     }
 
-    /// It is what a list decides, as far as the list's name tells (`zone example.net: allow-transfer`).
+    /// True when a list decides about it, judging by the list's name (`zone example.net: allow-transfer`).
     pub(super) fn is_about(&self, list: &str) -> bool {
         let clause = list.rsplit(": ").next().unwrap_or(list);
         let kind = match clause {
@@ -210,13 +210,13 @@ impl Question {
         kind && zone.is_none_or(|zone| name::show_name(&self.qname) == zone)
     }
 
-    /// What is the same in questions that differ in the key that signs them.
+    /// Everything that questions with different keys have in common.
     pub(super) fn but_for_key(&self) -> (&[u8], u16, u8, bool) {
         (&self.qname, self.qtype, self.opcode, self.rd)
     }
 }
 
-/// The address a configuration is asked at: one it speaks for, of the family of the source when there is one.
+/// The address at which a configuration is asked: one it speaks for, of the source's family if there is one.
 pub fn destination(acl: &Acl, asked: Option<IpAddr>, source: IpAddr) -> IpAddr {
     let fallback = if source.is_ipv6() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     let bound = acl.bound();

@@ -34,7 +34,7 @@ impl Range {
         self.address(self.first)
     }
 
-    /// The fewest prefixes that make it up.
+    /// The fewest prefixes that cover it exactly.
     pub fn prefixes(self) -> Vec<IpNet> {
         match (self.address(self.first), self.address(self.last)) {
             (IpAddr::V4(first), IpAddr::V4(last)) => Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect(),
@@ -43,7 +43,7 @@ impl Range {
         }
     }
 
-    /// As people write it: a prefix, else `first-last`.
+    /// For people: a prefix, else `first-last`.
     pub fn show(self) -> String {
         match self.prefixes().as_slice() {
             [prefix] => show_prefix(*prefix),
@@ -56,13 +56,13 @@ impl Range {
         self.v6 == other.v6 && self.first <= other.first && other.last <= self.last
     }
 
-    /// True when it holds a part of `other`.
+    /// True when it overlaps `other`.
     pub fn touches(self, other: Range) -> bool {
         self.v6 == other.v6 && self.first <= other.last && other.first <= self.last
     }
 }
 
-/// The whole of both families in ranges that no prefix cuts.
+/// The whole of both families, in ranges that no prefix cuts.
 pub fn ranges(prefixes: impl IntoIterator<Item = IpNet>) -> Vec<Range> {
     let mut starts: [BTreeSet<u128>; 2] = [BTreeSet::from([0]), BTreeSet::from([0])];
     let most = [u128::from(u32::MAX), u128::MAX];
@@ -82,7 +82,7 @@ pub fn ranges(prefixes: impl IntoIterator<Item = IpNet>) -> Vec<Range> {
     all
 }
 
-/// Ranges in order, joined where they meet or are next to each other.
+/// Merges sorted ranges that overlap or are adjacent.
 pub(super) fn joined(mut ranges: Vec<Range>) -> Vec<Range> {
     ranges.sort_unstable();
     ranges.dedup_by(|next, before| {

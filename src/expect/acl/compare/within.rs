@@ -6,8 +6,8 @@ use crate::expect::acl::{Acl, Decision, Treatment, Word};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// What a configuration answers the sources of a prefix, as far as it says the same of neighbours: at most `most` such
-/// parts, and whether that is all.
+/// What a configuration answers to the sources of a prefix, in at most `most` parts within which it is the same; and
+/// whether these cover the prefix.
 pub fn within(
     acl: &Acl,
     prefix: IpNet,
@@ -18,7 +18,7 @@ pub fn within(
     parts(acl, prefix, most, |source| acl.decide(&question.ask(source, destination(acl, asked, source))))
 }
 
-/// The same with how those are served that are allowed.
+/// The same, including how allowed requests are served.
 pub fn treated_within(
     acl: &Acl,
     prefix: IpNet,
@@ -29,7 +29,7 @@ pub fn treated_within(
     parts(acl, prefix, most, |source| acl.treat(&question.ask(source, destination(acl, asked, source))))
 }
 
-/// Those of some questions of which a configuration does not say, of every source of a prefix, a word that `is_alike`.
+/// Those of some questions for which a configuration does not give every source of a prefix a word that `is_alike`.
 pub fn not_within<'q>(
     acl: &Acl,
     prefix: IpNet,
@@ -42,14 +42,14 @@ pub fn not_within<'q>(
     questions.filter(|question| !ranges.iter().all(|range| is_alike(word(question, range)))).collect()
 }
 
-/// A prefix in ranges that nothing in a configuration cuts.
+/// Splits a prefix into ranges that nothing in a configuration cuts.
 fn ranges_within(acl: &Acl, prefix: IpNet) -> Vec<Range> {
     let whole = Range::of(prefix);
     let edges = acl.policy().prefixes().into_iter().filter(|edge| prefix.contains(edge)).chain([prefix]);
     ranges(edges).into_iter().filter(|range| whole.holds(*range)).collect()
 }
 
-/// Parts of a prefix of which the same is said.
+/// Parts of a prefix with the same answer.
 fn parts<Said: PartialEq>(
     acl: &Acl,
     prefix: IpNet,

@@ -6,28 +6,28 @@ use crate::expect::acl::{Acl, Decision, Entry, RuleId, Table};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-/// An edit that changes no verdict, view or recursion.
+/// An edit that changes neither verdict, view nor recursion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WithoutEffect {
     /// The entry that was added.
     pub entry: Entry,
     /// A question that its list is about.
     pub question: Question,
-    /// What decides for its sources then.
+    /// What decides for its sources instead.
     pub decision: Decision,
 }
 
-/// What is compared of an entry: the list it belongs to, what it matches, and what follows from a match.
+/// What identifies an entry: its list, what it matches, and what follows from a match.
 type Key<'a> = (&'a str, &'a str, &'a str);
 
 fn key(entry: &Entry) -> Key<'_> {
     (&entry.list, &entry.matches, &entry.action)
 }
 
-/// The lists of a version. Their entries are made when they are asked for, and only those of one list are there at a time:
-/// there may be many more than are written.
+/// The lists of a version. Entries are made on demand, those of one list at a time: there may be many more than in the
+/// text.
 struct Lists<'a> {
-    /// In the order of the text; two of one name are one.
+    /// In the order of the text; lists of the same name are one.
     lists: Vec<Vec<Table<'a>>>,
     by_name: HashMap<String, usize>,
 }
@@ -43,12 +43,12 @@ impl<'a> Lists<'a> {
         Self { lists, by_name }
     }
 
-    /// Each list with its name.
+    /// Calls back with each list and its name.
     fn each(&self) -> impl Iterator<Item = (&str, Vec<Entry>)> {
         self.lists.iter().map(move |list| (list.first().map_or("", |table| &*table.list), entries(list)))
     }
 
-    /// The entries of the list of a name; none where there is no such list.
+    /// The entries of the list with a name; none where there is no such list.
     fn named(&self, name: &str) -> Vec<Entry> {
         self.by_name.get(name).map_or_else(Vec::new, |at| entries(&self.lists[*at]))
     }
@@ -58,7 +58,7 @@ fn entries(list: &[Table<'_>]) -> Vec<Entry> {
     list.iter().flat_map(|table| (table.make)()).collect()
 }
 
-/// Of each rule of the old version, whether the entry that it is first used for is still there.
+/// For each rule of the old version: whether the entry that first uses it still exists.
 fn still_there(old: &Lists<'_>, new: &Lists<'_>) -> HashMap<RuleId, bool> {
     let mut still = HashMap::new();
     for (name, entries) in old.each() {
@@ -71,7 +71,8 @@ fn still_there(old: &Lists<'_>, new: &Lists<'_>) -> HashMap<RuleId, bool> {
     still
 }
 
-/// Entries that were added, stand for none that was there, and change nothing for their sources: none of them is `changed`.
+/// Entries that were added, replace no former entry, and change nothing for their sources: none of these is in
+/// `changed`.
 pub(super) fn without_effect(
     old: &Acl,
     new: &Acl,
@@ -82,7 +83,7 @@ pub(super) fn without_effect(
     let (old_lists, new_lists) = (Lists::of(old), Lists::of(new));
     let changed = joined(changed);
     let server = at.first().copied().flatten();
-    // Most edits are not in vain, or decide nothing.
+    // Most edits have an effect, or decide nothing.
     let mut still: Option<HashMap<RuleId, bool>> = None;
     let mut without = Vec::new();
     for (name, now) in new_lists.each() {
@@ -105,12 +106,12 @@ pub(super) fn without_effect(
                 continue;
             }
             let about = questions.iter().filter(|question| question.key.is_none() && question.is_about(&entry.list));
-            // Recursion desired, which most requests have.
+            // With RD, as in most requests.
             let question = about.max_by_key(|question| question.rd).cloned().unwrap_or_default();
             let source = range.start();
             let decision = new.decide(&question.ask(source, destination(new, server, source)));
             if decision.rule == Some(entry.rule) {
-                // It decides, and as long as what did before is there, that would.
+                // The entry decides, and where the former decider still exists, that one would decide the same.
                 let before = old.decide(&question.ask(source, destination(old, server, source)));
                 let still = still.get_or_insert_with(|| still_there(&old_lists, &new_lists));
                 if before.rule.is_none_or(|rule| still.get(&rule) != Some(&true)) {
@@ -123,7 +124,7 @@ pub(super) fn without_effect(
     without
 }
 
-/// What entries of each list and action covered that are gone.
+/// What the removed entries of each list and action covered.
 fn gone<'a>(before: &'a [Entry], now: &[Entry]) -> HashMap<(&'a str, &'a str), Vec<Range>> {
     let kept: HashSet<Key<'_>> = now.iter().map(key).collect();
     let mut gone: HashMap<_, Vec<Range>> = HashMap::new();

@@ -11,7 +11,7 @@ use crate::expect::acl::name::parse_name;
 use crate::expect::acl::{Cookie, code};
 use crate::transact::Transaction;
 
-/// What is asked in a transaction, as far as its messages tell; an error says why nothing can be said of it.
+/// What a transaction asks, as far as its messages show; an error is the reason why nothing can be said of it.
 pub fn question(transaction: &Transaction<'_>, limits: DetailLimits) -> Result<Question, &'static str> {
     const NOT_CAPTURED: &str = "the question was not captured";
     let (header, query) = proxy::split(transaction.query_bytes);
@@ -37,14 +37,14 @@ pub fn question(transaction: &Transaction<'_>, limits: DetailLimits) -> Result<Q
         rd,
         transport: transaction.transport,
         key: beside.key,
-        // A response has its server's.
+        // A response carries the server's cookie.
         cookie: if captured { beside.cookie } else { Cookie::NotKnown },
         sections: if captured { [6, 8, 10].map(|at| u16::from_be_bytes([header[at], header[at + 1]])) } else { [0; 3] },
     };
     Ok(question)
 }
 
-/// What stands beside the question of a message; nothing when its records cannot be passed. Only a message whose last
+/// What accompanies the question of a message; `None` when its records cannot be skipped. Only a message whose last
 /// record is a signature is decoded.
 fn beside(bytes: &[u8], at: usize, limits: DetailLimits) -> Option<Beside> {
     let count = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
@@ -70,9 +70,9 @@ fn beside(bytes: &[u8], at: usize, limits: DetailLimits) -> Option<Beside> {
     Some(beside)
 }
 
-/// The error in the signature of a message, where its last record is one and whole (RFC 8945 section 4.2).
+/// The error in the signature of a message, where its last record is a complete one (RFC 8945 section 4.2).
 pub fn signature_error(message: &[u8], limits: DetailLimits) -> Option<u16> {
-    /// Time and fudge, between the algorithm's name and the length of the code.
+    /// Time and fudge, between the algorithm's name and the length of the MAC.
     const TIME_AND_FUDGE: usize = 8;
     let header = message.get(..HEADER)?;
     let count = |at: usize| usize::from(u16::from_be_bytes([header[at], header[at + 1]]));
@@ -94,19 +94,19 @@ pub fn signature_error(message: &[u8], limits: DetailLimits) -> Option<u16> {
         return None;
     }
     let (code_len, behind) = skip_name(data)?.get(TIME_AND_FUDGE..)?.split_first_chunk::<2>()?;
-    // The original identifier stands between.
+    // The original ID is between them.
     let error = behind.get(usize::from(u16::from_be_bytes(*code_len)) + 2..)?.first_chunk()?;
     Some(u16::from_be_bytes(*error))
 }
 
-/// What stands beside the question.
+/// What accompanies the question.
 struct Beside {
     /// The key that signed the message.
     key: Option<Vec<u8>>,
     cookie: Cookie,
 }
 
-/// The cookie among EDNS options; the first counts.
+/// The COOKIE option (RFC 7873); the first one counts.
 fn cookie(mut options: &[u8]) -> Cookie {
     /// RFC 7873.
     const COOKIE: [u8; 2] = [0, 10];

@@ -16,38 +16,38 @@ use std::net::IpAddr;
 use std::sync::Arc;
 pub use tally::{Judgements, Tally, Verdicts, agrees, turns_away};
 
-/// Why nothing is said of a request that may have been for another server at the same address.
+/// Reason for no verdict: the request may have been for another server at the same address.
 pub const OTHER_PORT: &str = "the file does not listen on the port that was asked; FILE@ADDR compares it all the same";
-/// Why nothing is said of a request behind a proxy's header that names a client.
+/// Reason for no verdict: the request is behind a proxy's header that names a client.
 pub const BEHIND_PROXY: &str = "a proxy's header names the client, and whether the server believes it is not evaluated";
 
-/// A transaction's decision.
+/// The decision about a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judged {
-    /// The file that speaks for the server, by number.
+    /// Index of the file that speaks for the server.
     pub acl: Option<usize>,
     /// What it says.
     pub decision: Decision,
 }
 
-/// What the files say, one decision after the other.
+/// Decides transactions one after the other.
 #[derive(Debug)]
 pub struct Judge {
     acls: Arc<[Acl]>,
     limits: DetailLimits,
-    /// A file also speaks for what came to a port on which it does not listen.
+    /// A file also speaks for ports on which it does not listen.
     any_port: bool,
-    /// Which file speaks for a server.
+    /// Index of the file that speaks for each server.
     speaks: HashMap<IpAddr, Option<usize>>,
 }
 
 impl Judge {
-    /// For these files; `limits` bound the messages that are read for their signature.
+    /// For these files; `limits` bounds the messages that are decoded for their signature.
     pub fn new(acls: Arc<[Acl]>, limits: DetailLimits) -> Self {
         Self { acls, limits, any_port: false, speaks: HashMap::new() }
     }
 
-    /// Whatever port requests came to: who asks what a file would do with them says that they are for it.
+    /// To whatever port requests came: the user who compares two files says that the traffic is theirs.
     #[must_use]
     pub fn of_any_port(self) -> Self {
         Self { any_port: true, ..self }
@@ -60,7 +60,7 @@ impl Judge {
 
     /// The file that speaks for a server.
     pub fn speaks_for(&mut self, server: IpAddr) -> Option<usize> {
-        /// Servers remembered; a capture of a resolver's own queries holds very many.
+        /// Most servers remembered; a capture of a resolver's own queries has very many.
         const SERVERS: usize = 65_536;
         if let Some(known) = self.speaks.get(&server) {
             return *known;
@@ -72,7 +72,7 @@ impl Judge {
         found
     }
 
-    /// Decides a transaction, with the question it asks.
+    /// Decides a transaction, and returns the question it asks.
     pub fn decide(&mut self, transaction: &Transaction<'_>) -> (Judged, Option<Question>) {
         let (source, server) = (transaction.ends.source(), transaction.ends.destination());
         let Some(number) = self.speaks_for(server) else {
@@ -84,8 +84,9 @@ impl Judge {
         match message::question(transaction, self.limits) {
             Ok(question) => {
                 let decided = self.acls[number].decide(&question.ask(source, server));
-                // The file allows it to whoever has the key, and the server says that this one has not: by the response code, or
-                // where no view is for whoever has no key, by the error in its own signature (RFC 8945 section 5.3.2).
+                // The file allows it to whoever has the key, and the server says that this client does not have it: by
+                // the response code, or where no view serves clients without a key, by the error in its own signature
+                // (RFC 8945 section 5.3.2).
                 let not_accepted = decided.word == Word::Allow
                     && question.key.is_some()
                     && (transaction.message.as_ref().is_some_and(|message| message.rcode == NOTAUTH)
@@ -105,7 +106,7 @@ impl Judge {
         }
     }
 
-    /// Without a question only what holds for every question is known: that nothing is answered.
+    /// Decides without a question, as far as that is possible: only when no question would be answered.
     fn without_question(
         &self,
         number: usize,
@@ -127,7 +128,8 @@ impl Judge {
     }
 }
 
-/// A file names this server, rather than speaking for every one. What such a server's own host asks it is decided, too.
+/// True when a file names this server, rather than speaking for every one. Requests by the server's own host are then
+/// decided, too.
 pub fn names_server(acls: &[Acl], server: IpAddr) -> bool {
     acls.iter().any(|acl| acl.bound().contains(&server))
 }

@@ -13,9 +13,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Decisions kept apart per source and server; more say nothing that these do not.
+/// Most decisions kept apart per source and server; more would say nothing new.
 const DECISIONS: usize = 12;
-/// Questions kept for a decision, and those of them that any may be; the others are of a kind that is not among them.
+/// Most questions kept for a decision, and how many of them whatever their kind: further ones must be of a new kind.
 const QUESTIONS: usize = 5;
 const OF_ANY_KIND: usize = 2;
 
@@ -24,18 +24,18 @@ const OF_ANY_KIND: usize = 2;
 pub struct Tally {
     /// The decision.
     pub judged: Judged,
-    /// Questions that were decided so, with how often each was asked; nothing when none was captured.
+    /// Questions decided so, with the number of times each was asked; `None` when no question was captured.
     pub questions: Vec<(Question, u64)>,
     /// Transactions by outcome, indexed by `Outcome as usize`.
     pub outcomes: OutcomeCounts,
-    /// Answered transactions whose answer is an error, which may be told before access is looked at.
+    /// Answered transactions whose answer is an error, which may be returned before access is checked.
     pub errors: u64,
     /// The first frames of outcomes that agree with the decision, and of those that do not.
     pub frames: [Vec<FrameRef>; 2],
 }
 
 impl Tally {
-    /// Transactions whose outcome agrees with the decision, and those whose outcome does not.
+    /// Numbers of transactions whose outcome agrees with the decision, and whose outcome does not.
     pub fn agreement(&self) -> (u64, u64) {
         Outcome::ALL.iter().fold((0, 0), |(yes, no), (_, outcome)| {
             let errors =
@@ -49,18 +49,18 @@ impl Tally {
         })
     }
 
-    /// The question asked most often of those that `are`; of several, the first.
+    /// The most frequent of the questions for which `are` holds; of several, the first.
     pub fn most_asked(&self, are: impl Fn(&Question) -> bool) -> Option<(&Question, u64)> {
         let asked = self.questions.iter().rev().filter(|(question, _)| are(question));
         asked.max_by_key(|(_, count)| *count).map(|(question, count)| (question, *count))
     }
 
-    /// Some question may be one that clients ask: what is not known was not seen to be another one.
+    /// True when some question may be one that clients ask; an unknown question counts.
     pub fn may_be_usual(&self) -> bool {
         self.questions.is_empty() || self.questions.iter().any(|(question, _)| question.is_usual())
     }
 
-    /// Notes a question. Of more than there is room for, those of a new kind come first: other lists are for them.
+    /// Notes a question. When there are too many, new kinds have precedence, because other lists decide about them.
     fn note(&mut self, question: Question) {
         if let Some((_, count)) = self.questions.iter_mut().find(|(known, _)| *known == question) {
             *count += 1;
@@ -72,14 +72,14 @@ impl Tally {
             self.questions.push((question, 1));
             return;
         }
-        // One asked once gives way, so that one that is asked again and again is not missed.
+        // A question asked only once gives way, so that frequent ones are not missed.
         let once = |(known, count): &&mut (Question, u64)| *count == 1 && known.kind() == question.kind();
         if let Some((known, _)) = self.questions.iter_mut().rev().find(once) {
             *known = question;
         }
     }
 
-    /// Transactions that got an answer other than an error.
+    /// Number of transactions answered without an error.
     pub fn served(&self) -> u64 {
         self.count(Outcome::Answered) - self.errors
     }
@@ -90,16 +90,16 @@ impl Tally {
     }
 }
 
-/// The verdict does not let the request be served.
+/// True when the verdict does not let the request be served.
 pub fn turns_away(word: Word) -> bool {
     matches!(word, Word::Refuse | Word::Drop | Word::NotAuth)
 }
 
-/// Whether an outcome is what a verdict says; `None` when it says neither.
+/// True when an outcome agrees with a verdict; `None` when it neither agrees nor disagrees.
 pub fn agrees(word: Word, outcome: Outcome) -> Option<bool> {
     let turned_away = matches!(outcome, Outcome::Refused | Outcome::Denied);
     let nothing = matches!(outcome, Outcome::Silent | Outcome::TcpRejected | Outcome::Unanswered);
-    // No answer may be a loss on the way, and one refusal stands for another.
+    // A missing answer may have been lost on the way, and all kinds of refusal count alike.
     match word {
         Word::Allow if outcome == Outcome::Answered => Some(true),
         Word::Allow => (turned_away || outcome == Outcome::Silent).then_some(false),
@@ -117,17 +117,17 @@ pub fn agrees(word: Word, outcome: Outcome) -> Option<bool> {
 pub struct Judgements {
     judge: Judge,
     pairs: HashMap<(IpAddr, IpAddr), Vec<Tally>>,
-    /// Most pairs kept.
+    /// Most pairs of source and server kept.
     most: usize,
-    /// Most frames kept for each decision, of those that agree and of those that do not.
+    /// Most frames kept for each decision, both of those that agree and of those that do not.
     frames: usize,
-    /// Transactions of sources beyond that.
+    /// Number of transactions of further sources.
     pub not_kept: u64,
 }
 
 impl Judgements {
-    /// Nothing decided yet. At most `most` pairs of source and server are kept, and for each decision at most `frames` frames
-    /// that agree with it and as many that do not.
+    /// Without decisions. At most `most` pairs of source and server are kept, and for each decision at most `frames`
+    /// frames that agree with it and as many that do not.
     pub fn new(acls: Arc<[Acl]>, limits: DetailLimits, most: usize, frames: usize) -> Self {
         Self { judge: Judge::new(acls, limits), pairs: HashMap::new(), most, frames, not_kept: 0 }
     }
@@ -177,13 +177,13 @@ impl Judgements {
         &self.judge.acls
     }
 
-    /// What was decided so far, to be asked while more is decided.
+    /// The decisions so far, to be read while more are made.
     pub fn so_far(&self) -> Verdicts {
         let pairs = self.pairs.iter().map(|(pair, tallies)| (*pair, tallies.clone())).collect();
         Self { judge: Judge::new(Arc::clone(&self.judge.acls), self.judge.limits), pairs, ..*self }.finish()
     }
 
-    /// What was decided, ready to be asked.
+    /// All decisions, ready to be read.
     pub fn finish(self) -> Verdicts {
         let mut pairs: Vec<((IpAddr, IpAddr), Vec<Tally>)> = self.pairs.into_iter().collect();
         pairs.sort_unstable_by_key(|((source, server), _)| (*server, *source));
@@ -194,22 +194,22 @@ impl Judgements {
 /// Every decision of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Verdicts {
-    /// The files.
+    /// The configurations.
     pub acls: Arc<[Acl]>,
-    /// Tallies by source and server, in order of server and source.
+    /// Counts by source and server, sorted by server, then source.
     pub pairs: Vec<((IpAddr, IpAddr), Vec<Tally>)>,
-    /// Transactions that were not kept apart.
+    /// Number of transactions that were not kept apart.
     pub not_kept: u64,
 }
 
 impl Verdicts {
-    /// Keeps what was decided for these sources and servers. A file that names no address speaks for every server, but not
+    /// Keeps the counts for these sources and servers. A file that names no address speaks for every server, but not
     /// for those that its own server asks.
     pub fn keep(&mut self, wanted: impl Fn(IpAddr, IpAddr) -> bool) {
         self.pairs.retain(|((source, server), _)| wanted(*source, *server));
     }
 
-    /// The tallies of a source, or of all sources in a joined prefix, at a server.
+    /// The counts of a source, or of all sources in a joined prefix, at a server.
     pub fn of(&self, source: IpNet, server: IpAddr) -> impl Iterator<Item = (IpAddr, &Tally)> {
         let start = self.pairs.partition_point(|((address, at), _)| (*at, *address) < (server, source.network()));
         self.pairs[start..]
@@ -218,8 +218,8 @@ impl Verdicts {
             .flat_map(|((address, _), tallies)| tallies.iter().map(move |tally| (*address, tally)))
     }
 
-    /// The verdict and rule of a source: one word when every transaction has it, else `mixed`. Nothing when nothing
-    /// was decided.
+    /// Verdict and rule of a source: `mixed` unless all its transactions have the same. `None` when nothing was
+    /// decided.
     pub fn words(&self, source: IpNet, server: IpAddr) -> Option<(&'static str, String)> {
         let mut words: Option<(Word, Option<String>)> = None;
         let (mut mixed_word, mut mixed_rule) = (false, false);
@@ -242,7 +242,8 @@ impl Verdicts {
         Some((if mixed_word { "mixed" } else { word.name() }, rule))
     }
 
-    /// Transactions with servers that a file speaks for: those whose outcome agrees with it, and those that differ.
+    /// Numbers of transactions with servers for which a file speaks: those whose outcome agrees with it, and those
+    /// whose outcome differs.
     pub fn agreement(&self, acl: usize) -> (u64, u64) {
         let tallies = self.pairs.iter().flat_map(|(_, tallies)| tallies).filter(|tally| tally.judged.acl == Some(acl));
         tallies.map(Tally::agreement).fold((0, 0), |(yes, no), (more_yes, more_no)| (yes + more_yes, no + more_no))

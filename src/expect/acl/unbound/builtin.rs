@@ -12,7 +12,7 @@ pub struct BuiltInZone {
     pub origin: Vec<u8>,
     /// Owners and types.
     pub data: Vec<(Vec<u8>, u16)>,
-    /// `unblock-lan-zones: yes` takes it away.
+    /// `unblock-lan-zones: yes` removes it.
     pub lan: bool,
 }
 

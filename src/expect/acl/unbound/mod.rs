@@ -22,7 +22,7 @@ use model::{Access, Action, Model};
 use std::net::{IpAddr, SocketAddr};
 use zones::{Client, Local, ViewZones};
 
-/// How much a text looks like unbound.conf.
+/// How likely a text is unbound.conf.
 pub fn looks_like(text: &str) -> usize {
     text.lines()
         .map(str::trim)
@@ -54,7 +54,7 @@ pub fn read(
 #[derive(Debug)]
 struct Unbound {
     model: Model,
-    /// Places of rules, to find where a line would have to be added.
+    /// The places of rules, to find where a line would have to be added.
     places: Vec<Place>,
 }
 
@@ -81,7 +81,7 @@ impl Policy for Unbound {
         if !matches!(request.opcode, code::QUERY | code::NOTIFY) {
             return Decision::of(Word::Allow, model.built_in.not_implemented);
         }
-        // Nothing but EDNS or a signature stands in a query, one answer in a NOTIFY.
+        // A query may contain only EDNS or a signature, a NOTIFY one answer.
         let [answers, authority, additional] = request.sections;
         if (answers > 0 && (answers > 1 || request.opcode != code::NOTIFY)) || authority > 0 || additional > 1 {
             return Decision::of(Word::Allow, model.built_in.malformed);
@@ -109,7 +109,7 @@ impl Policy for Unbound {
         let decision = match request.cookie {
             Cookie::NotKnown => return Decision::unknown("allow_cookie looks at the query's cookie", Some(rule)),
             Cookie::Present(length) if model.answers_cookies => match length {
-                // Its own part may have run out, which is told with BADCOOKIE.
+                // The server's part may have expired; the client then gets BADCOOKIE.
                 16..=40 => self.served(request, access, trace),
                 8 => {
                     trace.step(Some(rule), None, || "a cookie is sent with BADCOOKIE, to be sent back".to_owned());
@@ -142,7 +142,7 @@ impl Policy for Unbound {
     }
 
     fn listens(&self) -> Vec<IpAddr> {
-        // Of other addresses too: all of a family, or those of an interface.
+        // It listens on other addresses as well: all of a family, or those of an interface.
         if !self.model.listens_by_name.is_empty() || self.model.listens.iter().any(IpAddr::is_unspecified) {
             return Vec::new();
         }
@@ -183,7 +183,7 @@ fn show_with_length(prefix: IpNet) -> String {
 }
 
 impl Unbound {
-    /// What is told of its lists, as they are mixed in the text.
+    /// Describes the entries of its lists, in the order of the text.
     fn table(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = self
             .model
@@ -218,7 +218,7 @@ impl Unbound {
         entries
     }
 
-    /// What happens once the source is admitted: the server's own names, local zones, and then the conditions of the action.
+    /// Decides once the source is admitted: the server's own names, local zones, then the conditions of the action.
     fn served(&self, request: &Request<'_>, access: &Access, trace: &mut Trace) -> Decision {
         let (model, rule) = (&self.model, access.rule);
         if let Some(which) = Self::own_name(request).filter(|_| request.qclass == code::CH) {
@@ -229,7 +229,7 @@ impl Unbound {
         }
         match request.qclass {
             code::IN => {}
-            // Neither local zones nor root servers are known for other classes (measured).
+            // For other classes the server has neither local zones nor root servers (measured).
             code::ANY => return self.beyond_local(request, access, trace),
             _ if access.action == Action::DenyNonLocal => return Decision::of(Word::Drop, rule),
             _ => return Decision::of(Word::Refuse, model.built_in.other_class),
@@ -256,7 +256,7 @@ impl Unbound {
         if let Some((origin_rule, _)) = model.auth_zone(request.qname)
             && decision.word != Word::Allow
         {
-            // An auth-zone that is loaded answers before these conditions are looked at.
+            // A loaded auth-zone answers before these conditions are checked.
             return Decision::unknown("the name is in an auth-zone, whose contents are data", Some(origin_rule));
         }
         match model.data_decides {
@@ -280,7 +280,7 @@ impl Unbound {
         zones::answer(own, &model.zones, request.qname, request.qtype, &client)
     }
 
-    /// The access rule of a request: of its source, else of the interface it came to.
+    /// The access rule of a request: that of its source, else of the interface at which it arrived.
     fn access(&self, request: &Request<'_>, trace: &mut Trace) -> Result<&Access, Decision> {
         let model = &self.model;
         if let Some(index) = model.ranges.find(request.source) {
@@ -308,7 +308,7 @@ impl Unbound {
         Ok(access)
     }
 
-    /// A line after that of a rule.
+    /// Describes a line to be added after that of a rule.
     fn after(&self, rule: RuleId) -> Option<Spot> {
         match self.places.get(rule.0 as usize) {
             Some(Place::Text(span)) => Some(Spot::LineAfter(*span)),
@@ -316,10 +316,10 @@ impl Unbound {
         }
     }
 
-    /// What remains of an action once the name is not local.
+    /// Decides by the action once the name is known not to be local.
     fn beyond_local(&self, request: &Request<'_>, access: &Access, trace: &mut Trace) -> Decision {
         let rule = access.rule;
-        // Without RD, allow_snoop only shows what the cache holds.
+        // Without RD, allow_snoop only reveals the cache.
         let recursive = request.rd || access.action == Action::AllowSetRd;
         trace.serve(|serving| serving.recursion = recursive.then_some(true));
         match access.action {
@@ -342,7 +342,7 @@ impl Unbound {
         }
     }
 
-    /// Which of its own names the server is asked for, as a place in `Model::hidden`.
+    /// Which of the server's own names is asked for, as an index into `Model::hidden`.
     fn own_name(request: &Request<'_>) -> Option<usize> {
         const NAMES: [&[&str]; 3] =
             [&["id.server", "hostname.bind"], &["version.server", "version.bind"], &["trustanchor.unbound"]];
@@ -354,12 +354,12 @@ impl Unbound {
     }
 }
 
-/// The line of a statement, to add another after it.
+/// The line of a statement, after which another is to be added.
 fn line_of(files: &Files, span: Span) -> Span {
     files.whole_line(span)
 }
 
-/// The address of a destination is the wildcard's, when the server listens on all.
+/// The address of a destination; the wildcard's when the server listens on all addresses.
 fn wildcard(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),

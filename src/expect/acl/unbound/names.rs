@@ -2,7 +2,7 @@
 //!
 //! Statements of releases from 1.6 to 1.24 are listed; those that do not matter here are skipped.
 
-/// Clauses: no value, statements follow.
+/// Clauses; they have no value and contain statements.
 pub const CLAUSES: &[&str] = &[
     "auth-zone",
     "cachedb",
@@ -19,7 +19,7 @@ pub const CLAUSES: &[&str] = &[
     "view",
 ];
 
-/// Statements of clauses other than `server`, by their whole name or, with a hyphen at the end, by how it begins.
+/// Statements of clauses other than `server`: whole names or, ending in a hyphen, prefixes of names.
 const ELSEWHERE: &[(&str, &[&str])] = &[
     (
         "auth-zone",
@@ -65,7 +65,7 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
     ("view", &["name", "local-zone", "local-data", "local-data-ptr", "view-first", "response-ip", "response-ip-data"]),
 ];
 
-/// Whether a statement may stand in a clause. What no other clause has is left to `server`.
+/// True when a statement may be in a clause. Whatever belongs to no other clause belongs to `server`.
 pub fn belongs(clause: &str, name: &str) -> bool {
     const BOTH: [&str; 5] = ["local-zone", "local-data", "local-data-ptr", "response-ip", "response-ip-data"];
     let fits = |pattern: &&str| if pattern.ends_with('-') { name.starts_with(*pattern) } else { name == *pattern };

@@ -18,22 +18,22 @@ pub struct Statement {
     pub values: Vec<Span>,
     /// From the name to the last value.
     pub span: Span,
-    /// The number of the clause it stands in, counted from 0 over all files.
+    /// Number of the clause it is in, counted from 0 over all files.
     pub clause: usize,
 }
 
-/// What was read.
+/// The result of parsing.
 #[derive(Debug, Default)]
 pub struct Parsed {
     /// Names of the clauses in order.
     pub clauses: Vec<&'static str>,
     /// Statements of all clauses, in order.
     pub statements: Vec<Statement>,
-    /// Include statements whose file is not here.
+    /// Include statements whose file is missing here.
     pub missing: Vec<Span>,
 }
 
-/// Reads a file and everything it includes.
+/// Parses a file and everything it includes.
 pub fn parse(files: &mut Files, first: u32) -> Result<Parsed, Error> {
     let main = files.list()[first as usize].path.clone();
     let folder = main.parent().map_or_else(PathBuf::new, Path::to_path_buf);
@@ -45,9 +45,9 @@ pub fn parse(files: &mut Files, first: u32) -> Result<Parsed, Error> {
 struct Reader<'a> {
     files: &'a mut Files,
     parsed: Parsed,
-    /// The clause that statements belong to now.
+    /// The current clause.
     open: Option<usize>,
-    /// Where relative names are looked up.
+    /// The folder in which relative names are looked up.
     folders: Vec<PathBuf>,
 }
 
@@ -62,7 +62,7 @@ impl Cursor {
         Span { file: self.file, start: start as u32, end: end as u32 }
     }
 
-    /// Passes white space and comments; false at the end of the file.
+    /// Skips white space and comments; false at the end of the file.
     fn skip(&mut self, bytes: &[u8]) -> bool {
         while let Some(byte) = bytes.get(self.at) {
             if byte.is_ascii_whitespace() {
@@ -193,13 +193,13 @@ impl Reader<'_> {
             }
         }
         let mut end = cursor.at.min(bytes.len());
-        // A span ends between characters.
+        // A span must end between characters.
         while !self.files.list()[cursor.file as usize].text.is_char_boundary(end) {
             end += 1;
         }
         cursor.at = end;
         let value = cursor.span(start, end);
-        // A missing value takes the name of the next statement, which then makes no sense.
+        // A missing value takes the name of the next statement, which then is an error.
         let text = self.files.text(value);
         if let Some(word) = text.strip_suffix(':')
             && [names::CLAUSES, names::ONE, names::TWO, names::THREE].iter().any(|list| list.contains(&word))
@@ -216,7 +216,7 @@ impl Reader<'_> {
         let named = self.files.text(value).to_owned();
         if Style::Unbound.is_pattern(&named) {
             let found = pattern::matching(self.files, Style::Unbound, &named, &self.folders);
-            // A pattern may match nothing; the server goes on then, too.
+            // A pattern may match nothing; the server continues as well.
             let Some(found) = found.map_err(|what| self.files.error(value, &what))? else {
                 self.parsed.missing.push(span);
                 return Ok(());
@@ -316,7 +316,7 @@ mod tests {
             parsed.statements.iter().map(|statement| files.text(*statement.values.last().unwrap())).collect();
         assert_eq!(shown, ["allow", "refuse", "allow", "2"]);
         assert!(parsed.missing.is_empty());
-        // A folder that is not here may hold anything on the server.
+        // On the server, a folder that is missing here may contain anything.
         std::fs::rename(folder.path().join("etc/conf.d"), folder.path().join("etc/other.d")).unwrap();
         let mut files = Files::new(Some(folder.path()));
         let first = files.open(&main).unwrap();

@@ -24,18 +24,18 @@ pub enum Kind {
     AlwaysRefuse,
     /// Everything is dropped.
     AlwaysDeny,
-    /// Everything is answered in one way.
+    /// Everything is answered in the same way.
     AlwaysAnswer,
     /// Everything is resolved.
     AlwaysTransparent,
-    /// Addresses are answered with nothing, the rest is resolved.
+    /// Address queries get an empty answer, others are resolved.
     BlockA,
     /// Ends the search in a view.
     NoView,
 }
 
 impl Kind {
-    /// By its name; `None` when there is no such type. `nodefault` is no type but takes a built-in zone away.
+    /// Finds a type by its name; `None` when there is none. `nodefault` is not a type, but removes a built-in zone.
     pub fn parse(text: &str) -> Option<Kind> {
         Some(match text {
             "deny" | "inform_deny" => Kind::Deny,
@@ -62,11 +62,11 @@ pub struct Zone {
     pub kind: Kind,
     /// Its statement.
     pub rule: RuleId,
-    /// Only clients with one of these tags see it; nothing when everybody does.
+    /// Only clients with one of these tags see it; `None` when everybody does.
     pub tags: Option<Vec<usize>>,
-    /// Other types for clients of these prefixes; the longest decides.
+    /// Other types for clients of these prefixes; the longest prefix decides.
     pub overrides: Vec<(IpNet, Kind, RuleId)>,
-    /// Types of the data by name; an empty list is a name with data only below it.
+    /// Record types of its data by name; an empty list is a name with data only below it.
     data: HashMap<Vec<u8>, Vec<u16>>,
 }
 
@@ -76,7 +76,7 @@ pub struct Zones {
     zones: HashMap<Vec<u8>, Zone, foldhash::fast::FixedState>,
 }
 
-/// What local zones make of a question.
+/// The result of looking a question up in local zones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Local {
     /// It is answered.
@@ -85,11 +85,11 @@ pub enum Local {
     Refused(RuleId),
     /// It is dropped.
     Dropped(RuleId),
-    /// It is not local.
+    /// It is not decided by local zones.
     No,
 }
 
-/// The client, as far as local zones look at it.
+/// The client as local zones see it.
 #[derive(Debug, Clone, Copy)]
 pub struct Client<'a> {
     /// Its address.
@@ -113,12 +113,12 @@ impl Zones {
         self.zones.contains_key(origin)
     }
 
-    /// A zone, to change it.
+    /// A zone for changing it.
     pub fn get_mut(&mut self, origin: &[u8]) -> Option<&mut Zone> {
         self.zones.get_mut(origin)
     }
 
-    /// Makes a transparent zone for data that no zone is around: one for all, at the lowest name above all of them.
+    /// Makes transparent zones for data that is inside no zone: one for all, at the lowest name above all of it.
     pub fn add_implicit(&mut self, data: &[(Vec<u8>, u16, RuleId)]) {
         let mut common: Option<(&[u8], RuleId)> = None;
         for (owner, _, rule) in data {
@@ -138,7 +138,7 @@ impl Zones {
         }
     }
 
-    /// Adds data to the zone around it.
+    /// Adds data to the zone that contains it.
     pub fn add_data(&mut self, owner: &[u8], record_type: u16, rule: RuleId) {
         let origin = name::and_above(owner).find(|above| self.zones.contains_key(*above)).map(<[u8]>::to_vec);
         let origin = origin.unwrap_or_else(|| {
@@ -147,19 +147,19 @@ impl Zones {
         });
         if let Some(zone) = self.zones.get_mut(&origin) {
             zone.data.entry(owner.to_vec()).or_default().push(record_type);
-            // Names between the zone and its data exist, too.
+            // Names between the zone's and its data's exist, too.
             for above in name::and_above(owner).skip(1).take_while(|above| above.len() >= origin.len()) {
                 zone.data.entry(above.to_vec()).or_default();
             }
         }
     }
 
-    /// Prefixes of overrides.
+    /// Prefixes of all overrides.
     pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
         self.zones.values().flat_map(|zone| zone.overrides.iter().map(|(prefix, _, _)| *prefix))
     }
 
-    /// The closest zone around a name that the client sees. DS records belong to the zone above.
+    /// The closest zone that contains a name and that the client sees. DS records belong to the zone above.
     fn find(&self, qname: &[u8], qtype: u16, tags: Option<&[usize]>) -> Option<&Zone> {
         if self.zones.is_empty() {
             return None;
@@ -173,7 +173,7 @@ impl Zones {
 }
 
 impl Zone {
-    /// A transparent zone of a view leaves a name without data to the server's own zones.
+    /// A transparent zone of a view leaves names without data to the server's own zones.
     fn leaves_to_others(&self, qname: &[u8], qtype: u16) -> bool {
         match self.kind {
             Kind::AlwaysTransparent | Kind::BlockA => true,
@@ -183,7 +183,7 @@ impl Zone {
         }
     }
 
-    /// What the zone does for this client, and by which statement.
+    /// The type of the zone for this client, and the statement that sets it.
     fn kind_for(&self, client: &Client<'_>) -> (Kind, RuleId, Option<usize>) {
         let longest = self.overrides.iter().filter(|(prefix, _, _)| prefix.contains(&client.address));
         if let Some((_, kind, rule)) = longest.max_by_key(|(prefix, _, _)| prefix.prefix_len()) {
@@ -222,7 +222,7 @@ impl Zone {
             if let Some(types) = data
                 && holds(types, qtype)
             {
-                // An alias of a redirect zone is followed outside.
+                // The alias of a redirect zone leads out of the zone.
                 let followed =
                     redirect && qtype != code::CNAME && !types.contains(&qtype) && types.contains(&code::CNAME);
                 return if followed { Local::No } else { Local::Answered(rule) };
@@ -233,7 +233,7 @@ impl Zone {
             Kind::Refuse | Kind::AlwaysRefuse => Local::Refused(rule),
             Kind::Static | Kind::Redirect | Kind::AlwaysAnswer => Local::Answered(rule),
             Kind::BlockA if qtype == code::A => Local::Answered(rule),
-            // The name exists with other types.
+            // The name exists, with other types.
             Kind::Transparent | Kind::NoView if data.is_some_and(|types| !types.is_empty()) => Local::Answered(rule),
             Kind::Transparent | Kind::NoView | Kind::TypeTransparent | Kind::AlwaysTransparent | Kind::BlockA => {
                 Local::No
@@ -242,12 +242,12 @@ impl Zone {
     }
 }
 
-/// The data answer a type: they have it, or they are an alias.
+/// True when data answers a type: it contains the type, or an alias.
 fn holds(types: &[u16], qtype: u16) -> bool {
     types.iter().any(|held| *held == qtype || *held == code::CNAME)
 }
 
-/// A view's own zones, and whether the server's follow when they say nothing.
+/// The zones of a view, and whether the server's own are asked after them.
 #[derive(Debug, Clone, Copy)]
 pub struct ViewZones<'a> {
     /// The zones.
@@ -256,7 +256,7 @@ pub struct ViewZones<'a> {
     pub first: bool,
 }
 
-/// What local zones make of a question.
+/// Looks a question up in local zones.
 pub fn answer(view: Option<ViewZones<'_>>, global: &Zones, qname: &[u8], qtype: u16, client: &Client<'_>) -> Local {
     if let Some(view) = view {
         let found = view.zones.find(qname, qtype, None);
@@ -273,7 +273,7 @@ pub fn answer(view: Option<ViewZones<'_>>, global: &Zones, qname: &[u8], qtype: 
     }
 }
 
-/// The data at the top of a zone.
+/// The data at the apex of a zone.
 fn origin_data<'a>(zones: &Zones, qname: &[u8], _: u16, zone: &'a Zone) -> Option<&'a Vec<u16>> {
     name::and_above(qname)
         .find(|above| zones.zones.get(*above).is_some_and(|found| std::ptr::eq(found, zone)))

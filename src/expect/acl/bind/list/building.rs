@@ -16,12 +16,12 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Building {
     pub(super) list: List,
-    /// Where each prefix is in the list.
+    /// Index of each prefix in the list.
     known: HashMap<IpNet, usize>,
 }
 
 impl Building {
-    /// Adds a prefix; an identical earlier one stays as it is.
+    /// Adds a prefix, unless the list already has it.
     pub(super) fn prefix(&mut self, prefix: IpNet, positive: bool, rule: RuleId) {
         if self.known.contains_key(&prefix) {
             return;
@@ -35,7 +35,7 @@ impl Building {
         self.list.prefixes.push(prefix);
     }
 
-    /// Adds `any` or its opposite: every address of both families, with one number.
+    /// Adds `any` or its opposite: every address of both families, under one number.
     pub(super) fn everything(&mut self, positive: bool, rule: RuleId) {
         let everything = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
         if everything.iter().all(|prefix| self.known.contains_key(prefix)) {
@@ -54,10 +54,10 @@ impl Building {
         self.list.others.push(Other { number: self.list.count, negative, kind, rule });
     }
 
-    /// Adds a list inside this one, which may have so many elements at `most`: merged, unless one of its own elements is
+    /// Adds a list inside this one, which may have at most `most` elements: merged, unless one of its own elements is
     /// negated.
     pub(super) fn nested(&mut self, inner: Arc<List>, negative: bool, rule: RuleId, most: u32) {
-        // Neither is above its limit before this, so that sums fit.
+        // Neither exceeds its limit before this, so that the sums fit.
         self.list.lists += inner.lists;
         if inner.has_negatives {
             self.list.lists += 1;
@@ -65,7 +65,7 @@ impl Building {
             return;
         }
         if self.list.count + inner.count > most || self.list.others.len() + inner.others.len() > ACL_OTHERS {
-            // Whoever compiles the list gives it up.
+            // The caller gives the list up.
             self.list.count = most + 1;
             return;
         }
@@ -73,14 +73,14 @@ impl Building {
         for other in &inner.others {
             self.list.others.push(Other {
                 number: before + other.number,
-                // What is negated stays so; a negated list negates the rest.
+                // Negated elements stay negated; a negated list negates the others.
                 negative: other.negative || negative,
                 ..other.clone()
             });
         }
         for prefix in &inner.prefixes {
             match self.known.get(&prefix.net) {
-                // An identical earlier prefix keeps its number, but a negated list turns it negative all the same.
+                // An identical earlier prefix keeps its number, but a negated list makes it negative nevertheless.
                 Some(at) => {
                     if negative && prefix.positive {
                         let earlier = &mut self.list.prefixes[*at];
@@ -123,18 +123,18 @@ impl List {
         list.list.seal()
     }
 
-    /// Finishes a list whose elements are all there.
+    /// Finishes a list.
     pub(super) fn seal(mut self) -> Self {
         let numbered: Vec<(IpNet, u32)> = {
-            // It is kept as it is, however many there are of its kind.
+            // It is kept as it is, however many of its kind there are.
             self.prefixes.shrink_to_fit();
             self.prefixes.sort_by_key(|prefix| prefix.number);
-            // `any` gives both families one number: the position in the sorted table stands for it.
+            // `any` gives both families one number; its position in the sorted table stands for it.
             self.prefixes.iter().enumerate().map(|(at, prefix)| (prefix.net, at as u32)).collect()
         };
         self.ranges = first_decides(&numbered);
         self.meanings = self.prefixes.iter().map(Meaning::of).collect();
-        // Both families with one number before everything else: `any` or `none`.
+        // Both families under one number before everything else: `any` or `none`.
         self.always = match (self.prefixes.as_slice(), self.meanings.as_slice()) {
             ([one, other, ..], [first, second, ..])
                 if one.net.prefix_len() == 0

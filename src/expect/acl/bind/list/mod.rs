@@ -23,7 +23,7 @@ pub enum Element<'a> {
     Other(&'a Other),
 }
 
-/// What a list says of a request.
+/// The result of matching a request against a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Match {
     /// The first matching element is this, and it is not negated.
@@ -32,26 +32,26 @@ pub enum Match {
     Negative(RuleId),
     /// No element matches.
     None,
-    /// It depends on something that the text does not tell.
+    /// It depends on something that is not known from the text.
     Unknown(&'static str, RuleId),
 }
 
-/// A list ready to match.
+/// A list, ready to match.
 #[derive(Debug, Default)]
 pub struct List {
-    /// Numbers of prefixes; the lowest decides.
+    /// Prefixes by their number; the lowest number decides.
     ranges: Ranges,
-    /// What each numbered prefix means.
+    /// The meaning of each numbered prefix.
     prefixes: Vec<Prefix>,
-    /// The same without the prefix, close together in memory, for many prefixes are asked in no order.
+    /// The same without the prefixes, close together in memory, because lookups come in no order.
     meanings: Vec<Meaning>,
-    /// What it says of every address whatsoever, when it does.
+    /// The result for every address, if it is the same for all.
     always: Option<Match>,
-    /// Elements that are no prefixes, in order of their numbers.
+    /// Elements that are not prefixes, in the order of their numbers.
     others: Vec<Other>,
-    /// Numbers given so far: elements, those of merged lists too.
+    /// Number of elements so far, including those of merged lists.
     count: u32,
-    /// Lists inside it, and inside those, each as often as it is named.
+    /// Number of lists inside it and inside those, each counted as often as it is named.
     lists: u32,
     /// An element is negated, or is `none`.
     has_negatives: bool,
@@ -66,11 +66,11 @@ pub struct Prefix {
     rule: RuleId,
 }
 
-/// What a prefix says.
+/// What a prefix means.
 #[derive(Debug, Clone, Copy)]
 struct Meaning {
     number: u32,
-    /// The rule, and a bit for a positive one.
+    /// The rule, and a bit that is set when it admits.
     rule: u32,
 }
 
@@ -85,7 +85,7 @@ impl Meaning {
     }
 }
 
-/// An element that is no prefix.
+/// An element that is not a prefix.
 #[derive(Debug, Clone)]
 pub struct Other {
     number: u32,
@@ -104,13 +104,13 @@ enum Kind {
     Unknown(&'static str),
 }
 
-/// What was met in lists before. Thousands of lists may hold the elements of one: to look each of them up by what it matches
-/// takes seconds.
+/// What was already met in other lists. Thousands of lists may hold the same elements, and looking each of them up by
+/// what it matches would take seconds.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// Lists.
     pub lists: HashSet<*const List>,
-    /// The prefix that was met last of each rule. Most have one.
+    /// The prefix met last for each rule; most rules have only one.
     nets: Vec<Option<IpNet>>,
 }
 
@@ -134,7 +134,7 @@ pub struct Subject<'a> {
 }
 
 impl List {
-    /// It is not of keys alone.
+    /// True unless it consists only of keys.
     pub fn names_addresses(&self) -> bool {
         let of_addresses = |other: &Other| match &other.kind {
             Kind::Key(_) => false,
@@ -155,7 +155,7 @@ impl List {
         if self.others.is_empty() { fallback } else { self.find_among_others(subject, own, found, fallback) }
     }
 
-    /// The same in a list with elements that are no prefixes.
+    /// The same for a list with elements that are not prefixes.
     fn find_among_others(
         &self,
         subject: Subject<'_>,
@@ -181,13 +181,13 @@ impl List {
             }
         }
         match unknown {
-            // Whether the unknown element matches makes no difference when the rest says the same.
+            // Whether the unknown element matches makes no difference when the rest of the list says the same.
             Some((reason, other)) if !result.says_as(other.result()) => Match::Unknown(reason, other.rule),
             _ => result,
         }
     }
 
-    /// Every prefix in it and in the lists inside it, but for most of those that were `seen` before.
+    /// Every prefix in it and in the lists inside it, except most of those that were `seen` before.
     pub fn prefixes(&self, seen: &mut Seen, into: &mut Vec<IpNet>) {
         into.extend(self.prefixes.iter().filter(|prefix| seen.is_news(prefix)).map(|prefix| prefix.net));
         for other in &self.others {
@@ -199,13 +199,13 @@ impl List {
         }
     }
 
-    /// The rules of its elements, and whether each lets pass, in no order.
+    /// The rules of its elements and whether each admits, in no order.
     pub fn rules(&self) -> impl Iterator<Item = (RuleId, bool)> {
         let others = self.others.iter().map(|other| (other.rule, !other.negative));
         self.prefixes.iter().map(|prefix| (prefix.rule, prefix.positive)).chain(others)
     }
 
-    /// Its elements in order, not yet in words: there may be many.
+    /// Its elements in order, not yet as text: there may be many.
     pub fn elements(&self) -> Vec<Element<'_>> {
         let prefixes = self.prefixes.iter().map(|prefix| (prefix.number, Element::Prefix(prefix)));
         let others = self.others.iter().map(|other| (other.number, Element::Other(other)));
@@ -224,7 +224,7 @@ impl List {
 }
 
 impl Element<'_> {
-    /// What it matches, as people read it.
+    /// What it matches, for people.
     pub fn show(self) -> String {
         let other = match self {
             Self::Prefix(prefix) => return crate::expect::inventory::show_prefix(prefix.net),
@@ -246,7 +246,7 @@ impl Element<'_> {
         }
     }
 
-    /// The prefix, when it is one; that of IPv4 for every address.
+    /// The prefix, if it is one; that of IPv4 for every address.
     pub fn prefix(self) -> Option<IpNet> {
         match self {
             Self::Prefix(prefix) | Self::Everything(prefix) => Some(prefix.net),
@@ -254,7 +254,7 @@ impl Element<'_> {
         }
     }
 
-    /// It is not negated.
+    /// True when it is not negated.
     pub fn positive(self) -> bool {
         match self {
             Self::Prefix(prefix) | Self::Everything(prefix) => prefix.positive,
@@ -272,7 +272,7 @@ impl Element<'_> {
 }
 
 impl Match {
-    /// Both let the request pass, or both do not.
+    /// True when both admit the request or both do not.
     fn says_as(self, other: Match) -> bool {
         matches!((self, other), (Match::Positive(_), Match::Positive(_)))
             || matches!((self, other), (Match::Negative(_) | Match::None, Match::Negative(_) | Match::None))
@@ -293,7 +293,7 @@ impl Other {
                 own.is_near(subject.address).ok_or("localnets: the server's networks are not known (--server ADDR/LEN)")
             }
             Kind::Key(key) => Ok(subject.key == Some(key.as_slice())),
-            // Only a positive match inside counts; a negative one is as if nothing had matched.
+            // Only a positive match inside counts; a negative one is the same as no match.
             Kind::Nested(list) => match list.find(subject, own) {
                 Match::Positive(_) => Ok(true),
                 Match::Negative(_) | Match::None => Ok(false),

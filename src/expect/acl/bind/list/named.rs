@@ -16,18 +16,18 @@ use std::sync::Arc;
 pub struct Named<'a> {
     definitions: HashMap<String, (Span, &'a Block)>,
     compiled: HashMap<String, Option<Arc<List>>>,
-    /// There may be others.
+    /// The configuration may define others.
     incomplete: bool,
-    /// Lists that hold just the elements of others, by these.
+    /// Lists that only consist of other lists, by these.
     unions: HashMap<Vec<*const List>, Arc<List>>,
-    /// Elements compiled so far, those of merged lists each time.
+    /// Elements compiled so far; those of merged lists count each time.
     pub elements: u32,
-    /// Most of them.
+    /// Most elements that may be compiled.
     most: u32,
 }
 
 impl<'a> Named<'a> {
-    /// Gathers the `acl` statements; of an `incomplete` configuration a file is not here that may hold others. All lists
+    /// Collects the `acl` statements; an `incomplete` configuration lacks a file here that may define others. All lists
     /// together may have `most` elements.
     pub fn of(files: &Files, statements: &'a [Statement], incomplete: bool, most: u32) -> Result<Self, Error> {
         let mut definitions: HashMap<String, (Span, &'a Block)> = HashMap::new();
@@ -52,7 +52,7 @@ impl<'a> Named<'a> {
         Ok(Self { definitions, compiled: HashMap::new(), incomplete, unions: HashMap::new(), elements: 0, most })
     }
 
-    /// Compiles every definition, also those nobody uses, so that a mistake in one is found.
+    /// Compiles every definition, even unused ones, so that a mistake in one is found.
     pub fn compile_all(&mut self, files: &Files, rules: &mut Rules) -> Result<(), Error> {
         let mut all: Vec<(String, Span)> =
             self.definitions.iter().map(|(key, (span, _))| (key.clone(), *span)).collect();
@@ -63,15 +63,15 @@ impl<'a> Named<'a> {
         Ok(())
     }
 
-    /// A list by its name, once it is compiled.
+    /// Finds a list by name, compiling it if necessary.
     pub fn get(&self, name: &str) -> Option<&Arc<List>> {
         self.compiled.get(&name.to_ascii_lowercase())?.as_ref()
     }
 
     /// A list in braces.
     pub fn list(&mut self, block: &Block, files: &Files, rules: &mut Rules) -> Result<Arc<List>, Error> {
-        // Thousands of zones may name the same lists. What only names others has no rule of its own, when merging them changes
-        // nothing: it is the one that it names, or all that name the same are one.
+        // Thousands of zones may name the same lists. A list that only names others has no rule of its own, if merging
+        // changes nothing: it is the list that it names, or the same object as all lists that name the same ones.
         let Some(parts) = self.only_named(block, files, rules)? else {
             return Ok(Arc::new(self.compile(block, files, rules, 0)?));
         };
@@ -87,7 +87,7 @@ impl<'a> Named<'a> {
         Ok(list)
     }
 
-    /// The lists that one in braces names, when these are its only elements and nothing in them is negated.
+    /// The lists named by a list in braces, when these are its only elements and nothing in them is negated.
     fn only_named(&mut self, block: &Block, files: &Files, rules: &mut Rules) -> Result<Option<Vec<Arc<List>>>, Error> {
         let mut parts = Vec::new();
         for Statement { items, span } in &block.statements {
@@ -136,7 +136,7 @@ impl<'a> Named<'a> {
         for statement in &block.statements {
             files.go_on(statement.span)?;
             self.element(statement, &mut list, files, rules, depth)?;
-            // Lists that name others several times double with each level.
+            // Lists that name others several times double in size with each level.
             if list.list.count > self.room() || list.list.lists > ACL_LISTS {
                 let what = "too many elements in all lists together: those of a list count each time it is named";
                 return Err(files.error(statement.span, what));
@@ -147,7 +147,7 @@ impl<'a> Named<'a> {
         Ok(list)
     }
 
-    /// How many elements the next list may have.
+    /// Most elements that the next list may have.
     fn room(&self) -> u32 {
         self.most - self.elements
     }
@@ -235,8 +235,8 @@ impl<'a> Named<'a> {
     }
 }
 
-/// The address that an element is. In quotes it is the name of a list, whatever it looks like; without quotes it is an
-/// address, whatever has its name (measured with BIND 9.18.49).
+/// The address that an element means. In quotes it is always the name of a list; without quotes it is an address, even
+/// if a list has that name (measured with BIND 9.18.49).
 fn address_in(item: &Item, files: &Files) -> Option<IpNet> {
     match item {
         Item::Word(word) => read_address(files.text(*word)),
@@ -244,7 +244,7 @@ fn address_in(item: &Item, files: &Files) -> Option<IpNet> {
     }
 }
 
-/// An address alone.
+/// A single address.
 fn read_address(text: &str) -> Option<IpNet> {
     let address = match text.split_once('%') {
         Some((address, _)) => address.parse().ok().map(IpAddr::V6),
@@ -253,7 +253,7 @@ fn read_address(text: &str) -> Option<IpNet> {
     address.map(IpNet::from)
 }
 
-/// A prefix; the last parts of an IPv4 address may be left out (`10.20/16`).
+/// A prefix; trailing parts of an IPv4 address may be left out (`10.20/16`).
 fn read_prefix(address: &str, length: &str) -> Result<IpNet, &'static str> {
     let not = "this is no prefix";
     let length = number(length).ok_or(not)?;
@@ -268,7 +268,7 @@ fn read_prefix(address: &str, length: &str) -> Result<IpNet, &'static str> {
     Ok(prefix)
 }
 
-/// A number of digits alone.
+/// A decimal number.
 fn number(text: &str) -> Option<u8> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
@@ -279,7 +279,7 @@ fn short_address(text: &str) -> Option<Ipv4Addr> {
     let mut parts = text.split('.');
     let mut at = 0;
     for part in parts.by_ref() {
-        // 010 might be meant as eight; named takes no such octet.
+        // 010 may be meant as eight; named rejects such an octet.
         if at == 4 || (part.len() > 1 && part.starts_with('0')) {
             return None;
         }

@@ -20,9 +20,9 @@ pub struct Builder<'a> {
     pub version: Option<(u32, u32)>,
     /// The block of the options.
     pub options: Option<Written>,
-    /// Lists that were compiled already, by their statement.
+    /// Lists compiled so far, by statement.
     pub lists: HashMap<Span, Clause>,
-    /// `primaries` and the like by name.
+    /// Statements like `primaries`, by name.
     pub servers: HashMap<String, (Span, &'a Block)>,
 }
 
@@ -44,7 +44,7 @@ impl<'a> Builder<'a> {
         Ok(map)
     }
 
-    /// The first statement of a name in the maps, innermost first.
+    /// The first statement of a name in the given blocks, innermost first.
     pub fn find(name: &str, maps: &[&Map<'a>]) -> Option<&'a Statement> {
         maps.iter().find_map(|map| map.get(name)?.first().copied())
     }
@@ -113,11 +113,11 @@ impl<'a> Builder<'a> {
         Ok(Some(clause))
     }
 
-    /// An element that is a list in braces or has the name of one, or the negation of such an element.
+    /// True for an element that is a list in braces or names a list, or is the negation of such an element.
     fn inner(&mut self, element: &Statement) -> Result<Option<Inner>, Error> {
         let items = element.items.as_slice();
         let named = match if let [Item::Not(_), rest @ ..] = items { rest } else { items } {
-            // Whose elements all stand in it needs no second look.
+            // Without such elements there is nothing further to look into.
             [Item::Block(block)] if !self.names_a_list(block) => None,
             [Item::Block(block)] => Some(self.named.list(block, self.files, self.rules)?),
             [Item::Word(word) | Item::Quoted(word)] => match self.named.get(self.files.text(*word)) {
@@ -129,7 +129,7 @@ impl<'a> Builder<'a> {
         Ok(Some(Inner { span: element.span, named }))
     }
 
-    /// A list in braces names another one, itself or in lists inside it.
+    /// True when a list in braces, or a list inside it, names another list.
     fn names_a_list(&self, block: &Block) -> bool {
         block.statements.iter().any(|element| match element.items.last() {
             Some(Item::Block(block)) => self.names_a_list(block),
@@ -176,7 +176,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The addresses of a list of servers; `None` in it for one that cannot be told.
+    /// The addresses of a list of servers; `None` within it for one that cannot be determined.
     pub fn addresses(&self, block: &Block, into: &mut Vec<Option<IpAddr>>, depth: usize) -> Result<(), Error> {
         for statement in &block.statements {
             let Some(Item::Word(word) | Item::Quoted(word)) = statement.items.first() else {
@@ -197,8 +197,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Addresses with the port of each statement, else the server's; an unspecified one for those that are not named one by
-    /// one. Its statements were looked at by [`Self::listens`].
+    /// Addresses, each with the port of its statement or else the server's; an unspecified address for those that are
+    /// not listed one by one. [`Self::listens`] has checked the statements.
     pub fn endpoints(&self, options: &Map<'a>) -> Vec<SocketAddr> {
         let after_port = |statement: &Statement| {
             let word = |item: &Item| match item {
@@ -234,7 +234,8 @@ impl<'a> Builder<'a> {
 
     pub fn listens(&mut self, options: &Map<'a>) -> Result<Vec<IpAddr>, Error> {
         let mut listens = Vec::new();
-        // Of other addresses too: all, those of a prefix or a list, or all but some. Without a word about IPv4 those are all.
+        // It listens on other addresses as well: all, those of a prefix or list, or all but some. By default it listens
+        // on all of IPv4.
         let mut elsewhere = options.get("listen-on").is_none() && options.get("listen-on-v6").is_some();
         for name in ["listen-on", "listen-on-v6"] {
             for statement in options.get(name).into_iter().flatten() {

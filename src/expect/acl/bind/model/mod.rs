@@ -20,55 +20,55 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// What a configuration amounts to.
+/// The meaning of a configuration.
 #[derive(Debug)]
 pub struct Model {
     /// Views in the order they are tried; without `view` statements there is one.
     pub views: Vec<View>,
-    /// Views were written out.
+    /// Views were given in the text.
     pub with_views: bool,
-    /// Whoever matches is not answered at all.
+    /// Sources that match get no response at all.
     pub blackhole: Option<Clause>,
-    /// `allow-query` and `allow-query-on` of the options, which bind the server's own names in class CH as well.
+    /// `allow-query` and `allow-query-on` of the options, which also apply to the server's own names in class CH.
     pub own_names: [Option<Clause>; 2],
-    /// The server's own addresses.
+    /// What is known of the server's own addresses.
     pub own: OwnAddresses,
-    /// IPv4 addresses inside IPv6 ones are matched as IPv4.
+    /// IPv4 addresses mapped to IPv6 are matched as IPv4.
     pub match_mapped: bool,
     /// Addresses it listens on.
     pub listens: Vec<IpAddr>,
     /// See [`Policy::endpoints`](super::super::Policy::endpoints).
     pub endpoints: Vec<SocketAddr>,
-    /// An include statement whose file is not here.
+    /// An include statement whose file is missing here.
     pub missing: Option<RuleId>,
-    /// Rules of the server itself.
+    /// The server's built-in rules.
     pub built_in: BuiltIn,
-    /// What a reader should know.
+    /// Notes for readers of a verdict.
     pub notes: Vec<String>,
-    /// Elements compiled into its lists, those of merged lists each time.
+    /// Elements compiled into its lists; those of merged lists count each time.
     pub elements: u64,
 }
 
 /// An element that is a list.
 #[derive(Debug, Clone)]
 pub struct Inner {
-    /// The element, with its negation.
+    /// The element, including its negation.
     pub span: Span,
-    /// The list that it names, or that names others in braces; nothing where all its elements stand in it.
+    /// The list that it names, directly or in braces; `None` where all its elements are in the text of the element.
     pub named: Option<Arc<List>>,
 }
 
-/// A block that is written, and the words before it; or nothing, where it would have to be.
+/// A block in the text with the words before it; or the place where it would have to be added.
 #[derive(Debug, Clone, Copy)]
 pub struct Written {
-    /// What stands before its braces.
+    /// The words before its braces.
     pub head: Span,
-    /// It, with its braces.
+    /// The block with its braces.
     pub block: Span,
 }
 
 impl Written {
-    /// One that is not there: nothing, behind what the file ends with.
+    /// A missing block: an empty one after the end of the file.
     fn after(files: &Files, file: u32) -> Self {
         let text = files.list().get(file as usize).map_or("", |file| &file.text);
         let end = text.trim_end().len() as u32;
@@ -79,7 +79,7 @@ impl Written {
     fn of(statement: &Statement, block: &Block) -> Self {
         let words = statement.items.split_last().map_or(&[][..], |(_, words)| words);
         let ends = words.first().zip(words.last());
-        // What is in quotes is known without them.
+        // A quoted text is looked up without its quotes.
         let quote = u32::from(matches!(ends, Some((_, Item::Quoted(_)))));
         let head = ends.map_or(statement.span, |(first, last)| first.span().to(last.span()));
         let head = Span { end: head.end + quote, ..head };
@@ -92,31 +92,31 @@ impl Written {
 pub struct Clause {
     /// The statement's name.
     pub name: &'static str,
-    /// The name of the statement in whose place it stands; its own, or one that is not given.
+    /// Name of the statement that it replaces; its own, or that of one that is missing.
     pub stands_for: &'static str,
     /// The statement, or the default.
     pub rule: RuleId,
     /// The list.
     pub list: Arc<List>,
-    /// Its braces; nothing when it is a default.
+    /// Its braces; `None` when it is a default.
     pub braces: Option<Span>,
-    /// The block in which it could be written in the place of a default that lets somebody pass.
+    /// The block in which it could be written in place of a default that admits somebody.
     pub block: Option<Written>,
-    /// Its elements that are lists, or their negation.
+    /// Its elements that are lists or negated lists.
     pub inner: Arc<[Inner]>,
-    /// The statement says more than the list does, so that the text does not decide.
+    /// The statement depends on more than the list, so that the text does not decide.
     pub unknown: Option<&'static str>,
-    /// Only over this transport (`tls`, `http`), which plain DNS is not.
+    /// It applies only to this transport (`tls`, `http`), which plain DNS is not.
     pub elsewhere: bool,
 }
 
 impl Clause {
-    /// The same list in the place of another statement.
+    /// The same list in place of another statement.
     fn standing_for(self, stands_for: &'static str) -> Self {
         Self { stands_for, ..self }
     }
 
-    /// Its name, and in whose place it stands: `allow-query-cache (from allow-query)`.
+    /// Its name, and which statement it replaces: `allow-query-cache (from allow-query)`.
     pub fn show(&self) -> String {
         if self.stands_for == self.name {
             self.name.to_owned()
@@ -144,21 +144,21 @@ pub struct View {
     pub rule: RuleId,
     /// It is of class IN.
     pub internet: bool,
-    /// Whom it serves.
+    /// The sources it serves.
     pub match_clients: Clause,
-    /// At which of the server's addresses.
+    /// The server's addresses at which it serves.
     pub match_destinations: Clause,
-    /// Only requests that desire recursion.
+    /// It serves only requests that desire recursion.
     pub match_recursive_only: Option<RuleId>,
-    /// Recursion at all.
+    /// Whether it offers recursion at all.
     pub recursion: Switch,
-    /// Lists by their meaning.
+    /// Lists by function.
     pub query: Clause,
     /// By destination.
     pub query_on: Clause,
-    /// A zone of the view has no such list of its own.
+    /// Applies where a zone has no such list of its own.
     pub query_on_inherited: bool,
-    /// Answers from the cache.
+    /// Access to the cache.
     pub cache: Clause,
     /// By destination.
     pub cache_on: Clause,
@@ -168,20 +168,21 @@ pub struct View {
     pub recursion_on: Clause,
     /// Zones by name.
     pub zones: HashMap<Vec<u8>, Arc<Zone>, foldhash::fast::FixedState>,
-    /// Lengths of their names, a bit each: most names above a question are as long as no zone's.
+    /// Lengths of zone names, one bit each: most names above a question have a length that no zone's name has.
     pub zone_lengths: [u64; 4],
-    /// Names of zones that are forwarded to somebody.
+    /// Names that are forwarded to other servers.
     pub forwarded: HashSet<Vec<u8>>,
-    /// Response policy zones are in use; and not only for recursive requests.
+    /// Response policy zones are in use; and whether not only for recursive requests.
     pub policy_zones: Option<(RuleId, bool)>,
-    /// Zones may come from elsewhere: catalogs, a database, rndc.
+    /// Zones may come from elsewhere: catalog zones, a database, rndc.
     pub more_zones: Option<(RuleId, &'static str)>,
-    /// Keys that are known here.
+    /// Names of the keys that are known here.
     pub keys: HashSet<Vec<u8>>,
 }
 
 impl View {
-    /// It has a zone around a name, or says whom to ask for it. The root's zone and mirrors stand for what is everywhere.
+    /// True when it has a zone that contains a name, or says whom to ask for it. The root zone and mirrors do not
+    /// count, because they stand for what is everywhere.
     pub fn knows(&self, qname: &[u8]) -> bool {
         name::and_above(qname).filter(|above| above.len() > 1).any(|above| {
             let held = |zone: &Arc<Zone>| !matches!(zone.kind, ZoneKind::Empty | ZoneKind::Mirror);
@@ -190,7 +191,7 @@ impl View {
     }
 }
 
-/// What a zone is.
+/// Type of a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ZoneKind {
     /// Primary.
@@ -207,30 +208,30 @@ pub enum ZoneKind {
     Empty,
 }
 
-/// A zone that the server looks for a name in.
+/// A zone in which the server looks names up.
 #[derive(Debug, Clone)]
 pub struct Zone {
     /// What it is.
     pub kind: ZoneKind,
     /// Its statement.
     pub rule: RuleId,
-    /// It stands in another view (`in-view`).
+    /// It belongs to another view (`in-view`).
     pub shared: bool,
     /// Its own list, else the view's.
     pub query: Option<Clause>,
     /// Its own list, else the view's.
     pub query_on: Option<Clause>,
-    /// Who may have the whole zone; nothing when the default decides and the version is not known.
+    /// Who may transfer the zone; `None` when the default decides and the version is not known.
     pub transfer: Option<Clause>,
-    /// Who may change it.
+    /// Who may update it.
     pub update: Clause,
-    /// What may be changed by whom.
+    /// Which updates are allowed to whom.
     pub update_policy: Option<UpdatePolicy>,
-    /// Whose changes a secondary passes on.
+    /// Whose updates a secondary forwards.
     pub forwarding: Clause,
-    /// Who may notify it besides its primaries.
+    /// Who may notify it, besides its primaries.
     pub notify: Clause,
-    /// Its primaries; `None` in it for one that the text does not tell.
+    /// Its primaries; `None` within it for one that the text does not determine.
     pub primaries: Vec<Option<IpAddr>>,
 }
 
@@ -252,15 +253,15 @@ pub struct Grant {
     pub allows: bool,
     /// The identity as text in lower case.
     pub identity: String,
-    /// It is about every record of the zone.
+    /// It applies to every record of the zone.
     pub everything: bool,
     /// It can match a request without a key.
     pub unsigned: bool,
-    /// Its identity is the name of a key, so that it can only match that key.
+    /// Its identity is the name of a key, so that it matches only that key.
     pub by_key_name: bool,
 }
 
-/// Rules of the server itself.
+/// The server's built-in rules.
 #[derive(Debug, Clone, Copy)]
 pub struct BuiltIn {
     /// No view matches.
@@ -269,15 +270,15 @@ pub struct BuiltIn {
     pub not_implemented: RuleId,
     /// The zone is not served here.
     pub not_authoritative: RuleId,
-    /// A key nobody configured.
+    /// A key that is not configured.
     pub bad_key: RuleId,
-    /// Names of the server itself in class CH.
+    /// Names of the server itself, in class CH.
     pub chaos: RuleId,
-    /// A primary zone takes any notification.
+    /// A primary zone accepts any notification.
     pub primary_notify: RuleId,
     /// A notification from a primary.
     pub from_primary: RuleId,
-    /// A question that is none.
+    /// A question that is not valid.
     pub malformed: RuleId,
 }
 

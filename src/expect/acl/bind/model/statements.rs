@@ -31,7 +31,7 @@ pub fn head(
     Err(files.error(*word, &format!("no statement of this name stands {place}{hint}")))
 }
 
-/// A statement about access inside another one, whose semicolon was forgotten: it must not go unnoticed.
+/// Detects a statement about access inside another one, whose semicolon is missing: it must not go unnoticed.
 pub fn swallowed(files: &Files, statement: &Statement) -> Option<Span> {
     const ABOUT_ACCESS: [&str; 10] = [
         "acl",
@@ -58,7 +58,7 @@ pub fn swallowed(files: &Files, statement: &Statement) -> Option<Span> {
     })
 }
 
-/// Values of statements that say nothing of access but would swallow what follows them when they are missing.
+/// Kinds of values of statements that do not concern access but would swallow what follows when a value is missing.
 pub fn check_shape(files: &Files, statement: &Statement, name: &str) -> Result<(), Error> {
     const QUOTED: [&str; 4] = ["directory", "file", "key-directory", "managed-keys-directory"];
     const QUOTED_OR_NONE: [&str; 2] = ["pid-file", "session-keyfile"];
@@ -90,7 +90,7 @@ pub fn check_shape(files: &Files, statement: &Statement, name: &str) -> Result<(
     if fine { Ok(()) } else { Err(files.error(statement.span, &format!("{name} takes {takes}"))) }
 }
 
-/// Base64 as keys are written: whole groups of four, padded at the end.
+/// True for base64 as in keys: complete groups of four, padded at the end.
 pub fn is_base64(text: &str) -> bool {
     let digits = text.trim_end_matches('=');
     let fine = digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');

@@ -13,7 +13,7 @@ use crate::expect::acl::text::Span;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// A `view` statement, or what stands for one where there is none.
+/// A `view` statement, or the implicit view where there is none.
 struct Declared<'m, 'a> {
     name: &'m str,
     statement: Option<&'a Statement>,
@@ -68,7 +68,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A view, which takes what it does not say itself from `options`, its keys also from the `top` of the file.
+    /// Reads a view, which takes settings it lacks from `options`, and keys also from the `top` level of the file.
     fn view(
         &mut self,
         declared: &Declared<'_, 'a>,
@@ -83,7 +83,7 @@ impl<'a> Builder<'a> {
             None => self.rules.built_in("the only view"),
         };
         let recursion = self.switch("recursion", &maps, true)?;
-        // A mistake in what no zone of its takes is one as well.
+        // A mistake in a list that none of its zones uses is a mistake nevertheless.
         for name in ["allow-notify", "allow-transfer", "allow-update"] {
             self.clause(name, &maps)?;
         }
@@ -100,7 +100,7 @@ impl<'a> Builder<'a> {
             let says = "{ localnets; localhost; } (default)";
             Clause { block, ..self.default(name, says, List::near) }
         };
-        // Lists inherit from each other only what was written.
+        // Lists inherit from each other only what is in the text.
         let (cache, recursion_acl) = if recursion.on {
             let cache = set_cache.clone().or_else(|| set_recursion.clone()).or_else(|| set_query.clone());
             let cache = cache.unwrap_or_else(|| near("allow-query-cache"));
@@ -170,7 +170,7 @@ impl<'a> Builder<'a> {
         Ok(view)
     }
 
-    /// What may give a view zones that no statement names, and how; the last such statement.
+    /// The last statement that may add zones which no `zone` statement names, and how.
     fn more_zones(&mut self, maps: &[&Map<'a>], top: &Map<'a>) -> Result<Option<(RuleId, &'static str)>, Error> {
         let mut more = None;
         for (name, reason) in [

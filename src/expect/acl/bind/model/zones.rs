@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 impl<'a> Builder<'a> {
-    /// Statements about access that a zone of another type may not have.
+    /// Statements about access that zones of another type may not have.
     pub fn check_type(&self, own: &Map<'a>, kind: ZoneKind, kind_text: &str) -> Result<(), Error> {
         use ZoneKind::{Mirror, Primary, Secondary};
         let only: [(&str, &[ZoneKind]); 6] = [
@@ -62,7 +62,8 @@ impl<'a> Builder<'a> {
             let Some((owner, shared)) = shared.filter(|(_, zone)| !zone.shared) else {
                 return Err(self.files.error(*other, "no earlier view of this name has the zone"));
             };
-            // Lists that are not its own are those of the view it stands in, not of the one that shares it (measured).
+            // Where a zone lacks a list, it uses that of the view it belongs to, not of the view that shares it
+            // (measured).
             let shared = Zone {
                 shared: true,
                 query: shared.query.clone().or_else(|| Some(owner.query.clone())),
@@ -84,7 +85,7 @@ impl<'a> Builder<'a> {
             "static-stub" => ZoneKind::StaticStub,
             "forward" => {
                 let only = self.forward_only(&[&own, maps[0], maps[1]]);
-                // To nobody, it is resolved as any other.
+                // A zone that is forwarded to nobody is resolved like any other name.
                 let asked = Self::find("forwarders", &[&own]).map(|list| block_of(self.files, list)).transpose()?;
                 if asked.is_some_and(|block| !block.statements.is_empty()) {
                     view.forwarded.insert(origin.clone());
@@ -113,7 +114,7 @@ impl<'a> Builder<'a> {
                 None => None,
             },
         };
-        // A stub zone takes it from nobody but its primaries, whatever is said for all zones (measured).
+        // A stub zone accepts notifications only from its primaries, whatever is set for all zones (measured).
         let notify = if kind == ZoneKind::Stub { None } else { self.clause("allow-notify", &all)? };
         let zone = Zone {
             kind,
@@ -137,7 +138,7 @@ impl<'a> Builder<'a> {
         self.add(origin, called, zone, view)
     }
 
-    /// Adds a zone that is not there yet.
+    /// Adds a zone unless it exists.
     fn add(&self, origin: Vec<u8>, called: Span, zone: Zone, view: &mut View) -> Result<(), Error> {
         let Some(first) = view.zones.insert(origin, Arc::new(zone)) else { return Ok(()) };
         let what = match self.rules.place(first.rule) {
@@ -195,7 +196,7 @@ impl<'a> Builder<'a> {
         Ok(Some(UpdatePolicy { rule, grants }))
     }
 
-    /// The empty zones the server makes by itself when it recurses.
+    /// The empty zones that the server makes itself when it offers recursion.
     pub fn empty_zones(
         &mut self,
         view: &mut View,

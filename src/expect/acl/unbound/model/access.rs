@@ -49,7 +49,7 @@ impl Action {
         Self::ALL[self as usize].0
     }
 
-    /// Requests are served, all of them or in part.
+    /// True when some or all requests are served.
     pub fn admits(self) -> bool {
         !matches!(self, Action::Deny | Action::Refuse)
     }
@@ -58,18 +58,18 @@ impl Action {
 /// An access rule with everything tied to its prefix.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// What happens.
+    /// The action.
     pub action: Action,
     /// The statement.
     pub rule: RuleId,
-    /// What few rules have; apart, so that many rules stay close together in memory.
+    /// Rarely used parts; kept apart, so that many rules stay close together in memory.
     ties: Option<Box<Ties>>,
 }
 
-/// What else is tied to a prefix.
+/// Further settings tied to a prefix.
 #[derive(Debug, Clone, Default)]
 pub struct Ties {
-    /// The view that answers, by number.
+    /// Index of the view that answers.
     pub view: Option<usize>,
     /// Tags in the order they were defined.
     pub tags: Vec<usize>,
@@ -84,14 +84,14 @@ impl Access {
         Self { action, rule, ties: None }
     }
 
-    /// What else is tied to it.
+    /// Further settings tied to it.
     pub fn ties(&self) -> Option<&Ties> {
         self.ties.as_deref()
     }
 }
 
 impl Builder<'_> {
-    /// Access rules by prefix: of identical prefixes the last line decides.
+    /// Access rules by prefix; of lines with identical prefixes the last one decides.
     pub fn entries(&mut self, server: &[&Statement]) -> Result<BTreeMap<IpNet, Access>, Error> {
         let mut entries: BTreeMap<IpNet, Access> = BTreeMap::new();
         for statement in server.iter().filter(|statement| statement.name == "access-control") {
@@ -101,7 +101,7 @@ impl Builder<'_> {
         for statement in server {
             let Some(what) = statement.name.strip_prefix("access-control-") else { continue };
             let prefix = self.netblock(statement.values[0])?;
-            // A prefix that only has tags or a view is allowed by that.
+            // A prefix for which only tags or a view are set is allowed by that.
             let rule = self.rules.text(statement.span);
             let mut access = entries.remove(&prefix).unwrap_or_else(|| Access::new(Action::Allow, rule));
             self.tie(what, statement, &mut access, rule)?;
@@ -116,7 +116,7 @@ impl Builder<'_> {
         let tag = |value: Span| self.tag_list(value).map(|tags| tags.first().copied().unwrap_or_default());
         let ties = access.ties.get_or_insert_default();
         match what {
-            // Of several the first decides, unlike with actions (measured).
+            // Of several such statements the first decides, unlike with actions (measured).
             "view" => {
                 let view = self.view_number(values[1])?;
                 ties.view.get_or_insert(view);
@@ -132,7 +132,7 @@ impl Builder<'_> {
 
     pub fn define_tags(&mut self, server: &[&Statement]) -> Result<(), Error> {
         for statement in server {
-            // The server reads lists of tags line by line: those of a later line are none yet.
+            // The server reads lists of tags line by line: tags of a later line are not defined yet.
             if ["access-control-tag", "interface-tag", "local-zone-tag", "response-ip-tag"].contains(&statement.name) {
                 self.tag_list(statement.values[1])?;
             }
@@ -163,10 +163,10 @@ impl Builder<'_> {
         Ok(list)
     }
 
-    /// An address or prefix; bits beyond the length do not matter.
+    /// Parses an address or prefix; bits beyond the length do not matter.
     pub fn netblock(&self, value: Span) -> Result<IpNet, Error> {
         let text = self.text(value);
-        // The link of an IPv6 address, which the server does not look at (measured with 1.17).
+        // The zone index of an IPv6 address, which the server ignores (measured with 1.17).
         let address = |text: &str| match text.split_once('%') {
             Some((address, _)) => address.parse().ok().map(IpAddr::V6),
             None => text.parse().ok(),

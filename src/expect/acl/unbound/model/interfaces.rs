@@ -17,14 +17,15 @@ pub const LISTENS: [&str; 2] = ["interface", "ip-address"];
 pub struct Interface {
     /// As written.
     pub name: String,
-    /// Its address; nothing when it is given by its name.
+    /// Its address; `None` when it is given by name.
     address: Option<IpAddr>,
     /// What happens there.
     pub access: Access,
 }
 
 impl Model {
-    /// The access rule of the interface a request came to; an error names the statement that cannot be resolved.
+    /// The access rule of the interface at which a request arrived; an error names the statement that cannot be
+    /// resolved.
     pub fn interface(&self, destination: IpAddr) -> Result<&Access, RuleId> {
         let listed = |address: IpAddr| self.listens.contains(&address);
         let address =
@@ -34,7 +35,7 @@ impl Model {
         }
         let by_name = |interface: &&Interface| interface.address.is_none();
         let Some(first) = self.interfaces.iter().find(by_name) else { return Ok(&self.default) };
-        // What came to none of the written addresses came to an interface given by its name.
+        // A request to none of the listed addresses came to an interface given by name.
         match self.listens_by_name.as_slice() {
             [only] if !listed(address) => {
                 let own = self.interfaces.iter().filter(by_name).find(|interface| interface.name == *only);
@@ -45,12 +46,12 @@ impl Model {
     }
 }
 
-/// The address of `interface: ADDRESS[@PORT]`; nothing when it is a name.
+/// The address in `interface: ADDRESS[@PORT]`; `None` when it is a name.
 pub fn interface_address(text: &str) -> Option<IpAddr> {
     text.split_once('@').map_or(text, |(address, _)| address).parse().ok()
 }
 
-/// A text that may be the name of an interface: not a broken address, and no longer than the kernel takes
+/// True for text that may be the name of an interface: not a malformed address, and no longer than the kernel allows
 /// (`IFNAMSIZ`).
 fn may_be_interface(text: &str) -> bool {
     let name = text.split_once('@').map_or(text, |(name, _)| name);
@@ -62,7 +63,7 @@ fn may_be_interface(text: &str) -> bool {
 }
 
 impl Builder<'_> {
-    /// Addresses with the port of each, else the server's; an unspecified one for interfaces given by their names.
+    /// Addresses, each with its port or else the server's; an unspecified address for interfaces given by name.
     pub fn endpoints(&self, server: &[&Statement]) -> Vec<SocketAddr> {
         let texts = |name: &'static str| {
             let statements = server.iter().filter(move |statement| statement.name == name);
@@ -73,7 +74,7 @@ impl Builder<'_> {
         let all = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
         let everywhere = |port: u16| all.map(|address| SocketAddr::new(address, port));
         if texts("interface-automatic").next_back() == Some("yes") {
-            // Whatever interfaces are given; ports of its own go instead of the server's.
+            // Whatever the interfaces are; a port of their own replaces the server's.
             let given = texts("interface-automatic-ports").next_back().unwrap_or_default().split_whitespace();
             let given: Vec<u16> = given.filter_map(number).collect();
             let ports = if given.is_empty() { vec![port] } else { given };

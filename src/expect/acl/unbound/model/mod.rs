@@ -19,26 +19,26 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use views::View;
 
-/// What a configuration amounts to.
+/// The meaning of a configuration.
 #[derive(Debug)]
 pub struct Model {
-    /// Prefixes to their number among `entries`; the most specific decides.
+    /// Prefixes by their index in `entries`; the most specific decides.
     pub ranges: Ranges,
     /// Access rules.
     pub entries: Vec<(IpNet, Access)>,
     /// Access rules by interface.
     pub interfaces: Vec<Interface>,
-    /// The rule where no other is.
+    /// The rule where no other applies.
     default: Access,
     /// Views.
     pub views: Vec<View>,
     /// Local zones outside views.
     pub zones: Zones,
-    /// Zones the server holds as data, by name.
+    /// Names of zones that the server holds as data.
     pub auth_zones: BTreeMap<Vec<u8>, RuleId>,
-    /// Every zone it may be notified of: `auth-zone` and `rpz`, whatever they are for.
+    /// All zones of which it may be notified: `auth-zone` and `rpz`, whatever they are for.
     pub notified: BTreeSet<Vec<u8>>,
-    /// Something that is no configuration decides about requests that are allowed.
+    /// Something outside the configuration decides about requests that are allowed.
     pub data_decides: Option<(&'static str, RuleId)>,
     /// Statements that hide the server's name, version and trust anchors.
     pub hidden: [Option<RuleId>; 3],
@@ -48,23 +48,23 @@ pub struct Model {
     pub endpoints: Vec<SocketAddr>,
     /// Interfaces it listens on that are given by their names.
     pub listens_by_name: Vec<String>,
-    /// Cookies are looked at (`answer-cookie`).
+    /// Cookies are checked (`answer-cookie`).
     pub answers_cookies: bool,
-    /// An include statement whose file is not here.
+    /// An include statement whose file is missing here.
     pub missing: Option<RuleId>,
-    /// Rules of the server itself.
+    /// The server's built-in rules.
     pub built_in: BuiltIn,
     /// The line of the last access-control statement.
     pub last_access: Option<Span>,
     /// The line of the first statement of the server clause.
     pub server_clause: Option<Span>,
-    /// Names of zones and data that were written.
+    /// Names of zones and data in the text.
     pub written_names: Vec<Vec<u8>>,
-    /// What a reader should know.
+    /// Notes for readers of a verdict.
     pub notes: Vec<String>,
 }
 
-/// Rules of the server itself.
+/// The server's built-in rules.
 #[derive(Debug, Clone, Copy)]
 pub struct BuiltIn {
     /// Zone transfers are refused.

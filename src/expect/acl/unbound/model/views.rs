@@ -12,14 +12,14 @@ use std::sync::Arc;
 pub struct View {
     /// Its name.
     pub name: Arc<str>,
-    /// The server's own local zones follow.
+    /// When it has no answer, the server's own local zones are asked.
     pub first: bool,
-    /// Its local zones; nothing when it has none.
+    /// Its local zones; `None` when it has none.
     pub zones: Option<Zones>,
 }
 
 impl Builder<'_> {
-    /// Reads them; the names that they treat in a way of their own are added to `written`.
+    /// Reads the views; adds names that they treat specially to `written`.
     pub fn views(&mut self, parsed: &Parsed, written: &mut Vec<Vec<u8>>) -> Result<(), Error> {
         for (number, _) in parsed.clauses.iter().enumerate().filter(|(_, clause)| **clause == "view") {
             let statements: Vec<&Statement> =

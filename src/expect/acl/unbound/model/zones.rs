@@ -11,7 +11,7 @@ use crate::expect::acl::{RuleId, name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Zones that answer clients with their statements, and all that the server may be notified of.
+/// Statements of zones that answer clients, and all zones of which the server may be notified.
 type AuthZones = (BTreeMap<Vec<u8>, RuleId>, BTreeSet<Vec<u8>>);
 
 impl Model {
@@ -108,7 +108,7 @@ impl Builder<'_> {
         name::parse_name(self.text(value)).ok_or_else(|| self.files.error(value, "this is no domain name"))
     }
 
-    /// Owner and type of `name [ttl] [class] type data`; nothing when it is of another class than IN.
+    /// Owner and type of `name [ttl] [class] type data`; `None` when its class is not IN.
     fn record(&self, value: Span) -> Result<Option<(Vec<u8>, u16)>, Error> {
         let not = |what: &str| self.files.error(value, what);
         let mut words = self.text(value).split_whitespace();
@@ -161,7 +161,7 @@ impl Builder<'_> {
         name::parse_name(&text).ok_or_else(|| self.files.error(value, "this is no address"))
     }
 
-    /// A zone of any kind has one name.
+    /// Zones of every kind have exactly one name.
     pub fn zones_have_names(&self, parsed: &Parsed) -> Result<(), Error> {
         for (number, clause) in parsed.clauses.iter().enumerate().filter(|(_, clause)| clause.ends_with("-zone")) {
             let own = parsed.statements.iter().filter(|statement| statement.clause == number);
@@ -179,7 +179,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Zones that answer clients, and all that the server may be notified of.
+    /// Collects the zones that answer clients, and all of which the server may be notified.
     pub fn auth_zones(&mut self, parsed: &Parsed) -> Result<AuthZones, Error> {
         let (mut zones, mut notified) = (BTreeMap::new(), BTreeSet::new());
         let clauses = parsed.clauses.iter().enumerate();
@@ -198,7 +198,7 @@ impl Builder<'_> {
         Ok((zones, notified))
     }
 
-    /// What decides about allowed requests although it is no configuration.
+    /// A statement by which something outside the configuration decides about allowed requests.
     pub fn data_decides(&mut self, parsed: &Parsed, server: &[&Statement]) -> Option<(&'static str, RuleId)> {
         let in_clause = |name: &str| parsed.clauses.iter().position(|clause| *clause == name);
         if let Some(number) = in_clause("rpz")
