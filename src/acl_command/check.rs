@@ -22,7 +22,7 @@ struct DifferenceJson {
     acl: String,
     prefix: String,
     part: String,
-    /// The server's addresses at which it is so; none where it is so at every one.
+    /// The addresses of the server at which it differs; empty where it does at all of them.
     servers: Vec<String>,
     name: String,
     expected: &'static str,
@@ -34,8 +34,8 @@ struct DifferenceJson {
     lacks_recursion: bool,
 }
 
-/// Where a configuration differs from an inventory, at each of the addresses it speaks for; with the addresses where it is not
-/// so at all of them.
+/// Where a configuration differs from an inventory, at each of the addresses for which it speaks; with these addresses
+/// where it does not differ at all of them.
 fn at_every_address<'a>(acl: &Acl, config: &AclConfig, inventory: &'a Inventory) -> Vec<(Difference<'a>, Vec<IpAddr>)> {
     let declared: Vec<IpAddr> = config.servers.iter().map(|server| server.address).collect();
     let addresses = if declared.is_empty() { acl.bound() } else { declared };
@@ -48,7 +48,7 @@ fn at_every_address<'a>(acl: &Acl, config: &AclConfig, inventory: &'a Inventory)
     let mut all: Vec<(Difference<'a>, Vec<IpAddr>)> = Vec::new();
     for (place, address) in addresses.iter().enumerate() {
         for difference in compare::check(acl, inventory, questions, Some(*address)) {
-            // Nobody asks an address of the other family; where there is none of a family, the first stands for it.
+            // Nobody asks an address of the other family; where a family has none, the first address stands for it.
             let v6 = difference.range.v6;
             if v6 != address.is_ipv6() && (of_family(v6) > 0 || place > 0) {
                 continue;

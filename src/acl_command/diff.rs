@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Prefixes of one range that json lists.
+/// Most prefixes of one range listed in JSON.
 const PREFIXES: usize = 64;
 
 #[derive(Debug, Serialize)]
@@ -75,12 +75,12 @@ struct NotDoneJson {
 struct Comparison<'a> {
     old: &'a Acl,
     new: &'a Acl,
-    /// What the change is meant to do; without any line nobody said.
+    /// What the change is meant to do; empty when nobody said so.
     intended: &'a Inventory,
     found: Differences,
-    /// What those who are to be allowed are to get an answer to.
+    /// Questions that must be answered for sources that are to be allowed.
     promised: Vec<Question>,
-    /// What was meant and is not so, of the questions in `promised`.
+    /// Intended changes that are not done, for the questions in `promised`.
     not_done: Vec<Difference<'a>>,
     traffic: Option<Traffic>,
 }
@@ -90,7 +90,7 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
     let [old, new] = config.acls.as_slice() else {
         return Err(Error::usage("acl diff", "takes two files, the old one and the new one"));
     };
-    // Two versions of one server's file, so that neither takes a server from the other.
+    // These are two versions of one server's file, so neither takes a server away from the other.
     let load = |argument: &AclArgument| Acl::load(argument, config.root.as_deref(), &config.servers);
     let (olds, news): (Arc<[Acl]>, Arc<[Acl]>) = (Arc::new([load(old)?]), Arc::new([load(new)?]));
     let (old, new) = (&olds[0], &news[0]);
@@ -115,7 +115,7 @@ pub fn diff(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Ato
 }
 
 impl<'a> Comparison<'a> {
-    /// Compares the files; no traffic.
+    /// Compares the files, without traffic.
     fn of(old: &'a Acl, new: &'a Acl, intended: &'a Inventory, config: &AclConfig) -> Self {
         let servers: Vec<IpAddr> = config.servers.iter().map(|server| server.address).collect();
         let mut found = compare::diff(old, new, &servers);
@@ -128,7 +128,7 @@ impl<'a> Comparison<'a> {
         Self { old, new, intended, found, promised, not_done, traffic: None }
     }
 
-    /// The inventory of changes that are meant lists all of this one.
+    /// True when the inventory of intended changes lists all of this change.
     fn is_meant(&self, change: &Change) -> bool {
         let prefixes = change.range.prefixes();
         let queries = change.questions.iter().all(|number| self.found.questions[*number].is_query());
@@ -136,12 +136,12 @@ impl<'a> Comparison<'a> {
         !prefixes.is_empty() && prefixes.iter().all(is_meant)
     }
 
-    /// Changes that are not meant, apart from traffic.
+    /// Unintended changes, not counting traffic.
     fn unintended(&self) -> usize {
         self.found.changes.iter().filter(|change| !self.is_meant(change)).count()
     }
 
-    /// Something changes that is not meant, is meant and does not change, or may have changed: it was not asked.
+    /// True when something changes unintentionally, an intended change is missing, or a question was not asked.
     fn is_open(&self) -> bool {
         self.unintended() > 0
             || self.traffic.as_ref().is_some_and(|traffic| traffic.unintended() > 0)
@@ -200,7 +200,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// The page. `said` when somebody said what the change is meant to do.
+    /// The text page. `said` when somebody stated the intended change.
     fn text(&self, said: bool) -> String {
         let mut text = String::new();
         self.found.without_effect.iter().for_each(|without| self.describe_without_effect(without, &mut text));
@@ -264,7 +264,7 @@ impl<'a> Comparison<'a> {
         let _ = writeln!(text, "    now {}", describe(self.new, &change.after.decision));
     }
 
-    /// How much of each there is, and what is not known.
+    /// The numbers of changes, and what is not known.
     fn describe_sums(&self, said: bool, text: &mut String) {
         let found = &self.found;
         if found.changes.is_empty() {
@@ -295,7 +295,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// A change of queries and of something else apart, where it opens: an inventory says nothing of anything else.
+/// Splits a change that opens queries and something else: an inventory says nothing about anything but queries.
 fn by_kind(change: Change, questions: &[Question]) -> Vec<Change> {
     if change.after.decision.word != Word::Allow {
         return vec![change];
@@ -306,8 +306,8 @@ fn by_kind(change: Change, questions: &[Question]) -> Vec<Change> {
     parts.map(|numbers| Change { questions: numbers, ..change.clone() }).collect()
 }
 
-/// What an inventory promises an answer to: where one of the files itself lets somebody ask for a name in no zone, such a
-/// name; else the zones.
+/// Questions to which an inventory promises an answer: a name in no zone, where one of the files lets somebody ask for
+/// one; else the zones.
 fn promised(old: &Acl, new: &Acl, config: &AclConfig, questions: &[Question]) -> Vec<Question> {
     let default = &config.question;
     let server = config.servers.first().map(|server| server.address);
@@ -327,8 +327,8 @@ fn promised(old: &Acl, new: &Acl, config: &AclConfig, questions: &[Question]) ->
     if zones && !found.is_empty() { found } else { vec![default.clone()] }
 }
 
-/// An inventory of changes that are meant lists this one: who is to be allowed may get queries answered (`queries`), or
-/// recursion; who is to be refused may get less of anything.
+/// True when an inventory of intended changes lists this one: sources that are to be allowed may get queries answered
+/// (`queries`) or recursion, and sources that are to be refused may get less of anything.
 pub fn is_meant(intended: &Inventory, prefix: IpNet, before: &Treatment, after: &Treatment, queries: bool) -> bool {
     match intended.decide_prefix(prefix).row().map(|row| row.expect) {
         Some(Expect::Allow) => queries && gains(before, after),
@@ -337,16 +337,16 @@ pub fn is_meant(intended: &Inventory, prefix: IpNet, before: &Treatment, after: 
     }
 }
 
-/// Allowed by now, or with recursion by now, and in the same view where it was allowed before.
+/// Newly allowed, or newly with recursion, in the same view where it was allowed before.
 fn gains(before: &Treatment, after: &Treatment) -> bool {
     let view = |treatment: &Treatment| treatment.serving.as_ref().and_then(|serving| serving.view.clone());
     direction(before, after) == OPENS && view(before) == view(after)
 }
 
-/// What lets sources do more than before.
+/// True when sources may do more than before.
 const OPENS: &str = "OPENS ";
 
-/// What a change does, in a word.
+/// The word for what a change does.
 pub fn direction(before: &Treatment, after: &Treatment) -> &'static str {
     let recursion = |treatment: &Treatment| treatment.serving.as_ref().and_then(|serving| serving.recursion);
     match (before.decision.word, after.decision.word) {

@@ -17,7 +17,7 @@ struct ListJson<'a> {
     entries: EntriesJson<'a>,
 }
 
-/// Entries that are made as they are written: of thousands of zones under long lists there are many millions.
+/// Entries that are made while they are written: thousands of zones with long lists have many millions of them.
 #[derive(Debug)]
 struct EntriesJson<'a>(&'a Acl);
 
@@ -60,7 +60,7 @@ pub fn write_json(acl: &Acl, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-/// Writes a table for people.
+/// Writes a table as text.
 pub fn write_text(acl: &Acl, out: &mut dyn Write) -> io::Result<()> {
     let bound: Vec<String> = acl.bound().iter().map(ToString::to_string).collect();
     let bound = if bound.is_empty() { "any server".to_owned() } else { bound.join(", ") };

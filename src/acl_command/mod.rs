@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// What an `acl` command prints, and its exit code.
+/// Output of an `acl` command, and its exit code.
 #[derive(Debug)]
 pub struct Printed {
     /// For standard output.
@@ -30,12 +30,12 @@ pub struct Printed {
     pub code: u8,
 }
 
-/// What goes to standard output.
+/// Content for standard output.
 #[derive(Debug)]
 pub enum Print {
     /// This text.
     Text(String),
-    /// The tables of configurations, which are made as they are written.
+    /// Tables of configurations, which are made while they are written.
     Tables {
         /// The configurations.
         acls: Vec<Acl>,
@@ -59,7 +59,7 @@ impl Print {
     }
 }
 
-/// Bytes of tables written at once.
+/// Bytes of tables written at a time.
 const WRITTEN: usize = 64 << 10;
 
 /// Runs an `acl` command. Set `interrupted` from a signal handler to end the reading of a capture.
@@ -72,7 +72,7 @@ pub fn run(config: &AclConfig, console: &mut dyn Console, interrupted: &Arc<Atom
     }
 }
 
-/// Writes what was printed; nobody reading it is no reason to fail.
+/// Writes the output; that nobody reads it is not a failure.
 pub fn write(printed: &Printed, out: &mut dyn Write) -> Result<u8, Error> {
     match printed.print.write(out).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -83,14 +83,14 @@ pub fn write(printed: &Printed, out: &mut dyn Write) -> Result<u8, Error> {
     }
 }
 
-/// Every configuration that was named.
+/// Loads every configuration that was named.
 fn load(config: &AclConfig) -> Result<(Vec<Acl>, Vec<String>), Error> {
     let acls = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?;
     let notes = notes(&acls);
     Ok((acls, notes))
 }
 
-/// What the reader of verdicts should know.
+/// Notes for readers of verdicts.
 fn notes<'a>(acls: impl IntoIterator<Item = &'a Acl>) -> Vec<String> {
     let of = |acl: &Acl| -> Vec<String> {
         acl.policy().notes().into_iter().map(|note| format!("{}: {note}", escape_text(&acl.name))).collect()
@@ -98,24 +98,24 @@ fn notes<'a>(acls: impl IntoIterator<Item = &'a Acl>) -> Vec<String> {
     acls.into_iter().flat_map(of).collect()
 }
 
-/// The files of a configuration as they were read.
+/// The files of a configuration, as they were read.
 fn files_json(acl: &Acl) -> Vec<CitedJson> {
     acl.files().cited().iter().map(CitedJson::of).collect()
 }
 
-/// The same, a line each.
+/// The same, one line each.
 fn files_text(acl: &Acl, before: &str, text: &mut String) {
     for cited in acl.files().cited() {
         let _ = writeln!(text, "{before}{cited}");
     }
 }
 
-/// The server that is asked about, when one was named.
+/// The server to which questions go, when one was named.
 fn asked(config: &AclConfig) -> Option<IpAddr> {
     config.servers.first().map(|server| server.address)
 }
 
-/// Said of a source that is allowed, for a name that the server does not hold.
+/// The remark on a source that is allowed, but for a name that the server does not hold.
 const NO_RECURSION: &str = ", but without recursion: what the cache holds, or a referral";
 
 /// A rule in JSON.
@@ -156,7 +156,7 @@ fn describe(acl: &Acl, decision: &Decision) -> String {
     text
 }
 
-/// `allow`, and how it is served as far as that is told: `allow in view internal with recursion`.
+/// `allow`, and how the request is served as far as that is known: `allow in view internal with recursion`.
 fn words(treatment: &Treatment) -> String {
     let mut text = treatment.decision.word.name().to_owned();
     if let Some(serving) = &treatment.serving {
@@ -179,7 +179,7 @@ pub struct ServingJson {
     recursion: Option<bool>,
 }
 
-/// The same of a treatment; nothing where the verdict is all there is to tell.
+/// The same for a treatment; `None` where there is only a verdict.
 fn serving_json(treatment: &Treatment) -> Option<ServingJson> {
     let view = |view: &Arc<str>| escape_text(view);
     treatment
@@ -188,7 +188,7 @@ fn serving_json(treatment: &Treatment) -> Option<ServingJson> {
         .map(|serving| ServingJson { view: serving.view.as_ref().map(view), recursion: serving.recursion })
 }
 
-/// What a writer of printable bytes writes.
+/// Collects what a writer of printable bytes writes.
 fn lossy(write: impl Fn(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();
     write(&mut out);

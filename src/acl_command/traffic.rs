@@ -27,9 +27,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Changes named one by one in text.
+/// Most changes named one by one in text.
 const SHOWN: usize = 20;
-/// Pairs of verdicts kept apart per source and server.
+/// Most pairs of verdicts kept apart per source and server.
 const VERDICTS: usize = 12;
 
 /// A source at a server whose requests are treated differently.
@@ -40,9 +40,9 @@ struct Change {
     after: Treatment,
     /// Transactions by outcome, indexed by `Outcome as usize`.
     outcomes: OutcomeCounts,
-    /// Of so many transactions of this source with this server.
+    /// The number of all transactions of this source with this server.
     of: u64,
-    /// What one of them asked for, such as `A www.example.com`.
+    /// Question of one of them, such as `A www.example.com`.
     example: String,
     frames: Vec<FrameRef>,
     meant: bool,
@@ -51,17 +51,17 @@ struct Change {
 /// Every transaction of captures under two versions of a configuration.
 pub struct Traffic {
     inputs: Vec<String>,
-    /// Transactions of clients with servers that the files speak for.
+    /// Number of transactions of clients with servers for which the files speak.
     judged: u64,
-    /// Of them, those that are treated alike under both.
+    /// Of these, the number of those treated alike under both.
     same: u64,
-    /// Of those, the ones that neither file decides.
+    /// Of those, the number that neither file decides.
     undecided: u64,
-    /// Sources without any change.
+    /// Number of sources without any change.
     unchanged_sources: u64,
-    /// Transactions with other servers, or of the servers themselves.
+    /// Number of transactions with other servers, or of the servers themselves.
     apart: u64,
-    /// Transactions that were not kept apart because there were too many sources.
+    /// Number of transactions that were not kept apart because there were too many sources.
     not_kept: u64,
     changes: Vec<Change>,
     /// Why not all of it was read.
@@ -70,7 +70,7 @@ pub struct Traffic {
     pub code: u8,
 }
 
-/// What is counted for one source and server.
+/// Counts for one source and server.
 #[derive(Default)]
 struct Pair {
     same: u64,
@@ -78,7 +78,7 @@ struct Pair {
     changes: Vec<Moved>,
 }
 
-/// Transactions of a pair that are treated in one way before and in another after.
+/// Transactions of a pair with the same treatments before and after.
 struct Moved {
     before: Treatment,
     after: Treatment,
@@ -163,7 +163,7 @@ impl Replay {
     }
 }
 
-/// How a transaction is treated whose verdict is known.
+/// How a transaction with a known verdict is treated.
 fn treated(judge: &Judge, verdict: Verdict, question: Option<&Question>, source: IpAddr, server: IpAddr) -> Treatment {
     let acl = verdict.acl.and_then(|number| judge.acls().get(number));
     match acl.zip(question).filter(|_| verdict.decision.word == Word::Allow) {
@@ -226,7 +226,7 @@ pub fn replay(
         undecided: Default::default(),
     };
     let mut report = build(config, read, &sources.joined(), Vec::new(), &legs, &Inventory::default());
-    // Rows are not made.
+    // No rows are made.
     report.ledgers.outputs.closed = true;
     let concluded = run::conclude(config, &report, &failed, lost, Ok(()), console);
     if replay.not_kept > 0 {
@@ -234,7 +234,7 @@ pub fn replay(
         console.line(&format!("warning: {count} not judged: too many sources"));
     }
     let code = match (concluded, failed.first()) {
-        // Every input was named on its own line already.
+        // Each failed input was already reported on its own line.
         (_, Some((_, error))) if nothing => error.exit_code(),
         (0, _) if replay.not_kept > 0 => 4,
         (code, _) => code,
@@ -247,7 +247,7 @@ pub fn replay(
     Ok(traffic)
 }
 
-/// What was counted, of clients of the servers only.
+/// The counts of clients of the servers.
 fn fold(replay: Replay, legs: &Legs, intended: &Inventory) -> Traffic {
     let mut traffic = Traffic {
         inputs: Vec::new(),
@@ -314,12 +314,12 @@ impl Change {
 }
 
 impl Traffic {
-    /// Changes of observed sources that are not meant.
+    /// Changes for observed sources that are not intended.
     pub fn unintended(&self) -> u64 {
         self.changes.iter().filter(|change| !change.meant).count() as u64
     }
 
-    /// For people.
+    /// As text.
     pub fn describe(&self, old: &Acl, new: &Acl, text: &mut String) {
         let _ = writeln!(
             text,
@@ -379,7 +379,7 @@ impl Traffic {
         }
     }
 
-    /// For programs.
+    /// As JSON.
     pub fn json(&self, old: &Acl, new: &Acl) -> TrafficJson {
         TrafficJson {
             inputs: self.inputs.clone(),

@@ -7,41 +7,41 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-/// Addresses remembered.
+/// Most addresses remembered.
 const MOST: usize = 65_536;
-/// Messages taken in one call: more than the socket holds.
+/// Most messages taken in one call: more than the socket holds.
 const AT_ONCE: usize = 65_536;
 
-/// Every address this host had since the capture began: one that was ours once stays ours, so that what was said of it
-/// stays true.
+/// Every address this host had since the capture began: an address that was ours stays ours, so that what was said of
+/// it stays true.
 ///
-/// A confined process may ask for nothing: no socket can be opened, and to ask on one would be to send. But the kernel tells
-/// of every new address by itself on a socket that listens since before, and tells it before a packet can come to the address.
-/// (Reading `/proc/net/fib_trie` instead would be reading a router's whole table of routes.)
+/// A confined process cannot ask for addresses: it can open no socket, and asking on an open one would be sending. But
+/// the kernel announces every new address on a netlink socket opened before, and does so before a packet can arrive at
+/// that address. (Reading `/proc/net/fib_trie` instead would mean reading a router's whole routing table.)
 #[derive(Debug, Default)]
 pub struct Addresses {
     known: HashSet<IpAddr>,
-    /// Nothing where it cannot be had.
+    /// `None` where it could not be opened.
     told: Option<OwnedFd>,
-    /// Some were lost, because they came faster than they were read.
+    /// Some announcements were lost, because they came faster than they were read.
     missed: bool,
 }
 
 impl Addresses {
-    /// The addresses there are, and news of those to come.
+    /// The present addresses, and announcements of those to come.
     pub fn listen() -> Self {
-        // Listening comes first, so that none slips through in between.
+        // Listening comes first, so that no address is missed in between.
         let told = listen().ok();
         let known = host::local_addresses().into_iter().filter(|address| !address.is_unspecified()).collect();
         Self { known, told, missed: false }
     }
 
-    /// These, and no others.
+    /// These addresses only.
     pub fn fixed(known: impl IntoIterator<Item = IpAddr>) -> Self {
         Self { known: known.into_iter().collect(), told: None, missed: false }
     }
 
-    /// The socket the kernel tells on.
+    /// The socket on which the kernel announces addresses.
     pub fn socket(&self) -> Option<RawFd> {
         self.told.as_ref().map(AsRawFd::as_raw_fd)
     }
@@ -51,12 +51,12 @@ impl Addresses {
         &self.known
     }
 
-    /// True once when addresses were missed since this was last asked.
+    /// True once after announcements were missed since the last call.
     pub fn has_missed(&mut self) -> bool {
         std::mem::take(&mut self.missed)
     }
 
-    /// Takes in what the kernel told, and returns what is new.
+    /// Takes the kernel's announcements, and returns new addresses.
     pub fn look(&mut self) -> Vec<IpAddr> {
         let mut new = Vec::new();
         let Some(told) = &self.told else { return new };
@@ -67,7 +67,7 @@ impl Addresses {
                     let fits = |address: &IpAddr| self.known.len() < MOST && self.known.insert(*address);
                     new.extend(added(&buffer[..message]).into_iter().filter(fits));
                 }
-                // Others may follow.
+                // More may follow.
                 Err(rustix::io::Errno::NOBUFS) => self.missed = true,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(_) => break,
@@ -85,7 +85,7 @@ fn listen() -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Addresses that messages of rtnetlink(7) say are new: `struct nlmsghdr`, `struct ifaddrmsg`, then attributes.
+/// New addresses in messages of rtnetlink(7): `struct nlmsghdr`, `struct ifaddrmsg`, then attributes.
 fn added(mut messages: &[u8]) -> Vec<IpAddr> {
     const HEADER: usize = 16;
     const IFADDRMSG: usize = 8;
@@ -94,7 +94,7 @@ fn added(mut messages: &[u8]) -> Vec<IpAddr> {
         let len = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let Some(message) = messages.get(HEADER..len) else { break };
         if u16::from_ne_bytes([header[4], header[5]]) == libc::RTM_NEWADDR {
-            // The other end of a point-to-point link stands beside the local address where there is one.
+            // On a point-to-point link, the attribute of the other end accompanies that of the local address.
             let of = |kind| attribute(message.get(IFADDRMSG..).unwrap_or_default(), kind);
             addresses.extend(of(libc::IFA_LOCAL).or_else(|| of(libc::IFA_ADDRESS)));
         }
@@ -135,7 +135,7 @@ fn message(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
 
 #[cfg(test)]
 impl Addresses {
-    /// These, and another one of which the kernel has told already, which nobody has heard so far.
+    /// These, and another one that the kernel has announced but nobody has read.
     pub fn with_news(known: impl IntoIterator<Item = IpAddr>, new: std::net::Ipv4Addr) -> Self {
         let (kernel, told) = std::os::unix::net::UnixDatagram::pair().unwrap();
         told.set_nonblocking(true).unwrap();
@@ -162,7 +162,7 @@ mod tests {
         .concat();
         let wanted: Vec<IpAddr> = vec!["10.0.0.2".parse().unwrap(), IpAddr::from(v6)];
         assert_eq!(added(&told), wanted);
-        // Whatever is cut or changed ends the reading, and nothing else.
+        // Any truncated or changed byte ends the reading, and does nothing else.
         for at in 0..told.len() {
             let _ = added(&told[..at]);
             for value in [0, 1, 255] {

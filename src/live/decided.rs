@@ -21,10 +21,10 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Digits of the fraction of captured times: nanoseconds.
+/// Digits of the fraction of captured times: nanosecond resolution.
 const TIME_DIGITS: usize = 9;
 
-/// Where rows go as they are decided.
+/// Destination of rows, written as they are decided.
 pub struct Stream {
     output: Aside,
     row: fn(&RowText, &mut Vec<u8>),
@@ -32,7 +32,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Begins with the header; at most `limit` bytes of rows wait for their reader.
+    /// Starts with the header; at most `limit` bytes of rows wait for their reader.
     pub fn new(
         mut output: Output,
         header: fn(&mut Vec<u8>),
@@ -41,7 +41,7 @@ impl Stream {
     ) -> Result<Self, Error> {
         let mut line = Vec::new();
         header(&mut line);
-        // It is buffered; the output remembers its first error, which its end reports.
+        // Writes are buffered; the output remembers its first error, and reports it at its end.
         let _ = output.write_all(&line);
         Ok(Self { output: Aside::of(output, limit)?, row, line })
     }
@@ -53,10 +53,10 @@ impl Stream {
     }
 }
 
-/// Servers of others that are remembered to have answered.
+/// Most servers of others remembered to have answered.
 const SERVERS: usize = 65_536;
 
-/// On which leg a transaction is, as far as can be told while the capture goes on.
+/// Decides the leg of a transaction, as far as possible while the capture goes on.
 #[derive(Debug)]
 pub struct StreamLegs {
     legs: Legs,
@@ -68,14 +68,14 @@ pub struct StreamLegs {
 }
 
 impl StreamLegs {
-    /// `addresses` are this host's, `declared` those of declared servers.
+    /// `addresses` are those of this host, `declared` those of declared servers.
     pub fn new(addresses: Addresses, declared: HashSet<IpAddr>, without_queries: bool) -> Self {
         let legs = Legs::of_host(addresses.known(), declared.iter().copied());
         let about = if declared.is_empty() { About::Undecided } else { About::Host };
         Self { legs, addresses, declared, about, without_queries }
     }
 
-    /// The leg of a transaction. Where the capture is about others' servers, every one that answers is one of ours.
+    /// The leg of a transaction. Where the capture is about others' servers, every server that answers is one of ours.
     fn leg(&mut self, transaction: &Transaction<'_>) -> Leg {
         let (source, server) = (transaction.ends.source(), transaction.ends.destination());
         let answered = match transaction.outcome {
@@ -87,19 +87,19 @@ impl StreamLegs {
             self.answered(source, server);
         }
         match self.legs.leg(source, server) {
-            // It may be an address that this host has only now.
+            // It may be an address that this host was given just now.
             Leg::Other if self.look() => self.legs.leg(source, server),
             leg => leg,
         }
     }
 
-    /// A server answered another host than this.
+    /// Notes that a server answered, to learn whether it answers hosts other than this one.
     fn answered(&mut self, source: IpAddr, server: IpAddr) {
-        // The kernel is asked when a server is met, and not for each answer: an address of this host that came since the
-        // last tick may be taken for another's until the next one.
+        // The kernel is asked when a server is first met, not for each answer: an address given to this host since the
+        // last tick may be taken for another host's until the next one.
         if !self.legs.is_ours(server) {
             self.look();
-            // What this host itself asks is no sign of whose servers these are.
+            // What this host itself asks says nothing about whose servers these are.
             if self.addresses.known().contains(&source) {
                 return;
             }
@@ -113,7 +113,7 @@ impl StreamLegs {
         }
     }
 
-    /// More servers are declared. Those that were stay so, because what was said of them does.
+    /// Adds declared servers. None is removed, because what was said about them stays.
     pub fn declare(&mut self, servers: impl Iterator<Item = IpAddr>) {
         for server in servers.filter(|server| self.declared.insert(*server)) {
             self.legs.declare(server);
@@ -123,13 +123,13 @@ impl StreamLegs {
         }
     }
 
-    /// Takes in addresses that this host has only now; true when some of them were missed.
+    /// Takes over new addresses of this host; true when some of them were missed.
     pub fn keep_up(&mut self) -> bool {
         self.look();
         self.addresses.has_missed()
     }
 
-    /// Takes in addresses that this host has only now; true when there are some.
+    /// Takes over new addresses of this host; true when there are any.
     fn look(&mut self) -> bool {
         let new = self.addresses.look();
         for address in &new {
@@ -138,7 +138,7 @@ impl StreamLegs {
         !new.is_empty()
     }
 
-    /// This host's addresses, and the legs as far as these rows tell: of this part of the time, and of those before.
+    /// This host's addresses, and the legs as far as the rows of this interval and of earlier ones tell.
     pub fn of_rows(&mut self, rows: [&Sources; 2]) -> (HashSet<IpAddr>, Legs) {
         self.look();
         let local = self.addresses.known();
@@ -161,7 +161,7 @@ impl StreamLegs {
     }
 }
 
-/// Takes every transaction of the outcomes wanted, from all trackers.
+/// Receives every transaction of the wanted outcomes, from all trackers.
 pub struct Decided {
     rows: Rows,
     inputs: Vec<RowInput>,
@@ -176,16 +176,16 @@ pub struct Decided {
     judgements: Judgements,
     detail: DetailLimits,
     stream: Option<Stream>,
-    /// Rows of a stream that has ended.
+    /// Counts of rows of a stream that has ended.
     ended: Counts,
-    /// Rows that stood in a ledger already.
+    /// Counts of rows that an earlier ledger contains.
     told: Counts,
-    /// For whoever watches: screen and metrics.
+    /// Notes for screen and metrics.
     noted: Option<Noted>,
 }
 
 impl Decided {
-    /// Nothing decided yet; `inputs` are the names of the inputs, `interfaces` this host's by index.
+    /// Before the first transaction; `inputs` are the names of the inputs, `interfaces` this host's by index.
     pub fn new(
         config: &Config,
         expected: &Expected,
@@ -216,7 +216,7 @@ impl Decided {
         }
     }
 
-    /// Outcomes it wants to be given.
+    /// Outcomes that it wants to receive.
     pub fn wanted(&self) -> Outcomes {
         match (self.judges || self.noted.is_some(), self.stream.is_some()) {
             (true, _) => Outcomes::ALL,
@@ -225,7 +225,7 @@ impl Decided {
         }
     }
 
-    /// Takes a transaction.
+    /// Receives a transaction.
     pub fn push(&mut self, transaction: &Transaction<'_>) {
         if self.judges {
             self.judgements.push(transaction);
@@ -251,23 +251,23 @@ impl Decided {
         }
     }
 
-    /// Tells legs.
+    /// Decides legs.
     pub fn legs(&mut self) -> &mut StreamLegs {
         &mut self.legs
     }
 
-    /// What was noted for whoever watches.
+    /// The notes for screen and metrics.
     pub fn noted(&self) -> Option<&Noted> {
         self.noted.as_ref()
     }
 
-    /// Messages of rows that could not be decoded in full.
+    /// Number of messages of rows that could not be decoded in full.
     pub fn without_detail(&self) -> u64 {
         self.rows.without_detail
     }
 
-    /// Other expectations hold from now on. Where the servers' files are others, what they say is compared anew, and what
-    /// was decided before is returned.
+    /// Switches to other expectations. Where the servers' files changed, verdicts are counted anew, and the counts so
+    /// far are returned.
     pub fn expect(&mut self, config: &Config, expected: &Expected) -> Option<Verdicts> {
         let without_detail = self.rows.without_detail;
         self.rows = rows(config, expected, &self.inputs);
@@ -275,18 +275,18 @@ impl Decided {
         (!Arc::ptr_eq(self.judgements.acls(), &expected.acls)).then(|| self.compare_anew(config, expected))
     }
 
-    /// What the servers' files say is compared anew; returns what was decided before.
+    /// Starts counting verdicts anew; returns the counts so far.
     pub fn compare_anew(&mut self, config: &Config, expected: &Expected) -> Verdicts {
         let fresh = judgements(config, expected, self.detail);
         std::mem::replace(&mut self.judgements, fresh).finish()
     }
 
-    /// What was decided by the servers' files since it was last compared anew.
+    /// Verdicts counted since that was last started anew.
     pub fn verdicts(&self) -> Verdicts {
         self.judgements.so_far()
     }
 
-    /// Something was decided otherwise than a server's file says.
+    /// True when some outcome disagreed with a server's file.
     pub fn differs(&self) -> bool {
         let verdicts = self.judgements.so_far();
         (0..verdicts.acls.len()).any(|number| verdicts.agreement(number).1 > 0)
@@ -297,7 +297,7 @@ impl Decided {
         self.stream.as_ref().map_or(self.ended, |stream| stream.output.counts())
     }
 
-    /// Rows made since this was last asked, and those that waited then.
+    /// Numbers of rows made since the last call, and of those that waited then.
     pub fn ledger(&mut self) -> Ledger {
         let now = self.counts();
         let before = std::mem::replace(&mut self.told, now);
@@ -309,7 +309,7 @@ impl Decided {
         Ledger { buckets, closed: made + carried == written + left_out + now.waiting }
     }
 
-    /// Sends what was written so far on its way.
+    /// Flushes what was written so far.
     pub fn flush(&self) {
         if let Some(stream) = &self.stream {
             stream.output.flush();
@@ -324,12 +324,12 @@ impl Decided {
         result.map(|finished| finished.pipe_closed)
     }
 
-    /// True when the reader of rows went away, or they cannot be written.
+    /// True when the reader of rows went away, or writing failed.
     pub fn is_broken(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.output.is_broken())
     }
 
-    /// That rows go nowhere any more, in words.
+    /// The line that says that rows are no longer written.
     pub fn how_broken(&self) -> String {
         match self.stream.as_ref().and_then(|stream| stream.output.reason()) {
             Some(reason) => format!("rows cannot be written ({reason})"),
@@ -338,7 +338,7 @@ impl Decided {
     }
 }
 
-/// Somebody watches while the capture goes on.
+/// True when somebody watches while the capture goes on.
 pub fn watched(config: &Config) -> bool {
     config.live.screen || config.live.metrics.is_some()
 }
@@ -398,12 +398,12 @@ mod tests {
             assert_eq!(legs.leg(&transaction(source, 9, true)), leg);
             let source = IpAddr::from([10, 0, 0, source]);
             now.fold(source, server, refused.clone(), false);
-            // The report says the same of it, then and later.
+            // The report says the same of it, now and later.
             let (_, of_rows) = legs.of_rows([&now, &before]);
             assert_eq!(of_rows.leg(source, server), leg);
         }
         assert_eq!(legs.leg(&transaction(2, 9, false)), Leg::Client, "it is known to answer others");
-        // That this host answers somebody as well takes nothing back.
+        // That this host also answers somebody later does not change that.
         assert_eq!(legs.leg(&transaction(1, 53, true)), Leg::Client);
         now.fold(IpAddr::from([10, 0, 0, 1]), own, refused, false);
         assert_eq!(legs.leg(&transaction(3, 9, true)), Leg::Client);

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What holds at a moment.
+/// The expectations at one moment.
 #[derive(Debug, Clone)]
 pub struct Expected {
     /// The inventories.
@@ -19,19 +19,19 @@ pub struct Expected {
     pub acls: Arc<[Acl]>,
 }
 
-/// The latest that could be read.
+/// The latest version that could be read.
 #[derive(Debug)]
 pub struct Expectations {
     latest: RwLock<Expected>,
 }
 
 impl Expectations {
-    /// Reads everything a first time; an error is one of the configuration.
+    /// Reads everything for the first time; an error is one of the configuration.
     pub fn load(config: &Config) -> Result<Self, Error> {
         Ok(Self { latest: RwLock::new(Expected { inventory: inventory(config)?, acls: acls(config)? }) })
     }
 
-    /// What holds now.
+    /// The present expectations.
     pub fn now(&self) -> Expected {
         self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -49,13 +49,13 @@ fn acls(config: &Config) -> Result<Arc<[Acl]>, Error> {
     Acl::load_all(&config.acls, config.root.as_deref(), &config.servers).map(Arc::from)
 }
 
-/// Reads again; a fault of this program is no reason to end the capture.
+/// Reads a configuration again; a panic in that must not end the capture.
 fn guarded<T>(read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(Error::internal("a fault was caught")))
 }
 
-/// A file as it was when it was last looked at: inode, size, times of the last change of what it says and of itself in
-/// nanoseconds. `None` when it cannot be examined.
+/// State of a file when last looked at: inode, size, and the times of the last change of its content and of its inode
+/// in nanoseconds. `None` when it cannot be examined.
 type Look = Option<(u64, u64, i64, i64)>;
 
 fn look(path: &PathBuf) -> Look {
@@ -66,11 +66,11 @@ fn look(path: &PathBuf) -> Look {
     Some((metadata.ino(), metadata.size(), said, changed))
 }
 
-/// Files that are looked at again and again.
+/// Files to look at again and again.
 #[derive(Debug)]
 struct Files {
     paths: Vec<PathBuf>,
-    /// Of these paths, the first so many are files that were read; the others are where some may appear.
+    /// The first `read` of these paths are files that were read; at the others some may appear.
     read: usize,
     seen: Vec<Look>,
 }
@@ -87,7 +87,7 @@ impl Files {
         Self::of(acl_paths(config, expected), acl_places(expected))
     }
 
-    /// An error when one of the files that were read is something else now, such as a pipe: to read that could take for ever.
+    /// An error when a file that was read is something else now, such as a pipe: reading that might block for ever.
     fn are_regular(&self, code: &'static str) -> Result<(), Error> {
         let other = |path: &&PathBuf| std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
         match self.paths[..self.read].iter().find(other) {
@@ -98,42 +98,42 @@ impl Files {
         }
     }
 
-    /// True when one changed since it was last asked.
+    /// True when one changed since the last call.
     fn changed(&mut self) -> bool {
         let now: Vec<Look> = self.paths.iter().map(look).collect();
         std::mem::replace(&mut self.seen, now) != self.seen
     }
 
-    /// When the latest change was made.
+    /// Time of the latest change.
     fn latest_change(&self) -> Option<Timestamp> {
         self.seen[..self.read].iter().flatten().map(|(_, _, said, _)| Timestamp(*said)).max()
     }
 }
 
-/// What a look at the files found.
+/// The result of looking at the files.
 #[derive(Debug, Default)]
 pub struct Reread {
     /// Lines for the operator.
     pub says: Vec<String>,
     /// Something was read again.
     pub anything: bool,
-    /// Servers' files were, and are others now.
+    /// Servers' files were read again, and differ.
     pub acls: bool,
 }
 
-/// Looks at the files of expectations and reads them again when they changed.
+/// Watches the files of expectations, and reads them again when they change.
 #[derive(Debug)]
 pub struct Watcher {
     inventories: Files,
     acls: Files,
-    /// When a server's files were found to be others.
+    /// When a server's file was found to have changed.
     others_since: Option<Timestamp>,
-    /// Why what is in use was read before the files last changed: of inventories and of servers' files.
+    /// Why what is in use is older than the files: for inventories and for servers' files.
     outdated: [Option<String>; 2],
 }
 
 impl Watcher {
-    /// Begins to look.
+    /// Starts watching.
     pub fn new(config: &Config, expected: &Expected) -> Self {
         Self {
             inventories: Files::of(config.expect.clone(), Vec::new()),
@@ -143,17 +143,17 @@ impl Watcher {
         }
     }
 
-    /// When a server's file was last changed. That one is gone, or is another one now, was noticed later.
+    /// Time of the last change of a server's file; for one that was removed or replaced, when that was noticed.
     pub fn acl_changed(&self) -> Option<Timestamp> {
         self.acls.latest_change().max(self.others_since)
     }
 
-    /// What is in use though the files changed since, one sentence each.
+    /// What is in use although the files have changed since, one sentence each.
     pub fn outdated(&self) -> impl Iterator<Item = &str> {
         self.outdated.iter().flatten().map(String::as_str)
     }
 
-    /// Reads again what changed by `now`. What cannot be read leaves the earlier one in use, and is said.
+    /// Reads again what changed by `now`. When that fails, the earlier version stays in use, and a line says so.
     pub fn look(&mut self, config: &Config, expectations: &Expectations, now: Timestamp) -> Reread {
         let mut reread = Reread::default();
         let mut expected = expectations.now();
@@ -196,7 +196,7 @@ impl Watcher {
         reread
     }
 
-    /// What was read earlier stays in use.
+    /// The earlier version stays in use.
     fn keep(&mut self, which: usize, what: &str, error: &Error, now: Timestamp, reread: &mut Reread) {
         reread.says.push(format!("warning: {error}{}; the {what} read earlier stays in use", why(error)));
         self.outdated[which] = Some(format!(
@@ -214,7 +214,7 @@ impl Reread {
     }
 }
 
-/// An error when an included file may not be read that was no obstacle before.
+/// An error when an included file may not be read that could be read, or was absent, before.
 fn readable(acls: &[Acl], before: &[Acl]) -> Result<(), Error> {
     let known: Vec<_> = before.iter().flat_map(|acl| acl.files().forbidden()).collect();
     let Some(path) = acls.iter().flat_map(|acl| acl.files().forbidden()).find(|path| !known.contains(path)) else {
@@ -224,7 +224,7 @@ fn readable(acls: &[Acl], before: &[Acl]) -> Result<(), Error> {
     Err(Error::new(ErrorKind::Usage, "E-ACL", path.to_string_lossy(), what))
 }
 
-/// What forbids to read a file: its permissions are for everybody to read, those of the sandbox are not.
+/// What forbids reading a file: its permissions if not everybody may read it, else the sandbox.
 fn why(error: &Error) -> &'static str {
     let path = Path::new(&error.object);
     let denied = open_regular(path).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
@@ -236,7 +236,7 @@ fn why(error: &Error) -> &'static str {
     }
 }
 
-/// Every file of the servers' configurations, included ones too.
+/// All files of the servers' configurations, including included ones.
 pub fn acl_paths(config: &Config, expected: &Expected) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = config.acls.iter().map(|acl| acl.path.clone()).collect();
     for acl in expected.acls.iter() {
@@ -247,7 +247,7 @@ pub fn acl_paths(config: &Config, expected: &Expected) -> Vec<PathBuf> {
     paths
 }
 
-/// Where more files of the servers' configurations may appear.
+/// Paths at which further files of the servers' configurations may appear.
 pub fn acl_places(expected: &Expected) -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> =
         expected.acls.iter().flat_map(|acl| acl.files().looked().map(Path::to_path_buf)).collect();
@@ -286,7 +286,7 @@ mod tests {
         std::fs::write(&path, "10.0.0.0/8\n").unwrap();
         assert!(watcher.look(&config, &expectations, Timestamp(0)).anything && lines(&expectations) == 1);
     }
-    /// The main file, and a watcher that looks at it.
+    /// The main file, and a watcher of it.
     fn unbound(folder: &Path, more: &str) -> (Config, Expectations, Watcher) {
         let path = folder.join("unbound.conf");
         std::fs::write(&path, format!("server:\n interface: 10.0.0.53\n{more}")).unwrap();

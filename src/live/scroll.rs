@@ -10,14 +10,14 @@ use crate::sources::{Leg, count_sources};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// How often there is a summary, when there is anything new to sum up.
+/// Interval of summaries, when there is anything new to sum up.
 const SUM_UP_EVERY: Duration = Duration::from_secs(10);
-/// Lines about new sources and findings at once.
+/// Most lines about new sources and findings at a time.
 const LINES_AT_ONCE: usize = 10;
-/// Sources and findings remembered as said; beyond that only the summary tells.
+/// Most sources and findings remembered as reported; more of them are only in the summary.
 const SAID: usize = 65_536;
 
-/// What was said so far.
+/// What was reported so far.
 #[derive(Debug, Default)]
 pub struct Scroll {
     said: HashMap<String, Severity>,
@@ -26,15 +26,15 @@ pub struct Scroll {
 }
 
 impl Scroll {
-    /// What is new in a report, made so long after the capture began.
+    /// Lines about what is new in a report made this long after the capture began.
     pub fn lines(&mut self, report: &Report, elapsed: Duration) -> Vec<String> {
         let clients = || report.sources.iter().filter(|line| line.leg == Leg::Client);
         let mut lines = Vec::new();
-        // What it means comes first, and is not cut: what has no room now comes next time.
+        // Findings come first and are not left out: what has no room now comes next time.
         for finding in report.findings.iter().filter(|finding| finding.severity > Severity::Info) {
             if lines.len() < LINES_AT_ONCE && self.is_new(key_of(finding), finding.severity) {
                 let level = finding.severity.name().to_uppercase();
-                // The rest is in the report.
+                // Further sources are in the report.
                 let says = finding.says.split_once(". ").map_or(finding.says.as_str(), |(first, _)| first);
                 let says = escape_text(says.trim_end_matches('.'));
                 lines.push(format!("{level} {} ({}): {says}", finding.kind, finding.grade.name()));
@@ -81,13 +81,13 @@ impl Scroll {
         lines
     }
 
-    /// True when something was not said yet, or not as this serious.
+    /// True when something was not reported yet, or only as less serious.
     fn is_new(&mut self, key: String, severity: Severity) -> bool {
         self.said.len() < SAID && self.said.insert(key, severity) != Some(severity)
     }
 }
 
-/// What makes a finding the same one as before.
+/// Identifies a finding across reports.
 fn key_of(finding: &Finding) -> String {
     let subject = &finding.subject;
     let server = subject.server.map(|server| server.to_string()).unwrap_or_default();

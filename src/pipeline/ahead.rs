@@ -8,23 +8,23 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Rows handed over together, and bytes of theirs.
+/// Most rows handed over together, and most bytes of them.
 const BATCH: (usize, usize) = (512, 256 << 10);
-/// Batches printed ahead.
+/// Number of batches formatted ahead.
 const BATCHES: usize = 4;
 
-/// Rows one behind another.
+/// A batch of rows, one after another.
 #[derive(Debug, Default)]
 struct Batch {
     rows: Vec<PrintedRow>,
-    /// How many of them there are: the others are memory to use again.
+    /// Number of rows in use; the others are memory to be reused.
     len: usize,
-    /// Records of rows that are still to be printed, one behind another, and where each ends.
+    /// Records of rows that are still to be formatted, one after another, and where each ends.
     records: Vec<u8>,
     ends: Vec<usize>,
 }
 
-/// What the thread has to say.
+/// What the thread sends.
 #[derive(Debug)]
 enum Message {
     Batch(Batch),
@@ -32,22 +32,22 @@ enum Message {
     End,
 }
 
-/// Rows that another thread prints.
+/// Rows that another thread formats.
 struct Ahead {
     messages: Receiver<Message>,
-    /// Batches whose memory is used again.
+    /// Batches whose memory can be reused.
     used: Sender<Batch>,
-    /// Told to the thread: there is nothing to do here, so it is to hand over what is not printed.
+    /// Tells the thread that there is nothing to do here, so that it hands over rows that are not formatted yet.
     waits: Arc<AtomicBool>,
     printer: Box<dyn PrintRow>,
     batch: Batch,
-    /// The next row of the batch, and where its record begins.
+    /// The next row of the batch, and the offset of its record.
     next: usize,
     start: usize,
     ended: bool,
 }
 
-/// The thread's side of it.
+/// The thread's side.
 struct Printing {
     records: Box<dyn Records>,
     printer: Box<dyn PrintRow>,
@@ -56,7 +56,7 @@ struct Printing {
     user_waits: Arc<AtomicBool>,
 }
 
-/// Begins to print with a thread; where none can be had, it is left to whoever uses the rows.
+/// Starts formatting on a thread; where none can be started, the user of the rows formats them.
 pub fn begin(records: Box<dyn Records>, printer: Box<dyn PrintRow>) -> Box<dyn PrintedRows> {
     let (hand, handed) = bounded::<Printing>(1);
     let thread = std::thread::Builder::new().name("rows".to_owned()).spawn(move || {
@@ -74,10 +74,10 @@ pub fn begin(records: Box<dyn Records>, printer: Box<dyn PrintRow>) -> Box<dyn P
     }
 }
 
-/// The user's side and the thread's.
+/// Makes the user's side and the thread's side.
 fn sides(records: Box<dyn Records>, printer: Box<dyn PrintRow>) -> (Ahead, Printing) {
     let (to_user, messages) = bounded(BATCHES);
-    // Room for all there are, so that giving one back never waits.
+    // Room for all batches, so that returning one never waits.
     let (give_back, used) = bounded(BATCHES + 2);
     let waits = Arc::<AtomicBool>::default();
     let ahead = Ahead {
@@ -94,7 +94,7 @@ fn sides(records: Box<dyn Records>, printer: Box<dyn PrintRow>) -> (Ahead, Print
 }
 
 impl Ahead {
-    /// Takes what the thread says next.
+    /// Receives the next batch of the thread.
     fn receive(&mut self) -> io::Result<()> {
         let message = match self.messages.try_recv() {
             Err(TryRecvError::Empty) => {
@@ -110,7 +110,7 @@ impl Ahead {
             }
             Some(Message::End) => self.ended = true,
             Some(Message::Failed(error)) => return Err(error),
-            // It ended without saying so.
+            // The thread ended without its last message.
             None => return Err(io::Error::other("the thread that prints them failed")),
         }
         Ok(())
@@ -138,7 +138,7 @@ impl PrintedRows for Ahead {
 }
 
 impl Printing {
-    /// Prints everything, until nobody wants more.
+    /// Formats everything, until nobody wants more.
     fn print_all(mut self) {
         loop {
             let mut batch = self.used.try_recv().unwrap_or_default();
@@ -153,12 +153,12 @@ impl Printing {
         }
     }
 
-    /// Fills a batch; returns what is to be said behind it, when it is the last.
+    /// Fills a batch; returns what follows it, when it is the last one.
     fn fill(&mut self, batch: &mut Batch) -> Option<Message> {
         batch.len = 0;
         batch.records.clear();
         batch.ends.clear();
-        // One batch for every time that it waits.
+        // One unformatted batch for each time the user waits.
         let as_records = self.user_waits.swap(false, Ordering::Relaxed);
         let mut bytes = 0;
         while batch.len < BATCH.0 && bytes < BATCH.1 {
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
 
-    /// So many records, each its number, then the end, an error or a fault.
+    /// This many records, each its number, then the end, an error or a fault.
     struct Numbers {
         next: u32,
         count: u32,
@@ -215,7 +215,7 @@ mod tests {
 
     type Then = fn() -> io::Result<()>;
 
-    /// Prints numbers so many times.
+    /// Formats numbers, each this many times.
     #[derive(Clone)]
     struct Digits {
         times: usize,

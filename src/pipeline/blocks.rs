@@ -9,12 +9,12 @@ use crate::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Bytes read beyond a block to complete its last record without a second read.
+/// Bytes read beyond a block, to complete its last record without another read.
 const OVERLAP: usize = 2 << 10;
 
 impl Shared<'_, '_> {
-    /// Reads and decodes a block of a file. The interfaces before it are as in `hint`, as far as is known; where its first
-    /// record begins is guessed when it is not known.
+    /// Reads and decodes a block of a file. The interfaces before it are taken from `hint`, as far as they are known;
+    /// the offset of its first record is guessed when not known.
     pub(super) fn read_block(
         &self,
         lane: usize,
@@ -38,7 +38,7 @@ impl Shared<'_, '_> {
         Ok(done)
     }
 
-    /// Decodes a block of a stream, or passes its end on.
+    /// Decodes a block of a stream, or passes on its end.
     pub(super) fn take_block(
         &self,
         lane: usize,
@@ -62,9 +62,9 @@ impl Shared<'_, '_> {
         Ok(done)
     }
 
-    /// Reads a block of a file, of which it holds `have` bytes, until it holds `wanted` or the file ends. An error of the
-    /// file, which is returned, ends it there. What its memory held before is written over and not cleared first: that would
-    /// cost as much as reading.
+    /// Reads a block of a file, of which `have` bytes are present, until it has `wanted` bytes or the file ends. An
+    /// error of the file ends it, and is returned. Reused memory is overwritten without being cleared, which would cost
+    /// as much as reading.
     fn fill(&self, lane: usize, block: &mut Block, have: usize, wanted: usize) -> Option<String> {
         let (file, size) = self.sources[lane].file.as_ref()?;
         let left = size.saturating_sub(block.offset + have as u64);
@@ -77,8 +77,8 @@ impl Shared<'_, '_> {
         error.map(|error| error.to_string())
     }
 
-    /// Decodes a block from its `start` and `before`. A fault of this program in one frame is no reason to lose the others:
-    /// the block is then decoded again with every frame guarded.
+    /// Decodes a block from its `start` and `before`. A panic in one frame must not lose the others: the block is then
+    /// decoded again with every frame guarded.
     pub(super) fn decode(
         &self,
         lane: usize,
@@ -131,7 +131,7 @@ impl Shared<'_, '_> {
             let Some(Stop::Need { at, bytes }) = done.walk.stop else { return Ok(()) };
             start = at;
             if self.sources[lane].file.is_none() {
-                // Blocks of a stream end at a record; this one cannot be completed.
+                // Blocks of a stream end at a record, so this one cannot be completed.
                 done.walk.stop = Some(Stop::Cut { at, wanted: bytes, has: done.block.data.len() - at });
                 return Ok(());
             }
@@ -188,7 +188,7 @@ impl Span {
         if time < self.first && time != Timestamp::UNKNOWN {
             self.first = time;
         }
-        // Without a branch: how packets of several processors are mixed cannot be foretold.
+        // Without a branch: how packets of several processors are interleaved is unpredictable.
         self.last = self.last.max(time);
     }
 

@@ -16,22 +16,22 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
-/// Between two inputs whose times are further apart than this (nanoseconds), nobody looked: between two packets of a capture
-/// that goes on in the next file not much more can have been sent.
+/// When the times of two inputs are further apart than this (nanoseconds), packets in between may be missing; within it, a
+/// capture that goes on in the next file can have missed hardly any.
 const TOUCHING: i64 = 10_000_000;
 
-/// One input on its way through the tracker.
+/// State of one input on its way through the tracker.
 pub(super) struct Lane {
     pub(super) rank: usize,
     pub(super) first_time: Option<Timestamp>,
     /// Offset at which the next record begins.
     pub(super) expected: u64,
-    /// State there.
+    /// State at that offset.
     pub(super) context: Arc<Context>,
     /// The block being consumed.
     pub(super) current: Option<Current>,
     pub(super) ended: bool,
-    /// What the input says its capture lost, and the time of its last packet so far.
+    /// Losses according to the input, and the time of its last packet so far.
     stated: StatedLoss,
     last: Option<Timestamp>,
     pub(super) result: LaneResult,
@@ -40,7 +40,7 @@ pub(super) struct Lane {
 /// A block being consumed.
 pub(super) struct Current {
     done: DecodedBlock,
-    /// Next entry.
+    /// Index of the next entry.
     cursor: usize,
     first_frame: u64,
     /// Reading ends with this block.
@@ -68,12 +68,12 @@ impl Lane {
         }
     }
 
-    /// What became of it, and of the file meanwhile.
+    /// The result of the lane; `changed` says that the file changed meanwhile.
     pub(super) fn finish(mut self, stream: bool, changed: bool, interrupted: bool) -> LaneResult {
         let result = &mut self.result;
         result.changed = changed;
         if stream && interrupted {
-            // Its end is not a cut where it was read no further.
+            // An end that was not reached is not a cut.
             result.damage = result.damage.take().filter(|damage| !damage.cut);
         }
         let whole = self.ended && !interrupted && !changed && result.damage.is_none() && result.bytes.unread_tail == 0;
@@ -82,7 +82,7 @@ impl Lane {
         self.result
     }
 
-    /// It ends here, because it could not be read any further, when there is a reason.
+    /// Ends the lane, with the reason when it could not be read any further.
     fn fail(&mut self, failure: Option<String>) {
         if let Some(failure) = failure {
             let unread = self.result.size.saturating_sub(self.expected);
@@ -99,15 +99,15 @@ impl Lane {
     }
 }
 
-/// The order-dependent half: feeds the tracker.
+/// Feeds the tracker; the order-dependent half.
 pub(super) struct Consumer<'a, 't> {
     pub(super) tracker: &'a mut Tracker<'t>,
     pub(super) lanes: Vec<Lane>,
-    /// Next lane to become active.
+    /// Index of the next lane to become active.
     pub(super) next: usize,
-    /// Those that are and have not ended, in order: of thousands of lanes they may be few.
+    /// Lanes that are active and have not ended, in order: of thousands these may be few.
     active: Vec<usize>,
-    /// The next entry of each of them that has its block: when it was captured, and rank and index of the lane.
+    /// The next entry of each of these that has its block: time of capture, rank and index of the lane.
     heads: BinaryHeap<Reverse<(Timestamp, usize, usize)>>,
     /// Latest time of a packet so far.
     latest: Option<Timestamp>,
@@ -122,7 +122,7 @@ impl<'a, 't> Consumer<'a, 't> {
         Self { tracker, lanes, next: 0, active, heads, latest: None, tally, on_progress, consumed: 0 }
     }
 
-    /// Takes the blocks and feeds the tracker until it needs another block; true when everything is consumed.
+    /// Takes blocks and feeds the tracker until it needs another block; true when everything is consumed.
     pub(super) fn consume(
         &mut self,
         inbox: Vec<(usize, Option<DecodedBlock>)>,
@@ -138,7 +138,7 @@ impl<'a, 't> Consumer<'a, 't> {
         }
         loop {
             self.active.retain(|index| !self.lanes[*index].ended);
-            // Which lane is due depends on the next packet of those that are active.
+            // Which lane is due depends on the next packets of the active ones.
             if self.lacks_block() {
                 return Ok(false);
             }
@@ -153,12 +153,12 @@ impl<'a, 't> Consumer<'a, 't> {
         }
     }
 
-    /// The next block of an active lane has not come yet.
+    /// True when the next block of an active lane has not come yet.
     fn lacks_block(&self) -> bool {
         self.active.iter().any(|index| self.lanes[*index].current.is_none())
     }
 
-    /// Makes lanes active whose first packet is due.
+    /// Activates lanes whose first packet is due.
     fn activate(&mut self) {
         while let Some(lane) = self.lanes.get(self.next) {
             let due = match self.heads.peek() {
@@ -174,7 +174,8 @@ impl<'a, 't> Consumer<'a, 't> {
                 self.tracker.unwatched(last, first);
             }
             if let [.., before, lane] = &mut self.lanes[..=self.next] {
-                // How much of one that goes on was read by now depends on the blocks; and it does not go on in another.
+                // How much of an unfinished lane was read by now depends on the size of blocks; and it does not
+                // continue in another one.
                 if before.ended {
                     lane.stated.follow(&before.stated);
                 }
@@ -184,7 +185,7 @@ impl<'a, 't> Consumer<'a, 't> {
         }
     }
 
-    /// Checks a block and makes it the current one of its lane.
+    /// Checks a block, and makes it the current one of its lane.
     fn receive(
         &mut self,
         index: usize,
@@ -204,7 +205,7 @@ impl<'a, 't> Consumer<'a, 't> {
                     lane.expected + unread,
                     packets(lane.result.frames)
                 );
-                // A record that seems cut is so because the stream ended early.
+                // The record only seems truncated: the stream ended early.
                 if lane.result.damage.as_ref().is_none_or(|damage| damage.cut) {
                     lane.result.damage = Some(Damage { cut: false, what });
                 }
@@ -217,10 +218,10 @@ impl<'a, 't> Consumer<'a, 't> {
         if from_file {
             let start = (lane.expected - done.block.offset) as usize;
             if start >= done.block.limit && !(done.block.at_end && start < done.block.data.len()) {
-                // A record that began earlier reaches past this block.
+                // A record that began earlier reaches beyond this block.
                 if done.block.at_end && start >= done.block.data.len() {
                     lane.ended = true;
-                    // A file that shrank, or cannot be read, ends early.
+                    // A file that shrank or cannot be read ends early.
                     lane.result.bytes.unread_tail += lane.result.size.saturating_sub(lane.expected);
                     lane.fail(done.failure);
                 }
@@ -243,7 +244,7 @@ impl<'a, 't> Consumer<'a, 't> {
         lane.result.faults.extend(done.decoded.faults.iter().take(room).map(|index| first_frame + u64::from(*index)));
         let places = lane.stated.take(&done.walk.statements, lane.result.bytes.record_headers);
         if !places.is_empty() {
-            // Where a block begins with it, the packet before is in an earlier one.
+            // When a block begins with such a place, the packet before it is in an earlier block.
             let before = lane.last.unwrap_or(Timestamp::UNKNOWN);
             done.decoded.note_between(places.into_iter().map(|place| {
                 let body = if place.left_out { Body::LeftOut } else { Body::Lost };
@@ -277,14 +278,14 @@ impl<'a, 't> Consumer<'a, 't> {
                 let tail = lane.result.size.saturating_sub(lane.expected);
                 lane.result.bytes.unread_tail += tail;
             } else {
-                // The reader thread counts what follows this block; the rest of the block is unread as well.
+                // The reader thread counts what follows this block; the rest of the block is unread, too.
                 lane.result.bytes.unread_tail += (done.block.data.len() - done.walk.end) as u64;
                 lane.expected = done.block.offset + done.block.data.len() as u64;
                 last = false;
             }
         } else if from_file && done.block.at_end && lane.expected >= done.block.offset + done.block.data.len() as u64 {
             last = true;
-            // A file that shrank, or cannot be read, ends early.
+            // A file that shrank or cannot be read ends early.
             lane.result.bytes.unread_tail += lane.result.size.saturating_sub(lane.expected);
         }
         if last {
@@ -295,7 +296,7 @@ impl<'a, 't> Consumer<'a, 't> {
         Ok(())
     }
 
-    /// Feeds entries of the active lanes, oldest first, until a block is used up or another lane becomes due.
+    /// Feeds entries of active lanes, oldest first, until a block is used up or another lane becomes due.
     fn merge(&mut self, used: &mut Vec<(Block, Decoded)>) {
         let next_first = self.lanes.get(self.next).and_then(|lane| lane.first_time);
         if let [only] = self.active[..] {
@@ -326,7 +327,7 @@ impl<'a, 't> Consumer<'a, 't> {
         }
     }
 
-    /// Feeds the only active lane up to the time at which another one becomes due.
+    /// Feeds the only active lane, up to the time at which another one becomes due.
     fn feed(&mut self, index: usize, until: Option<Timestamp>) {
         let Some(current) = &mut self.lanes[index].current else { return };
         let entries = &current.done.decoded.entries[current.cursor..];
@@ -338,7 +339,7 @@ impl<'a, 't> Consumer<'a, 't> {
         current.cursor += count;
     }
 
-    /// Puts the next entry of a lane among those of the others, or ends its block when there is none.
+    /// Queues the next entry of a lane among those of the others, or ends its block when there is none.
     fn go_on(&mut self, index: usize, used: &mut Vec<(Block, Decoded)>) {
         match self.lanes[index].head() {
             Some(head) => self.heads.push(Reverse((head, self.lanes[index].rank, index))),

@@ -34,36 +34,36 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 use steps::{LaneTasks, State, Step};
 
-/// Frames with a fault of this program that are named per input.
+/// Most frames with a fault of this program that are named per input.
 const MAX_FAULTS: usize = 8;
-/// Interface names kept per input.
+/// Most interface names kept per input.
 const MAX_INTERFACE_NAMES: usize = 4096;
-/// Blocks' worth of memory that is used again for a block.
+/// A block's memory is reused up to this many times the usual size.
 const MOST_BLOCKS_KEPT: usize = 4;
-/// Link types named per input.
+/// Most link types named per input.
 const MAX_LINK_TYPES: usize = 64;
 
-/// What frames are let through.
+/// Which frames are let through.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     /// A BPF expression.
     pub filter: Option<String>,
-    /// Not before this time.
+    /// Frames from this time on.
     pub from: Option<Timestamp>,
-    /// Not after this time.
+    /// Frames up to this time.
     pub to: Option<Timestamp>,
 }
 
-/// What became of one input.
+/// The result of one input.
 #[derive(Debug, Clone, Default)]
 pub struct LaneResult {
-    /// Frames read.
+    /// Number of frames read.
     pub frames: u64,
-    /// Owners of its bytes.
+    /// Its bytes by owner.
     pub bytes: ByteTally,
-    /// Bytes it has (after decompression).
+    /// Its size in bytes (after decompression).
     pub size: u64,
-    /// Odd records.
+    /// Anomalies of records.
     pub oddities: Oddities,
     /// Link types met, in order of appearance.
     pub link_types: Vec<u16>,
@@ -71,24 +71,24 @@ pub struct LaneResult {
     pub times: Option<(Timestamp, Timestamp)>,
     /// Why reading ended early.
     pub damage: Option<Damage>,
-    /// Bytes after the last compressed member.
+    /// Number of bytes after the last compressed member.
     pub trailing: u64,
-    /// What the file says was let through where it was captured.
+    /// What was let through where it was captured, according to the file.
     pub choices: Choices,
-    /// Packets that the file says its capture lost.
+    /// Packets that its capture lost, according to the file.
     pub stated_loss: InterfaceLoss,
-    /// Digits of a second's fraction that its finest timestamps carry; 0 where it describes no interface.
+    /// Digits of the fraction of a second in its finest timestamps; 0 where it describes no interface.
     pub time_digits: usize,
-    /// Names of interfaces by number, as the file gives them; none where its sections do not agree.
+    /// Names of interfaces by number, as the file gives them; `None` where its sections disagree.
     pub interfaces: Vec<Option<Arc<str>>>,
-    /// It changed while it was read.
+    /// The file changed while it was read.
     pub changed: bool,
-    /// The first frames that a fault of this program kept from being decoded.
+    /// The first frames that could not be decoded because of a fault of this program.
     pub faults: Vec<u64>,
 }
 
 impl LaneResult {
-    /// Notes that a section names its interface of this number so.
+    /// Notes the name that a section gives to the interface of this number.
     fn name_interface(&mut self, number: usize, name: Option<Arc<str>>) {
         if number == self.interfaces.len() && number < MAX_INTERFACE_NAMES {
             self.interfaces.push(name);
@@ -108,24 +108,24 @@ impl LaneResult {
 /// Why an input was not read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// The input ends inside a record; perhaps it is still being written.
+    /// The input ends inside a record; it may still be being written.
     pub cut: bool,
-    /// Where and what, for the operator.
+    /// The place and what is wrong, for the operator.
     pub what: String,
 }
 
-/// What a run of the pipeline leaves.
+/// The result of a run of the pipeline.
 pub struct Finished {
     /// One per input, in the order given.
     pub lanes: Vec<LaneResult>,
-    /// Frames that needed no order.
+    /// Counts of frames that needed no order.
     pub tally: Tally,
-    /// It was interrupted.
+    /// The run was interrupted.
     pub interrupted: bool,
 }
 
 impl Finished {
-    /// The time of the last frame; none when it was interrupted, as not all that came before that frame was read then.
+    /// Time of the last frame; `None` after an interruption, because not everything before that frame was read.
     pub fn read_until(&self) -> Option<Timestamp> {
         let last = self.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();
         last.filter(|_| !self.interrupted)
@@ -135,20 +135,20 @@ impl Finished {
 /// Called with the bytes consumed so far.
 pub type OnProgress<'a> = Box<dyn FnMut(u64) + Send + 'a>;
 
-/// How the work is done. What is found does not depend on it, but for an interruption.
+/// How the work is done. Results do not depend on it, except for an interruption.
 pub struct Work<'a> {
-    /// Threads in all.
+    /// Total number of threads.
     pub threads: usize,
     /// Bytes of one block.
     pub block_bytes: usize,
-    /// Ends the reading when it is set.
+    /// Ends the reading when set.
     pub interrupted: &'a AtomicBool,
-    /// Is told how far it is.
+    /// Called with the progress.
     pub on_progress: OnProgress<'a>,
 }
 
-/// Reads all `inputs`, already in the order of their first packets, into `tracker`. `ranks` orders packets of equal time
-/// (position in the arguments).
+/// Reads all `inputs`, which are already in the order of their first packets, into `tracker`. `ranks` (positions in the
+/// arguments) orders packets of equal time.
 pub fn run(
     inputs: Vec<Input>,
     ranks: &[usize],
@@ -170,7 +170,8 @@ pub fn run(
         tasks.push(LaneTasks { blocks, unread, hint: input.hint, ..LaneTasks::default() });
         sources.push(PlainSource { file, start: input.start, reader: input.reader, context: input.context });
     }
-    // A stream's reader is a thread as well: more than can run only get in each other's way. Files are read by workers.
+    // The reader of a stream is a thread as well; more threads than processors would only be in each other's way. Files
+    // are read by the workers.
     let streams = tasks.iter().filter(|lane| lane.unread.is_some()).count();
     let readers = if streams == tasks.len() { streams.min(threads / 2) } else { 0 };
     let workers = (threads - readers).max(1);
@@ -201,7 +202,7 @@ pub fn run(
     std::thread::scope(|scope| {
         let shared = &shared;
         for worker in 1..workers {
-            // One worker is enough to get everything done.
+            // A single worker is enough to get everything done.
             if std::thread::Builder::new().spawn_scoped(scope, move || shared.work(worker, scope)).is_err() {
                 break;
             }
@@ -236,7 +237,7 @@ struct PlainSource {
     context: Arc<Context>,
 }
 
-/// What all workers see.
+/// State shared by all workers.
 struct Shared<'a, 't> {
     state: Mutex<State<'a, 't>>,
     changed: Condvar,
@@ -252,19 +253,19 @@ struct Shared<'a, 't> {
 
 /// A block from a stream.
 enum StreamBlock {
-    /// As it was read, with the memory to decode it into and the state at its first record.
+    /// As read, with the memory to decode it into and the state at its first record.
     Read(Box<(Block, Decoded)>, Arc<Context>),
-    /// Decoded by the reader, because the workers are behind.
+    /// Decoded by the reader thread, because the workers are behind.
     Decoded(Box<DecodedBlock>),
-    /// The stream ended: bytes that were not used, and why.
+    /// The end of the stream: number of bytes not used, and the reason.
     End(StreamEnd),
 }
 
-/// What is known when a stream has ended.
+/// What is known at the end of a stream.
 struct StreamEnd {
-    /// Bytes that were not used.
+    /// Number of bytes not used.
     unread: u64,
-    /// Bytes after the compressed data.
+    /// Number of bytes after the compressed data.
     trailing: u64,
     /// Why it ended early.
     failure: Option<String>,
@@ -276,7 +277,7 @@ struct DecodedBlock {
     decoded: Decoded,
     walk: Walk,
     start: usize,
-    /// State at its first record, as assumed.
+    /// Assumed state at its first record.
     before: Arc<Context>,
     /// State after its last record.
     after: Arc<Context>,
@@ -301,7 +302,7 @@ impl<'a, 't> Shared<'a, 't> {
         self.changed.notify_all();
     }
 
-    /// A worker, start to end. A panic ends the run as an internal fault, not the process.
+    /// Runs a worker. A panic ends the run as an internal fault, not the process.
     fn work<'scope>(&'scope self, worker: usize, scope: &'scope Scope<'scope, '_>) {
         let mut filter = self.selection.filter.as_deref().map(Filter::new);
         let worked = catch_unwind(AssertUnwindSafe(|| self.work_until_done(worker, scope, &mut filter)));
@@ -326,7 +327,7 @@ impl<'a, 't> Shared<'a, 't> {
                 self.changed.notify_all();
             }
             if state.done {
-                // A stream's reader thread must not wait for somebody to take its next block.
+                // A stream's reader thread must not wait for its next block to be taken.
                 state.tasks.iter_mut().for_each(|lane| lane.stream = None);
                 return Ok(());
             }
@@ -339,7 +340,7 @@ impl<'a, 't> Shared<'a, 't> {
                     state = self.lock();
                     state.follow(&consumer);
                     for (block, _) in &mut used {
-                        // One that held something very large does not keep its memory.
+                        // Memory that once held something very large is not kept.
                         if block.data.capacity() > MOST_BLOCKS_KEPT * self.block_bytes {
                             block.data = Vec::new();
                         }
@@ -391,7 +392,7 @@ impl<'a, 't> Shared<'a, 't> {
         }
     }
 
-    /// Puts a decoded block where the tracker takes it from.
+    /// Puts a decoded block where the tracker will take it from.
     fn ready(&self, lane: usize, number: u64, done: DecodedBlock) -> MutexGuard<'_, State<'a, 't>> {
         let mut state = self.lock();
         let tasks = &mut state.tasks[lane];
@@ -402,7 +403,7 @@ impl<'a, 't> Shared<'a, 't> {
         state
     }
 
-    /// Wakes those who wait, after something has changed.
+    /// Wakes waiting workers after a change.
     fn wake(&self, state: &State<'a, 't>) {
         if state.waiting > 0 {
             self.changed.notify_all();
@@ -410,8 +411,8 @@ impl<'a, 't> Shared<'a, 't> {
     }
 }
 
-/// A stream's reader thread: cuts it into blocks until it ends or nobody wants more. When blocks are read faster than they
-/// are used, it decodes some itself.
+/// A stream's reader thread: cuts the stream into blocks until it ends or nobody wants more. When it is faster than the
+/// workers, it decodes some blocks itself.
 fn read_stream(lane: usize, mut stream: StreamBlocks, sender: &Sender<StreamBlock>, shared: &Shared<'_, '_>) {
     let reader = shared.sources[lane].reader;
     let mut context = Arc::clone(&shared.sources[lane].context);

@@ -6,7 +6,7 @@ use crate::config::{Outcome, OutcomeCounts, Severity};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// A running capture at one moment. Everything about transactions is of the client leg unless it says otherwise.
+/// A running capture at one moment. Counts of transactions are of the client leg unless stated otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Name of the node.
@@ -15,66 +15,67 @@ pub struct Snapshot {
     pub interfaces: Vec<String>,
     /// When the capture began.
     pub started: Timestamp,
-    /// When this was true.
+    /// The time of this snapshot.
     pub now: Timestamp,
     /// Transactions by outcome, indexed by `Outcome as usize`; for `unsolicited`, responses.
     pub outcomes: OutcomeCounts,
-    /// REFUSED responses that are in none of these as such: without their query, or ending none.
+    /// REFUSED responses that are not in `outcomes` as such: without their query, or deciding none.
     pub refused_beside: u64,
     /// Only REFUSED responses are captured: each counts as a refused transaction.
     pub without_queries: bool,
-    /// The same as `outcomes` on the upstream leg: our servers' own queries.
+    /// Like `outcomes`, for the upstream leg: our servers' own queries.
     pub upstream: OutcomeCounts,
     /// Our servers, the most asked first; bounded by `Limits::watch_servers`.
     pub servers: Vec<ServerCounts>,
-    /// Servers beyond that, counted in `outcomes` only.
+    /// Number of further servers, which are counted only in `outcomes`.
     pub servers_not_shown: usize,
-    /// Packets that were not looked at.
+    /// Packets lost.
     pub loss: Loss,
-    /// Bytes of all rings that packets wait in.
+    /// Bytes of all rings.
     pub ring_bytes: u64,
     /// Time from query to response.
     pub round_trips: RoundTrips,
-    /// Rows of client-leg sources, each a source at a server.
+    /// Number of rows of client-leg sources, each a source at a server.
     pub sources: u64,
-    /// Of these, rows that stand for a prefix because there were more sources than room.
+    /// Number of these that are prefixes to which sources were joined for want of room.
     pub joined: u64,
     /// Sources that were turned away, those of the last minute first, then the most often turned away; bounded by
     /// `Limits::watch_rows`.
     pub rows: Vec<TurnedAway>,
-    /// Sources turned away beyond that.
+    /// Number of further sources turned away.
     pub rows_not_shown: u64,
-    /// The capture is taken at every server of these rows: what stands there as a source is what the server saw.
+    /// The capture is taken at every server of these rows: the sources shown are what the server saw.
     pub at_servers: bool,
     /// An inventory was given.
     pub listed: bool,
     /// A server's own configuration was given.
     pub judged: bool,
-    /// By name of inventory lines, in the order of the files; bounded by `Limits::watch_names`.
+    /// Counts by name of inventory lines, in the order of the files; bounded by `Limits::watch_names`.
     pub names: Vec<NamedCounts>,
-    /// Names beyond that.
+    /// Number of further names.
     pub names_not_shown: usize,
-    /// What follows so far, most severe first; bounded by `Limits::watch_findings`.
+    /// Findings so far, most severe first; bounded by `Limits::watch_findings`.
     pub findings: Vec<FindingLine>,
-    /// How many findings there are of each severity, indexed by `Severity as usize`.
+    /// Number of findings of each severity, indexed by `Severity as usize`.
     pub severities: [u64; 3],
-    /// Since when findings are looked for, where that is not the beginning of the capture: they are of the present interval.
+    /// Start of the interval that the findings are about, where that is not the beginning of the capture.
     pub findings_since: Option<Timestamp>,
-    /// What happened around the capture, the latest last, escaped; a few.
+    /// The latest events around the capture, the last one last, escaped.
     pub happened: Vec<(Timestamp, String)>,
-    /// Transactions refused or denied per second of capture time, oldest first; the last one is the last whole second.
+    /// Transactions refused or denied per second of capture time, oldest first; the last number is for the last whole
+    /// second.
     pub refused_per_second: Vec<u32>,
     /// How far the process is confined, in one line.
     pub sandbox: String,
 }
 
 impl Snapshot {
-    /// Transactions, whatever their outcome.
+    /// Number of transactions of any outcome.
     pub fn transactions(&self) -> u64 {
         transactions(&self.outcomes)
     }
 
-    /// Nothing is known yet: it stands for the first one, which is still to come.
+    /// True for the placeholder before the first snapshot, in which nothing is known.
     pub fn is_blank(&self) -> bool {
         self.now == Timestamp::default()
     }
@@ -85,32 +86,32 @@ impl Snapshot {
     }
 }
 
-/// Transactions in counts by outcome: all but responses without a query.
+/// Sum of counts by outcome, without unsolicited responses.
 pub fn transactions(outcomes: &OutcomeCounts) -> u64 {
     outcomes.iter().sum::<u64>() - outcomes[Outcome::Unsolicited as usize]
 }
 
-/// What one of our servers did.
+/// Counts of one of our servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerCounts {
     /// Its address.
     pub server: IpAddr,
     /// Transactions by outcome, as in [`Snapshot::outcomes`].
     pub outcomes: OutcomeCounts,
-    /// The same by what the server's own configuration says (`allow`, `refuse`, ...); empty without one.
+    /// The same by the verdict of the server's own configuration (`allow`, `refuse`, ...); empty without one.
     pub verdicts: Vec<(&'static str, OutcomeCounts)>,
 }
 
-/// Packets lost on the way, each `None` when nobody can tell.
+/// Packets lost on the way, `None` where the number is not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Loss {
-    /// Packets that passed the kernel's filter, dropped ones included.
+    /// Packets that passed the kernel's filter, including dropped ones.
     pub kernel_seen: Option<u64>,
     /// Of these, packets that found the ring full.
     pub kernel_dropped: Option<u64>,
     /// Packets the network interfaces dropped before the kernel saw them.
     pub interface_dropped: InterfaceLoss,
-    /// Packets this program read and could not keep up with.
+    /// Packets that this program read but gave up.
     pub own_dropped: Option<u64>,
 }
 
@@ -130,14 +131,15 @@ impl Loss {
 /// A histogram of round-trip times.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoundTrips {
-    /// Transactions by the first of [`RoundTrips::BOUNDS`] that is not below their time; the last count is for more.
+    /// Transactions by the first of [`RoundTrips::BOUNDS`] that is at least their time; the last count is for longer
+    /// times.
     pub counts: [u64; RoundTrips::BOUNDS.len() + 1],
-    /// Nanoseconds altogether.
+    /// Sum of all times in nanoseconds.
     pub sum: u64,
 }
 
 impl RoundTrips {
-    /// Upper bounds of the buckets in microseconds: from an answer of the cache to the timeout of a stub resolver.
+    /// Upper bounds of the buckets in microseconds: from a cached answer to the timeout of a stub resolver.
     pub const BOUNDS: [u64; 15] = [
         100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
         5_000_000,
@@ -152,7 +154,7 @@ impl RoundTrips {
         self.sum = self.sum.saturating_add(nanoseconds);
     }
 
-    /// Round trips noted.
+    /// Number of round trips noted.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -177,17 +179,17 @@ pub struct TurnedAway {
     pub last: Option<Timestamp>,
     /// Refused or denied per second over the last ten seconds; `None` when that is not known.
     pub per_second: Option<f64>,
-    /// Names and types it was refused last, the latest first, escaped; not all of them.
+    /// Names and types it was refused last, the latest first, escaped; a few of them.
     pub asked: Vec<(String, String)>,
-    /// What the inventory says of it: `allow`, `refuse`, `unlisted` or `mixed`; empty without one.
+    /// Expectation of the inventory: `allow`, `refuse`, `unlisted` or `mixed`; empty without an inventory.
     pub expected: &'static str,
-    /// The inventory line that decides, as `file:line`, and its name, escaped; empty when there is none.
+    /// The deciding inventory line as `file:line` with its name, escaped; empty when there is none.
     pub expected_rule: String,
     /// The name of that line, escaped; empty when it has none.
     pub name: String,
-    /// What the server's configuration says of it; empty without one, or when nothing was decided since the last report.
+    /// Verdict of the server's configuration; empty without one, or when nothing was decided since the last report.
     pub verdict: &'static str,
-    /// The rule that decides, as `file:line`; empty when there is none.
+    /// The deciding rule as `file:line`; empty when there is none.
     pub rule: String,
 }
 
@@ -203,12 +205,12 @@ impl TurnedAway {
     }
 }
 
-/// What sources of one inventory name did. Lines of a name that expect different things are counted apart.
+/// Counts of the sources of one inventory name. Lines of a name with different expectations are counted separately.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedCounts {
     /// The lines' name, as the file has it; the prefix of a line without one.
     pub name: String,
-    /// What the lines say shall happen: `allow` or `refuse`.
+    /// Expectation of the lines: `allow` or `refuse`.
     pub expect: &'static str,
     /// Transactions by outcome, as in [`Snapshot::outcomes`].
     pub outcomes: OutcomeCounts,
@@ -219,7 +221,7 @@ pub struct NamedCounts {
 /// A finding, short enough for a screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FindingLine {
-    /// Stable as long as the same findings stand before it.
+    /// Identifier, stable as long as the same findings precede it.
     pub id: String,
     /// Its kind.
     pub kind: &'static str,

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// A key, as far as it means something here.
+/// A key that the screen knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     /// A printable ASCII character.
@@ -24,32 +24,32 @@ pub enum Key {
     Home,
     /// To the end.
     End,
-    /// Into what is selected.
+    /// Opens what is selected.
     Enter,
     /// Back.
     Escape,
     /// Deletes the character before.
     Backspace,
-    /// Ctrl-C, which a terminal in raw mode does not make a signal.
+    /// Ctrl-C, which a terminal in raw mode does not turn into a signal.
     Interrupt,
     /// Ctrl-L: paint everything again.
     Redraw,
-    /// Ctrl-Z, likewise no signal.
+    /// Ctrl-Z, for the same reason.
     Suspend,
 }
 
-/// Longest sequence of one key; what is longer is none.
+/// Longest escape sequence of one key; a longer one is ignored.
 const SEQUENCE: usize = 16;
 
-/// Keys out of bytes as they come.
+/// Decodes keys from bytes as they arrive.
 #[derive(Debug, Default)]
 pub struct Keys {
-    /// An escape sequence that has begun.
+    /// An incomplete escape sequence.
     held: Vec<u8>,
 }
 
 impl Keys {
-    /// The keys in some bytes; a sequence that has only begun is kept.
+    /// The keys in some bytes; an incomplete sequence is kept.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Key> {
         let mut keys = Vec::new();
         for byte in bytes {
@@ -58,7 +58,7 @@ impl Keys {
                 continue;
             }
             if *byte == 0x1b {
-                // What began before was the key of its own.
+                // The incomplete sequence was a key of its own.
                 keys.extend(self.flush());
             }
             self.held.push(*byte);
@@ -71,7 +71,7 @@ impl Keys {
                 }
                 (b'[' | b'O', Some(_)) if self.held.len() < SEQUENCE => {}
                 (b'[' | b'O', Some(_)) => self.held.clear(),
-                // Alt and a key are sent like escape and that key.
+                // Alt with a key is sent as escape and that key.
                 _ => {
                     self.held.clear();
                     keys.push(Key::Escape);
@@ -82,7 +82,7 @@ impl Keys {
         keys
     }
 
-    /// Nothing has come for a while: a lone escape was the key of that name.
+    /// Nothing has come for a while: a lone escape was the escape key.
     pub fn flush(&mut self) -> Option<Key> {
         let lone = self.held == [0x1b];
         self.held.clear();
@@ -102,7 +102,7 @@ fn plain(byte: u8) -> Option<Key> {
     }
 }
 
-/// The key of a sequence without its introducer (as xterm and its kin send them).
+/// The key of a sequence after its introducer (as sent by xterm and its kin).
 fn sequence(rest: &[u8]) -> Option<Key> {
     match rest {
         b"A" => Some(Key::Up),
@@ -126,7 +126,7 @@ pub enum Input {
 
 /// Waits up to `wait` for keys.
 pub fn read(terminal: &mut (impl Read + AsFd), keys: &mut Keys, wait: Duration) -> io::Result<Input> {
-    // A sequence comes in one piece, or in pieces that follow at once.
+    // A sequence comes in one piece, or in pieces in quick succession.
     let wait = if keys.held.is_empty() { wait } else { wait.min(Duration::from_millis(50)) };
     let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
     let mut ready = [PollFd::new(terminal, PollFlags::IN)];

@@ -23,12 +23,12 @@ use std::collections::HashSet;
 
 /// Lines at the top: title, answer and loss.
 const TOP: u16 = 3;
-/// Lines of a terminal that has one to spare for what happened last.
+/// Lines of a terminal that has one to spare for the latest event.
 const SPARE: u16 = 10;
-/// A snapshot older than this (nanoseconds) is called old.
+/// A snapshot older than this (nanoseconds) is marked as old.
 const OLD: i64 = 3_000_000_000;
 
-/// Paints everything; returns how many lines make a page.
+/// Paints everything; returns the number of lines on a page.
 pub fn draw(frame: &mut Frame<'_>, screen: &mut Screen, latest: &Snapshot, now: Timestamp) -> usize {
     let area = frame.area();
     let buffer = frame.buffer_mut();
@@ -37,7 +37,7 @@ pub fn draw(frame: &mut Frame<'_>, screen: &mut Screen, latest: &Snapshot, now: 
     let mut paint = Paint { buffer, area, look: screen.look };
     title(&mut paint, screen, latest, shown, now);
     answer(&mut paint, shown);
-    // Loss is never of the past.
+    // Losses are always shown as of now, even when paused.
     loss(&mut paint, latest);
     let below = 1 + happened(&mut paint, latest);
     let body = Rect { y: area.y + TOP.min(area.height), height: area.height.saturating_sub(TOP + below), ..area };
@@ -144,7 +144,8 @@ fn loss(paint: &mut Paint<'_>, latest: &Snapshot) {
     paint.line(paint.area.y + 2, &format!("{word}: {parts}{seen}{ring}"), style);
 }
 
-/// What happened last around the capture, above the lowest line; returns the lines used. Like loss it is never of the past.
+/// The latest event around the capture, above the bottom line; returns the lines used. Like losses, it is always
+/// current.
 fn happened(paint: &mut Paint<'_>, latest: &Snapshot) -> u16 {
     let Some((at, line)) = latest.happened.last().filter(|_| paint.area.height >= SPARE) else { return 0 };
     let more = match latest.happened.len() {
@@ -159,7 +160,7 @@ fn happened(paint: &mut Paint<'_>, latest: &Snapshot) -> u16 {
     1
 }
 
-/// What can be done here, or the filter while it is typed.
+/// The keys that can be used here, or the filter while it is typed.
 fn footer(paint: &mut Paint<'_>, screen: &Screen, shown: &Snapshot) {
     if paint.area.height <= TOP {
         return;
@@ -190,7 +191,7 @@ fn footer(paint: &mut Paint<'_>, screen: &Screen, shown: &Snapshot) {
 
 //------------ Words ---------------------------------------------------------
 
-/// A rate, short.
+/// A rate, in few characters.
 fn rate(per_second: Option<f64>) -> String {
     match per_second {
         None => "?".to_owned(),
@@ -199,13 +200,13 @@ fn rate(per_second: Option<f64>) -> String {
     }
 }
 
-/// The time of day; with month and day when that is not the day of `now`.
+/// The time of day; with month and day when these differ from those of `now`.
 fn clock(time: Timestamp, now: Timestamp) -> String {
     let (text, today) = (time.to_rfc3339(0), now.to_rfc3339(0));
     if text[..10] == today[..10] { text[11..].to_owned() } else { format!("{} {}", &text[5..10], &text[11..16]) }
 }
 
-/// Seconds as people say them.
+/// A number of seconds for people.
 fn duration(seconds: i64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),

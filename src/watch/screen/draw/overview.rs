@@ -13,12 +13,12 @@ use ratatui::symbols::bar;
 use ratatui::widgets::{Sparkline, Widget};
 use std::fmt::Write as _;
 
-/// Heading of the first column, also its least width; a source is never cut.
+/// Heading of the first column, and its least width; a source is never truncated.
 const SOURCE: &str = "SOURCE THE SERVER SAW";
-/// The same where it is not known that the server saw it; as wide.
+/// The heading where it is not known that the server saw the source; of the same width.
 const SOURCE_HERE: &str = "SOURCE SEEN HERE     ";
 
-/// Bars of what every terminal has.
+/// Bars of characters that every terminal has.
 const PLAIN_BARS: bar::Set<'static> = bar::Set {
     full: "#",
     seven_eighths: "#",
@@ -31,7 +31,7 @@ const PLAIN_BARS: bar::Set<'static> = bar::Set {
     empty: " ",
 };
 
-/// Rate, sources and findings; returns how many sources fit.
+/// Rate, sources and findings; returns the number of sources that fit.
 pub(super) fn overview(paint: &mut Paint<'_>, body: Rect, screen: &mut Screen, shown: &Snapshot) -> usize {
     let bars = match body.height {
         0..=9 => 0,
@@ -41,7 +41,7 @@ pub(super) fn overview(paint: &mut Paint<'_>, body: Rect, screen: &mut Screen, s
     let rate = if bars > 0 { bars + 1 } else { 0 };
     let rows = screen.rows(shown);
     let said = finding_lines_short(shown, usize::from(body.width));
-    // Findings get two lines, and what the sources leave.
+    // Findings get two lines, and what the sources leave free.
     let left = usize::from(body.height.saturating_sub(rate + 2)).saturating_sub(rows.len().max(1));
     let least = match body.height {
         0..=7 => 0,
@@ -76,9 +76,9 @@ pub(super) fn overview(paint: &mut Paint<'_>, body: Rect, screen: &mut Screen, s
     visible
 }
 
-/// Findings as lines of a width, each with how serious it is.
+/// Findings as lines of a given width, each with its severity.
 fn finding_lines_short(shown: &Snapshot, width: usize) -> Vec<(Severity, String)> {
-    /// More never fit beside the sources.
+    /// More never fit below the sources.
     const SHOWN: usize = 20;
     let width = width.max(20);
     let lines = shown.findings.iter().take(SHOWN).flat_map(|finding| {
@@ -91,7 +91,7 @@ fn finding_lines_short(shown: &Snapshot, width: usize) -> Vec<(Severity, String)
     lines.collect()
 }
 
-/// Refused per second as bars, with the numbers that bars do not say.
+/// Refused per second as bars, and the numbers that bars do not show.
 fn refusals(paint: &mut Paint<'_>, area: Rect, shown: &Snapshot) {
     let width = usize::from(area.width);
     let history = &shown.refused_per_second;
@@ -109,7 +109,7 @@ fn refusals(paint: &mut Paint<'_>, area: Rect, shown: &Snapshot) {
     paint.put(area.x, area.y, &text, area.width, PLAIN);
     let height = area.height.saturating_sub(1).min(paint.area.bottom().saturating_sub(area.y + 1));
     let bars = Rect { y: area.y + 1, height, ..area };
-    // The latest second stands at the right edge.
+    // The latest second is at the right edge.
     let data: Vec<u64> =
         std::iter::repeat_n(0, width - last.len()).chain(last.iter().map(|count| u64::from(*count))).collect();
     let style = if paint.look.color { Style::new().fg(Color::Red) } else { PLAIN };
@@ -121,7 +121,7 @@ fn refusals(paint: &mut Paint<'_>, area: Rect, shown: &Snapshot) {
         .render(bars, paint.buffer);
 }
 
-/// The table of sources; the one at `at` is under the cursor.
+/// The table of sources; the cursor is at row `at`.
 fn sources(paint: &mut Paint<'_>, area: Rect, shown: &Snapshot, rows: &[&TurnedAway], at: usize) {
     let visible = &rows[..rows.len().min(usize::from(area.height.saturating_sub(1)))];
     let cells: Vec<[String; 6]> = visible.iter().map(|row| cells(row, shown)).collect();
@@ -188,7 +188,7 @@ fn cells(row: &TurnedAway, shown: &Snapshot) -> [String; 6] {
     ]
 }
 
-/// How many findings of each severity there are; returns the columns used.
+/// The number of findings of each severity; returns the columns used.
 fn found_header(paint: &mut Paint<'_>, y: u16, shown: &Snapshot) -> u16 {
     let parts: Vec<String> = Severity::ALL
         .iter()
@@ -197,7 +197,7 @@ fn found_header(paint: &mut Paint<'_>, y: u16, shown: &Snapshot) -> u16 {
         .filter(|(_, count)| *count > 0)
         .map(|(name, count)| format!("{} {name}", grouped(count)))
         .collect();
-    // With the source counts of the whole capture above they would be taken for findings of the same time.
+    // Next to counts of the whole capture, findings of an interval would be taken for findings of the same time.
     let since = shown.findings_since.map_or_else(String::new, |since| format!(" since {}", clock(since, shown.now)));
     let text =
         if parts.is_empty() { format!("No findings{since}") } else { format!("FINDINGS{since} {}", parts.join(", ")) };

@@ -10,7 +10,7 @@ use crate::expect::inventory::show_prefix;
 use crate::report::page::{counted, grouped, wrap};
 use ratatui::layout::Rect;
 
-/// Lines that are longer or more than fit: wrapped, and scrolled as far as there is something.
+/// Lines wrapped to the width, scrolled as far as there is text.
 pub(super) fn pages(
     paint: &mut Paint<'_>,
     body: Rect,
@@ -36,7 +36,7 @@ pub(super) fn pages(
     height.saturating_sub(1).max(1)
 }
 
-/// All that is known of the selected source.
+/// Everything about the selected source.
 pub(super) fn source(screen: &Screen, shown: &Snapshot) -> Vec<String> {
     let rows = screen.rows(shown);
     let found = rows.iter().copied().chain(&shown.rows).find(|row| Some((row.source, row.server)) == screen.selected);
@@ -93,7 +93,7 @@ pub(super) fn source(screen: &Screen, shown: &Snapshot) -> Vec<String> {
     lines
 }
 
-/// Every finding in full, and what happened around the capture, the latest first.
+/// Every finding in full, and the events around the capture, the latest first.
 pub(super) fn findings(shown: &Snapshot, latest: &Snapshot) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(since) = shown.findings_since {
@@ -111,7 +111,7 @@ pub(super) fn findings(shown: &Snapshot, latest: &Snapshot) -> Vec<String> {
     lines
 }
 
-/// Of what time findings are, where each interval has its own.
+/// The time that findings are about, where each interval has its own.
 fn found_since(since: Timestamp, shown: &Snapshot) -> String {
     format!("Findings of the present interval, since {}; earlier ones are in its reports", clock(since, shown.now))
 }

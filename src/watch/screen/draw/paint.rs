@@ -10,7 +10,7 @@ pub(super) const PLAIN: Style = Style::new();
 pub(super) const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 pub(super) const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
 
-/// Where things are painted.
+/// The surface to paint on.
 pub(super) struct Paint<'a> {
     pub(super) buffer: &'a mut Buffer,
     pub(super) area: Rect,
@@ -18,7 +18,7 @@ pub(super) struct Paint<'a> {
 }
 
 impl Paint<'_> {
-    /// Text from a column on, at most so wide; what does not fit is marked. Returns the column after it.
+    /// Paints text from a column on, at most this wide, and marks what does not fit. Returns the next column.
     pub(super) fn put(&mut self, x: u16, y: u16, text: &str, width: u16, style: Style) -> u16 {
         let width = width.min(self.area.right().saturating_sub(x));
         if y >= self.area.bottom() || width == 0 {
@@ -33,12 +33,12 @@ impl Paint<'_> {
         end
     }
 
-    /// A whole line.
+    /// Paints a whole line.
     pub(super) fn line(&mut self, y: u16, text: &str, style: Style) {
         self.put(self.area.x, y, text, self.area.width, style);
     }
 
-    /// Text that ends at the right edge, when the line is long enough for it beside `taken` columns.
+    /// Paints text that ends at the right edge, when the line is long enough for it besides `taken` columns.
     pub(super) fn right(&mut self, y: u16, text: &str, taken: u16, style: Style) {
         let width = text.chars().count() as u16;
         if width + taken < self.area.width {
@@ -46,7 +46,7 @@ impl Paint<'_> {
         }
     }
 
-    /// Something that must not be missed.
+    /// The style of something that must not be missed.
     pub(super) fn loud(&self, color: Color) -> Style {
         let bold = Style::new().add_modifier(Modifier::BOLD);
         if self.look.color { bold.fg(color) } else { bold }
