@@ -4,9 +4,9 @@
 //! cargo bench --bench stages -- [--packets N] [--runs N] [--dns SHARE] [--file CAPTURE]
 //! ```
 //!
-//! Every pass reads the same file and does one stage more than the pass before; the difference is the stage. Time is the
-//! kernel's account of processor time, because that is not disturbed when others use the machine. Medians and the least
-//! of all runs are printed, in nanoseconds per packet.
+//! Every pass reads the same file and does one stage more than the pass before; the difference is the stage. Time is
+//! the kernel's account of processor time, because that is not disturbed when others use the machine. Medians and the
+//! least of all runs are printed, in nanoseconds per packet.
 
 #[allow(dead_code, reason = "the other benchmark uses the rest")]
 mod generator;

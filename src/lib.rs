@@ -14,10 +14,10 @@
 //! | [`watch`] | the same while it grows | [`watch::snapshot::Snapshot`] |
 //!
 //! Beside the path stand [`cli`] (arguments to [`config::Config`]), [`run`], [`live`] and [`acl_command`] (the commands
-//! from configuration to exit code), [`pipeline`] (the only folder with threads and channels) and [`error`] (what an operator
-//! is told). A stage is plain functions and structs: bytes and timestamps in, values out; no thread outside `pipeline`, no
-//! clock outside that, `capture` and [`watch`], and no I/O outside those, `expect` (which reads what operators wrote) and
-//! `report`.
+//! from configuration to exit code), [`pipeline`] (the only folder with threads and channels) and [`error`] (what an
+//! operator is told). A stage is plain functions and structs: bytes and timestamps in, values out; no thread outside
+//! `pipeline`, no clock outside that, `capture` and [`watch`], and no I/O outside those, `expect` (which reads what
+//! operators wrote) and `report`.
 
 pub mod acl_command;
 pub mod capture;

@@ -95,8 +95,8 @@ fn recorded_answers_of_the_servers_are_predicted() {
     }
 }
 
-/// Configurations written by hand and recorded with tcpdump (`captures/acl-vectors/*/`): every decided verdict of `read` is what
-/// the wire did.
+/// Configurations written by hand and recorded with tcpdump (`captures/acl-vectors/*/`): every decided verdict of
+/// `read` is what the wire did.
 #[test]
 fn recorded_conversations_are_what_the_files_say() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("captures/acl-vectors");

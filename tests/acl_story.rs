@@ -1,5 +1,5 @@
-//! The recorded stories beside the servers' own files: which line refused, whether the translation alone is to blame, and
-//! what would admit the source the server saw.
+//! The recorded stories beside the servers' own files: which line refused, whether the translation alone is to blame,
+//! and what would admit the source the server saw.
 
 #[path = "acl_story/commands.rs"]
 mod commands;
@@ -94,7 +94,8 @@ fn a_file_is_not_compared_with_what_came_to_another_port_of_its_address() {
         ("options { listen-on port 5300 { 10.20.0.0/16; }; allow-query { any; }; };\n", false),
         ("options { listen-on { 127.0.0.1; }; listen-on port 5300 { 10.20.30.40; }; allow-query { any; }; };\n", false),
         ("options { listen-on { 10.20.30.40; }; listen-on port 5300 { 127.0.0.1; }; allow-query { any; }; };\n", true),
-        // Behind what listens there over IPv4 alone: that all addresses of IPv6 are on port 53 by default says nothing of it.
+        // Behind what listens there over IPv4 alone: that all addresses of IPv6 are on port 53 by default says nothing
+        // of it.
         ("options { listen-on port 5300 { 127.0.0.1; }; allow-query { any; }; };\n", false),
         ("server:\n interface: 127.0.0.1@5300\n interface: ::1\n access-control: 0.0.0.0/0 allow\n", false),
         ("options { listen-on { none; }; allow-query { any; }; };\n", true),
@@ -353,8 +354,8 @@ fn a_change_is_judged_by_the_traffic_of_a_capture() {
         })
         .collect();
     assert_eq!(changes, [("10.20.200.1", "refuse", 1, false), ("192.0.2.45", "allow", 2, true)]);
-    // Files of a container, or of what stands behind a balancer, listen on another port: they are asked what they would do all
-    // the same.
+    // Files of a container, or of what stands behind a balancer, listen on another port: they are asked what they would
+    // do all the same.
     let elsewhere = |text: &[u8]| [text, &b" port: 5353\n"[..]].concat();
     let (there, then) = (elsewhere(old), elsewhere(new));
     let files_there: [(&str, &[u8]); 3] = [("a.pcap", &bytes), ("old.conf", &there), ("new.conf", &then)];

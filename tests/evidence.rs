@@ -22,7 +22,8 @@ const OTHER: [u8; 4] = [10, 20, 0, 7];
 const MILLI: u64 = 1000;
 const SECOND: u64 = 1000 * MILLI;
 
-/// A message about `a.example`, or an update of the zone `example`, with an operation and a response code, that is signed or not, and extends its code or not.
+/// A message about `a.example`, or an update of the zone `example`, with an operation and a response code, that is
+/// signed or not, and extends its code or not.
 fn message(id: u16, response: bool, opcode: u8, rcode: u16) -> Vec<u8> {
     let flags = u16::from(response) << 15 | u16::from(opcode) << 11 | 0x0100 | rcode & 15;
     let counts = [1, 0, 0, u16::from(rcode > 15)];
@@ -220,7 +221,8 @@ fn an_answer_after_the_refusal_is_not_hidden() {
     );
 }
 
-/// A query of a client for a name of two labels, of a class and with the signature of the key `ddns` or without, and its response.
+/// A query of a client for a name of two labels, of a class and with the signature of the key `ddns` or without, and
+/// its response.
 fn asked_for(
     time: u64,
     client: [u8; 4],

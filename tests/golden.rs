@@ -1,5 +1,6 @@
-//! Every recording in every format, for several thread counts and block sizes, byte for byte. The expected outputs stand
-//! beside the recordings (`captures/CASE/expected/`); `DNSREFUSED_BLESS=1` writes them anew, to be read in the diff.
+//! Every recording in every format, for several thread counts and block sizes, byte for byte. The expected outputs
+//! stand beside the recordings (`captures/CASE/expected/`); `DNSREFUSED_BLESS=1` writes them anew, to be read in the
+//! diff.
 //!
 //! That the numbers in them are right is shown elsewhere, against other witnesses; this shows that they stay.
 

@@ -1,5 +1,6 @@
-//! Laws of reading: however one conversation is wrapped, fragmented, segmented, cut into files or seen twice, its totals,
-//! sources and findings are the same; and the output is the same, byte for byte, for any thread count and block size.
+//! Laws of reading: however one conversation is wrapped, fragmented, segmented, cut into files or seen twice, its
+//! totals, sources and findings are the same; and the output is the same, byte for byte, for any thread count and block
+//! size.
 
 #[path = "laws/conversation.rs"]
 mod conversation;

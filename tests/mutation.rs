@@ -1,8 +1,7 @@
 //! Mutated inputs for every fuzz target, from a fixed seed: the part of fuzzing that runs everywhere.
 //!
-//! In release 10 million iterations (`DNSREFUSED_FUZZ` sets another number, `DNSREFUSED_FUZZ_SEED` another seed), in debug far
-//! fewer. A failing input is printed
-//! as hexadecimal digits; put it into [`REGRESSIONS`].
+//! In release 10 million iterations (`DNSREFUSED_FUZZ` sets another number, `DNSREFUSED_FUZZ_SEED` another seed), in
+//! debug far fewer. A failing input is printed as hexadecimal digits; put it into [`REGRESSIONS`].
 
 #[path = "fuzz/targets.rs"]
 mod targets;
@@ -237,7 +236,8 @@ fn what_once_failed_does_not_fail_again() {
     }
 }
 
-/// With `DNSREFUSED_FUZZ_CORPUS=DIR` the seeds are written there, a folder for each target, for cargo-fuzz to begin with.
+/// With `DNSREFUSED_FUZZ_CORPUS=DIR` the seeds are written there, a folder for each target, for cargo-fuzz to begin
+/// with.
 #[test]
 fn seeds_are_a_corpus_to_begin_with() {
     let Some(corpus) = std::env::var_os("DNSREFUSED_FUZZ_CORPUS").map(std::path::PathBuf::from) else {

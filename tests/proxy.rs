@@ -144,7 +144,8 @@ fn the_text_header_is_read_through_and_a_server_that_answers_it_is_named() {
 #[test]
 fn who_was_seen_at_another_server_is_not_hidden_by_what_a_proxy_claims() {
     let folder = tempfile::tempdir().unwrap();
-    // Both asked the other server as themselves; a header at the one that the file is for names the second, or too many others.
+    // Both asked the other server as themselves; a header at the one that the file is for names the second, or too many
+    // others.
     let query = |id: u8| [&[0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x03www\x04open\0\0\x01\0\x01"].concat();
     let header = |client: [u8; 4]| {
         let ends = [&client[..], &[10, 20, 30, 40, 16, 0, 0, 53]].concat();

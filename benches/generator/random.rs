@@ -68,7 +68,8 @@ pub fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// Draws ranks with a probability proportional to `1 / (rank + 1) ^ exponent`, in constant time (Walker's alias method).
+/// Draws ranks with a probability proportional to `1 / (rank + 1) ^ exponent`, in constant time (Walker's alias
+/// method).
 pub struct Popularity {
     weights: Vec<f64>,
     columns: Vec<(f64, u32)>,

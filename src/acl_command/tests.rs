@@ -285,7 +285,8 @@ fn what_was_not_read_of_traffic_is_told() {
 
 #[test]
 fn what_the_server_holds_is_no_matter_of_recursion() {
-    // named: p.test is answered the same with AA, and only the RA bit differs; unbound: local data are answered with RA.
+    // named: p.test is answered the same with AA, and only the RA bit differs; unbound: local data are answered with
+    // RA.
     let zone = "zone \"p.test\" { type primary; file \"p\"; };";
     let old =
         format!("options {{ recursion yes; allow-query {{ any; }}; allow-recursion {{ 10.0.0.0/8; }}; }}; {zone}");

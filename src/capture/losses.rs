@@ -54,8 +54,9 @@ impl InterfaceLoss {
     }
 }
 
-/// Receive counters of interfaces that mean packets lost before the kernel saw them (Documentation/networking/statistics:
-/// `rx_missed_errors`, `rx_fifo_errors`). Opened once, so that they can be read after privileges were given up.
+/// Receive counters of interfaces that mean packets lost before the kernel saw them
+/// (Documentation/networking/statistics: `rx_missed_errors`, `rx_fifo_errors`). Opened once, so that they can be read
+/// after privileges were given up.
 #[derive(Default)]
 pub struct InterfaceDrops {
     counters: Vec<DropCounter>,

@@ -2,8 +2,8 @@
 //!
 //! [`Block`] is the unit of work: a quarter of a MiB of one input. A [`Reader`] knows the file format; [`Reader::walk`]
 //! calls back for every frame that *begins* in a block. A block in the middle of a file can be walked before the one in
-//! front of it: [`Reader::guess_start`] proposes where its first record begins, and whoever consumes the blocks in order
-//! checks that each walk started where the one before ended, and walks again if not.
+//! front of it: [`Reader::guess_start`] proposes where its first record begins, and whoever consumes the blocks in
+//! order checks that each walk started where the one before ended, and walks again if not.
 
 pub mod filter;
 pub mod host;

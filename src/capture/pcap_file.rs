@@ -1,4 +1,5 @@
-//! libpcap savefiles (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds, and the patched `cd34` records.
+//! libpcap savefiles (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds, and the patched `cd34`
+//! records.
 
 use super::{
     Block, Context, Frame, Frames, Interface, Oddities, Reader, Stop, Timestamp, Walk, time::Resolution, u32_at,

@@ -24,8 +24,8 @@ pub(super) enum AclCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Loaded {
-    /// A server's configuration, repeatable. The dialect (bind, unbound) may carry the server's version, as in bind-9.18;
-    /// ADDR is the server's address
+    /// A server's configuration, repeatable. The dialect (bind, unbound) may carry the server's version, as in
+    /// bind-9.18; ADDR is the server's address
     #[arg(long, value_name = "[DIALECT:]FILE[@ADDR,..]", required = true, value_parser = AclArgument::parse)]
     acl: Vec<AclArgument>,
     #[command(flatten)]
@@ -114,7 +114,8 @@ pub(super) struct Diff {
     /// Port that carries DNS in those captures, repeatable [default: 53]
     #[arg(long, value_name = "N", requires = "traffic", value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
-    /// End with exit code 10 on a change that is not intended, an intended one that is not done, or a question not asked
+    /// End with exit code 10 on a change that is not intended, an intended one that is not done, or a question not
+    /// asked
     #[arg(long)]
     check: bool,
 }

@@ -68,8 +68,8 @@ struct Read {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Inventory of expected prefixes, repeatable: CSV with a header (prefix,name,kind,expect,outside) or one prefix per
-    /// line
+    /// Inventory of expected prefixes, repeatable: CSV with a header (prefix,name,kind,expect,outside) or one prefix
+    /// per line
     #[arg(long, value_name = "FILE")]
     expect: Vec<PathBuf>,
     /// A server's own configuration, repeatable. The dialect (bind, unbound) may carry the server's version, as in

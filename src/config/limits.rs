@@ -41,8 +41,8 @@ pub struct Limits {
     pub fragment_age: i64,
     /// TCP connections held; the least recently active is evicted first and counted.
     pub tcp_connections: usize,
-    /// Bytes held for one direction of a TCP connection. Half of that is a few packets merged by the interface (GRO), or
-    /// what is in flight on a long path when a segment was lost.
+    /// Bytes held for one direction of a TCP connection. Half of that is a few packets merged by the interface (GRO),
+    /// or what is in flight on a long path when a segment was lost.
     pub tcp_stream_bytes: usize,
     /// Bytes held for all TCP streams.
     pub tcp_total_bytes: usize,
@@ -75,8 +75,8 @@ pub struct Limits {
     pub watch_findings: usize,
     /// Pairs of source and server whose refused names and rate are remembered while a capture runs.
     pub watch_pairs: usize,
-    /// Bytes of rows, reports or lines that wait for a slow reader while a capture runs; twice as many in the worst case.
-    /// About forty thousand rows.
+    /// Bytes of rows, reports or lines that wait for a slow reader while a capture runs; twice as many in the worst
+    /// case. About forty thousand rows.
     pub waiting_output_bytes: usize,
 }
 

@@ -150,7 +150,8 @@ pub struct Config {
     pub color: Color,
     /// No progress bar and no warnings.
     pub quiet: bool,
-    /// Name of this node in reports. None where it was not given and is not known: a file does not say where it was taken.
+    /// Name of this node in reports. None where it was not given and is not known: a file does not say where it was
+    /// taken.
     pub node: Option<String>,
     /// What a live run does.
     pub live: LiveConfig,

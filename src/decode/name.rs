@@ -241,8 +241,8 @@ static PLAIN: [bool; 256] = {
     all
 };
 
-/// Appends text from the wire (EDE extra text, NSID, key data): printable ASCII plain, but a backslash doubled and every
-/// other byte as `\DDD`.
+/// Appends text from the wire (EDE extra text, NSID, key data): printable ASCII plain, but a backslash doubled and
+/// every other byte as `\DDD`.
 pub fn write_text(text: &[u8], out: &mut Vec<u8>) {
     for byte in text {
         match byte {

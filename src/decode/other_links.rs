@@ -163,7 +163,8 @@ pub fn nflog(data: &[u8]) -> Result<Link, Bucket> {
     Err(Bucket::LinkMalformed)
 }
 
-/// Ethernet with a tag of `tag` bytes between addresses and `EtherType`, as a host sees it from the switch chip it manages.
+/// Ethernet with a tag of `tag` bytes between addresses and `EtherType`, as a host sees it from the switch chip it
+/// manages.
 pub fn switch_tagged(data: &[u8], tag: usize) -> Result<Link, Bucket> {
     Ok(link(Next::EtherType(number(data, 12 + tag)?), 14 + tag))
 }

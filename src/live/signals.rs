@@ -23,8 +23,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Flags of no signal so far. A second signal ends the process at once when some time has passed since the first; with
-    /// a screen not before its terminal was restored.
+    /// Flags of no signal so far. A second signal ends the process at once when some time has passed since the first;
+    /// with a screen not before its terminal was restored.
     pub fn new(screen: bool) -> Self {
         Self {
             stop: Arc::default(),
@@ -62,8 +62,8 @@ impl Signals {
         Ok(self)
     }
 
-    /// Says that inventories and servers' files were read. Until then a second signal ends the process at once, because such
-    /// a file may be a pipe that nobody writes to.
+    /// Says that inventories and servers' files were read. Until then a second signal ends the process at once, because
+    /// such a file may be a pipe that nobody writes to.
     pub(super) fn have_read(&self) {
         for id in &self.reading {
             signal_hook::low_level::unregister(*id);

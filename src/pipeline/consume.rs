@@ -16,8 +16,8 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
-/// When the times of two inputs are further apart than this (nanoseconds), packets in between may be missing; within it, a
-/// capture that goes on in the next file can have missed hardly any.
+/// When the times of two inputs are further apart than this (nanoseconds), packets in between may be missing; within
+/// it, a capture that goes on in the next file can have missed hardly any.
 const TOUCHING: i64 = 10_000_000;
 
 /// State of one input on its way through the tracker.

@@ -120,8 +120,9 @@ impl<'a, 't> State<'a, 't> {
         self.open().map(|lane| lane.ready.len()).sum()
     }
 
-    /// True when workers that wait for room should be woken, after the tracker took blocks. That is not after every block,
-    /// because waking a thread and going back to sleep both take time, and the worker that took the blocks goes on.
+    /// True when workers that wait for room should be woken, after the tracker took blocks. That is not after every
+    /// block, because waking a thread and going back to sleep both take time, and the worker that took the blocks goes
+    /// on.
     pub(super) fn has_work_for_others(&self, threads: usize) -> bool {
         self.done || self.outstanding() <= threads * BLOCKS_PER_WORKER / 2
     }

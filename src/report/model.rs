@@ -1,5 +1,5 @@
-//! What a run found out, as facts ([`Report`]): its inputs and sums, its sources, and what an inventory and the servers'
-//! configurations say about them.
+//! What a run found out, as facts ([`Report`]): its inputs and sums, its sources, and what an inventory and the
+//! servers' configurations say about them.
 
 use super::Ledgers;
 use crate::capture::Timestamp;
@@ -223,8 +223,8 @@ impl SourceLine {
     }
 }
 
-/// The servers of some lines, each once. Put in one by one: they are few beside the lines, of which a set that is collected
-/// would sort all.
+/// The servers of some lines, each once. Put in one by one: they are few beside the lines, of which a set that is
+/// collected would sort all.
 pub fn servers_of<'l>(lines: impl IntoIterator<Item = &'l SourceLine>) -> BTreeSet<IpAddr> {
     let mut servers = BTreeSet::new();
     servers.extend(lines.into_iter().map(|line| line.server));
@@ -267,8 +267,8 @@ impl Report {
         }
     }
 
-    /// True when queries from this address are those of the host on which these inputs were captured, and that host is the
-    /// server's.
+    /// True when queries from this address are those of the host on which these inputs were captured, and that host is
+    /// the server's.
     pub fn asks_as(&self, source: IpAddr, server: IpAddr, inputs: &[usize]) -> bool {
         let looped = source.is_loopback();
         if self.live.is_some() || self.inputs.len() == 1 {

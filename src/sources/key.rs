@@ -38,8 +38,8 @@ impl Hash for SourceKey {
 /// The server (IPv4, IPv6) of rows about all servers that have no rows of their own, because there are too many.
 pub const OTHER_SERVERS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
-/// The number of distinct sources, and whether that is only a lower bound: a prefix to which sources were joined counts as
-/// one, together with the addresses and prefixes inside it.
+/// The number of distinct sources, and whether that is only a lower bound: a prefix to which sources were joined counts
+/// as one, together with the addresses and prefixes inside it.
 pub fn count_sources(sources: impl IntoIterator<Item = IpNet>) -> (u64, bool) {
     let mut sources: Vec<IpNet> = sources.into_iter().collect();
     sources.sort_unstable();
@@ -50,15 +50,16 @@ pub fn count_sources(sources: impl IntoIterator<Item = IpNet>) -> (u64, bool) {
     ((sources.len() - around) as u64, joined)
 }
 
-/// The longest prefix length at which the sources fall into at most `most` prefixes, counted for each server; 0 where none
-/// does. Sorts the keys so that those with the same prefix stand together.
+/// The longest prefix length at which the sources fall into at most `most` prefixes, counted for each server; 0 where
+/// none does. Sorts the keys so that those with the same prefix stand together.
 pub(super) fn fitting_length(keys: &mut [SourceKey], most: usize) -> u8 {
     keys.sort_unstable_by_key(|key| (key.server, key.source.addr()));
     let bits = |key: &SourceKey| match key.source.addr() {
         IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
         IpAddr::V6(address) => address.to_bits(),
     };
-    // `differing[n]`: pairs of neighbours of one server whose first different bit is the n-th, from 1. `count`: servers.
+    // `differing[n]`: pairs of neighbours of one server whose first different bit is the n-th, from 1. `count`:
+    // servers.
     let (mut differing, mut count) = ([0; 129], usize::from(!keys.is_empty()));
     for pair in keys.windows(2) {
         if pair[0].server == pair[1].server {

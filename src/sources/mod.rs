@@ -2,9 +2,9 @@
 //!
 //! There are two classes of rows, each with its own budget: *kept* rows, of sources that received a response or that an
 //! inventory lists, and rows of sources that never received one. When a budget is exceeded, its rows are joined by ever
-//! shorter prefixes, of the same length for a whole address family, so that the result depends on the set of sources and not
-//! on their order; nothing is dropped. That helps only while servers are few: when there are too many, the servers met last
-//! share one row per source ([`OTHER_SERVERS`]).
+//! shorter prefixes, of the same length for a whole address family, so that the result depends on the set of sources
+//! and not on their order; nothing is dropped. That helps only while servers are few: when there are too many, the
+//! servers met last share one row per source ([`OTHER_SERVERS`]).
 
 mod key;
 mod row;
@@ -107,7 +107,8 @@ impl Sources {
         }
     }
 
-    /// Adds what a source did since the last call for it; `listed` sources are kept like those that received a response.
+    /// Adds what a source did since the last call for it; `listed` sources are kept like those that received a
+    /// response.
     pub fn fold(&self, source: IpAddr, server: IpAddr, delta: SourceRow, listed: bool) {
         let family = usize::from(source.is_ipv6());
         let servers = self.servers_of_rows(server);
@@ -184,9 +185,9 @@ impl Sources {
         held.zip(more.as_flattened()).zip(budgets).all(|((held, more), budget)| held + more <= budget)
     }
 
-    /// Takes complete rows: source, server, what the source did there, and whether it is listed; each pair of source and
-    /// server comes once, and [`Sources::fold`] is never called for it. `count` is the most rows there may be. Rows that
-    /// nobody looks up are appended to a vector, which is much faster than filling a map.
+    /// Takes complete rows: source, server, what the source did there, and whether it is listed; each pair of source
+    /// and server comes once, and [`Sources::fold`] is never called for it. `count` is the most rows there may be. Rows
+    /// that nobody looks up are appended to a vector, which is much faster than filling a map.
     pub fn fill(&self, count: usize, rows: impl Iterator<Item = (IpAddr, IpAddr, SourceRow, bool)>) {
         let mut whole = self.whole();
         whole.reserve_exact(count);
@@ -223,8 +224,8 @@ impl Sources {
         }
     }
 
-    /// Frames kept of a row. Joined rows keep few: there are as many of them as the budget allows, and each source in one
-    /// adds frames.
+    /// Frames kept of a row. Joined rows keep few: there are as many of them as the budget allows, and each source in
+    /// one adds frames.
     fn frames_of(&self, key: &SourceKey) -> usize {
         if key.is_whole() { self.frames } else { self.frames.min(FRAMES_JOINED) }
     }
@@ -252,12 +253,13 @@ impl Sources {
         }
     }
 
-    /// Joins the rows of a class and family by prefixes of `length` bits. `keys` are the keys of all of them, in an order in
-    /// which those that get the same prefix stand together.
+    /// Joins the rows of a class and family by prefixes of `length` bits. `keys` are the keys of all of them, in an
+    /// order in which those that get the same prefix stand together.
     fn join(&self, class: usize, family: usize, length: u8, keys: &[SourceKey]) {
         self.lengths[class][family].store(length, Ordering::Relaxed);
         self.held[class][family].store(0, Ordering::Relaxed);
-        // A sum goes in as soon as the next one begins: all sums together would take memory that removed rows just freed.
+        // A sum goes in as soon as the next one begins: all sums together would take memory that removed rows just
+        // freed.
         let mut sum: Option<(SourceKey, SourceRow)> = None;
         for (key, row) in keys.iter().filter_map(|key| self.rows.remove(key)) {
             let source = IpNet::new(key.source.addr(), length).unwrap_or(key.source).trunc();

@@ -182,8 +182,8 @@ fn everything_that_was_turned_away_is_asked_for_the_own_address_as_well() {
     assert!(!advice.contains("To admit 10.20.0.8"), "{advice}");
 }
 
-/// What is said and advised of the unlisted client that asked for names of two labels, each twice one after the other, and was
-/// refused.
+/// What is said and advised of the unlisted client that asked for names of two labels, each twice one after the other,
+/// and was refused.
 fn said_of(folder: &Path, file: &str, names: &[[&str; 2]], more: &[(u64, Vec<u8>)]) -> (String, String) {
     let twice = names.iter().flat_map(|name| [name, name]).zip(0u16..);
     let mut packets: Vec<_> =

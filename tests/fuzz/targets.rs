@@ -330,8 +330,8 @@ pub fn matcher(data: &[u8]) {
     assert_eq!(handed_out, outcomes, "a row for each outcome");
 }
 
-/// A server's configuration: an error with its place, or decisions that a trace does not change; what is not decided has
-/// a reason. The first byte chooses the dialect.
+/// A server's configuration: an error with its place, or decisions that a trace does not change; what is not decided
+/// has a reason. The first byte chooses the dialect.
 pub fn configuration(data: &[u8]) {
     let Some((dialect, text)) = data.split_first() else { return };
     let text = String::from_utf8_lossy(text);

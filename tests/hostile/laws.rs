@@ -1,4 +1,5 @@
-//! Laws over hostile input: damage anywhere never breaks a ledger, and twice the input takes no more than twice the time.
+//! Laws over hostile input: damage anywhere never breaks a ledger, and twice the input takes no more than twice the
+//! time.
 
 use crate::case::case;
 use crate::check::check;

@@ -43,7 +43,8 @@ fn backward_chain() -> Vec<u8> {
     Message::response("a", 0).counts([1, 2, 0, 0]).rest(&rest).bytes()
 }
 
-/// First labels that terminals, spreadsheets, browsers, shells, templates and databases might take for more than a name.
+/// First labels that terminals, spreadsheets, browsers, shells, templates and databases might take for more than a
+/// name.
 const EVIL: [&[u8]; 30] = [
     b"\x1b[2J\x1b[31mRED",
     b"\x1b]0;title\x07x",

@@ -104,7 +104,8 @@ pub fn is_plain(c: char) -> bool {
     !c.is_control() && !hides
 }
 
-/// What is wrong with text meant for a person or a file: bytes that are no characters, or characters that are not plain.
+/// What is wrong with text meant for a person or a file: bytes that are no characters, or characters that are not
+/// plain.
 pub fn text_faults(what: &str, bytes: &[u8]) -> Vec<String> {
     match std::str::from_utf8(bytes) {
         Err(error) => vec![format!("{what} is not UTF-8 from byte {}", error.valid_up_to())],

@@ -1,4 +1,5 @@
-//! TCP: messages cut anywhere, conflicting and late bytes, holes, floods of half-open connections, endings of all kinds.
+//! TCP: messages cut anywhere, conflicting and late bytes, holes, floods of half-open connections, endings of all
+//! kinds.
 
 use crate::case::case;
 use crate::container::followed_by;

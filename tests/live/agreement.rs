@@ -188,8 +188,8 @@ fn recordings_played_to_an_interface_give_what_their_files_give() {
     for recording in recordings {
         let file = format!("{}/captures/{recording}.pcap", env!("CARGO_MANIFEST_DIR"));
         let (whole, _) = lab.read_captures(&[&file]);
-        // On all interfaces recent kernels give the protocol behind a second tag as that of the packet, with the tag still in
-        // front of it; libpcap hands on what is then no IP packet.
+        // On all interfaces recent kernels give the protocol behind a second tag as that of the packet, with the tag
+        // still in front of it; libpcap hands on what is then no IP packet.
         let interfaces = if recording == "link-types/qinq" { &["eth0"][..] } else { &["eth0", "any"] };
         for interface in interfaces {
             let arguments = ["-i", interface, "--format", "json", "-o", "live.json", "--force"];

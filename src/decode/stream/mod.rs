@@ -156,9 +156,9 @@ impl Streams {
         self.connections.iter_mut().map(|connection| &mut connection.waiting).for_each(on_waiting);
     }
 
-    /// Follows a segment with the captured bytes `data`, at `now` by a clock that never runs back. Afterwards `found` holds the
-    /// messages that it completed, and those of either side that need not wait any longer; returns the connection.
-    /// Counts the segment, and held ones that it settled, in `tally`.
+    /// Follows a segment with the captured bytes `data`, at `now` by a clock that never runs back. Afterwards `found`
+    /// holds the messages that it completed, and those of either side that need not wait any longer; returns the
+    /// connection. Counts the segment, and held ones that it settled, in `tally`.
     #[allow(clippy::too_many_arguments, clippy::inline_always)] // once for every segment
     #[inline(always)]
     pub fn push(

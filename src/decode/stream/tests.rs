@@ -283,7 +283,8 @@ fn a_new_connection_between_the_same_ports() {
 
 #[test]
 fn a_header_behind_a_lost_length_is_no_beginning() {
-    // A connection followed from the middle, behind the length of a refusal of twelve bytes; the next one in two segments.
+    // A connection followed from the middle, behind the length of a refusal of twelve bytes; the next one in two
+    // segments.
     let refusal = |id: u8| [0x32, id, 0x81, 0x85, 0, 0, 0, 0, 0, 0, 0, 0];
     let mut rig = Rig::new();
     rig.push(102, DATA, &refusal(1));

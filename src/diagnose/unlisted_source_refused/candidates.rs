@@ -1,4 +1,5 @@
-//! Expected prefixes that may be behind unlisted sources ([`Candidates`]): those of which nothing was seen ([`Missing`]).
+//! Expected prefixes that may be behind unlisted sources ([`Candidates`]): those of which nothing was seen
+//! ([`Missing`]).
 
 use super::NAMED;
 use crate::config::Outcome;

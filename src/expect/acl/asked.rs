@@ -4,8 +4,8 @@ use super::compare::Question;
 use super::{Acl, Cookie, name};
 use crate::transact::flights::Transport;
 
-/// Evaluates `SOURCE [to ADDR] [key K] [tcp] [nord] [update|notify] [class N] [cookie LEN|none] [sections A N R] [TYPE] [NAME]`
-/// and says the verdict and its line. The server is 10.53.0.1.
+/// Evaluates `SOURCE [to ADDR] [key K] [tcp] [nord] [update|notify] [class N] [cookie LEN|none] [sections A N R] [TYPE]
+/// [NAME]` and says the verdict and its line. The server is 10.53.0.1.
 pub fn verdict(acl: &Acl, asked: &str) -> String {
     let mut words = asked.split(' ');
     let source = words.next().unwrap().parse().unwrap();

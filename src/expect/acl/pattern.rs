@@ -299,8 +299,8 @@ mod tests {
         )
     }
 
-    /// Expected: what unbound-checkconf 1.17 read of the same files, and named-checkconf 9.18 for patterns of BIND. Where it
-    /// read nothing although a folder is not there, only our copy may lack it: then nothing is known.
+    /// Expected: what unbound-checkconf 1.17 read of the same files, and named-checkconf 9.18 for patterns of BIND.
+    /// Where it read nothing although a folder is not there, only our copy may lack it: then nothing is known.
     #[test]
     fn patterns_name_what_the_servers_read() {
         for (pattern, expected) in [

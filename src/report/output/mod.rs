@@ -53,8 +53,8 @@ pub struct Finished {
     pub pipe_closed: bool,
 }
 
-/// Checks the output target of a run and opens it before anything else is done. `inputs` are the files that will be read:
-/// none of them is written to. An error says why the target is refused, and that nothing was read or written.
+/// Checks the output target of a run and opens it before anything else is done. `inputs` are the files that will be
+/// read: none of them is written to. An error says why the target is refused, and that nothing was read or written.
 pub fn prepare(config: &Config, inputs: &[FileIdentity]) -> Result<Output, Error> {
     open(config, inputs).map_err(|mut error| {
         error.detail.push_str("; nothing was read or written");

@@ -1,5 +1,5 @@
-//! How much trying out changes may take ([`Effort`]): elements compiled and sources asked, not time, so that the same input
-//! gives the same advice.
+//! How much trying out changes may take ([`Effort`]): elements compiled and sources asked, not time, so that the same
+//! input gives the same advice.
 
 use super::super::Acl;
 use std::cell::Cell;
