@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-/// What kind of failure this is; decides the exit code.
+/// The kind of a failure; it decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -35,7 +35,8 @@ pub struct Error {
     pub object: String,
     /// Where, what was expected, what was lost and what was still done.
     pub detail: String,
-    /// The place in a configuration file as a picture of several lines, already escaped; shown before the line.
+    /// A picture of the place in a configuration file, several lines and already escaped; shown before the error's
+    /// line.
     pub shown: Option<Box<str>>,
 }
 
@@ -45,7 +46,7 @@ impl Error {
         Self { kind, code, object: object.into(), detail: detail.into(), shown: None }
     }
 
-    /// The same with a picture of the place.
+    /// Adds a picture of the place.
     #[must_use]
     pub fn showing(mut self, picture: String) -> Self {
         self.shown = Some(picture.into_boxed_str());
@@ -91,7 +92,7 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 
 /// Escapes text from file names, interface names and the like so that it stays on one line and cannot drive a terminal.
 pub fn escape_text(text: &str) -> String {
-    // Nearly all of it.
+    // Nearly all text is plain.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.to_owned();
     }
@@ -106,7 +107,7 @@ pub fn escape_text(text: &str) -> String {
     escaped
 }
 
-/// A fault of ours (a panic) on one escaped line.
+/// A fault of this program (a panic) on one escaped line.
 pub fn fault_line(fault: &std::panic::PanicHookInfo<'_>) -> String {
     let place = fault.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
     let text = fault.payload().downcast_ref::<String>().map(String::as_str);
@@ -120,7 +121,7 @@ fn is_plain(c: char) -> bool {
         && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// `1 packet`, `2 packets`: numbers of errors are plain, so that they can be searched for.
+/// `1 packet`, `2 packets`. Numbers in errors have no thousands separators, so that they can be searched for.
 pub fn packets(number: u64) -> String {
     format!("{number} packet{}", if number == 1 { "" } else { "s" })
 }

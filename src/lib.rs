@@ -1,6 +1,7 @@
 //! dnsrefused: who was turned away, and from which address.
 //!
-//! The map. Data flows one way, and each folder is a stage of its path; arrows only point backwards along it.
+//! This page is the map of the code. Data flows one way, each folder is a stage of its path, and a stage uses only
+//! itself and stages before it.
 //!
 //! | stage | turns | into |
 //! |---|---|---|
@@ -10,14 +11,15 @@
 //! | [`sources`] | transactions | [`sources::SourceRow`] per source and server |
 //! | [`expect`] | configuration text | a decision for an address |
 //! | [`diagnose`] | source rows and expectations | [`diagnose::Finding`] |
-//! | [`report`] | all of it | text, csv, jsonl, json |
-//! | [`watch`] | the same while it grows | [`watch::snapshot::Snapshot`] |
+//! | [`report`] | all of these | text, csv, jsonl, json |
+//! | [`watch`] | the same during a capture | [`watch::snapshot::Snapshot`] |
 //!
-//! Beside the path stand [`cli`] (arguments to [`config::Config`]), [`run`], [`live`] and [`acl_command`] (the commands
-//! from configuration to exit code), [`pipeline`] (the only folder with threads and channels) and [`error`] (what an
-//! operator is told). A stage is plain functions and structs: bytes and timestamps in, values out; no thread outside
-//! `pipeline`, no clock outside that, `capture` and [`watch`], and no I/O outside those, `expect` (which reads what
-//! operators wrote) and `report`.
+//! Beside that path are the commands, each from its configuration to an exit code: [`run`] (`read`), [`live`] and
+//! [`acl_command`]; [`cli`] turns arguments into a [`config::Config`], [`pipeline`] is the only folder with threads and
+//! channels, and [`error`] is what an operator is told. A stage is plain functions and structs: bytes and timestamps go
+//! in, values come out. No thread starts outside `pipeline`; no clock is read outside `pipeline`, `capture` and
+//! [`watch`]; and no I/O happens outside these three, `expect` (which reads what operators wrote) and `report`.
+//! `tests/shape.rs` enforces this and names the few exceptions.
 
 pub mod acl_command;
 pub mod capture;

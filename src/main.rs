@@ -11,14 +11,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Faults of this program that are shown one by one.
+/// Most faults of this program that are shown.
 const SHOWN_FAULTS: usize = 8;
 
 fn main() -> ExitCode {
-    // A fault of ours is one line like every other error; the pipeline turns it into exit code 7.
+    // A panic is shown on one line, like every other error; it leads to exit code 7.
     let faults = AtomicUsize::new(0);
     std::panic::set_hook(Box::new(move |fault| {
-        // One bad packet may come a million times.
+        // The same bad packet may come a million times.
         if faults.fetch_add(1, Ordering::Relaxed) >= SHOWN_FAULTS {
             return;
         }
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 fn run(parsed: Parsed, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
     match parsed {
         Parsed::Print(text) => {
-            // Nobody reading the help is no failure.
+            // That nobody reads the help is not a failure.
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
             Ok(0)
         }
@@ -57,7 +57,7 @@ fn run(parsed: Parsed, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
             })
         }
         Parsed::Live(config) => {
-            // Without handlers signals end the process as usual.
+            // If no handlers can be installed, signals end the process as usual.
             let signals = live::Signals::new(config.live.screen);
             let signals = signals.clone().on().unwrap_or(signals);
             live::run(&config, Box::new(StandardError), &signals)
@@ -69,7 +69,7 @@ fn run(parsed: Parsed, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
     }
 }
 
-/// Lets signals end a run with a report of what was read until then.
+/// Lets signals end a run with a report on what was read so far.
 fn hear_signals(interrupted: &Arc<AtomicBool>) {
     if let Err(error) = run::on_signals(interrupted, interrupted) {
         StandardError.line(&format!("warning: a signal will end this run without a report: {error}"));

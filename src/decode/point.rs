@@ -91,7 +91,7 @@ impl Point {
         self.0
     }
 
-    /// The point of a number from [`Point::bits`].
+    /// The point of a number from [`Point::to_bits`].
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }

@@ -150,7 +150,7 @@ impl Sources {
 
     /// Gives a server rows of its own in a class from now on, unless too many servers have them.
     pub fn meet(&self, server: IpAddr, kept: bool) {
-        let mut known = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.servers);
         let known = &mut known[usize::from(kept)][usize::from(server.is_ipv6())];
         if known.len() < self.most_servers(kept) {
             known.insert(server);
@@ -161,7 +161,7 @@ impl Sources {
     /// have rows of their own.
     fn servers_of_rows(&self, server: IpAddr) -> [IpAddr; 2] {
         let family = usize::from(server.is_ipv6());
-        let known = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = locked(&self.servers);
         [false, true].map(|kept| {
             let known = &known[usize::from(kept)][family];
             let own = known.len() < self.most_servers(kept) || known.contains(&server);
@@ -203,7 +203,7 @@ impl Sources {
     }
 
     fn whole(&self) -> MutexGuard<'_, Vec<(SourceKey, SourceRow)>> {
-        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.whole)
     }
 
     /// Joins the rows of a class and family when they exceed its budget.
@@ -234,7 +234,7 @@ impl Sources {
     fn keys(&self, class: usize, family: usize) -> MutexGuard<'_, Vec<SourceKey>> {
         let of_class =
             |key: &SourceKey| usize::from(key.kept) == class && usize::from(key.source.addr().is_ipv6()) == family;
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = locked(&self.keys);
         keys.clear();
         keys.reserve_exact(self.held[class][family].load(Ordering::Relaxed));
         keys.extend(self.rows.iter().map(|row| *row.key()).filter(of_class));
@@ -287,7 +287,7 @@ impl Sources {
             false
         });
         self.rows.shrink_to_fit();
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
+        *locked(&self.keys) = Vec::new();
         rows.sort_unstable_by_key(|(key, _)| *key);
         rows
     }
@@ -301,7 +301,7 @@ impl Sources {
                 self.lengths[class][family].store(whole, Ordering::Relaxed);
             }
         }
-        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
+        *locked(&self.servers) = Default::default();
         self.servers_joined.store(false, Ordering::Relaxed);
         rows
     }
@@ -358,6 +358,11 @@ impl Sources {
         }
         Joined { lengths: joined, servers: self.servers_joined.load(Ordering::Relaxed) }
     }
+}
+
+/// Locks, even after a panic of another holder: that ends the run as an internal fault, and rows are still counted.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
