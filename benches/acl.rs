@@ -1,5 +1,5 @@
-//! What evaluating a server's configuration costs: reading a large named.conf beside `named-checkconf`, and deciding
-//! among fifty thousand prefixes.
+//! The cost of evaluating a server's configuration: reading a large named.conf, compared with `named-checkconf`, and
+//! deciding among fifty thousand prefixes.
 
 use dnsrefused::expect::acl::compare::Question;
 use dnsrefused::expect::acl::{Acl, AclArgument};

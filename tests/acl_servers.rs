@@ -1,9 +1,9 @@
-//! The evaluators of server configurations against the real servers.
+//! Compares the evaluators of server configurations with the real servers.
 //!
-//! `tests/acl_servers/grammar/` documents the configurations and questions that are made; `lab.rs` asks the servers,
-//! in a network namespace of the test's own; `captures/acl-vectors/` holds what they answered once, which is checked on
-//! every machine. `DNSREFUSED_LAB=1` asks them again with other random numbers (as root, with `named` and `unbound`
-//! installed), `DNSREFUSED_RECORD=1` besides writes the vectors anew.
+//! `tests/acl_servers/grammar/` documents the configurations and questions that are generated; `lab.rs` asks the
+//! servers, in a network namespace of the test's own; `captures/acl-vectors/` holds recorded answers, which are checked
+//! on every machine. `DNSREFUSED_LAB=1` asks the servers again with other random numbers (as root, with `named` and
+//! `unbound` installed); `DNSREFUSED_RECORD=1` also rewrites the vectors.
 
 #[path = "acl_servers/damage.rs"]
 mod damage;

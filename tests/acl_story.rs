@@ -1,5 +1,5 @@
-//! The recorded stories beside the servers' own files: which line refused, whether the translation alone is to blame,
-//! and what would admit the source the server saw.
+//! The recorded stories compared with the servers' own files: which line refused, whether the translation alone is to
+//! blame, and what would admit the source that the server saw.
 
 #[path = "acl_story/commands.rs"]
 mod commands;

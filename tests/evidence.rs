@@ -1,4 +1,4 @@
-//! What a finding says is no more than what the packets show: small captures made here, beside a server's file.
+//! Findings say no more than the packets show: small captures made here, evaluated with a server's file.
 
 #[path = "evidence/changed_address.rs"]
 mod changed_address;

@@ -1,8 +1,8 @@
-//! Every recording in every format, for several thread counts and block sizes, byte for byte. The expected outputs
-//! stand beside the recordings (`captures/CASE/expected/`); `DNSREFUSED_BLESS=1` writes them anew, to be read in the
-//! diff.
+//! Every recording in every format, for several thread counts and block sizes, byte for byte. The expected outputs are
+//! beside the recordings (`captures/CASE/expected/`); `DNSREFUSED_BLESS=1` rewrites them, and the diff must then be
+//! reviewed.
 //!
-//! That the numbers in them are right is shown elsewhere, against other witnesses; this shows that they stay.
+//! Other tests, with other witnesses, show that the numbers are right; this one shows that they stay the same.
 
 use std::fs;
 use std::path::{Path, PathBuf};

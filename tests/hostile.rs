@@ -2,8 +2,8 @@
 //! ledgers, the right counters and clean output, within bounded time and memory.
 //!
 //! One row per case in the tables of the modules below (`container`, `sections`, ...); the test of a case has its name.
-//! `wire`, `dns` and `files` make the inputs, `case` says what is wanted, `run` runs the program, `check` and `text`
-//! judge what it did.
+//! `wire`, `dns` and `files` make the inputs, `case` states what is expected, `run` runs the program, `check` and
+//! `text` check its output.
 
 #[path = "hostile/case.rs"]
 mod case;

@@ -1,8 +1,8 @@
-//! The lab itself: records every case afresh, with the servers of this machine, and holds the program against that.
+//! The lab itself: records every case again with the servers of this machine, and compares the program with that.
 //!
-//! Needs root (network namespaces), the servers and tshark, and some minutes: it runs only with `DNSREFUSED_LAB=1`, and
-//! says why when it does not. `tests/lab/record` skips a case whose server is not installed and fails where tshark's
-//! truth and the other witnesses (dig, connection tracking, the servers' counters and logs) disagree.
+//! Needs root (network namespaces), the servers, tshark, and some minutes: it runs only with `DNSREFUSED_LAB=1`, and
+//! says why when it does not run. `tests/lab/record` skips a case whose server is not installed, and fails where
+//! tshark's truth and the other witnesses (dig, connection tracking, the servers' counters and logs) disagree.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,8 +1,8 @@
-//! `live` in network namespaces of its own: what it says beside what others counted, and how it ends when things go
-//! wrong.
+//! `live` in network namespaces of its own: its results compared with what others counted, and how it ends when things
+//! go wrong.
 //!
 //! Needs root and the packages of the laboratory; what is missing is printed and the test skipped. `DNSREFUSED_LAB=1`
-//! runs more and longer.
+//! runs more tests, for longer.
 
 #[path = "live/agreement.rs"]
 mod agreement;

@@ -1,5 +1,5 @@
 //! A recording of dnsdist with PROXY headers in front of servers that expect them and servers that do not
-//! (`captures/proxy`): what was asked is read behind the header, and who does not understand it is named.
+//! (`captures/proxy`): questions are read behind the header, and servers that do not understand it are named.
 
 use etherparse::PacketBuilder;
 use serde_json::Value;

@@ -1,8 +1,8 @@
-//! The recordings of real servers in `captures/`, against the witnesses recorded with them.
+//! The recordings of real servers in `captures/`, compared with the witnesses recorded with them.
 //!
-//! `tests/lab/record` made them: real servers, real translation and real clients, with a truth that tshark's fields
-//! give (`*.truth.tsv`) and what dig, connection tracking and the servers said themselves. A new case needs no code
-//! here; the tests below the first hold what single cases were recorded for.
+//! `tests/lab/record` made them: real servers, real translation and real clients, with a truth derived from tshark's
+//! fields (`*.truth.tsv`) and with what dig, connection tracking and the servers reported themselves. A new case needs
+//! no code here; the tests after the first one check what single cases were recorded for.
 
 use std::path::{Path, PathBuf};
 

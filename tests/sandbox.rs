@@ -1,5 +1,5 @@
-//! A confined process, looked at from outside and from within: what the kernel says of each of its threads, and what it
-//! can no longer do. This program starts itself anew for each case, because confinement cannot be undone.
+//! A confined process, examined from outside and from within: what the kernel reports about each of its threads, and
+//! what it can no longer do. This program starts itself again for each case, because confinement cannot be undone.
 
 use dnsrefused::config::Sandbox;
 use dnsrefused::watch::sandbox::{self, Plan};

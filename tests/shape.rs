@@ -1,5 +1,5 @@
-//! The house's walls: clock, threads, channels, `DashMap` and clap stay in the files they belong to, arrows point
-//! backwards along the data's path, and nothing of this project names a place outside it.
+//! The architecture as tests: clock, threads, channels, `DashMap`, clap and `unsafe` stay in the files they belong to,
+//! and a stage uses only stages before it on the data's path.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -134,7 +134,7 @@ fn arrows_point_backwards_along_the_path() {
 }
 
 #[test]
-fn the_top_level_is_what_the_card_says() {
+fn the_top_level_holds_nothing_else() {
     let allowed = ["Cargo.toml", "Cargo.lock", "src", "benches", "captures", "tests", "README.md", "target"];
     for entry in fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();

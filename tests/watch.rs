@@ -1,5 +1,5 @@
-//! What a running capture shows and how it is confined, with a real server: the screen through a terminal multiplexer,
-//! the metrics through a collector's parser, and every thread as the kernel sees it.
+//! A running capture with a real server: what it shows and how it is confined. The screen is read through a terminal
+//! multiplexer, the metrics through a collector's parser, and every thread as the kernel sees it.
 //!
 //! Needs root and the packages of the laboratory; what is missing is printed and the test skipped.
 

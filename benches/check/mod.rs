@@ -1,4 +1,4 @@
-//! Compares what `dnsrefused` wrote with the generator's truth: a fast wrong answer is a failure.
+//! Compares the output of `dnsrefused` with the generator's truth: a fast wrong answer is a failure.
 
 use crate::generator::truth::{Row, Truth, clients_digest, hexadecimal};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Writing capture files: classic pcap and pcapng, microseconds or nanoseconds.
+//! Writes capture files: classic pcap and pcapng, in microseconds or nanoseconds.
 
 use std::io::{self, Write};
 

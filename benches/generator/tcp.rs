@@ -1,4 +1,4 @@
-//! Whole TCP connections that carry DNS messages, as ordinary stacks send them.
+//! Complete TCP connections that carry DNS messages, as ordinary stacks send them.
 
 use super::wire::{self, Path, Segment, flag};
 use super::{Builder, Parties};

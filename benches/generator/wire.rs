@@ -1,4 +1,4 @@
-//! The bytes of frames: Ethernet or cooked headers, VLAN, IP, UDP and TCP headers with valid checksums, and DNS messages.
+//! Builds frames: Ethernet or cooked headers, VLAN, IP, UDP and TCP headers with valid checksums, and DNS messages.
 
 use std::net::IpAddr;
 

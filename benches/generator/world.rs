@@ -1,4 +1,5 @@
-//! Who and what there is: clients and their networks, servers, names, and the other hosts of the mixed capture.
+//! The population of a generated capture: clients and their networks, servers, names, and the other hosts of the mixed
+//! capture.
 
 use super::Plan;
 use super::random::{Popularity, Random, mix};

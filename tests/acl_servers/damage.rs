@@ -1,4 +1,4 @@
-//! Damaged configurations: an error with its place, or a configuration that decides; never a panic.
+//! A damaged configuration gives an error with its place, or a configuration that decides; never a panic.
 
 use super::grammar::{self, Dialect, Random};
 use super::{load, predicted, servers};

@@ -1,4 +1,4 @@
-//! The commands that need no capture, and what they do not take.
+//! The `acl` commands, which need no capture, and the arguments they reject.
 
 use super::*;
 

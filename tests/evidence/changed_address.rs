@@ -1,4 +1,4 @@
-//! What is said of a changed address: when it alone is to blame, when it is not, and when that depends.
+//! Statements about a changed address: when it alone is to blame, when it is not, and when that depends.
 
 use super::*;
 

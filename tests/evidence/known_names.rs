@@ -1,4 +1,4 @@
-//! What is advised where a view knows a name and another one would resolve it elsewhere.
+//! Advice where one view knows a name and another would resolve it elsewhere.
 
 use super::{CLIENT, SECOND, asked_for, findings, of_kind};
 

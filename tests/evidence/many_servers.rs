@@ -1,4 +1,4 @@
-//! A client that many servers refused: who was not compared is counted, and findings stay few.
+//! A client that many servers refused: servers that were not compared are counted, and findings stay few.
 
 use super::*;
 

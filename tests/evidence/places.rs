@@ -1,4 +1,4 @@
-//! Where it is advised to add something: narrow enough, and said so that the place is found.
+//! Where advice places an edit: narrow enough, and worded so that the place is found.
 
 use super::{Command, OTHER, SECOND, Value, asked_for, of_ethernet, of_kind};
 use std::path::Path;

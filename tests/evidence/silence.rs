@@ -1,4 +1,4 @@
-//! When no response is a server's silence, and what that may mean.
+//! When a missing response is a server's silence, and what that may mean.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! Fuzz targets: bytes to one stage of the program, with an oracle that is more than "it did not crash". Used by the
-//! seeded mutation test (`tests/mutation.rs`) and by cargo-fuzz (`tests/fuzz/`).
+//! Fuzz targets: each feeds bytes to one stage of the program, with an oracle that is more than "it did not crash".
+//! Used by the seeded mutation test (`tests/mutation.rs`) and by cargo-fuzz (`tests/fuzz/`).
 
 use dnsrefused::capture::{Block, Context, Format, Frame, Reader, Stop, Timestamp, Walk, pcap_file};
 use dnsrefused::config::{Limits, Outcomes, Vantage};

@@ -1,5 +1,5 @@
-//! A case: what a hostile input is, and what exit code, error line, ledgers, counters and rows it must give. Wanted
-//! numbers come from the input's arithmetic, never from the program.
+//! A case: a hostile input, and the exit code, error line, ledgers, counters and rows it must give. Expected numbers
+//! follow from how the input is made, never from the program.
 
 /// How the program gets the first input.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The checks of a case: everything that is wrong with what the program did, in every format.
+//! The checks of a case: lists everything that is wrong with what the program did, in every format.
 
 use crate::case::{Case, Way};
 use crate::run::{PEAK_KIB, Run, run, text_faults};

@@ -1,4 +1,4 @@
-//! DNS messages to bytes: header, one question, records, and whatever a hostile sender puts there instead.
+//! Builds DNS messages: header, one question, records, and whatever a hostile sender puts there instead.
 
 /// Response codes.
 pub const NOERROR: u16 = 0;

@@ -1,4 +1,4 @@
-//! Frames to capture files: pcap and pcapng, in either byte order, with every field open to lies.
+//! Builds capture files from frames: pcap and pcapng, in either byte order, with every field open to lies.
 
 /// Seconds of the first frame: 2023-11-14 22:13:20 UTC.
 pub const START: u32 = 1_700_000_000;

@@ -1,5 +1,4 @@
-//! Laws over hostile input: damage anywhere never breaks a ledger, and twice the input takes no more than twice the
-//! time.
+//! Laws over hostile input: damage anywhere never breaks a ledger, and twice the input takes at most twice the time.
 
 use crate::case::case;
 use crate::check::check;

@@ -1,4 +1,5 @@
-//! One bounded run of the program: arguments to exit code, both outputs, processor time and peak memory.
+//! Runs the program once, within bounds: takes arguments, returns exit code, both outputs, processor time and peak
+//! memory.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -1,5 +1,5 @@
-//! Floods of clients, names, connections and transactions: tables stay bounded, the oldest entry goes, and it is
-//! counted.
+//! Floods of clients, names, connections and transactions: tables stay bounded, the oldest entry is evicted, and that
+//! is counted.
 
 use crate::case::case;
 use crate::dns::{Message, REFUSED};

@@ -1,4 +1,4 @@
-//! Output text back to values, strictly: RFC 4180 cells and escaped names.
+//! Parses output text strictly back into values: RFC 4180 cells and escaped names.
 
 /// Columns of csv and jsonl in order.
 pub const COLUMNS: [&str; 33] = [

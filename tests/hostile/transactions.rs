@@ -1,4 +1,4 @@
-//! What becomes of queries and responses: which response belongs to which query, and what counts as being turned away.
+//! The fate of queries and responses: which response belongs to which query, and what counts as being turned away.
 
 use crate::case::{Case, case};
 use crate::dns::{Message, NOERROR, NOTAUTH, REFUSED, extended_error, header, opt, opt_claiming, option};

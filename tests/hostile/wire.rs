@@ -1,4 +1,4 @@
-//! Fields to packet bytes: Ethernet, IPv4, IPv6, UDP and TCP, each able to say something untrue about itself.
+//! Builds packets from fields: Ethernet, IPv4, IPv6, UDP and TCP, each of which may lie about itself.
 
 /// Address of the client in all frames that do not say otherwise.
 pub const CLIENT: [u8; 4] = [10, 0, 0, 1];

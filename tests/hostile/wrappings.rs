@@ -1,4 +1,4 @@
-//! Packets inside other packets: labels, tunnels, point-to-point links, also inside each other without end.
+//! Packets inside other packets: labels, tunnels, point-to-point links, also nested without end.
 //!
 //! What is not opened must be named, so that nobody believes there was nothing in it.
 

@@ -1,5 +1,5 @@
-//! One conversation with everything in it: answers, refusals with and without a question, silence, retransmissions, a
-//! response nobody asked for, large messages, pipelined TCP, both IP versions.
+//! One conversation with everything in it: answers, refusals with and without a question, silence, retransmissions, an
+//! unsolicited response, large messages, pipelined TCP, both IP versions.
 
 /// An IP packet around a UDP datagram or TCP segment (or, parsed, around anything).
 #[derive(Clone)]

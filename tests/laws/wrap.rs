@@ -1,4 +1,4 @@
-//! Packets to frames: every wrapping as a function, fragments, and the file around them.
+//! Turns packets into frames: every encapsulation as a function, fragments, and the file around them.
 
 use crate::conversation::Packet;
 

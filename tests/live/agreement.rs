@@ -1,4 +1,5 @@
-//! What `live` says beside what others say of the same packets: a capture taken beside it, its own recording, a truth.
+//! Compares what `live` reports with other accounts of the same packets: a capture taken beside it, its own recording,
+//! a known truth.
 
 use super::*;
 

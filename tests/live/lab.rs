@@ -1,4 +1,4 @@
-//! Namespaces of the test's own, programs in them, and traffic between them.
+//! Network namespaces of the test's own, programs in them, and traffic between them.
 
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Which side of whose servers a query is on.
+//! On which leg a query is: to our servers, from them, or neither.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What is lost is counted, whatever happens to the process, and said.
+//! Losses are counted and reported, whatever happens to the process.
 
 use super::*;
 

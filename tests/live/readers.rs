@@ -1,4 +1,4 @@
-//! Whoever reads the outputs may take nothing, or go.
+//! Readers of the outputs may stop reading, or go away.
 
 use super::*;
 

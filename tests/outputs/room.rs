@@ -1,4 +1,4 @@
-//! Full devices and disks, limits of size, and outputs that are closed or that nobody reads.
+//! Full devices and disks, size limits, and outputs that are closed or that nobody reads.
 
 use super::*;
 use std::io::{BufRead as _, BufReader};

@@ -1,4 +1,4 @@
-//! What is around a run: descriptors, threads, the environment and the arguments.
+//! The environment of a run: descriptors, threads, variables and arguments.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Targets that must not be touched, and what a target may be called.
+//! Targets that must not be touched, and names that a target may have.
 
 use super::*;
 use std::os::unix::fs::{FileTypeExt as _, symlink};

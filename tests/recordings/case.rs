@@ -1,8 +1,8 @@
-//! One case of the lab: runs the program on each of its recordings and holds the result against the witnesses beside
+//! One case of the lab: runs the program on each of its recordings, and compares the result with the witnesses beside
 //! it.
 //!
-//! A check returns sentences about what differs, none when all is well, so that one run shows everything at once.
-//! Nothing here knows a case by name: what is checked follows from the files that are there.
+//! A check returns sentences about differences, none when all is well, so that one run shows everything at once.
+//! Nothing here knows a case by name: what is checked follows from the files that are present.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The tables that lie beside a recording, read by the names of their columns.
+//! Tables beside a recording, read by the names of their columns.
 
 use std::collections::HashMap;
 use std::path::Path;
