@@ -19,7 +19,7 @@
 //! channels, and [`error`] is what an operator is told. A stage is plain functions and structs: bytes and timestamps go
 //! in, values come out. No thread starts outside `pipeline`; no clock is read outside `pipeline`, `capture` and
 //! [`watch`]; and no I/O happens outside these three, `expect` (which reads what operators wrote) and `report`.
-//! `tests/shape.rs` enforces this and names the few exceptions.
+//! `tests/shape.rs` checks the order of stages and the places of threads and clocks, and names the few exceptions.
 
 pub mod acl_command;
 pub mod capture;
