@@ -63,7 +63,7 @@ impl<'a> Named<'a> {
         Ok(())
     }
 
-    /// Finds a list by name, compiling it if necessary.
+    /// A list by its name; `None` until it is compiled.
     pub fn get(&self, name: &str) -> Option<&Arc<List>> {
         self.compiled.get(&name.to_ascii_lowercase())?.as_ref()
     }
@@ -119,7 +119,12 @@ impl<'a> Named<'a> {
             None => {}
         }
         let Some((_, block)) = self.definitions.get(key) else {
-            return Err(files.error(used, "no acl of this name is defined"));
+            let what = if is_like_address(key) {
+                "this is no address, and no acl of this name is defined"
+            } else {
+                "no acl of this name is defined"
+            };
+            return Err(files.error(used, what));
         };
         let block = *block;
         self.compiled.insert(key.to_owned(), None);
@@ -145,6 +150,11 @@ impl<'a> Named<'a> {
         let list = list.list.seal();
         self.elements += list.count;
         Ok(list)
+    }
+
+    /// True when a name is not defined here but may be in a file that is missing here.
+    fn may_be_elsewhere(&self, key: &str) -> bool {
+        self.incomplete && !self.definitions.contains_key(key) && !is_like_address(key)
     }
 
     /// Most elements that the next list may have.
@@ -184,45 +194,27 @@ impl<'a> Named<'a> {
             [Item::Word(word), rest @ ..] if files.text(*word).eq_ignore_ascii_case("geoip") && !rest.is_empty() => {
                 into.other(Kind::Unknown("GeoIP data are not in the configuration"), negative, rule);
             }
-            [item @ (Item::Word(word) | Item::Quoted(word))] => {
-                let text = files.text(*word);
-                match text.to_ascii_lowercase().as_str() {
-                    "any" => into.everything(!negative, rule),
-                    "none" => {
-                        into.everything(negative, rule);
-                        if !negative {
-                            into.list.has_negatives = true;
-                        }
-                    }
-                    "localhost" => into.other(Kind::Localhost, negative, rule),
-                    "localnets" => into.other(Kind::Localnets, negative, rule),
-                    key => {
-                        if let Some(prefix) = address_in(item, files) {
-                            into.prefix(prefix, !negative, rule);
-                        } else {
-                            let like_address = text.starts_with(|c: char| c.is_ascii_digit()) || text.contains(':');
-                            match self.definitions.contains_key(key) {
-                                true => {}
-                                false if self.incomplete && !like_address => {
-                                    into.other(
-                                        Kind::Unknown("the acl may be in a file that is not here"),
-                                        negative,
-                                        rule,
-                                    );
-                                    return Ok(());
-                                }
-                                false if like_address => {
-                                    let what = "this is no address, and no acl of this name is defined";
-                                    return Err(files.error(*word, what));
-                                }
-                                false => return Err(files.error(*word, "no acl of this name is defined")),
-                            }
-                            let named = self.named(key, *word, files, rules, depth)?;
-                            into.nested(named, negative, rule, self.room());
-                        }
+            [item @ (Item::Word(word) | Item::Quoted(word))] => match files.text(*word).to_ascii_lowercase().as_str() {
+                "any" => into.everything(!negative, rule),
+                "none" => {
+                    into.everything(negative, rule);
+                    if !negative {
+                        into.list.has_negatives = true;
                     }
                 }
-            }
+                "localhost" => into.other(Kind::Localhost, negative, rule),
+                "localnets" => into.other(Kind::Localnets, negative, rule),
+                key => match address_in(item, files) {
+                    Some(prefix) => into.prefix(prefix, !negative, rule),
+                    None if self.may_be_elsewhere(key) => {
+                        into.other(Kind::Unknown("the acl may be in a file that is not here"), negative, rule);
+                    }
+                    None => {
+                        let named = self.named(key, *word, files, rules, depth)?;
+                        into.nested(named, negative, rule, self.room());
+                    }
+                },
+            },
             [Item::Word(address), Item::Slash(_), Item::Word(length)] => {
                 let span = address.to(*length);
                 let prefix =
@@ -233,6 +225,11 @@ impl<'a> Named<'a> {
         }
         Ok(())
     }
+}
+
+/// True for a text that was most likely meant to be an address.
+fn is_like_address(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit()) || text.contains(':')
 }
 
 /// The address that an element means. In quotes it is always the name of a list; without quotes it is an address, even

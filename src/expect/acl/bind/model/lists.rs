@@ -113,11 +113,11 @@ impl<'a> Builder<'a> {
         Ok(Some(clause))
     }
 
-    /// True for an element that is a list in braces or names a list, or is the negation of such an element.
+    /// An element that is a list in braces or names a list, or the negation of one; `None` for any other element.
     fn inner(&mut self, element: &Statement) -> Result<Option<Inner>, Error> {
         let items = element.items.as_slice();
         let named = match if let [Item::Not(_), rest @ ..] = items { rest } else { items } {
-            // Without such elements there is nothing further to look into.
+            // It names no other list: all its elements are in its own text.
             [Item::Block(block)] if !self.names_a_list(block) => None,
             [Item::Block(block)] => Some(self.named.list(block, self.files, self.rules)?),
             [Item::Word(word) | Item::Quoted(word)] => match self.named.get(self.files.text(*word)) {
