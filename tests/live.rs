@@ -107,7 +107,7 @@ fn sources(report: &Value) -> Vec<Value> {
     sources
 }
 
-/// Findings without frame numbers and what is said of this capture as such.
+/// Findings without frame numbers and without what is about this capture as such.
 fn findings(report: &Value) -> Vec<Value> {
     let findings = report["findings"].as_array().expect("findings");
     let fields = ["id", "kind", "grade", "severity", "subject", "count"];

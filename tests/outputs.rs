@@ -80,7 +80,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Asserts that a target in which no file can be made is refused, or that the output is said not to be complete.
+/// Asserts that a target in which no file can be made is refused, or that the output is reported as incomplete.
 fn assert_not_written(what: &str, run: &Run) {
     assert!(matches!(run.code, Some(2 | 5)), "{what}: exit {:?}: {}", run.code, run.complaint());
     assert_eq!(run.error_lines().len(), 1, "{what}: {}", run.complaint());

@@ -47,7 +47,7 @@ fn run(files: &[(&str, &str)], line: &str) -> (u8, String) {
     (code, text)
 }
 
-/// Lines that tell what changes or not; the same by several rules once.
+/// Lines that say what changes or not; lines that differ only in their rules once.
 fn told(text: &str) -> Vec<&str> {
     let words = ["OPENS", "CLOSES", "CHANGES", "NO EFFECT", "NOT DONE", "No verdict"];
     let mut lines: Vec<&str> = text.lines().filter(|line| words.iter().any(|word| line.starts_with(word))).collect();
@@ -94,7 +94,7 @@ fn a_source_without_recursion_is_not_as_expected_unless_it_desires_none() {
     );
     let (code, _) = run(&files, "check --acl new.conf --expect in.csv --no-rd");
     assert_eq!(code, 0);
-    // What the server holds is answered all the same.
+    // Names that the server holds are answered nevertheless.
     let zone = format!("{new} zone \"p.test\" {{ type primary; file \"p\"; }};");
     let (code, _) = run(&[("new.conf", &zone), files[1]], "check --acl new.conf --expect in.csv --name www.p.test");
     assert_eq!(code, 0);
@@ -227,7 +227,7 @@ fn a_replacement_or_an_exception_is_no_edit_without_effect() {
     assert!(!text.contains("NO EFFECT"), "{text}");
 }
 
-/// A capture of a link type, with so many queries of 10.7.0.x for a name in no zone that nobody answers.
+/// A capture of a link type, with this many queries of 10.7.0.x for a name in no zone that nobody answers.
 fn capture(link_type: u32, queries: u16) -> Vec<u8> {
     let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, link_type].map(u32::to_le_bytes).concat();
     for number in 0..queries {
@@ -326,7 +326,7 @@ fn an_acl_that_may_be_in_a_file_that_is_not_here_leaves_verdicts_unknown() {
     assert!(code == 0 && text.starts_with("10.1.1.1  unknown"), "{code} {text}");
 }
 
-/// Takes so many bytes, and then nothing more for this reason.
+/// Accepts this many bytes, and then fails for this reason.
 struct Full(usize, io::ErrorKind);
 
 impl Write for Full {

@@ -137,7 +137,8 @@ fn tunnels(ports: &[u16]) -> Vec<String> {
     ]
 }
 
-/// True when one of the ports is source or destination in a transport header at offset `at`, plus `more`, of `of`.
+/// An expression that holds when one of the ports is source or destination in a transport header at offset `at`, plus
+/// `more`, of `of`.
 fn inner_ports(ports: &[u16], of: &str, at: &str, more: &str) -> String {
     let one = |port: &u16| [format!("{of}[{at}{more}:2]={port}"), format!("{of}[{at}{more}+2:2]={port}")];
     any_of(ports.iter().flat_map(one))

@@ -169,17 +169,18 @@ mod tests {
     const SECTION: (u64, Says) = (1, Says::Section);
     const INTERFACE: (u64, Says) = (1, Says::Interface);
 
-    /// An interface said after so many bytes of record headers that itself and the system dropped so many.
+    /// The statement of an interface, after this many bytes of record headers, that it dropped so many itself and the
+    /// system so many.
     fn lost(at: u64, interface: u32, by_interface: u64, by_system: u64) -> (u64, Says) {
         let said = |count| Some(count).filter(|count| *count < 1000);
         let lost = Lost { interface, by_interface: said(by_interface), by_system: said(by_system) };
         (at, Says::Lost(lost))
     }
 
-    /// The loss of what was said, each after so many bytes of record headers of 64.
+    /// The loss according to statements, each after this many bytes of record headers, of 64 in all.
     fn loss(said: &[(u64, Says)], whole: bool) -> InterfaceLoss {
         let mut stated = StatedLoss::default();
-        // Every statement in a block of its own, after one of the bytes before it.
+        // Every statement is in a block of its own, after one with the bytes before it.
         for (at, says) in said {
             stated.take(&[Statement { says: *says, record_headers: 1, packets: 0, time: None }], at - 1);
         }

@@ -241,7 +241,7 @@ mod tests {
         (Box::new(numbers), made, Box::new(Digits { times }))
     }
 
-    /// Reads so many rows, and finds the end behind them.
+    /// Reads this many rows, and finds the end after them.
     fn read_all(mut rows: impl PrintedRows, count: u32, times: usize) {
         let mut row = PrintedRow::default();
         for number in 0..count {

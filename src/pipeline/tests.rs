@@ -7,7 +7,7 @@ use crate::transact::{Settings, Tracker};
 use std::io::Read;
 use std::time::Duration;
 
-/// A capture of so many frames of nothing, and then a fault of this program, as one in a decompressor would be.
+/// A capture of this many empty frames, followed by a panic, as one in a decompressor would be.
 struct Faulty(std::io::Cursor<Vec<u8>>);
 
 impl Read for Faulty {
@@ -18,7 +18,7 @@ impl Read for Faulty {
     }
 }
 
-/// A capture of so many frames of nothing.
+/// A capture of this many empty frames.
 fn nothing(frames: usize) -> Vec<u8> {
     let mut bytes = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1].map(u32::to_le_bytes).concat();
     for _ in 0..frames {
@@ -28,12 +28,12 @@ fn nothing(frames: usize) -> Vec<u8> {
     bytes
 }
 
-/// Runs one input with so many threads.
+/// Runs one input with this many threads.
 fn run_one(input: Input, limits: &Limits, threads: usize) -> Result<Finished, Error> {
     run_all(vec![input], limits, threads)
 }
 
-/// Runs inputs with so many threads.
+/// Runs inputs with this many threads.
 fn run_all(inputs: Vec<Input>, limits: &Limits, threads: usize) -> Result<Finished, Error> {
     let ranks: Vec<usize> = (0..inputs.len()).collect();
     let (sources, decoder) = (Sources::new(8, 8, 1), Decoder::new(vec![53], limits));

@@ -212,7 +212,7 @@ impl SourceLine {
         self.row.transactions()
     }
 
-    /// The source was seen on a DNS port, but no message from or to it was read.
+    /// True when the source was seen on a DNS port, but no message from or to it was read.
     pub fn only_glimpsed(&self) -> bool {
         self.row.only_glimpsed()
     }
@@ -247,7 +247,7 @@ pub struct Expectation {
 }
 
 impl Report {
-    /// The capture was not taken at a server, which may then have seen other addresses than those shown.
+    /// True when the capture was not taken at a server, which may then have seen other addresses than those shown.
     pub fn is_away_from(&self, server: IpAddr) -> bool {
         match self.vantage {
             Some(vantage) => vantage != Vantage::Server,
@@ -255,7 +255,7 @@ impl Report {
         }
     }
 
-    /// The capture was taken at a server: the sources shown are what it saw.
+    /// True when the capture was taken at a server: the sources shown are what it saw.
     pub fn is_at(&self, server: IpAddr) -> bool {
         match self.vantage {
             Some(vantage) => vantage == Vantage::Server,
@@ -279,23 +279,23 @@ impl Report {
         !inputs.is_empty() && inputs.iter().all(|input| by_host(*input))
     }
 
-    /// The same for the inputs of these frames: one of them was captured at the server, which saw that address.
+    /// The same for what these frames of inputs show: false where one of the inputs was captured at the server.
     pub fn is_away_for(&self, server: IpAddr, frames: &[(usize, Vec<u64>)]) -> bool {
         self.is_away_from(server) && !frames.iter().any(|(input, _)| self.is_here_in(server, *input))
     }
 
-    /// The capture of these frames was taken at a server.
+    /// True when these frames were captured at a server.
     pub fn is_at_for(&self, server: IpAddr, frames: &[(usize, Vec<u64>)]) -> bool {
         let here = |(input, _): &(usize, Vec<u64>)| self.is_here_in(server, *input);
         self.is_at(server) || (!frames.is_empty() && frames.iter().all(here))
     }
 
-    /// Among several inputs, this one was captured at a server.
+    /// True when, of several inputs, this one was captured at a server.
     fn is_here_in(&self, server: IpAddr, input: usize) -> bool {
         self.vantage.is_none() && self.here_in.contains(&(server, input))
     }
 
-    /// Only REFUSED responses were captured: by this run, or in every input according to itself.
+    /// True when only REFUSED responses were captured: by this run, or in every input according to the file.
     pub fn has_only_refusals(&self) -> bool {
         match &self.live {
             Some(live) => live.refused_only,
@@ -387,7 +387,7 @@ impl Report {
     }
 }
 
-/// An input that may contain other messages than REFUSED responses.
+/// True for an input that may contain other messages than REFUSED responses.
 fn has_others(input: &InputReport) -> bool {
     !input.refused_only && !input.format.is_empty()
 }

@@ -32,7 +32,8 @@ fn run(frames: &[&[u8]]) -> (u8, Vec<String>, serde_json::Value) {
     (code, lines, serde_json::from_str(&report).unwrap())
 }
 
-/// Reads a capture of frames so many seconds after its beginning: exit code, lines on standard error, and the report.
+/// Reads a capture of frames, each this many seconds after its beginning: exit code, lines on standard error, and the
+/// report.
 fn run_at(frames: &[(u32, &[u8])], format: &str) -> (u8, Vec<String>, String) {
     run_with(frames, format, "", &[])
 }
@@ -391,7 +392,7 @@ fn what_two_inputs_may_both_hold_is_said_and_what_was_sent_again_after_a_cut_is_
         let (_, _, page) = run_files(&captures, &["--format", "text"]);
         assert_eq!(flat(&page).contains("where inputs hold the same packets"), !notes.is_empty(), "{about}: {page}");
     }
-    // One file tells nothing.
+    // One file alone shows nothing.
     let (_, _, report) = run_at(&[queries, queries].concat(), "json");
     assert!(!report.contains("in_other_input"), "{report}");
 }

@@ -241,7 +241,7 @@ pub(super) mod samples {
 
     use super::*;
 
-    /// Nine o'clock on the last day of 2025, and so many seconds.
+    /// Nine o'clock on the last day of 2025, plus this many seconds.
     pub fn at(seconds: i64) -> Timestamp {
         Timestamp((1_767_171_600 + seconds) * 1_000_000_000)
     }
@@ -266,7 +266,7 @@ pub(super) mod samples {
         }
     }
 
-    /// A snapshot in which everything has a value of its own.
+    /// A snapshot in which every field has a different value.
     pub fn snapshot() -> Snapshot {
         let office = NamedCounts {
             name: "office".to_owned(),

@@ -51,7 +51,7 @@ impl Lab {
         ];
         assert!(made.iter().all(|arguments| run("ip", arguments)), "the namespace could not be set up");
         let sysctl = "/proc/thread-self/net/../../../sys/net/ipv6/ip_nonlocal_bind";
-        // The file shows the namespace of whoever opens it.
+        // The content of this file depends on the namespace of the process that opens it.
         let opened =
             std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").or_else(|_| std::fs::write(sysctl, "1"));
         opened.expect("sources of IPv6 need ip_nonlocal_bind");

@@ -119,7 +119,7 @@ pub fn frame(data: &[u8]) {
         assert!(entry.offset >= 7 && (entry.offset + entry.len) as usize <= 7 + data.len());
     }
     let named: u64 = decoded.tally.not_opened.iter().map(|(_, count)| count).sum();
-    // Between known addresses it is an entry, which whoever takes that counts.
+    // Between known addresses it is an entry, which the consumer counts.
     let entered = decoded
         .entries
         .iter()

@@ -66,7 +66,7 @@ fn gzip_members() -> u64 {
 /// Size of one member of a bomb when expanded.
 const MEMBER_SIZE: u64 = FRAMES_PER_MEMBER * (16 + 65_000);
 
-/// A capture of zeros in so many members made with `compress`.
+/// A capture of zeros in this many members, made with `compress`.
 fn bomb(compress: fn(&[u8]) -> Vec<u8>, members: u64) -> Vec<u8> {
     let member = Pcap::default().record(&Record::new(&vec![0; 65_000])).repeat(FRAMES_PER_MEMBER as usize);
     followed_by(compress(&Pcap::default().header()), &compress(&member).repeat(members as usize))

@@ -52,7 +52,7 @@ impl Record {
         Self { seconds: START, fraction: 0, stored: None, original: None, data: data.to_vec() }
     }
 
-    /// A truthful record so many microseconds after the start time.
+    /// A truthful record this many microseconds after the start time.
     pub fn at(microseconds: u64, data: &[u8]) -> Self {
         Self {
             seconds: START + (microseconds / 1_000_000) as u32,

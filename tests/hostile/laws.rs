@@ -258,7 +258,7 @@ fn four_times_the_input_takes_no_more_than_four_times_the_time() {
         let most = (short.as_secs_f64() * 4.0 * SLACK).max(FLOOR.as_secs_f64());
         let (mut long, peak) = measure(4 * small);
         if long.as_secs_f64() > most {
-            // Somebody else may have used the machine meanwhile.
+            // Another process may have used the machine during the measurement.
             long = long.min(measure(4 * small).0);
         }
         println!("{name}: {short:?}, four times as much {long:?}, peak {peak} KiB");

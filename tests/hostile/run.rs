@@ -37,7 +37,7 @@ impl Run {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    /// Lines of standard error that tell of an error.
+    /// Lines of standard error that report an error.
     pub fn error_lines(&self) -> Vec<String> {
         self.complaint().lines().filter(|line| line.starts_with("error[")).map(str::to_owned).collect()
     }
@@ -51,7 +51,7 @@ pub fn run<A: AsRef<OsStr>>(folder: &Path, arguments: &[A], input: Option<&Path>
     run_command(folder, command, input)
 }
 
-/// Runs any command likewise; `{stdout,stderr}` of the command are kept in an own temporary folder meanwhile.
+/// Runs any command in the same way; its `{stdout,stderr}` are kept in a temporary folder of its own.
 pub fn run_command(folder: &Path, mut command: Command, input: Option<&Path>) -> Run {
     let kept = tempfile::tempdir().expect("a temporary folder");
     let (stdout, stderr) = (kept.path().join("stdout"), kept.path().join("stderr"));

@@ -43,7 +43,7 @@ fn it_says_what_a_capture_taken_beside_it_says() {
     let (seen, dropped, read, own) = capture(&report);
     assert!(seen == read && dropped == 0 && own == 0 && read == report["totals"]["frames"].as_u64().unwrap());
 
-    // Whose servers they are a file cannot know by itself; the host does.
+    // A file does not show whose servers they are; the host knows.
     let ours = ["--server", "10.20.30.40", "--server", "10.20.30.41", "--expect", "expect.csv"];
     let (beside, _) = lab.read_captures(&[&["beside.pcap"], &ours[..]].concat());
     let (own, code) = lab.read_captures(&[&["own.pcapng"], &ours[..]].concat());

@@ -102,7 +102,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Mounts a file system in memory of the given size; tells why not.
+/// Mounts a file system of the given size in memory, or says why it cannot.
 fn mounted(at: &Path, options: &str) -> Result<Mounted, String> {
     fs::create_dir(at).map_err(|error| error.to_string())?;
     let output = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output();

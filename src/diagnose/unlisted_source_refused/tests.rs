@@ -1,4 +1,4 @@
-//! What is said of sources in no inventory line, and of the prefixes that may be behind them.
+//! Findings about sources in no inventory line, and about the prefixes that may be behind them.
 
 use super::*;
 use crate::config::Limits;

@@ -28,7 +28,7 @@ pub struct Entry {
 
 /// Entries that are made on demand: thousands of zones with long lists have many millions of them.
 pub struct Table<'a> {
-    /// The list to which they belong; `None` in a dialect with a single table.
+    /// The list to which they belong; empty in a dialect with a single table.
     pub list: String,
     /// Makes them.
     pub make: Box<dyn Fn() -> Vec<Entry> + 'a>,

@@ -136,7 +136,7 @@ pub(super) fn configuration(random: &mut Random) -> String {
     let _ = writeln!(text, "acl plain {{ {}; {}; }};", random.one(&PREFIXES), random.one(&PREFIXES));
     named.push("plain".to_owned());
     text += "options {\n    directory \".\"; pid-file none; session-keyfile none; dnssec-validation no; notify no;\n";
-    // A failure that is remembered would be told to those who are to be refused, too.
+    // A failure that is remembered would be repeated even to clients that should be refused.
     text += "    servfail-ttl 0;\n    listen-on port 53 { 10.53.0.1; 10.53.0.2; };\n    listen-on-v6 port 53 { 2001:db8:53::1; };\n";
     if random.chance(50) {
         let _ = writeln!(text, "    recursion {};", random.one(&["yes", "no"]));

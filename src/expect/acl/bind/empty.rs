@@ -1,4 +1,4 @@
-//! The empty zones that BIND serves by itself when it recurses (RFC 6303, RFC 7535, RFC 7793, RFC 8375).
+//! The empty zones that BIND adds itself when it offers recursion (RFC 6303, RFC 7535, RFC 7793, RFC 8375).
 
 use crate::expect::acl::name::parse_name;
 use crate::expect::acl::served;

@@ -331,7 +331,7 @@ fn every_prefix_is_an_edge_though_a_negated_list_gives_several_one_rule() {
     }
 }
 
-/// How many elements the lists of a file have, which may have so many together; or what is said of it.
+/// The number of elements in the lists of a file, of which all together may have this many; or the error.
 fn elements(text: &str, most_elements: u32) -> Result<u64, String> {
     let mut files = Files::new(None);
     let first = files.open_text("named.conf", text).unwrap();

@@ -24,7 +24,7 @@ const OF_ANY_KIND: usize = 2;
 pub struct Tally {
     /// The decision.
     pub judged: Judged,
-    /// Questions decided so, with the number of times each was asked; `None` when no question was captured.
+    /// Questions decided so, with the number of times each was asked; empty when no question was captured.
     pub questions: Vec<(Question, u64)>,
     /// Transactions by outcome, indexed by `Outcome as usize`.
     pub outcomes: OutcomeCounts,
