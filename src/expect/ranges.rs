@@ -4,6 +4,7 @@
 //! search, however many prefixes there are. In long tables the first bits of an address narrow that search.
 
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Number of the addresses outside every prefix.
@@ -32,6 +33,15 @@ impl Ranges {
         let v4 = flatten(family(true), u128::from(u32::MAX));
         let v6 = flatten(family(false), u128::MAX);
         Self { v4: Table::new(v4.iter().map(|(start, number)| (*start as u32, *number)).collect()), v6: Table::new(v6) }
+    }
+
+    /// For each address, the position of the first of `all` that holds it: where it has a number and `holds` says so of
+    /// position and number.
+    pub fn first_of(all: &[&Ranges], holds: impl Fn(usize, u32) -> bool) -> Self {
+        Self {
+            v4: Table::first_of(all.iter().map(|ranges| &ranges.v4), &holds),
+            v6: Table::first_of(all.iter().map(|ranges| &ranges.v6), &holds),
+        }
     }
 
     /// The number of the most specific prefix that contains `address`.
@@ -115,6 +125,35 @@ impl<T: Address> Table<T> {
         Self { starts, below }
     }
 
+    /// See [`Ranges::first_of`].
+    fn first_of<'a>(all: impl Iterator<Item = &'a Self>, holds: &impl Fn(usize, u32) -> bool) -> Self
+    where
+        T: 'a,
+    {
+        // Where which of them begins to hold, or holds no longer.
+        let mut turns: Vec<(T, u32)> = Vec::new();
+        for (position, table) in all.enumerate() {
+            let mut held = false;
+            for (start, number) in &table.starts {
+                if held != (*number != OUTSIDE && holds(position, *number)) {
+                    held = !held;
+                    turns.push((*start, position as u32));
+                }
+            }
+        }
+        turns.sort_unstable();
+        let (mut holding, mut starts) = (BTreeSet::new(), Vec::new());
+        for turns in turns.chunk_by(|one, other| one.0 == other.0) {
+            for (_, position) in turns {
+                if !holding.remove(position) {
+                    holding.insert(*position);
+                }
+            }
+            begin(&mut starts, turns[0].0, holding.first().copied().unwrap_or(OUTSIDE));
+        }
+        Self::new(starts)
+    }
+
     /// The number that applies at `at`.
     #[inline]
     fn find(&self, at: T) -> u32 {
@@ -177,7 +216,7 @@ fn close(starts: &mut Vec<(u128, u32)>, around: &mut Vec<&Entry>, at: u128, maxi
 }
 
 /// Makes `number` apply from `at` on.
-fn begin(starts: &mut Vec<(u128, u32)>, at: u128, number: u32) {
+fn begin<T: Copy + Eq>(starts: &mut Vec<(T, u32)>, at: T, number: u32) {
     match starts.last_mut() {
         Some(last) if last.0 == at => last.1 = number,
         _ => starts.push((at, number)),
@@ -228,6 +267,19 @@ mod tests {
             let ranges = Ranges::new(&entries);
             for address in addresses() {
                 prop_assert_eq!(ranges.find(address), scan(&entries, address), "{}", address);
+            }
+        }
+
+        #[test]
+        fn the_first_that_holds_an_address_is_found(all in proptest::collection::vec(prefixes(), 0..6), odd in any::<bool>()) {
+            let holds = |position: usize, number: u32| (position + number as usize) % 3 != usize::from(odd);
+            let each: Vec<Ranges> = all.iter().map(|entries| Ranges::new(entries)).collect();
+            let first = Ranges::first_of(&each.iter().collect::<Vec<_>>(), holds);
+            for address in addresses() {
+                let expected = all.iter().enumerate().position(|(position, entries)| {
+                    scan(entries, address).is_some_and(|number| holds(position, number))
+                });
+                prop_assert_eq!(first.find(address), expected.map(|at| at as u32), "{}", address);
             }
         }
 

@@ -4,6 +4,7 @@
 //! lists of the zone or view, or those of the cache.
 
 mod asking;
+mod choice;
 mod empty;
 mod list;
 mod model;
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::error::Error;
 use asking::passes_on;
+use choice::Choice;
 use ipnet::IpNet;
 use list::{Element, List, Match, Seen, Subject};
 use model::{Clause, Inner, Model, View, Zone, ZoneKind};
@@ -50,8 +52,8 @@ pub fn read(
 ) -> Result<Box<dyn Policy>, Error> {
     let parsed = syntax::parse(files, first)?;
     let model = model::build(&parsed, files, first, surroundings, rules)?;
-    let places = rules.places.clone();
-    Ok(Box::new(Bind { model, places }))
+    let (places, choice) = (rules.places.clone(), Choice::of(&model.views));
+    Ok(Box::new(Bind { model, places, choice }))
 }
 
 /// The policy of a named.conf.
@@ -60,6 +62,8 @@ struct Bind {
     model: Model,
     /// The places of rules, to find where an element would have to be added.
     places: Vec<Place>,
+    /// Where views are many.
+    choice: Option<Choice>,
 }
 
 /// The result of matching a request against a list.
@@ -106,7 +110,11 @@ impl Policy for Bind {
             code::NONE | code::ANY => return Decision::of(Word::Allow, model.built_in.malformed),
             _ => return Decision::of(Word::Allow, model.built_in.not_implemented),
         }
-        for view in model.views.iter().filter(|view| view.internet) {
+        // Who wants to see the steps sees every view that is passed by.
+        let choice = self.choice.as_ref().filter(|_| !trace.has_steps());
+        let chosen = choice.map(|choice| choice.among(&model.views, source));
+        let every = if chosen.is_some() { &[][..] } else { &model.views };
+        for view in chosen.into_iter().flatten().chain(every).filter(|view| view.internet) {
             let known_key = request.key.filter(|key| view.keys.contains(*key));
             let subject = Subject { address: source, key: known_key };
             let place = self.model.with_views.then_some(&*view.name);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::OwnServer;
+use crate::expect::acl::compare::Question;
 use crate::expect::acl::{Acl, asked};
 
 /// Evaluates a question, as [`asked::verdict`] reads it.
@@ -59,7 +60,7 @@ fn the_servers_own_names_are_bound_by_the_options_and_not_by_views() {
 fn a_list_in_the_place_of_another_is_named_with_both() {
     let text = "options { allow-query { 10.1.0.0/16; }; allow-recursion-on { 10.53.0.1; }; };";
     let acl = Acl::from_text("bind-9.18:named.conf", text, &[]).unwrap();
-    let question = crate::expect::acl::compare::Question::default();
+    let question = Question::default();
     let (_, steps) = acl.explain(&question.ask("10.1.1.1".parse().unwrap(), "10.53.0.1".parse().unwrap()));
     let says: Vec<&str> = steps.iter().map(|step| step.says.as_str()).collect();
     assert_eq!(
@@ -369,4 +370,49 @@ fn lists_are_bounded_together_and_those_that_name_the_same_are_one() {
         );
         assert!(said.ends_with("nothing was evaluated"), "{said}");
     }
+}
+
+#[test]
+fn of_many_views_the_one_is_found_that_is_found_when_they_are_asked_one_after_the_other() {
+    let kinds = [
+        "match-clients { 10.0.N.0/24; 2001:db8:N::/48; };",
+        "match-clients { !10.0.N.7; 10.0.N.0/24; 10.0.25.0/25; };",
+        "match-clients { 10.0.N.9; }; match-destinations { 10.53.0.2; };",
+        "match-clients { 10.0.N.0/28; }; match-recursive-only yes;",
+        "match-clients { key k; };",
+        "match-clients { !{ !10.0.N.1; 10.0.N.0/30; }; 10.0.N.0/29; };",
+        "match-clients { localnets; }; match-destinations { 10.53.0.3; };",
+        "match-clients { none; };",
+        "match-clients { 10.0.0.0/19; 192.0.2.0/24; }; match-destinations { 10.53.0.4; };",
+    ];
+    let view = |number: usize| {
+        let matching = kinds[number % kinds.len()].replace('N', &(number % 24).to_string());
+        format!(
+            "view \"v{number}\" {{ {matching} allow-query {{ any; }}; recursion yes; allow-recursion {{ any; }}; }};\n"
+        )
+    };
+    let views: String = (0..60).map(view).collect();
+    let key = "key \"k\" { algorithm hmac-sha256; secret \"AAAA\"; };\n";
+    let text = format!("{key}{views}view \"last\" {{ match-recursive-only yes; }};\n");
+    let servers = [OwnServer { address: "10.53.0.1".parse().unwrap(), length: Some(24) }];
+    let acl = Acl::from_text("bind-9.18:named.conf", &text, &servers).unwrap();
+    let near = (0..26).flat_map(|net| [0u8, 1, 2, 5, 7, 9, 12, 200].map(|host| IpAddr::from([10, 0, net, host])));
+    let more = ["10.53.0.77", "192.0.2.3", "203.0.113.1", "::ffff:10.0.3.1", "2001:db8:4::1", "2001:db8:9::1"];
+    let mut met = BTreeSet::new();
+    for source in near.chain(more.map(|address| address.parse().unwrap())) {
+        for (destination, rd, key) in
+            [(1, true, None), (2, true, None), (3, false, None), (4, true, None), (1, false, Some("k"))]
+        {
+            let question = Question { rd, key: key.and_then(name::parse_name), ..Question::default() };
+            let request = question.ask(source, IpAddr::from([10, 53, 0, destination]));
+            let (explained, steps) = acl.explain(&request);
+            let asked = format!("{source} to {destination}, rd {rd}, key {key:?}");
+            assert_eq!(acl.decide(&request), explained, "{asked}");
+            let one_after_the_other = steps.iter().find_map(|step| step.says.strip_suffix(" serves the request"));
+            let found = acl.view(&request).map(|view| format!("view {view}"));
+            assert_eq!(found.as_deref(), one_after_the_other, "{asked}");
+            met.extend(found);
+        }
+    }
+    assert!(met.len() > 30, "{met:?}");
 }

@@ -144,6 +144,21 @@ impl List {
         self.others.is_empty() || !self.prefixes.is_empty() || self.others.iter().any(of_addresses)
     }
 
+    /// All its elements are prefixes.
+    pub fn of_prefixes(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    /// Its prefixes, each with a number.
+    pub fn ranges(&self) -> &Ranges {
+        &self.ranges
+    }
+
+    /// The prefix of this number is not negated.
+    pub fn lets_pass(&self, number: u32) -> bool {
+        matches!(self.meanings[number as usize].says(), Match::Positive(_))
+    }
+
     /// The first matching element.
     #[inline]
     pub fn find(&self, subject: Subject<'_>, own: &OwnAddresses) -> Match {
