@@ -3,7 +3,7 @@
 //! What hickory rejects has no detail, and the header facts read by [`super::message`] still stand. Size and record
 //! count are capped first, because a full decode of a hostile message costs more than its bytes are worth.
 
-use super::message::{EXTENDED_ERROR, HEADER};
+use super::message::{EXTENDED_ERROR, HEADER, record};
 use super::name::{plain_len, write_name, write_text};
 use hickory_proto::op::{Edns, Message};
 use hickory_proto::rr::rdata::opt::EdnsOption;
@@ -40,7 +40,7 @@ pub struct Detail {
 /// Decodes a message; `None` when it is too large or hickory-proto rejects it.
 pub fn read(message: &[u8], limits: DetailLimits) -> Option<Detail> {
     let header = message.get(..HEADER)?;
-    if let Some(errors) = errors_alone(message) {
+    if let Some(errors) = errors_alone(message, limits) {
         return Some(Detail { extended_errors: errors, ..Detail::default() });
     }
     let counts: usize = header[4..].chunks(2).map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
@@ -64,19 +64,26 @@ pub fn read(message: &[u8], limits: DetailLimits) -> Option<Detail> {
     Some(detail)
 }
 
-/// The extended errors of a message in which nothing else needs a full decode: it has no additional record, or an OPT
-/// record right after the question, without other options that are printed. That covers most messages, and is a hundred
-/// times cheaper than decoding.
-fn errors_alone(message: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
-    match message[4..HEADER] {
-        [_, _, _, _, _, _, 0, 0] => Some(Vec::new()),
-        [0, 1, 0, 0, 0, 0, 0, 1] => {
-            let opt = plain_len(&message[HEADER..]).and_then(|len| message.get(HEADER + len + 4..))?;
-            let [0, 0, 41, _, _, _, _, _, _, high, low, options @ ..] = opt else { return None };
-            errors_among(options.get(..usize::from(u16::from_be_bytes([*high, *low])))?)
-        }
-        _ => None,
+/// The extended errors of a message in which nothing else needs a full decode: it has no additional record, or a single one,
+/// the OPT record, whose other options are not printed. That covers most messages, and is a hundred times cheaper
+/// than decoding, which would allocate every record and name although none is printed.
+fn errors_alone(message: &[u8], limits: DetailLimits) -> Option<Vec<(u16, Vec<u8>)>> {
+    let count = |at: usize| usize::from(u16::from_be_bytes([message[at], message[at + 1]]));
+    let (questions, before, additionals) = (count(4), count(6) + count(8), count(10));
+    if additionals == 0 {
+        return Some(Vec::new());
     }
+    let too_much = before > 0 && (message.len() > limits.bytes || questions + before + additionals > limits.records);
+    if questions != 1 || additionals != 1 || too_much {
+        return None;
+    }
+    let mut rest = plain_len(&message[HEADER..]).and_then(|len| message.get(HEADER + len + 4..))?;
+    for _ in 0..before {
+        let (_, len, data) = record(rest)?;
+        rest = data.get(len..)?;
+    }
+    let [0, 0, 41, _, _, _, _, _, _, high, low, options @ ..] = rest else { return None };
+    errors_among(options.get(..usize::from(u16::from_be_bytes([*high, *low])))?)
 }
 
 /// The extended errors among options, when these are complete and no other of them is printed.
@@ -246,7 +253,7 @@ mod tests {
                 let decoded = Message::from_vec(&message).unwrap();
                 let mut full = Detail::default();
                 read_options(decoded.edns.as_ref().unwrap(), &mut full);
-                match errors_alone(&message) {
+                match errors_alone(&message, LIMITS) {
                     Some(errors) => assert_eq!(Detail { extended_errors: errors, ..Detail::default() }, full),
                     None => assert!(full.client_subnet.is_some(), "{one:?} {other:?}"),
                 }
@@ -254,8 +261,38 @@ mod tests {
             }
         }
         for damaged in [&[0, 10, 0, 9, 1][..], &[0, 10, 0]] {
-            assert_eq!(errors_alone(&with_options(damaged)), None, "left to the full decode");
+            assert_eq!(errors_alone(&with_options(damaged), LIMITS), None, "left to the full decode");
         }
+    }
+
+    #[test]
+    fn records_before_the_options_are_passed_and_not_decoded() {
+        let with_records = |answers: u8, authorities: u8| {
+            let mut bytes = with_options(&[0, 15, 0, 3, 0, 18, b'x']);
+            (bytes[7], bytes[9]) = (answers, authorities);
+            let question_end = bytes.len() - 11 - 7;
+            let name = [&[0xc0, 12][..], b"\x01a\xc0\x10", b"\x02bc\0", b"\0"];
+            let records = (0..answers + authorities)
+                .flat_map(|at| [name[usize::from(at % 4)], &[0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, at]].concat());
+            let records: Vec<u8> = records.collect();
+            bytes.splice(question_end..question_end, records);
+            bytes
+        };
+        for (answers, authorities) in [(1, 0), (0, 1), (3, 4), (62, 0)] {
+            let message = with_records(answers, authorities);
+            let decoded = Message::from_vec(&message).unwrap();
+            assert_eq!((decoded.answers.len(), decoded.authorities.len()), (answers.into(), authorities.into()));
+            let mut full = Detail::default();
+            read_options(decoded.edns.as_ref().unwrap(), &mut full);
+            assert_eq!(full.extended_errors, [(18, b"x".to_vec())]);
+            assert_eq!(errors_alone(&message, LIMITS), Some(full.extended_errors.clone()), "nothing is decoded");
+            assert_eq!(read(&message, LIMITS), Some(full));
+            // One that claims more than it has, and one that ends in a record.
+            assert_eq!(errors_alone(&message[..message.len() - 20], LIMITS), None);
+        }
+        assert_eq!(read(&with_records(63, 0), LIMITS), None, "more records than are looked at");
+        let short = DetailLimits { bytes: 64, ..LIMITS };
+        assert_eq!(read(&with_records(3, 4), short), None, "a message longer than is looked at");
     }
 
     #[test]

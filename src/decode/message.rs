@@ -295,7 +295,7 @@ fn walk_records<'a>(mut rest: &'a [u8], counts: Counts, extended: &mut Extended)
 
 /// Splits a record: what is between its name and its data, the length of its data, and the bytes from its data on.
 #[inline]
-fn record(rest: &[u8]) -> Option<(&[u8; 10], usize, &[u8])> {
+pub(super) fn record(rest: &[u8]) -> Option<(&[u8; 10], usize, &[u8])> {
     // Most names are a pointer or the root. Which of the two is unpredictable, so no branch asks. The least that can
     // follow is an OPT record without options.
     let behind = match rest.first_chunk::<11>() {
