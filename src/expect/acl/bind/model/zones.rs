@@ -217,8 +217,21 @@ impl<'a> Builder<'a> {
             }
         }
         let rule = self.rules.built_in("an empty zone of the server itself (RFC 6303)");
-        let transfer = self.any("allow-transfer");
-        let none = self.none("allow-update", "none (default)");
+        let (transfer, none) = (self.any("allow-transfer"), self.none("allow-update", "none (default)"));
+        // One for all of them: in each of thousands of views there are a hundred.
+        let zone = Arc::new(Zone {
+            kind: ZoneKind::Empty,
+            rule,
+            shared: false,
+            query: None,
+            query_on: None,
+            transfer: Some(transfer),
+            update: none.clone(),
+            update_policy: None,
+            forwarding: none.clone(),
+            notify: none,
+            primaries: Vec::new(),
+        });
         for origin in super::super::empty::origins() {
             let forwarded_only = name::and_above(&origin)
                 .find_map(|above| forwarders.iter().find(|(name, _)| name == above))
@@ -226,20 +239,7 @@ impl<'a> Builder<'a> {
             if view.zones.contains_key(&origin) || disabled.contains(&origin) || forwarded_only {
                 continue;
             }
-            let zone = Zone {
-                kind: ZoneKind::Empty,
-                rule,
-                shared: false,
-                query: None,
-                query_on: None,
-                transfer: Some(transfer.clone()),
-                update: none.clone(),
-                update_policy: None,
-                forwarding: none.clone(),
-                notify: none.clone(),
-                primaries: Vec::new(),
-            };
-            view.zones.insert(origin, Arc::new(zone));
+            view.zones.insert(origin, Arc::clone(&zone));
         }
         Ok(())
     }
