@@ -2,6 +2,8 @@
 
 #[path = "evidence/changed_address.rs"]
 mod changed_address;
+#[path = "evidence/handed_on.rs"]
+mod handed_on;
 #[path = "evidence/known_names.rs"]
 mod known_names;
 #[path = "evidence/many_servers.rs"]

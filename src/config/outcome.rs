@@ -59,6 +59,12 @@ impl Outcomes {
         Self(outcomes.iter().fold(0, |set, outcome| set | 1 << *outcome as u8))
     }
 
+    /// The outcomes of both sets.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// True when the set holds `outcome`.
     pub fn has(self, outcome: Outcome) -> bool {
         self.0 & (1 << outcome as u8) != 0

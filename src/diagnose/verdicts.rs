@@ -199,6 +199,12 @@ pub fn doubt_of_place(scene: &Scene<'_>, server: IpAddr, frames: &[(usize, Vec<u
         Some(further) => format!("and it {further}"),
         None => goes_on(&advice),
     };
+    if let Some((source, other)) = scene.report.handed_on.get(&server).filter(|_| scene.report.vantage.is_none()) {
+        return format!(
+            "Queries to {server} left here again, for one as from {source} to {other}, which responded first: its access \
+             rules decided, on what it saw. If {server} itself decided, {advice}"
+        );
+    }
     format!(
         "Was this captured at {server} (--vantage)? If not, and a translation lies between, the server saw, and judged, another \
          address. If it was, {advice}"

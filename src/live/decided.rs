@@ -13,10 +13,11 @@ use crate::report::legs::{About, Legs};
 use crate::report::output::Output;
 use crate::report::row::RowText;
 use crate::report::rows::{RowInput, Rows};
+use crate::report::sides::{LeftAs, Sides};
 use crate::sources::{Leg, Sources};
 use crate::transact::Transaction;
 use crate::watch::noted::Noted;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -182,6 +183,8 @@ pub struct Decided {
     told: Counts,
     /// Notes for screen and metrics.
     noted: Option<Noted>,
+    /// Queries that were decided on both sides of this host.
+    sides: Sides,
 }
 
 impl Decided {
@@ -213,6 +216,7 @@ impl Decided {
             ended: Counts::default(),
             told: Counts::default(),
             noted: watched(config).then(|| Noted::new(limits.watch_pairs)),
+            sides: Sides::of(false),
         }
     }
 
@@ -220,8 +224,8 @@ impl Decided {
     pub fn wanted(&self) -> Outcomes {
         match (self.judges || self.noted.is_some(), self.stream.is_some()) {
             (true, _) => Outcomes::ALL,
-            (false, true) => self.chosen,
-            (false, false) => Outcomes::of(&[]),
+            (false, true) => self.chosen.and(Sides::wanted()),
+            (false, false) => Sides::wanted(),
         }
     }
 
@@ -229,6 +233,10 @@ impl Decided {
     pub fn push(&mut self, transaction: &Transaction<'_>) {
         if self.judges {
             self.judgements.push(transaction);
+        }
+        self.sides.push(transaction);
+        if !self.judges && self.noted.is_none() && self.stream.is_none() {
+            return;
         }
         let leg = self.legs.leg(transaction);
         if let Some(noted) = self.noted.as_mut().filter(|_| leg == Leg::Client) {
@@ -254,6 +262,11 @@ impl Decided {
     /// Decides legs.
     pub fn legs(&mut self) -> &mut StreamLegs {
         &mut self.legs
+    }
+
+    /// Servers that handed queries on, and as what the first of these left again.
+    pub fn handed_on(&self) -> BTreeMap<IpAddr, LeftAs> {
+        self.sides.handed_on().into_iter().map(|((server, _), left_as)| (server, left_as)).collect()
     }
 
     /// The notes for screen and metrics.

@@ -2,6 +2,7 @@
 //! servers' configurations say about them.
 
 use super::Ledgers;
+use super::sides::LeftAs;
 use crate::capture::Timestamp;
 use crate::capture::losses::InterfaceLoss;
 use crate::config::{Outcome, OutcomeCounts, Vantage};
@@ -63,6 +64,9 @@ pub struct Report {
     /// Servers whose responses leave the capturing host but were made by another one: their address may be a translated
     /// one.
     pub passed_on: BTreeSet<IpAddr>,
+    /// Servers that refused or answered what another server had decided so just before, and as what the first such query
+    /// left for that one.
+    pub handed_on: BTreeMap<IpAddr, LeftAs>,
     /// Addresses from which the host of an input asked others, with the input's number.
     pub asking: BTreeSet<(IpAddr, usize)>,
     /// Servers with the numbers of the inputs that were captured on their hosts, where there are several inputs.
@@ -261,10 +265,14 @@ impl Report {
             Some(vantage) => vantage == Vantage::Server,
             None => {
                 let of_this_host = self.live.as_ref().is_some_and(|live| live.servers.contains(&server));
-                let elsewhere = self.away.contains(&server) || self.passed_on.contains(&server);
-                (of_this_host || self.here.contains(&server)) && !elsewhere
+                (of_this_host || self.here.contains(&server)) && !self.is_elsewhere(server)
             }
         }
+    }
+
+    /// True when whoever decides as this server is elsewhere, or at least behind another address.
+    pub fn is_elsewhere(&self, server: IpAddr) -> bool {
+        self.away.contains(&server) || self.passed_on.contains(&server) || self.handed_on.contains_key(&server)
     }
 
     /// True when queries from this address are those of the host on which these inputs were captured, and that host is

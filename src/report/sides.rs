@@ -1,40 +1,72 @@
-//! Detects that the same queries were captured on both sides of a translation ([`Sides`]): in inputs from several
-//! places, or on all interfaces of a host that passes queries on.
+//! Detects that the same queries were captured on both sides of a translation or of a proxy ([`Sides`]): in inputs from
+//! several places, or on all interfaces of a host that passes queries on.
 
+use super::Report;
 use crate::capture::{Direction, Timestamp};
-use crate::config::{COPY_WINDOW, Outcome};
+use crate::config::{COPY_WINDOW, Outcome, Outcomes};
 use crate::decode::message::HEADER;
 use crate::decode::name::read_name;
 use crate::decode::proxy;
 use crate::transact::Transaction;
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Most queries remembered, for as long as a copy may come.
 const QUERIES: usize = 16_384;
 /// Most servers and pairs of inputs that are told apart.
 const PAIRS: usize = 65_536;
 
-/// What refused queries show about where several inputs were taken.
+/// As which source and for which server a query left again.
+pub type LeftAs = (IpAddr, IpAddr);
+
+/// Stands for all servers beyond [`PAIRS`].
+const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// What refused and answered queries show about where inputs were taken.
 #[derive(Debug, Default)]
 pub struct Sides {
-    /// There are several inputs.
+    /// There are several inputs, of which nothing is known to be of one host.
     several: bool,
     /// The latest query of each kind.
     latest: HashMap<Asked, Latest>,
-    /// Number of refused queries by input.
-    refused: HashMap<u32, u64>,
     /// By server and pair of inputs (which may be the same one): queries that both have, from different sources, or
     /// that arrived at that server and left again for another address.
     twice: HashMap<(IpAddr, [u32; 2]), u64>,
+    /// By server and input: refused queries and answered ones; those of further servers are [`OTHERS`].
+    decided: HashMap<(IpAddr, u32), [u64; 2], foldhash::fast::RandomState>,
+    /// Those of them that another server refused, or answered, first, and as what the first had left for it.
+    handed_on: HashMap<(IpAddr, u32), ([u64; 2], LeftAs)>,
+    /// Identifiers of the latest queries, one bit each.
+    identifiers: Identifiers,
+}
+
+/// A set of identifiers.
+#[derive(Debug)]
+struct Identifiers(Box<[u64]>);
+
+impl Default for Identifiers {
+    fn default() -> Self {
+        Self(vec![0; 1 << 10].into())
+    }
+}
+
+impl Identifiers {
+    fn insert(&mut self, id: u16) {
+        self.0[usize::from(id >> 6)] |= 1 << (id & 63);
+    }
+
+    fn has(&self, id: u16) -> bool {
+        self.0[usize::from(id >> 6)] >> (id & 63) & 1 == 1
+    }
 }
 
 /// Query ID and question; the server may have another address on the other side.
 type Asked = (u16, Vec<u8>);
 
-/// A query that was refused.
+/// A query that was refused, or answered.
 #[derive(Debug, Clone, Copy)]
 struct Latest {
+    answered: bool,
     /// When its response was captured.
     time: Timestamp,
     source: IpAddr,
@@ -45,13 +77,12 @@ struct Latest {
 }
 
 impl Latest {
-    /// In one input: this query arrived, left again as `other`, and got its response after that one did. A query that
-    /// the server asks on its own is another matter, for whomever it asks.
+    /// In one input: this query arrived, left again as `other`, and got its response after that one did.
     fn is_passed_on_as(&self, other: &Latest) -> bool {
         let (Some((arrived, how)), Some((left, Direction::Out))) = (self.query, other.query) else { return false };
         let same = (self.source, self.server) == (other.source, other.server);
         // On a bridge, packets that first appear as arriving are somebody else's.
-        how != Direction::Out && arrived <= left && !same && other.source != self.server
+        how != Direction::Out && arrived <= left && !same
     }
 }
 
@@ -61,39 +92,91 @@ impl Sides {
         Self { several, ..Self::default() }
     }
 
-    /// Notes a transaction; only refused ones matter.
+    /// Outcomes that matter here, besides answers.
+    pub fn wanted() -> Outcomes {
+        Outcomes::of(&[Outcome::Refused, Outcome::Denied])
+    }
+
+    /// Notes a transaction; only refused ones matter, and answered ones where servers' files are compared with them.
     pub fn push(&mut self, transaction: &Transaction<'_>) {
         let Some(response) = transaction.response else { return };
-        if !matches!(transaction.outcome, Outcome::Refused | Outcome::Denied) {
+        let answered = transaction.outcome == Outcome::Answered;
+        if !answered && !Self::wanted().has(transaction.outcome) {
             return;
         }
-        let (server, input) = (transaction.ends.destination(), response.frame.input);
-        let (_, query) = proxy::split(transaction.query_bytes);
-        let (Some(id), Ok((_, end))) = (transaction.id, read_name(query, HEADER)) else { return };
-        let Some(question) = query.get(HEADER..end + 4) else { return };
-        *self.refused.entry(input).or_default() += 1;
+        // Without several inputs all are of one host.
+        let input = if self.several { response.frame.input } else { 0 };
+        let server = transaction.ends.destination();
+        let Some(id) = transaction.id else { return };
+        let told = self.decided.len() < PAIRS || self.decided.contains_key(&(server, input));
+        self.decided.entry((if told { server } else { OTHERS }, input)).or_default()[usize::from(answered)] += 1;
         let query = transaction.query.map(|seen| (seen.time, seen.point.direction()));
-        // Within one input, the forwarded query is answered first: before that there is nothing to remember.
+        // Within one input, the forwarded query is answered first: one whose identifier is not remembered was not forwarded.
         let leaves = query.is_some_and(|(_, direction)| direction == Direction::Out);
-        if !self.several && !leaves && self.latest.is_empty() {
+        if !leaves && (!self.several || answered) && !self.identifiers.has(id) {
             return;
         }
+        let (_, query_bytes) = proxy::split(transaction.query_bytes);
+        let Ok((_, end)) = read_name(query_bytes, HEADER) else { return };
+        let Some(question) = query_bytes.get(HEADER..end + 4) else { return };
         if self.latest.len() >= QUERIES {
-            self.latest.retain(|_, latest| response.time.0.saturating_sub(latest.time.0) <= COPY_WINDOW);
-            // When hardly any can go, all do: otherwise every further query would search through them again.
-            if self.latest.len() > QUERIES / 2 {
-                self.latest.clear();
-            }
+            self.forget(response.time);
         }
-        let latest = Latest { time: response.time, source: transaction.ends.source(), server, input, query };
+        let latest = Latest { answered, time: response.time, source: transaction.ends.source(), server, input, query };
+        self.identifiers.insert(id);
         let Some(before) = self.latest.insert((id, question.to_vec()), latest) else { return };
-        let near = response.time.0.saturating_sub(before.time.0).saturating_abs() <= COPY_WINDOW;
+        if before.answered == answered && response.time.0.saturating_sub(before.time.0).saturating_abs() <= COPY_WINDOW
+        {
+            self.meet(before, latest, told);
+        }
+    }
+
+    /// Forgets queries of which no copy may come any more.
+    fn forget(&mut self, now: Timestamp) {
+        self.latest.retain(|_, latest| now.0.saturating_sub(latest.time.0) <= COPY_WINDOW);
+        // Not to be looked through again for every further one.
+        if self.latest.len() > QUERIES / 2 {
+            self.latest.clear();
+        }
+        self.identifiers = Identifiers::default();
+        self.latest.keys().for_each(|(id, _)| self.identifiers.insert(*id));
+    }
+
+    /// Counts a query that met the same fate as one shortly before it; servers are `told` apart.
+    fn meet(&mut self, before: Latest, latest: Latest, told: bool) {
+        let (server, input) = (latest.server, latest.input);
+        let passed_on = before.input == input && latest.is_passed_on_as(&before);
+        if passed_on && before.server != server && told {
+            let left_as = (before.source, before.server);
+            self.handed_on.entry((server, input)).or_insert(([0; 2], left_as)).0[usize::from(latest.answered)] += 1;
+        }
+        // What a server asks as itself stands apart, as its own query.
         let twice =
-            if before.input == input { latest.is_passed_on_as(&before) } else { latest.source != before.source };
+            if before.input == input { passed_on && before.source != server } else { latest.source != before.source };
         let key = (server, [before.input.min(input), before.input.max(input)]);
-        if near && twice && (self.twice.len() < PAIRS || self.twice.contains_key(&key)) {
+        if twice && !latest.answered && (self.twice.len() < PAIRS || self.twice.contains_key(&key)) {
             *self.twice.entry(key).or_default() += 1;
         }
+    }
+
+    /// Adds to a report what is known at the end.
+    pub fn tell(&self, report: &mut Report) {
+        report.notes.extend(self.note(&report.here_in));
+        for ((server, input), left_as) in self.handed_on() {
+            report.here_in.remove(&(server, input));
+            report.handed_on.entry(server).or_insert(left_as);
+        }
+    }
+
+    /// Servers that handed on what they refused or answered, by input, with the other ends of the first such query: another
+    /// server had decided the same just before, for the same question under the same identifier. By chance that happens to
+    /// one query in 65,536; here it must be half of what a server refused, or of what it answered.
+    pub fn handed_on(&self) -> BTreeMap<(IpAddr, usize), LeftAs> {
+        let most = self.handed_on.iter().filter(|(key, (counts, _))| {
+            let decided = self.decided.get(key).copied().unwrap_or_default();
+            (0..2).any(|class| counts[class] > 0 && 2 * counts[class] >= decided[class])
+        });
+        most.map(|((server, input), (_, left_as))| ((*server, *input as usize), *left_as)).collect()
     }
 
     /// Notes about queries that were captured twice, where it is not known that both inputs were captured at the server
@@ -111,7 +194,11 @@ impl Sides {
                 *of_input.entry(*input).or_default() += count;
             }
         }
-        let is_most = of_input.iter().any(|(input, twice)| 2 * twice >= self.refused.get(input).copied().unwrap_or(0));
+        let mut refused = HashMap::<u32, u64>::new();
+        for ((_, input), [count, _]) in &self.decided {
+            *refused.entry(*input).or_default() += count;
+        }
+        let is_most = of_input.iter().any(|(input, twice)| 2 * twice >= refused.get(input).copied().unwrap_or(0));
         let queries = super::page::counted(all, "refused query", "refused queries");
         let was = if all == 1 { "was" } else { "were" };
         is_most.then(|| {
@@ -179,7 +266,11 @@ mod tests {
     }
 
     /// A query between these that arrives at a host, or leaves it, and is refused; times in microseconds.
-    fn passing(sides: &mut Sides, id: u16, [source, server]: [u8; 2], direction: Direction, [at, until]: [i64; 2]) {
+    fn passing(sides: &mut Sides, id: u16, [source, server]: [u8; 2], direction: Direction, times: [i64; 2]) {
+        between(sides, id, Ends::v4([10, 1, 1, source], [10, 2, 2, server]), direction, times);
+    }
+
+    fn between(sides: &mut Sides, id: u16, ends: Ends, direction: Direction, [at, until]: [i64; 2]) {
         let seen = |time: i64| Sighting {
             time: Timestamp(time * 1000),
             frame: FrameRef { input: 0, frame: 1 },
@@ -187,7 +278,7 @@ mod tests {
         };
         sides.push(&Transaction {
             outcome: Outcome::Refused,
-            ends: Ends::v4([10, 1, 1, source], [10, 2, 2, server]),
+            ends,
             ports: (4000, 53),
             transport: Transport::Udp,
             id: Some(id),
@@ -225,5 +316,38 @@ mod tests {
         assert_eq!(twice(([1, 2], In), ([1, 1], In)), None, "who asks two servers at once");
         assert_eq!(twice(([1, 2], Out), ([1, 1], Out)), None, "seen where it asks");
         assert_eq!(twice(([1, 1], Out), ([1, 1], In)), None, "the same query");
+    }
+
+    #[test]
+    fn servers_hand_on_what_another_one_refused_first() {
+        use Direction::{In, Out, Unknown};
+        let handed_on = |inner: ([u8; 2], Direction, i64), outer: Direction, of_itself: u16| {
+            let mut sides = Sides::default();
+            for id in 0..3 {
+                passing(&mut sides, id, inner.0, inner.1, [100, inner.2]);
+                passing(&mut sides, id, [1, 1], outer, [0, 1000]);
+            }
+            for id in 10..10 + of_itself {
+                passing(&mut sides, id, [7, 1], In, [0, 1000]);
+            }
+            sides.handed_on()
+        };
+        let [outer, source, server] = [[10, 2, 2, 1], [10, 1, 1, 9], [10, 2, 2, 2]].map(IpAddr::from);
+        let expected = BTreeMap::from([((outer, 0), (source, server))]);
+        assert_eq!(handed_on(([9, 2], Out, 900), In, 0), expected);
+        assert_eq!(handed_on(([9, 2], Out, 900), Unknown, 3), expected, "half of them");
+        assert!(handed_on(([9, 2], Out, 900), In, 4).is_empty(), "it refuses most itself");
+        assert!(handed_on(([9, 1], Out, 900), In, 0).is_empty(), "the same server: a router");
+        assert!(handed_on(([9, 2], In, 900), In, 0).is_empty() && handed_on(([9, 2], Out, 900), Out, 0).is_empty());
+        assert!(handed_on(([9, 2], Out, -9_001), In, 0).is_empty(), "long before");
+    }
+
+    #[test]
+    fn what_a_server_asks_as_itself_is_handed_on_and_not_captured_twice() {
+        let mut sides = Sides::default();
+        between(&mut sides, 7, Ends::v4([10, 2, 2, 1], [10, 2, 2, 2]), Direction::Out, [100, 900]);
+        between(&mut sides, 7, Ends::v4([10, 1, 1, 1], [10, 2, 2, 1]), Direction::In, [0, 1000]);
+        assert_eq!(sides.note(&BTreeSet::new()), None);
+        assert_eq!(sides.handed_on().len(), 1);
     }
 }

@@ -7,7 +7,7 @@ mod signals;
 
 use crate::capture::kernel_filter;
 use crate::capture::open::{Input, Source};
-use crate::config::{Config, Limits, Outcome, Outcomes};
+use crate::config::{Config, Limits, Outcomes};
 use crate::decode::detail::DetailLimits;
 use crate::decode::{Decoder, Ends, Tally};
 use crate::diagnose;
@@ -88,7 +88,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let wanted = match (wants_rows, acls.is_empty()) {
         (_, false) => Outcomes::ALL,
         (true, true) => row_outcomes,
-        (false, true) if both_sides => Outcomes::of(&[Outcome::Refused, Outcome::Denied]),
+        (false, true) if both_sides => Sides::wanted(),
         (false, true) => Outcomes::of(&[]),
     };
     let mut sides = Sides::of(several);
@@ -148,7 +148,7 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     report.notes.extend(tracked.quoted);
     (report.proxied, report.away, report.here) = (tracked.proxied, tracked.away, tracked.here);
     (report.passed_on, report.asking, report.here_in) = (tracked.passed_on, tracked.asking, tracked.here_in);
-    report.notes.extend(sides.note(&report.here_in));
+    sides.tell(&mut report);
     report.notes.extend(tracked.elsewhere);
     report.judge(&verdicts);
     // A signal that ended the reading does not count as one against the work that follows.

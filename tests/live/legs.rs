@@ -48,6 +48,38 @@ fn what_this_host_only_passes_on_was_not_seen_by_its_own_address() {
 }
 
 #[test]
+fn what_this_host_hands_on_to_another_was_not_judged_by_its_own_address() {
+    let Some(lab) = Lab::of_two() else { return };
+    let other = Ipv4Addr::new(10, 20, 30, 7);
+    let _refuser = Refuser::start(&lab, "client", other);
+    let (ready, wait) = std::sync::mpsc::channel();
+    // As `socat` and the proxies of container programs do it.
+    let proxy = lab.inside("host", move || {
+        let [inner, outer] = [0, 53].map(|port| UdpSocket::bind((SERVER, port)).expect("a socket"));
+        inner.connect((other, 53)).expect("a server");
+        for socket in [&inner, &outer] {
+            socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a time limit");
+        }
+        ready.send(()).expect("somebody waits");
+        let mut message = [0; 512];
+        for _ in 0..2 {
+            let (len, client) = outer.recv_from(&mut message).expect("a query");
+            inner.send(&message[..len]).expect("it is handed on");
+            let len = inner.recv(&mut message).expect("a response");
+            outer.send_to(&message[..len], client).expect("it is handed back");
+        }
+    });
+    wait.recv().expect("the proxy is ready");
+    let mut live = lab.live("host", &["--format", "text", "--count", "8"], "live");
+    burst(&lab, "client", SERVER, 2).join().expect("it ends");
+    assert_eq!(live.wait().0, Some(0));
+    proxy.join().expect("it ends");
+    let text = lab.read("live.out");
+    assert!(text.contains("AT 10.20.30.40\nQueries to this server left here again"), "{text}");
+    assert!(text.contains("SOURCE SEEN HERE") && !text.contains("SOURCE THE SERVER SAW"), "{text}");
+}
+
+#[test]
 fn an_address_that_is_added_meanwhile_is_this_hosts() {
     let Some(lab) = Lab::of_two() else { return };
     let _first = Refuser::start(&lab, "host", SERVER);

@@ -294,6 +294,7 @@ impl<'a> Session<'a> {
         report.passed_on.clone_from(&standing.passed_on);
         // A packet from an address of this host leaves it, even where no direction is known.
         report.passed_on.extend(standing.routed.iter().filter(|server| self.local.contains(server)));
+        report.handed_on = lock(&self.decided).handed_on();
         report.asking.clone_from(&standing.asking);
         let servers: BTreeSet<IpAddr> = report
             .sources
@@ -361,8 +362,7 @@ impl<'a> Session<'a> {
         // This host's servers remain servers in an interval in which nobody asks them.
         let is_at = |server| {
             let of_this_host = self.config.vantage.is_none() && self.local.contains(&server);
-            report.is_at(server)
-                || (of_this_host && !report.is_away_from(server) && !report.passed_on.contains(&server))
+            report.is_at(server) || (of_this_host && !report.is_elsewhere(server))
         };
         let facts = Facts {
             is_at: &is_at,

@@ -92,6 +92,8 @@ enum Place {
     /// Some inputs were captured at the server; others were not, or it is not known.
     InPart,
     Away,
+    /// Another server decided on the same queries first.
+    HandedOn,
     /// The server's responses leave the captured host, but were made by another one.
     PassedOn,
     NotKnown,
@@ -104,6 +106,7 @@ impl Place {
             (true, _) => Self::AtServer,
             (false, _) if in_part => Self::InPart,
             (false, true) => Self::Away,
+            (false, false) if report.vantage.is_none() && report.handed_on.contains_key(&server) => Self::HandedOn,
             (false, false) if report.vantage.is_none() && report.passed_on.contains(&server) => Self::PassedOn,
             (false, false) => Self::NotKnown,
         }
@@ -113,7 +116,7 @@ impl Place {
     fn heading(self) -> &'static str {
         match self {
             Self::AtServer => "SOURCE THE SERVER SAW",
-            Self::InPart | Self::Away | Self::PassedOn | Self::NotKnown => "SOURCE SEEN HERE",
+            Self::InPart | Self::Away | Self::HandedOn | Self::PassedOn | Self::NotKnown => "SOURCE SEEN HERE",
         }
     }
 
@@ -128,6 +131,11 @@ impl Place {
             Self::Away => {
                 "Not captured at this server: if a translation lies between, the server saw, and judged, other \
                  addresses."
+            }
+            Self::HandedOn => {
+                "Queries to this server left here again for another one, with the same identifier and question, and that \
+                 one responded first: it saw, and judged, other addresses, perhaps (--vantage server says that it is \
+                 this host)."
             }
             Self::PassedOn => {
                 "Responses of this server leave here with a hop limit that hosts do not usually begin with: most likely they \
