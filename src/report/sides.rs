@@ -72,14 +72,16 @@ struct Latest {
     source: IpAddr,
     server: IpAddr,
     input: u32,
-    /// When, and in which direction, it was captured.
-    query: Option<(Timestamp, Direction)>,
+    /// When, in which direction and in which input it was captured.
+    query: Option<(Timestamp, Direction, u32)>,
 }
 
 impl Latest {
     /// In one input: this query arrived, left again as `other`, and got its response after that one did.
     fn is_passed_on_as(&self, other: &Latest) -> bool {
-        let (Some((arrived, how)), Some((left, Direction::Out))) = (self.query, other.query) else { return false };
+        let (Some((arrived, how, _)), Some((left, Direction::Out, _))) = (self.query, other.query) else {
+            return false;
+        };
         let same = (self.source, self.server) == (other.source, other.server);
         // On a bridge, packets that first appear as arriving are somebody else's.
         how != Direction::Out && arrived <= left && !same
@@ -105,14 +107,15 @@ impl Sides {
             return;
         }
         // Without several inputs all are of one host.
-        let input = if self.several { response.frame.input } else { 0 };
+        let input = |of: u32| if self.several { of } else { 0 };
+        let query = transaction.query.map(|seen| (seen.time, seen.point.direction(), input(seen.frame.input)));
+        let input = input(response.frame.input);
         let server = transaction.ends.destination();
         let Some(id) = transaction.id else { return };
         let told = self.decided.len() < PAIRS || self.decided.contains_key(&(server, input));
         self.decided.entry((if told { server } else { OTHERS }, input)).or_default()[usize::from(answered)] += 1;
-        let query = transaction.query.map(|seen| (seen.time, seen.point.direction()));
         // Within one input, the forwarded query is answered first: one whose identifier is not remembered was not forwarded.
-        let leaves = query.is_some_and(|(_, direction)| direction == Direction::Out);
+        let leaves = query.is_some_and(|(_, direction, _)| direction == Direction::Out);
         if !leaves && (!self.several || answered) && !self.identifiers.has(id) {
             return;
         }
@@ -145,8 +148,10 @@ impl Sides {
     /// Counts a query that met the same fate as one shortly before it; servers are `told` apart.
     fn meet(&mut self, before: Latest, latest: Latest, told: bool) {
         let (server, input) = (latest.server, latest.input);
-        let passed_on = before.input == input && latest.is_passed_on_as(&before);
-        if passed_on && before.server != server && told {
+        let passed_on = latest.is_passed_on_as(&before);
+        // The other server's response may have been captured there before it came here.
+        let here = before.query.map(|(_, _, input)| input) == latest.query.map(|(_, _, input)| input);
+        if passed_on && here && before.server != server && told {
             let left_as = (before.source, before.server);
             self.handed_on.entry((server, input)).or_insert(([0; 2], left_as)).0[usize::from(latest.answered)] += 1;
         }
@@ -267,13 +272,14 @@ mod tests {
 
     /// A query between these that arrives at a host, or leaves it, and is refused; times in microseconds.
     fn passing(sides: &mut Sides, id: u16, [source, server]: [u8; 2], direction: Direction, times: [i64; 2]) {
-        between(sides, id, Ends::v4([10, 1, 1, source], [10, 2, 2, server]), direction, times);
+        between(sides, id, Ends::v4([10, 1, 1, source], [10, 2, 2, server]), direction, times, [0, 0]);
     }
 
-    fn between(sides: &mut Sides, id: u16, ends: Ends, direction: Direction, [at, until]: [i64; 2]) {
+    /// The same with the inputs of query and response.
+    fn between(sides: &mut Sides, id: u16, ends: Ends, direction: Direction, [at, until]: [i64; 2], inputs: [u32; 2]) {
         let seen = |time: i64| Sighting {
             time: Timestamp(time * 1000),
-            frame: FrameRef { input: 0, frame: 1 },
+            frame: FrameRef { input: inputs[usize::from(time == until)], frame: 1 },
             point: Point::new(Interface::Host(2), [0; 2], direction),
         };
         sides.push(&Transaction {
@@ -345,9 +351,21 @@ mod tests {
     #[test]
     fn what_a_server_asks_as_itself_is_handed_on_and_not_captured_twice() {
         let mut sides = Sides::default();
-        between(&mut sides, 7, Ends::v4([10, 2, 2, 1], [10, 2, 2, 2]), Direction::Out, [100, 900]);
-        between(&mut sides, 7, Ends::v4([10, 1, 1, 1], [10, 2, 2, 1]), Direction::In, [0, 1000]);
+        between(&mut sides, 7, Ends::v4([10, 2, 2, 1], [10, 2, 2, 2]), Direction::Out, [100, 900], [0, 0]);
+        between(&mut sides, 7, Ends::v4([10, 1, 1, 1], [10, 2, 2, 1]), Direction::In, [0, 1000], [0, 0]);
         assert_eq!(sides.note(&BTreeSet::new()), None);
         assert_eq!(sides.handed_on().len(), 1);
+    }
+
+    #[test]
+    fn what_was_captured_at_the_other_server_as_well_is_handed_on_where_it_left() {
+        let [inner, outer] = [Ends::v4([10, 1, 1, 9], [10, 2, 2, 2]), Ends::v4([10, 1, 1, 1], [10, 2, 2, 1])];
+        for (left_in, expected) in [(0, vec![(outer.destination(), 0)]), (1, vec![])] {
+            let mut sides = Sides::of(true);
+            // Its response left the other server, in the second input, before it arrived here.
+            between(&mut sides, 7, inner, Direction::Out, [100, 900], [left_in, 1]);
+            between(&mut sides, 7, outer, Direction::In, [0, 1000], [0, 0]);
+            assert_eq!(sides.handed_on().into_keys().collect::<Vec<_>>(), expected);
+        }
     }
 }
