@@ -1,73 +1,71 @@
-//! Responses to what tells silence from loss ([`Answering`]): at the server, a query that got nothing while the server
-//! answered somebody else was met with silence. That is known when a late response could no longer come ([`Suspects`]).
-//!
-//! Times are places on the clock's line ([`super::clock`]).
+//! Notes when servers last answered and where the capture was taken ([`Answering`]), which is what tells silence from
+//! loss.
 
-use super::flights::{Flow, Sighting};
-use super::kept::KeptMessage;
 use crate::capture::{Direction, Timestamp};
 use crate::config::Vantage;
 use crate::decode::{Address, Ends, Interface, Point};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-/// Servers followed; for further ones silence is not claimed.
+/// Servers followed at most; silence is not claimed of any others.
 const MAX_SERVERS: usize = 16_384;
 
-/// When servers last answered, and whether the capture was taken on their hosts.
+/// When each server last answered, and whether the capture was taken on its host.
 #[derive(Debug)]
 pub struct Answering {
     servers: HashMap<Address, Server, foldhash::fast::RandomState>,
     away: HashSet<IpAddr>,
     asking: HashSet<(IpAddr, u32)>,
-    /// Servers of routed responses that were not seen leaving or arriving, where somebody asks for them.
+    /// Servers whose responses were routed and have no known direction; `None` unless [`Answering::note_routed`] was
+    /// called.
     routed: Option<HashSet<IpAddr>>,
-    /// So many responses that tell neither are still noted for their servers: without end once one tells.
+    /// How many more responses without a known direction are noted for their servers; `u32::MAX`, without end, once a
+    /// response with a direction was seen.
     notes_untold: u32,
-    /// Inputs in which there were more of them before.
+    /// Inputs that had further such responses, of whatever server, one bit each.
     untold: u64,
-    /// Where the capture was taken, as the operator says.
+    /// Where the capture was taken, as declared by the operator.
     vantage: Option<Vantage>,
-    /// Packets were left out, responses perhaps among them.
+    /// True when packets were left out of the capture, possibly responses.
     filtered: bool,
 }
 
-/// A server's latest responses to two different sources: whether it answered *another* source since some time.
+/// A server's latest responses to two different sources, which show whether it answered *another* source since a given
+/// time; and the directions of its responses.
 #[derive(Debug, Default, Clone, Copy)]
 struct Server {
     latest: Option<(Timestamp, Address)>,
     latest_to_another: Option<Timestamp>,
-    /// A response of it to another was seen arriving: this is not its host.
+    /// A response of it to another host was seen arriving, so the capture was not taken on its host.
     arrives: bool,
-    /// One was seen leaving that was made elsewhere: its address is this host's only by a translation, perhaps.
+    /// A response was seen leaving that another host made: the server's address may be this host's only through a
+    /// translation.
     passed_on: bool,
-    /// Some responses of it tell neither: where they were captured is not known.
+    /// Some of its responses had no known direction, so it is unknown where they were captured.
     untold: bool,
-    /// The first [`INPUTS`] inputs in which its responses were seen leaving, those in which they were seen arriving, and those
-    /// in which that is not told.
+    /// Inputs (one bit each for the first [`INPUTS`]) in which its responses were seen leaving, in which they were seen
+    /// arriving, and in which their direction was unknown.
     by_input: [u64; 3],
 }
 
-/// Responses without a query that are remembered. When there are more, silence is not claimed of what was asked before.
-const MAX_STRAYS: usize = 16_384;
-
-/// The loopback interface of Linux, whose number is the same in every namespace.
+/// The loopback interface of Linux, which has the same index in every network namespace.
 const LOOPBACK: Interface = Interface::Host(1);
 
-/// Responses noted for their servers before any was seen leaving or arriving: a host that bridges shows those of its guests
-/// first, perhaps, and most captures have no others, where looking up each server would take long.
+/// Responses without a known direction that are noted for their servers before the first one with a direction. A
+/// bridging host may show its guests' responses first; but most captures have no directions at all, and looking up the
+/// server of each response there would take long.
 const MAX_UNTOLD: u32 = 4096;
 
-/// Inputs of which it is known where they were captured.
+/// Inputs whose place of capture is followed; that of later inputs stays unknown.
 pub const INPUTS: u32 = u64::BITS;
 
-/// An input among the first [`INPUTS`].
+/// The bit of an input; 0 for inputs after the first [`INPUTS`].
 fn bit(input: u32) -> u64 {
     1u64.checked_shl(input).unwrap_or(0)
 }
 
 impl Answering {
-    /// No server seen yet.
+    /// No server was seen yet. `filtered`: packets were left out of the capture.
     pub fn new(vantage: Option<Vantage>, filtered: bool) -> Self {
         let notes_untold = if vantage.is_none() { MAX_UNTOLD } else { 0 };
         Self {
@@ -82,8 +80,8 @@ impl Answering {
         }
     }
 
-    /// True when a response seen so can tell anything about silence: the capture is the server's, or nobody says whose it is
-    /// and the direction is known.
+    /// True when a response seen at `point` says something about silence: the operator declared the capture to be the
+    /// server's, or declared nothing and the direction is known.
     #[inline]
     pub fn tells(&self, point: Point) -> bool {
         match self.vantage {
@@ -92,17 +90,18 @@ impl Answering {
         }
     }
 
-    /// True when some response may tell anything about silence.
+    /// True when any response may say something about silence.
     pub fn may_tell(&self) -> bool {
         !self.filtered && self.vantage.is_none_or(|vantage| vantage == Vantage::Server)
     }
 
-    /// From here on packets are left out, responses perhaps among them.
+    /// Notes that packets are left out from here on, possibly responses.
     pub fn leave_out(&mut self) {
         self.filtered = true;
     }
 
-    /// Notes a response in an input; `ends` leads from client to server.
+    /// Notes a response of known direction, or of any when the capture is declared the server's. `ends` leads from
+    /// client to server.
     pub fn note(&mut self, ends: Ends, time: Timestamp, point: Point, input: u32) {
         self.notes_untold = u32::MAX;
         let address = ends.receiver();
@@ -111,12 +110,12 @@ impl Answering {
         }
         let server = self.servers.entry(address).or_default();
         let direction = match point.direction() {
-            // What arrives there was sent by the same host, and mostly is not captured as it leaves.
+            // What arrives on loopback was sent by the same host, and is usually not captured as it leaves.
             Direction::In if point.interface() == LOOPBACK => Direction::Out,
             direction => direction,
         };
         if ends.sender() == address && direction == Direction::In {
-            // What it asks itself arrives as well.
+            // A response to the server's own query also arrives.
             return;
         }
         let passed_on = direction == Direction::Out && point.is_passed_on();
@@ -147,17 +146,17 @@ impl Answering {
         server.latest = Some((time, source));
     }
 
-    /// From here on [`Answering::routed`] is kept.
+    /// Begins to collect what [`Answering::routed`] returns.
     pub fn note_routed(&mut self) {
         self.routed.get_or_insert_default();
     }
 
-    /// Servers of responses that a router passed on, or the host of the capture: nothing shows whether they leave.
+    /// Servers of responses without a known direction that were forwarded, by a router or by the host of the capture.
     pub fn routed(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.routed.iter().flatten().copied()
     }
 
-    /// Notes a response in an input that does not show whether it leaves or arrives.
+    /// Notes a response for which [`Answering::tells`] is false.
     #[inline]
     pub fn note_untold(&mut self, server: impl Fn() -> Address, point: Point, input: u32) {
         if let Some(routed) = &mut self.routed
@@ -186,8 +185,8 @@ impl Answering {
         server.by_input[2] |= bit(input);
     }
 
-    /// A query was seen leaving so, and its response arriving: what has the server's address is another host, and this one
-    /// asked, unless it passed the query on.
+    /// Notes a query that was seen leaving (at `asked`) and whose response was seen arriving: the server is another
+    /// host, and this host asked, unless it only forwarded the query.
     #[cold]
     pub fn note_away(&mut self, ends: Ends, asked: Point, input: u32) {
         if self.away.len() < MAX_SERVERS {
@@ -198,29 +197,30 @@ impl Answering {
         }
     }
 
-    /// Addresses from which the host of the capture asked others, with the inputs that show it.
+    /// Addresses from which the host of the capture queried other hosts, each with an input that shows it.
     pub fn asking(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
         self.asking.iter().map(|(address, input)| (*address, *input as usize))
     }
 
-    /// Servers that are other hosts than the one of the capture.
+    /// Servers that are hosts other than that of the capture.
     pub fn away(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.away.iter().copied()
     }
 
-    /// Servers whose responses leave this host but were made by another, which may have seen other addresses.
+    /// Servers whose responses leave this host but were made by another, which may have seen other client addresses.
     pub fn passed_on(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.servers.iter().filter(|(_, server)| server.passed_on).map(|(address, _)| (*address).into())
     }
 
-    /// Servers whose responses were all seen leaving: the capture was taken on their hosts.
+    /// Servers whose responses were all seen leaving: the capture was taken on their hosts. Empty when the operator
+    /// declared the place of capture.
     pub fn here(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let all_told = |server: &Server| !server.arrives && !server.untold && self.untold == 0;
         let leaves = move |server: &Server| server.latest.is_some() && all_told(server) && self.vantage.is_none();
         self.servers.iter().filter(move |(_, server)| leaves(server)).map(|(address, _)| (*address).into())
     }
 
-    /// Servers and inputs in which their responses were all seen leaving: those were captured on their hosts.
+    /// Servers, each with an input in which all its responses were seen leaving: that input was captured on its host.
     pub fn here_in(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
         self.servers.iter().flat_map(|(address, Server { by_input: [leaves, arrives, untold], .. })| {
             let here = leaves & !arrives & !untold & !self.untold;
@@ -228,10 +228,11 @@ impl Answering {
         })
     }
 
-    /// True when a query that was seen so, in an input, was seen at its server: where it arrived, or where the server's
-    /// responses leave. One that was captured on its way there may have been lost behind that place. Through a bridge of that
-    /// host it is seen first as somebody else's and then as it has `arrived`, in a capture of all its interfaces; what has not
-    /// may have been for another host with that address.
+    /// True when a query that was seen at `point` in an input had reached its server: it arrived there, or the server's
+    /// responses leave from there. A query captured on its way to another host may have been lost beyond that place. In
+    /// a capture of all interfaces, a query through a bridge of the server's host is seen first as another host's and
+    /// then as arriving, which is what `arrived` says; one that was not may have been for another host with that
+    /// address. Always true when the operator declared the place of capture.
     pub fn has_reached(&self, server: Address, point: Point, arrived: bool, input: u32) -> bool {
         let [leaves, arrives, _] = self.servers.get(&server).map(|server| server.by_input).unwrap_or_default();
         match point.direction() {
@@ -242,7 +243,8 @@ impl Answering {
         }
     }
 
-    /// True when the capture was taken at the server, and it answered another source at or after `since`.
+    /// True when the capture was taken at the server, nothing was left out, and the server answered another source at
+    /// or after `since`.
     pub fn answered_another(&self, ends: Ends, since: Timestamp) -> bool {
         let Some(server) = self.servers.get(&ends.receiver()) else { return false };
         let to_another = match server.latest {
@@ -253,118 +255,9 @@ impl Answering {
     }
 }
 
-/// A query that got nothing in time although the server answered others.
-#[derive(Debug)]
-pub struct Suspect {
-    /// Stands for flow and identifier.
-    pub hash: u64,
-    /// Client, server, ports, identifier.
-    pub flow: Flow,
-    /// The query.
-    pub query: Sighting,
-    /// Its bytes.
-    pub kept: KeptMessage,
-    /// When it was asked.
-    pub asked: Timestamp,
-}
-
-/// Queries that seem to be met with silence, as long as a late response may come.
-#[derive(Debug, Default)]
-pub struct Suspects {
-    waiting: VecDeque<Suspect>,
-    /// How many of a hash wait, and whether a response with it came.
-    hashes: HashMap<u64, (u32, bool)>,
-    /// When the latest response without a query came with an identifier to a client's port, and from whom where it is REFUSED.
-    strays: HashMap<(IpAddr, u16, u16), (Timestamp, Option<IpAddr>)>,
-    /// Some of before are not remembered.
-    strays_since: Option<Timestamp>,
-    /// Queries without a response that such a refusal from another address fits, and ends and refusing address of the first.
-    elsewhere: Option<(u64, Ends, IpAddr)>,
-}
-
-impl Suspects {
-    /// So many wait.
-    pub fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// Pairs that they refer to.
-    pub fn pairs(&self) -> impl Iterator<Item = u32> + '_ {
-        self.waiting.iter().map(|suspect| suspect.flow.pair)
-    }
-
-    /// Takes one.
-    pub fn push(&mut self, suspect: Suspect) {
-        self.hashes.entry(suspect.hash).or_default().0 += 1;
-        self.waiting.push_back(suspect);
-    }
-
-    /// A response with this hash came.
-    pub fn answered(&mut self, hash: u64) {
-        if let Some((_, answered)) = self.hashes.get_mut(&hash) {
-            *answered = true;
-        }
-    }
-
-    /// A response without a query came from somewhere to a client: a server that has several addresses may have been asked at
-    /// one and have answered from another.
-    pub fn strayed(&mut self, ends: Ends, flow: Flow, time: Timestamp, refused: bool) {
-        if self.strays.len() >= MAX_STRAYS {
-            self.strays.clear();
-            self.strays_since = Some(time);
-        }
-        let from = refused.then_some(ends.destination());
-        self.strays.insert((ends.source(), flow.client_port, flow.id), (time, from));
-    }
-
-    /// There are some.
-    pub fn has_strays(&self) -> bool {
-        !self.strays.is_empty()
-    }
-
-    /// Notes a query without a response: one that came after it from another address may fit, and be REFUSED.
-    #[cold]
-    pub fn note_elsewhere(&mut self, ends: Ends, flow: Flow, asked: Timestamp) {
-        let stray = self.strays.get(&(ends.source(), flow.client_port, flow.id));
-        if let Some((time, Some(from))) = stray
-            && *time >= asked
-            && *from != ends.destination()
-        {
-            self.elsewhere.get_or_insert((0, ends, *from)).0 += 1;
-        }
-    }
-
-    /// How many there were, whether that is only the least, and the ends and the refusing address of the first.
-    pub fn elsewhere(&self) -> Option<(u64, bool, Ends, IpAddr)> {
-        self.elsewhere.map(|(count, ends, from)| (count, self.strays_since.is_some(), ends, from))
-    }
-
-    /// True when the response to a query of a client may have come from another address than it was sent to, or up to
-    /// `before` earlier by another clock.
-    pub fn may_have_strayed(&self, client: IpAddr, suspect: &Suspect, before: i64) -> bool {
-        let stray = self.strays.get(&(client, suspect.flow.client_port, suspect.flow.id)).map(|(time, _)| *time);
-        let since = suspect.asked.0.saturating_sub(before);
-        stray.max(self.strays_since).is_some_and(|time| time.0 >= since)
-    }
-
-    /// The oldest, when it was asked before a time, and whether a response came to it.
-    pub fn pop(&mut self, asked_before: Timestamp) -> Option<(Suspect, bool)> {
-        self.waiting.front().filter(|suspect| suspect.asked < asked_before)?;
-        let suspect = self.waiting.pop_front()?;
-        let Some((count, answered)) = self.hashes.get_mut(&suspect.hash) else { return Some((suspect, false)) };
-        let answered = *answered;
-        *count -= 1;
-        if *count == 0 {
-            self.hashes.remove(&suspect.hash);
-        }
-        Some((suspect, answered))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::FrameRef;
 
     fn ends(client: u8) -> Ends {
         Ends::v4([10, 0, 0, client], [10, 0, 0, 53])
@@ -374,7 +267,7 @@ mod tests {
         Point::new(Interface::Host(2), [0; 2], direction)
     }
 
-    /// To another server.
+    /// Ends that lead to another server.
     fn other() -> Ends {
         Ends::v4([10, 0, 0, 1], [10, 0, 0, 54])
     }
@@ -406,15 +299,15 @@ mod tests {
         assert_eq!(here(&answering), [(server, 0), (server, 63)], "of further inputs it is not known");
         answering.note(ends(2), Timestamp(20), point(Direction::In), 0);
         assert_eq!(here(&answering), [(server, 63)]);
-        // A merged file has packets that tell it and others that do not.
+        // A merged file has packets with a direction and others without.
         answering.note_untold(|| ends(1).receiver(), Point::default(), 63);
         assert!(here(&answering).is_empty());
-        // What a server asks itself arrives where it left.
-        // So does what it is asked from another address of its host, and there only that is captured.
+        // On loopback a response to another address of the same host is captured only as it arrives.
         let mut host = Answering::new(None, false);
         host.note(ends(1), Timestamp(10), Point::new(LOOPBACK, [0; 2], Direction::In), 0);
         host.note(ends(2), Timestamp(11), point(Direction::Out), 0);
         assert_eq!((here(&host), host.here().count()), (vec![(server, 0)], 1));
+        // A server's response to its own query arrives where it left.
         let mut itself = Answering::new(None, false);
         itself.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         itself.note(Ends::v4([10, 0, 0, 53], [10, 0, 0, 53]), Timestamp(11), point(Direction::In), 0);
@@ -450,12 +343,12 @@ mod tests {
         before.note_untold(|| ends(1).receiver(), Point::default(), 0);
         before.note(ends(1), Timestamp(10), point(Direction::Out), 1);
         assert_eq!((before.here().count(), before.here_in().collect::<Vec<_>>()), (0, vec![(server, 1)]));
-        // A host that bridges shows what its guests ask each other before anybody asks it.
+        // A bridging host shows its guests' traffic before any query to itself.
         let mut bridge = Answering::new(None, false);
         bridge.note_untold(|| other().receiver(), Point::default(), 0);
         bridge.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         assert_eq!(bridge.here().collect::<Vec<_>>(), [server], "those were another server's");
-        // So many that their servers are not known: those may be of this one.
+        // So many that their servers were no longer noted: they may be this server's.
         let mut many = Answering::new(None, false);
         (0..=MAX_UNTOLD).for_each(|_| many.note_untold(|| other().receiver(), Point::default(), 0));
         many.note(ends(1), Timestamp(10), point(Direction::Out), 0);
@@ -479,44 +372,6 @@ mod tests {
         assert!(reached(Direction::In, 64), "of further inputs only this is known");
         let declared = Answering::new(Some(Vantage::Server), false);
         assert!(declared.has_reached(server, point(Direction::Unknown), false, 0), "the operator says so");
-    }
-
-    #[test]
-    fn strays_are_bounded_and_speak_against_silence() {
-        let flow = |id: u16| Flow {
-            pair: 0,
-            client_port: 4000,
-            server_port: 53,
-            id,
-            transport: super::super::flights::Transport::Udp,
-        };
-        let query =
-            Sighting { time: Timestamp(10), frame: FrameRef { input: 0, frame: 1 }, point: point(Direction::In) };
-        let suspect = |id| Suspect { hash: 0, flow: flow(id), query, kept: KeptMessage::NONE, asked: Timestamp(10) };
-        let client = ends(1).source();
-        let mut suspects = Suspects::default();
-        suspects.strayed(ends(1), flow(7), Timestamp(8), false);
-        assert!(!suspects.may_have_strayed(client, &suspect(7), 1), "long before it was asked");
-        assert!(suspects.may_have_strayed(client, &suspect(7), 2), "by a clock that is behind");
-        suspects.strayed(ends(1), flow(7), Timestamp(11), false);
-        assert!(
-            suspects.may_have_strayed(client, &suspect(7), 0) && !suspects.may_have_strayed(client, &suspect(8), 0)
-        );
-        assert!(!suspects.may_have_strayed(ends(2).source(), &suspect(7), 0));
-        for number in 0..MAX_STRAYS as u32 {
-            suspects.strayed(Ends::v4(number.to_be_bytes(), [10, 0, 0, 53]), flow(7), Timestamp(12), false);
-        }
-        // A refusal is told: of what was asked before it, at another address.
-        let asked = |number: u8| Ends::v4([10, 0, 0, 1], [10, 0, 0, number]);
-        suspects.strayed(asked(53), flow(9), Timestamp(12), true);
-        for (server, id, at) in [(53, 9, 10), (54, 9, 13), (54, 7, 10)] {
-            suspects.note_elsewhere(asked(server), flow(id), Timestamp(at));
-        }
-        assert_eq!(suspects.elsewhere(), None);
-        suspects.note_elsewhere(asked(54), flow(9), Timestamp(12));
-        suspects.note_elsewhere(asked(55), flow(9), Timestamp(12));
-        assert_eq!(suspects.elsewhere(), Some((2, true, asked(54), asked(53).destination())));
-        assert!(suspects.strays.len() <= MAX_STRAYS && suspects.may_have_strayed(client, &suspect(8), 0), "not known");
     }
 
     #[test]
