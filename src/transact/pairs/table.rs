@@ -1,12 +1,12 @@
-//! Hashes of pairs to their numbers ([`Table`]): one look at memory that is seldom in the cache, and it says what
-//! else to fetch of the pair.
+//! Finds the number of a pair by its hash ([`Table`]): one access to memory that is seldom in the cache, which also
+//! says what else to prefetch.
 
 use prefetch_index::prefetch_index;
 
-/// Places at the beginning; a power of two.
+/// Places of an empty table; a power of two.
 const PLACES: usize = 1024;
 
-/// A pair in the table: its number, and the half of its hash that says where it stands and tells it from its neighbours.
+/// A pair in the table: its number, and the half of its hash that gives its place and tells it from its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     number: u32,
@@ -23,14 +23,15 @@ impl Entry {
     }
 }
 
-/// Half of a hash: the lower one, in which the middle of a product is, so that addresses in a row spread whatever the key. The
-/// whole of it is asked where the pair itself is.
+/// The lower half of a hash. It holds the middle of a product, so consecutive addresses spread well whatever the key.
+/// The whole hash is compared where the pair itself is stored.
 #[inline]
 fn tag(hash: u64) -> u32 {
     hash as u32
 }
 
-/// Numbers by hashes; at most half of the places are taken, so that most hashes stand at their own.
+/// An open-addressing hash table with linear probing. At most half of the places are taken, so most pairs are at the
+/// first place probed.
 #[derive(Debug)]
 pub(super) struct Table {
     places: Vec<Entry>,
@@ -49,13 +50,13 @@ impl Table {
         self.len
     }
 
-    /// The place that a tag begins to be looked for at.
+    /// The place where the search for a tag begins.
     #[inline]
     fn own(&self, tag: u32) -> usize {
         tag as usize & (self.places.len() - 1)
     }
 
-    /// The number of a hash: of those that agree in half of it, the one for which `is` holds.
+    /// The number of a hash: of the pairs whose hash agrees in its lower half, the one for which `is` holds.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
@@ -73,14 +74,14 @@ impl Table {
         }
     }
 
-    /// Fetches where a hash should stand, so that it is at hand when it is looked for.
+    /// Prefetches the place where the search for a hash begins.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
         prefetch_index(&self.places, self.own(tag(hash)));
     }
 
-    /// What is most likely the number of a hash; any number when it has none. It is at its own place or the next one: which of
-    /// the two cannot be foretold.
+    /// The most likely number of a hash; an arbitrary number when the hash is not in the table. Only the first two
+    /// places are considered, and without a branch, which could not be predicted.
     #[inline]
     pub fn guess(&self, hash: u64) -> u32 {
         let tag = tag(hash);
@@ -106,8 +107,8 @@ impl Table {
         self.len += 1;
     }
 
-    /// Drops the pairs that are not to `stay`; few do. The places stay where they are in memory: in a flood this is done again
-    /// and again, and others would take what is given back.
+    /// Drops all pairs but those, usually few, for which `stay` holds. The memory is kept: in a flood this is done
+    /// repeatedly, and other allocations would take what was given back.
     pub fn retain(&mut self, stay: impl Fn(u32) -> bool) {
         let stays = |entry: &Entry| !entry.is_free() && stay(entry.number);
         let staying: Vec<Entry> = self.places.iter().copied().filter(stays).collect();
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn pairs_are_found_until_they_are_dropped_however_their_hashes_meet() {
-        // Many begin at the same few places, the last one among them, and many agree in half of their hash.
+        // Many searches begin at the same few places, the last one among them, and many hashes agree in their lower
+        // half.
         let hash = |number: u32| {
             let half = (number % 7).wrapping_sub(3) ^ (number / 7 % 50) << 20;
             u64::from(half) ^ u64::from(number / 350) << 32
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn most_pairs_are_where_they_are_guessed() {
-        // One key may be bad for numbers in a row, so it is about what is usual.
+        // One key may be bad for consecutive numbers, so the test is about the average.
         let guessed = |_| {
             let key = crate::decode::key::Key::random();
             let hash = |number: u32| key.numbers([[u64::from(number), 0]]);
