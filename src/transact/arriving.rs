@@ -1,5 +1,5 @@
-//! What arrives otherwise than as a whole UDP datagram, to the messages in it: fragments and TCP segments are put
-//! together; an ICMP error and a datagram without a whole header bring none and are noted.
+//! Takes what does not arrive as a whole UDP datagram: puts fragments and TCP segments together into messages, and
+//! notes ICMP errors and datagrams without a whole header, which bring no message.
 
 use super::Tracker;
 use super::ending::ending;
@@ -14,7 +14,7 @@ use crate::decode::{Body, Datagram, Ends, Entry, Point, Segment, TCP, UDP, Unrea
 use crate::sources::FrameRef;
 
 impl Tracker<'_> {
-    /// An entry that is no datagram. Called cold, so that datagrams have the registers.
+    /// Takes an entry that is no datagram. Marked cold so that datagrams get the registers.
     #[cold]
     #[inline(never)]
     pub(super) fn other_entry(&mut self, entry: &Entry, frame: FrameRef, payload: &[u8]) {
@@ -44,15 +44,15 @@ impl Tracker<'_> {
         }
     }
 
-    /// Takes the time of a packet, and closes what is due by then.
+    /// Advances the clock to the time of a packet, and closes what is due by then.
     #[inline]
     fn advance(&mut self, time: Timestamp) {
         let now = self.clock.advance(time);
         self.expire(now);
     }
 
-    /// A fragment: what it completes goes on like any packet, seen in this frame. `nested` datagrams were completed by the
-    /// same frame already.
+    /// Takes a fragment. A datagram that it completes is treated like any packet, seen in this frame. `nested` is the
+    /// number of enclosing datagrams that the same frame already completed.
     fn fragment(
         &mut self,
         entry: &Entry,
@@ -71,7 +71,7 @@ impl Tracker<'_> {
         let (key, now) = (&self.decoder.key, self.clock.line());
         let Some(protocol) = self.fragments.push(key, now, entry.ends, protocol, header, payload, &mut self.tally)
         else {
-            // Part of a response perhaps.
+            // It may be part of a response.
             return self.note_unread(entry.ends.reversed());
         };
         let whole = std::mem::take(&mut self.fragments.whole);
@@ -105,7 +105,7 @@ impl Tracker<'_> {
         self.fragments.whole = whole;
     }
 
-    /// The first fragment of a datagram tells its ports, whether or not the others come.
+    /// Notes the source of a datagram by its first fragment, which has the ports, whether or not the others come.
     fn first_fragment(&mut self, entry: &Entry, protocol: u8, payload: &[u8]) {
         let Some(ports) = payload.first_chunk::<4>().filter(|_| matches!(protocol, UDP | TCP)) else { return };
         let [from_server, to_server] = [[ports[0], ports[1]], [ports[2], ports[3]]]
@@ -115,16 +115,17 @@ impl Tracker<'_> {
         }
     }
 
-    /// An ICMP error about a DNS packet.
+    /// Takes an ICMP error about a DNS packet.
     fn quote(&mut self, entry: &Entry, quote: Quote) {
         self.tally.count(crate::decode::Bucket::IcmpQuotingDns);
         self.quotes.count(entry.ends, quote);
-        // The client was told so, or a response is quoted: that is not silence.
+        // The client received the error, or it quotes a response: neither is silence.
         self.note_unread(entry.ends);
         self.glimpse(entry.ends, entry.time);
     }
 
-    /// A packet that could not be read: a response to its receiver perhaps, or to anybody where it leaves a tunnel's end.
+    /// Takes a packet that could not be read. It may be a response to its receiver; an encrypted packet that leaves may
+    /// hold a response to anybody.
     fn unread(&mut self, entry: &Entry, unread: Unread) {
         self.tally.count(unread.bucket);
         self.note_unread(entry.ends.reversed());
@@ -133,7 +134,7 @@ impl Tracker<'_> {
         }
     }
 
-    /// A UDP datagram without a whole header.
+    /// Takes a UDP datagram without a whole DNS header.
     #[cold]
     #[inline(never)]
     pub(super) fn headless(&mut self, entry: &Entry, datagram: &Datagram) {
@@ -143,7 +144,7 @@ impl Tracker<'_> {
         self.glimpse(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
     }
 
-    /// A TCP segment on a DNS port: the messages it completes, and the end of the connection.
+    /// Takes a TCP segment on a DNS port: the messages that it completes, and the end of the connection.
     #[allow(clippy::inline_always)] // the way of nearly every entry that is no datagram
     #[inline(always)]
     fn segment(&mut self, entry: &Entry, frame: FrameRef, segment: &Segment, payload: &[u8]) {
@@ -178,9 +179,9 @@ impl Tracker<'_> {
         }
     }
 
-    /// The messages that a segment with this data completed.
+    /// Takes the messages that a segment with this payload completed.
     fn found_messages(&mut self, connection: u32, payload: &[u8]) {
-        // Taken out while the messages are worked on, and put back so that their memory is used again.
+        // Taken out while the messages are worked on, and put back to reuse their memory.
         let found = std::mem::take(&mut self.streams.found);
         let scratch = std::mem::take(&mut self.streams.scratch);
         let header = self.streams.connection(connection).proxy_header();
@@ -197,8 +198,8 @@ impl Tracker<'_> {
         self.streams.scratch = scratch;
     }
 
-    /// Queries that wait on a connection are rejected when the server has ended it without a byte. When it was closed
-    /// otherwise, what they would have got is not known.
+    /// Ends the queries that wait on a closing connection. They are rejected when the server ended it without sending a
+    /// byte; otherwise it is unknown what response they would have got.
     fn end_waiting(&mut self, connection: u32, point: Point) {
         let open = self.streams.connection(connection);
         if !open.is_closing() {
@@ -210,7 +211,7 @@ impl Tracker<'_> {
         }
     }
 
-    /// The connection of a query that still waits has ended.
+    /// Marks a waiting query whose connection has ended.
     fn end_query(&mut self, token: u64, rejection: Option<(Timestamp, u32, u64)>, point: Point) {
         match rejection {
             Some((time, input, number)) => self.flights.reject(token, ending(time, input, number, point)),
@@ -218,8 +219,8 @@ impl Tracker<'_> {
         }
     }
 
-    /// A message of a stream, which `from` sends; `client` leads to the server. `header` is a proxy's at the beginning of
-    /// the connection, which has an index while it goes on.
+    /// Takes a message of a stream. `from` leads from its sender to its receiver, `client` from client to server;
+    /// `header` is a proxy's at the beginning of the connection; `connection` is its index while it is open.
     fn stream_message(
         &mut self,
         found: &stream::Found,
@@ -264,7 +265,7 @@ impl Tracker<'_> {
         });
     }
 
-    /// Reads what waited behind gaps that were acknowledged a while ago, when no segment came since.
+    /// Reads what waited behind gaps that were acknowledged a while ago, on connections without a segment since.
     pub(super) fn read_left(&mut self, now: Timestamp) {
         while let Some(index) = self.streams.next_left(now, &mut self.tally) {
             let open = self.streams.connection(index);
@@ -281,8 +282,8 @@ impl Tracker<'_> {
         }
     }
 
-    /// Messages that still waited behind gaps of a connection that was forgotten; true when queries are among them. The
-    /// server may have ended it without an answer to any.
+    /// Takes the messages that still waited behind gaps of a forgotten connection. True when queries are among them;
+    /// the server may have ended the connection without answering any.
     pub(super) fn left_messages(&mut self, gone: &stream::Connection) -> bool {
         let header = gone.proxy_header();
         let mut asked = false;

@@ -1,51 +1,53 @@
-//! The time of a capture, from the times of its packets ([`Clock`]): does not believe a single leap, and follows the
-//! capturing host's clock when it was set back for good.
+//! Derives the time of a capture from the times of its packets ([`Clock`]): does not believe a single leap, and follows
+//! the capturing host's clock when it was set back for good.
 //!
-//! What grows old with the capture (connections, fragments, queries without a response) is measured on a line that never
-//! runs back: where the clock was set back, the line goes on as if no time had passed.
+//! Ages (of connections, fragments, queries without a response) are measured on a line that never runs back: where the
+//! clock was set back, the line goes on as if no time had passed.
 
 use crate::capture::Timestamp;
 use crate::config::CLOCK_JUMP;
 
-/// A packet this much older than the newest one (nanoseconds) does not come from reordering: the clock stepped, or several
-/// clocks or interfaces take turns.
+/// A packet older than the newest one by more than this (nanoseconds) is not due to reordering: the clock stepped, or
+/// several clocks or interfaces take turns.
 pub const STEP: i64 = 100_000_000;
-/// Such packets in succession, with none in between that agrees with the newest one, make a step.
+/// This many such packets in a row, with none in between that agrees with the newest one, make a step.
 const IN_SUCCESSION: u32 = 4;
 
 /// The newest time seen, as far as it can be believed.
 #[derive(Debug, Default)]
 pub struct Clock {
     now: Option<Timestamp>,
-    /// Steps back of more than this (nanoseconds) are followed. While the newest time stands still for less, nothing that is
-    /// measured on the line ends too early.
+    /// Steps back of more than this (nanoseconds) are followed. At a smaller step the newest time just stands still
+    /// until it is caught up with, so that nothing measured on the line ends too early.
     far: i64,
-    /// What the clock was set back by, in all: the line is ahead of it by this.
+    /// By how much (nanoseconds) the clock was set back in all: the line is ahead of it by this.
     set_back: i64,
-    /// The newest time when the clock was last set back, and what it had been set back by until then.
+    /// The newest time when the clock was last set back, and by how much it had been set back until then.
     before: (Timestamp, i64),
-    /// A time far ahead that one packet claimed and no second one has confirmed.
+    /// A time far ahead that one packet had and no second one has confirmed.
     leap: Option<Timestamp>,
-    /// Packets behind in succession: the newest time at the first of them, the time of the last, how many.
+    /// Packets behind in a row: the newest time when they began, the time of the last one, and their number.
     behind: (Timestamp, Timestamp, u32),
-    /// Where on the line a leap ahead was last believed: how much time really passed before is not known.
+    /// Where on the line a leap ahead was last believed: how much time really passed before that is unknown.
     leapt: Option<Timestamp>,
-    /// Times the clock was set back, and leaps ahead of more than an hour.
+    /// Number of steps: times the clock was set back, and leaps ahead of more than an hour.
     pub steps: u64,
 }
 
 impl Clock {
-    /// Before the first packet, for what waits so long (nanoseconds).
+    /// A clock before the first packet. Steps back of more than `far` nanoseconds are followed; `far` is how long
+    /// queries wait.
     pub fn new(far: i64) -> Self {
         Self { far, ..Self::default() }
     }
 
-    /// Takes the time of a packet, once for each, and returns where on the line it stands: at the newest time so far. A time
-    /// more than an hour ahead counts only when a second packet agrees, so that one wrong timestamp cannot expire everything.
+    /// Takes the time of a packet, once for each, and returns the place of the newest time so far on the line. A time
+    /// more than an hour ahead counts only when a second packet agrees, so that one wrong timestamp cannot expire
+    /// everything.
     #[inline]
     pub fn advance(&mut self, time: Timestamp) -> Timestamp {
         match self.now {
-            // The difference fits when the later time is not the smaller number.
+            // When the time is not before `now`, the difference fits into 64 bits without a sign.
             Some(now) if time >= now && time.0.wrapping_sub(now.0) as u64 <= CLOCK_JUMP as u64 => {
                 let leaps_back = self.set_back > 0 && time >= self.before.0 && time.0 - now.0 > STEP;
                 if leaps_back {
@@ -62,7 +64,7 @@ impl Clock {
         self.on_line(time)
     }
 
-    /// A time before the newest one, or far ahead of it.
+    /// Takes a time before the newest one, or far ahead of it.
     #[cold]
     fn odd(&mut self, time: Timestamp, now: Timestamp, ahead: i64) {
         if ahead > CLOCK_JUMP {
@@ -71,7 +73,7 @@ impl Clock {
             self.leap = Some(time);
             if agrees {
                 if self.set_back > 0 && time >= self.before.0 {
-                    // Back to a clock that was left: two that differ take turns, however far apart they are.
+                    // The time agrees with a clock that was left: two clocks take turns, however far apart they are.
                     self.take_turns(time);
                     return;
                 }
@@ -94,8 +96,8 @@ impl Clock {
         }
     }
 
-    /// A leap to where the clock was before it was set back: two clocks take turns, and it was none. The line does not run
-    /// back.
+    /// Takes a leap to where the clock was before it was set back: two clocks take turns, and the clock was not set
+    /// back after all. The line does not run back.
     #[cold]
     fn take_turns(&mut self, time: Timestamp) -> Timestamp {
         self.set_back = self.before.1.max(self.line().0.saturating_sub(time.0));
@@ -108,33 +110,33 @@ impl Clock {
         self.now
     }
 
-    /// What times of the capture have to be set ahead by to stand on the line.
+    /// By how much (nanoseconds) the line is ahead of the capture's time.
     #[inline]
     pub fn set_back(&self) -> i64 {
         self.set_back
     }
 
-    /// A time of the capture on the line, when the clock was set back for the last time before it.
+    /// The place on the line of a time that was captured after the clock was last set back.
     #[inline]
     pub fn on_line(&self, time: Timestamp) -> Timestamp {
         Timestamp(time.0.saturating_add(self.set_back))
     }
 
-    /// Where on the line the capture is.
+    /// The present place of the capture on the line.
     #[inline]
     pub fn line(&self) -> Timestamp {
         self.on_line(self.now.unwrap_or_default())
     }
 
-    /// The capture has ended: packets far behind at its end stay so.
+    /// Ends the capture: packets that were far behind at its end count as a step.
     pub fn finish(&mut self) {
         self.steps += u64::from((1..IN_SUCCESSION).contains(&self.behind.2) && self.now == Some(self.behind.0));
         self.behind.2 = 0;
     }
 
-    /// Where on the line the capture is at its end, when `last` is the latest time of any frame: other packets may have come
-    /// after the last one seen here. A single packet's leap is no more believed than on the way, nor a time from before the
-    /// clock was set back.
+    /// The place of the capture on the line at its end. `last` is the latest time of any frame; frames that are not
+    /// passed to this clock may have come after the last one that was. As before, a leap of a single packet is not
+    /// believed, nor a time from before the clock was set back.
     pub fn end(&self, last: Option<Timestamp>) -> Timestamp {
         match (self.now, last) {
             (Some(now), Some(last))
@@ -147,7 +149,7 @@ impl Clock {
         }
     }
 
-    /// True when how much time passed since a place on the line is known.
+    /// True when it is known how much time passed since a place on the line.
     pub fn measures_since(&self, place: Timestamp) -> bool {
         self.leapt.is_none_or(|leapt| leapt <= place)
     }

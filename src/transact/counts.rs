@@ -1,9 +1,9 @@
-//! What the tracker counts on the way ([`Counts`]): the buckets of the message and match ledgers, and the totals.
+//! Holds what the tracker counts ([`Counts`]): the buckets of the message and match ledgers, and the totals.
 
 use crate::decode::name::NameFault;
 use crate::sources::Beside;
 
-/// Everything counted on the way; each count is in a ledger of the report.
+/// Everything the tracker counts; each count is in a ledger or the totals of the report.
 #[derive(Debug, Clone)]
 pub struct Counts {
     /// Messages over UDP and TCP.
@@ -14,13 +14,13 @@ pub struct Counts {
     pub header_incomplete: u64,
     /// Messages whose question cannot be read, by `NameFault as usize`.
     pub unreadable: [u64; NameFault::ALL.len()],
-    /// Responses by full response code.
+    /// Responses by full response code (12 bits, with the extended part).
     pub rcodes: Vec<u64>,
     /// Transactions (responses for `unsolicited`) by outcome.
     pub outcomes: [u64; 7],
     /// Refused transactions whose response had no question.
     pub refused_restored: u64,
-    /// REFUSED responses without a query.
+    /// REFUSED responses without a query ([`Counts::unsolicited`]).
     pub refused_unsolicited: u64,
     /// REFUSED responses that end no query, by [`Beside`].
     pub refused_beside: [u64; Beside::ALL.len()],
@@ -34,7 +34,7 @@ pub struct Counts {
     pub timed_out: u64,
     /// Queries given up because the table was full.
     pub evicted: u64,
-    /// Responses that waited for a query to come and were given up because too many did.
+    /// Early responses given up because too many waited for a query.
     pub early_evicted: u64,
     /// Queries that still waited when the capture ended.
     pub open_at_end: u64,
@@ -48,16 +48,16 @@ pub struct Counts {
     pub response_copies: u64,
     /// Responses without a query.
     pub unsolicited: u64,
-    /// Responses with another question than the query.
+    /// Responses with a question other than the query's.
     pub mismatch: u64,
-    /// Messages followed by bytes that belong to no section.
+    /// Messages followed by bytes that belong to none of their sections.
     pub trailing: u64,
-    /// Messages cut by the snapshot length, or torn by bytes the capture lost.
+    /// Messages cut by the snapshot length, or with bytes that the capture lost.
     pub cut: u64,
 }
 
 impl Counts {
-    /// Every count as a number of its own, in one order.
+    /// References to all counts, in a fixed order.
     fn each<'a>(&'a mut self) -> Vec<&'a mut u64> {
         let mut all: Vec<&'a mut u64> = Vec::new();
         all.extend(&mut self.messages);
@@ -95,7 +95,7 @@ impl Counts {
         self.each().into_iter().zip(other.each()).for_each(|(sum, more)| *sum += *more);
     }
 
-    /// What was counted since these were `before`.
+    /// What was counted since an earlier state, `before`.
     #[must_use]
     pub fn since(&self, before: &Counts) -> Counts {
         let (mut counts, mut before) = (self.clone(), before.clone());
@@ -143,7 +143,7 @@ mod tests {
     fn sums_and_differences_cover_every_count() {
         let mut one = Counts::default();
         let numbers = one.each().len() as u64;
-        // A count that is not listed would make the structure larger than what is listed.
+        // A count missing from `each` would make the structure larger than what is listed.
         let listed = size_of::<Counts>() - size_of::<Vec<u64>>() + 4096 * 8;
         assert_eq!(numbers, listed as u64 / 8);
         one.each().into_iter().enumerate().for_each(|(at, count)| *count = at as u64);

@@ -1,5 +1,5 @@
-//! How transactions end other than with a response in time: time-outs, evictions, rejected connections, responses without
-//! a query, and the end of the time line. What [`Tracker`] hands out goes through here.
+//! Ends transactions other than by a response in time: time-outs, evictions, rejected connections, responses without a
+//! query, and the end of the time line. Everything that [`Tracker`] hands out passes through here.
 
 use super::flights::{Flow, Sighting, Transport};
 use super::kept::KeptMessage;
@@ -13,11 +13,12 @@ use crate::decode::message::{Message, Question};
 use crate::decode::{Body, Ends, Point};
 use crate::sources::FrameRef;
 
-/// A connection on which nobody asked is rejected when the server ends it within this time (nanoseconds); later it was idle.
+/// A connection without a query counts as rejected when the server ends it within this time (nanoseconds); after that
+/// it was idle.
 const REJECTED_WITHIN: i64 = 1_000_000_000;
 
 impl Tracker<'_> {
-    /// Closes what is due at `now` on the clock's line.
+    /// Closes everything that is due at `now` on the clock's line.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub(super) fn expire(&mut self, now: Timestamp) {
@@ -26,10 +27,10 @@ impl Tracker<'_> {
         }
     }
 
-    /// The same when something may be due. Not inlined, so that messages have the registers.
+    /// The same, when something may be due. Not inlined, so that messages get the registers.
     #[inline(never)]
     fn expire_those_due(&mut self, now: Timestamp) {
-        // A response to what is due may wait there.
+        // A response to a due query may wait behind a gap of a stream.
         self.read_left(now);
         self.give_up_early(now);
         while let Some(due) = self.flights.due(now) {
@@ -38,7 +39,7 @@ impl Tracker<'_> {
         }
     }
 
-    /// Early responses whose query would have been captured by `now`.
+    /// Gives up early responses whose query would have been captured by `now`.
     pub(super) fn give_up_early(&mut self, now: Timestamp) {
         while let Some(early) = self.early.front()
             && now.0.saturating_sub(early.since.0) > SKEW
@@ -47,14 +48,14 @@ impl Tracker<'_> {
         }
     }
 
-    /// The oldest early response has no query.
+    /// Closes the oldest early response: it has no query.
     pub(super) fn unsolicited(&mut self) {
         let Some(early) = self.early.pop_front() else { return };
         self.counts.unsolicited += 1;
         self.counts.outcomes[Outcome::Unsolicited as usize] += 1;
         self.pairs.outcome(early.flow.pair, Outcome::Unsolicited);
         let refused = early.message.is_refused();
-        // Where refusals alone are captured no query waits that it may belong to, and no silence is told.
+        // Where only refusals are captured, no query waits that it could belong to, and no silence is claimed.
         let may_belong = refused && self.flights.pending() + self.suspects.len() > 0;
         if may_belong || (self.answering.may_tell() && self.answering.tells(early.seen.point)) {
             self.suspects.strayed(self.pairs.ends(early.flow.pair), early.flow, early.since, refused);
@@ -86,7 +87,8 @@ impl Tracker<'_> {
         self.flights.remember_orphan(early.hash, &early.message, early.print);
     }
 
-    /// A pending transaction gets no response: closes it, unless that may be silence.
+    /// Closes a pending transaction without a response, or makes it a suspect when that may be silence. `waited`: its
+    /// whole timeout was captured.
     fn unanswered(&mut self, index: u32, waited: bool) {
         let pair = self.flights.slot(index).flow.pair;
         let rejection = self.flights.take_rejection(index);
@@ -102,11 +104,11 @@ impl Tracker<'_> {
         }
     }
 
-    /// A transaction that may have met silence waits for a late response.
+    /// Lets a transaction that may have been met with silence wait for a late response.
     fn suspect(&mut self, index: u32) {
         self.settle_silence();
         if self.suspects.len() >= self.settings.limits.suspects {
-            // Too many to wait for: what would come late is not known.
+            // Too many wait: whether a late response would have come is unknown.
             if let Some((oldest, _)) = self.suspects.pop(Timestamp(i64::MAX)) {
                 self.end_suspect(&oldest, Outcome::Unanswered);
             }
@@ -119,14 +121,14 @@ impl Tracker<'_> {
         self.suspects.push(Suspect { hash, flow, query, kept, asked });
     }
 
-    /// Decides about queries to which no late response can come any more. To be called before anything is noted that would
-    /// speak against silence, and now and then.
+    /// Decides about queries to which no late response can come any more. To be called from time to time, and before
+    /// noting anything that would speak against silence.
     pub fn settle_silence(&mut self) {
         let latest = self.clock.line().0.saturating_sub(self.settings.timeout.saturating_mul(2));
         self.end_suspects(Timestamp(latest));
     }
 
-    /// Decides about those asked before a time. What came since that could not be read may have been the response.
+    /// Decides about queries asked before a time. Anything unreadable that came since may have been the response.
     fn end_suspects(&mut self, asked_before: Timestamp) {
         while let Some((suspect, answered)) = self.suspects.pop(asked_before) {
             let client = self.pairs.ends(suspect.flow.pair).source();
@@ -140,7 +142,7 @@ impl Tracker<'_> {
         }
     }
 
-    /// Counts and reports one.
+    /// Counts and reports a suspect with its outcome.
     fn end_suspect(&mut self, suspect: &Suspect, outcome: Outcome) {
         self.counts.outcomes[outcome as usize] += 1;
         self.pairs.outcome(suspect.flow.pair, outcome);
@@ -151,7 +153,8 @@ impl Tracker<'_> {
         self.flights.kept.release(suspect.kept);
     }
 
-    /// The server of a pair (client to server) sent its client something that could not be read as a response.
+    /// Notes that the server of a pair sent its client something that could not be read as a response. `ends` leads
+    /// from client to server.
     #[cold]
     pub(super) fn note_unread(&mut self, ends: Ends) {
         if self.answering.may_tell() {
@@ -160,8 +163,8 @@ impl Tracker<'_> {
         }
     }
 
-    /// Nobody looked between these times, of the last frame before and of the first one after. Who had not waited long enough
-    /// by then cannot be said to have met silence.
+    /// Notes that nothing was captured between two times: `last`, that of the last frame before the gap, and `first`,
+    /// that of the first frame after it. Silence cannot be claimed of queries that had not waited long enough by then.
     pub fn unwatched(&mut self, last: Timestamp, first: Timestamp) {
         let end = self.clock.end(Some(last));
         self.expire(end);
@@ -169,7 +172,7 @@ impl Tracker<'_> {
         self.watched_since = self.clock.on_line(first);
     }
 
-    /// Packets were lost somewhere before this place: whoever waits for a response now may have got it.
+    /// Notes that packets were lost somewhere before this place: any query that waits now may have had its response.
     #[cold]
     pub fn lost(&mut self) {
         self.settle_silence();
@@ -180,7 +183,7 @@ impl Tracker<'_> {
         self.watched_since = since.max(self.watched_since);
     }
 
-    /// Gives up a transaction because a table is full.
+    /// Gives up a pending transaction because a table is full.
     pub(super) fn evict(&mut self, index: u32) {
         self.counts.evicted += 1;
         let pair = self.flights.slot(index).flow.pair;
@@ -190,7 +193,7 @@ impl Tracker<'_> {
         self.flights.discard(index);
     }
 
-    /// Counts and reports a transaction that has no response.
+    /// Counts and reports a transaction without a response.
     fn end_without_response(&mut self, index: u32, pair: u32, outcome: Outcome, rejection: Option<Sighting>) {
         self.end_behind_header(index);
         if outcome == Outcome::Unanswered && self.suspects.has_strays() {
@@ -219,7 +222,7 @@ impl Tracker<'_> {
         }
     }
 
-    /// Notes that a transaction behind a proxy's header has no response.
+    /// Notes that a transaction has no response, when its query stood behind a proxy's header.
     fn end_behind_header(&mut self, index: u32) {
         if !self.proxied.is_empty() {
             let asked = self.flights.slot(index).query.frame;
@@ -227,9 +230,9 @@ impl Tracker<'_> {
         }
     }
 
-    /// True when the capture was taken at the server, the query was seen there, the server answered another source between
-    /// the query and its timeout, this source got nothing in that time, not even the end of the connection, and somebody
-    /// looked all the while.
+    /// True when the capture was taken at the server, the query was seen there, the server answered another source
+    /// between the query and its timeout, this source got nothing in that time, not even the end of the connection, and
+    /// the capture has neither a gap nor an unknown span of time since the query.
     fn may_be_silence(&self, index: u32, pair: u32) -> bool {
         let (asked, measured) = self.flights.asked(index);
         let (ends, slot) = (self.pairs.ends(pair), self.flights.slot(index));
@@ -243,14 +246,15 @@ impl Tracker<'_> {
             && self.clock.measures_since(asked)
     }
 
-    /// Notes a response of a pair, where silence can be told.
+    /// Notes a response of a pair, as far as it says anything about silence.
     #[inline]
     pub(super) fn note_answering(&mut self, pair: u32, seen: &Seen<'_>) {
         let (entry, input) = (seen.entry, seen.frame.input);
         if self.answering.tells(entry.point) {
             let now = self.clock.line();
             self.pairs.note_response(pair, now);
-            // What waited behind a gap of a stream says that the server answered when it came, not when it is read.
+            // A message that waited behind a gap of a stream shows that the server answered when it came, not when it
+            // is read.
             let told = if matches!(entry.body, Body::Lost) { now.min(self.clock.on_line(entry.time)) } else { now };
             self.answering.note(seen.client_to_server(), told, entry.point, input);
         } else {
@@ -258,11 +262,11 @@ impl Tracker<'_> {
         }
     }
 
-    /// Hands a transaction out.
+    /// Hands out a transaction whose slot is `index`.
     pub(super) fn report(&mut self, index: u32, outcome: Outcome, response: Option<(Sighting, Message, &[u8])>) {
         let slot = self.flights.slot(index);
         let without_question = response.as_ref().is_some_and(|(_, message, _)| message.question == Question::ABSENT);
-        // Where it may have been another query, nothing is said of this one.
+        // When the response may belong to another query, the question of this one is not reported.
         let kept = if slot.ambiguous && without_question { KeptMessage::NONE } else { slot.kept };
         self.report_of(slot.flow, slot.query, kept, outcome, response);
     }
@@ -294,15 +298,15 @@ impl Tracker<'_> {
         self.pass_on();
     }
 
-    /// Passes on what was decided, when there is enough of it.
+    /// Passes decided transactions to the outlet, once the batch is full.
     fn pass_on(&mut self) {
         if self.decided.is_full() {
             self.outlet.put(&mut self.decided);
         }
     }
 
-    /// Connections that the server ended before anybody asked on them, those that brought nothing, and those of which messages
-    /// are left.
+    /// Takes forgotten connections: those that the server ended before any query, those that brought nothing, and those
+    /// with messages left behind gaps.
     pub(super) fn take_forgotten(&mut self) {
         while let Some(connection) = self.streams.forgotten.pop() {
             if !connection.left.is_empty() {
@@ -346,7 +350,7 @@ impl Tracker<'_> {
         }
     }
 
-    /// The time line ends; `last` is the latest time at which somebody looked: of any frame, also of those that bring nothing.
+    /// Ends the time line. `last` is the latest time of any frame, including frames that bring nothing.
     pub fn finish(&mut self, last: Option<Timestamp>) {
         self.fragments.finish(&mut self.tally);
         while self.streams.finish_oldest(&mut self.tally) {
@@ -372,18 +376,18 @@ impl Tracker<'_> {
         self.flights.finish();
     }
 
-    /// Folds everything into the per-source rows, after [`Tracker::finish`].
+    /// Folds everything into the per-source rows; called after [`Tracker::finish`].
     pub fn fold_all(&mut self) {
         self.pairs.finish();
     }
 
-    /// The same, when no other tracker folds into them.
+    /// The same, for when no other tracker folds into these rows.
     pub fn fold_all_alone(&mut self) {
         self.pairs.finish_alone();
     }
 }
 
-/// A segment that ended or opened a connection, as a sighting.
+/// A segment that opened or ended a connection, as a [`Sighting`].
 pub(super) fn ending(time: Timestamp, input: u32, frame: u64, point: Point) -> Sighting {
     Sighting { time, frame: FrameRef { input, frame }, point }
 }

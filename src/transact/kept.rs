@@ -1,11 +1,11 @@
-//! Bytes of queries, kept while their transactions are open: chains of fixed chunks from one pool ([`Kept`]).
+//! Keeps the bytes of queries while their transactions are open, and of early responses, in chains of fixed-size chunks
+//! from one pool ([`Kept`]).
 //!
-//! A query of ordinary length takes one or two chunks from the free list, so that keeping it costs a copy and no
-//! allocation.
+//! A query of ordinary length takes one or two chunks from the free list, so keeping it costs a copy but no allocation.
 
-/// Payload bytes of a chunk: most queries have one of their own, because whether there is a second cannot be foretold.
+/// Payload bytes of a chunk: enough for most queries, because a branch on a second chunk could not be predicted.
 const CHUNK: usize = 92;
-/// End of a chain.
+/// Index that ends a chain.
 const END: u32 = u32::MAX;
 
 /// A pool of chunks.
@@ -22,7 +22,7 @@ struct Chunk {
     next: u32,
 }
 
-/// A kept message.
+/// A handle to a kept message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptMessage {
     first: u32,
@@ -35,7 +35,8 @@ impl KeptMessage {
 }
 
 impl Kept {
-    /// How much of a message there is room for, of `most` bytes, when the pool is to have `total`: never less than a chunk.
+    /// How many bytes of a message to keep: `most` while the pool holds less than `total` bytes, afterwards no more
+    /// than a chunk.
     #[inline]
     pub fn room(&self, most: usize, total: usize) -> usize {
         if (self.chunks.len() - self.free.len()) * size_of::<Chunk>() < total { most } else { most.min(CHUNK) }
@@ -47,8 +48,8 @@ impl Kept {
         self.keep_before(bytes, bytes.len())
     }
 
-    /// Copies the first `len` of `bytes` into the pool. Behind them there may be others: a whole chunk is copied faster
-    /// than the part of it that is needed.
+    /// Copies the first `len` of `bytes` into the pool. More bytes may follow them: copying a whole chunk is faster
+    /// than copying only the part that is needed.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn keep_before(&mut self, bytes: &[u8], len: usize) -> KeptMessage {
@@ -82,7 +83,7 @@ impl Kept {
         index
     }
 
-    /// Puts a kept message together in `out`.
+    /// Copies a kept message into `out`, which is cleared first.
     pub fn read(&self, message: KeptMessage, out: &mut Vec<u8>) {
         out.clear();
         let (mut index, mut left) = (message.first, message.len as usize);
@@ -95,20 +96,20 @@ impl Kept {
         }
     }
 
-    /// True when a kept message begins with `bytes` (no more than a chunk of them).
+    /// True when a kept message begins with `bytes`, which must fit into a chunk.
     pub fn begins_with(&self, message: KeptMessage, bytes: &[u8]) -> bool {
         message.len as usize >= bytes.len()
             && self.chunks.get(message.first as usize).is_some_and(|chunk| chunk.bytes.starts_with(bytes))
     }
 
-    /// Gives the chunks of a message back.
+    /// Returns the chunks of a message to the pool.
     #[inline]
     pub fn release(&mut self, message: KeptMessage) {
         if message.first == END {
             return;
         }
         self.free.push(message.first);
-        // The chunk need not be looked at when there is no other.
+        // The memory of the first chunk is not touched when there is no second one.
         let mut left = message.len as usize;
         let mut index = message.first;
         while left > CHUNK {

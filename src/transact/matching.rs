@@ -1,5 +1,5 @@
-//! Messages to what they belong to ([`Seen`]): a query opens a transaction or repeats one, a response ends one, or comes
-//! too late, too often or for nothing.
+//! Finds the transaction of a message ([`Seen`]): a query opens a transaction or repeats one; a response ends one, or
+//! comes too late, again, or without a query.
 
 use super::Tracker;
 use super::flights::{Flow, OtherResponse, Print, QueryIs, ResponseIs, Sighting, Transport};
@@ -12,7 +12,8 @@ use crate::decode::proxy::{self, Look};
 use crate::decode::{Datagram, Ends, Entry};
 use crate::sources::{Beside, FrameRef};
 
-/// A response that came before any query it could belong to; its query may be captured up to [`SKEW`] later.
+/// A response that came before any query it could belong to; its query may be captured up to [`SKEW`] (nanoseconds)
+/// later.
 pub(super) struct Early {
     pub(super) hash: u64,
     pub(super) flow: Flow,
@@ -20,26 +21,26 @@ pub(super) struct Early {
     pub(super) seen: Sighting,
     pub(super) print: Print,
     pub(super) bytes: KeptMessage,
-    /// Where on the clock's line it came.
+    /// When it came, on the clock's line.
     pub(super) since: Timestamp,
 }
 
-/// One message and where it was seen.
+/// A message, and where it was seen.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
-    /// The packet that brought it, or completed it.
+    /// The packet that brought or completed it.
     pub(super) entry: &'a Entry,
     pub(super) frame: FrameRef,
     pub(super) transport: Transport,
     pub(super) message: &'a Message,
-    /// Its ports and hashes; those of a message over TCP as if a datagram had brought it.
+    /// Its ports and hashes; for a message over TCP they are set as if a datagram had brought it.
     pub(super) datagram: &'a Datagram,
-    /// Bytes from its first one on; others may follow behind it.
+    /// The message's bytes from the first one on; other bytes may follow them.
     pub(super) from: &'a [u8],
     pub(super) len: usize,
-    /// The proxy's header before the message, or at the beginning of its connection; empty without one.
+    /// The proxy's header before the message or at the beginning of its connection; empty when there is none.
     pub(super) header: &'a [u8],
-    /// The TCP connection.
+    /// Index of the TCP connection, while it is open.
     pub(super) connection: Option<u32>,
 }
 
@@ -66,7 +67,7 @@ impl Seen<'_> {
         if self.message.is_response() { self.entry.ends.reversed() } else { self.entry.ends }
     }
 
-    /// The flow of the message, between a pair.
+    /// The flow of the message; `pair` is the number of its pair.
     #[inline]
     fn flow(&self, pair: u32) -> Flow {
         let (source, destination) = (self.datagram.source_port, self.datagram.destination_port);
@@ -77,13 +78,13 @@ impl Seen<'_> {
 }
 
 impl Tracker<'_> {
-    /// A message that came otherwise than in one datagram, in a packet whose time the clock has taken.
+    /// Takes a message that did not come in a single datagram. The clock has already taken the time of its packet.
     #[inline(never)]
     pub(super) fn other_message(&mut self, seen: &Seen<'_>) {
         self.known_message(seen);
     }
 
-    /// A message in one datagram.
+    /// Takes a message that came in a single datagram.
     #[allow(clippy::inline_always)] // the way of nearly every message: what it needs is at hand where it was decoded
     #[inline(always)]
     pub(super) fn message(&mut self, seen: &Seen<'_>) {
@@ -92,7 +93,7 @@ impl Tracker<'_> {
         self.known_message(seen);
     }
 
-    /// Counts a message and finds what it belongs to.
+    /// Counts a message and finds the transaction it belongs to.
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn known_message(&mut self, seen: &Seen<'_>) {
@@ -161,7 +162,7 @@ impl Tracker<'_> {
             let token = self.flights.token(slot);
             let connection = self.streams.connection(connection);
             connection.asked = true;
-            // Those that were given up are forgotten here too, now and then.
+            // Tokens of ended transactions are removed here too, now and then.
             connection.waiting.push(token, |token| self.flights.open_slot(token).is_some());
             self.waiting_tokens += 1;
             if self.waiting_tokens > 2 * limits.in_flight {
@@ -173,7 +174,8 @@ impl Tracker<'_> {
         }
     }
 
-    /// Connections forget the tokens of transactions that have ended: one that never asks again does not do it itself.
+    /// Removes the tokens of ended transactions from all connections; a connection without further queries would keep
+    /// them.
     #[cold]
     fn forget_ended_tokens(&mut self) {
         self.waiting_tokens = 0;
@@ -181,7 +183,7 @@ impl Tracker<'_> {
         self.streams.each_waiting(|waiting| waiting.shrink(|token| flights.open_slot(token).is_some()));
     }
 
-    /// The query of a slot stands behind a proxy's header, which is kept with it.
+    /// Keeps the proxy's header with the query of a slot, and notes the client that it names.
     #[cold]
     fn behind_header(&mut self, slot: u32, seen: Seen<'_>) {
         let limits = self.settings.limits;
@@ -207,7 +209,7 @@ impl Tracker<'_> {
     fn response(&mut self, seen: &Seen<'_>) {
         match self.flights.response(seen.datagram.flow_hash, seen.message, &seen.print()) {
             ResponseIs::Match(slot) => {
-                // The query is of the same flow, so its pair need not be looked for again.
+                // The query has the same flow, so its pair need not be looked up again.
                 let pair = self.flights.slot(slot).flow.pair;
                 self.pairs.told(pair, seen.entry.time);
                 if !self.proxied.is_empty() {
@@ -220,7 +222,7 @@ impl Tracker<'_> {
         }
     }
 
-    /// A response that ends no query, as far as ports and identifier tell.
+    /// Takes a response that ends no pending transaction as far as ports, identifier and question tell.
     #[cold]
     fn other_response(&mut self, seen: &Seen<'_>, what: OtherResponse) {
         let pair = self.pair(seen);
@@ -253,7 +255,7 @@ impl Tracker<'_> {
         self.note_answering(pair, seen);
     }
 
-    /// Counts a response that ends no query, when it is REFUSED.
+    /// Counts a REFUSED response that ends no query.
     #[cold]
     fn beside(&mut self, why: Beside, pair: u32, message: &Message) {
         if message.is_refused() {
@@ -262,14 +264,14 @@ impl Tracker<'_> {
         }
     }
 
-    /// A response that no query waits for may be the late one to a query that seemed to meet silence.
+    /// Notes that a response without a pending query may be the late one to a query that seemed to be met with silence.
     #[cold]
     fn answers_suspect(&mut self, flow_hash: u64) {
         self.settle_silence();
         self.suspects.answered(flow_hash);
     }
 
-    /// A response that belongs to no query so far: it waits for one that may have been captured after it.
+    /// Takes a response without a query so far: it waits for a query that may have been captured after it.
     #[cold]
     fn without_query(&mut self, pair: u32, seen: Seen<'_>) {
         let flow = seen.flow(pair);
@@ -283,7 +285,7 @@ impl Tracker<'_> {
         }
         let limits = self.settings.limits;
         if self.early.len() >= limits.early_responses {
-            // Nobody's clocks are so far apart that this many packets lie between: it was none of a query to come.
+            // Clocks never differ so much that this many responses lie between: no query of the oldest one is to come.
             self.counts.early_evicted += 1;
             self.unsolicited();
         }
@@ -301,14 +303,15 @@ impl Tracker<'_> {
         });
     }
 
-    /// A response from a server that took a proxy's header for the message: it belongs to a query behind such a header.
+    /// Matches a response from a server that took a proxy's header for the message with the query behind that header.
+    /// False when the response is none of these.
     fn is_answer_to_header(&mut self, flow: Flow, pair: u32, seen: &Seen<'_>) -> bool {
         let message = seen.message;
         if self.proxied.is_empty() || !proxy::is_answer(message.id, message.opcode()) {
             return false;
         }
         let flights = &self.flights;
-        // Numbers of dropped pairs are used again, so the slot is asked whether it is still of this flow.
+        // Numbers of dropped pairs are reused, so the slot must still have this flow.
         let same_ports = |slot: &u32| Flow { id: flow.id, ..flights.slot(*slot).flow } == flow;
         let Some(slot) = self.proxied.oldest(flow, |token| flights.open_slot(token).filter(same_ports)) else {
             return false;
@@ -318,7 +321,7 @@ impl Tracker<'_> {
         true
     }
 
-    /// Notes how a transaction ended when its query stands behind a proxy's header.
+    /// Notes how a transaction ended, when its query stood behind a proxy's header.
     pub(super) fn ended_behind_header(&mut self, slot: u32, how: ProxiedEnd, frame: FrameRef) {
         let slot = self.flights.slot(slot);
         if proxy::BEGINNINGS.iter().any(|beginning| self.flights.kept.begins_with(slot.kept, beginning)) {
@@ -327,7 +330,7 @@ impl Tracker<'_> {
         }
     }
 
-    /// A pending transaction has its response.
+    /// Closes a pending transaction with its response.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     fn matched(&mut self, index: u32, pair: u32, message: &Message, seen: Sighting, print: Print, bytes: &[u8]) {
@@ -355,7 +358,7 @@ impl Tracker<'_> {
         self.flights.answer(index, print, outcome == Outcome::Refused);
     }
 
-    /// Counts the transport of a transaction, at the same time as its outcome.
+    /// Counts the transport of a transaction; called together with counting its outcome.
     #[inline]
     pub(super) fn count_transport(&mut self, flow: Flow) {
         if flow.transport == Transport::Tcp {
@@ -363,7 +366,7 @@ impl Tracker<'_> {
         }
     }
 
-    /// Counts a response that refuses or denies.
+    /// Counts a response that refuses or denies the query.
     fn turned_away(&mut self, index: u32, outcome: Outcome, message: &Message, seen: Sighting) {
         if message.question == Question::ABSENT {
             self.flights.doubt(index, seen.time);
@@ -382,7 +385,7 @@ impl Tracker<'_> {
         );
     }
 
-    /// Matches a query just opened with a response that was captured shortly before it.
+    /// Matches a query just opened with a response that was captured before it.
     fn match_early(&mut self, hash: u64, slot: u32, pair: u32) {
         let (flow, opcode, question, time) = {
             let slot = self.flights.slot(slot);
@@ -405,7 +408,7 @@ impl Tracker<'_> {
     }
 }
 
-/// What a response makes of its transaction.
+/// The outcome that a response gives its transaction.
 fn outcome_of(message: &Message) -> Outcome {
     if message.is_refused() {
         Outcome::Refused

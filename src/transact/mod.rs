@@ -1,8 +1,9 @@
-//! Messages to transactions: [`Tracker`] takes decoded blocks in input order and decides what became of every query.
+//! Turns messages into transactions: [`Tracker`] takes decoded blocks in input order and decides what became of every
+//! query.
 //!
 //! Nothing here depends on how the input was cut into blocks: expiry is decided per transaction from the capture's
-//! timestamps, and every table is trimmed by counts of messages. A closed transaction goes into its source's row, into
-//! the totals and, when its outcome was asked for, as a [`Transaction`] to whoever writes rows.
+//! timestamps, and every table is trimmed by counts of messages. A closed transaction is added to the row of its source
+//! and to the totals and, when its outcome was asked for, is handed as a [`Transaction`] to whoever writes rows.
 
 mod arriving;
 pub mod clock;
@@ -41,9 +42,9 @@ use std::sync::Arc;
 /// A closed transaction, or a response without a query.
 #[derive(Debug)]
 pub struct Transaction<'a> {
-    /// What happened.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Client to server.
+    /// The addresses, from client to server.
     pub ends: Ends,
     /// Ports of client and server.
     pub ports: (u16, u16),
@@ -51,42 +52,44 @@ pub struct Transaction<'a> {
     pub transport: Transport,
     /// Message identifier; `None` for a connection rejected before a query was seen.
     pub id: Option<u16>,
-    /// The query, or for a rejected connection its first segment.
+    /// The query; for a connection rejected before a query was seen, its first segment.
     pub query: Option<Sighting>,
-    /// Bytes of the first query, at most `Limits::kept_message_bytes`; a proxy's header stands before them.
+    /// Bytes of the first query, at most `Limits::kept_message_bytes`, after the proxy's header (without extensions)
+    /// when there was one.
     pub query_bytes: &'a [u8],
     /// The response, or the segment that ended the connection.
     pub response: Option<Sighting>,
     /// Bytes of the response.
     pub response_bytes: &'a [u8],
-    /// Facts of the response.
+    /// The decoded header and question of the response.
     pub message: Option<Message>,
 }
 
-/// Takes transactions whose outcome was asked for.
+/// Called with each transaction whose outcome was asked for.
 pub type OnTransaction<'a> = Box<dyn FnMut(&Transaction<'_>) + Send + 'a>;
 
-/// What the tracker needs to know; see `config::Config` for the meaning.
+/// Settings of a tracker; `config::Config` explains them.
 pub struct Settings<'a> {
     /// Nanoseconds without a response after which a query is unanswered.
     pub timeout: i64,
     /// Where the capture was taken, as far as the operator says.
     pub vantage: Option<Vantage>,
-    /// A filter leaves packets out, perhaps with DNS: what was not seen may have been there.
+    /// A filter may leave DNS packets out, so a packet that was not seen may have existed.
     pub filtered: bool,
-    /// Outcomes handed to `on_transaction`.
+    /// Outcomes of the transactions handed to `on_transaction`.
     pub rows: Outcomes,
-    /// Caps.
+    /// Limits of every table.
     pub limits: &'a Limits,
 }
 
-/// The name of the anomaly that makes counts too high.
+/// Name of the anomaly that counts probable copies seen too much later to be taken for copies, which make counts too
+/// high.
 pub const COPIES_AT_OTHER_TIMES: &str = "copies_at_other_times";
 
-/// The name of the anomaly of what two captures may both hold.
+/// Name of the anomaly that counts queries which two inputs may both hold.
 pub const AGAIN_IN_OTHER_INPUTS: &str = "again_in_other_inputs";
 
-/// Entries whose memory is looked for together.
+/// Number of entries whose memory is prefetched together.
 const BATCH: usize = 16;
 
 /// Follows transactions through one time line of blocks.
@@ -97,19 +100,19 @@ pub struct Tracker<'a> {
     pairs: Pairs<'a>,
     flights: Flights,
     streams: Streams,
-    /// Tokens that were noted at connections since those of ended transactions were last forgotten there.
+    /// Tokens noted at connections since those of ended transactions were last removed there.
     waiting_tokens: usize,
     early: VecDeque<Early>,
     answering: Answering,
     suspects: Suspects,
-    /// Somebody looked without a break since this place on the clock's line.
+    /// The capture has no known gap since this place on the clock's line.
     watched_since: Timestamp,
-    /// Transactions decided.
+    /// Transactions that were decided and not yet passed to the outlet.
     decided: Batch,
-    /// Where they go from there.
+    /// Where decided transactions wait to be handed out.
     outlet: Arc<Outlet<'a>>,
     scratch: Vec<u8>,
-    /// Bytes of the query being reported; kept for its memory.
+    /// Bytes of the query being reported; kept to reuse the memory.
     reported: Vec<u8>,
     fragments: Fragments,
     /// ICMP errors about DNS packets.
@@ -118,12 +121,12 @@ pub struct Tracker<'a> {
     pub proxied: Proxied,
     /// What was counted.
     pub counts: Counts,
-    /// Frames that ended here.
+    /// Counts of the frames whose bucket was decided here.
     pub tally: Tally,
 }
 
 impl<'a> Tracker<'a> {
-    /// A tracker at the beginning of its time line.
+    /// A tracker at the beginning of a time line.
     pub fn new(
         decoder: &'a Decoder,
         settings: Settings<'a>,
@@ -164,8 +167,8 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// Takes the entries of a block, or a run of them. `data` is the block's bytes, `first_frame` the number (from 1) of
-    /// the block's first frame in its input.
+    /// Takes the entries of a block, or a run of them. `data` holds the block's bytes; `first_frame` is the number
+    /// (from 1) of the block's first frame in its input.
     pub fn take(&mut self, input: u32, first_frame: u64, data: &[u8], entries: &[Entry]) {
         let batch = |number: usize| entries.chunks(BATCH).nth(number).unwrap_or_default();
         self.prefetch_places(batch(0));
@@ -181,7 +184,7 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// Hands out everything that was decided.
+    /// Hands every decided transaction out, in order.
     pub fn hand_out(&mut self) {
         if !self.decided.is_empty() {
             self.outlet.put(&mut self.decided);
@@ -189,13 +192,14 @@ impl<'a> Tracker<'a> {
         self.outlet.drain();
     }
 
-    /// Where transactions wait after [`Tracker::take`], until somebody hands them out.
+    /// Where transactions wait after [`Tracker::take`] until a thread hands them out.
     pub fn outlet(&self) -> Arc<Outlet<'a>> {
         Arc::clone(&self.outlet)
     }
 
-    /// Each message needs memory that is seldom in the cache, and what it needs says where to find the next. The processor
-    /// fetches it while earlier ones are worked on: first where the number of the pair and the chain stand.
+    /// Each message needs several pieces of memory that are seldom in the cache, each of which gives the address of the
+    /// next. They are prefetched in steps while earlier messages are worked on. First step: the pair's place in its
+    /// table and the head of the chain.
     #[inline]
     fn prefetch_places(&self, batch: &[Entry]) {
         for entry in batch {
@@ -205,8 +209,8 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// Then the pair, the first of the chain and the message, which another processor may have decoded; and of those that are
-    /// turned away what else is noted of the pair.
+    /// Second step: the pair, the first transaction of the chain, and the message, which another processor may have
+    /// decoded; for refusals also the rest of what is noted of the pair.
     #[inline]
     fn prefetch_members(&self, data: &[u8], batch: &[Entry]) {
         for entry in batch {
@@ -220,7 +224,7 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// Then what only they have.
+    /// Third step: the record of refusals, which only refused sources have.
     #[inline]
     fn prefetch_refusals(&self, batch: &[Entry]) {
         for datagram in refusals_of(batch) {
@@ -228,10 +232,11 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// An entry: counts it and follows what it brings.
+    /// Counts an entry and follows what it brings.
     #[inline]
     fn entry(&mut self, input: u32, first_frame: u64, data: &[u8], entry: &Entry) {
-        // A packet without a time (simple packet blocks) is taken to come at the time of the one before it; that is not told.
+        // A packet without a time (from a simple packet block) is given the time of the one before it; reports do not
+        // show that time.
         let timed = if entry.time == Timestamp::UNKNOWN {
             let time = self.clock.now().unwrap_or(Timestamp::UNTIMED);
             &Entry { time, point: entry.point.untimed(), ..*entry }
@@ -251,7 +256,8 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// Counts a UDP datagram on a DNS port, whose payload is where `from` begins; its message goes on.
+    /// Counts a UDP datagram on a DNS port, whose payload begins where `from` does, and returns its message; `None`
+    /// when the datagram has no whole header.
     #[allow(clippy::inline_always)] // once for every message, and what it returns stays in registers
     #[inline(always)]
     fn datagram<'s>(
@@ -272,8 +278,9 @@ impl<'a> Tracker<'a> {
         Some(Seen { entry, frame, transport: Transport::Udp, message, datagram, from, len, header, connection: None })
     }
 
-    /// While a capture goes on: connections that have ended are settled, and responses whose query would have come by now, and
-    /// not only when the next packet comes. Every packet before `until` was taken. Nothing else comes of it than what the next segment would have done.
+    /// Called while a live capture goes on, when every packet before `until` was taken. Settles connections that have
+    /// ended, and responses whose query would have come by now, without waiting for the next packet. It does nothing
+    /// that the next segment would not do as well.
     pub fn pass_time(&mut self, until: Option<Timestamp>) {
         let line = self.clock.line();
         let until = until.map_or(line, |until| line.max(until));
@@ -283,7 +290,7 @@ impl<'a> Tracker<'a> {
         self.take_forgotten();
     }
 
-    /// Folds what happened so far into the per-source rows, so that they can be read while the time line goes on.
+    /// Folds what happened so far into the per-source rows, so that these can be read while the time line goes on.
     #[cold]
     pub fn fold(&mut self) {
         for (ends, time) in self.streams.without_message() {
@@ -293,8 +300,8 @@ impl<'a> Tracker<'a> {
         self.pairs.fold(self.flights.pairs().chain(early).chain(self.suspects.pairs()));
     }
 
-    /// Notes that a source was seen, `ends` leading from it to its server, by something that brings no message to count: it
-    /// is not to be called absent.
+    /// Notes that a source was seen by something that brings no message to count, so that it is not reported as absent.
+    /// `ends` leads from the source to its server.
     #[cold]
     fn glimpse(&mut self, ends: Ends, time: Timestamp) {
         self.note_glimpse(ends, time);
@@ -308,53 +315,55 @@ impl<'a> Tracker<'a> {
         self.pairs.glimpse(pair, time);
     }
 
-    /// Servers that are other hosts than the one of the capture, as far as directions are known.
+    /// Servers that are hosts other than that of the capture, as far as directions are known.
     pub fn away(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.answering.away()
     }
 
-    /// Servers whose responses leave the host of the capture but were made by another one, likewise.
+    /// Servers whose responses leave the host of the capture but were made by another host, as far as directions are
+    /// known.
     pub fn passed_on(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.answering.passed_on()
     }
 
-    /// Notes servers of routed responses from here on, for [`Tracker::routed`].
+    /// Begins to note servers of routed responses, for [`Tracker::routed`].
     pub fn note_routed(&mut self) {
         self.answering.note_routed();
     }
 
-    /// Servers of responses that were routed, where nothing shows whether they leave.
+    /// Servers of responses that were routed and do not show whether they leave.
     pub fn routed(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.answering.routed()
     }
 
-    /// Addresses from which the host of the capture asked others, with the inputs that show it.
+    /// Addresses from which the host of the capture queried other hosts, each with an input that shows it.
     pub fn asking(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
         self.answering.asking()
     }
 
-    /// Servers on whose hosts the capture was taken, likewise.
+    /// Servers on whose hosts the capture was taken, as far as directions are known.
     pub fn here(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.answering.here()
     }
 
-    /// Servers with the inputs that were captured on their hosts, likewise.
+    /// Servers, each with an input that was captured on its host, as far as directions are known.
     pub fn here_in(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
         self.answering.here_in()
     }
 
-    /// Queries that another address than the one asked refused, perhaps, and whether there may be more; ends and refusing
-    /// address of the first.
+    /// How many queries an address other than the one asked may have refused, whether there may be more, and the ends
+    /// and the refusing address of the first; `None` when there were none.
     pub fn refused_elsewhere(&self) -> Option<(u64, bool, Ends, IpAddr)> {
         self.suspects.elsewhere()
     }
 
-    /// Queries without a response so far, and responses whose query may still come: counted, and in no bucket yet.
+    /// Numbers of queries without a response so far and of responses whose query may still come. They are counted as
+    /// messages but are in no bucket of the match ledger yet.
     pub fn undecided(&self) -> (u64, u64) {
         (self.flights.pending() as u64, self.early.len() as u64)
     }
 
-    /// Odd things counted on the way, by name.
+    /// Counts of anomalies by name; those that are 0 are absent.
     pub fn anomalies(&self) -> BTreeMap<&'static str, u64> {
         [
             ("clock_steps", self.clock.steps),
@@ -375,14 +384,14 @@ impl<'a> Tracker<'a> {
         .collect()
     }
 
-    /// State given up because a table was full: queries and connections that were still open.
+    /// Number of open queries and connections, and of fragments, that were given up because a table was full.
     pub fn lost_state(&self) -> u64 {
         self.counts.evicted + self.streams.evicted + self.tally.buckets[crate::decode::Bucket::FragmentEvicted as usize]
     }
 }
 
-/// Keyed hashes of the pair and the flow of an entry, 0 where it brings no datagram: what these lead to is fetched for
-/// nothing, which costs less than a wrong guess.
+/// Keyed hashes of the pair and the flow of an entry; 0 when the entry is no datagram. Prefetching for these in vain
+/// costs less than a mispredicted branch.
 #[inline]
 fn hashes_of(entry: &Entry) -> (u64, u64) {
     match &entry.body {
@@ -391,7 +400,7 @@ fn hashes_of(entry: &Entry) -> (u64, u64) {
     }
 }
 
-/// The datagrams that refuse.
+/// The datagrams of a batch whose message is REFUSED.
 #[inline]
 fn refusals_of(batch: &[Entry]) -> impl Iterator<Item = &Datagram> {
     batch.iter().filter_map(|entry| match &entry.body {

@@ -1,8 +1,9 @@
-//! Transactions on their way to whoever writes rows: held together in a [`Batch`], then waiting at the [`Outlet`] until a
+//! Passes transactions to whoever writes rows: they are collected in a [`Batch`], then wait at the [`Outlet`] until a
 //! thread has time for them.
 //!
-//! Following transactions and writing rows are much code each, and the processor would have to load both anew for every
-//! row; and while one thread follows, another can write. Rows come in the order of the transactions whoever writes them.
+//! Following transactions and writing rows each take much code, which the processor would have to load anew for every
+//! row; and while one thread follows, another can write. Rows are in the order of the transactions, whichever thread
+//! writes them.
 
 use super::{OnTransaction, Transaction};
 use crate::config::Outcome;
@@ -12,12 +13,12 @@ use crate::transact::flights::Sighting;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Transactions in a batch, and bytes of theirs.
+/// A batch is full at this many transactions, or this many bytes of queries and responses.
 const BATCH: (usize, usize) = (256, 256 << 10);
-/// Batches that may wait; a thread that brings more has to write.
+/// Batches that may wait; a thread that adds more has to write them.
 const WAITING: usize = 16;
 
-/// Transactions decided, in order.
+/// Decided transactions, in order.
 #[derive(Debug, Default)]
 pub struct Batch {
     held: Vec<Held>,
@@ -25,7 +26,7 @@ pub struct Batch {
     bytes: Vec<u8>,
 }
 
-/// A [`Transaction`] whose bytes stand elsewhere.
+/// A [`Transaction`] whose bytes are in the batch.
 #[derive(Debug)]
 struct Held {
     outcome: Outcome,
@@ -41,7 +42,7 @@ struct Held {
 }
 
 impl Batch {
-    /// Takes a transaction.
+    /// Adds a transaction.
     pub fn put(&mut self, transaction: &Transaction<'_>) {
         let Transaction { outcome, ends, ports, transport, id, query, response, message, .. } = *transaction;
         let (query_len, response_len) = (transaction.query_bytes.len(), transaction.response_bytes.len());
@@ -50,17 +51,17 @@ impl Batch {
         self.held.push(Held { outcome, ends, ports, transport, id, query, query_len, response, response_len, message });
     }
 
-    /// It holds nothing.
+    /// True when it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// It holds enough.
+    /// True when it is to be passed on.
     pub fn is_full(&self) -> bool {
         self.held.len() >= BATCH.0 || self.bytes.len() >= BATCH.1
     }
 
-    /// Hands everything out, in order, and is empty then.
+    /// Hands everything out, in order, and empties the batch.
     fn hand_out(&mut self, on_transaction: &mut OnTransaction<'_>) {
         let mut rest = self.bytes.as_slice();
         for held in self.held.drain(..) {
@@ -85,22 +86,22 @@ impl Batch {
     }
 }
 
-/// Where batches wait for a thread that writes rows.
+/// A queue of batches that wait for a thread to write their rows.
 pub struct Outlet<'a> {
     queue: Mutex<Queue>,
-    /// Held by the thread that writes: batches are taken from the queue by nobody else.
+    /// Locked by the thread that writes: no other thread takes batches from the queue.
     on_transaction: Mutex<OnTransaction<'a>>,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Batch>,
-    /// Memory to use again.
+    /// Emptied batches, to reuse their memory.
     empty: Vec<Batch>,
 }
 
 impl<'a> Outlet<'a> {
-    /// An outlet to `on_transaction`.
+    /// An outlet that hands transactions to `on_transaction`.
     pub fn new(on_transaction: OnTransaction<'a>) -> Self {
         Self { queue: Mutex::default(), on_transaction: Mutex::new(on_transaction) }
     }
@@ -109,7 +110,7 @@ impl<'a> Outlet<'a> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what a batch holds; when too many wait, writes before it returns.
+    /// Takes what a batch holds and leaves an empty batch. Hands out what waits before it returns, when too much does.
     pub fn put(&self, batch: &mut Batch) {
         let mut queue = self.queue();
         let empty = queue.empty.pop().unwrap_or_default();
@@ -121,7 +122,7 @@ impl<'a> Outlet<'a> {
         }
     }
 
-    /// Something waits.
+    /// True when something waits.
     pub fn has_waiting(&self) -> bool {
         !self.queue().waiting.is_empty()
     }

@@ -1,8 +1,8 @@
-//! Queries behind a proxy's header ([`Proxied`]): who asks through which proxy, as the proxy claims, and whether the
-//! servers understood.
+//! Follows queries behind a proxy's header ([`Proxied`]): which clients the proxy claims to ask for, and whether the
+//! servers understood the header.
 //!
-//! A server that does not expect the header takes it for the message and answers with its first two bytes as identifier.
-//! Such a response belongs to the oldest query on the same ports that waits behind a header.
+//! A server that does not expect the header takes it for the message and answers with the header's first two bytes as
+//! identifier. Such a response belongs to the oldest waiting query with a header on the same ports.
 
 use super::flights::Flow;
 use crate::decode::Ends;
@@ -11,37 +11,38 @@ use crate::sources::FrameRef;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-/// Pairs of server and proxy followed; further ones are only matched.
+/// Pairs of server and proxy that are counted; queries of further pairs are only matched.
 const MAX_PAIRS: usize = 4096;
-/// Clients listed for one pair, each address once.
+/// Client addresses listed for one pair.
 const MAX_CLIENTS: usize = 16;
-/// Ports with queries behind headers, and such queries waiting on one of them.
+/// Flows (without the identifier) on which queries behind headers wait, and queries that wait on one of them.
 const MAX_FLOWS: usize = 4096;
 const MAX_WAITING: usize = 256;
 
-/// What a proxy asked one server with headers.
+/// What a proxy asked a server in queries behind its header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProxiedPair {
     /// Transactions.
     pub asked: u64,
-    /// Of these, answered as what stands behind the header.
+    /// Of these, answered according to the message behind the header.
     pub understood: u64,
-    /// Some were before the time that is looked at.
+    /// Some were answered so before the span of time that these counts are about.
     pub understood_before: bool,
     /// Answered as if the header were the message.
     pub mistaken: u64,
     /// Not answered at all.
     pub unanswered: u64,
-    /// The clients named, each address with the first port seen, in the order they came; bounded.
+    /// The clients named in headers, each address with the first port seen, in order of appearance; bounded.
     pub clients: Vec<SocketAddr>,
-    /// Client addresses beyond those were named.
+    /// More client addresses were named than are listed.
     pub more_clients: bool,
-    /// Responses to the header, or where there are none unanswered queries; bounded.
+    /// Frames of responses to the header; when there are none, of unanswered queries; bounded.
     pub frames: Vec<FrameRef>,
 }
 
 impl ProxiedPair {
-    /// Takes off what was counted by an earlier time; false when nothing is left. Clients stay: they are not counted by time.
+    /// Subtracts what was counted until an earlier time; false when nothing is left. Clients stay: they are not counted
+    /// by time.
     pub fn take_off(&mut self, before: &Self) -> bool {
         self.asked = self.asked.saturating_sub(before.asked);
         self.understood = self.understood.saturating_sub(before.understood);
@@ -56,7 +57,7 @@ impl ProxiedPair {
 /// How a query behind a header ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxiedEnd {
-    /// With a response to the message.
+    /// With a response to the message behind the header.
     Understood,
     /// With a response to the header.
     Mistaken,
@@ -67,20 +68,20 @@ pub enum ProxiedEnd {
 /// Server and proxy.
 pub type ProxiedKey = (IpAddr, IpAddr);
 
-/// Every query behind a header.
+/// Counts per pair of server and proxy, and the queries that wait.
 #[derive(Debug, Default)]
 pub struct Proxied {
     pairs: BTreeMap<ProxiedKey, ProxiedPair>,
     waiting: HashMap<Flow, VecDeque<u64>>,
 }
 
-/// A flow without its identifier.
+/// The flow without its identifier.
 fn without_id(flow: Flow) -> Flow {
     Flow { id: 0, ..flow }
 }
 
 impl Proxied {
-    /// No header was seen so far.
+    /// True when no header was seen so far.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.pairs.is_empty()
@@ -91,7 +92,8 @@ impl Proxied {
         &self.pairs
     }
 
-    /// A query behind a header opened the transaction of `token`; `is_open` tells whether that of another is open.
+    /// Notes that a query behind a header opened the transaction of `token`. `is_open` says whether the transaction of
+    /// another token is open.
     pub fn asked(&mut self, ends: Ends, flow: Flow, header: &Header, token: u64, is_open: impl Fn(u64) -> bool) {
         let key = (ends.destination(), ends.source());
         if self.pairs.len() < MAX_PAIRS || self.pairs.contains_key(&key) {
@@ -109,7 +111,8 @@ impl Proxied {
         }
         let flow = without_id(flow);
         if self.waiting.len() >= MAX_FLOWS && !self.waiting.contains_key(&flow) {
-            // Most are decided. When half of them are not, they are given up: their responses will be unsolicited.
+            // Most are decided by now. When more than half of the flows are not, all are given up: responses to their
+            // headers will be unsolicited.
             self.waiting.retain(|_, waiting| {
                 waiting.retain(|token| is_open(*token));
                 !waiting.is_empty()
@@ -125,8 +128,8 @@ impl Proxied {
         waiting.push_back(token);
     }
 
-    /// The oldest query that waits behind a header on the ports of `flow`; `find` gives the slot of a token that is still
-    /// open.
+    /// Takes the oldest waiting query with a header on the ports of `flow`. `find` returns the slot of a token whose
+    /// transaction is still open.
     pub fn oldest(&mut self, flow: Flow, find: impl Fn(u64) -> Option<u32>) -> Option<u32> {
         let waiting = self.waiting.get_mut(&without_id(flow))?;
         while let Some(token) = waiting.pop_front() {
@@ -137,7 +140,7 @@ impl Proxied {
         None
     }
 
-    /// A query behind a header ended; `frame` shows how.
+    /// Notes how a query behind a header ended; `frame` shows it.
     pub fn ended(&mut self, ends: Ends, how: ProxiedEnd, frame: FrameRef, most_frames: usize) {
         let Some(pair) = self.pairs.get_mut(&(ends.destination(), ends.source())) else { return };
         match how {

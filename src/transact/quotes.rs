@@ -1,20 +1,20 @@
-//! ICMP errors about DNS packets, counted per server and source ([`Quotes`]), and as sentences for the report.
+//! Counts ICMP errors about DNS packets per server and source ([`Quotes`]), and words them for the report.
 
 use crate::decode::Ends;
 use crate::decode::quote::{Quote, Reason};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Pairs of server and source counted apart; errors about further ones are counted together.
+/// Pairs of server and source counted separately; errors about further pairs are counted together.
 const MAX_PAIRS: usize = 4096;
-/// Servers with a sentence of their own, and sources named in one.
+/// Servers that get sentences of their own, and sources named in one sentence.
 const MAX_SERVERS: usize = 16;
 const MAX_SOURCES: usize = 5;
 
-/// Errors about packets between one server and one source: queries and responses, each by reason.
+/// Errors about packets between a server and a source: about queries and about responses, each by reason.
 type Pair = [[u64; Reason::ALL.len()]; 2];
 
-/// Every error counted.
+/// Every error counted so far.
 #[derive(Debug, Clone, Default)]
 pub struct Quotes {
     pairs: BTreeMap<(IpAddr, IpAddr), Pair>,
@@ -22,7 +22,7 @@ pub struct Quotes {
 }
 
 impl Quotes {
-    /// Counts an error about a packet between `ends` (client to server).
+    /// Counts an error about a packet between `ends`, which lead from client to server.
     pub fn count(&mut self, ends: Ends, quote: Quote) {
         let key = (ends.destination(), ends.source());
         if self.pairs.len() >= MAX_PAIRS && !self.pairs.contains_key(&key) {
@@ -41,7 +41,7 @@ impl Quotes {
         self.beyond += other.beyond;
     }
 
-    /// What was counted since an earlier state.
+    /// What was counted since an earlier state, `before`.
     #[must_use]
     pub fn since(&self, before: &Quotes) -> Quotes {
         let mut part = self.clone();
@@ -76,7 +76,8 @@ impl Quotes {
     }
 }
 
-/// What ICMP errors said about queries (0) or responses (1) of one server.
+/// The sentence about the errors that quote queries (`side` 0) or responses (1) of a server; `None` when there are
+/// none.
 fn sentence(server: IpAddr, sources: &[(IpAddr, &Pair)], side: usize) -> Option<String> {
     let mut by_source: Vec<(u64, IpAddr)> = sources
         .iter()

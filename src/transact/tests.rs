@@ -46,7 +46,8 @@ fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes()[..], message].concat()
 }
 
-/// A frame as the server's host sees it (`LINKTYPE_LINUX_SLL2`): what a client sends arrives, what the server sends leaves.
+/// A frame as captured on the server's host (`LINKTYPE_LINUX_SLL2`): what a client sends arrives, what the server sends
+/// leaves.
 fn frame(client: u8, to_server: bool, protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
     let ends = [[192, 0, 2, client], [10, 0, 0, 53]];
     let (from, to) = if to_server { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
@@ -92,12 +93,13 @@ fn handshake(client: u8, time: i64) -> Vec<(i64, Vec<u8>)> {
     ]
 }
 
-/// What became of frames of these times: outcome, client, id, and the frames of query and response; and the tracker's end.
+/// Follows frames with these times; returns a line for each transaction: outcome, client, id, and the frames of query
+/// and response.
 fn track(frames: &[(i64, Vec<u8>)]) -> Vec<String> {
     track_with(frames, Some(Vantage::Server), |_, _| {}).0
 }
 
-/// The same at another vantage, with what else is to be done with the tracker before its end.
+/// The same at another vantage; `last` is called with the tracker before its end, and its result is returned as well.
 fn track_with<T>(
     frames: &[(i64, Vec<u8>)],
     vantage: Option<Vantage>,

@@ -1,5 +1,5 @@
-//! Chains of transactions with equal low bits of the hash ([`Heads`]): the members ([`Node`]) and where they stand
-//! ([`Link`]). Places stand apart from the transactions, so that going along a chain touches little memory.
+//! Keeps chains of transactions with equal low bits of the hash ([`Heads`]): their members ([`Node`]) and the members'
+//! places ([`Link`]). Places are stored apart from the transactions, so that following a chain touches little memory.
 
 use prefetch_index::prefetch_index;
 
@@ -8,9 +8,9 @@ use prefetch_index::prefetch_index;
 pub struct Node(u32);
 
 impl Node {
-    /// Marks numbers of closed transactions. The numbers begin again after so many.
+    /// Bit that marks numbers of closed transactions; the numbers wrap around below it.
     const CLOSED: u32 = 1 << 31;
-    /// The end of a chain: a number that is not given before two thousand million others.
+    /// The end of a chain: a number that is assigned only after 2^31 - 1 others.
     pub const END: Node = Node(Self::CLOSED);
 
     /// An open transaction.
@@ -19,13 +19,13 @@ impl Node {
         Self(index)
     }
 
-    /// The slot of an open transaction.
+    /// The slot, when the member is an open transaction.
     #[inline]
     pub fn slot(self) -> Option<usize> {
         (self.0 < Self::CLOSED).then_some(self.0 as usize)
     }
 
-    /// The same, or the first slot for any other member; without a branch, which could not be foretold.
+    /// The same, or the first slot for any other member; without a branch, which could not be predicted.
     #[inline]
     pub fn slot_or_first(self) -> usize {
         (self.0 & (self.0 / Self::CLOSED).wrapping_sub(1)) as usize
@@ -38,19 +38,19 @@ impl Node {
         Self(self.0.wrapping_add(1) | Self::CLOSED)
     }
 
-    /// The closed transaction so many numbers before this one.
+    /// The closed transaction `age` numbers before this one.
     #[must_use]
     pub fn before(self, age: u32) -> Self {
         Self(self.0.wrapping_sub(age) | Self::CLOSED)
     }
 
-    /// How many numbers this one is older than a newer one.
+    /// By how many numbers this one is older than `newest`.
     #[inline]
     pub fn age(self, newest: Node) -> u32 {
         newest.0.wrapping_sub(self.0) & !Self::CLOSED
     }
 
-    /// Counts closed transactions, from 0.
+    /// The number of a closed transaction, counted from 0.
     #[inline]
     pub fn number(self) -> u32 {
         self.0.wrapping_sub(1) & !Self::CLOSED
@@ -62,18 +62,18 @@ impl Node {
 pub struct Link {
     /// Upper half of the hash.
     tag: u32,
-    /// What follows in the chain.
+    /// The next member of the chain.
     pub older: Node,
 }
 
 impl Link {
-    /// The place of a transaction with this hash, before `older`.
+    /// The place of a transaction with this hash, in front of `older`.
     #[inline]
     pub fn new(hash: u64, older: Node) -> Self {
         Self { tag: (hash >> 32) as u32, older }
     }
 
-    /// False when another transaction than one with this hash stands here.
+    /// False when the transaction in this place has another hash.
     #[inline]
     pub fn may_be(self, hash: u64) -> bool {
         self.tag == (hash >> 32) as u32
@@ -85,8 +85,8 @@ impl Link {
 pub struct Head {
     /// The first member.
     pub first: Node,
-    /// A bit for each hash put into the chain since it was last empty: most questions are answered by a bit that is not
-    /// set.
+    /// A small Bloom filter of the hashes put into the chain since it was last empty: most searches end at a bit that
+    /// is not set.
     marks: u32,
 }
 
@@ -94,13 +94,13 @@ impl Head {
     /// No members.
     pub const EMPTY: Head = Head { first: Node::END, marks: 0 };
 
-    /// One of 32 bits, by the highest bits of the hash; the chain is told by the lowest.
+    /// The bit of a hash, one of 32, by its highest bits; the lowest ones choose the chain.
     #[inline]
     fn mark(hash: u64) -> u32 {
         1 << (hash >> 59)
     }
 
-    /// Forgets what was noted when the chain is empty; without a branch, which could not be foretold.
+    /// Clears the filter when the chain is empty; without a branch, which could not be predicted.
     #[inline]
     pub fn begin_anew_when(&mut self, empty: bool) {
         self.marks &= u32::from(empty).wrapping_sub(1);
@@ -112,33 +112,33 @@ impl Head {
         self.marks & Self::mark(hash) != 0
     }
 
-    /// Puts a member with this hash before the others; returns the one that was first.
+    /// Puts a member with this hash in front of the others; returns the one that was first.
     #[inline]
     pub fn put(&mut self, hash: u64, node: Node) -> Node {
         self.marks |= Self::mark(hash);
         std::mem::replace(&mut self.first, node)
     }
 
-    /// Notes a member with this hash that is put in elsewhere.
+    /// Notes a member with this hash that is put in further back.
     #[inline]
     pub fn note(&mut self, hash: u64) {
         self.marks |= Self::mark(hash);
     }
 }
 
-/// Where chains begin, by the low bits of the hash.
+/// The heads of all chains, indexed by the low bits of the hash.
 #[derive(Debug)]
 pub struct Heads {
     chains: Vec<Head>,
 }
 
 impl Heads {
-    /// So many empty chains, rounded up to a power of two.
+    /// Empty chains; their number is rounded up to a power of two.
     pub fn new(chains: usize) -> Self {
         Self { chains: vec![Head::EMPTY; chains.next_power_of_two()] }
     }
 
-    /// Chains.
+    /// Number of chains.
     pub fn len(&self) -> usize {
         self.chains.len()
     }
@@ -149,20 +149,20 @@ impl Heads {
         self.chains[hash as usize & (self.chains.len() - 1)]
     }
 
-    /// Fetches the chain of a hash, so that it is at hand when it is looked for.
+    /// Prefetches the head of the chain of a hash.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
         prefetch_index(&self.chains, hash as usize & (self.chains.len() - 1));
     }
 
-    /// The same, to change it.
+    /// The same, mutable.
     #[inline]
     pub fn at_mut(&mut self, hash: u64) -> &mut Head {
         let last = self.chains.len() - 1;
         &mut self.chains[hash as usize & last]
     }
 
-    /// Takes every chain to have anything.
+    /// Sets every filter to let all hashes pass.
     #[cfg(test)]
     pub fn doubt(&mut self) {
         self.chains.iter_mut().for_each(|head| head.marks = u32::MAX);

@@ -1,4 +1,4 @@
-//! Messages to what they are beside the transactions of their flow: [`QueryIs`] and [`ResponseIs`].
+//! Classifies messages by the transactions of their flow: [`QueryIs`] and [`ResponseIs`].
 
 use super::chain::Node;
 use super::recent::{Closed, Ended, MAX_SAME_FLOW, ShortQuestion};
@@ -9,13 +9,13 @@ use crate::decode::message::Message;
 /// What a query turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueryIs {
-    /// The beginning of a transaction; no slot yet.
+    /// The beginning of a transaction, which has no slot yet.
     New,
-    /// The same, with too many of the same flow and id waiting: the slot of the oldest.
+    /// The same, when too many of this flow and id are waiting: the slot of the oldest.
     Crowded(u32),
     /// The same question again while it is pending.
     Retransmission,
-    /// The same packet at another point: the slot, as long as it is pending.
+    /// A packet seen before: its slot, while the transaction is pending.
     Copy(Option<u32>),
 }
 
@@ -24,7 +24,7 @@ pub enum QueryIs {
 pub enum ResponseIs {
     /// The response to the pending transaction in this slot.
     Match(u32),
-    /// The end of none.
+    /// A response that ends no pending transaction.
     Other(OtherResponse),
 }
 
@@ -33,25 +33,25 @@ pub enum ResponseIs {
 pub enum OtherResponse {
     /// A further message of a zone transfer.
     Continued,
-    /// The same packet at another point.
+    /// A packet seen before.
     Copy,
     /// A second response to an answered transaction.
     Duplicate {
         /// The first was REFUSED.
         refused: bool,
-        /// It is the first that answers a query that was refused.
+        /// This one is the first that answers the refused query.
         answers: bool,
     },
     /// A response to a transaction that timed out, within one further timeout.
     Late,
-    /// Flow and id of a pending transaction, but another question or operation.
+    /// A response with flow and id of a pending transaction, but another question or opcode.
     Mismatch,
-    /// Nothing it could belong to.
+    /// A response without any transaction it could belong to.
     Unsolicited,
 }
 
 impl Flights {
-    /// What a query of an input is; a retransmission is noted in its slot.
+    /// Classifies a query of an input; a retransmission is noted in its slot.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn query(&mut self, hash: u64, message: &Message, print: &Print, input: u32) -> QueryIs {
@@ -59,7 +59,7 @@ impl Flights {
         if head.may_have(hash) { self.query_among(head.first, hash, message, print, input) } else { QueryIs::New }
     }
 
-    /// What a query is beside the members of its chain.
+    /// Classifies a query whose chain may hold its hash.
     fn query_among(&mut self, first: Node, hash: u64, message: &Message, print: &Print, input: u32) -> QueryIs {
         let mut same_flow = 0;
         let mut oldest = (u64::MAX, NONE);
@@ -112,12 +112,12 @@ impl Flights {
         if same_flow >= MAX_SAME_FLOW { QueryIs::Crowded(oldest.1) } else { QueryIs::New }
     }
 
-    /// What a response is; what it repeats or continues is noted.
+    /// Classifies a response; what it repeats or continues is noted.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn response(&mut self, hash: u64, message: &Message, print: &Print) -> ResponseIs {
         let first = self.heads.at(hash).first;
-        // Mostly one transaction of the flow waits, and nothing is known of another.
+        // Usually a single transaction of the flow waits, and no other is known.
         let mut node = first;
         while let Some(index) = node.slot() {
             let link = self.links[index];
@@ -138,10 +138,10 @@ impl Flights {
         self.response_among(first, hash, message, print)
     }
 
-    /// The same, whatever the chain holds.
+    /// The same in general, whatever the chain holds.
     fn response_among(&mut self, first: Node, hash: u64, message: &Message, print: &Print) -> ResponseIs {
         let (opcode, question, timeout) = (message.opcode(), message.question, self.timeout);
-        // Several may wait when the response has no question: the oldest is taken.
+        // Several may fit when the response has no question: the oldest is taken.
         let mut fitting = 0;
         let mut oldest = (Timestamp(i64::MAX), u64::MAX, NONE);
         let (mut other_question, mut late) = (false, false);
@@ -157,14 +157,15 @@ impl Flights {
             if slot.opcode != opcode || !slot.question.fits(question) {
                 other_question |= age <= timeout;
             } else if age > timeout {
-                // Due, but not swept yet because the capture's packets are out of order.
+                // Due, but not yet swept because packets are out of order.
                 late |= age <= 2 * timeout;
             } else {
                 fitting += 1;
                 oldest = oldest.min((slot.query.time, slot.opened, index as u32));
             }
         }
-        // A response that came to nothing may have been copied before its query, by another clock; the query decides.
+        // A response without a query may be the copy of one whose query was captured later, by another clock; so the
+        // query decides.
         let copied = |closed: &Closed| {
             (closed.ended != Ended::Orphan || oldest.2 == NONE) && closed.response().is_copied_by(print)
         };
@@ -202,8 +203,8 @@ impl Flights {
         }
     }
 
-    /// A response without a question at `now` may be the late one to another question, of the same flow and id, that nothing
-    /// came to in time.
+    /// Marks a transaction as ambiguous when a response without a question, at `now`, may be the late one to another
+    /// question of the same flow and id that timed out.
     pub fn doubt(&mut self, index: u32, now: Timestamp) {
         let slot = &self.slots[index as usize];
         let (hash, question, timeout) = (slot.hash, ShortQuestion::from(slot.question), self.timeout);
@@ -215,8 +216,8 @@ impl Flights {
         }
     }
 
-    /// Which of the open transactions of a flow and id a response without a question belongs to is not known, and so not
-    /// which of the others the next one does.
+    /// Marks all open transactions of a flow and id as ambiguous: it is unknown which of them a response without a
+    /// question belongs to, and so which of the others the next response belongs to.
     #[cold]
     fn note_ambiguous(&mut self, first: Node, hash: u64) {
         let mut node = first;

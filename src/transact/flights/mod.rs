@@ -1,9 +1,9 @@
-//! Messages to transactions: the table of queries in flight and of those just closed ([`Flights`]).
+//! Keeps the queries in flight and those just closed ([`Flights`]), to find the transaction of a message.
 //!
-//! One look finds everything with the same flow and id: chains over their keyed hash hold first the [`Slot`]s of open
-//! transactions, then the closed ones, which are kept apart in rings; the question decides among several. Slots
-//! stand in a list by age, so that time-outs and evictions take the oldest, and are used again last in, first out, so that
-//! those in use stay in the processor's cache.
+//! A single lookup finds everything with the same flow and id: chains by keyed hash hold first the [`Slot`]s of open
+//! transactions, then the closed ones, which are kept apart in rings; the question decides among several. Slots are
+//! also linked by age, so that time-outs and evictions take the oldest. Free slots are reused last in, first out, so
+//! that those in use stay in the processor's cache.
 
 mod chain;
 mod looking;
@@ -22,38 +22,40 @@ use recent::{Closed, Ended, Recent};
 pub use slot::{Flow, Print, Sighting, Slot};
 use std::collections::HashMap;
 
-/// No slot.
+/// Index of no slot.
 const NONE: u32 = u32::MAX;
-/// A tick in nanoseconds, as a power of two: a millisecond, so that 32 bits are enough for longer than a query waits.
+/// Binary logarithm of a tick in nanoseconds: about a millisecond (2^20 ns), so that 32 bits cover far more time than a
+/// query waits.
 const TICK: u32 = 20;
-/// Chains per slot and per closed transaction, at least: most are empty, so that looking for what is not there takes one
-/// look.
+/// Chains per slot and per closed transaction, at least. Most chains are then empty, so that a search for what is not
+/// there takes a single access.
 const CHAINS: usize = 4;
 
-/// The open transactions that were opened right after and before one. They stand apart, close together: whenever one ends,
-/// two others have new neighbours.
+/// The open transactions opened right after and right before one. They are stored apart from the slots, in little
+/// memory: whenever a transaction ends, two others get new neighbours.
 #[derive(Debug, Clone, Copy)]
 struct Neighbours {
     newer: u32,
     older: u32,
 }
 
-/// The table of transactions.
+/// The table of open transactions and of those just closed.
 #[derive(Debug)]
 pub struct Flights {
     slots: Vec<Slot>,
-    /// Their places in the chains.
+    /// Places of the slots in the chains.
     links: Vec<Link>,
-    /// Their places in the list by age.
+    /// Places of the slots in the list by age.
     ages: Vec<Neighbours>,
     free: Vec<u32>,
-    /// Open transactions, then answered ones.
+    /// Chains of open transactions, then answered ones.
     heads: Heads,
     oldest: u32,
     newest: u32,
     /// The oldest open transaction is due after this place on the clock's line.
     due_after: i64,
-    /// Where on the line the newest was opened, and what its time had to be set ahead by to stand there.
+    /// Where on the line the newest transaction was opened, and by how much (nanoseconds) the line was then ahead of
+    /// the capture's time.
     line: (i64, i64),
     pending: usize,
     opened: u64,
@@ -61,22 +63,24 @@ pub struct Flights {
     answered: Recent,
     timed_out: Recent,
     timed_out_heads: Heads,
-    /// The segments that rejected transactions, by slot; of one that is no longer marked it is of no meaning.
+    /// The segments that rejected transactions, by slot. An entry is valid only while the slot is marked `rejected`.
     rejections: HashMap<u32, Sighting>,
     /// Timed-out transactions forgotten while a late response could still come, because the memory for them was full.
     pub forgotten_early: u64,
     /// Queries that seem to be the same packets as those of answered transactions, seen too much later to be taken for
-    /// copies: where captures overlap whose clocks differ, they count twice.
+    /// copies. Where captures overlap and their clocks differ, such queries count twice.
     pub copies_at_other_times: u64,
-    /// Queries that may be the same packets as those of transactions that began in another input within 10 ms before, which
-    /// nothing tells: where captures hold the same packets, they count as retransmitted, or twice.
+    /// Queries that may be the same packets as those of transactions that began in another input within 10 ms before,
+    /// without an IPv4 identification to tell. Where captures hold the same packets, such queries count as
+    /// retransmitted, or twice.
     pub again_in_other_inputs: u64,
-    /// Kept query bytes.
+    /// Bytes of queries and of early responses.
     pub kept: Kept,
 }
 
 impl Flights {
-    /// An empty table; `timeout` in nanoseconds, `memory` closed transactions of each kind are remembered.
+    /// An empty table. `timeout` is in nanoseconds; `memory` is how many answered and how many timed-out transactions
+    /// are remembered.
     pub fn new(timeout: i64, memory: usize) -> Self {
         Self {
             slots: Vec::new(),
@@ -102,64 +106,65 @@ impl Flights {
         }
     }
 
-    /// Transactions without a response so far.
+    /// Number of transactions without a response so far.
     pub fn pending(&self) -> usize {
         self.pending
     }
 
-    /// A slot.
+    /// The slot with an index.
     #[inline]
     pub fn slot(&self, index: u32) -> &Slot {
         &self.slots[index as usize]
     }
 
-    /// A packet of the query was seen arriving, in an input: so has the query where that does not show it.
+    /// Notes that a copy of the query was seen arriving, in an input: then the query has arrived, if it was first seen
+    /// in the same input.
     pub fn note_arrival(&mut self, index: u32, input: u32) {
         let slot = &mut self.slots[index as usize];
         slot.arrived |= slot.query.frame.input == input;
     }
 
-    /// Pairs that open transactions refer to.
+    /// Numbers of the pairs of open transactions.
     pub fn pairs(&self) -> impl Iterator<Item = u32> + '_ {
         self.slots.iter().filter(|slot| slot.open).map(|slot| slot.flow.pair)
     }
 
-    /// Fetches where the chain of a hash begins, so that it is at hand when it is looked for.
+    /// Prefetches the head of the chain of a hash.
     #[inline]
     pub fn prefetch_chain(&self, hash: u64) {
         self.heads.prefetch(hash);
     }
 
-    /// Fetches likewise the open transaction that is first in the chain of a hash.
+    /// Prefetches the open transaction that is first in the chain of a hash.
     #[inline]
     pub fn prefetch_first(&self, hash: u64) {
         prefetch_index(&self.slots, self.heads.at(hash).first.slot_or_first());
     }
 
-    /// A token that finds the slot again as long as it is the same transaction.
+    /// A token that finds the slot again for as long as it holds the same transaction.
     pub fn token(&self, index: u32) -> u64 {
         self.slots[index as usize].opened << 32 | u64::from(index)
     }
 
-    /// The slot of a token, while the transaction is open.
+    /// The slot of a token; `None` when the transaction is no longer open.
     pub fn open_slot(&self, token: u64) -> Option<u32> {
         let index = token as u32;
         let slot = self.slots.get(index as usize)?;
         (slot.open && self.token(index) == token).then_some(index)
     }
 
-    /// Transactions opened so far.
+    /// Number of transactions opened so far.
     pub fn opened(&self) -> u64 {
         self.opened
     }
 
-    /// The token of the newest one, when it was opened after so many and is still open.
+    /// The token of the newest open transaction, when its number is above `opened`.
     pub fn opened_after(&self, opened: u64) -> Option<u64> {
         let slot = self.slots.get(self.newest as usize)?;
         (slot.opened > opened).then(|| self.token(self.newest))
     }
 
-    /// Marks the transaction of a token as rejected by the segment `by`, when it is still pending.
+    /// Marks the transaction of a token as rejected by the segment `by`, if it is still pending.
     pub fn reject(&mut self, token: u64, by: Sighting) {
         if let Some(index) = self.open_slot(token) {
             self.slots[index as usize].rejected = true;
@@ -167,26 +172,26 @@ impl Flights {
         }
     }
 
-    /// The connection of the transaction of a token was closed, when it is still pending: what the server would have said is
-    /// not known.
+    /// Notes that the connection of a transaction was closed, if it is still pending: what the server would have
+    /// answered is unknown.
     pub fn close(&mut self, token: u64) {
         if let Some(index) = self.open_slot(token) {
             self.slots[index as usize].closed = true;
         }
     }
 
-    /// The segment that rejected a transaction, when one did; asked once, when it is closed.
+    /// Takes the segment that rejected a transaction, if one did; called once, when the transaction is closed.
     pub fn take_rejection(&mut self, index: u32) -> Option<Sighting> {
         self.slots[index as usize].rejected.then(|| self.rejections.remove(&index)).flatten()
     }
 
-    /// The server answered all the same: the rejection was not its own.
+    /// Forgets a rejection: the server answered all the same, so the rejection was not its own.
     #[cold]
     fn forget_rejection(&mut self, index: u32) {
         self.take_rejection(index);
     }
 
-    /// Opens a transaction; returns its slot.
+    /// Opens a transaction and returns its slot.
     #[allow(clippy::inline_always)] // once for every message
     #[allow(clippy::too_many_arguments)]
     #[inline(always)]
@@ -252,22 +257,22 @@ impl Flights {
         index
     }
 
-    /// Where on the clock's line a transaction was opened, and whether that is its query's own time. It is not while that
-    /// time is not to be believed, or when it was read off before the clock was set back.
+    /// Where on the clock's line a transaction was opened, and whether that is its query's own time. It is not when
+    /// that time was not believed, or when the clock was set back since.
     #[inline]
     pub fn asked(&self, index: u32) -> (Timestamp, bool) {
         let slot = &self.slots[index as usize];
         let (line, set_back) = self.line;
         let ticks = ((line >> TICK) as u32).wrapping_sub(slot.since);
-        // The end of its tick.
+        // The end of the tick in which it was opened.
         let opened = ((line >> TICK) - i64::from(ticks) + 1).saturating_mul(1 << TICK);
         let asked = slot.query.time.0.saturating_add(set_back);
-        // Ahead of where the line was, when a leap was believed later.
+        // The query's time may be ahead of the line as it was then, when a leap was believed only later.
         let own = asked <= line && opened.saturating_sub(asked) <= STEP + (1 << TICK);
         (Timestamp(if own { asked } else { opened }), own)
     }
 
-    /// Where on the line a transaction is due.
+    /// Where on the clock's line a transaction is due.
     #[inline]
     fn due_after(&self, index: u32) -> i64 {
         self.asked(index).0.0.saturating_add(self.timeout)
@@ -279,25 +284,26 @@ impl Flights {
         now.0 > self.due_after
     }
 
-    /// The oldest pending transaction, when it is due: older than the timeout at `now` on the clock's line.
+    /// The oldest pending transaction, if it is due: older than the timeout at `now` on the clock's line.
     #[inline]
     pub fn due(&mut self, now: Timestamp) -> Option<u32> {
         if self.may_be_due(now) { self.due_by_now(now) } else { None }
     }
 
-    /// The same for one that was due as far as was known when it became the oldest: a leap may have been believed since.
+    /// The same for a transaction that was due by what was known when it became the oldest; a leap may have been
+    /// believed since.
     fn due_by_now(&mut self, now: Timestamp) -> Option<u32> {
         self.line.0 = now.0;
         self.due_after = self.due_after(self.oldest);
         (now.0 > self.due_after).then_some(self.oldest)
     }
 
-    /// The oldest pending transaction.
+    /// The oldest pending transaction, if there is one.
     pub fn oldest(&self) -> Option<u32> {
         (self.oldest != NONE).then_some(self.oldest)
     }
 
-    /// Closes a pending transaction with its response.
+    /// Closes a pending transaction with its response and remembers it.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn answer(&mut self, index: u32, response: Print, refused: bool) {
@@ -309,7 +315,7 @@ impl Flights {
         self.remember_answered(closed);
     }
 
-    /// Closes a pending transaction without a response.
+    /// Closes a pending transaction without a response and remembers it.
     pub fn time_out(&mut self, index: u32) {
         let slot = &self.slots[index as usize];
         let closed = slot.closed(slot.repeated, Ended::TimedOut);
@@ -320,7 +326,7 @@ impl Flights {
         self.forgotten_early += u64::from(missed);
     }
 
-    /// Remembers a response without its query.
+    /// Remembers a response that had no query.
     pub fn remember_orphan(&mut self, hash: u64, message: &Message, print: Print) {
         self.remember_answered(Closed {
             question: message.question.into(),
@@ -329,7 +335,7 @@ impl Flights {
         });
     }
 
-    /// Puts a closed transaction into its chain behind the open ones.
+    /// Puts a closed transaction into its chain, behind the open ones.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     fn remember_answered(&mut self, closed: Closed) {
@@ -346,7 +352,7 @@ impl Flights {
         self.answered.push(place, closed);
     }
 
-    /// Takes a pending transaction out of the table; it is not remembered.
+    /// Removes a pending transaction from the table without remembering it.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub fn discard(&mut self, index: u32) {
@@ -378,8 +384,8 @@ impl Flights {
         self.pending -= 1;
     }
 
-    /// Fetches what will be needed when the oldest transaction is due, which nothing has touched since it began: where its
-    /// chain begins, and the one after it. Returns its pair.
+    /// Prefetches what is needed when the oldest transaction is due, which nothing has touched since it began: the head
+    /// of its chain, and the next oldest transaction. Returns the number of its pair.
     pub fn prefetch_oldest(&self) -> Option<u32> {
         let slot = self.slots.get(self.oldest as usize)?;
         self.heads.prefetch(slot.hash);
@@ -393,19 +399,19 @@ impl Flights {
         Some(slot.flow.pair)
     }
 
-    /// Takes away the bytes kept with an open transaction.
+    /// Takes the bytes kept with an open transaction out of it.
     pub fn take_kept(&mut self, index: u32) -> KeptMessage {
         std::mem::replace(&mut self.slots[index as usize].kept, KeptMessage::NONE)
     }
 
-    /// Keeps other bytes with an open transaction.
+    /// Replaces the bytes kept with an open transaction.
     pub fn keep_again(&mut self, index: u32, bytes: &[u8]) {
         let slot = &mut self.slots[index as usize];
         self.kept.release(slot.kept);
         slot.kept = self.kept.keep(bytes);
     }
 
-    /// Gives the memory back; the time line has ended, and nothing is open any more.
+    /// Gives the memory back, after the time line has ended and nothing is open any more. Counts of anomalies stay.
     pub fn finish(&mut self) {
         *self = Self {
             forgotten_early: self.forgotten_early,
@@ -415,7 +421,7 @@ impl Flights {
         };
     }
 
-    /// Doubles the chains.
+    /// Doubles the number of chains.
     #[cold]
     fn more_chains(&mut self) {
         let mut heads = Heads::new(self.heads.len() * 2);

@@ -1,15 +1,15 @@
-//! Transactions just closed ([`Recent`]): what is needed to tell copies, duplicates and late responses from unsolicited
-//! ones, in a ring of fixed size that is written in order.
+//! Remembers transactions just closed ([`Recent`]): what is needed to tell copies, duplicates and late responses from
+//! unsolicited ones, in a ring of fixed size.
 //!
-//! They stand in chains with equal low bits of the hash, the newest first. A chain ends where it leaves the ring, so that
-//! nothing has to be taken out of it.
+//! They are in chains by the low bits of the hash, the newest first. A chain ends where it leaves the ring, so that
+//! nothing has to be removed from it.
 
 use super::chain::{Heads, Link, Node};
 use super::slot::Print;
 use crate::capture::Timestamp;
 use crate::decode::message::Question;
 
-/// Transactions looked through with one flow and id.
+/// Transactions of one flow and id that are examined at most.
 pub const MAX_SAME_FLOW: usize = 64;
 
 /// How a transaction ended.
@@ -17,13 +17,13 @@ pub const MAX_SAME_FLOW: usize = 64;
 pub enum Ended {
     /// With its response.
     Answered,
-    /// Without one in time.
+    /// Without a response in time.
     TimedOut,
-    /// It is a response whose query was not captured.
+    /// A response whose query was not captured.
     Orphan,
 }
 
-/// A question by the half of its hash, which is enough beside an equal flow and id.
+/// A question by half of its hash, which suffices where flow and id are equal; 0 when the question is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShortQuestion(u32);
 
@@ -46,7 +46,7 @@ impl ShortQuestion {
 #[derive(Debug, Clone)]
 #[repr(align(64))]
 pub struct Closed {
-    /// Keyed hash of addresses, ports, transport and id: equal when the flow and id are.
+    /// Keyed hash of addresses, ports, transport and id; it stands for them.
     pub hash: u64,
     /// Time of the first query.
     pub asked: Timestamp,
@@ -60,23 +60,22 @@ pub struct Closed {
     pub(super) response_payload: u32,
     pub(super) query_ip_id: u16,
     pub(super) response_ip_id: u16,
-    /// The input of the first query, in 16 bits.
+    /// The input of the first query, cut to 16 bits.
     pub(super) input: u16,
     /// Operation code.
     pub opcode: u8,
-    /// How it ended.
+    /// How the transaction ended.
     pub ended: Ended,
-    /// A zone transfer over TCP: further responses belong to it.
+    /// It is a zone transfer over TCP, so further responses belong to it.
     pub transfer: bool,
-    /// Its response was REFUSED.
+    /// The response was REFUSED.
     pub refused: bool,
-    /// A second response that answers it was told of; or it is not known whether the first was its own.
+    /// A second response that answers it was already counted, or it is unknown whether the first one was its own.
     pub second_told: bool,
 }
 
 impl Closed {
-    /// A transaction asked at `asked`, whose query was last seen as `query` and whose response (if it has one) as
-    /// `response`.
+    /// A transaction asked at `asked`, whose query was last seen as `query` and whose response, if any, as `response`.
     #[inline]
     pub fn new(hash: u64, asked: Timestamp, query: Print, response: Print, ended: Ended) -> Self {
         Self {
@@ -111,7 +110,7 @@ impl Closed {
         }
     }
 
-    /// The response as last seen; of no meaning without one.
+    /// The response as last seen; without meaning when there was none.
     #[inline]
     pub fn response(&self) -> Print {
         Print {
@@ -122,7 +121,7 @@ impl Closed {
         }
     }
 
-    /// Notes the response seen again.
+    /// Notes that the response was seen again.
     pub fn set_response(&mut self, seen: Print) {
         self.response_time = seen.time;
         self.response_point = seen.point;
@@ -131,27 +130,28 @@ impl Closed {
     }
 }
 
-/// The last transactions of a kind.
+/// The last transactions that ended in one way.
 #[derive(Debug)]
 pub struct Recent {
     ring: Vec<Closed>,
     links: Vec<Link>,
-    /// The newest transaction; the first has number 1.
+    /// The newest transaction.
     newest: Node,
-    /// A power of two, less one.
+    /// The capacity, a power of two, minus one.
     last_place: usize,
 }
 
 impl Recent {
-    /// An empty ring for so many transactions, rounded up to a power of two.
+    /// An empty ring; `capacity` is rounded up to a power of two.
     pub fn new(capacity: usize) -> Self {
         let last_place = capacity.next_power_of_two().min(1 << 30) - 1;
-        // Memory that is never touched costs nothing, and to grow would be to copy: it is aligned.
+        // Reserved memory that is never touched costs nothing, while growing would copy (aligned memory is not
+        // reallocated in place).
         Self { ring: Vec::with_capacity(last_place + 1), links: Vec::new(), newest: Node::END, last_place }
     }
 
-    /// Adds a transaction before `chain`, the newest of its chain so far, and puts it in that place; returns the time of
-    /// the query of the one that had to go.
+    /// Adds a transaction in front of `chain`, the newest of its chain so far, and stores it there; returns the time of
+    /// the query of the transaction that was overwritten.
     #[inline]
     pub fn push(&mut self, chain: &mut Node, closed: Closed) -> Option<Timestamp> {
         self.newest = self.newest.next();
@@ -166,25 +166,25 @@ impl Recent {
         Some(std::mem::replace(&mut self.ring[place], closed).asked)
     }
 
-    /// True when a member of a chain, and so all that follow it, left the ring.
+    /// True when a member of a chain, and so every member after it, has left the ring.
     #[inline]
     pub fn has_left(&self, node: Node) -> bool {
         node.age(self.newest) as usize >= self.ring.len()
     }
 
-    /// Where in the ring a transaction stands.
+    /// The index of a transaction in the ring.
     #[inline]
     fn place(&self, node: Node) -> usize {
         node.number() as usize & self.last_place
     }
 
-    /// The newest transaction of a chain with this flow and id that `fits`.
+    /// The newest transaction of a chain that has this hash and for which `fits` holds.
     #[inline]
     pub fn newest(&mut self, chain: Node, hash: u64, fits: impl Fn(&Closed) -> bool) -> Option<&mut Closed> {
         let mut node = chain;
         let (mut age, mut same) = (0, 0);
-        // Each is older than the one before, and the ring ends at an age. (What is left of the numbers' last time looks
-        // like a transaction with another hash.)
+        // Each member is older than the one before, and the ring ends at a certain age. (After numbers have wrapped
+        // around, a leftover number leads to a transaction with another hash.)
         loop {
             let next = node.age(self.newest);
             if next < age || next as usize >= self.ring.len() || same == MAX_SAME_FLOW {
@@ -203,7 +203,7 @@ impl Recent {
         }
     }
 
-    /// Puts every transaction into chains that are still empty.
+    /// Puts every transaction into new, empty chains.
     pub fn chain_again(&mut self, heads: &mut Heads) {
         for age in (0..self.ring.len() as u32).rev() {
             let node = self.newest.before(age);

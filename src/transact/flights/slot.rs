@@ -8,7 +8,7 @@ use crate::decode::message::{Question, Transport};
 use crate::sources::FrameRef;
 use crate::transact::kept::KeptMessage;
 
-/// What identifies a transaction besides its question.
+/// What identifies a transaction, besides its question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// Number of the client and server pair.
@@ -26,16 +26,16 @@ pub struct Flow {
 /// When and where a message was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sighting {
-    /// Time of the (completing) frame.
+    /// Time of the frame, or of the frame that completed the message.
     pub time: Timestamp,
-    /// The (completing) frame.
+    /// The frame, or the one that completed the message.
     pub frame: FrameRef,
-    /// The point of the capture.
+    /// The point of capture.
     pub point: Point,
 }
 
 impl Sighting {
-    /// The time that the capture has for the frame, to be told.
+    /// The time that the capture has for the frame, to be reported; [`Timestamp::UNTIMED`] when it has none.
     pub fn told_time(&self) -> Timestamp {
         if self.point.is_untimed() { Timestamp::UNTIMED } else { self.time }
     }
@@ -46,36 +46,36 @@ impl Sighting {
 pub struct Print {
     /// Time of the frame.
     pub time: Timestamp,
-    /// The point of the capture, folded to 32 bits.
+    /// The point of capture, folded to 32 bits.
     pub(super) point: u32,
-    /// Keyed hash of the payload.
+    /// Lower half of the keyed hash of the payload.
     pub(super) payload_hash: u32,
-    /// IPv4 identification, 0 otherwise.
+    /// IPv4 identification; 0 for IPv6, for TCP, and when absent.
     pub(super) ip_id: u16,
 }
 
 impl Print {
-    /// Of a message with this payload.
+    /// What identifies a message with this payload hash.
     #[inline]
     pub fn new(time: Timestamp, point: Point, payload_hash: u32, ip_id: u16) -> Self {
         Self { time, point: point.folded(), payload_hash, ip_id }
     }
 
-    /// True when another has the same payload and the same IPv4 identification, which is not 0, whenever it was seen. (The
-    /// flow is equal already.)
+    /// True when both have the same payload and the same non-zero IPv4 identification, whenever they were seen. (The
+    /// flow is known to be equal.)
     pub fn is_same_packet(&self, other: &Print) -> bool {
         self.payload_hash == other.payload_hash && self.ip_id != 0 && self.ip_id == other.ip_id
     }
 
-    /// True when nothing tells another packet from this one, seen again within 10 ms: equal payload, and no IPv4
-    /// identification. (The flow is equal already.)
+    /// True when nothing distinguishes the other packet from this one seen again within 10 ms: equal payload and no
+    /// IPv4 identification. (The flow is known to be equal.)
     pub fn may_be_same_packet(&self, other: &Print) -> bool {
         let near = other.time.0.saturating_sub(self.time.0).unsigned_abs() <= COPY_WINDOW as u64;
         self.payload_hash == other.payload_hash && near && self.ip_id == 0 && other.ip_id == 0
     }
 
-    /// True when `later` is the same packet seen again: equal payload (but for the case of letters in the question) within
-    /// 10 ms, at another point or with an equal, non-zero IPv4 identification. (The flow is equal already.)
+    /// True when `later` is the same packet seen again: equal payload (except for the case of letters in the question)
+    /// within 10 ms, at another point or with an equal, non-zero IPv4 identification. (The flow is known to be equal.)
     #[inline]
     pub fn is_copied_by(&self, later: &Print) -> bool {
         self.payload_hash == later.payload_hash
@@ -84,53 +84,53 @@ impl Print {
     }
 }
 
-/// An open transaction in two cache lines, which processors that fetch lines in pairs fetch together; the first has what
-/// finds it.
+/// An open transaction, in two cache lines; processors that fetch lines in pairs fetch both together. The first line
+/// has what a lookup needs.
 #[derive(Debug, Clone)]
 #[repr(C, align(128))]
 pub struct Slot {
-    /// Keyed hash of addresses, ports, transport and identifier. It has 64 bits and a key that nobody knows, so that it
-    /// stands for them.
+    /// Keyed 64-bit hash of addresses, ports, transport and identifier. The key is secret, so equal hashes are taken as
+    /// equal flows.
     pub(super) hash: u64,
     /// The question.
     pub question: Question,
-    /// Counts transactions: the order of opening.
+    /// The number of this transaction, in the order of opening.
     pub(super) opened: u64,
-    /// Client, server, ports, identifier.
+    /// Client, server, ports, transport and identifier.
     pub flow: Flow,
     /// Bytes of the first query.
     pub kept: KeptMessage,
-    /// Where on the clock's line it was opened, in ticks.
+    /// When it was opened, in ticks of the clock's line.
     pub(super) since: u32,
     /// Operation code.
     pub opcode: u8,
-    /// Asks for a zone transfer over TCP: several responses belong to it.
+    /// The query asks for a zone transfer over TCP, so several responses belong to it.
     pub(super) transfer: bool,
-    /// The server ended the TCP connection without a byte; when and where is in `rejections`.
+    /// The server ended the TCP connection without sending a byte; the segment is in `rejections`.
     pub(super) rejected: bool,
-    /// In use.
+    /// The slot is in use.
     pub(super) open: bool,
-    /// No other transaction of this flow and id was known when it was opened, and none came since.
+    /// No other transaction of this flow and id was known when this one was opened, and none came since.
     pub(super) alone: bool,
-    /// A response without a question came when others of this flow and id were open, too.
+    /// A response without a question came that may belong to another transaction of this flow and id.
     pub ambiguous: bool,
-    /// The query was seen arriving after it was first seen, in the same input.
+    /// A copy of the query was seen arriving, in the input in which the query was first seen.
     pub arrived: bool,
     /// One side closed the TCP connection while the query waited.
     pub closed: bool,
-    /// First query.
+    /// The first query.
     pub query: Sighting,
     /// The query as last seen, to recognise copies.
     pub(super) repeated: Print,
 }
 
 impl Slot {
-    /// Stands for flow and identifier.
+    /// Keyed hash of flow and identifier; it stands for them.
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// What is remembered of the transaction when it has ended; `response` is of no meaning without one.
+    /// What is remembered of the transaction when it has ended; `response` has no meaning when there was none.
     #[inline]
     pub(super) fn closed(&self, response: Print, ended: Ended) -> Closed {
         Closed {

@@ -36,8 +36,8 @@ fn what_is_addressed_to_another_host_reaches_this_one_where_it_arrives_as_well()
 fn a_response_that_the_host_only_passes_on_does_not_make_it_the_server() {
     /// The hop limit in the IPv4 header.
     const HOPS: usize = SLL2 + 8;
-    // What a router sends on has one hop less than what its maker gave it; behind its address another host, and another port,
-    // may be the server.
+    // A packet that a router forwarded has a hop limit one below its initial value; behind the server's address another
+    // host, and another port, may be the server.
     for (hops, silent, here, passed_on) in [
         (64, true, 1, 0),
         (128, true, 1, 0),
@@ -72,7 +72,8 @@ fn silence_is_said_only_where_nothing_came() {
     // An ICMP error of the server's host about the query: the client was told.
     let quoted = ask(A, 1)[20..48].to_vec();
     let unreachable = frame(A, false, 1, 0, &[&[3, 13, 0, 0, 0, 0, 0, 0][..], &quoted].concat());
-    // As BIND does with whom `blackhole` names: it closes at once, and what the client sends then is answered with a RST.
+    // As BIND treats clients named by `blackhole`: it closes the connection at once and answers what the client sends
+    // then with a RST.
     let asked = framed(&query(9));
     let closed = [
         &handshake(A, SECOND)[..],
@@ -83,7 +84,8 @@ fn silence_is_said_only_where_nothing_came() {
         ],
     ]
     .concat();
-    // What the client asks whether the server is there, and what that says; its response on the connection was not captured.
+    // A keep-alive segment of the client and the server's acknowledgement; the response on the connection was not
+    // captured.
     let kept_alive = |time| [(time, tcp(A, true, ACK, (100, 561), b"")), (time, tcp(A, false, ACK, (561, 101), b""))];
     let rests = [&handshake(A, -4 * SECOND)[..], &kept_alive(-3 * SECOND), &kept_alive(SECOND)].concat();
     let whole = reply(A, &answer(1));
