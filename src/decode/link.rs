@@ -1,53 +1,53 @@
-//! The link layer: a frame's first bytes to what follows them ([`Link`]), one row per link type in [`LINK_TYPES`].
+//! Reads link headers ([`Link`]): what follows in the frame and where, one row per link type in [`LINK_TYPES`].
 
 use super::{Bucket, other_links, wireless};
 use crate::capture::Direction;
 
-/// What a link header says.
+/// What a link header says about its frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
-    /// What follows.
+    /// What follows the header.
     pub next: Next,
-    /// Where it begins.
+    /// Offset of what follows.
     pub at: usize,
-    /// Direction, when the link header tells.
+    /// Direction, when the link header states it.
     pub direction: Option<Direction>,
-    /// Interface index on the capturing host, when the link header tells.
+    /// Index of the interface on the capturing host, when the link header states it.
     pub interface: Option<u32>,
 }
 
 /// What follows a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// A protocol by its `EtherType`, or an 802.3 length below 1536.
+    /// A protocol by its `EtherType`; a value below 1536 is an 802.3 length.
     EtherType(u16),
     /// IPv4 or IPv6, by the version field.
     Ip,
     /// An Ethernet frame.
     Ethernet,
-    /// A PPP frame, from its protocol field or the address before that.
+    /// A PPP frame, beginning with its protocol field or with the address field before that.
     Ppp,
     /// An LLC header (IEEE 802.2).
     Llc,
     /// A frame of another link type.
     LinkType(u32),
-    /// Something by this name that cannot be opened.
+    /// Something that cannot be opened, by its name.
     Sealed(&'static str),
 }
 
-/// Opens a link header, or says in which bucket the frame ends.
+/// Opens a link header; an error is the bucket in which the frame ends.
 type Open = fn(&[u8]) -> Result<Link, Bucket>;
 
-/// One link type: its LINKTYPE_ number, its name, and how it is opened.
+/// A link type: its LINKTYPE_ number, its name, and how it is opened.
 pub struct LinkType {
-    /// LINKTYPE_ value, as registered with libpcap.
+    /// LINKTYPE_ value, as registered with tcpdump.org.
     pub number: u16,
-    /// Name without the LINKTYPE_ prefix.
+    /// Its name without the LINKTYPE_ prefix.
     pub name: &'static str,
     open: Open,
 }
 
-/// Every link type that is opened.
+/// Every link type that can be opened.
 pub const LINK_TYPES: &[LinkType] = &[
     LinkType { number: 1, name: "ETHERNET", open: ethernet },
     LinkType { number: 276, name: "LINUX_SLL2", open: linux_sll2 },
@@ -55,7 +55,7 @@ pub const LINK_TYPES: &[LinkType] = &[
     LinkType { number: 101, name: "RAW", open: raw },
     LinkType { number: 228, name: "IPV4", open: raw },
     LinkType { number: 229, name: "IPV6", open: raw },
-    // The number of RAW where DLT_ and LINKTYPE_ were confused; OpenBSD and others.
+    // Numbers of DLT_RAW (14 on OpenBSD, 12 elsewhere), in files of programs that confuse DLT_ with LINKTYPE_.
     LinkType { number: 12, name: "RAW", open: raw },
     LinkType { number: 14, name: "RAW", open: raw },
     LinkType { number: 0, name: "NULL", open: null },
@@ -90,8 +90,8 @@ pub const LINK_TYPES: &[LinkType] = &[
     LinkType { number: 285, name: "DSA_TAG_EDSA", open: |data| other_links::switch_tagged(data, 8) },
 ];
 
-/// Every other registered link type, number and name in turn; these are only named. 11 and 19 stand in files of programs
-/// that confuse DLT_ and LINKTYPE_.
+/// Every other registered link type, number and name alternating; these can only be named. 11 and 19 are DLT_ values,
+/// in files of programs that confuse DLT_ with LINKTYPE_.
 const NAMED: &str = "\
     2 EXP_ETHERNET 3 AX25 4 PRONET 5 CHAOS 11 ATM_RFC1483 19 ATM_CLIP 99 SYMANTEC_FIREWALL 100 ATM_RFC1483 \
     102 SLIP_BSDOS 103 PPP_BSDOS 106 ATM_CLIP 110 LANE8023 111 HIPPI 112 NETBSD_HDLC 114 LTALK 115 ECONET \
@@ -119,13 +119,13 @@ const NAMED: &str = "\
     277 SERCOS_MONITOR 278 OPENVIZSLA 279 EBHSCR 280 VPP_DISPATCH \
     283 IEEE802_15_4_TAP 286 ELEE 287 Z_WAVE_SERIAL 288 USB_2_0 289 ATSC_ALP";
 
-/// The row of a link type.
+/// The row of a link type that can be opened.
 #[inline]
 pub fn find(number: u16) -> Option<&'static LinkType> {
     LINK_TYPES.iter().find(|row| row.number == number)
 }
 
-/// The name of a link type, or its number where it is not known.
+/// The name of a link type; its number in digits when it is unknown.
 pub fn name(number: u16) -> String {
     let digits = number.to_string();
     let named = || {
@@ -136,7 +136,7 @@ pub fn name(number: u16) -> String {
 }
 
 impl LinkType {
-    /// Opens the link header of a frame of this type; the most frequent types without a call.
+    /// Opens the link header of a frame of this type; the most frequent types without an indirect call.
     #[allow(clippy::inline_always)] // once for every frame of a cooked capture
     #[inline(always)]
     pub fn open(&self, data: &[u8]) -> Result<Link, Bucket> {
@@ -148,12 +148,13 @@ impl LinkType {
     }
 }
 
-/// A link whose header says nothing about direction and interface.
+/// A link whose header states neither direction nor interface.
 pub fn link(next: Next, at: usize) -> Link {
     Link { next, at, direction: None, interface: None }
 }
 
-/// Two bytes in network order; a frame that is too short is malformed (or cut, which the caller knows).
+/// The 16-bit number at an offset, in network byte order. A frame that is too short is malformed, or cut, which the
+/// caller knows.
 #[inline]
 pub fn number(data: &[u8], at: usize) -> Result<u16, Bucket> {
     match data.get(at..at + 2) {
@@ -162,19 +163,20 @@ pub fn number(data: &[u8], at: usize) -> Result<u16, Bucket> {
     }
 }
 
-/// IEEE 802.3: destination, source, type.
+/// Ethernet (IEEE 802.3): destination (6), source (6), type or length (2).
 #[inline]
 fn ethernet(data: &[u8]) -> Result<Link, Bucket> {
     Ok(link(Next::EtherType(number(data, 12)?), 14))
 }
 
-/// Linux cooked v1: packet type, ARPHRD_, address length, address (8), protocol.
+/// Linux cooked v1: packet type (2), ARPHRD_ (2), address length (2), address (8), protocol (2).
 fn linux_sll(data: &[u8]) -> Result<Link, Bucket> {
     let next = cooked(number(data, 14)?, number(data, 2)?)?;
     Ok(Link { next, at: 16, direction: direction(number(data, 0)?), interface: None })
 }
 
-/// Linux cooked v2: protocol, reserved, interface index, ARPHRD_, packet type, address length, address (8).
+/// Linux cooked v2: protocol (2), reserved (2), interface index (4), ARPHRD_ (2), packet type (1), address length (1),
+/// address (8).
 #[inline]
 fn linux_sll2(data: &[u8]) -> Result<Link, Bucket> {
     let header = data.first_chunk::<20>().ok_or(Bucket::LinkMalformed)?;
@@ -188,17 +190,18 @@ fn linux_sll2(data: &[u8]) -> Result<Link, Bucket> {
 #[inline]
 fn cooked(protocol: u16, hardware: u16) -> Result<Next, Bucket> {
     match hardware {
-        // GRE devices give the protocol of what they carry; IPv4 and IPv6 keep their EtherType there.
+        // GRE devices give the GRE protocol type, which is the EtherType for these four protocols.
         778 | 823 if matches!(protocol, 0x0800 | 0x86dd | 0x6558 | 0x8847) => Ok(Next::EtherType(protocol)),
         // Radiotap.
         803 => Ok(Next::LinkType(127)),
-        // FRAD, GRE over IPv4 and over IPv6, netlink: no EtherType.
+        // Frame relay access devices, other GRE, netlink: the field is no EtherType.
         770 | 778 | 823 | 824 => Err(Bucket::NonIp),
         _ => Ok(Next::EtherType(protocol)),
     }
 }
 
-/// Packet types of Linux: 4 leaves the host, 0 to 2 arrive; 3 is somebody else's.
+/// The direction of a packet type of Linux (`linux/if_packet.h`): 0 to 2 arrive at the host and 4 leaves it; 3 is for
+/// another host.
 #[inline]
 fn direction(packet_type: u16) -> Option<Direction> {
     match packet_type {
@@ -214,15 +217,15 @@ fn raw(_: &[u8]) -> Result<Link, Bucket> {
     Ok(link(Next::Ip, 0))
 }
 
-/// BSD loopback: the address family as a 32-bit number in the byte order of the capturing host (NULL) or the network
-/// (LOOP). Families of IPv6 differ between systems.
+/// BSD loopback: the address family as a 32-bit number in the byte order of the capturing host (NULL) or of the network
+/// (LOOP). The family number of IPv6 differs between systems.
 fn null(data: &[u8]) -> Result<Link, Bucket> {
     let head = data.get(..4).ok_or(Bucket::LinkMalformed)?;
     let family = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
     let family = if family > 0xffff { family.swap_bytes() } else { family };
     match family {
         2 | 10 | 23 | 24 | 28 | 30 => Ok(link(Next::Ip, 4)),
-        // Some systems put Cisco HDLC here: address, control, EtherType.
+        // Some systems write a Cisco HDLC header here: address, control, EtherType.
         _ if matches!(head[2..], [0x08, 0x00] | [0x86, 0xdd]) => Ok(link(Next::Ip, 4)),
         _ => Err(Bucket::NonIp),
     }
@@ -247,7 +250,7 @@ mod tests {
 
     #[test]
     fn every_link_type_has_one_name() {
-        // As in libpcap's pcap-common.c; 208 is reserved.
+        // From libpcap's pcap-common.c; 208 is reserved.
         for (number, wanted) in [(1, "ETHERNET"), (2, "EXP_ETHERNET"), (147, "USER0"), (178, "JUNIPER_ETHER")] {
             assert_eq!(name(number), wanted);
         }

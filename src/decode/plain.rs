@@ -1,7 +1,8 @@
-//! The short way of most frames: whole UDP datagrams and TCP segments right behind a link header, or behind Ethernet with
-//! one VLAN tag. A [`Frame`] to the same [`Entry`] or count that the general way gives it, or a refusal to say anything.
+//! Decodes most frames by a short path: whole UDP datagrams and TCP segments directly behind a link header, or behind
+//! Ethernet with one VLAN tag. It turns a [`Frame`] into the same [`Entry`] or count as the general path, or declines
+//! to decode it.
 //!
-//! The general way stays the definition of what a frame is; a test compares the two on any bytes.
+//! The general path remains the definition of what a frame is; a test compares both on arbitrary bytes.
 
 use super::link::{self, Next};
 use super::message::{self, HEADER};
@@ -21,13 +22,13 @@ const UDP_HEADER: usize = 8;
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
 
-/// Two bytes in network order.
+/// The 16-bit number at an offset, in network byte order.
 #[inline]
 fn number<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
-/// An IP header of the usual length, of a packet that is no fragment.
+/// An IP header of minimum length, of a packet that is no IPv4 fragment.
 #[derive(Clone, Copy)]
 enum Ip<'a> {
     V4(&'a [u8; IPV4_HEADER]),
@@ -46,7 +47,7 @@ impl<'a> Ip<'a> {
         packet.first_chunk().filter(|header| header[0] >> 4 == 6).map(Self::V6)
     }
 
-    /// Where the payload begins and ends, and its protocol.
+    /// Offsets of the payload's begin and end in the packet, and its protocol.
     #[inline]
     fn payload(self) -> (usize, usize, u8) {
         match self {
@@ -69,7 +70,7 @@ impl<'a> Ip<'a> {
         }
     }
 
-    /// TTL or hop limit.
+    /// The TTL or hop limit.
     #[inline]
     fn hops(self) -> u8 {
         match self {
@@ -78,7 +79,7 @@ impl<'a> Ip<'a> {
         }
     }
 
-    /// Identification (IPv4 only; 0 otherwise).
+    /// The identification of an IPv4 packet; 0 for IPv6.
     #[inline]
     fn id(self) -> u16 {
         match self {
@@ -91,15 +92,15 @@ impl<'a> Ip<'a> {
 /// What a link header says.
 #[derive(Clone, Copy)]
 struct Link {
-    /// The `EtherType` of what follows.
+    /// The `EtherType` of the packet.
     ether_type: u16,
-    /// Where that begins.
+    /// Offset of the packet in the frame.
     at: usize,
     point: Point,
 }
 
 impl Link {
-    /// Ethernet, with a VLAN tag when one is there that is to be opened.
+    /// Reads an Ethernet header, with its VLAN tag if there is one and `opens_tags` is set.
     #[inline]
     fn ethernet(frame: &Frame<'_>, opens_tags: bool) -> Option<Self> {
         let header = frame.data.first_chunk::<18>()?;
@@ -114,7 +115,7 @@ impl Link {
         })
     }
 
-    /// Any other link type whose header leads straight to a packet, as cooked captures do.
+    /// Reads a header of any other link type that leads directly to a packet, as in cooked captures.
     #[inline(never)]
     fn other(frame: &Frame<'_>) -> Option<Self> {
         let link = link::find(frame.link_type)?.open(frame.data).ok()?;
@@ -133,10 +134,10 @@ impl Link {
     }
 }
 
-/// What is left to do of a packet.
+/// What is left to do for a packet.
 enum Rest<'a, 'o> {
     Nothing,
-    /// To read the message of the datagram.
+    /// Read the message of the datagram.
     Message {
         datagram: &'o mut Datagram,
         payload: &'a [u8],
@@ -145,7 +146,8 @@ enum Rest<'a, 'o> {
 }
 
 impl Decoder {
-    /// Decodes a frame when it is as plain as this way wants it; `None` leaves it to the general way, with nothing done.
+    /// Decodes a frame if it is plain enough for the short path; otherwise returns `None` and has done nothing, which
+    /// leaves the frame to the general path.
     #[allow(clippy::inline_always)] // once for every frame
     #[inline(always)]
     pub(super) fn plain(&self, frame: &Frame<'_>, index: u32, out: &mut Decoded) -> Option<()> {
@@ -158,7 +160,7 @@ impl Decoder {
             _ => Link::other(frame)?,
         };
         let packet = data.get(link.at..)?;
-        // The two are apart from here until the addresses are written.
+        // From here until the addresses are written, the two versions have code of their own.
         let rest = match link.ether_type {
             0x0800 => self.packet(frame, index, link, Ip::v4(packet)?, out)?,
             0x86dd => self.packet(frame, index, link, Ip::v6(packet)?, out)?,
@@ -173,8 +175,8 @@ impl Decoder {
         Some(())
     }
 
-    /// Decodes what is in a packet, behind a link header, but for a message. Transport headers begin where they do without
-    /// options, and lengths come from the IP header.
+    /// Decodes a packet behind a link header, except for the DNS message. The transport header is expected directly
+    /// behind an IP header of minimum length; lengths come from the IP header.
     #[allow(clippy::inline_always)] // once for every frame, and either kind of header is known at compile time
     #[inline(always)]
     fn packet<'a, 'o>(
@@ -223,7 +225,8 @@ impl Decoder {
             let Some(Entry { body: Body::Datagram(datagram), .. }) = out.entries.last_mut() else { return None };
             return Some(Rest::Message { datagram, payload: message, cut: claimed > payload.len() });
         }
-        // Which of the two protocols it is cannot be foretold, nor which way it goes: a product is zero when a factor is.
+        // Neither which of the two protocols it is nor the outcome can be predicted, so one branch decides: a product
+        // is zero when a factor is.
         let header = payload.first_chunk::<TCP_HEADER>()?;
         let room = payload.len() - TCP_HEADER;
         let options = (usize::from(header[12] >> 4) * 4).wrapping_sub(TCP_HEADER);
@@ -241,7 +244,7 @@ impl Decoder {
     }
 }
 
-/// Decodes a TCP segment on a DNS port, in the packet that begins at `at` and was seen at `point`.
+/// Decodes a TCP segment on a DNS port, in the packet that begins at offset `at` of the frame and was seen at `point`.
 #[allow(clippy::inline_always)] // else the frame must be in memory
 #[inline(always)]
 fn segment(frame: &Frame<'_>, index: u32, (at, point): (usize, Point), ip: Ip<'_>, out: &mut Decoded) -> Option<()> {
@@ -289,13 +292,13 @@ mod tests {
         }
     }
 
-    /// Decodes a frame both ways: what the short way says, when it says something, and what the general way says.
+    /// Decodes a frame on both paths: what the short path says, if it does not decline, and what the general path says.
     fn both(decoder: &Decoder, link_type: u16, bytes: &[u8], original_len: usize) -> (Option<String>, String) {
         let frame = Frame {
             time: Timestamp(1_700_000_000_000_000_000),
             link_type,
             interface: 3,
-            // Of what leaves, the hop limit counts.
+            // The hop limit matters for packets that leave.
             direction: Direction::Out,
             data: bytes,
             offset: 16,
@@ -330,7 +333,7 @@ mod tests {
         bytes
     }
 
-    /// The link types whose frames of a packet [`behind`] makes, with what is before it: for IPv4, and for IPv6.
+    /// Other link types, with the link headers that [`behind`] puts before an IPv4 and an IPv6 packet.
     const OTHER_LINKS: [(u16, &[u8], &[u8]); 7] = [
         (
             276,
@@ -345,7 +348,7 @@ mod tests {
         (108, b"\0\0\0\x02", b"\0\0\0\x18"),
     ];
 
-    /// A frame of another link type with the packet of an Ethernet frame.
+    /// A frame of another link type that holds the packet of an Ethernet frame.
     fn behind(header: &[u8], ethernet: &[u8]) -> Vec<u8> {
         [header, &ethernet[14..]].concat()
     }
@@ -397,10 +400,10 @@ mod tests {
             (v6, vlan, tcp) in any::<(bool, bool, bool)>(),
             ports in prop_oneof![Just((4000, 53)), Just((53, 4000)), Just((53, 53)), Just((4000, 443)), Just((4000, 853)), Just((80, 4000)), Just((4789, 53)), Just((9, 4789))],
             payload in proptest::collection::vec(any::<u8>(), 0..60),
-            // Mostly in the headers, where it matters.
+            // Most changes are in the headers, where they matter.
             changes in proptest::collection::vec((prop_oneof![3 => 12usize..50, 1 => 0usize..90], any::<u8>()), 0..4),
             (less, missing) in (0usize..80, 0usize..3),
-            // Ethernet as often as all others.
+            // Ethernet half of the time.
             other_link in proptest::option::of(proptest::sample::select(&OTHER_LINKS[..])),
         ) {
             let decoder = decoder();
