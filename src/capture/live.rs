@@ -1,13 +1,13 @@
-//! Interfaces to blocks: a [`Handle`] captures from one interface through libpcap and fills [`Block`]s with records as in
-//! pcap files of nanosecond times, and keeps an exact account of what the kernel saw, dropped and handed over.
+//! Captures from interfaces: a [`Handle`] reads one through libpcap, fills [`Block`]s with records as in pcap files
+//! with nanosecond times, and keeps an exact account of what the kernel saw, dropped and handed over.
 //!
-//! The account closes because nothing enters or leaves the ring uncounted: filters are attached to the socket itself
-//! (libpcap would discard what is in the ring), packets that leave through loopback are kept out by the filter (libpcap
-//! would drop them in silence), intake begins after the ring was emptied and ends with a filter that lets nothing
-//! through before the last packet is read. The statistics of the socket are cleared by reading and are added up here.
+//! The account closes because nothing enters or leaves the ring uncounted. Filters are attached to the socket itself
+//! (libpcap would discard what is in the ring). Packets that leave through loopback are kept out by the filter (libpcap
+//! would drop them silently). Intake begins after the ring was emptied, and ends with a filter that lets nothing
+//! through before the last packet is read. Reading the statistics of the socket clears them, so they are added up here.
 
 use super::host::{has_no_carrier, index_in_sys, interfaces, interfaces_in_sys, is_up, loopback_index, sys_is_ours};
-use super::kernel_filter::{self, LINUX_SLL2};
+use super::kernel_filter::{self, EVERYTHING, LINUX_SLL2};
 use super::losses::{InterfaceDrops, InterfaceLoss};
 use super::packet_socket::{self, Instruction};
 use super::{Block, Context, Format, Interface, Reader, time::Resolution};
@@ -21,39 +21,40 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// After this long (milliseconds) the kernel hands over a block of the ring that is not full yet. The timer starts anew
-/// with each block, so what a packet waits is at most about twice this.
+/// After this long (milliseconds) the kernel hands over a block of the ring that is not full yet. The timer restarts
+/// with each block, so a packet waits for at most about twice this.
 const RETIRE: i32 = 100;
-/// A ring is empty when nothing came for this long with a filter that lets nothing through.
+/// A ring counts as empty when nothing came for this long under a filter that lets nothing through.
 const SETTLED: Duration = Duration::from_millis(3 * RETIRE as u64);
-/// When packets come to a ring that was empty, others are let come for this long: they are read and followed at less cost
-/// together (13 % less at 0.3 M packets/s), since the memory they need stays in the processor's cache.
+/// When packets come to a ring that was empty, reading waits for this long for more: a batch is read and followed at
+/// less cost (13 % less at 0.3 M packets/s), since the memory it needs stays in the processor's cache.
 const GATHER: Duration = Duration::from_millis(20);
-/// Bytes of a ring that has room for that: it would have to fill at 1.6 GB/s, faster than packets come through a socket.
+/// Bytes of a ring that has room for such a wait: it would have to fill at 1.6 GB/s, faster than packets come through a
+/// socket.
 const GATHER_RING: u64 = 32 << 20;
-/// Errors of libpcap in a row before they end a capture whose interface is there.
+/// Consecutive errors of libpcap before they end a capture whose interface is up.
 const ERRORS: usize = 50;
-/// Packets taken from libpcap in one call; bounds by how much a block may grow past its limit.
+/// Packets taken from libpcap in one call, which bounds how far a block may grow past its limit.
 const AT_ONCE: usize = 128;
-/// Every interface.
+/// The name that stands for all interfaces.
 pub const ANY: &str = "any";
 
-/// What a handle is opened for.
+/// How a handle is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Bytes of the ring.
+    /// Size of the ring in bytes.
     pub ring: usize,
     /// Put the interface into promiscuous mode.
     pub promiscuous: bool,
     /// Ports that carry DNS.
     pub ports: Vec<u16>,
-    /// An expression instead of the generated one.
+    /// An expression to use instead of the generated one.
     pub filter: Option<String>,
     /// Let only REFUSED responses through.
     pub refused_only: bool,
 }
 
-/// What the kernel counted for one handle. `seen = dropped + read + waiting`.
+/// What the kernel counted for a handle: `seen = dropped + read + waiting`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KernelCounts {
     /// Packets that passed the filter.
@@ -64,21 +65,21 @@ pub struct KernelCounts {
     pub bursts: u64,
     /// Packets read from the ring.
     pub read: u64,
-    /// Packets the interface itself says it lost meanwhile.
+    /// Packets that the interface itself reports as lost since the start.
     pub interface_dropped: InterfaceLoss,
 }
 
 impl KernelCounts {
-    /// Packets that passed the filter, were not dropped and have not been read.
+    /// Packets that passed the filter, were not dropped and have not been read yet.
     pub fn waiting(&self) -> i64 {
         self.seen as i64 - self.dropped as i64 - self.read as i64
     }
 }
 
-/// Why a handle gives nothing more, or nothing at the moment.
+/// Whether packets can come from an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Packets were read, or may come.
+    /// Packets may come.
     Up,
     /// The interface is down; it may come back.
     Down,
@@ -86,7 +87,7 @@ pub enum State {
     Gone,
 }
 
-/// One interface being captured.
+/// An interface being captured, or all of them.
 pub struct Handle {
     /// The interface's name, or `any`.
     pub name: String,
@@ -94,32 +95,33 @@ pub struct Handle {
     pub link_type: u16,
     /// The expression that chooses packets.
     pub expression: String,
-    /// The kernel cannot run the expression on this kind of device: every packet is read and chosen here.
+    /// The kernel cannot run the expression for this kind of device, so every packet is read and filtered in this
+    /// process.
     pub chosen_here: bool,
-    /// What was counted.
+    /// What the kernel counted.
     pub counts: KernelCounts,
-    /// Bytes of the ring that the kernel gave.
+    /// Size of the ring in bytes, as the kernel allocated it.
     pub ring: u64,
-    /// What /sys tells is about the interfaces that are captured.
+    /// /sys describes the network namespace that is captured.
     pub sys_is_ours: bool,
     capture: Capture<Active>,
     program: Vec<Instruction>,
     drops: InterfaceDrops,
-    /// The interface's flags; `None` for all interfaces, and where they cannot be read.
+    /// File with the interface's flags; `None` for all interfaces, and where it cannot be read.
     flags: Option<File>,
-    /// Whether it has a carrier; likewise.
+    /// File that says whether it has a carrier; `None` likewise.
     carrier: Option<File>,
-    /// The name the interface has now, when it is another one.
+    /// The present name of the interface, where it was found to be renamed.
     renamed: Option<String>,
     state: State,
-    /// Everything in the ring was read when it was last looked at.
+    /// The ring was empty when it was last read.
     emptied: bool,
-    /// Errors of libpcap since it last gave a packet.
+    /// Consecutive errors of libpcap since it last gave a packet.
     errors: usize,
 }
 
 impl Handle {
-    /// Opens an interface. Nothing is read until [`Handle::start`].
+    /// Opens an interface. No packet is taken in until [`Handle::start`].
     pub fn open(name: &str, options: &Options) -> Result<Self, Error> {
         let failed = |error: &pcap::Error| cannot_open(name, error);
         let ring = i32::try_from(options.ring).unwrap_or(i32::MAX);
@@ -132,7 +134,7 @@ impl Handle {
             .timeout(RETIRE)
             .open()
             .map_err(|error| failed(&error))?;
-        // One that is asked for by another of its names is called by its own from here on.
+        // An interface that was given by an alternative name goes by its own name from here on.
         let index = packet_socket::interface_index(capture.as_fd()).ok().and_then(|index| u32::try_from(index).ok());
         let own = index.filter(|index| *index > 0).and_then(|index| index_to_name(capture.as_fd(), index).ok());
         let name = own.as_deref().unwrap_or(name);
@@ -146,7 +148,7 @@ impl Handle {
         if name == ANY && cooked {
             capture.set_datalink(Linktype(i32::from(LINUX_SLL2))).map_err(|error| failed(&error))?;
         }
-        // Values of DLT_ and LINKTYPE_ agree but for raw IP.
+        // Values of DLT_ and LINKTYPE_ are equal, except for raw IP.
         let link_type = match capture.get_datalink().0 {
             12 | 14 => 101,
             number => u16::try_from(number).unwrap_or(u16::MAX),
@@ -169,10 +171,9 @@ impl Handle {
         let chosen_here = made.is_none();
         let sys_is_ours = sys_is_ours(capture.as_fd());
         let in_sys = |file: &str| File::open(format!("/sys/class/net/{name}/{file}")).ok().filter(|_| sys_is_ours);
-        let everything = [Instruction { code: 0x06, jump_true: 0, jump_false: 0, k: u32::MAX }];
         let program = made
-            .or_else(|| kernel_filter::for_socket(&everything, link_type, loopback))
-            .unwrap_or_else(|| everything.to_vec());
+            .or_else(|| kernel_filter::for_socket(&EVERYTHING, link_type, loopback))
+            .unwrap_or_else(|| EVERYTHING.to_vec());
         Ok(Self {
             ring: ring_of(capture.as_fd()).unwrap_or(options.ring as u64),
             name: name.to_string(),
@@ -193,12 +194,13 @@ impl Handle {
         })
     }
 
-    /// Its packet socket.
+    /// The packet socket.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.capture.as_fd()
     }
 
-    /// Puts this handle into a fan-out group: a new one, or that of another handle. Call before [`Handle::start`].
+    /// Puts this handle into a fan-out group, a new one or `group`, and returns the number of the group. To be called
+    /// before [`Handle::start`].
     pub fn fan_out(&mut self, group: Option<u16>) -> Result<u16, Error> {
         let joined = match group {
             None => packet_socket::begin_fanout(self.capture.as_fd(), &kernel_filter::by_addresses()),
@@ -210,9 +212,9 @@ impl Handle {
         })
     }
 
-    /// Empties the ring of what came before the filter. Afterwards nothing is in it and nothing enters.
+    /// Empties the ring of packets that came before the filter was attached. Afterwards it is empty and nothing enters.
     pub fn settle(&mut self) -> Result<(), Error> {
-        // What another processor is just taking in is in the ring a moment later.
+        // A packet that another processor is taking in reaches the ring a moment later.
         std::thread::sleep(Duration::from_millis(2));
         self.add_statistics()?;
         if self.counts.seen > 0 {
@@ -231,7 +233,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Begins to take packets in.
+    /// Begins to take packets in, by attaching the filter.
     pub fn start(&mut self) -> Result<(), Error> {
         self.drops.begin();
         packet_socket::attach(self.capture.as_fd(), &self.program).map_err(|error| {
@@ -240,12 +242,12 @@ impl Handle {
         })
     }
 
-    /// Lets nothing more into the ring. What is in it can still be read.
+    /// Lets nothing more into the ring; what is in it can still be read.
     pub fn stop(&mut self) -> Result<(), Error> {
         packet_socket::attach(self.capture.as_fd(), &kernel_filter::NOTHING).map_err(|error| self.lost_socket(&error))
     }
 
-    /// Adds what the kernel counted since the last call.
+    /// Adds to [`Handle::counts`] what the kernel counted since the last call.
     pub fn add_statistics(&mut self) -> Result<(), Error> {
         let more = packet_socket::statistics(self.capture.as_fd()).map_err(|error| self.lost_socket(&error))?;
         self.counts.seen += u64::from(more.packets);
@@ -255,8 +257,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Waits at most `patience` for packets, and a moment for others to gather, and appends them to `block` as records of a
-    /// pcap file, until it holds its limit or the ring is empty. Returns the number of packets.
+    /// Waits at most `patience` for packets, lets more gather for a moment, and appends them to `block` as records of a
+    /// pcap file, until the block has reached its limit or the ring is empty. Returns the number of packets.
     pub fn fill(&mut self, block: &mut Block, patience: Duration) -> Result<usize, Error> {
         if self.state == State::Gone {
             // What is in the ring can still be read.
@@ -291,8 +293,8 @@ impl Handle {
                     packets += taken;
                 }
                 Err(_) if self.state == State::Gone => break,
-                // libpcap met the interface's end before we did; or what it takes for one, where an interface goes down and has
-                // another name at once: then it is asked again.
+                // libpcap noticed that the interface is gone before this process did; or it took the interface for gone
+                // when it went down and was renamed at once, in which case the read is repeated.
                 Err(error) => {
                     self.look_after_error(patience)?;
                     self.errors += 1;
@@ -309,13 +311,13 @@ impl Handle {
         }
         self.counts.read += packets as u64;
         if packets > 0 && self.state == State::Down && self.flags.is_none() {
-            // Nothing else tells that it is up again.
+            // Nothing else shows that the interface is up again.
             self.state = State::Up;
         }
         Ok(packets)
     }
 
-    /// Waits at most `patience` for packets or an error; false when there was neither.
+    /// Waits at most `patience` for packets or an error; false when neither came.
     fn wait(&mut self, patience: Duration) -> Result<bool, Error> {
         let wait = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
         let mut waiting = [PollFd::new(&self.capture, PollFlags::IN)];
@@ -330,7 +332,7 @@ impl Handle {
         Ok(true)
     }
 
-    /// Finds out why the socket has an error: the interface is down, or gone.
+    /// Finds out why the socket has an error: whether the interface is down or gone.
     fn look_after_error(&mut self, patience: Duration) -> Result<(), Error> {
         let socket = self.capture.as_fd();
         let number = packet_socket::pending_error(socket).map_err(|error| self.lost_socket(&error))?;
@@ -346,7 +348,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Whether packets can come. libpcap may have taken the error of the socket for itself, so the interface is asked.
+    /// Finds out whether packets can come. libpcap may have consumed the error of the socket, so the interface itself
+    /// is examined.
     pub fn look_at_interface(&mut self) -> State {
         let index = packet_socket::interface_index(self.capture.as_fd()).unwrap_or(0);
         if index < 0 {
@@ -355,7 +358,7 @@ impl Handle {
         }
         let is_ours = |name: &str| index_in_sys(name).is_some_and(|known| i64::from(known) == i64::from(index));
         if index > 0 && self.sys_is_ours && !is_ours(self.renamed.as_ref().unwrap_or(&self.name)) {
-            // Nothing is found where the names may not be read; then nothing is said.
+            // No name is found where /sys may not be listed; then the known name stays.
             self.renamed = interfaces_in_sys().into_iter().find(|name| is_ours(name)).or(self.renamed.take());
         }
         if let Some(up) = self.flags.as_ref().and_then(is_up) {
@@ -364,22 +367,22 @@ impl Handle {
         self.state
     }
 
-    /// The interface is up, but has nothing to send through or to receive from.
+    /// True when the interface is up but has no carrier.
     pub fn has_no_carrier(&self) -> bool {
         self.state == State::Up && self.carrier.as_ref().is_some_and(has_no_carrier)
     }
 
-    /// The name the interface has now, when it was renamed.
+    /// The present name of the interface, when it was renamed.
     pub fn new_name(&self) -> Option<&str> {
         self.renamed.as_deref().filter(|name| *name != self.name)
     }
 
-    /// Whether packets could come when it was last looked.
+    /// The state of the interface when it was last examined.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// The context in which the records of this handle's blocks are read.
+    /// The context for reading the records of this handle's blocks.
     pub fn context(&self) -> Arc<Context> {
         let interface = Interface {
             link_type: self.link_type,
@@ -397,7 +400,7 @@ impl Handle {
     }
 }
 
-/// How blocks of handles are read: as pcap files.
+/// How blocks of handles are read: like pcap files.
 pub fn reader(limits: &Limits) -> Reader {
     Reader {
         format: Format::Pcap,
@@ -407,7 +410,7 @@ pub fn reader(limits: &Limits) -> Reader {
     }
 }
 
-/// Why an interface could not be opened, and what to do about it.
+/// The error for an interface that could not be opened, and what to do about it.
 fn cannot_open(name: &str, error: &pcap::Error) -> Error {
     let text = error.to_string();
     let text = text.strip_prefix("libpcap error: ").unwrap_or(&text);
@@ -426,8 +429,8 @@ fn cannot_open(name: &str, error: &pcap::Error) -> Error {
     Error::new(ErrorKind::CouldNotRun, "E-LIVE-OPEN", name, detail)
 }
 
-/// Bytes of the ring that a packet socket shares with this process: more than asked for where that was less than a block,
-/// and less where the kernel had not so much.
+/// Size in bytes of the ring that a packet socket shares with this process. It is larger than requested when that was
+/// less than a block, and smaller when the kernel could not allocate as much.
 fn ring_of(socket: BorrowedFd<'_>) -> Option<u64> {
     let number = rustix::fs::fstat(socket).ok()?.st_ino;
     let (maps, name) = (std::fs::read_to_string("/proc/self/maps").ok()?, format!("socket:[{number}]"));
@@ -447,7 +450,7 @@ mod tests {
         let options = Options { ring: 1 << 20, promiscuous: false, ports: vec![53], filter: None, refused_only: false };
         let Err(error) = Handle::open("no-such-if0", &options) else { panic!("it opened") };
         assert_eq!(error.exit_code(), 1);
-        // Without the privilege the kernel does not even look for it.
+        // Without the privilege the kernel does not even look the interface up.
         assert!(error.detail.contains("no such interface") || error.detail.contains("CAP_NET_RAW"), "{error}");
     }
 }
