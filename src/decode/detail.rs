@@ -64,8 +64,8 @@ pub fn read(message: &[u8], limits: DetailLimits) -> Option<Detail> {
     Some(detail)
 }
 
-/// The extended errors of a message in which nothing else needs a full decode: it has no additional record, or a single one,
-/// the OPT record, whose other options are not printed. That covers most messages, and is a hundred times cheaper
+/// The extended errors of a message in which nothing else needs a full decode: it has no additional record, or a single
+/// one, the OPT record, whose other options are not printed. That covers most messages, and is a hundred times cheaper
 /// than decoding, which would allocate every record and name although none is printed.
 fn errors_alone(message: &[u8], limits: DetailLimits) -> Option<Vec<(u16, Vec<u8>)>> {
     let count = |at: usize| usize::from(u16::from_be_bytes([message[at], message[at + 1]]));

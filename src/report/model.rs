@@ -64,8 +64,8 @@ pub struct Report {
     /// Servers whose responses leave the capturing host but were made by another one: their address may be a translated
     /// one.
     pub passed_on: BTreeSet<IpAddr>,
-    /// Servers that refused or answered what another server had decided so just before, and as what the first such query
-    /// left for that one.
+    /// Servers that refused or answered what another server had decided so just before, and as what the first such
+    /// query left for that one.
     pub handed_on: BTreeMap<IpAddr, LeftAs>,
     /// Addresses from which the host of an input asked others, with the input's number.
     pub asking: BTreeSet<(IpAddr, usize)>,

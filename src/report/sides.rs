@@ -114,7 +114,8 @@ impl Sides {
         let Some(id) = transaction.id else { return };
         let told = self.decided.len() < PAIRS || self.decided.contains_key(&(server, input));
         self.decided.entry((if told { server } else { OTHERS }, input)).or_default()[usize::from(answered)] += 1;
-        // Within one input, the forwarded query is answered first: one whose identifier is not remembered was not forwarded.
+        // Within one input, the forwarded query is answered first: one whose identifier is not remembered was not
+        // forwarded.
         let leaves = query.is_some_and(|(_, direction, _)| direction == Direction::Out);
         if !leaves && (!self.several || answered) && !self.identifiers.has(id) {
             return;
@@ -173,9 +174,9 @@ impl Sides {
         }
     }
 
-    /// Servers that handed on what they refused or answered, by input, with the other ends of the first such query: another
-    /// server had decided the same just before, for the same question under the same identifier. By chance that happens to
-    /// one query in 65,536; here it must be half of what a server refused, or of what it answered.
+    /// Servers that handed on what they refused or answered, by input, with the other ends of the first such query:
+    /// another server had decided the same just before, for the same question under the same identifier. By chance that
+    /// happens to one query in 65,536; here it must be half of what a server refused, or of what it answered.
     pub fn handed_on(&self) -> BTreeMap<(IpAddr, usize), LeftAs> {
         let most = self.handed_on.iter().filter(|(key, (counts, _))| {
             let decided = self.decided.get(key).copied().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Which of many views may serve an address ([`Choice`]): there are as many as a provider has customers or countries, and to
-//! ask one after the other for every request takes longer than everything else.
+//! Finds which of many views serves an address ([`Choice`]): a provider may have one per customer or country, and
+//! trying one after the other for every request would take longer than everything else.
 
 use super::model::View;
 use crate::expect::ranges::Ranges;
