@@ -1,5 +1,5 @@
 //! The architecture as tests: clock, threads, channels, `DashMap`, clap and `unsafe` stay in the files they belong to,
-//! and a stage uses only stages before it on the data's path.
+//! a stage uses only stages before it on the data's path, and files and comments keep to a readable size.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -130,6 +130,25 @@ fn arrows_point_backwards_along_the_path() {
             let code = code(&path);
             assert!(!code.contains("crate::report") && !code.contains("crate::transact"), "{name} points forward");
         }
+    }
+}
+
+#[test]
+fn comments_keep_within_120_columns() {
+    for path in ["src", "tests", "benches"].into_iter().flat_map(rust_files) {
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in (1..).zip(text.lines()) {
+            let is_comment = line.trim_start().starts_with("//");
+            assert!(!is_comment || line.chars().count() <= 120, "{}:{number} is too long", name(&path));
+        }
+    }
+}
+
+#[test]
+fn no_file_is_too_long_to_be_read_at_once() {
+    for path in rust_files("src") {
+        let lines = code(&path).lines().count();
+        assert!(lines <= 520, "{}: {lines} lines before its tests", name(&path));
     }
 }
 

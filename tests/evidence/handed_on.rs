@@ -15,7 +15,8 @@ fn cooked(time: u64, kind: u8, [from, to]: [[u8; 4]; 2], message: &[u8]) -> (u64
     (time, bytes)
 }
 
-/// A query of a client that gets a response code, and what the host asks another server meanwhile, which gives it first.
+/// A client's query, which gets a response code, and the query that the host sends another server meanwhile, which gets
+/// the code first.
 fn asked(time: u64, [id, as_id]: [u16; 2], rcode: u16) -> [(u64, Vec<u8>); 4] {
     let [query, response] = [false, true].map(|is| message(id, is, 0, rcode * u16::from(is)));
     let [again, first] = [false, true].map(|is| message(as_id, is, 0, rcode * u16::from(is)));
