@@ -84,7 +84,7 @@ impl Tracker<'_> {
             self.pass_on();
         }
         self.flights.kept.release(early.bytes);
-        self.flights.remember_orphan(early.hash, &early.message, early.print);
+        self.flights.remember_orphan(early.hash, &early.message, early.fingerprint);
     }
 
     /// Closes a pending transaction without a response, or makes it a suspect when that may be silence. `waited`: its

@@ -2,7 +2,7 @@
 //! comes too late, again, or without a query.
 
 use super::Tracker;
-use super::flights::{Flow, OtherResponse, Print, QueryIs, ResponseIs, Sighting, Transport};
+use super::flights::{Fingerprint, Flow, OtherResponse, QueryIs, ResponseIs, Sighting, Transport};
 use super::kept::KeptMessage;
 use super::proxied::ProxiedEnd;
 use crate::capture::{Direction, Timestamp};
@@ -19,7 +19,7 @@ pub(super) struct Early {
     pub(super) flow: Flow,
     pub(super) message: Message,
     pub(super) seen: Sighting,
-    pub(super) print: Print,
+    pub(super) fingerprint: Fingerprint,
     pub(super) bytes: KeptMessage,
     /// When it came, on the clock's line.
     pub(super) since: Timestamp,
@@ -57,8 +57,8 @@ impl Seen<'_> {
     }
 
     #[inline]
-    fn print(&self) -> Print {
-        Print::new(self.entry.time, self.entry.point, self.datagram.payload_hash, self.datagram.ip_id)
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::new(self.entry.time, self.entry.point, self.datagram.payload_hash, self.datagram.ip_id)
     }
 
     /// Client to server.
@@ -123,7 +123,7 @@ impl Tracker<'_> {
     fn query(&mut self, seen: &Seen<'_>) {
         let pair = self.pair(seen);
         self.pairs.asked(pair, seen.entry.time);
-        match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.print(), seen.frame.input) {
+        match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.fingerprint(), seen.frame.input) {
             QueryIs::Copy(slot) => {
                 self.counts.query_copies += 1;
                 if let Some(slot) = slot
@@ -153,8 +153,8 @@ impl Tracker<'_> {
         let most = self.flights.kept.room(limits.kept_message_bytes, limits.kept_bytes);
         let kept = self.flights.kept.keep_before(seen.from, seen.len.min(most));
         let flow = seen.flow(pair);
-        let (hash, print) = (seen.datagram.flow_hash, seen.print());
-        let slot = self.flights.open(hash, flow, seen.message, seen.sighting(), print, kept, &self.clock);
+        let (hash, fingerprint) = (seen.datagram.flow_hash, seen.fingerprint());
+        let slot = self.flights.open(hash, flow, seen.message, seen.sighting(), fingerprint, kept, &self.clock);
         if !seen.header.is_empty() {
             self.behind_header(slot, *seen);
         }
@@ -207,7 +207,7 @@ impl Tracker<'_> {
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     fn response(&mut self, seen: &Seen<'_>) {
-        match self.flights.response(seen.datagram.flow_hash, seen.message, &seen.print()) {
+        match self.flights.response(seen.datagram.flow_hash, seen.message, &seen.fingerprint()) {
             ResponseIs::Match(slot) => {
                 // The query has the same flow, so its pair need not be looked up again.
                 let pair = self.flights.slot(slot).flow.pair;
@@ -215,7 +215,7 @@ impl Tracker<'_> {
                 if !self.proxied.is_empty() {
                     self.ended_behind_header(slot, ProxiedEnd::Understood, seen.frame);
                 }
-                self.matched(slot, pair, seen.message, seen.sighting(), seen.print(), seen.bytes());
+                self.matched(slot, pair, seen.message, seen.sighting(), seen.fingerprint(), seen.bytes());
                 self.note_answering(pair, seen);
             }
             ResponseIs::Other(what) => self.other_response(seen, what),
@@ -278,8 +278,8 @@ impl Tracker<'_> {
         if self.is_answer_to_header(flow, pair, &seen) {
             return;
         }
-        let print = seen.print();
-        if self.early.iter().any(|early| early.flow == flow && early.print.is_copied_by(&print)) {
+        let fingerprint = seen.fingerprint();
+        if self.early.iter().any(|early| early.flow == flow && early.fingerprint.is_copied_by(&fingerprint)) {
             self.counts.response_copies += 1;
             return;
         }
@@ -297,7 +297,7 @@ impl Tracker<'_> {
             flow,
             message,
             seen: seen.sighting(),
-            print,
+            fingerprint,
             bytes,
             since: self.clock.line(),
         });
@@ -317,7 +317,7 @@ impl Tracker<'_> {
             return false;
         };
         self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.frame);
-        self.matched(slot, pair, message, seen.sighting(), seen.print(), seen.bytes());
+        self.matched(slot, pair, message, seen.sighting(), seen.fingerprint(), seen.bytes());
         true
     }
 
@@ -333,7 +333,15 @@ impl Tracker<'_> {
     /// Closes a pending transaction with its response.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
-    fn matched(&mut self, index: u32, pair: u32, message: &Message, seen: Sighting, print: Print, bytes: &[u8]) {
+    fn matched(
+        &mut self,
+        index: u32,
+        pair: u32,
+        message: &Message,
+        seen: Sighting,
+        fingerprint: Fingerprint,
+        bytes: &[u8],
+    ) {
         self.counts.matched += 1;
         let outcome = outcome_of(message);
         self.counts.outcomes[outcome as usize] += 1;
@@ -355,7 +363,7 @@ impl Tracker<'_> {
         if self.settings.rows.has(outcome) {
             self.report(index, outcome, Some((seen, *message, bytes)));
         }
-        self.flights.answer(index, print, outcome == Outcome::Refused);
+        self.flights.answer(index, fingerprint, outcome == Outcome::Refused);
     }
 
     /// Counts the transport of a transaction; called together with counting its outcome.
@@ -403,7 +411,7 @@ impl Tracker<'_> {
         let mut bytes = std::mem::take(&mut self.scratch);
         self.flights.kept.read(early.bytes, &mut bytes);
         self.flights.kept.release(early.bytes);
-        self.matched(slot, pair, &early.message, early.seen, early.print, &bytes);
+        self.matched(slot, pair, &early.message, early.seen, early.fingerprint, &bytes);
         self.scratch = bytes;
     }
 }

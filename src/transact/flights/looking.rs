@@ -2,7 +2,7 @@
 
 use super::chain::Node;
 use super::recent::{Closed, Ended, MAX_SAME_FLOW, ShortQuestion};
-use super::{Flights, NONE, Print};
+use super::{Fingerprint, Flights, NONE};
 use crate::capture::Timestamp;
 use crate::decode::message::Message;
 
@@ -54,13 +54,20 @@ impl Flights {
     /// Classifies a query of an input; a retransmission is noted in its slot.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
-    pub fn query(&mut self, hash: u64, message: &Message, print: &Print, input: u32) -> QueryIs {
+    pub fn query(&mut self, hash: u64, message: &Message, fingerprint: &Fingerprint, input: u32) -> QueryIs {
         let head = self.heads.at(hash);
-        if head.may_have(hash) { self.query_among(head.first, hash, message, print, input) } else { QueryIs::New }
+        if head.may_have(hash) { self.query_among(head.first, hash, message, fingerprint, input) } else { QueryIs::New }
     }
 
     /// Classifies a query whose chain may hold its hash.
-    fn query_among(&mut self, first: Node, hash: u64, message: &Message, print: &Print, input: u32) -> QueryIs {
+    fn query_among(
+        &mut self,
+        first: Node,
+        hash: u64,
+        message: &Message,
+        fingerprint: &Fingerprint,
+        input: u32,
+    ) -> QueryIs {
         let mut same_flow = 0;
         let mut oldest = (u64::MAX, NONE);
         let mut newest = (0, NONE);
@@ -76,37 +83,37 @@ impl Flights {
             same_flow += 1;
             oldest = oldest.min((slot.opened, index as u32));
             if slot.opcode == message.opcode() && slot.question == message.question {
-                if slot.repeated.is_copied_by(print) {
+                if slot.repeated.is_copied_by(fingerprint) {
                     return QueryIs::Copy(Some(index as u32));
                 }
-                if print.time.0.saturating_sub(slot.query.time.0) <= self.timeout {
+                if fingerprint.time.0.saturating_sub(slot.query.time.0) <= self.timeout {
                     newest = newest.max((slot.opened, index as u32));
                 }
             }
         }
         if newest.1 != NONE {
             let slot = &mut self.slots[newest.1 as usize];
-            let begun = Print { time: slot.query.time, ..slot.repeated };
-            let again = slot.query.frame.input != input && begun.may_be_same_packet(print);
+            let begun = Fingerprint { time: slot.query.time, ..slot.repeated };
+            let again = slot.query.frame.input != input && begun.may_be_same_packet(fingerprint);
             self.again_in_other_inputs += u64::from(again);
-            slot.repeated = *print;
+            slot.repeated = *fingerprint;
             return QueryIs::Retransmission;
         }
         let copied = self.answered.newest(node, hash, |closed| {
             closed.ended == Ended::Answered
                 && closed.opcode == message.opcode()
                 && closed.question == message.question.into()
-                && closed.query().is_copied_by(print)
+                && closed.query().is_copied_by(fingerprint)
         });
         if copied.is_some() {
             return QueryIs::Copy(None);
         }
-        if self.answered.newest(node, hash, |closed| closed.query().is_same_packet(print)).is_some() {
+        if self.answered.newest(node, hash, |closed| closed.query().is_same_packet(fingerprint)).is_some() {
             self.copies_at_other_times += 1;
         }
         let again = |closed: &Closed| {
-            let begun = Print { time: closed.asked, ..closed.query() };
-            closed.ended == Ended::Answered && closed.input != input as u16 && begun.may_be_same_packet(print)
+            let begun = Fingerprint { time: closed.asked, ..closed.query() };
+            closed.ended == Ended::Answered && closed.input != input as u16 && begun.may_be_same_packet(fingerprint)
         };
         self.again_in_other_inputs += u64::from(self.answered.newest(node, hash, again).is_some());
         if same_flow >= MAX_SAME_FLOW { QueryIs::Crowded(oldest.1) } else { QueryIs::New }
@@ -115,7 +122,7 @@ impl Flights {
     /// Classifies a response; what it repeats or continues is noted.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
-    pub fn response(&mut self, hash: u64, message: &Message, print: &Print) -> ResponseIs {
+    pub fn response(&mut self, hash: u64, message: &Message, fingerprint: &Fingerprint) -> ResponseIs {
         let first = self.heads.at(hash).first;
         // Usually a single transaction of the flow waits, and no other is known.
         let mut node = first;
@@ -127,7 +134,7 @@ impl Flights {
                     && slot.hash == hash
                     && slot.opcode == message.opcode()
                     && slot.question.fits(message.question)
-                    && print.time.0.saturating_sub(slot.query.time.0) <= self.timeout
+                    && fingerprint.time.0.saturating_sub(slot.query.time.0) <= self.timeout
                 {
                     return ResponseIs::Match(index as u32);
                 }
@@ -135,11 +142,11 @@ impl Flights {
             }
             node = link.older;
         }
-        self.response_among(first, hash, message, print)
+        self.response_among(first, hash, message, fingerprint)
     }
 
     /// The same in general, whatever the chain holds.
-    fn response_among(&mut self, first: Node, hash: u64, message: &Message, print: &Print) -> ResponseIs {
+    fn response_among(&mut self, first: Node, hash: u64, message: &Message, fingerprint: &Fingerprint) -> ResponseIs {
         let (opcode, question, timeout) = (message.opcode(), message.question, self.timeout);
         // Several may fit when the response has no question: the oldest is taken.
         let mut fitting = 0;
@@ -153,7 +160,7 @@ impl Flights {
                 continue;
             }
             let slot = &self.slots[index];
-            let age = print.time.0.saturating_sub(slot.query.time.0);
+            let age = fingerprint.time.0.saturating_sub(slot.query.time.0);
             if slot.opcode != opcode || !slot.question.fits(question) {
                 other_question |= age <= timeout;
             } else if age > timeout {
@@ -167,7 +174,7 @@ impl Flights {
         // A response without a query may be the copy of one whose query was captured later, by another clock; so the
         // query decides.
         let copied = |closed: &Closed| {
-            (closed.ended != Ended::Orphan || oldest.2 == NONE) && closed.response().is_copied_by(print)
+            (closed.ended != Ended::Orphan || oldest.2 == NONE) && closed.response().is_copied_by(fingerprint)
         };
         if self.answered.newest(node, hash, copied).is_some() {
             return ResponseIs::Other(OtherResponse::Copy);
@@ -180,14 +187,14 @@ impl Flights {
         }
         let question = ShortQuestion::from(question);
         let fits = |closed: &Closed| closed.opcode == opcode && closed.question.fits(question);
-        let recent = |closed: &Closed| print.time.0.saturating_sub(closed.asked.0) <= 2 * timeout;
+        let recent = |closed: &Closed| fingerprint.time.0.saturating_sub(closed.asked.0) <= 2 * timeout;
         let answered = |closed: &Closed| closed.ended == Ended::Answered && fits(closed);
         if let Some(transfer) = self.answered.newest(node, hash, |closed| answered(closed) && closed.transfer) {
-            transfer.set_response(*print);
+            transfer.set_response(*fingerprint);
             return ResponseIs::Other(OtherResponse::Continued);
         }
         if let Some(duplicated) = self.answered.newest(node, hash, |closed| answered(closed) && recent(closed)) {
-            duplicated.set_response(*print);
+            duplicated.set_response(*fingerprint);
             let (refused, answers) = (duplicated.refused, !message.is_refused() && !message.is_denied());
             let told = duplicated.second_told;
             duplicated.second_told |= answers;

@@ -19,7 +19,7 @@ use chain::{Heads, Link, Node};
 pub use looking::{OtherResponse, QueryIs, ResponseIs};
 use prefetch_index::prefetch_index;
 use recent::{Closed, Ended, Recent};
-pub use slot::{Flow, Print, Sighting, Slot};
+pub use slot::{Fingerprint, Flow, Sighting, Slot};
 use std::collections::HashMap;
 
 /// Index of no slot.
@@ -201,7 +201,7 @@ impl Flights {
         flow: Flow,
         message: &Message,
         query: Sighting,
-        print: Print,
+        fingerprint: Fingerprint,
         kept: KeptMessage,
         clock: &Clock,
     ) -> u32 {
@@ -229,7 +229,7 @@ impl Flights {
             arrived: false,
             closed: false,
             query,
-            repeated: print,
+            repeated: fingerprint,
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -306,7 +306,7 @@ impl Flights {
     /// Closes a pending transaction with its response and remembers it.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
-    pub fn answer(&mut self, index: u32, response: Print, refused: bool) {
+    pub fn answer(&mut self, index: u32, response: Fingerprint, refused: bool) {
         if self.slots[index as usize].rejected {
             self.forget_rejection(index);
         }
@@ -327,11 +327,11 @@ impl Flights {
     }
 
     /// Remembers a response that had no query.
-    pub fn remember_orphan(&mut self, hash: u64, message: &Message, print: Print) {
+    pub fn remember_orphan(&mut self, hash: u64, message: &Message, fingerprint: Fingerprint) {
         self.remember_answered(Closed {
             question: message.question.into(),
             opcode: message.opcode(),
-            ..Closed::new(hash, print.time, print, print, Ended::Orphan)
+            ..Closed::new(hash, fingerprint.time, fingerprint, fingerprint, Ended::Orphan)
         });
     }
 

@@ -5,7 +5,7 @@
 //! nothing has to be removed from it.
 
 use super::chain::{Heads, Link, Node};
-use super::slot::Print;
+use super::slot::Fingerprint;
 use crate::capture::Timestamp;
 use crate::decode::message::Question;
 
@@ -77,7 +77,7 @@ pub struct Closed {
 impl Closed {
     /// A transaction asked at `asked`, whose query was last seen as `query` and whose response, if any, as `response`.
     #[inline]
-    pub fn new(hash: u64, asked: Timestamp, query: Print, response: Print, ended: Ended) -> Self {
+    pub fn new(hash: u64, asked: Timestamp, query: Fingerprint, response: Fingerprint, ended: Ended) -> Self {
         Self {
             hash,
             asked,
@@ -101,8 +101,8 @@ impl Closed {
 
     /// The query as last seen.
     #[inline]
-    pub fn query(&self) -> Print {
-        Print {
+    pub fn query(&self) -> Fingerprint {
+        Fingerprint {
             time: self.query_time,
             point: self.query_point,
             payload_hash: self.query_payload,
@@ -112,8 +112,8 @@ impl Closed {
 
     /// The response as last seen; without meaning when there was none.
     #[inline]
-    pub fn response(&self) -> Print {
-        Print {
+    pub fn response(&self) -> Fingerprint {
+        Fingerprint {
             time: self.response_time,
             point: self.response_point,
             payload_hash: self.response_payload,
@@ -122,7 +122,7 @@ impl Closed {
     }
 
     /// Notes that the response was seen again.
-    pub fn set_response(&mut self, seen: Print) {
+    pub fn set_response(&mut self, seen: Fingerprint) {
         self.response_time = seen.time;
         self.response_point = seen.point;
         self.response_payload = seen.payload_hash;
@@ -217,7 +217,7 @@ impl Recent {
 mod tests {
     use super::*;
 
-    const PRINT: Print = Print { time: Timestamp(0), point: 0, payload_hash: 0, ip_id: 0 };
+    const FINGERPRINT: Fingerprint = Fingerprint { time: Timestamp(0), point: 0, payload_hash: 0, ip_id: 0 };
 
     #[test]
     fn a_closed_transaction_is_one_cache_line() {
@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn the_ring_forgets_the_oldest_and_finds_the_rest_also_in_other_chains() {
-        let closed = |n: u64| Closed::new(n * 0x1234_5678_9abc, Timestamp(n as i64), PRINT, PRINT, Ended::Answered);
+        let closed =
+            |n: u64| Closed::new(n * 0x1234_5678_9abc, Timestamp(n as i64), FINGERPRINT, FINGERPRINT, Ended::Answered);
         let (mut recent, mut heads) = (Recent::new(8), Heads::new(4));
         for n in 0..20 {
             let gone = recent.push(&mut heads.at_mut(closed(n).hash).first, closed(n));
@@ -246,7 +247,7 @@ mod tests {
     fn of_one_flow_the_newest_counts_and_few_are_looked_through() {
         let (mut recent, mut chain) = (Recent::new(1000), Node::END);
         for n in 0..2500 {
-            recent.push(&mut chain, Closed::new(7, Timestamp(n), PRINT, PRINT, Ended::Answered));
+            recent.push(&mut chain, Closed::new(7, Timestamp(n), FINGERPRINT, FINGERPRINT, Ended::Answered));
         }
         assert_eq!(recent.newest(chain, 7, |_| true).map(|closed| closed.asked.0), Some(2499));
         assert_eq!(recent.newest(chain, 7, |closed| closed.asked.0 < 2440).map(|closed| closed.asked.0), Some(2439));
@@ -257,7 +258,7 @@ mod tests {
     fn numbers_that_begin_again_do_no_harm() {
         let (mut recent, mut heads) = (Recent::new(8), Heads::new(16));
         recent.newest = Node::END.before(6);
-        let closed = |n: u64| Closed::new(n << 32 | n, Timestamp(n as i64), PRINT, PRINT, Ended::Answered);
+        let closed = |n: u64| Closed::new(n << 32 | n, Timestamp(n as i64), FINGERPRINT, FINGERPRINT, Ended::Answered);
         for n in 0..20 {
             recent.push(&mut heads.at_mut(n).first, closed(n));
         }

@@ -43,7 +43,7 @@ impl Sighting {
 
 /// What is compared to recognise a packet seen again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Print {
+pub struct Fingerprint {
     /// Time of the frame.
     pub time: Timestamp,
     /// The point of capture, folded to 32 bits.
@@ -54,7 +54,7 @@ pub struct Print {
     pub(super) ip_id: u16,
 }
 
-impl Print {
+impl Fingerprint {
     /// What identifies a message with this payload hash.
     #[inline]
     pub fn new(time: Timestamp, point: Point, payload_hash: u32, ip_id: u16) -> Self {
@@ -63,13 +63,13 @@ impl Print {
 
     /// True when both have the same payload and the same non-zero IPv4 identification, whenever they were seen. (The
     /// flow is known to be equal.)
-    pub fn is_same_packet(&self, other: &Print) -> bool {
+    pub fn is_same_packet(&self, other: &Fingerprint) -> bool {
         self.payload_hash == other.payload_hash && self.ip_id != 0 && self.ip_id == other.ip_id
     }
 
     /// True when nothing distinguishes the other packet from this one seen again within 10 ms: equal payload and no
     /// IPv4 identification. (The flow is known to be equal.)
-    pub fn may_be_same_packet(&self, other: &Print) -> bool {
+    pub fn may_be_same_packet(&self, other: &Fingerprint) -> bool {
         let near = other.time.0.saturating_sub(self.time.0).unsigned_abs() <= COPY_WINDOW as u64;
         self.payload_hash == other.payload_hash && near && self.ip_id == 0 && other.ip_id == 0
     }
@@ -77,7 +77,7 @@ impl Print {
     /// True when `later` is the same packet seen again: equal payload (except for the case of letters in the question)
     /// within 10 ms, at another point or with an equal, non-zero IPv4 identification. (The flow is known to be equal.)
     #[inline]
-    pub fn is_copied_by(&self, later: &Print) -> bool {
+    pub fn is_copied_by(&self, later: &Fingerprint) -> bool {
         self.payload_hash == later.payload_hash
             && later.time.0.saturating_sub(self.time.0).unsigned_abs() <= COPY_WINDOW as u64
             && (self.point != later.point || (self.ip_id != 0 && self.ip_id == later.ip_id))
@@ -121,7 +121,7 @@ pub struct Slot {
     /// The first query.
     pub query: Sighting,
     /// The query as last seen, to recognise copies.
-    pub(super) repeated: Print,
+    pub(super) repeated: Fingerprint,
 }
 
 impl Slot {
@@ -132,7 +132,7 @@ impl Slot {
 
     /// What is remembered of the transaction when it has ended; `response` has no meaning when there was none.
     #[inline]
-    pub(super) fn closed(&self, response: Print, ended: Ended) -> Closed {
+    pub(super) fn closed(&self, response: Fingerprint, ended: Ended) -> Closed {
         Closed {
             question: self.question.into(),
             opcode: self.opcode,
@@ -158,15 +158,18 @@ mod tests {
 
     #[test]
     fn copies_are_the_same_packet_soon_elsewhere_or_with_its_identification() {
-        let print = |vlan: u16, time: i64, payload_hash: u32, ip_id: u16| {
+        let fingerprint = |vlan: u16, time: i64, payload_hash: u32, ip_id: u16| {
             let point = Point::new(Interface::Section(0), [vlan, 0], Direction::Unknown);
-            Print::new(Timestamp(time), point, payload_hash, ip_id)
+            Fingerprint::new(Timestamp(time), point, payload_hash, ip_id)
         };
-        let first = print(1, 0, 7, 0);
-        assert!(first.is_copied_by(&print(2, COPY_WINDOW, 7, 0)), "at another point");
-        assert!(!first.is_copied_by(&print(2, COPY_WINDOW + 1, 7, 0)), "too late");
-        assert!(!first.is_copied_by(&print(2, 0, 8, 0)), "other bytes");
-        assert!(!first.is_copied_by(&print(1, 5, 7, 0)), "the same point, and nothing tells it from a repetition");
-        assert!(print(1, 0, 7, 9).is_copied_by(&print(1, 5, 7, 9)), "the same identification");
+        let first = fingerprint(1, 0, 7, 0);
+        assert!(first.is_copied_by(&fingerprint(2, COPY_WINDOW, 7, 0)), "at another point");
+        assert!(!first.is_copied_by(&fingerprint(2, COPY_WINDOW + 1, 7, 0)), "too late");
+        assert!(!first.is_copied_by(&fingerprint(2, 0, 8, 0)), "other bytes");
+        assert!(
+            !first.is_copied_by(&fingerprint(1, 5, 7, 0)),
+            "the same point, and nothing tells it from a repetition"
+        );
+        assert!(fingerprint(1, 0, 7, 9).is_copied_by(&fingerprint(1, 5, 7, 9)), "the same identification");
     }
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 const SECOND: i64 = 1_000_000_000;
 
 /// Message `number` of as many flows, at a time in seconds.
-fn message(number: u16, time: i64, response: bool) -> (u64, Flow, Message, Sighting, Print) {
+fn message(number: u16, time: i64, response: bool) -> (u64, Flow, Message, Sighting, Fingerprint) {
     let hash = u64::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let flow = Flow { pair: 0, client_port: number, server_port: 53, id: number, transport: Transport::Udp };
     let message = Message {
@@ -23,13 +23,13 @@ fn message(number: u16, time: i64, response: bool) -> (u64, Flow, Message, Sight
     };
     let frame = FrameRef { input: 0, frame: 1 };
     let seen = Sighting { time: Timestamp(time * SECOND), frame, point: Point::default() };
-    (hash, flow, message, seen, Print::new(seen.time, seen.point, u32::from(response), 0))
+    (hash, flow, message, seen, Fingerprint::new(seen.time, seen.point, u32::from(response), 0))
 }
 
 fn ask(flights: &mut Flights, number: u16, time: i64) -> u32 {
-    let (hash, flow, message, seen, print) = message(number, time, false);
-    assert_eq!(flights.query(hash, &message, &print, 0), QueryIs::New, "{number}");
-    flights.open(hash, flow, &message, seen, print, KeptMessage::NONE, &clock_at(seen.time))
+    let (hash, flow, message, seen, fingerprint) = message(number, time, false);
+    assert_eq!(flights.query(hash, &message, &fingerprint, 0), QueryIs::New, "{number}");
+    flights.open(hash, flow, &message, seen, fingerprint, KeptMessage::NONE, &clock_at(seen.time))
 }
 
 fn clock_at(time: Timestamp) -> Clock {
@@ -39,10 +39,10 @@ fn clock_at(time: Timestamp) -> Clock {
 }
 
 fn answer(flights: &mut Flights, number: u16, time: i64) -> ResponseIs {
-    let (hash, _, message, _, print) = message(number, time, true);
-    let is = flights.response(hash, &message, &print);
+    let (hash, _, message, _, fingerprint) = message(number, time, true);
+    let is = flights.response(hash, &message, &fingerprint);
     if let ResponseIs::Match(index) = is {
-        flights.answer(index, print, false);
+        flights.answer(index, fingerprint, false);
     }
     is
 }
@@ -130,23 +130,24 @@ fn step(flights: &mut Flights, step: Step, now: i64) -> String {
     let message = Message { question, transfer: step.question == 3, ..message };
     let seen = Sighting { time: Timestamp(now), ..seen };
     let point = Point::new(Interface::Section(0), [step.point, 0], Direction::Unknown);
-    let print = Print::new(seen.time, point, step.payload, 0);
+    let fingerprint = Fingerprint::new(seen.time, point, step.payload, 0);
     match step.kind {
         0 => {
-            let is = flights.query(hash, &message, &print, 0);
-            let opened = matches!(is, QueryIs::New)
-                .then(|| flights.open(hash, flow, &message, seen, print, KeptMessage::NONE, &clock_at(seen.time)));
+            let is = flights.query(hash, &message, &fingerprint, 0);
+            let opened = matches!(is, QueryIs::New).then(|| {
+                flights.open(hash, flow, &message, seen, fingerprint, KeptMessage::NONE, &clock_at(seen.time))
+            });
             format!("{is:?} {opened:?}")
         }
         1 => {
-            let is = flights.response(hash, &message, &print);
+            let is = flights.response(hash, &message, &fingerprint);
             if let ResponseIs::Match(index) = is {
-                flights.answer(index, print, false);
+                flights.answer(index, fingerprint, false);
             }
             format!("{is:?}")
         }
         _ => {
-            flights.remember_orphan(hash, &message, print);
+            flights.remember_orphan(hash, &message, fingerprint);
             String::new()
         }
     }
