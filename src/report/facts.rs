@@ -190,7 +190,7 @@ impl<'a> Facts<'a> {
         let known =
             if asked.is_none() && matches!(known, Known::Echoed | Known::Restored) { Known::Unknown } else { known };
         let sighting = query.or(response);
-        let time_and_frame = |seen: Sighting| (seen.told_time(), seen.frame);
+        let time_and_frame = |seen: Sighting| (seen.recorded_time(), seen.frame);
 
         let mut texts = Texts::default();
         if let Some(errors) =

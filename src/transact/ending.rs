@@ -53,7 +53,7 @@ impl Tracker<'_> {
         let Some(early) = self.early.pop_front() else { return };
         self.counts.unsolicited += 1;
         self.counts.outcomes[Outcome::Unsolicited as usize] += 1;
-        self.pairs.outcome(early.flow.pair, Outcome::Unsolicited);
+        self.pairs.count_outcome(early.flow.pair, Outcome::Unsolicited);
         let refused = early.message.is_refused();
         // Where only refusals are captured, no query waits that it could belong to, and no silence is claimed.
         let may_belong = refused && self.flights.pending() + self.suspects.len() > 0;
@@ -65,7 +65,7 @@ impl Tracker<'_> {
             let rare = self.pairs.rare(early.flow.pair);
             rare.refused_unsolicited += 1;
             let refusals = self.pairs.refusals(early.flow.pair);
-            refusals.note(early.seen.told_time(), early.seen.frame, self.settings.limits.finding_frames);
+            refusals.note(early.seen.recorded_time(), early.seen.frame, self.settings.limits.finding_frames);
         }
         if self.settings.rows.has(Outcome::Unsolicited) {
             self.flights.kept.read(early.bytes, &mut self.scratch);
@@ -145,7 +145,7 @@ impl Tracker<'_> {
     /// Counts and reports a suspect with its outcome.
     fn end_suspect(&mut self, suspect: &Suspect, outcome: Outcome) {
         self.counts.outcomes[outcome as usize] += 1;
-        self.pairs.outcome(suspect.flow.pair, outcome);
+        self.pairs.count_outcome(suspect.flow.pair, outcome);
         self.count_transport(suspect.flow);
         if self.settings.rows.has(outcome) {
             self.report_of(suspect.flow, suspect.query, suspect.kept, outcome, None);
@@ -201,10 +201,10 @@ impl Tracker<'_> {
             self.suspects.note_elsewhere(self.pairs.ends(pair), self.flights.slot(index).flow, asked);
         }
         self.counts.outcomes[outcome as usize] += 1;
-        self.pairs.outcome(pair, outcome);
+        self.pairs.count_outcome(pair, outcome);
         self.count_transport(self.flights.slot(index).flow);
         if let Some(rejection) = rejection {
-            let (asked, limit) = (self.flights.slot(index).query.told_time(), self.settings.limits.finding_frames);
+            let (asked, limit) = (self.flights.slot(index).query.recorded_time(), self.settings.limits.finding_frames);
             self.pairs.refusals(pair).note(asked, rejection.frame, limit);
         }
         if self.settings.rows.has(outcome) {
@@ -255,8 +255,8 @@ impl Tracker<'_> {
             self.pairs.note_response(pair, now);
             // A message that waited behind a gap of a stream shows that the server answered when it came, not when it
             // is read.
-            let told = if matches!(entry.body, Body::Lost) { now.min(self.clock.on_line(entry.time)) } else { now };
-            self.answering.note(seen.client_to_server(), told, entry.point, input);
+            let answered = if matches!(entry.body, Body::Lost) { now.min(self.clock.on_line(entry.time)) } else { now };
+            self.answering.note(seen.client_to_server(), answered, entry.point, input);
         } else {
             self.answering.note_untold(|| entry.ends.sender(), entry.point, input);
         }
@@ -324,9 +324,9 @@ impl Tracker<'_> {
             };
             let pair = self.pairs.number(ends.hash(&self.decoder.key), || ends);
             self.counts.outcomes[Outcome::TcpRejected as usize] += 1;
-            self.pairs.told(pair, first_time);
-            self.pairs.tcp(pair);
-            self.pairs.outcome(pair, Outcome::TcpRejected);
+            self.pairs.note_time(pair, first_time);
+            self.pairs.count_tcp(pair);
+            self.pairs.count_outcome(pair, Outcome::TcpRejected);
             let limit = self.settings.limits.finding_frames;
             self.pairs.refusals(pair).note(first_time, FrameRef { input, frame: number }, limit);
             if self.settings.rows.has(Outcome::TcpRejected) {

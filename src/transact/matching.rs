@@ -122,7 +122,7 @@ impl Tracker<'_> {
     #[inline(always)]
     fn query(&mut self, seen: &Seen<'_>) {
         let pair = self.pair(seen);
-        self.pairs.asked(pair, seen.entry.time);
+        self.pairs.note_query(pair, seen.entry.time);
         match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.fingerprint(), seen.frame.input) {
             QueryIs::Copy(slot) => {
                 self.counts.query_copies += 1;
@@ -211,7 +211,7 @@ impl Tracker<'_> {
             ResponseIs::Match(slot) => {
                 // The query has the same flow, so its pair need not be looked up again.
                 let pair = self.flights.slot(slot).flow.pair;
-                self.pairs.told(pair, seen.entry.time);
+                self.pairs.note_time(pair, seen.entry.time);
                 if !self.proxied.is_empty() {
                     self.ended_behind_header(slot, ProxiedEnd::Understood, seen.frame);
                 }
@@ -226,7 +226,7 @@ impl Tracker<'_> {
     #[cold]
     fn other_response(&mut self, seen: &Seen<'_>, what: OtherResponse) {
         let pair = self.pair(seen);
-        self.pairs.told(pair, seen.entry.time);
+        self.pairs.note_time(pair, seen.entry.time);
         match what {
             OtherResponse::Continued => self.counts.continued += 1,
             OtherResponse::Copy => self.counts.response_copies += 1,
@@ -351,7 +351,7 @@ impl Tracker<'_> {
             self.answering.note_away(self.pairs.ends(pair), query.point, query.frame.input);
         }
         if outcome == Outcome::Answered {
-            let wanted = self.pairs.answered(pair);
+            let wanted = self.pairs.count_answered(pair);
             if !message.is_served() {
                 self.pairs.note_error(pair);
             } else if wanted {
@@ -370,7 +370,7 @@ impl Tracker<'_> {
     #[inline]
     pub(super) fn count_transport(&mut self, flow: Flow) {
         if flow.transport == Transport::Tcp {
-            self.pairs.tcp(flow.pair);
+            self.pairs.count_tcp(flow.pair);
         }
     }
 
@@ -385,9 +385,9 @@ impl Tracker<'_> {
             && slot.question.is_known()
             && !slot.ambiguous;
         self.counts.refused_restored += u64::from(restored);
-        self.pairs.outcome(slot.flow.pair, outcome);
+        self.pairs.count_outcome(slot.flow.pair, outcome);
         self.pairs.refusals(slot.flow.pair).note(
-            slot.query.told_time(),
+            slot.query.recorded_time(),
             seen.frame,
             self.settings.limits.finding_frames,
         );

@@ -196,9 +196,9 @@ impl Flights {
         if let Some(duplicated) = self.answered.newest(node, hash, |closed| answered(closed) && recent(closed)) {
             duplicated.set_response(*fingerprint);
             let (refused, answers) = (duplicated.refused, !message.is_refused() && !message.is_denied());
-            let told = duplicated.second_told;
-            duplicated.second_told |= answers;
-            return ResponseIs::Other(OtherResponse::Duplicate { refused, answers: refused && answers && !told });
+            let noted = duplicated.second_noted;
+            duplicated.second_noted |= answers;
+            return ResponseIs::Other(OtherResponse::Duplicate { refused, answers: refused && answers && !noted });
         }
         let chain = self.timed_out_heads.at(hash).first;
         if late || self.timed_out.newest(chain, hash, |closed| fits(closed) && recent(closed)).is_some() {

@@ -71,7 +71,7 @@ pub struct Closed {
     /// The response was REFUSED.
     pub refused: bool,
     /// A second response that answers it was already counted, or it is unknown whether the first one was its own.
-    pub second_told: bool,
+    pub second_noted: bool,
 }
 
 impl Closed {
@@ -95,7 +95,7 @@ impl Closed {
             ended,
             transfer: false,
             refused: false,
-            second_told: false,
+            second_noted: false,
         }
     }
 

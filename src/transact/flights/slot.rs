@@ -36,7 +36,7 @@ pub struct Sighting {
 
 impl Sighting {
     /// The time that the capture has for the frame, to be reported; [`Timestamp::UNTIMED`] when it has none.
-    pub fn told_time(&self) -> Timestamp {
+    pub fn recorded_time(&self) -> Timestamp {
         if self.point.is_untimed() { Timestamp::UNTIMED } else { self.time }
     }
 }
@@ -137,7 +137,7 @@ impl Slot {
             question: self.question.into(),
             opcode: self.opcode,
             transfer: self.transfer,
-            second_told: self.ambiguous,
+            second_noted: self.ambiguous,
             input: self.query.frame.input as u16,
             ..Closed::new(self.hash, self.query.time, self.repeated, response, ended)
         }

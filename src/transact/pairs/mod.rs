@@ -198,15 +198,15 @@ impl<'a> Pairs<'a> {
 
     /// Notes a query.
     #[inline]
-    pub fn asked(&mut self, number: u32, time: Timestamp) {
+    pub fn note_query(&mut self, number: u32, time: Timestamp) {
         self.queries += 1;
         self.hot[number as usize].queries += 1;
-        self.told(number, time);
+        self.note_time(number, time);
     }
 
     /// Notes the time of a response, or of another packet of the pair.
     #[inline]
-    pub fn told(&mut self, number: u32, time: Timestamp) {
+    pub fn note_time(&mut self, number: u32, time: Timestamp) {
         let hot = &mut self.hot[number as usize];
         // Usually a time is the latest so far, and not the first.
         if time < hot.last || hot.last == Timestamp(i64::MIN) {
@@ -218,7 +218,7 @@ impl<'a> Pairs<'a> {
 
     /// Notes that a query was answered. True when the frame of the answer is wanted, see [`Pairs::note_answer`].
     #[inline]
-    pub fn answered(&mut self, number: u32) -> bool {
+    pub fn count_answered(&mut self, number: u32) -> bool {
         let hot = &mut self.hot[number as usize];
         hot.answered += 1;
         hot.answered & WANTED != 0
@@ -244,12 +244,12 @@ impl<'a> Pairs<'a> {
     }
 
     /// Notes a transaction over TCP.
-    pub fn tcp(&mut self, number: u32) {
+    pub fn count_tcp(&mut self, number: u32) {
         self.cold[number as usize].tcp += 1;
     }
 
     /// Notes the outcome of a transaction that was not answered, or of a response without a query.
-    pub fn outcome(&mut self, number: u32, outcome: Outcome) {
+    pub fn count_outcome(&mut self, number: u32, outcome: Outcome) {
         match outcome {
             Outcome::Unanswered => self.cold[number as usize].unanswered += 1,
             Outcome::Refused => self.refusals(number).count += 1,

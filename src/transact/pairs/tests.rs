@@ -13,10 +13,10 @@ fn rows(key: &Key) -> Vec<(SourceKey, SourceRow)> {
     let message = |pairs: &mut Pairs<'_>, number: u32, answered: bool| {
         let pair = pairs.number(ends(number).hash(key), || ends(number));
         if answered {
-            pairs.told(pair, Timestamp(i64::from(number) + 7));
-            pairs.answered(pair);
+            pairs.note_time(pair, Timestamp(i64::from(number) + 7));
+            pairs.count_answered(pair);
         } else {
-            pairs.asked(pair, Timestamp(i64::from(number)));
+            pairs.note_query(pair, Timestamp(i64::from(number)));
         }
     };
     (0..8).for_each(|number| message(&mut pairs, number, false));
@@ -46,7 +46,7 @@ fn those_referred_to_keep_their_numbers_and_the_others_are_used_again() {
     let meet = |pairs: &mut Pairs<'_>, number: u32| {
         let ends = Ends::v4((0x0b00_0000 + number).to_be_bytes(), [192, 0, 2, 53]);
         let pair = pairs.number(ends.hash(&key), || ends);
-        pairs.asked(pair, Timestamp(i64::from(number)));
+        pairs.note_query(pair, Timestamp(i64::from(number)));
         pair
     };
     assert_eq!([0, 1, 2, 3, 4, 5].map(|number| meet(&mut pairs, number)), [0, 1, 2, 3, 4, 5]);
@@ -73,12 +73,12 @@ fn noted(budgets: (usize, usize), notes: &[(u32, bool, u8)], alone: bool) -> Vec
         };
         let (number, time) = (pairs.number(ends.hash(&key), || ends), Timestamp(i64::from(*number)));
         match what {
-            0 => pairs.asked(number, time),
-            1 if pairs.answered(number) => pairs.note_answer(number, FrameRef { input: 0, frame }, 2),
+            0 => pairs.note_query(number, time),
+            1 if pairs.count_answered(number) => pairs.note_answer(number, FrameRef { input: 0, frame }, 2),
             1 => {}
-            2 => pairs.outcome(number, Outcome::Refused),
-            3 => pairs.outcome(number, Outcome::Silent),
-            _ => pairs.tcp(number),
+            2 => pairs.count_outcome(number, Outcome::Refused),
+            3 => pairs.count_outcome(number, Outcome::Silent),
+            _ => pairs.count_tcp(number),
         }
     }
     if alone {
