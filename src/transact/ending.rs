@@ -58,7 +58,7 @@ impl Tracker<'_> {
         // Where only refusals are captured, no query waits that it could belong to, and no silence is claimed.
         let may_belong = refused && self.flights.pending() + self.suspects.len() > 0;
         if may_belong || (self.answering.may_tell() && self.answering.tells(early.seen.point)) {
-            self.suspects.strayed(self.pairs.ends(early.flow.pair), early.flow, early.since, refused);
+            self.suspects.note_stray(self.pairs.ends(early.flow.pair), early.flow, early.since, refused);
         }
         if refused {
             self.counts.refused_unsolicited += 1;
@@ -134,7 +134,7 @@ impl Tracker<'_> {
             let client = self.pairs.ends(suspect.flow.pair).source();
             let spoken = answered
                 || self.pairs.last_unread(suspect.flow.pair) >= suspect.asked
-                || self.suspects.may_have_strayed(client, &suspect, self.settings.timeout);
+                || self.suspects.may_have_stray_response(client, &suspect, self.settings.timeout);
             if !answered {
                 self.suspects.note_elsewhere(self.pairs.ends(suspect.flow.pair), suspect.flow, suspect.asked);
             }
@@ -258,7 +258,7 @@ impl Tracker<'_> {
             let answered = if matches!(entry.body, Body::Lost) { now.min(self.clock.on_line(entry.time)) } else { now };
             self.answering.note(seen.client_to_server(), answered, entry.point, input);
         } else {
-            self.answering.note_untold(|| entry.ends.sender(), entry.point, input);
+            self.answering.note_without_direction(|| entry.ends.sender(), entry.point, input);
         }
     }
 

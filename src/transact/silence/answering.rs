@@ -21,9 +21,9 @@ pub struct Answering {
     routed: Option<HashSet<IpAddr>>,
     /// How many more responses without a known direction are noted for their servers; `u32::MAX`, without end, once a
     /// response with a direction was seen.
-    notes_untold: u32,
+    still_noted: u32,
     /// Inputs that had further such responses, of whatever server, one bit each.
-    untold: u64,
+    inputs_without_direction: u64,
     /// Where the capture was taken, as declared by the operator.
     vantage: Option<Vantage>,
     /// True when packets were left out of the capture, possibly responses.
@@ -42,7 +42,7 @@ struct Server {
     /// translation.
     passed_on: bool,
     /// Some of its responses had no known direction, so it is unknown where they were captured.
-    untold: bool,
+    without_direction: bool,
     /// Inputs (one bit each for the first [`INPUTS`]) in which its responses were seen leaving, in which they were seen
     /// arriving, and in which their direction was unknown.
     by_input: [u64; 3],
@@ -54,7 +54,7 @@ const LOOPBACK: Interface = Interface::Host(1);
 /// Responses without a known direction that are noted for their servers before the first one with a direction. A
 /// bridging host may show its guests' responses first; but most captures have no directions at all, and looking up the
 /// server of each response there would take long.
-const MAX_UNTOLD: u32 = 4096;
+const MAX_WITHOUT_DIRECTION: u32 = 4096;
 
 /// Inputs whose place of capture is followed; that of later inputs stays unknown.
 pub const INPUTS: u32 = u64::BITS;
@@ -67,14 +67,14 @@ fn bit(input: u32) -> u64 {
 impl Answering {
     /// No server was seen yet. `filtered`: packets were left out of the capture.
     pub fn new(vantage: Option<Vantage>, filtered: bool) -> Self {
-        let notes_untold = if vantage.is_none() { MAX_UNTOLD } else { 0 };
+        let still_noted = if vantage.is_none() { MAX_WITHOUT_DIRECTION } else { 0 };
         Self {
             servers: HashMap::default(),
             away: HashSet::new(),
             asking: HashSet::new(),
             routed: None,
-            notes_untold,
-            untold: 0,
+            still_noted,
+            inputs_without_direction: 0,
             vantage,
             filtered,
         }
@@ -103,7 +103,7 @@ impl Answering {
     /// Notes a response of known direction, or of any when the capture is declared the server's. `ends` leads from
     /// client to server.
     pub fn note(&mut self, ends: Ends, time: Timestamp, point: Point, input: u32) {
-        self.notes_untold = u32::MAX;
+        self.still_noted = u32::MAX;
         let address = ends.receiver();
         if self.servers.len() >= MAX_SERVERS && !self.servers.contains_key(&address) {
             return;
@@ -158,30 +158,30 @@ impl Answering {
 
     /// Notes a response for which [`Answering::tells`] is false.
     #[inline]
-    pub fn note_untold(&mut self, server: impl Fn() -> Address, point: Point, input: u32) {
+    pub fn note_without_direction(&mut self, server: impl Fn() -> Address, point: Point, input: u32) {
         if let Some(routed) = &mut self.routed
             && point.is_routed()
             && routed.len() < MAX_SERVERS
         {
             routed.insert(server().into());
         }
-        if self.notes_untold == 0 {
-            self.untold |= 1 << input.min(INPUTS - 1);
+        if self.still_noted == 0 {
+            self.inputs_without_direction |= 1 << input.min(INPUTS - 1);
         } else {
-            self.note_untold_of(server(), input);
+            self.note_server_without_direction(server(), input);
         }
     }
 
     #[cold]
-    fn note_untold_of(&mut self, address: Address, input: u32) {
-        if self.notes_untold <= MAX_UNTOLD {
-            self.notes_untold -= 1;
+    fn note_server_without_direction(&mut self, address: Address, input: u32) {
+        if self.still_noted <= MAX_WITHOUT_DIRECTION {
+            self.still_noted -= 1;
         }
         if self.servers.len() >= MAX_SERVERS && !self.servers.contains_key(&address) {
             return;
         }
         let server = self.servers.entry(address).or_default();
-        server.untold = true;
+        server.without_direction = true;
         server.by_input[2] |= bit(input);
     }
 
@@ -215,15 +215,16 @@ impl Answering {
     /// Servers whose responses were all seen leaving: the capture was taken on their hosts. Empty when the operator
     /// declared the place of capture.
     pub fn here(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        let all_told = |server: &Server| !server.arrives && !server.untold && self.untold == 0;
-        let leaves = move |server: &Server| server.latest.is_some() && all_told(server) && self.vantage.is_none();
-        self.servers.iter().filter(move |(_, server)| leaves(server)).map(|(address, _)| (*address).into())
+        let all_leave =
+            |server: &Server| !server.arrives && !server.without_direction && self.inputs_without_direction == 0;
+        let is_here = move |server: &Server| server.latest.is_some() && all_leave(server) && self.vantage.is_none();
+        self.servers.iter().filter(move |(_, server)| is_here(server)).map(|(address, _)| (*address).into())
     }
 
     /// Servers, each with an input in which all its responses were seen leaving: that input was captured on its host.
     pub fn here_in(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
-        self.servers.iter().flat_map(|(address, Server { by_input: [leaves, arrives, untold], .. })| {
-            let here = leaves & !arrives & !untold & !self.untold;
+        self.servers.iter().flat_map(|(address, Server { by_input: [leaves, arrives, unknown], .. })| {
+            let here = leaves & !arrives & !unknown & !self.inputs_without_direction;
             (0..INPUTS).filter(move |input| here >> input & 1 == 1).map(|input| ((*address).into(), input as usize))
         })
     }
@@ -300,7 +301,7 @@ mod tests {
         answering.note(ends(2), Timestamp(20), point(Direction::In), 0);
         assert_eq!(here(&answering), [(server, 63)]);
         // A merged file has packets with a direction and others without.
-        answering.note_untold(|| ends(1).receiver(), Point::default(), 63);
+        answering.note_without_direction(|| ends(1).receiver(), Point::default(), 63);
         assert!(here(&answering).is_empty());
         // On loopback a response to another address of the same host is captured only as it arrives.
         let mut host = Answering::new(None, false);
@@ -325,7 +326,7 @@ mod tests {
             if asked_for {
                 answering.note_routed();
             }
-            answering.note_untold(|| ends(1).receiver(), point(direction).with_hops(hops), 0);
+            answering.note_without_direction(|| ends(1).receiver(), point(direction).with_hops(hops), 0);
             assert_eq!(answering.routed().count(), kept, "{about}");
         }
     }
@@ -335,22 +336,23 @@ mod tests {
         let mut answering = Answering::new(None, false);
         let server = ends(1).destination();
         answering.note(ends(1), Timestamp(10), point(Direction::Out), 0);
-        answering.note_untold(|| other().receiver(), Point::default(), 1);
+        answering.note_without_direction(|| other().receiver(), Point::default(), 1);
         assert_eq!(answering.here().collect::<Vec<_>>(), [server], "those were another server's");
-        answering.note_untold(|| ends(1).receiver(), Point::default(), 1);
+        answering.note_without_direction(|| ends(1).receiver(), Point::default(), 1);
         assert_eq!((answering.here().count(), answering.here_in().collect::<Vec<_>>()), (0, vec![(server, 0)]));
         let mut before = Answering::new(None, false);
-        before.note_untold(|| ends(1).receiver(), Point::default(), 0);
+        before.note_without_direction(|| ends(1).receiver(), Point::default(), 0);
         before.note(ends(1), Timestamp(10), point(Direction::Out), 1);
         assert_eq!((before.here().count(), before.here_in().collect::<Vec<_>>()), (0, vec![(server, 1)]));
         // A bridging host shows its guests' traffic before any query to itself.
         let mut bridge = Answering::new(None, false);
-        bridge.note_untold(|| other().receiver(), Point::default(), 0);
+        bridge.note_without_direction(|| other().receiver(), Point::default(), 0);
         bridge.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         assert_eq!(bridge.here().collect::<Vec<_>>(), [server], "those were another server's");
         // So many that their servers were no longer noted: they may be this server's.
         let mut many = Answering::new(None, false);
-        (0..=MAX_UNTOLD).for_each(|_| many.note_untold(|| other().receiver(), Point::default(), 0));
+        (0..=MAX_WITHOUT_DIRECTION)
+            .for_each(|_| many.note_without_direction(|| other().receiver(), Point::default(), 0));
         many.note(ends(1), Timestamp(10), point(Direction::Out), 0);
         many.note(ends(1), Timestamp(10), point(Direction::Out), 1);
         assert_eq!((many.here().count(), many.here_in().collect::<Vec<_>>()), (0, vec![(server, 1)]));

@@ -67,7 +67,7 @@ impl Suspects {
 
     /// Notes a response without a query: a server with several addresses may have been asked at one and have answered
     /// from another. `ends` leads from client to server.
-    pub fn strayed(&mut self, ends: Ends, flow: Flow, time: Timestamp, refused: bool) {
+    pub fn note_stray(&mut self, ends: Ends, flow: Flow, time: Timestamp, refused: bool) {
         if self.strays.len() >= MAX_STRAYS {
             self.strays.clear();
             self.strays_since = Some(time);
@@ -102,7 +102,7 @@ impl Suspects {
 
     /// True when the response to a query may have come from an address other than the one asked. A response up to
     /// `before` nanoseconds earlier counts as well, because the clocks of two captures may differ.
-    pub fn may_have_strayed(&self, client: IpAddr, suspect: &Suspect, before: i64) -> bool {
+    pub fn may_have_stray_response(&self, client: IpAddr, suspect: &Suspect, before: i64) -> bool {
         let stray = self.strays.get(&(client, suspect.flow.client_port, suspect.flow.id)).map(|(time, _)| *time);
         let since = suspect.asked.0.saturating_sub(before);
         stray.max(self.strays_since).is_some_and(|time| time.0 >= since)
@@ -145,20 +145,21 @@ mod tests {
         let suspect = |id| Suspect { hash: 0, flow: flow(id), query, kept: KeptMessage::NONE, asked: Timestamp(10) };
         let client = ends(1).source();
         let mut suspects = Suspects::default();
-        suspects.strayed(ends(1), flow(7), Timestamp(8), false);
-        assert!(!suspects.may_have_strayed(client, &suspect(7), 1), "long before it was asked");
-        assert!(suspects.may_have_strayed(client, &suspect(7), 2), "by a clock that is behind");
-        suspects.strayed(ends(1), flow(7), Timestamp(11), false);
+        suspects.note_stray(ends(1), flow(7), Timestamp(8), false);
+        assert!(!suspects.may_have_stray_response(client, &suspect(7), 1), "long before it was asked");
+        assert!(suspects.may_have_stray_response(client, &suspect(7), 2), "by a clock that is behind");
+        suspects.note_stray(ends(1), flow(7), Timestamp(11), false);
         assert!(
-            suspects.may_have_strayed(client, &suspect(7), 0) && !suspects.may_have_strayed(client, &suspect(8), 0)
+            suspects.may_have_stray_response(client, &suspect(7), 0)
+                && !suspects.may_have_stray_response(client, &suspect(8), 0)
         );
-        assert!(!suspects.may_have_strayed(ends(2).source(), &suspect(7), 0));
+        assert!(!suspects.may_have_stray_response(ends(2).source(), &suspect(7), 0));
         for number in 0..MAX_STRAYS as u32 {
-            suspects.strayed(Ends::v4(number.to_be_bytes(), [10, 0, 0, 53]), flow(7), Timestamp(12), false);
+            suspects.note_stray(Ends::v4(number.to_be_bytes(), [10, 0, 0, 53]), flow(7), Timestamp(12), false);
         }
         // A refusal counts for queries asked before it at another address.
         let asked = |number: u8| Ends::v4([10, 0, 0, 1], [10, 0, 0, number]);
-        suspects.strayed(asked(53), flow(9), Timestamp(12), true);
+        suspects.note_stray(asked(53), flow(9), Timestamp(12), true);
         for (server, id, at) in [(53, 9, 10), (54, 9, 13), (54, 7, 10)] {
             suspects.note_elsewhere(asked(server), flow(id), Timestamp(at));
         }
@@ -166,6 +167,9 @@ mod tests {
         suspects.note_elsewhere(asked(54), flow(9), Timestamp(12));
         suspects.note_elsewhere(asked(55), flow(9), Timestamp(12));
         assert_eq!(suspects.elsewhere(), Some((2, true, asked(54), asked(53).destination())));
-        assert!(suspects.strays.len() <= MAX_STRAYS && suspects.may_have_strayed(client, &suspect(8), 0), "not known");
+        assert!(
+            suspects.strays.len() <= MAX_STRAYS && suspects.may_have_stray_response(client, &suspect(8), 0),
+            "not known"
+        );
     }
 }
