@@ -217,8 +217,8 @@ impl SourceLine {
     }
 
     /// True when the source was seen on a DNS port, but no message from or to it was read.
-    pub fn only_glimpsed(&self) -> bool {
-        self.row.only_glimpsed()
+    pub fn is_without_message(&self) -> bool {
+        self.row.is_without_message()
     }
 
     /// How often the source was turned away by a response: refused, denied, or REFUSED without a captured query.

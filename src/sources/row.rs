@@ -21,7 +21,7 @@ pub struct SourceRow {
     messages: Span,
     /// When it was seen on a DNS port without a message that counts: in a message with a truncated header, a connection
     /// without messages, the first fragment of a packet, or a packet quoted by an ICMP error.
-    glimpsed: Span,
+    without_message: Span,
     refusals: Option<Box<Refusals>>,
     rare: Option<Box<Rare>>,
 }
@@ -236,8 +236,8 @@ impl SourceRow {
     }
 
     /// A row with these parts, and otherwise empty.
-    pub fn of_few(glimpsed: Span, refusals: Option<Box<Refusals>>, rare: Option<Box<Rare>>) -> Self {
-        Self { glimpsed, refusals, rare, ..Self::default() }
+    pub fn of_few(without_message: Span, refusals: Option<Box<Refusals>>, rare: Option<Box<Rare>>) -> Self {
+        Self { without_message, refusals, rare, ..Self::default() }
     }
 
     /// How the source was turned away.
@@ -261,10 +261,10 @@ impl SourceRow {
     }
 
     /// True when the source was seen on a DNS port, but no message from or to it was read.
-    pub fn only_glimpsed(&self) -> bool {
+    pub fn is_without_message(&self) -> bool {
         let rare = self.rare();
         let counted = self.queries + self.transactions() + rare.unsolicited + rare.refused_beside.iter().sum::<u64>();
-        self.glimpsed.ends().is_some() && self.messages.ends().is_none() && counted == 0
+        self.without_message.ends().is_some() && self.messages.ends().is_none() && counted == 0
     }
 
     /// Time of the first message from or to the source; of its first packet, where there is no message.
@@ -278,7 +278,7 @@ impl SourceRow {
     }
 
     fn seen_at(&self) -> Option<(Timestamp, Timestamp)> {
-        self.messages.ends().or(self.glimpsed.ends())
+        self.messages.ends().or(self.without_message.ends())
     }
 
     /// True when the source received something from the server: a response, or the end of its TCP connection.
@@ -319,7 +319,7 @@ impl SourceRow {
         self.unanswered += other.unanswered;
         self.tcp += other.tcp;
         self.messages.add(other.messages);
-        self.glimpsed.add(other.glimpsed);
+        self.without_message.add(other.without_message);
         if let Some(refusals) = &other.refusals {
             self.refusals_mut().add(refusals, frames);
         }

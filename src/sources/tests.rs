@@ -134,19 +134,19 @@ fn too_many_servers_take_no_source_its_row() {
 fn a_source_that_was_only_seen_has_a_row_and_no_messages() {
     let (server, source) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53)), IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1)));
     let sources = Sources::new(8, 8, 4);
-    let mut glimpsed = Span::default();
+    let mut without_message = Span::default();
     for time in [7, 3, 5] {
-        glimpsed.note(Timestamp(time));
+        without_message.note(Timestamp(time));
     }
-    let seen = SourceRow::of_few(glimpsed, None, None);
-    assert!(seen.only_glimpsed() && !seen.heard());
+    let seen = SourceRow::of_few(without_message, None, None);
+    assert!(seen.is_without_message() && !seen.heard());
     assert_eq!((seen.first(), seen.last()), (Some(Timestamp(3)), Some(Timestamp(7))));
     sources.fold(source, server, seen, false);
     let mut asked = silent(1);
     asked.seen(Timestamp(4));
     sources.fold(source, server, asked, false);
     let (_, row) = sources.drain_sorted().remove(0);
-    assert_eq!((row.only_glimpsed(), row.first(), row.last()), (false, Some(Timestamp(4)), Some(Timestamp(4))));
+    assert_eq!((row.is_without_message(), row.first(), row.last()), (false, Some(Timestamp(4)), Some(Timestamp(4))));
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Tracker<'_> {
         let [from_server, to_server] = [[ports[0], ports[1]], [ports[2], ports[3]]]
             .map(|port| self.decoder.ports.contains(u16::from_be_bytes(port)));
         if from_server || to_server {
-            self.glimpse(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
+            self.note_presence(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
         }
     }
 
@@ -121,7 +121,7 @@ impl Tracker<'_> {
         self.quotes.count(entry.ends, quote);
         // The client received the error, or it quotes a response: neither is silence.
         self.note_unread(entry.ends);
-        self.glimpse(entry.ends, entry.time);
+        self.note_presence(entry.ends, entry.time);
     }
 
     /// Takes a packet that could not be read. It may be a response to its receiver; an encrypted packet that leaves may
@@ -141,7 +141,7 @@ impl Tracker<'_> {
         self.counts.header_incomplete += 1;
         self.note_unread(entry.ends.reversed());
         let to_server = self.decoder.ports.contains(datagram.destination_port);
-        self.glimpse(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
+        self.note_presence(if to_server { entry.ends } else { entry.ends.reversed() }, entry.time);
     }
 
     /// Takes a TCP segment on a DNS port: the messages that it completes, and the end of the connection.
@@ -236,7 +236,7 @@ impl Tracker<'_> {
         let Some(message) = message::read(bytes, found.cut, &decoder.key) else {
             self.counts.header_incomplete += 1;
             self.note_unread(from.reversed());
-            return self.glimpse(client, time);
+            return self.note_presence(client, time);
         };
         let response = message.is_response();
         let ends = if response { from.reversed() } else { from };

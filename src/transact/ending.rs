@@ -319,7 +319,7 @@ impl Tracker<'_> {
             let (first_time, first_input, first_frame) = connection.first;
             let at_once = |(time, _, _): &(Timestamp, _, _)| time.0.saturating_sub(first_time.0) <= REJECTED_WITHIN;
             let Some((time, input, number)) = connection.rejected.filter(at_once) else {
-                self.glimpse(ends, connection.seen);
+                self.note_presence(ends, connection.seen);
                 continue;
             };
             let pair = self.pairs.number(ends.hash(&self.decoder.key), || ends);

@@ -294,7 +294,7 @@ impl<'a> Tracker<'a> {
     #[cold]
     pub fn fold(&mut self) {
         for (ends, time) in self.streams.without_message() {
-            self.note_glimpse(ends, time);
+            self.add_presence(ends, time);
         }
         let early = self.early.iter().map(|early| early.flow.pair);
         self.pairs.fold(self.flights.pairs().chain(early).chain(self.suspects.pairs()));
@@ -303,16 +303,16 @@ impl<'a> Tracker<'a> {
     /// Notes that a source was seen by something that brings no message to count, so that it is not reported as absent.
     /// `ends` leads from the source to its server.
     #[cold]
-    fn glimpse(&mut self, ends: Ends, time: Timestamp) {
-        self.note_glimpse(ends, time);
+    fn note_presence(&mut self, ends: Ends, time: Timestamp) {
+        self.add_presence(ends, time);
         if self.pairs.is_time_to_fold() {
             self.fold();
         }
     }
 
-    fn note_glimpse(&mut self, ends: Ends, time: Timestamp) {
+    fn add_presence(&mut self, ends: Ends, time: Timestamp) {
         let pair = self.pairs.number(ends.hash(&self.decoder.key), || ends);
-        self.pairs.glimpse(pair, time);
+        self.pairs.note_presence(pair, time);
     }
 
     /// Servers that are hosts other than that of the capture, as far as directions are known.

@@ -181,7 +181,7 @@ impl<'i> Sums<'i> {
         }
         self.beside += beside;
         add(self.by_server.entry(key.server).or_default());
-        self.sources += u64::from(!row.only_glimpsed());
+        self.sources += u64::from(!row.is_without_message());
         self.joined += u64::from(key.source.prefix_len() < key.source.max_prefix_len());
         self.names.add(key, outcomes, row.last());
         let turned_away = [Outcome::Refused, Outcome::Denied, Outcome::Silent, Outcome::TcpRejected];

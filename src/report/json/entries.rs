@@ -113,7 +113,7 @@ impl<'a> SourceJson<'a> {
             rule: line.verdict.as_ref().map(|verdict| verdict.rule.as_str()).filter(|rule| !rule.is_empty()),
             identities,
             hosts_at_least: None,
-            without_message: line.only_glimpsed(),
+            without_message: line.is_without_message(),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn focus(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     for (index, prefix) in report.focus.iter().enumerate() {
         let name = format!("{}: ", show_prefix(*prefix));
         let within = || report.sources.iter().filter(|line| prefix.contains(&line.source));
-        let lines: Vec<&SourceLine> = within().filter(|line| !line.only_glimpsed()).collect();
+        let lines: Vec<&SourceLine> = within().filter(|line| !line.is_without_message()).collect();
         if lines.is_empty() {
             let text = without_messages(report, *prefix, within().next().is_some());
             let outside = report.focus_expectations.get(index).map_or(&[][..], |expectation| &expectation.outside);
@@ -72,16 +72,16 @@ fn as_outside(report: &Report, outside: &[IpNet]) -> String {
 }
 
 /// The lines about a prefix from which no client's message was read.
-fn without_messages(report: &Report, prefix: IpNet, glimpsed: bool) -> String {
+fn without_messages(report: &Report, prefix: IpNet, without_message: bool) -> String {
     let at: Vec<&SourceLine> = report.sources.iter().filter(|line| prefix.contains(&line.server)).collect();
     if !at.is_empty() {
-        let asked: Vec<&SourceLine> = at.into_iter().filter(|line| !line.only_glimpsed()).collect();
+        let asked: Vec<&SourceLine> = at.into_iter().filter(|line| !line.is_without_message()).collect();
         return match asked.as_slice() {
             [] => "SEEN as a server, not as a client. No message there could be read.".to_owned(),
             asked => format!("SEEN as a server, not as a client. Clients there: {}", outcomes(asked)),
         };
     }
-    if glimpsed {
+    if without_message {
         return "SEEN, but no message from it or to it could be read: only messages without a whole header, TCP connections \
                 without a message, first fragments, or packets that ICMP errors quote."
             .to_owned();

@@ -35,7 +35,7 @@ pub fn write(report: &Report, layout: &Layout, out: &mut dyn Write) -> io::Resul
     let (first, last) =
         window.map_or((report.totals.first, report.totals.last), |(first, last)| (Some(first), Some(last)));
     let clock = Clock::of(first, last);
-    let read = report.sources.iter().filter(|line| !line.only_glimpsed());
+    let read = report.sources.iter().filter(|line| !line.is_without_message());
     let clients: Vec<&SourceLine> = read.filter(|line| line.leg == Leg::Client).collect();
     inputs(&mut page, report, clock)?;
     headline(&mut page, report, &clients)?;
@@ -158,7 +158,7 @@ fn describe_input(input: &InputReport) -> String {
 /// How much was refused; or clearly that nothing was, or that there was nothing to look at.
 fn headline(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::Result<()> {
     let totals = &report.totals;
-    if totals.messages_udp + totals.messages_tcp == 0 && report.sources.iter().all(SourceLine::only_glimpsed) {
+    if totals.messages_udp + totals.messages_tcp == 0 && report.sources.iter().all(SourceLine::is_without_message) {
         return no_dns(page, report);
     }
     answer(page, report, clients)?;
@@ -433,7 +433,7 @@ fn members(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
 fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let mut lines: Vec<(&str, String)> = Vec::new();
     // A capturing host may ask others without being a server.
-    let by_leg = |leg: Leg| report.sources.iter().filter(move |line| line.leg == leg && !line.only_glimpsed());
+    let by_leg = |leg: Leg| report.sources.iter().filter(move |line| line.leg == leg && !line.is_without_message());
     let servers = servers_of(by_leg(Leg::Client));
     let of_servers = by_leg(Leg::Upstream).all(|line| servers.contains(&line.source.addr()));
     let own = match (of_servers || report.live.is_none(), servers.is_empty()) {
@@ -467,12 +467,12 @@ fn apart(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         let asked = counted(asked, "query", "queries");
         lines.push(("Apart: ", format!("{asked} {who}; {} of them refused{unasked}{option}", grouped(refused))));
     }
-    let glimpsed: Vec<&SourceLine> = report.sources.iter().filter(|line| line.only_glimpsed()).collect();
-    if !glimpsed.is_empty() {
+    let without_message: Vec<&SourceLine> = report.sources.iter().filter(|line| line.is_without_message()).collect();
+    if !without_message.is_empty() {
         let text = format!(
             "{} on a DNS port without a message that could be read (a message without a whole header, a TCP connection \
              without any, a first fragment, or a packet that an ICMP error quotes)",
-            sources_of(&glimpsed)
+            sources_of(&without_message)
         );
         lines.push(("Seen only: ", text));
     }

@@ -118,7 +118,7 @@ fn fold_pair(sources: &Sources, hot: &mut Hot, cold: &mut Cold) {
 
 /// Takes out what happened to a pair since it was last folded; `None` when nothing did.
 fn row_of(hot: &mut Hot, cold: &mut Cold) -> Option<SourceRow> {
-    let mut row = SourceRow::of_few(std::mem::take(&mut cold.glimpsed), cold.refusals.take(), cold.rare.take());
+    let mut row = SourceRow::of_few(std::mem::take(&mut cold.without_message), cold.refusals.take(), cold.rare.take());
     row.queries += u64::from(std::mem::take(&mut hot.queries));
     row.answered += u64::from(hot.answered & COUNT);
     hot.answered = wanted(cold.judged);

@@ -56,7 +56,7 @@ struct Cold {
     unanswered: u32,
     tcp: u32,
     /// When the source was seen by something that brought no message to count.
-    glimpsed: Span,
+    without_message: Span,
     refusals: Option<Box<Refusals>>,
     rare: Option<Box<Rare>>,
     judged: Judged,
@@ -169,7 +169,7 @@ impl<'a> Pairs<'a> {
             last_unread: never,
             unanswered: 0,
             tcp: 0,
-            glimpsed: Span::default(),
+            without_message: Span::default(),
             refusals: None,
             rare: None,
             judged,
@@ -258,8 +258,8 @@ impl<'a> Pairs<'a> {
     }
 
     /// Notes that the source was seen by something that brought no message to count.
-    pub fn glimpse(&mut self, number: u32, time: Timestamp) {
-        self.cold[number as usize].glimpsed.note(time);
+    pub fn note_presence(&mut self, number: u32, time: Timestamp) {
+        self.cold[number as usize].without_message.note(time);
     }
 
     /// How the source was refused or denied, created when absent.
