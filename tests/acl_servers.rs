@@ -14,7 +14,7 @@ mod lab;
 
 use dnsrefused::config::OwnServer;
 use dnsrefused::expect::acl::{Acl, Cookie, Request, Word, name};
-use dnsrefused::transact::flights::Transport;
+use dnsrefused::transact::in_flight::Transport;
 use grammar::{Dialect, Question};
 use std::fmt::Write as _;
 use std::path::PathBuf;

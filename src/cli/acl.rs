@@ -5,7 +5,7 @@ use super::values::{WireText, parse_opcode, parse_record_type, parse_server, par
 use crate::config::{AclAction, AclConfig, Config, OwnServer};
 use crate::expect::acl::compare::{Question, UNHOSTED};
 use crate::expect::acl::{AclArgument, code, name};
-use crate::transact::flights::Transport;
+use crate::transact::in_flight::Transport;
 use clap::{Args, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;

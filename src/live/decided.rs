@@ -370,7 +370,7 @@ mod tests {
     use super::*;
     use crate::decode::Ends;
     use crate::sources::SourceRow;
-    use crate::transact::flights::Transport;
+    use crate::transact::in_flight::Transport;
 
     fn transaction(source: u8, server: u8, answered: bool) -> Transaction<'static> {
         Transaction {

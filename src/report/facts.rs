@@ -13,7 +13,7 @@ use crate::decode::{Point, proxy};
 use crate::expect::acl::judge::Judge;
 use crate::sources::FrameRef;
 use crate::transact::Transaction;
-use crate::transact::flights::Sighting;
+use crate::transact::in_flight::Sighting;
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

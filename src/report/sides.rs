@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::decode::{Ends, Interface, Point};
     use crate::sources::FrameRef;
-    use crate::transact::flights::{Sighting, Transport};
+    use crate::transact::in_flight::{Sighting, Transport};
 
     const QUERY: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x01\0\x01";
     const SERVER: [u8; 4] = [10, 0, 0, 53];

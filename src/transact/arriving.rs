@@ -3,7 +3,7 @@
 
 use super::Tracker;
 use super::ending::ending;
-use super::flights::Transport;
+use super::in_flight::Transport;
 use super::matching::Seen;
 use crate::capture::{Direction, Timestamp};
 use crate::decode::ip::FragmentHeader;
@@ -214,8 +214,8 @@ impl Tracker<'_> {
     /// Marks a waiting query whose connection has ended.
     fn end_query(&mut self, token: u64, rejection: Option<(Timestamp, u32, u64)>, point: Point) {
         match rejection {
-            Some((time, input, number)) => self.flights.reject(token, ending(time, input, number, point)),
-            None => self.flights.close(token),
+            Some((time, input, number)) => self.in_flight.reject(token, ending(time, input, number, point)),
+            None => self.in_flight.close(token),
         }
     }
 
@@ -288,7 +288,7 @@ impl Tracker<'_> {
         let header = gone.proxy_header();
         let mut asked = false;
         for found in &gone.left {
-            let opened = self.flights.opened();
+            let opened = self.in_flight.opened();
             if let stream::Place::Scratch(range) = &found.place {
                 let (bytes, from) = (&gone.left_bytes[range.clone()], gone.direction(found.from));
                 self.stream_message(
@@ -299,9 +299,9 @@ impl Tracker<'_> {
                     header.as_deref().unwrap_or_default(),
                     None,
                 );
-                asked |= self.flights.opened() > opened;
+                asked |= self.in_flight.opened() > opened;
                 if gone.is_closing()
-                    && let Some(token) = self.flights.opened_after(opened)
+                    && let Some(token) = self.in_flight.opened_after(opened)
                 {
                     self.end_query(token, gone.rejection(), found.by.point);
                 }

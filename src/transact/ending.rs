@@ -1,7 +1,7 @@
 //! Ends transactions other than by a response in time: time-outs, evictions, rejected connections, responses without a
 //! query, and the end of the time line. Everything that [`Tracker`] hands out passes through here.
 
-use super::flights::{Flow, Sighting, Transport};
+use super::in_flight::{Flow, Sighting, Transport};
 use super::kept::KeptMessage;
 use super::matching::Seen;
 use super::proxied::ProxiedEnd;
@@ -22,7 +22,7 @@ impl Tracker<'_> {
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     pub(super) fn expire(&mut self, now: Timestamp) {
-        if !self.early.is_empty() || self.flights.may_be_due(now) {
+        if !self.early.is_empty() || self.in_flight.may_be_due(now) {
             self.expire_those_due(now);
         }
     }
@@ -33,7 +33,7 @@ impl Tracker<'_> {
         // A response to a due query may wait behind a gap of a stream.
         self.read_left(now);
         self.give_up_early(now);
-        while let Some(due) = self.flights.due(now) {
+        while let Some(due) = self.in_flight.due(now) {
             self.counts.timed_out += 1;
             self.unanswered(due, true);
         }
@@ -56,7 +56,7 @@ impl Tracker<'_> {
         self.pairs.count_outcome(early.flow.pair, Outcome::Unsolicited);
         let refused = early.message.is_refused();
         // Where only refusals are captured, no query waits that it could belong to, and no silence is claimed.
-        let may_belong = refused && self.flights.pending() + self.suspects.len() > 0;
+        let may_belong = refused && self.in_flight.pending() + self.suspects.len() > 0;
         if may_belong || (self.answering.may_tell() && self.answering.tells(early.seen.point)) {
             self.suspects.note_stray(self.pairs.ends(early.flow.pair), early.flow, early.since, refused);
         }
@@ -68,7 +68,7 @@ impl Tracker<'_> {
             refusals.note(early.seen.recorded_time(), early.seen.frame, self.settings.limits.finding_frames);
         }
         if self.settings.rows.has(Outcome::Unsolicited) {
-            self.flights.kept.read(early.bytes, &mut self.scratch);
+            self.in_flight.kept.read(early.bytes, &mut self.scratch);
             self.decided.put(&Transaction {
                 outcome: Outcome::Unsolicited,
                 ends: self.pairs.ends(early.flow.pair),
@@ -83,23 +83,23 @@ impl Tracker<'_> {
             });
             self.pass_on();
         }
-        self.flights.kept.release(early.bytes);
-        self.flights.remember_orphan(early.hash, &early.message, early.fingerprint);
+        self.in_flight.kept.release(early.bytes);
+        self.in_flight.remember_orphan(early.hash, &early.message, early.fingerprint);
     }
 
     /// Closes a pending transaction without a response, or makes it a suspect when that may be silence. `waited`: its
     /// whole timeout was captured.
     fn unanswered(&mut self, index: u32, waited: bool) {
-        let pair = self.flights.slot(index).flow.pair;
-        let rejection = self.flights.take_rejection(index);
+        let pair = self.in_flight.slot(index).flow.pair;
+        let rejection = self.in_flight.take_rejection(index);
         if rejection.is_none() && waited && self.may_be_silence(index, pair) {
             self.suspect(index);
         } else {
             let outcome = if rejection.is_some() { Outcome::TcpRejected } else { Outcome::Unanswered };
             self.end_without_response(index, pair, outcome, rejection);
         }
-        self.flights.time_out(index);
-        if let Some(pair) = self.flights.prefetch_oldest() {
+        self.in_flight.time_out(index);
+        if let Some(pair) = self.in_flight.prefetch_oldest() {
             self.pairs.prefetch_known(pair);
         }
     }
@@ -114,10 +114,10 @@ impl Tracker<'_> {
             }
         }
         self.end_behind_header(index);
-        let (asked, _) = self.flights.asked(index);
-        let slot = self.flights.slot(index);
+        let (asked, _) = self.in_flight.asked(index);
+        let slot = self.in_flight.slot(index);
         let (hash, flow, query) = (slot.hash(), slot.flow, slot.query);
-        let kept = self.flights.take_kept(index);
+        let kept = self.in_flight.take_kept(index);
         self.suspects.push(Suspect { hash, flow, query, kept, asked });
     }
 
@@ -150,7 +150,7 @@ impl Tracker<'_> {
         if self.settings.rows.has(outcome) {
             self.report_of(suspect.flow, suspect.query, suspect.kept, outcome, None);
         }
-        self.flights.kept.release(suspect.kept);
+        self.in_flight.kept.release(suspect.kept);
     }
 
     /// Notes that the server of a pair sent its client something that could not be read as a response. `ends` leads
@@ -186,25 +186,26 @@ impl Tracker<'_> {
     /// Gives up a pending transaction because a table is full.
     pub(super) fn evict(&mut self, index: u32) {
         self.counts.evicted += 1;
-        let pair = self.flights.slot(index).flow.pair;
-        let rejection = self.flights.take_rejection(index);
+        let pair = self.in_flight.slot(index).flow.pair;
+        let rejection = self.in_flight.take_rejection(index);
         let outcome = if rejection.is_some() { Outcome::TcpRejected } else { Outcome::Unanswered };
         self.end_without_response(index, pair, outcome, rejection);
-        self.flights.discard(index);
+        self.in_flight.discard(index);
     }
 
     /// Counts and reports a transaction without a response.
     fn end_without_response(&mut self, index: u32, pair: u32, outcome: Outcome, rejection: Option<Sighting>) {
         self.end_behind_header(index);
         if outcome == Outcome::Unanswered && self.suspects.has_strays() {
-            let asked = self.flights.asked(index).0;
-            self.suspects.note_elsewhere(self.pairs.ends(pair), self.flights.slot(index).flow, asked);
+            let asked = self.in_flight.asked(index).0;
+            self.suspects.note_elsewhere(self.pairs.ends(pair), self.in_flight.slot(index).flow, asked);
         }
         self.counts.outcomes[outcome as usize] += 1;
         self.pairs.count_outcome(pair, outcome);
-        self.count_transport(self.flights.slot(index).flow);
+        self.count_transport(self.in_flight.slot(index).flow);
         if let Some(rejection) = rejection {
-            let (asked, limit) = (self.flights.slot(index).query.recorded_time(), self.settings.limits.finding_frames);
+            let (asked, limit) =
+                (self.in_flight.slot(index).query.recorded_time(), self.settings.limits.finding_frames);
             self.pairs.refusals(pair).note(asked, rejection.frame, limit);
         }
         if self.settings.rows.has(outcome) {
@@ -225,7 +226,7 @@ impl Tracker<'_> {
     /// Notes that a transaction has no response, when its query stood behind a proxy's header.
     fn end_behind_header(&mut self, index: u32) {
         if !self.proxied.is_empty() {
-            let asked = self.flights.slot(index).query.frame;
+            let asked = self.in_flight.slot(index).query.frame;
             self.ended_behind_header(index, ProxiedEnd::Unanswered, asked);
         }
     }
@@ -234,8 +235,8 @@ impl Tracker<'_> {
     /// between the query and its timeout, this source got nothing in that time, not even the end of the connection, and
     /// the capture has neither a gap nor an unknown span of time since the query.
     fn may_be_silence(&self, index: u32, pair: u32) -> bool {
-        let (asked, measured) = self.flights.asked(index);
-        let (ends, slot) = (self.pairs.ends(pair), self.flights.slot(index));
+        let (asked, measured) = self.in_flight.asked(index);
+        let (ends, slot) = (self.pairs.ends(pair), self.in_flight.slot(index));
         let query = &slot.query;
         !slot.closed
             && self.answering.answered_another(ends, asked)
@@ -264,7 +265,7 @@ impl Tracker<'_> {
 
     /// Hands out a transaction whose slot is `index`.
     pub(super) fn report(&mut self, index: u32, outcome: Outcome, response: Option<(Sighting, Message, &[u8])>) {
-        let slot = self.flights.slot(index);
+        let slot = self.in_flight.slot(index);
         let without_question = response.as_ref().is_some_and(|(_, message, _)| message.question == Question::ABSENT);
         // When the response may belong to another query, the question of this one is not reported.
         let kept = if slot.ambiguous && without_question { KeptMessage::NONE } else { slot.kept };
@@ -280,7 +281,7 @@ impl Tracker<'_> {
         response: Option<(Sighting, Message, &[u8])>,
     ) {
         let mut query_bytes = std::mem::take(&mut self.reported);
-        self.flights.kept.read(kept, &mut query_bytes);
+        self.in_flight.kept.read(kept, &mut query_bytes);
         let has_message = response.as_ref().is_some_and(|(_, _, bytes)| !bytes.is_empty());
         self.decided.put(&Transaction {
             outcome,
@@ -361,8 +362,8 @@ impl Tracker<'_> {
         }
         self.clock.finish();
         let end = self.clock.end(last);
-        while let Some(oldest) = self.flights.oldest() {
-            let waited = end.0.saturating_sub(self.flights.asked(oldest).0.0) > self.settings.timeout;
+        while let Some(oldest) = self.in_flight.oldest() {
+            let waited = end.0.saturating_sub(self.in_flight.asked(oldest).0.0) > self.settings.timeout;
             if waited {
                 self.counts.timed_out += 1;
             } else {
@@ -373,7 +374,7 @@ impl Tracker<'_> {
         self.end_suspects(Timestamp(i64::MAX));
         self.outlet.put(&mut self.decided);
         self.outlet.drain();
-        self.flights.finish();
+        self.in_flight.finish();
     }
 
     /// Folds everything into the per-source rows; called after [`Tracker::finish`].

@@ -2,7 +2,7 @@
 //! comes too late, again, or without a query.
 
 use super::Tracker;
-use super::flights::{Fingerprint, Flow, OtherResponse, QueryIs, ResponseIs, Sighting, Transport};
+use super::in_flight::{Fingerprint, Flow, OtherResponse, QueryIs, ResponseIs, Sighting, Transport};
 use super::kept::KeptMessage;
 use super::proxied::ProxiedEnd;
 use crate::capture::{Direction, Timestamp};
@@ -123,13 +123,13 @@ impl Tracker<'_> {
     fn query(&mut self, seen: &Seen<'_>) {
         let pair = self.pair(seen);
         self.pairs.note_query(pair, seen.entry.time);
-        match self.flights.query(seen.datagram.flow_hash, seen.message, &seen.fingerprint(), seen.frame.input) {
+        match self.in_flight.query(seen.datagram.flow_hash, seen.message, &seen.fingerprint(), seen.frame.input) {
             QueryIs::Copy(slot) => {
                 self.counts.query_copies += 1;
                 if let Some(slot) = slot
                     && seen.entry.point.direction() == Direction::In
                 {
-                    self.flights.note_arrival(slot, seen.frame.input);
+                    self.in_flight.note_arrival(slot, seen.frame.input);
                 }
             }
             QueryIs::Retransmission => self.counts.retransmitted += 1,
@@ -144,26 +144,26 @@ impl Tracker<'_> {
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     fn open(&mut self, pair: u32, seen: &Seen<'_>) {
-        if self.flights.pending() >= self.settings.limits.in_flight
-            && let Some(oldest) = self.flights.oldest()
+        if self.in_flight.pending() >= self.settings.limits.in_flight
+            && let Some(oldest) = self.in_flight.oldest()
         {
             self.evict(oldest);
         }
         let limits = self.settings.limits;
-        let most = self.flights.kept.room(limits.kept_message_bytes, limits.kept_bytes);
-        let kept = self.flights.kept.keep_before(seen.from, seen.len.min(most));
+        let most = self.in_flight.kept.room(limits.kept_message_bytes, limits.kept_bytes);
+        let kept = self.in_flight.kept.keep_before(seen.from, seen.len.min(most));
         let flow = seen.flow(pair);
         let (hash, fingerprint) = (seen.datagram.flow_hash, seen.fingerprint());
-        let slot = self.flights.open(hash, flow, seen.message, seen.sighting(), fingerprint, kept, &self.clock);
+        let slot = self.in_flight.open(hash, flow, seen.message, seen.sighting(), fingerprint, kept, &self.clock);
         if !seen.header.is_empty() {
             self.behind_header(slot, *seen);
         }
         if let Some(connection) = seen.connection {
-            let token = self.flights.token(slot);
+            let token = self.in_flight.token(slot);
             let connection = self.streams.connection(connection);
             connection.asked = true;
             // Tokens of ended transactions are removed here too, now and then.
-            connection.waiting.push(token, |token| self.flights.open_slot(token).is_some());
+            connection.waiting.push(token, |token| self.in_flight.open_slot(token).is_some());
             self.waiting_tokens += 1;
             if self.waiting_tokens > 2 * limits.in_flight {
                 self.forget_ended_tokens();
@@ -179,21 +179,21 @@ impl Tracker<'_> {
     #[cold]
     fn forget_ended_tokens(&mut self) {
         self.waiting_tokens = 0;
-        let flights = &self.flights;
-        self.streams.each_waiting(|waiting| waiting.shrink(|token| flights.open_slot(token).is_some()));
+        let in_flight = &self.in_flight;
+        self.streams.each_waiting(|waiting| waiting.shrink(|token| in_flight.open_slot(token).is_some()));
     }
 
     /// Keeps the proxy's header with the query of a slot, and notes the client that it names.
     #[cold]
     fn behind_header(&mut self, slot: u32, seen: Seen<'_>) {
         let limits = self.settings.limits;
-        let most = self.flights.kept.room(limits.kept_message_bytes, limits.kept_bytes);
+        let most = self.in_flight.kept.room(limits.kept_message_bytes, limits.kept_bytes);
         let bytes = &seen.from[..seen.len.min(most)];
-        self.flights.keep_again(slot, &[&proxy::without_extensions(seen.header), bytes].concat());
+        self.in_flight.keep_again(slot, &[&proxy::without_extensions(seen.header), bytes].concat());
         if let Look::Whole(header) = proxy::look(seen.header) {
-            let flow = self.flights.slot(slot).flow;
-            let (token, flights) = (self.flights.token(slot), &self.flights);
-            self.proxied.asked(seen.entry.ends, flow, &header, token, |other| flights.open_slot(other).is_some());
+            let flow = self.in_flight.slot(slot).flow;
+            let (token, in_flight) = (self.in_flight.token(slot), &self.in_flight);
+            self.proxied.asked(seen.entry.ends, flow, &header, token, |other| in_flight.open_slot(other).is_some());
         }
     }
 
@@ -207,10 +207,10 @@ impl Tracker<'_> {
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]
     fn response(&mut self, seen: &Seen<'_>) {
-        match self.flights.response(seen.datagram.flow_hash, seen.message, &seen.fingerprint()) {
+        match self.in_flight.response(seen.datagram.flow_hash, seen.message, &seen.fingerprint()) {
             ResponseIs::Match(slot) => {
                 // The query has the same flow, so its pair need not be looked up again.
-                let pair = self.flights.slot(slot).flow.pair;
+                let pair = self.in_flight.slot(slot).flow.pair;
                 self.pairs.note_time(pair, seen.entry.time);
                 if !self.proxied.is_empty() {
                     self.ended_behind_header(slot, ProxiedEnd::Understood, seen.frame);
@@ -289,8 +289,8 @@ impl Tracker<'_> {
             self.counts.early_evicted += 1;
             self.unsolicited();
         }
-        let most = self.flights.kept.room(limits.kept_message_bytes, limits.kept_bytes);
-        let bytes = self.flights.kept.keep_before(seen.from, seen.len.min(most));
+        let most = self.in_flight.kept.room(limits.kept_message_bytes, limits.kept_bytes);
+        let bytes = self.in_flight.kept.keep_before(seen.from, seen.len.min(most));
         let (hash, message) = (seen.datagram.flow_hash, *seen.message);
         self.early.push_back(Early {
             hash,
@@ -310,10 +310,10 @@ impl Tracker<'_> {
         if self.proxied.is_empty() || !proxy::is_answer(message.id, message.opcode()) {
             return false;
         }
-        let flights = &self.flights;
+        let in_flight = &self.in_flight;
         // Numbers of dropped pairs are reused, so the slot must still have this flow.
-        let same_ports = |slot: &u32| Flow { id: flow.id, ..flights.slot(*slot).flow } == flow;
-        let Some(slot) = self.proxied.oldest(flow, |token| flights.open_slot(token).filter(same_ports)) else {
+        let same_ports = |slot: &u32| Flow { id: flow.id, ..in_flight.slot(*slot).flow } == flow;
+        let Some(slot) = self.proxied.oldest(flow, |token| in_flight.open_slot(token).filter(same_ports)) else {
             return false;
         };
         self.ended_behind_header(slot, ProxiedEnd::Mistaken, seen.frame);
@@ -323,8 +323,8 @@ impl Tracker<'_> {
 
     /// Notes how a transaction ended, when its query stood behind a proxy's header.
     pub(super) fn ended_behind_header(&mut self, slot: u32, how: ProxiedEnd, frame: FrameRef) {
-        let slot = self.flights.slot(slot);
-        if proxy::BEGINNINGS.iter().any(|beginning| self.flights.kept.begins_with(slot.kept, beginning)) {
+        let slot = self.in_flight.slot(slot);
+        if proxy::BEGINNINGS.iter().any(|beginning| self.in_flight.kept.begins_with(slot.kept, beginning)) {
             let ends = self.pairs.ends(slot.flow.pair);
             self.proxied.ended(ends, how, frame, self.settings.limits.finding_frames);
         }
@@ -345,8 +345,8 @@ impl Tracker<'_> {
         self.counts.matched += 1;
         let outcome = outcome_of(message);
         self.counts.outcomes[outcome as usize] += 1;
-        self.count_transport(self.flights.slot(index).flow);
-        let query = &self.flights.slot(index).query;
+        self.count_transport(self.in_flight.slot(index).flow);
+        let query = &self.in_flight.slot(index).query;
         if seen.point.direction() == Direction::In && query.point.direction() == Direction::Out {
             self.answering.note_away(self.pairs.ends(pair), query.point, query.frame.input);
         }
@@ -363,7 +363,7 @@ impl Tracker<'_> {
         if self.settings.rows.has(outcome) {
             self.report(index, outcome, Some((seen, *message, bytes)));
         }
-        self.flights.answer(index, fingerprint, outcome == Outcome::Refused);
+        self.in_flight.answer(index, fingerprint, outcome == Outcome::Refused);
     }
 
     /// Counts the transport of a transaction; called together with counting its outcome.
@@ -377,9 +377,9 @@ impl Tracker<'_> {
     /// Counts a response that refuses or denies the query.
     fn turned_away(&mut self, index: u32, outcome: Outcome, message: &Message, seen: Sighting) {
         if message.question == Question::ABSENT {
-            self.flights.doubt(index, seen.time);
+            self.in_flight.doubt(index, seen.time);
         }
-        let slot = self.flights.slot(index);
+        let slot = self.in_flight.slot(index);
         let restored = outcome == Outcome::Refused
             && message.question == Question::ABSENT
             && slot.question.is_known()
@@ -396,7 +396,7 @@ impl Tracker<'_> {
     /// Matches a query just opened with a response that was captured before it.
     fn match_early(&mut self, hash: u64, slot: u32, pair: u32) {
         let (flow, opcode, question, time) = {
-            let slot = self.flights.slot(slot);
+            let slot = self.in_flight.slot(slot);
             (slot.flow, slot.opcode, slot.question, slot.query.time)
         };
         let timeout = self.settings.timeout;
@@ -409,8 +409,8 @@ impl Tracker<'_> {
         });
         let Some(early) = position.and_then(|position| self.early.remove(position)) else { return };
         let mut bytes = std::mem::take(&mut self.scratch);
-        self.flights.kept.read(early.bytes, &mut bytes);
-        self.flights.kept.release(early.bytes);
+        self.in_flight.kept.read(early.bytes, &mut bytes);
+        self.in_flight.kept.release(early.bytes);
         self.matched(slot, pair, &early.message, early.seen, early.fingerprint, &bytes);
         self.scratch = bytes;
     }

@@ -9,7 +9,7 @@ mod arriving;
 pub mod clock;
 pub mod counts;
 mod ending;
-pub mod flights;
+pub mod in_flight;
 pub mod kept;
 mod matching;
 pub mod outlet;
@@ -27,7 +27,7 @@ use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Tally};
 use crate::sources::{Beside, FrameRef};
 use clock::Clock;
 pub use counts::Counts;
-use flights::{Flights, Sighting, Transport};
+use in_flight::{InFlight, Sighting, Transport};
 use matching::{Early, Seen};
 use outlet::{Batch, Outlet};
 use pairs::Pairs;
@@ -98,7 +98,7 @@ pub struct Tracker<'a> {
     settings: Settings<'a>,
     clock: Clock,
     pairs: Pairs<'a>,
-    flights: Flights,
+    in_flight: InFlight,
     streams: Streams,
     /// Tokens noted at connections since those of ended transactions were last removed there.
     waiting_tokens: usize,
@@ -138,7 +138,7 @@ impl<'a> Tracker<'a> {
             decoder,
             clock: Clock::new(settings.timeout),
             pairs,
-            flights: Flights::new(settings.timeout, limits.answered_memory),
+            in_flight: InFlight::new(settings.timeout, limits.answered_memory),
             streams: Streams::new(StreamLimits {
                 connections: limits.tcp_connections,
                 stream_bytes: limits.tcp_stream_bytes,
@@ -204,7 +204,7 @@ impl<'a> Tracker<'a> {
     fn prefetch_places(&self, batch: &[Entry]) {
         for entry in batch {
             let (pair_hash, flow_hash) = hashes_of(entry);
-            self.flights.prefetch_chain(flow_hash);
+            self.in_flight.prefetch_chain(flow_hash);
             self.pairs.prefetch(pair_hash);
         }
     }
@@ -215,7 +215,7 @@ impl<'a> Tracker<'a> {
     fn prefetch_members(&self, data: &[u8], batch: &[Entry]) {
         for entry in batch {
             let (pair_hash, flow_hash) = hashes_of(entry);
-            self.flights.prefetch_first(flow_hash);
+            self.in_flight.prefetch_first(flow_hash);
             self.pairs.prefetch_hot(pair_hash);
             prefetch_index(data, entry.offset as usize);
         }
@@ -297,7 +297,7 @@ impl<'a> Tracker<'a> {
             self.add_presence(ends, time);
         }
         let early = self.early.iter().map(|early| early.flow.pair);
-        self.pairs.fold(self.flights.pairs().chain(early).chain(self.suspects.pairs()));
+        self.pairs.fold(self.in_flight.pairs().chain(early).chain(self.suspects.pairs()));
     }
 
     /// Notes that a source was seen by something that brings no message to count, so that it is not reported as absent.
@@ -360,7 +360,7 @@ impl<'a> Tracker<'a> {
     /// Numbers of queries without a response so far and of responses whose query may still come. They are counted as
     /// messages but are in no bucket of the match ledger yet.
     pub fn undecided(&self) -> (u64, u64) {
-        (self.flights.pending() as u64, self.early.len() as u64)
+        (self.in_flight.pending() as u64, self.early.len() as u64)
     }
 
     /// Counts of anomalies by name; those that are 0 are absent.
@@ -373,10 +373,10 @@ impl<'a> Tracker<'a> {
             ("tcp_connections_evicted", self.streams.evicted),
             ("trailing_bytes", self.counts.trailing),
             ("cut_messages", self.counts.cut),
-            ("late_forgotten_early", self.flights.forgotten_early),
+            ("late_forgotten_early", self.in_flight.forgotten_early),
             ("early_responses_evicted", self.counts.early_evicted),
-            (COPIES_AT_OTHER_TIMES, self.flights.copies_at_other_times),
-            (AGAIN_IN_OTHER_INPUTS, self.flights.again_in_other_inputs),
+            (COPIES_AT_OTHER_TIMES, self.in_flight.copies_at_other_times),
+            (AGAIN_IN_OTHER_INPUTS, self.in_flight.again_in_other_inputs),
         ]
         .into_iter()
         .chain(Beside::ALL.map(|(name, beside)| (name, self.counts.refused_beside[beside as usize])))

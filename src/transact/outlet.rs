@@ -9,7 +9,7 @@ use super::{OnTransaction, Transaction};
 use crate::config::Outcome;
 use crate::decode::Ends;
 use crate::decode::message::{Message, Transport};
-use crate::transact::flights::Sighting;
+use crate::transact::in_flight::Sighting;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

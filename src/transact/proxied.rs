@@ -4,7 +4,7 @@
 //! A server that does not expect the header takes it for the message and answers with the header's first two bytes as
 //! identifier. Such a response belongs to the oldest waiting query with a header on the same ports.
 
-use super::flights::Flow;
+use super::in_flight::Flow;
 use crate::decode::Ends;
 use crate::decode::proxy::Header;
 use crate::sources::FrameRef;
@@ -167,7 +167,7 @@ impl Proxied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transact::flights::Transport;
+    use crate::transact::in_flight::Transport;
 
     fn flow(port: u16, id: u16) -> Flow {
         Flow { pair: 0, client_port: port, server_port: 53, id, transport: Transport::Udp }

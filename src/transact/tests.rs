@@ -404,7 +404,7 @@ fn the_same_packets_by_another_clock_are_noticed() {
             (50 * MILLI, at(interface, id, ask(A, 1))),
             (51 * MILLI, at(interface, id, reply(A, &refusal(1)))),
         ];
-        let (lines, count) = track_with(&frames, None, |tracker, _| tracker.flights.copies_at_other_times);
+        let (lines, count) = track_with(&frames, None, |tracker, _| tracker.in_flight.copies_at_other_times);
         assert_eq!((lines.len(), count), (2, noticed), "{about}: {lines:?}");
     }
 }

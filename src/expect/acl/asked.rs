@@ -2,7 +2,7 @@
 
 use super::compare::Question;
 use super::{Acl, Cookie, name};
-use crate::transact::flights::Transport;
+use crate::transact::in_flight::Transport;
 
 /// Evaluates `SOURCE [to ADDR] [key K] [tcp] [nord] [update|notify] [class N] [cookie LEN|none] [sections A N R] [TYPE]
 /// [NAME]` and says the verdict and its line. The server is 10.53.0.1.

@@ -1,6 +1,6 @@
 //! One [`Request`], with everything that access rules look at.
 
-use crate::transact::flights::Transport;
+use crate::transact::in_flight::Transport;
 use std::net::IpAddr;
 
 /// One request, as far as access rules look at it.

@@ -2,7 +2,7 @@
 
 use crate::capture::Timestamp;
 use crate::decode::Ends;
-use crate::transact::flights::{Flow, Sighting};
+use crate::transact::in_flight::{Flow, Sighting};
 use crate::transact::kept::KeptMessage;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -128,7 +128,7 @@ mod tests {
     use crate::capture::Direction;
     use crate::decode::{Interface, Point};
     use crate::sources::FrameRef;
-    use crate::transact::flights::Transport;
+    use crate::transact::in_flight::Transport;
 
     fn ends(client: u8) -> Ends {
         Ends::v4([10, 0, 0, client], [10, 0, 0, 53])

@@ -5,7 +5,7 @@ use super::list::Subject;
 use super::model::{Clause, View, Zone, ZoneKind};
 use super::{Bind, Checked};
 use crate::expect::acl::{Decision, Recursion, Request, RuleId, Trace, Word, code, name};
-use crate::transact::flights::Transport;
+use crate::transact::in_flight::Transport;
 
 /// Whether a request is resolved recursively; an error is the reason why that is not known.
 type Recursive = Result<bool, (&'static str, RuleId)>;

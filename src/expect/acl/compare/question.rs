@@ -4,7 +4,7 @@
 use crate::decode::detail::{write_class, write_opcode, write_type};
 use crate::decode::name::MAX_NAME;
 use crate::expect::acl::{Acl, Cookie, Request, code, name};
-use crate::transact::flights::Transport;
+use crate::transact::in_flight::Transport;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -10,7 +10,7 @@ use crate::config::OwnServer;
 use crate::decode::detail::DetailLimits;
 use crate::decode::message::NOTAUTH;
 use crate::transact::Transaction;
-use crate::transact::flights::Transport;
+use crate::transact::in_flight::Transport;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;

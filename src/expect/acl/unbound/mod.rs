@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::Error;
 use crate::expect::inventory::show_prefix;
-use crate::transact::flights::Transport;
+use crate::transact::in_flight::Transport;
 use ipnet::IpNet;
 use model::{Access, Action, Model};
 use std::net::{IpAddr, SocketAddr};

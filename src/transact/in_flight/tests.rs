@@ -26,10 +26,10 @@ fn message(number: u16, time: i64, response: bool) -> (u64, Flow, Message, Sight
     (hash, flow, message, seen, Fingerprint::new(seen.time, seen.point, u32::from(response), 0))
 }
 
-fn ask(flights: &mut Flights, number: u16, time: i64) -> u32 {
+fn ask(in_flight: &mut InFlight, number: u16, time: i64) -> u32 {
     let (hash, flow, message, seen, fingerprint) = message(number, time, false);
-    assert_eq!(flights.query(hash, &message, &fingerprint, 0), QueryIs::New, "{number}");
-    flights.open(hash, flow, &message, seen, fingerprint, KeptMessage::NONE, &clock_at(seen.time))
+    assert_eq!(in_flight.query(hash, &message, &fingerprint, 0), QueryIs::New, "{number}");
+    in_flight.open(hash, flow, &message, seen, fingerprint, KeptMessage::NONE, &clock_at(seen.time))
 }
 
 fn clock_at(time: Timestamp) -> Clock {
@@ -38,72 +38,72 @@ fn clock_at(time: Timestamp) -> Clock {
     clock
 }
 
-fn answer(flights: &mut Flights, number: u16, time: i64) -> ResponseIs {
+fn answer(in_flight: &mut InFlight, number: u16, time: i64) -> ResponseIs {
     let (hash, _, message, _, fingerprint) = message(number, time, true);
-    let is = flights.response(hash, &message, &fingerprint);
+    let is = in_flight.response(hash, &message, &fingerprint);
     if let ResponseIs::Match(index) = is {
-        flights.answer(index, fingerprint, false);
+        in_flight.answer(index, fingerprint, false);
     }
     is
 }
 
 #[test]
 fn more_chains_hold_what_fewer_held() {
-    let mut flights = Flights::new(5 * SECOND, 16);
-    let few = flights.heads.len();
+    let mut in_flight = InFlight::new(5 * SECOND, 16);
+    let few = in_flight.heads.len();
     for number in 0..8 {
-        let index = ask(&mut flights, number, 0);
-        assert_eq!(answer(&mut flights, number, 1), ResponseIs::Match(index));
+        let index = ask(&mut in_flight, number, 0);
+        assert_eq!(answer(&mut in_flight, number, 1), ResponseIs::Match(index));
     }
-    let open: Vec<u32> = (8..500).map(|number| ask(&mut flights, number, 1)).collect();
-    assert!(flights.heads.len() > few && flights.pending() == open.len());
+    let open: Vec<u32> = (8..500).map(|number| ask(&mut in_flight, number, 1)).collect();
+    assert!(in_flight.heads.len() > few && in_flight.pending() == open.len());
     for number in 0..8 {
         assert_eq!(
-            answer(&mut flights, number, 2),
+            answer(&mut in_flight, number, 2),
             ResponseIs::Other(OtherResponse::Duplicate { refused: false, answers: false }),
             "{number}"
         );
     }
     for (number, index) in (8..).zip(open) {
-        assert_eq!(answer(&mut flights, number, 2), ResponseIs::Match(index), "{number}");
+        assert_eq!(answer(&mut in_flight, number, 2), ResponseIs::Match(index), "{number}");
     }
-    assert_eq!(flights.pending(), 0);
-    assert_eq!(flights.due(Timestamp(i64::MAX - 1)), None, "nothing is left to be due");
+    assert_eq!(in_flight.pending(), 0);
+    assert_eq!(in_flight.due(Timestamp(i64::MAX - 1)), None, "nothing is left to be due");
 }
 
 #[test]
 fn time_outs_take_the_oldest_and_are_remembered_apart() {
-    let mut flights = Flights::new(5 * SECOND, 16);
-    let first = ask(&mut flights, 0, 0);
-    ask(&mut flights, 1, 3);
-    assert_eq!(flights.due(Timestamp(5 * SECOND)), None, "the time is not over yet");
-    assert_eq!(flights.due(Timestamp(5 * SECOND + 1)), Some(first));
-    flights.time_out(first);
-    assert_eq!(flights.due(Timestamp(5 * SECOND + 1)), None, "the next is younger");
-    assert_eq!(answer(&mut flights, 0, 6), ResponseIs::Other(OtherResponse::Late));
+    let mut in_flight = InFlight::new(5 * SECOND, 16);
+    let first = ask(&mut in_flight, 0, 0);
+    ask(&mut in_flight, 1, 3);
+    assert_eq!(in_flight.due(Timestamp(5 * SECOND)), None, "the time is not over yet");
+    assert_eq!(in_flight.due(Timestamp(5 * SECOND + 1)), Some(first));
+    in_flight.time_out(first);
+    assert_eq!(in_flight.due(Timestamp(5 * SECOND + 1)), None, "the next is younger");
+    assert_eq!(answer(&mut in_flight, 0, 6), ResponseIs::Other(OtherResponse::Late));
     assert_eq!(
-        answer(&mut flights, 0, 11),
+        answer(&mut in_flight, 0, 11),
         ResponseIs::Other(OtherResponse::Unsolicited),
         "after a second timeout nobody remembers"
     );
-    assert_eq!(answer(&mut flights, 2, 6), ResponseIs::Other(OtherResponse::Unsolicited));
+    assert_eq!(answer(&mut in_flight, 2, 6), ResponseIs::Other(OtherResponse::Unsolicited));
 }
 
 #[test]
 fn every_rejection_is_remembered_until_its_transaction_ends() {
-    let mut flights = Flights::new(5 * SECOND, 16);
-    let open: Vec<u32> = (0..20_000).map(|number| ask(&mut flights, number, 0)).collect();
+    let mut in_flight = InFlight::new(5 * SECOND, 16);
+    let open: Vec<u32> = (0..20_000).map(|number| ask(&mut in_flight, number, 0)).collect();
     let by = |number: u32| {
         let frame = FrameRef { input: 0, frame: u64::from(number) + 100_000 };
         Sighting { time: Timestamp(SECOND), frame, point: Point::default() }
     };
     for index in &open {
-        flights.reject(flights.token(*index), by(*index));
+        in_flight.reject(in_flight.token(*index), by(*index));
     }
-    assert!(matches!(answer(&mut flights, 7, 2), ResponseIs::Match(_)), "the server answers all the same");
+    assert!(matches!(answer(&mut in_flight, 7, 2), ResponseIs::Match(_)), "the server answers all the same");
     for index in open {
-        assert_eq!(flights.take_rejection(index), (index != 7).then(|| by(index)));
-        assert_eq!(flights.take_rejection(index), None);
+        assert_eq!(in_flight.take_rejection(index), (index != 7).then(|| by(index)));
+        assert_eq!(in_flight.take_rejection(index), None);
     }
 }
 
@@ -119,9 +119,9 @@ struct Step {
 }
 
 /// Does it, and says what the message was.
-fn step(flights: &mut Flights, step: Step, now: i64) -> String {
-    while let Some(due) = flights.due(Timestamp(now)) {
-        flights.time_out(due);
+fn step(in_flight: &mut InFlight, step: Step, now: i64) -> String {
+    while let Some(due) = in_flight.due(Timestamp(now)) {
+        in_flight.time_out(due);
     }
     // Few chains and few marks, so that flows meet in both.
     let hash = (step.flow % 3) << 62 | step.flow << 32 | (step.flow % 2);
@@ -133,21 +133,21 @@ fn step(flights: &mut Flights, step: Step, now: i64) -> String {
     let fingerprint = Fingerprint::new(seen.time, point, step.payload, 0);
     match step.kind {
         0 => {
-            let is = flights.query(hash, &message, &fingerprint, 0);
+            let is = in_flight.query(hash, &message, &fingerprint, 0);
             let opened = matches!(is, QueryIs::New).then(|| {
-                flights.open(hash, flow, &message, seen, fingerprint, KeptMessage::NONE, &clock_at(seen.time))
+                in_flight.open(hash, flow, &message, seen, fingerprint, KeptMessage::NONE, &clock_at(seen.time))
             });
             format!("{is:?} {opened:?}")
         }
         1 => {
-            let is = flights.response(hash, &message, &fingerprint);
+            let is = in_flight.response(hash, &message, &fingerprint);
             if let ResponseIs::Match(index) = is {
-                flights.answer(index, fingerprint, false);
+                in_flight.answer(index, fingerprint, false);
             }
             format!("{is:?}")
         }
         _ => {
-            flights.remember_orphan(hash, &message, fingerprint);
+            in_flight.remember_orphan(hash, &message, fingerprint);
             String::new()
         }
     }
@@ -163,7 +163,7 @@ proptest! {
             1..120,
         ),
     ) {
-        let (mut sure, mut doubting) = (Flights::new(SECOND / 20, 8), Flights::new(SECOND / 20, 8));
+        let (mut sure, mut doubting) = (InFlight::new(SECOND / 20, 8), InFlight::new(SECOND / 20, 8));
         let mut now = 0;
         for one in steps {
             now += one.after;

@@ -2,7 +2,7 @@
 
 use super::chain::Node;
 use super::recent::{Closed, Ended, MAX_SAME_FLOW, ShortQuestion};
-use super::{Fingerprint, Flights, NONE};
+use super::{Fingerprint, InFlight, NONE};
 use crate::capture::Timestamp;
 use crate::decode::message::Message;
 
@@ -50,7 +50,7 @@ pub enum OtherResponse {
     Unsolicited,
 }
 
-impl Flights {
+impl InFlight {
     /// Classifies a query of an input; a retransmission is noted in its slot.
     #[allow(clippy::inline_always)] // once for every message
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! Keeps the queries in flight and those just closed ([`Flights`]), to find the transaction of a message.
+//! Keeps the queries in flight and those just closed ([`InFlight`]), to find the transaction of a message.
 //!
 //! A single lookup finds everything with the same flow and id: chains by keyed hash hold first the [`Slot`]s of open
 //! transactions, then the closed ones, which are kept apart in rings; the question decides among several. Slots are
@@ -41,7 +41,7 @@ struct Neighbours {
 
 /// The table of open transactions and of those just closed.
 #[derive(Debug)]
-pub struct Flights {
+pub struct InFlight {
     slots: Vec<Slot>,
     /// Places of the slots in the chains.
     links: Vec<Link>,
@@ -78,7 +78,7 @@ pub struct Flights {
     pub kept: Kept,
 }
 
-impl Flights {
+impl InFlight {
     /// An empty table. `timeout` is in nanoseconds; `memory` is how many answered and how many timed-out transactions
     /// are remembered.
     pub fn new(timeout: i64, memory: usize) -> Self {
