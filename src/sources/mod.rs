@@ -13,7 +13,7 @@ use dashmap::{DashMap, Entry};
 use ipnet::IpNet;
 use key::fitting_length;
 pub use key::{OTHER_SERVERS, SourceKey, count_sources};
-pub use row::{Beside, Rare, Refusals, SourceRow, Span};
+pub use row::{ExtraRefusal, Rare, Refusals, SourceRow, Span};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};

@@ -83,8 +83,8 @@ pub struct Rare {
     pub unsolicited: u64,
     /// REFUSED responses without a query, part of `unsolicited`.
     pub refused_unsolicited: u64,
-    /// REFUSED responses that decide no query, by [`Beside`].
-    pub refused_beside: [u64; Beside::ALL.len()],
+    /// REFUSED responses that decide no query, by [`ExtraRefusal`].
+    pub extra_refusals: [u64; ExtraRefusal::ALL.len()],
     /// Refused queries that a second response answers.
     pub answered_second: u64,
     /// Answered transactions whose answer is an error, which says nothing about access; only counted where answers
@@ -96,7 +96,7 @@ pub struct Rare {
 
 /// Why a REFUSED response decides no query, although a query with the same ports and ID was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beside {
+pub enum ExtraRefusal {
     /// It came after the time-out.
     Late,
     /// It has another question, or another operation.
@@ -105,12 +105,12 @@ pub enum Beside {
     Second,
 }
 
-impl Beside {
+impl ExtraRefusal {
     /// Each with its name among the anomalies.
-    pub const ALL: [(&'static str, Beside); 3] = [
-        ("refused_late", Beside::Late),
-        ("refused_other_question", Beside::OtherQuestion),
-        ("refused_second", Beside::Second),
+    pub const ALL: [(&'static str, ExtraRefusal); 3] = [
+        ("refused_late", ExtraRefusal::Late),
+        ("refused_other_question", ExtraRefusal::OtherQuestion),
+        ("refused_second", ExtraRefusal::Second),
     ];
 
     /// Text of each, short and in full.
@@ -134,7 +134,7 @@ static NOTHING: Rare = Rare {
     tcp_rejected: 0,
     unsolicited: 0,
     refused_unsolicited: 0,
-    refused_beside: [0; Beside::ALL.len()],
+    extra_refusals: [0; ExtraRefusal::ALL.len()],
     answered_second: 0,
     errors: 0,
     answered_frames: Vec::new(),
@@ -181,7 +181,7 @@ impl Rare {
 
     /// True when the server responded to a query, answers and plain refusals not counted.
     fn has_answers(&self) -> bool {
-        self.denied + self.refused_beside.iter().sum::<u64>() > 0
+        self.denied + self.extra_refusals.iter().sum::<u64>() > 0
     }
 
     fn add(&mut self, other: &Rare, frames: usize) {
@@ -190,7 +190,7 @@ impl Rare {
         self.tcp_rejected += other.tcp_rejected;
         self.unsolicited += other.unsolicited;
         self.refused_unsolicited += other.refused_unsolicited;
-        for (sum, more) in self.refused_beside.iter_mut().zip(other.refused_beside) {
+        for (sum, more) in self.extra_refusals.iter_mut().zip(other.extra_refusals) {
             *sum += more;
         }
         self.answered_second += other.answered_second;
@@ -263,7 +263,7 @@ impl SourceRow {
     /// True when the source was seen on a DNS port, but no message from or to it was read.
     pub fn is_without_message(&self) -> bool {
         let rare = self.rare();
-        let counted = self.queries + self.transactions() + rare.unsolicited + rare.refused_beside.iter().sum::<u64>();
+        let counted = self.queries + self.transactions() + rare.unsolicited + rare.extra_refusals.iter().sum::<u64>();
         self.without_message.ends().is_some() && self.messages.ends().is_none() && counted == 0
     }
 

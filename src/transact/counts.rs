@@ -1,7 +1,7 @@
 //! Holds what the tracker counts ([`Counts`]): the buckets of the message and match ledgers, and the totals.
 
 use crate::decode::name::NameFault;
-use crate::sources::Beside;
+use crate::sources::ExtraRefusal;
 
 /// Everything the tracker counts; each count is in a ledger or the totals of the report.
 #[derive(Debug, Clone)]
@@ -22,8 +22,8 @@ pub struct Counts {
     pub refused_restored: u64,
     /// REFUSED responses without a query ([`Counts::unsolicited`]).
     pub refused_unsolicited: u64,
-    /// REFUSED responses that end no query, by [`Beside`].
-    pub refused_beside: [u64; Beside::ALL.len()],
+    /// REFUSED responses that end no query, by [`ExtraRefusal`].
+    pub extra_refusals: [u64; ExtraRefusal::ALL.len()],
     /// Queries that found their response.
     pub matched: u64,
     /// Queries repeated while pending.
@@ -65,7 +65,7 @@ impl Counts {
         all.extend(&mut self.unreadable);
         all.extend(&mut self.rcodes);
         all.extend(&mut self.outcomes);
-        all.extend(&mut self.refused_beside);
+        all.extend(&mut self.extra_refusals);
         all.extend([
             &mut self.header_incomplete,
             &mut self.refused_restored,
@@ -124,7 +124,7 @@ impl Default for Counts {
             open_at_end: 0,
             continued: 0,
             late: 0,
-            refused_beside: [0; Beside::ALL.len()],
+            extra_refusals: [0; ExtraRefusal::ALL.len()],
             duplicate: 0,
             response_copies: 0,
             unsolicited: 0,

@@ -10,7 +10,7 @@ use crate::config::{Outcome, SKEW};
 use crate::decode::message::{Message, Question};
 use crate::decode::proxy::{self, Look};
 use crate::decode::{Datagram, Ends, Entry};
-use crate::sources::{Beside, FrameRef};
+use crate::sources::{ExtraRefusal, FrameRef};
 
 /// A response that came before any query it could belong to; its query may be captured up to [`SKEW`] (nanoseconds)
 /// later.
@@ -233,7 +233,7 @@ impl Tracker<'_> {
             OtherResponse::Duplicate { refused, answers } => {
                 self.counts.duplicate += 1;
                 if !refused {
-                    self.beside(Beside::Second, pair, seen.message);
+                    self.extra_refusal(ExtraRefusal::Second, pair, seen.message);
                 } else if answers {
                     self.pairs.rare(pair).answered_second += 1;
                 }
@@ -241,11 +241,11 @@ impl Tracker<'_> {
             OtherResponse::Late => {
                 self.answers_suspect(seen.datagram.flow_hash);
                 self.counts.late += 1;
-                self.beside(Beside::Late, pair, seen.message);
+                self.extra_refusal(ExtraRefusal::Late, pair, seen.message);
             }
             OtherResponse::Mismatch => {
                 self.counts.mismatch += 1;
-                self.beside(Beside::OtherQuestion, pair, seen.message);
+                self.extra_refusal(ExtraRefusal::OtherQuestion, pair, seen.message);
             }
             OtherResponse::Unsolicited => {
                 self.answers_suspect(seen.datagram.flow_hash);
@@ -257,10 +257,10 @@ impl Tracker<'_> {
 
     /// Counts a REFUSED response that ends no query.
     #[cold]
-    fn beside(&mut self, why: Beside, pair: u32, message: &Message) {
+    fn extra_refusal(&mut self, why: ExtraRefusal, pair: u32, message: &Message) {
         if message.is_refused() {
-            self.counts.refused_beside[why as usize] += 1;
-            self.pairs.rare(pair).refused_beside[why as usize] += 1;
+            self.counts.extra_refusals[why as usize] += 1;
+            self.pairs.rare(pair).extra_refusals[why as usize] += 1;
         }
     }
 

@@ -24,7 +24,7 @@ use crate::decode::fragment::{FragmentLimits, Fragments};
 use crate::decode::message::Message;
 use crate::decode::stream::{StreamLimits, Streams};
 use crate::decode::{Body, Datagram, Decoder, Ends, Entry, Tally};
-use crate::sources::{Beside, FrameRef};
+use crate::sources::{ExtraRefusal, FrameRef};
 use clock::Clock;
 pub use counts::Counts;
 use in_flight::{InFlight, Sighting, Transport};
@@ -379,7 +379,7 @@ impl<'a> Tracker<'a> {
             (AGAIN_IN_OTHER_INPUTS, self.in_flight.again_in_other_inputs),
         ]
         .into_iter()
-        .chain(Beside::ALL.map(|(name, beside)| (name, self.counts.refused_beside[beside as usize])))
+        .chain(ExtraRefusal::ALL.map(|(name, why)| (name, self.counts.extra_refusals[why as usize])))
         .filter(|(_, count)| *count > 0)
         .collect()
     }

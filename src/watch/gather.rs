@@ -105,7 +105,7 @@ pub fn gather(facts: &Facts<'_>, limits: &Limits) -> Snapshot {
         started: facts.started,
         now: facts.now,
         outcomes: sums.client,
-        refused_beside: sums.beside,
+        extra_refusals: sums.beside,
         without_queries: facts.without_queries,
         upstream: sums.upstream,
         servers,
@@ -226,7 +226,7 @@ impl<'i> Sums<'i> {
 fn counted(row: &SourceRow, without_queries: bool) -> (OutcomeCounts, u64) {
     let mut outcomes = Outcome::ALL.map(|(_, outcome)| row.count(outcome));
     let rare = row.rare();
-    let mut beside = rare.refused_unsolicited + rare.refused_beside.iter().sum::<u64>();
+    let mut beside = rare.refused_unsolicited + rare.extra_refusals.iter().sum::<u64>();
     if without_queries {
         outcomes[Outcome::Refused as usize] += std::mem::take(&mut beside);
     }

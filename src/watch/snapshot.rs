@@ -20,7 +20,7 @@ pub struct Snapshot {
     /// Transactions by outcome, indexed by `Outcome as usize`; for `unsolicited`, responses.
     pub outcomes: OutcomeCounts,
     /// REFUSED responses that are not in `outcomes` as such: without their query, or deciding none.
-    pub refused_beside: u64,
+    pub extra_refusals: u64,
     /// Only REFUSED responses are captured: each counts as a refused transaction.
     pub without_queries: bool,
     /// Like `outcomes`, for the upstream leg: our servers' own queries.
@@ -290,7 +290,7 @@ pub(super) mod samples {
             started: at(0),
             now: at(40),
             outcomes: [20_166, 1_312, 4, 3, 2, 1, 9],
-            refused_beside: 0,
+            extra_refusals: 0,
             without_queries: false,
             upstream: [5_865, 41, 0, 0, 0, 0, 0],
             servers: vec![ServerCounts {

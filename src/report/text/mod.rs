@@ -10,7 +10,7 @@ use crate::capture::losses::InterfaceLoss;
 use crate::config::{Outcome, Severity};
 use crate::diagnose::Finding;
 use crate::error::escape_text;
-use crate::sources::{Beside, Leg, count_sources};
+use crate::sources::{ExtraRefusal, Leg, count_sources};
 use focus::focus;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -207,10 +207,10 @@ fn answer(page: &mut Page<'_>, report: &Report, clients: &[&SourceLine]) -> io::
         format!("not among what was read of the {} s before", report.looked_back.as_secs_f64())
     };
     let queries_are = if without_query == 1 { "query is" } else { "queries are" };
-    let beside: Vec<(u64, &str)> = Beside::ALL
+    let beside: Vec<(u64, &str)> = ExtraRefusal::ALL
         .iter()
         .map(|(_, why)| {
-            let counts = clients.iter().map(|line| line.row.rare().refused_beside[*why as usize]);
+            let counts = clients.iter().map(|line| line.row.rare().extra_refusals[*why as usize]);
             (counts.sum(), why.words()[1])
         })
         .filter(|(count, _)| *count > 0)
@@ -357,7 +357,7 @@ fn outcomes(lines: &[&SourceLine]) -> String {
             parts.push(format!("{name} {}", grouped(count)));
         }
     }
-    let beside: u64 = lines.iter().flat_map(|line| line.row.rare().refused_beside).sum();
+    let beside: u64 = lines.iter().flat_map(|line| line.row.rare().extra_refusals).sum();
     if beside > 0 {
         parts.push(format!("REFUSED beside what counts {}", grouped(beside)));
     }

@@ -6,7 +6,7 @@ use super::{SOURCE_WIDTH, outcomes, sources_of};
 use crate::config::Outcome;
 use crate::error::escape_text;
 use crate::expect::inventory::show_prefix;
-use crate::sources::{Beside, count_sources};
+use crate::sources::{ExtraRefusal, count_sources};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
@@ -21,7 +21,7 @@ pub(super) fn tables(
     clients: &[&SourceLine],
 ) -> io::Result<()> {
     let turned_away = |line: &SourceLine| {
-        let beside: u64 = line.row.rare().refused_beside.iter().sum();
+        let beside: u64 = line.row.rare().extra_refusals.iter().sum();
         line.turned_away() + line.count(Outcome::Silent) + line.count(Outcome::TcpRejected) + beside > 0
     };
     let (shown, kept_out): (Vec<&SourceLine>, Vec<&SourceLine>) = clients.iter().partition(|line| turned_away(line));
@@ -294,8 +294,8 @@ fn also(line: &SourceLine) -> Option<String> {
     if line.row.rare().refused_unsolicited > 0 {
         parts.push(format!("REFUSED without its query {}", grouped(line.row.rare().refused_unsolicited)));
     }
-    for (_, why) in Beside::ALL {
-        let count = line.row.rare().refused_beside[why as usize];
+    for (_, why) in ExtraRefusal::ALL {
+        let count = line.row.rare().extra_refusals[why as usize];
         if count > 0 {
             parts.push(format!("REFUSED {} {}", why.words()[0], grouped(count)));
         }

@@ -225,9 +225,9 @@ fn a_client_that_is_to_arrive_as_another_address_is_looked_for_there() {
 #[test]
 fn refusals_that_came_late_are_not_called_nothing() {
     let mut late = plain(vec![source("10.20.1.7", "10.20.30.40").with(Outcome::Unanswered, 100)]);
-    late.sources[0].row.rare_mut().refused_beside[Beside::Late as usize] = 3;
+    late.sources[0].row.rare_mut().extra_refusals[ExtraRefusal::Late as usize] = 3;
     let mut upstream = source("10.20.30.40", "203.0.113.53").with(Outcome::Unanswered, 1);
-    upstream.row.rare_mut().refused_beside[Beside::Late as usize] = 9;
+    upstream.row.rare_mut().extra_refusals[ExtraRefusal::Late as usize] = 9;
     upstream.leg = Leg::Upstream;
     late.sources.push(upstream);
     let said = "REFUSED 3 responses after the time-out of the query (--timeout), which counts as";

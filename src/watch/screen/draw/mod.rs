@@ -94,8 +94,8 @@ fn answer(paint: &mut Paint<'_>, shown: &Snapshot) {
         };
         return paint.line(y, &text, if refused == 0 { PLAIN } else { paint.loud(Color::Red) });
     }
-    if refused == 0 && shown.refused_beside > 0 {
-        let responses = counted(shown.refused_beside, "response", "responses");
+    if refused == 0 && shown.extra_refusals > 0 {
+        let responses = counted(shown.extra_refusals, "response", "responses");
         let text = format!("REFUSED {responses} that end no query; nothing in {} {queries}", grouped(asked));
         return paint.line(y, &text, paint.loud(Color::Red));
     }
