@@ -21,7 +21,7 @@ const NAMED: usize = 5;
 pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
     let absent: Vec<&Row> = scene.lines(Presence::Absent).collect();
     // Where no frame of a file was looked at, nothing is known.
-    let nothing_read = scene.report.live.is_none() && scene.report.frames_looked_at() == 0;
+    let nothing_read = scene.report.live.is_none() && scene.report.frames_examined() == 0;
     if absent.is_empty() || nothing_read {
         return;
     }

@@ -83,7 +83,7 @@ fn inputs(page: &mut Page<'_>, report: &Report, clock: Clock) -> io::Result<()> 
     if report.selected == (None, None) {
         return Ok(());
     }
-    let (frames, times) = (counted(report.frames_looked_at(), "frame", "frames"), report.times_looked_at());
+    let (frames, times) = (counted(report.frames_examined(), "frame", "frames"), report.times_examined());
     let times = times.map_or("nothing of that time".to_owned(), |(first, last)| clock.span(first, last));
     page.wrapped("", &format!("looked at (--from, --to): {times}, {frames}"), 2)
 }
@@ -319,7 +319,7 @@ fn no_dns(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     if report.totals.frames == 0 {
         return page.inked(Some(Ink::Bold), "NO FRAMES ", "were read, so nothing is known", 2);
     }
-    if report.frames_looked_at() == 0 {
+    if report.frames_examined() == 0 {
         let frames = counted(report.totals.frames, "frame", "frames");
         let text = format!("of {frames}: the filter or the time asked for leaves all of them out");
         return page.inked(Some(Ink::Bold), "NOTHING LOOKED AT ", &text, 2);

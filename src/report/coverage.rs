@@ -34,7 +34,7 @@ const NOT_LOOKED_INTO: [&str; 19] = [
 
 impl Report {
     /// Frames that filter and time let through.
-    pub fn frames_looked_at(&self) -> u64 {
+    pub fn frames_examined(&self) -> u64 {
         self.totals.frames - self.left_out().min(self.totals.frames)
     }
 
@@ -43,7 +43,7 @@ impl Report {
     }
 
     /// The time range looked at: the times of the frames, within `--from` and `--to`.
-    pub fn times_looked_at(&self) -> Option<(Timestamp, Timestamp)> {
+    pub fn times_examined(&self) -> Option<(Timestamp, Timestamp)> {
         let (from, to) = self.selected;
         let first = self.totals.first.map(|first| from.map_or(first, |from| first.max(from)))?;
         let last = self.totals.last.map(|last| to.map_or(last, |to| last.min(to)))?;
@@ -52,7 +52,7 @@ impl Report {
 
     /// The length of that range, such as `30 s`.
     pub fn duration(&self) -> String {
-        match self.times_looked_at() {
+        match self.times_examined() {
             Some((first, last)) => show_duration(last.0.saturating_sub(first.0)),
             None => "time".to_owned(),
         }
@@ -60,14 +60,14 @@ impl Report {
 
     /// What was looked at: frames and times.
     pub fn window(&self) -> String {
-        let times = self.times_looked_at();
+        let times = self.times_examined();
         let seconds_tell = times.is_none_or(|(first, last)| first.to_rfc3339(0) != last.to_rfc3339(0));
         let show = |time: Timestamp| time.to_rfc3339(if seconds_tell { 0 } else { 3 });
         let all = match self.totals.frames {
             1 => "1 frame".to_owned(),
             frames => format!("{frames} frames"),
         };
-        let mut text = if self.left_out() == 0 { all } else { format!("{} of {all}", self.frames_looked_at()) };
+        let mut text = if self.left_out() == 0 { all } else { format!("{} of {all}", self.frames_examined()) };
         match times {
             Some((first, last)) if first == last => {
                 let _ = write!(text, " at {}", show(first));
