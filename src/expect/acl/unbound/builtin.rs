@@ -1,7 +1,7 @@
 //! The zones that Unbound answers itself by default (RFC 6303, RFC 6761, RFC 7686, RFC 8375).
 
+use crate::expect::acl::locally_served;
 use crate::expect::acl::name::parse_name;
-use crate::expect::acl::served;
 
 /// SOA, NS, A, AAAA and PTR.
 const AUTHORITY: [u16; 2] = [6, 2];
@@ -25,14 +25,14 @@ pub fn zones() -> Vec<BuiltInZone> {
         data.extend(more.iter().filter_map(|(owner, code)| Some((parse_name(owner)?, *code))));
         all.push(BuiltInZone { origin, data, lan });
     };
-    let loopback6 = served::ipv6_digit(1);
+    let loopback6 = locally_served::ipv6_digit(1);
     add("localhost", &[("localhost", 1), ("localhost", 28)], false);
     add("127.in-addr.arpa", &[("1.0.0.127.in-addr.arpa", 12)], false);
     add(&loopback6, &[(&loopback6, 12)], false);
     for name in ["home.arpa", "onion", "test", "invalid"] {
         add(name, &[], false);
     }
-    for name in served::locally().iter().chain([&served::ipv6_digit(0)]) {
+    for name in locally_served::zones().iter().chain([&locally_served::ipv6_digit(0)]) {
         add(name, &[], true);
     }
     all

@@ -2,7 +2,7 @@
 //! agree.
 
 /// Reverse zones of private and special-use networks, without loopback and the unspecified address.
-pub fn locally() -> Vec<String> {
+pub fn zones() -> Vec<String> {
     let fixed = [
         "10.in-addr.arpa",
         "168.192.in-addr.arpa",
