@@ -1,7 +1,7 @@
 //! Suggests the statement that a misspelled name means.
 
 /// The name in these lists that is closest to a misspelled one, if any is close.
-pub fn alike(lists: &[&[&'static str]], name: &str) -> Option<&'static str> {
+pub fn suggestion(lists: &[&[&'static str]], name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     let closest =
         lists.iter().copied().flatten().map(|known| (distance(known.as_bytes(), name.as_bytes()), *known)).min()?;
@@ -43,7 +43,7 @@ mod tests {
             ("Recursio", Some("recursion")),
             ("something-else", None),
         ] {
-            assert_eq!(alike(lists, name), meant, "{name}");
+            assert_eq!(suggestion(lists, name), meant, "{name}");
         }
     }
 }

@@ -5,7 +5,7 @@ use super::names;
 use crate::config::ACL_DEPTH;
 use crate::error::Error;
 use crate::expect::acl::pattern::{self, Style};
-use crate::expect::acl::spelling::alike;
+use crate::expect::acl::spelling::suggestion;
 use crate::expect::acl::text::{Files, Span};
 use std::path::{Path, PathBuf};
 
@@ -128,7 +128,7 @@ impl Reader<'_> {
         let Some((count, name)) =
             arity.iter().enumerate().find_map(|(index, list)| known(list).map(|name| (index + 1, name)))
         else {
-            let hint = alike(&[names::ONE, names::TWO, names::THREE, names::CLAUSES], name);
+            let hint = suggestion(&[names::ONE, names::TWO, names::THREE, names::CLAUSES], name);
             let hint = hint.map_or_else(
                 || {
                     "no statement of Unbound has this name (other files than those of BIND and Unbound are not read)"

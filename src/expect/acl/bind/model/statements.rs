@@ -3,7 +3,7 @@
 use super::super::names;
 use super::super::syntax::{Block, Item, Statement};
 use crate::error::Error;
-use crate::expect::acl::spelling::alike;
+use crate::expect::acl::spelling::suggestion;
 use crate::expect::acl::text::{Files, Span};
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub fn head(
         }
         return Ok(text.to_ascii_lowercase());
     }
-    let hint = alike(known, text).map(|name| format!("; perhaps {name} is meant")).unwrap_or_default();
+    let hint = suggestion(known, text).map(|name| format!("; perhaps {name} is meant")).unwrap_or_default();
     Err(files.error(*word, &format!("no statement of this name stands {place}{hint}")))
 }
 
