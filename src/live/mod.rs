@@ -28,7 +28,7 @@ use crate::expect::acl::judge::own_servers;
 use crate::pipeline::aside::Speaker;
 use crate::pipeline::live::{Beside, Group, Watchdog};
 use crate::pipeline::{self};
-use crate::report::output::{self, FileIdentity};
+use crate::report::output::{self, FileIdentity, Output};
 use crate::report::{self, Writer};
 use crate::run::{Console, judge, settings, warn_of_filter, warnings};
 use crate::sources::Sources;
@@ -47,6 +47,7 @@ use held_back::HeldBack;
 use packets::PacketFiles;
 use session::{Parts, Session};
 pub use signals::Signals;
+use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
@@ -78,30 +79,13 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     if let Some(path) = config.output.as_deref().filter(|_| per_interval) {
         output::check_beside(path)?;
     }
-    let handles = open(config)?;
-    // The confined process may not open this socket.
-    let addresses = Addresses::listen();
-    let listener = config.live.metrics.map(listen).transpose()?;
-    let board = decided::watched(config).then(|| Arc::new(first_board(config)));
-    let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
-    let interfaces = handles.first().map(|handle| host::interfaces_by_index(handle.socket())).unwrap_or_default();
-    let ipsec = config.vantage.is_none() && !config.live.refused_only && host::may_use_ipsec();
+    let Opened { handles, addresses, listener, board, screen, interfaces, ipsec } = Opened::of(config)?;
     let sandbox = confine(&plan(config, &expectations, &handles, &addresses), config.live.sandbox)?;
-    let first = config.output.as_ref().filter(|_| per_interval).map(|path| interval::file(path, host::now()));
-    let target = Config { output: first.or_else(|| config.output.clone()), ..config.clone() };
-    // Where every interval gets its own file, this only checks that the first can be written.
-    let mut output = Some(output::prepare(&target, &identities)?).filter(|_| !per_interval);
-    let mut packets = PacketFiles::prepare(config, &identities)?;
+    let Outputs { report, stream, mut packets } = Outputs::prepare(config, &identities, format.writer, per_interval)?;
     let names: Vec<String> = handles.iter().map(|handle| handle.name.clone()).collect();
     let limits = &config.limits;
     let decoder = Decoder::new(config.ports.clone(), &config.limits);
     let sources = Sources::new(limits.answered_rows, limits.silent_rows, limits.finding_frames);
-    let stream = match format.writer {
-        Writer::Rows { header, row } => {
-            output.take().map(|output| Stream::new(output, header, row, limits.waiting_output_bytes)).transpose()?
-        }
-        Writer::Report(_) => None,
-    };
     let mut servers = config.servers.clone();
     servers.extend(own_servers(&expectations.now().acls));
     let declared = servers.iter().map(|server| server.address).collect();
@@ -128,7 +112,7 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         decided: Arc::clone(&decided),
         names,
         ring_bytes: handles.iter().map(|handle| handle.ring).sum(),
-        output,
+        output: report,
         board: board.clone(),
         recording: packets.as_ref().map(PacketFiles::alarm),
         sandbox: sandbox.to_string(),
@@ -166,6 +150,62 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
         0 | 3 | 4 | 10 if !all_said => 5,
         code => code,
     })
+}
+
+/// What is opened before the process is confined.
+struct Opened {
+    handles: Vec<Handle>,
+    addresses: Addresses,
+    /// Where metrics are served.
+    listener: Option<TcpListener>,
+    /// Where the screen and the metrics find what to show.
+    board: Option<Arc<Board>>,
+    screen: Option<Borrowed>,
+    /// Names of the host's interfaces by index.
+    interfaces: HashMap<u32, String>,
+    /// Responses may leave through `IPsec`, where they are not captured in clear.
+    ipsec: bool,
+}
+
+impl Opened {
+    fn of(config: &Config) -> Result<Self, Error> {
+        let handles = open(config)?;
+        // The confined process may not open this socket.
+        let addresses = Addresses::listen();
+        let listener = config.live.metrics.map(listen).transpose()?;
+        let board = decided::watched(config).then(|| Arc::new(first_board(config)));
+        let screen = if config.live.screen { Some(Borrowed::open()?) } else { None };
+        let interfaces = handles.first().map(|handle| host::interfaces_by_index(handle.socket())).unwrap_or_default();
+        let ipsec = config.vantage.is_none() && !config.live.refused_only && host::may_use_ipsec();
+        Ok(Self { handles, addresses, listener, board, screen, interfaces, ipsec })
+    }
+}
+
+/// Where the run writes, opened by the confined process.
+struct Outputs {
+    /// For the report at the end; `None` where rows are streamed, or every interval gets its own file.
+    report: Option<Output>,
+    /// For rows as they are made.
+    stream: Option<Stream>,
+    packets: Option<PacketFiles>,
+}
+
+impl Outputs {
+    fn prepare(config: &Config, inputs: &[FileIdentity], writer: Writer, per_interval: bool) -> Result<Self, Error> {
+        let first = config.output.as_ref().filter(|_| per_interval).map(|path| interval::file(path, host::now()));
+        let target = Config { output: first.or_else(|| config.output.clone()), ..config.clone() };
+        // Where every interval gets its own file, this only checks that the first can be written.
+        let mut report = Some(output::prepare(&target, inputs)?).filter(|_| !per_interval);
+        let packets = PacketFiles::prepare(config, inputs)?;
+        let most = config.limits.waiting_output_bytes;
+        let stream = match writer {
+            Writer::Rows { header, row } => {
+                report.take().map(|output| Stream::new(output, header, row, most)).transpose()?
+            }
+            Writer::Report(_) => None,
+        };
+        Ok(Self { report, stream, packets })
+    }
 }
 
 /// The configuration with the defaults that depend on this host and on where the output goes.
