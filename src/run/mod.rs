@@ -46,15 +46,7 @@ const USUAL_DIGITS: usize = 6;
 /// Runs `read` and returns the exit code. A signal handler may set `interrupted` to end with a report on what was read
 /// so far.
 pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<u8, Error> {
-    let inventory = Arc::new(Inventory::load(&config.expect)?);
-    let acls: Arc<[Acl]> = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?.into();
-    if !config.quiet {
-        warnings(&acls).for_each(|warning| console.line(&warning));
-    }
-    let read = config.inputs.iter().chain(&config.expect).chain(config.acls.iter().map(|acl| &acl.path));
-    let identities = FileIdentity::of_paths(read.map(std::path::PathBuf::as_path));
-    let output = output::prepare(config, &identities)?;
-    let (inputs, ranks, failed) = open_inputs(config, console, interrupted)?;
+    let Prepared { inventory, acls, output, inputs, ranks, failed } = Prepared::of(config, console, interrupted)?;
     if inputs.is_empty() {
         // Each failed input was already reported on its own line.
         return Ok(failed.first().map_or(1, |(_, error)| error.exit_code()));
@@ -84,8 +76,8 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let both_sides = several || inputs.iter().any(is_cooked);
     let opened: Vec<OpenedInput> = inputs.iter().map(opened_input).collect();
 
-    // The servers' files are compared with every transaction, not only with those that get a row.
     let wanted = match (wants_rows, acls.is_empty()) {
+        // The servers' files are compared with every transaction, not only with those that get a row.
         (_, false) => Outcomes::ALL,
         (true, true) => row_outcomes,
         (false, true) if both_sides => Sides::wanted(),
@@ -160,6 +152,33 @@ pub fn read(config: &Config, console: &mut dyn Console, interrupted: &Arc<Atomic
     let written = write(config, format.writer, &mut report, rows, &legs, &names, output);
     let code = conclude(config, &report, &failed, tracked.lost, written, console);
     Ok(if cut_short { say_cut_short(code, console) } else { code })
+}
+
+/// What is opened before anything is read.
+struct Prepared {
+    inventory: Arc<Inventory>,
+    acls: Arc<[Acl]>,
+    output: Output,
+    inputs: Vec<Input>,
+    /// For each input its place among the arguments, to order inputs that begin at the same time.
+    ranks: Vec<usize>,
+    /// Inputs that cannot be read, and why.
+    failed: Vec<(String, Error)>,
+}
+
+impl Prepared {
+    fn of(config: &Config, console: &mut dyn Console, interrupted: &Arc<AtomicBool>) -> Result<Self, Error> {
+        let inventory = Arc::new(Inventory::load(&config.expect)?);
+        let acls: Arc<[Acl]> = Acl::load_all(&config.acls, config.root.as_deref(), &config.servers)?.into();
+        if !config.quiet {
+            warnings(&acls).for_each(|warning| console.line(&warning));
+        }
+        let read = config.inputs.iter().chain(&config.expect).chain(config.acls.iter().map(|acl| &acl.path));
+        let identities = FileIdentity::of_paths(read.map(std::path::PathBuf::as_path));
+        let output = output::prepare(config, &identities)?;
+        let (inputs, ranks, failed) = open_inputs(config, console, interrupted)?;
+        Ok(Self { inventory, acls, output, inputs, ranks, failed })
+    }
 }
 
 /// What is kept of a tracker that has seen everything.
