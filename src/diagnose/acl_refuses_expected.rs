@@ -1,8 +1,8 @@
 //! The file refuses what the inventory expects to be allowed, seen on the wire or not.
 
 use super::admitting::admitting;
-use super::alike::Alike;
 use super::scene::{ADVISED, Scene, some, times};
+use super::server_classes::ServerClasses;
 use super::verdicts::{capture_there, describe, doubt_of_place, frames, usual_question, was_asked, who};
 use super::{Finding, Found, Grade, Subject};
 use crate::config::{Outcome, Severity};
@@ -91,7 +91,7 @@ impl<'a> Check<'a> {
     /// requests are asked about with their clients' questions, and the others together where the file treats them
     /// alike.
     fn all(scene: &Scene<'_>, acl: &'a Acl, servers: &BTreeSet<IpAddr>) -> (Vec<Self>, Vec<IpAddr>) {
-        let alike = Alike::of(acl);
+        let classes = ServerClasses::of(acl);
         let asked = |server: IpAddr| {
             let tallies = scene.judged_at(server).flat_map(|(_, tallies)| tallies);
             tallies.flat_map(|tally| tally.outcomes).sum::<u64>()
@@ -108,7 +108,7 @@ impl<'a> Check<'a> {
         let mut of_class: HashMap<IpAddr, Vec<usize>> = HashMap::new();
         for (_, server) in order {
             let question = usual_question(scene, server);
-            let known = of_class.entry(alike.class(server)).or_default();
+            let known = of_class.entry(classes.class(server)).or_default();
             let same = known.iter().find(|at| checks[**at].question == question).copied();
             match same.or(known.first().copied().filter(|_| checks.len() >= most)) {
                 Some(at) => checks[at].servers.push(server),

@@ -1,8 +1,8 @@
 //! Sources that are served only because the file admits everybody.
 
 use super::Found;
-use super::alike::Alike;
 use super::scene::{Scene, times};
+use super::server_classes::ServerClasses;
 use super::verdicts::{Group, finding, groups, who};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::compare::{Question, destination, treated_within};
@@ -59,7 +59,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
 /// What was found about everybody else.
 #[derive(Default)]
 struct Others {
-    alike: HashMap<usize, Alike>,
+    classes: HashMap<usize, ServerClasses>,
     known: Vec<(Asked, Option<Rest>)>,
 }
 
@@ -76,8 +76,8 @@ impl Others {
     fn likewise(&mut self, group: &mut Group<'_>) -> Option<&'static str> {
         let (source, tally) = group.members.iter().max_by_key(|(_, tally)| tally.count(Outcome::Answered))?;
         let question = tally.most_asked(|_| true).map(|(question, _)| question.clone()).unwrap_or_default();
-        let alike = self.alike.entry(group.number).or_insert_with(|| Alike::of(group.acl));
-        let asked = (group.number, group.rule, alike.class(group.server), question);
+        let classes = self.classes.entry(group.number).or_insert_with(|| ServerClasses::of(group.acl));
+        let asked = (group.number, group.rule, classes.class(group.server), question);
         let place = match self.known.iter().position(|(known, _)| *known == asked) {
             Some(place) => place,
             None if self.known.len() >= LOOKED => return None,

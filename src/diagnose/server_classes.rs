@@ -1,4 +1,4 @@
-//! Groups servers for which a file says the same ([`Alike`]), so that it is evaluated once for all of them.
+//! Groups servers for which a file says the same ([`ServerClasses`]), so that it is evaluated once for all of them.
 
 use crate::expect::acl::compare::{Range, ranges};
 use crate::expect::acl::{Acl, Entry};
@@ -7,14 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Which addresses of servers a file treats alike.
 #[derive(Debug)]
-pub struct Alike {
+pub struct ServerClasses {
     /// Each address may be a case of its own.
     each: bool,
     /// Ranges that no line of the file divides.
     ranges: Vec<Range>,
 }
 
-impl Alike {
+impl ServerClasses {
     /// A file that names its servers speaks for few. Any other file may still treat single addresses specially.
     pub fn of(acl: &Acl) -> Self {
         let policy = acl.policy();
@@ -56,8 +56,8 @@ mod tests {
 
     fn classes(argument: &str, text: &str, servers: &[&str]) -> Vec<String> {
         let acl = Acl::from_text(argument, text, &[]).unwrap();
-        let alike = Alike::of(&acl);
-        servers.iter().map(|server| alike.class(server.parse().unwrap()).to_string()).collect()
+        let classes = ServerClasses::of(&acl);
+        servers.iter().map(|server| classes.class(server.parse().unwrap()).to_string()).collect()
     }
 
     #[test]
