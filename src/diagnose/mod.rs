@@ -8,6 +8,7 @@ mod admitting;
 mod claimed;
 mod covered_only_by_any;
 mod expected_never_seen;
+mod file_beside_refusal;
 mod found;
 mod listed_source_refused;
 mod presence;

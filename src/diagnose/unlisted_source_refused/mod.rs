@@ -3,8 +3,8 @@
 mod candidates;
 
 use super::claimed::claimed;
+use super::file_beside_refusal::beside_refusal;
 use super::scene::{Class, Client, Scene, Tally, alone, begins, is_joined, refused_frames, some, sources, times};
-use super::verdicts::beside_refusal;
 use super::{Finding, Found, Grade};
 use crate::config::{Outcome, Severity};
 use crate::expect::Expected;
