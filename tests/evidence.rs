@@ -38,7 +38,7 @@ fn message(id: u16, response: bool, opcode: u8, rcode: u16) -> Vec<u8> {
     bytes
 }
 
-/// A time in microseconds, and a datagram of a client's port 4000 with the server.
+/// A time in microseconds, and a datagram between a client's port 4000 and the server.
 fn packet(time: u64, client: [u8; 4], message: &[u8]) -> (u64, Vec<u8>) {
     let response = message[2] & 0x80 != 0;
     let (from, to, ports) = if response { (SERVER, client, (53, 4000)) } else { (client, SERVER, (4000, 53)) };
@@ -48,7 +48,7 @@ fn packet(time: u64, client: [u8; 4], message: &[u8]) -> (u64, Vec<u8>) {
     (time, bytes)
 }
 
-/// A query of a client at a time, and what it got.
+/// A client's query at a time, and its response.
 fn asked(time: u64, client: [u8; 4], id: u16, opcode: u8, rcodes: &[u16]) -> Vec<(u64, Vec<u8>)> {
     let query = packet(time, client, &message(id, false, opcode, 0));
     let responses =
@@ -76,12 +76,12 @@ fn of_ethernet(packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
     capture
 }
 
-/// The findings about these packets, captured at the server, beside a file of BIND.
+/// The findings about these packets, captured at the server and evaluated with a named.conf.
 fn findings(folder: &Path, file: &str, packets: &[(u64, Vec<u8>)]) -> Vec<Value> {
     findings_at("server", folder, file, packets)
 }
 
-/// The same of a capture that was taken elsewhere, perhaps.
+/// The same for a capture that may have been taken elsewhere.
 fn findings_at(vantage: &str, folder: &Path, file: &str, packets: &[(u64, Vec<u8>)]) -> Vec<Value> {
     let capture = of_ethernet(packets);
     for (name, bytes) in
@@ -185,7 +185,7 @@ fn one_source_is_spoken_of_as_one() {
         let said = of(&packets);
         assert!(said.ends_with(says), "{said}");
     }
-    // Without an inventory, what is turned away as the file means it.
+    // Without an inventory: what is refused as the file intends.
     std::fs::write(folder.path().join("server.pcap"), of_ethernet(&refused)).unwrap();
     std::fs::write(folder.path().join("named.conf"), "options { allow-query { none; }; };").unwrap();
     let arguments = ["read", "server.pcap", "--acl", "bind:named.conf", "--vantage", "server", "--format", "json"];
@@ -213,7 +213,7 @@ fn an_answer_after_the_refusal_is_not_hidden() {
         let found = of_kind(&found, "listed-source-refused").unwrap();
         assert!(found.0 == severity && found.1.ends_with(text), "{rcodes:?}: {found:?}");
     }
-    // One of two refused queries, and its answer came three times.
+    // One of two refused queries was also answered, three times.
     let packets = [asked(0, CLIENT, 1, 0, &[5, 0, 0, 0]), asked(SECOND, CLIENT, 2, 0, &[5])].concat();
     let found = findings(folder.path(), file, &packets);
     let (severity, says, _) = of_kind(&found, "listed-source-refused").unwrap();
@@ -438,7 +438,7 @@ fn captures_on_both_sides_of_a_translation_are_not_held_against_each_other() {
     let (_, says, _) = of_kind(report["findings"].as_array().unwrap(), "unlisted-source-refused").unwrap();
     let said = "1 source (10.9.9.9), expected to be allowed and turned away by 10.20.30.41, may be the same before a translation.";
     assert!(says.contains(said) && !says.contains("10.21."), "{says}");
-    // Captured at the client alone it is not known, and other queries are not the same ones.
+    // A capture at the client alone does not show it, and other queries are not the same ones.
     let report = read(&["client.pcap", "others.pcap"]);
     assert!(!notes(&report).contains("captured in two inputs"), "{}", notes(&report));
     assert!(!notes(&read(&["server.pcap"])).contains("captured in two inputs"));

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 use wrap::{WRAPPINGS, fragments, pcap};
 
-/// Part of the addresses that are expected, so that there are findings.
+/// An inventory with some of the addresses, so that there are findings.
 const INVENTORY: &str = "prefix,name,expect\n10.20.0.0/16,office,\n10.21.0.0/16,vpn,\n2001:db8:20::/48,office,refuse\n";
 
 /// Runs the program on files with these contents.
@@ -31,7 +31,7 @@ fn run(folder: &Path, files: &[Vec<u8>], arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// What must not change of a report.
+/// The part of a report that must not change.
 fn essence(folder: &Path, files: &[Vec<u8>]) -> Value {
     let mut report: Value = serde_json::from_slice(&run(folder, files, &[])).unwrap();
     for ledger in ["packets", "messages", "matches", "bytes"] {

@@ -25,7 +25,7 @@ fn what_each_refused_source_asked_for_is_asked_for_the_own_address_before_it_is_
         "Where clients of 10.9.9.0/24 arrive under their own addresses, it says refuse for www.closed A (";
     assert!(says.contains(where_its_own) && says.contains("but not for www.open A"), "{says}");
     assert!(!advice.contains("changes nothing"), "{advice}");
-    // Of the first alone it is said that it is the changed address.
+    // Only of the first it is said that the changed address is to blame.
     let (says, advice) = said("open", "closed");
     assert!(says.contains("if it is one of them, only the changed address is to blame"), "{says}");
     assert!(advice.contains("do not translate them"), "{advice}");
@@ -92,7 +92,7 @@ fn many_rules_and_silence_beside_a_refusal_are_one_treatment_of_a_prefix() {
         "{says}"
     );
     assert!(advice.contains("Allowing 10.9.9.0/24 changes nothing"), "{advice}");
-    // Of parts that are treated otherwise some are named.
+    // Some of the parts that are treated otherwise are named.
     let (says, _) = said("", &eighths[..7].concat());
     let parts = "Where clients of 10.9.9.0/24 arrive under their own addresses, it says allow for 10.9.9.0/27, ";
     assert!(says.contains(parts), "{says}");
@@ -106,7 +106,7 @@ fn the_changed_address_is_to_blame_for_what_its_own_would_be_allowed_alone() {
         format!("zone {name} {{ type primary; file \"{name}\"; allow-query {{ {clients}; }}; }};\n")
     };
     let file = format!("options {{ recursion no; }};\n{}{}", zone("open", "10.9.9.0/24"), zone("closed", "10.1.1.1"));
-    // 10.20.0.7 may be a client of 10.9.9.0/24, of which nothing is seen.
+    // 10.20.0.7 may be a client of 10.9.9.0/24, of which nothing was captured.
     for (names, said, advised) in [
         (&["open", "open"][..], "only the changed address is to blame", "do not translate them"),
         (&["closed", "closed"], "restoring their source alone changes nothing", "changes nothing for any source"),
@@ -148,13 +148,13 @@ fn everything_that_was_turned_away_is_asked_for_the_own_address_as_well() {
         let (_, says, advice) = of_kind(&found, "unlisted-source-refused").unwrap();
         (says.to_owned(), advice.to_owned())
     };
-    // The last of many zones alone is open.
+    // Only the last of many zones is open.
     let mut names: Vec<(&str, &str)> = vec![("a", "z0"); 3];
     names.extend(zones.iter().flat_map(|zone| [("a", zone.as_str()), ("b", zone.as_str())]));
     names.push(("a", "open"));
     let (says, _) = said(&refused(&names));
     assert!(says.contains("it says refuse for a.z0 A") && says.contains("but not for a.open A: whether"), "{says}");
-    // What differs in an option alone is named once.
+    // Questions that differ only in an option are named once.
     let mut packets = refused(&[("a", "z0"), ("a", "z0"), ("a", "z0"), ("a", "open")]);
     for (time, bytes) in packets.clone().into_iter().skip(6) {
         let mut message = bytes[42..].to_vec();
@@ -164,13 +164,13 @@ fn everything_that_was_turned_away_is_asked_for_the_own_address_as_well() {
     }
     let (says, _) = said(&packets);
     assert!(says.contains("but not for a.open A: whether"), "{says}");
-    // REFUSED or NOTAUTH, it is turned away from either address.
+    // It is turned away from either address, by REFUSED or by NOTAUTH.
     let mut packets = refused(&[("a", "z0"), ("a", "z0")]);
     packets.extend(asked_for(3 * SECOND, OTHER, 3, ["a", "z0"], 1, 9, Some(17)));
     let (says, advice) = said(&packets);
     assert!(says.contains("restoring their source alone changes nothing"), "{says}");
     assert!(advice.contains("Allowing 10.9.9.0/24 changes nothing"), "{advice}");
-    // Where a proxy names somebody from there, the file may decide for that one; and the proxy is not to be admitted.
+    // Where a proxy names a client from there, the file may decide for that client; the proxy is not to be admitted.
     let ends = [10, 9, 9, 3, 10, 20, 30, 40, 16, 0, 0, 53];
     let header = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c"[..], &ends].concat();
     let proxied = asked_for(4 * SECOND, [10, 20, 0, 8], 4, ["a", "z0"], 1, 5, None);
@@ -182,8 +182,8 @@ fn everything_that_was_turned_away_is_asked_for_the_own_address_as_well() {
     assert!(!advice.contains("To admit 10.20.0.8"), "{advice}");
 }
 
-/// What is said and advised of the unlisted client that asked for names of two labels, each twice one after the other,
-/// and was refused.
+/// Statement and advice about the unlisted client that asked for names of two labels, each twice in a row, and was
+/// refused.
 fn said_of(folder: &Path, file: &str, names: &[[&str; 2]], more: &[(u64, Vec<u8>)]) -> (String, String) {
     let twice = names.iter().flat_map(|name| [name, name]).zip(0u16..);
     let mut packets: Vec<_> =
@@ -198,7 +198,7 @@ fn said_of(folder: &Path, file: &str, names: &[[&str; 2]], more: &[(u64, Vec<u8>
 fn of_more_names_than_are_kept_not_all_was_looked_at() {
     let folder = tempfile::tempdir().unwrap();
     let names = [["a", "one"], ["a", "two"], ["a", "three"]];
-    // All are refused in one view by one rule; in the other the third is treated in a way of its own.
+    // In one view all are refused by one rule; in the other the third is treated differently.
     let file = |all: &str, third: &str| {
         let zone = |name: &str, own: &str| {
             format!("zone {name} {{ type primary; file \"{name}\"; allow-query {{ {own}; }}; }};")

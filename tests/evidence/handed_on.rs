@@ -1,4 +1,5 @@
-//! Whose access rules decided, where a host hands queries on: a proxy, or a translation to another server.
+//! Tests whose access rules are said to have decided where a host hands queries on, by a proxy or by a translation to
+//! another server.
 
 use super::{CLIENT, Command, MILLI, SECOND, SERVER, Value, message, of_kind};
 use etherparse::PacketBuilder;
@@ -29,7 +30,7 @@ fn asked(time: u64, [id, as_id]: [u16; 2], rcode: u16) -> [(u64, Vec<u8>); 4] {
     ]
 }
 
-/// The text about what `asked` makes of each identifier, and the findings.
+/// The text report and the findings about the packets of `asked` for each identifier.
 fn said(folder: &Path, (as_ids, rcode): (&[u16], u16), clients: &str, arguments: &[&str]) -> (String, Vec<Value>) {
     let packets = (1..).zip(as_ids).flat_map(|(id, as_id)| asked(u64::from(id) * SECOND, [id, *as_id], rcode));
     let mut capture = super::of_ethernet(&packets.collect::<Vec<_>>());
@@ -59,7 +60,7 @@ const HANDED_ON: &str =
 #[test]
 fn a_file_is_not_called_unheeded_where_another_server_refused_first() {
     let folder = tempfile::tempdir().unwrap();
-    // What a resolver asks has another identifier; one of two may be its own decision.
+    // A resolver's own query has another identifier; one of two decisions may be the server's own.
     for (as_ids, vantage, severity, is_handed_on) in [
         (&[1, 2, 3][..], &[][..], "warning", true),
         (&[1, 99], &[], "warning", true),
@@ -71,7 +72,7 @@ fn a_file_is_not_called_unheeded_where_another_server_refused_first() {
         for kind in ["acl-drift", "listed-source-refused"] {
             let (is, _, advice) = of_kind(&found, kind).unwrap();
             assert_eq!(advice.contains(HANDED_ON), is_handed_on, "{as_ids:?} {kind}: {advice}");
-            // That they were refused is so, whoever did it.
+            // That they were refused is a fact, whichever server decided.
             assert_eq!(is, if kind == "acl-drift" { severity } else { "critical" }, "{as_ids:?} {kind}");
         }
         assert_eq!(text.contains("SOURCE THE SERVER SAW"), !is_handed_on, "{as_ids:?}: {text}");

@@ -20,12 +20,12 @@ fn a_name_that_a_view_knows_is_served_by_it_or_that_it_is_not_is_said() {
     };
     let (corp, other) = (["a", "corp"], ["a", "other"]);
     let elsewhere = "does not lead to a view that knows the name, but elsewhere, for a.corp A.";
-    // The name in no view is asked most, and is resolved in the view that knows the other as well.
+    // The most frequent name is in no view, and is resolved in the view that also knows the other name.
     let open = "allow-recursion { any; }; allow-query-cache { any; };";
     let advice = advised("10.1.0.0/16", open, &[other, other, other, corp, corp]);
     assert!(advice.contains("at the end of match-clients add 10.9.9.9;") && !advice.contains(" and in "), "{advice}");
     assert!(!advice.contains("elsewhere") && !advice.contains("still be turned away"), "{advice}");
-    // There nobody recurses: what is asked most goes first, and what becomes of the other is said.
+    // That view does not recurse: the most frequent name decides, and what becomes of the other is stated.
     let advice = advised("10.1.0.0/16", "recursion no;", &[other, other, other, corp, corp]);
     assert!(advice.contains("at the end of allow-recursion add 10.9.9.9;") && advice.contains(elsewhere), "{advice}");
     // No address leads to the view that knows the name.

@@ -3,7 +3,7 @@
 use super::{Command, OTHER, SECOND, Value, asked_for, of_ethernet, of_kind};
 use std::path::Path;
 
-/// What is advised of unlisted clients that asked for names of two labels and got a response code, beside a file.
+/// The advice about unlisted clients that asked for names of two labels and got a response code, given a file.
 fn advised(folder: &Path, file: &str, asked: &[([u8; 4], [&str; 2], u16)]) -> String {
     let packets: Vec<_> = (0u16..)
         .zip(asked)
@@ -93,7 +93,7 @@ fn in_the_place_of_a_default_list_a_statement_is_advised_that_holds_it() {
     ] {
         let advice = advised(folder.path(), file, &[(OTHER, ["a", "elsewhere"], 5)]);
         assert!(advice.contains(&format!("{place} {statement}")), "{advice}");
-        // Who is served by the default loses nothing, and the next one is added to that statement.
+        // A client that is served by default loses nothing, and the next one is added to that statement.
         let asked = [
             (OTHER, ["a", "elsewhere"], 5),
             ([10, 20, 0, 99], ["a", "elsewhere"], 5),
@@ -123,7 +123,7 @@ fn nobody_is_moved_from_recursion_to_the_referral_of_a_stub_zone() {
     assert!(advice.contains("or serves it otherwise: no change is advised."), "{advice}");
     let advice = advised(folder.path(), &file("allow-recursion { any; };"), &asked);
     assert!(advice.contains("of match-clients") && advice.contains("add 10.20.0.7;"), "{advice}");
-    // What it is served already comes from another view then.
+    // What it is served already would then come from another view.
     let moved = "It also answers from another view, whose data may differ: 10.20.0.7 view outside -> view inside.";
     assert!(advice.contains(moved) && !advice.contains("Nothing else"), "{advice}");
 }

@@ -1,4 +1,4 @@
-//! When a missing response is a server's silence, and what that may mean.
+//! Tests when a missing response counts as a server's silence, and what that may mean.
 
 use super::*;
 
@@ -24,13 +24,13 @@ fn silence_where_the_file_allows_may_be_a_limit_or_a_firewall() {
     let found = findings_at("path", folder.path(), file, &asked(0, CLIENT, 1, 0, &[5]));
     let (severity, _, advice) = of_kind(&found, "acl-drift").unwrap();
     assert!(severity == "warning" && advice.starts_with("This was not captured at 10.20.30.40"), "{found:?}");
-    // What is in an update may be a reason as well.
+    // The content of an update may be a reason as well.
     let update = "zone example { type primary; file \"x\"; allow-update { any; }; };";
     let found = findings(folder.path(), update, &asked(0, CLIENT, 1, 5, &[5]));
     assert_eq!(of_kind(&found, "acl-drift").unwrap().0, "warning", "{found:?}");
 }
 
-/// What a client asked and what was lost behind the place where that was captured is not the server's silence.
+/// A query that was captured on its way and lost beyond that place is not the server's silence.
 #[test]
 fn queries_on_their_way_are_not_met_with_silence() {
     let folder = tempfile::tempdir().unwrap();

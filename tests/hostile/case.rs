@@ -1,5 +1,5 @@
-//! A case: a hostile input, and the exit code, error line, ledgers, counters and rows it must give. Expected numbers
-//! follow from how the input is made, never from the program.
+//! Defines a case: a hostile input, and the exit code, error line, ledgers, counters and rows that it must give.
+//! Expected numbers follow from how the input is made, never from the program.
 
 /// How the program gets the first input.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub enum Way {
     StandardInput,
 }
 
-/// A hostile input and what is wanted of it.
+/// A hostile input and the expected results.
 pub struct Case {
     pub about: &'static str,
     pub inputs: Vec<(Option<String>, Vec<u8>)>,
@@ -27,7 +27,7 @@ pub struct Case {
     pub expanded: Option<u64>,
 }
 
-/// A wanted number: the sum of values under one parent.
+/// An expected number: the sum of members of one parent.
 pub struct Want {
     pub parent: &'static str,
     pub members: Vec<&'static str>,
@@ -43,7 +43,7 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// A number is what is wanted.
+    /// True when a number is as expected.
     pub fn holds(self, got: u64) -> bool {
         match self {
             Wanted::Exactly(wanted) => got == wanted,
@@ -53,7 +53,7 @@ impl Wanted {
     }
 }
 
-/// A case of one input; everything it does not ask for otherwise is exit code 0.
+/// A case with one input; the expected exit code is 0 unless another is given.
 pub fn case(about: &'static str, input: Vec<u8>) -> Case {
     Case {
         about,
@@ -73,19 +73,19 @@ pub fn case(about: &'static str, input: Vec<u8>) -> Case {
 }
 
 impl Case {
-    /// A further input.
+    /// Adds an input.
     pub fn and(mut self, name: &str, input: Vec<u8>) -> Self {
         self.inputs.push((Some(name.to_owned()), input));
         self
     }
 
-    /// Calls the first input by this name.
+    /// Names the first input.
     pub fn called(mut self, name: &str) -> Self {
         self.inputs[0].0 = Some(name.to_owned());
         self
     }
 
-    /// Further arguments.
+    /// Adds arguments.
     pub fn arguments(mut self, arguments: &[&'static str]) -> Self {
         self.arguments.extend(arguments);
         self
@@ -97,70 +97,70 @@ impl Case {
         self
     }
 
-    /// The wanted exit code.
+    /// Expects this exit code.
     pub fn exit(self, code: i32) -> Self {
         self.exit_one_of(&[code])
     }
 
-    /// Exit codes that are all right.
+    /// Accepts any of these exit codes.
     pub fn exit_one_of(mut self, codes: &[i32]) -> Self {
         self.exits = codes.to_vec();
         self
     }
 
-    /// What the error line must contain.
+    /// Expects an error line that contains this.
     pub fn says(mut self, fragment: impl Into<String>) -> Self {
         self.says.push(fragment.into());
         self
     }
 
-    /// How many error lines there must be, when not one for exit codes 1 to 3.
+    /// Expects this many error lines, instead of one for exit codes 1 to 3.
     pub fn error_lines(mut self, count: usize) -> Self {
         self.error_lines = Some(count);
         self
     }
 
-    /// Wanted buckets of the packet ledger.
+    /// Expects these buckets of the packet ledger.
     pub fn packets(self, buckets: &[(&'static str, u64)]) -> Self {
         self.each("ledgers.packets", buckets)
     }
 
-    /// Wanted buckets of the message ledger.
+    /// Expects these buckets of the message ledger.
     pub fn messages(self, buckets: &[(&'static str, u64)]) -> Self {
         self.each("ledgers.messages", buckets)
     }
 
-    /// Wanted buckets of the match ledger.
+    /// Expects these buckets of the match ledger.
     pub fn matches(self, buckets: &[(&'static str, u64)]) -> Self {
         self.each("ledgers.matches", buckets)
     }
 
-    /// Wanted buckets of the byte ledger.
+    /// Expects these buckets of the byte ledger.
     pub fn bytes(self, buckets: &[(&'static str, u64)]) -> Self {
         self.each("ledgers.bytes", buckets)
     }
 
-    /// Wanted counts of odd things.
+    /// Expects these counts of anomalies.
     pub fn anomalies(self, counts: &[(&'static str, u64)]) -> Self {
         self.each("anomalies", counts)
     }
 
-    /// Wanted counts of questions that cannot be read.
+    /// Expects these counts of unreadable questions.
     pub fn unreadable(self, counts: &[(&'static str, u64)]) -> Self {
         self.each("ledgers.messages.question_unreadable", counts)
     }
 
-    /// Wanted transactions by outcome.
+    /// Expects these numbers of transactions by outcome.
     pub fn outcomes(self, counts: &[(&'static str, u64)]) -> Self {
         self.each("totals.outcomes", counts)
     }
 
-    /// Wanted responses by response code.
+    /// Expects these numbers of responses by response code.
     pub fn codes(self, counts: &[(&'static str, u64)]) -> Self {
         self.each("totals.rcodes", counts)
     }
 
-    /// Wanted single numbers under any parent.
+    /// Expects these numbers under a parent.
     pub fn each(mut self, parent: &'static str, counts: &[(&'static str, u64)]) -> Self {
         for (member, count) in counts {
             self.wants.push(Want { parent, members: vec![member], wanted: Wanted::Exactly(*count) });
@@ -168,55 +168,55 @@ impl Case {
         self
     }
 
-    /// A wanted sum of members of one parent.
+    /// Expects a sum of members of a parent.
     pub fn sum(mut self, parent: &'static str, members: &[&'static str], wanted: u64) -> Self {
         self.wants.push(Want { parent, members: members.to_vec(), wanted: Wanted::Exactly(wanted) });
         self
     }
 
-    /// A least number.
+    /// Expects at least this number.
     pub fn at_least(mut self, parent: &'static str, member: &'static str, least: u64) -> Self {
         self.wants.push(Want { parent, members: vec![member], wanted: Wanted::AtLeast(least) });
         self
     }
 
-    /// A largest number.
+    /// Expects at most this number.
     pub fn at_most(mut self, parent: &'static str, member: &'static str, most: u64) -> Self {
         self.wants.push(Want { parent, members: vec![member], wanted: Wanted::AtMost(most) });
         self
     }
 
-    /// The names of all rows (every outcome, every leg) in order, as labels.
+    /// Expects exactly these names in the rows (every outcome, every leg), in order, as labels.
     pub fn names(mut self, names: &[Vec<Vec<u8>>]) -> Self {
         self.names = Some(names.to_vec());
         self
     }
 
-    /// The plain names of all rows in order.
+    /// Expects exactly these plain names in the rows, in order.
     pub fn plain_names(self, names: &[&str]) -> Self {
         let labels = |name: &&str| name.split('.').map(|label| label.as_bytes().to_vec()).collect();
         self.names(&names.iter().map(labels).collect::<Vec<_>>())
     }
 
-    /// A row that must be there, by some of its columns.
+    /// Expects a row with these values in some of its columns.
     pub fn row(mut self, cells: &[(&'static str, &str)]) -> Self {
         self.rows.push(cells.iter().map(|(column, value)| (*column, (*value).to_owned())).collect());
         self
     }
 
-    /// Too large to be read in every format and with several thread counts.
+    /// Marks the input as too large to be read in every format and with several thread counts.
     pub fn heavy(mut self) -> Self {
         self.heavy = true;
         self
     }
 
-    /// Nothing in it can be read: exit code 3 and nothing to report.
+    /// Expects that nothing can be read: exit code 3 and an empty report.
     pub fn unusable(mut self) -> Self {
         self.unusable = true;
         self.exit(3)
     }
 
-    /// Size of the input after decompression, where that differs.
+    /// States the size of the input after decompression.
     pub fn expands_to(mut self, bytes: u64) -> Self {
         self.expanded = Some(bytes);
         self

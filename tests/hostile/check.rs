@@ -1,4 +1,4 @@
-//! The checks of a case: lists everything that is wrong with what the program did, in every format.
+//! Checks a case: lists everything that is wrong with what the program did, in every format.
 
 use crate::case::{Case, Way};
 use crate::run::{PEAK_KIB, Run, run, text_faults};
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-/// Runs a case and fails the test with all that is wrong.
+/// Runs a case; fails the test with a list of everything that is wrong.
 pub fn check(name: &str, case: &Case) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut files = Vec::new();
@@ -43,7 +43,7 @@ fn arguments(case: &Case, files: &[String], more: &[&str]) -> Vec<String> {
     arguments
 }
 
-/// Everything wrong with a case, and its first run.
+/// Everything that is wrong with a case, and its first run.
 fn faults_of(case: &Case, folder: &Path, files: &[String]) -> (Run, Vec<String>) {
     let input = (case.way == Way::StandardInput).then(|| folder.join(&files[0]));
     let go = |more: &[&str]| run(folder, &arguments(case, files, more), input.as_deref());
@@ -88,7 +88,7 @@ fn faults_of(case: &Case, folder: &Path, files: &[String]) -> (Run, Vec<String>)
     (json, faults)
 }
 
-/// What is wrong with exit code, error lines and the characters of both outputs.
+/// Everything that is wrong with the exit code, the error lines and the characters of both outputs.
 fn process_faults(case: &Case, format: &str, run: &Run) -> Vec<String> {
     // The records of RFC 4180 end in CR LF.
     let stdout = if format == "csv" { without_returns(&run.stdout) } else { run.stdout.clone() };
@@ -175,7 +175,7 @@ const SUMS: &[(&str, &[&str], &[&str])] = &[
     ("ledgers.packets", &["frames"], PACKET_BUCKETS),
 ];
 
-/// Where a frame can end.
+/// The buckets in which a frame can end.
 const PACKET_BUCKETS: &[&str] = &[
     "udp_dns",
     "tcp_used",
@@ -210,7 +210,7 @@ const PACKET_BUCKETS: &[&str] = &[
     "internal_fault",
 ];
 
-/// What is wrong with a report in JSON.
+/// Everything that is wrong with a report in JSON.
 fn report_faults(case: &Case, report: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     if report.get("schema").and_then(Value::as_str) != Some("dnsrefused/1") {
@@ -255,7 +255,7 @@ fn report_faults(case: &Case, report: &Value) -> Vec<String> {
     faults
 }
 
-/// Frames that are not opened are named.
+/// Frames that are not opened are named in the report.
 fn not_opened_faults(report: &Value) -> Vec<String> {
     let count = number(report, "ledgers.packets", "not_opened").unwrap_or(0);
     let kinds = at_path(report, "ledgers.packets.not_opened_kinds").and_then(Value::as_object);
@@ -263,7 +263,7 @@ fn not_opened_faults(report: &Value) -> Vec<String> {
     if named == count { Vec::new() } else { vec![format!("{count} frames were not opened, {named} of them by name")] }
 }
 
-/// What is wrong with csv and jsonl, each alone and against the other.
+/// Everything that is wrong with CSV and JSON lines, each alone and compared with each other.
 fn row_faults(case: &Case, csv: &Run, jsonl: &Run) -> Vec<String> {
     let mut faults = Vec::new();
     let records = match csv_records(&String::from_utf8_lossy(&csv.stdout)) {
@@ -328,7 +328,7 @@ fn row_faults(case: &Case, csv: &Run, jsonl: &Run) -> Vec<String> {
     faults
 }
 
-/// A JSON value as a csv cell has it.
+/// A JSON value as it is written in a CSV cell.
 fn plain_value(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

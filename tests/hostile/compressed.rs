@@ -32,7 +32,7 @@ fn lz4(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory takes it")
 }
 
-/// A frame to skip, whose magic number begins with `first`.
+/// A skippable frame whose magic number begins with `first`.
 fn skippable(first: u8, holds: &[u8]) -> Vec<u8> {
     [&[first, 0x2a, 0x4d, 0x18], &(holds.len() as u32).to_le_bytes(), holds].concat()
 }
@@ -48,7 +48,7 @@ fn queries(count: u16) -> Vec<u8> {
     pcap(&frames)
 }
 
-/// `bytes` with every bit of the byte at `at` turned over.
+/// `bytes` with all bits of the byte at `at` inverted.
 fn damaged(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
     bytes[at] ^= 0xff;
     bytes
@@ -58,8 +58,8 @@ fn damaged(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
 const FRAMES_PER_MEMBER: u64 = 16;
 /// Members of a bomb: 1.04 GB of zeros in about 1 MB.
 const MEMBERS: u64 = 1000;
-/// Members of the gzip bomb. Without optimisation, expanding 1 GB takes minutes of the processor: there, the long
-/// suite has all of it, the quick one 10 MB.
+/// Members of the gzip bomb. Without optimisation, expanding 1 GB takes minutes of processor time; there the quick
+/// suite uses 10 MB and only the long one has all of it.
 fn gzip_members() -> u64 {
     if cfg!(debug_assertions) && std::env::var_os("DNSREFUSED_LAB").is_none() { MEMBERS / 100 } else { MEMBERS }
 }
@@ -80,7 +80,7 @@ fn gzip_with_fields(flags: u8, fields: &[u8], bytes: &[u8]) -> Vec<u8> {
     [member, fields.to_vec(), rest].concat()
 }
 
-/// A zstd frame that asks for a window of `2^(10 + exponent)` bytes and holds `bytes` as they are.
+/// A zstd frame that asks for a window of `2^(10 + exponent)` bytes and holds `bytes` uncompressed.
 fn zstd_with_window(exponent: u8, bytes: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, exponent << 3];
     frame.extend(&((bytes.len() as u32) << 3 | 1).to_le_bytes()[..3]);

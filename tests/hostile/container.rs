@@ -27,7 +27,7 @@ fn after_one() -> u64 {
     FILE_HEADER + RECORD_HEADER + good().len() as u64
 }
 
-/// `bytes` with `more` behind them.
+/// `bytes` followed by `more`.
 pub fn followed_by(mut bytes: Vec<u8>, more: &[u8]) -> Vec<u8> {
     bytes.extend(more);
     bytes
@@ -65,7 +65,7 @@ fn records_inside_packets(count: u64) -> Vec<u8> {
     bytes
 }
 
-/// A file that a careless comparison with the end of a block would split wrongly: frames of every length.
+/// A file with frames of every length, which a careless comparison with the end of a block would split wrongly.
 fn every_length(count: usize) -> Vec<u8> {
     let frames: Vec<Vec<u8>> = (0..count).map(|index| padded_to(good().len() + index % 1400)).collect();
     pcap(&frames)
@@ -305,8 +305,8 @@ fn a_pipe_with_pauses_is_read_to_its_end() {
     assert_eq!(report.pointer("/ledgers/packets/udp_dns"), Some(&2.into()));
 }
 
-/// Reads a pipe and a file, changes the file with `change` while the pipe still keeps the program busy, and gives back
-/// the exit code and both outputs. The pipe's packets are earlier, so the file is opened first and read later.
+/// Reads a pipe and a file, changes the file with `change` while the pipe keeps the program busy, and returns the exit
+/// code and both outputs. The pipe's packets are earlier, so the file is opened first and read later.
 fn changed_while_read(change: impl FnOnce(&mut fs::File)) -> crate::run::Run {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let pipe = folder.path().join("pipe");
@@ -329,7 +329,7 @@ fn changed_while_read(change: impl FnOnce(&mut fs::File)) -> crate::run::Run {
 fn a_file_that_shrinks_while_read_is_damage_and_no_signal() {
     let run = changed_while_read(|file| file.set_len(100).expect("the file shrinks"));
     assert_eq!(run.code, Some(3), "{}", run.complaint());
-    // That it is cut and that it changed may be said apart.
+    // The cut and the change may be reported on separate lines.
     assert!(matches!(run.error_lines().len(), 1 | 2), "{}", run.complaint());
     let report: serde_json::Value = serde_json::from_slice(&run.stdout).expect("json parses");
     for ledger in ["packets", "messages", "matches", "bytes", "outputs"] {
@@ -347,7 +347,7 @@ fn a_file_that_grows_while_read_is_said_to_have_changed() {
 
 #[test]
 fn frames_of_any_ethertype_length_end_in_one_bucket() {
-    // Every EtherType that means something to somebody, and the 802.3 lengths around it, with an IPv4 packet behind.
+    // EtherTypes of several protocols, and the 802.3 lengths around them, each with an IPv4 packet behind it.
     let packet = Ipv4::default().around(&Udp::default().around(&Message::query("ok.test").bytes()));
     let kinds = [0u16, 1, 46, 1500, 1535, 1536, TYPE_IPV4, 0x0806, 0x8035, 0x8137, 0x86dc, 0x8863, 0x88a8, 0xffff];
     let frames: Vec<Vec<u8>> = kinds.iter().map(|kind| ethernet_of_type(*kind, &packet)).collect();

@@ -95,7 +95,7 @@ impl Message {
         Self { flags: self.flags & !0x7800 | opcode << 11, ..self }
     }
 
-    /// The same with `records` behind the question, counted as one additional record.
+    /// The same with `records` after the question, counted as one additional record.
     pub fn additional(mut self, record: &[u8]) -> Self {
         self.counts[3] += 1;
         self.rest.extend(record);
@@ -107,12 +107,12 @@ impl Message {
         Self { counts, ..self }
     }
 
-    /// The same with `rest` behind the question, not counted anywhere.
+    /// The same with `rest` after the question, which no section count includes.
     pub fn rest(self, rest: &[u8]) -> Self {
         Self { rest: rest.to_vec(), ..self }
     }
 
-    /// As bytes.
+    /// The message as bytes.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = header(self.id, self.flags, self.counts);
         bytes.extend(&self.name);
@@ -122,13 +122,13 @@ impl Message {
         bytes
     }
 
-    /// As bytes behind a length of two bytes, as on TCP.
+    /// The message as bytes after a length of two bytes, as on TCP.
     pub fn framed(&self) -> Vec<u8> {
         framed(&self.bytes())
     }
 }
 
-/// A message behind its length of two bytes, as on TCP.
+/// A message after its length of two bytes, as on TCP.
 pub fn framed(message: &[u8]) -> Vec<u8> {
     let mut bytes = (message.len() as u16).to_be_bytes().to_vec();
     bytes.extend(message);
@@ -150,7 +150,7 @@ pub fn opt(options: &[u8]) -> Vec<u8> {
     opt_claiming(options.len() as u16, 0, options)
 }
 
-/// An OPT record that states its own length and the upper eight bits of the response code.
+/// An OPT record with a stated length and the upper eight bits of the response code.
 pub fn opt_claiming(length: u16, upper_code: u8, options: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 41, 0x10, 0, upper_code, 0, 0, 0];
     bytes.extend(length.to_be_bytes());

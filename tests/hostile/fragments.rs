@@ -80,7 +80,7 @@ fn large_sets(count: u16) -> Vec<u8> {
     bytes
 }
 
-/// What the parts of a used set become: all used, or the completing one is where the datagram ended.
+/// Buckets of the fragments of a used set: all are used, or the completing one counts in the bucket of its datagram.
 const USED: &[&str] = &["fragment_used", "udp_dns"];
 
 cases![

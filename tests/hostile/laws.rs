@@ -1,4 +1,5 @@
-//! Laws over hostile input: damage anywhere never breaks a ledger, and twice the input takes at most twice the time.
+//! Tests laws of hostile input: damage anywhere never breaks a ledger, and twice the input takes at most twice the
+//! time.
 
 use crate::case::case;
 use crate::check::check;
@@ -23,7 +24,7 @@ impl Noise {
     }
 }
 
-/// Frames of everything that is decoded: UDP, TCP, fragments, ICMP, IPv6.
+/// Frames of all kinds that are decoded: UDP, TCP, fragments, ICMP, IPv6.
 fn medley() -> Vec<Vec<u8>> {
     let segment = |flags, sequence, payload: &[u8]| {
         let segment = Tcp { sequence, flags, ..Tcp::default() }.around(payload);
@@ -50,7 +51,7 @@ fn medley() -> Vec<Vec<u8>> {
     ]
 }
 
-/// The medley, and everything wrapped in every way.
+/// The medley, and a frame of each encapsulation.
 fn menagerie() -> Vec<Vec<u8>> {
     [medley(), crate::wrappings::one_of_each()].concat()
 }
@@ -66,7 +67,7 @@ fn flipped(mut bytes: Vec<u8>, first: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Whether the ledgers of a run are closed and it ended as one may with damaged input.
+/// Asserts that a run ended with an exit code that damaged input may have, and that its ledgers are closed.
 fn assert_sound(what: &str, run: &Run) {
     let complaint = run.complaint();
     assert!(matches!(run.code, Some(0 | 1 | 3)), "{what}: exit {:?}: {complaint}", run.code);
@@ -80,7 +81,7 @@ fn assert_sound(what: &str, run: &Run) {
     }
 }
 
-/// Reads `bytes` and checks the soundness of the run, and that threads and blocks change nothing.
+/// Reads `bytes`; checks that the run is sound and that thread count and block size change nothing.
 fn assert_sound_input(what: &str, bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("input"), bytes).expect("the input is written");
@@ -131,8 +132,8 @@ fn files_cut_anywhere_are_sound() {
     }
 }
 
-/// Two transactions of one flow with one question, refused in two ways, another flow between them, then both responses
-/// again: copies and duplicates that only a fixed order of looking can tell apart.
+/// Two transactions of one flow with the same question, refused in two ways, with another flow between them, then both
+/// responses again: copies and duplicates that only a fixed order of searching can distinguish.
 fn crowded_flow() -> Vec<u8> {
     let odd = [1, 0, 1, 0];
     let text = opt(&extended_error(18, b"text"));
@@ -152,7 +153,7 @@ fn crowded_flow() -> Vec<u8> {
     ])
 }
 
-/// Questions that wait under one id from one moment on, then a refusal that names none of them.
+/// Queries with different questions, asked at one time under one id, then a refusal without a question.
 fn one_moment(count: u16) -> Vec<u8> {
     let mut records: Vec<Record> =
         (0..count).map(|index| Record::new(&to_server(&Message::query(&format!("n{index}.test")).bytes()))).collect();
@@ -196,10 +197,10 @@ fn the_medley_itself_is_read_completely() {
     check("medley", &medley);
 }
 
-/// An input that grows with a number.
+/// A function that makes an input whose size grows with a number.
 type Grown = fn(u32) -> Vec<u8>;
 
-/// Inputs that would show a table or list searched from the beginning, with the smaller of the two sizes tried.
+/// Inputs that would reveal a linear search in a table or list, each with the smaller of the two sizes tried.
 const GROWING: &[(&str, u32, Grown)] = &[
     ("unanswered queries", 15_000, crate::state::unanswered),
     ("refused clients", 6000, crate::state::all_refused),
@@ -238,7 +239,8 @@ const GROWING: &[(&str, u32, Grown)] = &[
     }),
 ];
 
-/// How much more than in proportion a run may take: the machine is shared and small runs are coarse.
+/// The factor by which a run may take more than in proportion: the machine is shared, and small runs are measured
+/// coarsely.
 const SLACK: f64 = 1.8;
 /// Processor time below which nothing is compared.
 const FLOOR: Duration = Duration::from_millis(150);
@@ -272,7 +274,7 @@ fn four_times_the_input_takes_no_more_than_four_times_the_time() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// Floods that fill the tables and budgets they reach, with how many packets they do it.
+/// Floods that fill the tables and budgets that they reach, each with the number of packets it takes.
 const FILLING: &[(&str, u32, Grown)] = &[
     ("unanswered queries", 600_000, crate::state::unanswered),
     ("refused queries", 1_200_000, crate::state::all_refused),

@@ -43,8 +43,7 @@ fn backward_chain() -> Vec<u8> {
     Message::response("a", 0).counts([1, 2, 0, 0]).rest(&rest).bytes()
 }
 
-/// First labels that terminals, spreadsheets, browsers, shells, templates and databases might take for more than a
-/// name.
+/// First labels that terminals, spreadsheets, browsers, shells, templates or databases might interpret.
 const EVIL: [&[u8]; 30] = [
     b"\x1b[2J\x1b[31mRED",
     b"\x1b]0;title\x07x",
@@ -117,7 +116,7 @@ fn evil_options() -> Vec<u8> {
     opt(&[extended_error(22, b"\x1b[2J`id`\r\n=1+1<b>"), option(3, b"\x1b[31mX")].concat())
 }
 
-/// A query and the refusal of it with `record` as its additional record.
+/// A query and its refusal, with `record` as an additional record.
 fn refused_with(record: &[u8]) -> Vec<u8> {
     pcap(&[
         to_server(&query().additional(&opt(&[])).bytes()),
@@ -125,7 +124,7 @@ fn refused_with(record: &[u8]) -> Vec<u8> {
     ])
 }
 
-/// Everything about a refusal that no option may take away.
+/// Everything about a refusal that no option may change.
 const REFUSED_ROW: &[(&str, &str)] = &[("outcome", "refused"), ("rcode", "REFUSED"), ("qname", "a")];
 
 cases![

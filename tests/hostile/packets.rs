@@ -79,13 +79,13 @@ fn cooked_2() -> Vec<u8> {
     followed_by(frame, &ipv4())
 }
 
-/// What results from storing 0, 1, 2, ... bytes of each frame.
+/// A file that stores 0, 1, 2, ... bytes of each frame.
 fn every_cut(frames: &[Vec<u8>]) -> Vec<u8> {
     let cuts = |frame: &Vec<u8>| -> Vec<Record> { (0..frame.len()).map(|length| Record::cut(frame, length)).collect() };
     Pcap::default().file(&frames.iter().flat_map(cuts).collect::<Vec<_>>())
 }
 
-/// The frames that end after 0, 1, 2, ... bytes of `frame` on the wire itself.
+/// A file of frames that consist of the first 0, 1, 2, ... bytes of `frame`, uncut.
 fn every_short_frame(frame: &[u8]) -> Vec<u8> {
     let frames: Vec<&[u8]> = (0..frame.len()).map(|length| &frame[..length]).collect();
     pcap(&frames)

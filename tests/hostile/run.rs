@@ -13,7 +13,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_dnsrefused");
 const ADDRESS_SPACE_KIB: u64 = 2 << 20;
 /// Resident memory any run may take, in KiB: the promise is 256 MiB.
 pub const PEAK_KIB: u64 = 256 << 10;
-/// A run that takes longer hangs.
+/// A run that takes longer counts as hanging.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// What a run did.
@@ -32,7 +32,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Standard error for people.
+    /// Standard error as text.
     pub fn complaint(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
@@ -105,8 +105,7 @@ pub fn is_plain(c: char) -> bool {
     !c.is_control() && !hides
 }
 
-/// What is wrong with text meant for a person or a file: bytes that are no characters, or characters that are not
-/// plain.
+/// What is wrong with output text: bytes that are not UTF-8, or characters that are not plain.
 pub fn text_faults(what: &str, bytes: &[u8]) -> Vec<String> {
     match std::str::from_utf8(bytes) {
         Err(error) => vec![format!("{what} is not UTF-8 from byte {}", error.valid_up_to())],

@@ -53,7 +53,7 @@ fn between(blocks: Blocks, kind: u32, body: &[u8]) -> Vec<u8> {
     [opened(&[]), blocks.block(kind, body), good_block()].concat()
 }
 
-/// A query that nothing came to, in a second section whose interface has the given options, while the server answers
+/// A query without a response in a second section, whose interface has the given options, while the server answers
 /// another client before it and after it.
 fn unanswered_in_second_section(options: &[u8]) -> Vec<u8> {
     let another = [198, 51, 100, 99];

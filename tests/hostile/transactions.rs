@@ -1,4 +1,5 @@
-//! The fate of queries and responses: which response belongs to which query, and what counts as being turned away.
+//! Tests what becomes of queries and responses: which response belongs to which query, and what counts as refused or
+//! denied.
 
 use crate::case::{Case, case};
 use crate::dns::{Message, NOERROR, NOTAUTH, REFUSED, extended_error, header, opt, opt_claiming, option};
@@ -8,12 +9,12 @@ use crate::wire::{tagged, to_client_numbered, to_server_numbered};
 /// One second in microseconds.
 const SECOND: u64 = 1_000_000;
 
-/// A frame from the client that is no copy of any other.
+/// A frame from the client that is not a copy of any other.
 fn ask(message: &Message) -> Vec<u8> {
     to_server_numbered(0, &message.bytes())
 }
 
-/// A frame from the server that is no copy of any other.
+/// A frame from the server that is not a copy of any other.
 fn answer(message: &Message) -> Vec<u8> {
     to_client_numbered(0, &message.bytes())
 }
@@ -38,7 +39,7 @@ fn with_error(code: u16, error: u16) -> Message {
     response(code).additional(&opt(&extended_error(error, b"")))
 }
 
-/// One matched transaction of the given outcome, and no other.
+/// Expects one matched transaction of the given outcome, and no other.
 fn one(about: &'static str, input: Vec<u8>, outcome: &'static str) -> Case {
     let others = ["answered", "refused", "denied", "silent", "tcp-rejected", "unanswered", "unsolicited"];
     let counts: Vec<(&'static str, u64)> = others.iter().map(|name| (*name, u64::from(*name == outcome))).collect();

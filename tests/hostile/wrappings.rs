@@ -1,6 +1,6 @@
 //! Packets inside other packets: labels, tunnels, point-to-point links, also nested without end.
 //!
-//! What is not opened must be named, so that nobody believes there was nothing in it.
+//! What is not opened must be named, so that nobody concludes that there was nothing in it.
 
 use crate::case::case;
 use crate::container::followed_by;

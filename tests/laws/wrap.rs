@@ -107,7 +107,7 @@ pub fn ethernet(packet: &[u8]) -> Vec<u8> {
     of_type(ether_type(packet), &[packet])
 }
 
-/// A frame with one VLAN tag more.
+/// A frame with one more VLAN tag.
 pub fn tagged(vlan: u16, frame: &[u8]) -> Vec<u8> {
     [&frame[..12], &[0x81, 0], &vlan.to_be_bytes(), &frame[12..]].concat()
 }

@@ -1,4 +1,4 @@
-//! Signals, interfaces that disappear, and what is left of a run that is killed.
+//! Tests signals, interfaces that disappear, and what is left of a run that is killed.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Inventories and servers' files that change while the capture runs.
+//! Tests inventories and servers' files that change while the capture runs.
 
 use super::*;
 

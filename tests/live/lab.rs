@@ -23,11 +23,11 @@ pub fn is_lab() -> bool {
     std::env::var_os("DNSREFUSED_LAB").is_some()
 }
 
-/// Network namespaces; gone when this is dropped.
+/// Network namespaces; deleted when this is dropped.
 pub struct Lab {
     prefix: String,
     names: Vec<String>,
-    /// For files.
+    /// The folder for files.
     pub folder: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -53,7 +53,7 @@ impl Running {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
     }
 
-    /// Waits for its end; the exit code and how long it took.
+    /// Waits for its end; returns the exit code and how long it took.
     pub fn wait(&mut self) -> (Option<i32>, Duration) {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(30) {
@@ -65,7 +65,7 @@ impl Running {
         panic!("the program does not end");
     }
 
-    /// Asks it to end and waits.
+    /// Asks it to end, and waits for that.
     pub fn stop(&mut self) -> (Option<i32>, Duration) {
         self.signal(libc::SIGINT);
         self.wait()
@@ -73,7 +73,7 @@ impl Running {
 }
 
 impl Lab {
-    /// Makes namespaces of these names; says why when that is not possible.
+    /// Makes namespaces of these names; the error says why that is not possible.
     pub fn of(names: &[&str]) -> Option<Lab> {
         let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         if !nix::unistd::geteuid().is_root() {
@@ -202,7 +202,7 @@ impl Lab {
         (report, status.code())
     }
 
-    /// Asks with dig and returns the status it printed, or nothing without an answer.
+    /// Asks with dig; returns the status that it printed, empty without an answer.
     pub fn dig(&self, name: &str, arguments: &str) -> Option<String> {
         let mut command = self.command(name, "dig");
         let output = command.args(["+tries=1", "+time=2"]).args(arguments.split(' ')).output().expect("dig runs");
@@ -211,7 +211,7 @@ impl Lab {
         Some(status.split(',').next()?.to_owned())
     }
 
-    /// Runs something in a thread that is in a namespace.
+    /// Runs a function in a thread that has entered a namespace.
     pub fn inside<T: Send + 'static>(
         &self,
         name: &str,
@@ -252,18 +252,18 @@ pub fn is_installed(program: &str) -> bool {
 /// A responder that refuses every query with a header alone, and counts both directions itself.
 pub struct Refuser {
     stop: Arc<AtomicBool>,
-    /// Responses the kernel took.
+    /// Responses that the kernel accepted.
     pub sent: Arc<AtomicU64>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Refuser {
-    /// Answers at this address in a namespace.
+    /// Starts answering at an address in a namespace.
     pub fn start(lab: &Lab, name: &str, address: Ipv4Addr) -> Self {
         Self::with_code(lab, name, address, 5)
     }
 
-    /// The same with another response code.
+    /// The same with a given response code.
     pub fn with_code(lab: &Lab, name: &str, address: Ipv4Addr, code: u8) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&sent));
@@ -288,7 +288,7 @@ impl Refuser {
         Self { stop, sent, thread: Some(thread) }
     }
 
-    /// Answers what has come and ends; the number of responses.
+    /// Answers what has arrived and ends; returns the number of responses.
     pub fn finish(&mut self) -> u64 {
         // Whatever is still in its socket is answered within its time limit.
         std::thread::sleep(Duration::from_millis(200));
@@ -309,7 +309,8 @@ impl Drop for Refuser {
     }
 }
 
-/// Sends `count` queries as fast as possible from a namespace; the number the kernel took, and the socket.
+/// Sends `count` queries as fast as possible from a namespace; returns the number that the kernel accepted, and the
+/// socket.
 pub fn burst(lab: &Lab, name: &str, server: Ipv4Addr, count: u32) -> std::thread::JoinHandle<(u64, UdpSocket)> {
     burst_from(lab, name, Ipv4Addr::UNSPECIFIED, server, count)
 }

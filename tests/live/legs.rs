@@ -1,4 +1,4 @@
-//! On which leg a query is: to our servers, from them, or neither.
+//! Tests on which leg a query is: to our servers, from them, or neither.
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn what_this_host_asks_others_is_upstream() {
 fn what_this_host_only_passes_on_was_not_seen_by_its_own_address() {
     let Some(lab) = Lab::of_two() else { return };
     let _refuser = Refuser::start(&lab, "host", SERVER);
-    // As of a packet that another host made with 64, and this one gave its own address.
+    // With 63, as if another host had sent the response with 64 and this one had forwarded it under its own address.
     for (hops, says) in [("64", "SOURCE THE SERVER SAW"), ("63", "SOURCE SEEN HERE")] {
         let setting = format!("net.ipv4.ip_default_ttl={hops}");
         assert!(lab.command("host", "sysctl").args(["-qw", &setting]).status().expect("sysctl runs").success());
@@ -90,7 +90,7 @@ fn an_address_that_is_added_meanwhile_is_this_hosts() {
     let mut refuser = Refuser::start(&lab, "host", added);
     let _socket = burst(&lab, "client", added, 5).join().expect("it ends");
     assert_eq!(refuser.finish(), 5);
-    // It stays this host's when it went on to another one.
+    // It still counts as this host's after it was removed from it.
     lab.ip("host", "addr del 10.20.30.99/32 dev eth0");
     assert_eq!(live.stop().0, Some(0), "{}", lab.read("live.err"));
     let said = lab.read("live.err");
@@ -135,7 +135,7 @@ fn what_a_router_itself_asks_hides_no_refusal_of_others() {
     let rows = lab.read("rows.jsonl");
     let of_leg = |leg: &str| rows.matches(&format!("\"leg\":\"{leg}\"")).count();
     assert_eq!((of_leg("client"), of_leg("upstream")), (10, 1), "{rows}");
-    // Of a server that was named everybody who asks it is a client.
+    // Everybody who asks a declared server is a client.
     let legs: Vec<Value> =
         lab.json("live.json")["sources"].as_array().unwrap().iter().map(|line| line["leg"].clone()).collect();
     assert_eq!(legs, [json!("client"), json!("client")]);
@@ -149,7 +149,7 @@ fn nobody_is_called_silent_where_responses_may_leave_through_ipsec() {
     lab.ip("client", &format!("addr add {unheard}/24 dev c0"));
     lab.ip("host", &format!("route add blackhole {unheard}/32"));
     let _refuser = Refuser::start(&lab, "host", SERVER);
-    // What the kernel shows of its modules, whatever those of this machine are: none, and the one for ESP.
+    // What the kernel lists as its modules, whatever this machine has: none, and the one for ESP.
     let live = |module: &str, log: &str| {
         let script = format!("mount -t tmpfs none /sys/module && {module} && exec \"$@\"");
         let report = format!("{log}.json");
@@ -164,7 +164,7 @@ fn nobody_is_called_silent_where_responses_may_leave_through_ipsec() {
         burst_from(&lab, "client", client, SERVER, 1).join().expect("it ends");
         std::thread::sleep(Duration::from_millis(100));
     }
-    // Whom a late response may still reach is not silent yet.
+    // A query that a late response may still reach has not met silence yet.
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!((plain.stop().0, ipsec.stop().0), (Some(0), Some(0)), "{}", lab.read("ipsec.err"));
     for (report, silent, unanswered, noted) in [("plain.json", 2, 0, false), ("ipsec.json", 0, 2, true)] {

@@ -1,8 +1,8 @@
-//! Losses are counted and reported, whatever happens to the process.
+//! Tests that losses are counted and reported, whatever happens to the process.
 
 use super::*;
 
-/// Bursts under one kind of trouble; the number sent and answered is what the kernel must have seen.
+/// Sends bursts under one kind of trouble; the kernel must have seen as many packets as were sent and answered.
 fn trouble(lab: &Lab, random: &mut Random, quota: Option<&str>) -> (u64, u64) {
     let ring = ["64K", "300K", "1M", "4M", "64M"][random.below(5) as usize];
     let stopped = random.below(2) == 0;
@@ -15,7 +15,7 @@ fn trouble(lab: &Lab, random: &mut Random, quota: Option<&str>) -> (u64, u64) {
     if let Some(group) = quota {
         std::fs::write(format!("{group}/cgroup.procs"), live.child.id().to_string()).expect("the group takes it");
     }
-    // Whether the end comes while everything is still in the ring.
+    // True when the run ends while everything is still in the ring.
     let backlog = stopped && random.below(2) == 0;
     if backlog {
         live.signal(libc::SIGSTOP);
@@ -108,7 +108,7 @@ fn loss_above_what_is_allowed_and_a_full_disk_have_codes_of_their_own() {
         assert_eq!(own["ledgers"]["capture"][name], json!(lost), "{}", own["ledgers"]["capture"]);
         if is_installed("tshark") {
             let mut tshark = Command::new("tshark");
-            // The last word counts.
+            // The last reading counts.
             let last = ["-T", "fields", "-E", "occurrence=l", "-r"];
             tshark.args(["-X", "read_format:MIME Files Format"]).args(last).arg(lab.path("own.pcapng"));
             for field in ["dropped", "dropped_by_os", "delivered_to_user"] {
@@ -219,7 +219,7 @@ fn who_may_have_been_answered_by_a_lost_packet_was_not_met_with_silence() {
     println!("{dropped} dropped, {} unanswered", sum("unanswered"));
     assert!(dropped > 0 && sum("unanswered") > 0, "nothing was lost: {}", report["ledgers"]["capture"]);
     assert_eq!(sum("silent"), 0, "every query was refused");
-    // The recording tells where packets were lost, so that nobody concludes more from it.
+    // The recording states where packets were lost, so that nobody concludes too much from it.
     let (own, _) = lab.read_captures(&[&both[..], &["lost.pcapng"]].concat());
     assert_eq!((&own["totals"], sources(&own)), (&report["totals"], sources(&report)));
 }

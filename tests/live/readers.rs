@@ -1,4 +1,4 @@
-//! Readers of the outputs may stop reading, or go away.
+//! Tests what happens when readers of the outputs stop reading, or go away.
 
 use super::*;
 
