@@ -75,7 +75,7 @@ pub struct Follower<'a, 't, 'w> {
     /// Number of frames received so far, by lane.
     numbered: Vec<u64>,
     /// Lost packets that the tracker was told about, by lane.
-    told: Vec<u64>,
+    reported_drops: Vec<u64>,
     /// Blocks held back, by lane.
     pending: Vec<VecDeque<Arrived>>,
     contexts: Vec<Arc<Context>>,
@@ -100,7 +100,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
             lanes: (0..lanes).map(|_| LaneResult::default()).collect(),
             kernel: vec![KernelCounts::default(); lanes],
             numbered: vec![0; lanes],
-            told: vec![0; lanes],
+            reported_drops: vec![0; lanes],
             pending: (0..lanes).map(|_| VecDeque::new()).collect(),
             contexts,
             writer,
@@ -140,7 +140,7 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
                 }
                 // Packets still in the ring may be from before the drop; their block says where they end.
                 Some(Captured::Lost { lane, now, kernel }) => {
-                    self.told[lane] = kernel.dropped;
+                    self.reported_drops[lane] = kernel.dropped;
                     self.tracker.lost();
                     if let Some(writer) = &mut self.writer {
                         writer.lost(self.first_input + lane as u32, now, &kernel);
@@ -325,9 +325,10 @@ impl<'a, 't, 'w> Follower<'a, 't, 'w> {
         // The handles have ended, so these counts are final.
         let first = self.first_input as usize;
         self.kernel.copy_from_slice(&lock(&self.shared.kernel)[first..first + self.lanes.len()]);
-        let mut kernel = self.kernel.iter().zip(&self.told);
+        let mut kernel = self.kernel.iter().zip(&self.reported_drops);
         let given_up = self.shared.own_dropped.load(Ordering::Relaxed) > 0;
-        if given_up || kernel.any(|(kernel, told)| kernel.seen.saturating_sub(kernel.read) > *told) {
+        if given_up || kernel.any(|(kernel, reported_drops)| kernel.seen.saturating_sub(kernel.read) > *reported_drops)
+        {
             self.tracker.lost();
         }
         let last = self.lanes.iter().filter_map(|lane| lane.times).map(|(_, last)| last).max();

@@ -61,7 +61,7 @@ fn read_until_stopped(
     let mut spare: Option<Memory> = None;
     let mut ran = Instant::now();
     // Drops whose place has not been reached yet, and those reported at once.
-    let (mut losses, mut told) = (Losses::default(), 0);
+    let (mut losses, mut reported_drops) = (Losses::default(), 0);
     loop {
         let since = std::mem::replace(&mut ran, Instant::now()).elapsed();
         let mut stalls = lock(&shared.stalls);
@@ -109,8 +109,8 @@ fn read_until_stopped(
         }
         if stopping || asked.elapsed() >= ASK_KERNEL {
             ask_kernel(handle, &mut losses)?;
-            if handle.counts.dropped > told {
-                told = handle.counts.dropped;
+            if handle.counts.dropped > reported_drops {
+                reported_drops = handle.counts.dropped;
                 send(shared, sender, Captured::Lost { lane, now: host::now(), kernel: handle.counts }, 0);
             }
             lock(&shared.kernel)[input] = handle.counts;
