@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, escape_text};
 use crate::expect::acl::Acl;
 use crate::expect::acl::judge::own_servers;
 use crate::pipeline::aside::Speaker;
-use crate::pipeline::live::{Beside, Group, Watchdog};
+use crate::pipeline::live::{Group, SideTask, Watchdog};
 use crate::pipeline::{self};
 use crate::report::output::{self, FileIdentity, Output};
 use crate::report::{self, Writer};
@@ -124,11 +124,11 @@ pub fn run(config: &Config, mut console: Box<dyn Console + Send>, signals: &Sign
     let writer = packets.as_mut().map(|packets| packets as &mut dyn pipeline::live::PacketWriter);
     // A fault of the screen or the metrics leaves the report right, but still decides the exit code.
     let faulty = AtomicBool::new(false);
-    let beside = beside(config, listener.as_ref(), screen, board.as_ref(), signals, &faulty);
+    let side_tasks = side_tasks(config, listener.as_ref(), screen, board.as_ref(), signals, &faulty);
     // An output may block for ever: half a second after the first signal, the next one ends the process.
     let at_once = (!signals.screen).then(|| Arc::clone(&signals.at_once));
     let _watchdog = Watchdog::start(Arc::clone(&signals.stop), at_once);
-    let finished = pipeline::live::run(groups, &decoder, limits, writer, beside, &signals.stop, &mut session);
+    let finished = pipeline::live::run(groups, &decoder, limits, writer, side_tasks, &signals.stop, &mut session);
     session.show();
     if let (Ok(finished), Some(packets)) = (&finished, &mut packets) {
         let moment = &finished.moment;
@@ -242,18 +242,18 @@ fn first_board(config: &Config) -> Board {
 }
 
 /// What runs beside the capture: the metrics and the screen. `faulty` is set when one of them panics.
-fn beside<'a>(
+fn side_tasks<'a>(
     config: &Config,
     listener: Option<&'a TcpListener>,
     screen: Option<Borrowed>,
     board: Option<&Arc<Board>>,
     signals: &'a Signals,
     faulty: &'a AtomicBool,
-) -> Vec<Beside<'a>> {
-    let mut beside: Vec<Beside<'a>> = Vec::new();
+) -> Vec<SideTask<'a>> {
+    let mut side_tasks: Vec<SideTask<'a>> = Vec::new();
     if let (Some(listener), Some(board)) = (listener, board.cloned()) {
         // The capture does not depend on the metrics: when they cannot be served, it goes on.
-        beside.push(Box::new(move |stop: &AtomicBool| {
+        side_tasks.push(Box::new(move |stop: &AtomicBool| {
             let served = catch_unwind(AssertUnwindSafe(|| drop(metrics::serve(listener, &board, stop))));
             faulty.fetch_or(served.is_err(), Ordering::Relaxed);
         }));
@@ -262,7 +262,7 @@ fn beside<'a>(
         let color = config.color != Color::Never && !report::no_color();
         let look = Look::of(color, |name| std::env::var(name).ok());
         let (at_once, job) = (&signals.at_once, &signals.job);
-        beside.push(Box::new(move |stop: &AtomicBool| {
+        side_tasks.push(Box::new(move |stop: &AtomicBool| {
             let left = catch_unwind(AssertUnwindSafe(|| screen::run(borrowed, &board, stop, job, look)));
             faulty.fetch_or(left.is_err(), Ordering::Relaxed);
             if !matches!(left, Ok(Left::Stopped)) {
@@ -272,7 +272,7 @@ fn beside<'a>(
             at_once.store(true, Ordering::Relaxed);
         }));
     }
-    beside
+    side_tasks
 }
 
 /// Opens the address where metrics are served.

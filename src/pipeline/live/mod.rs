@@ -159,7 +159,7 @@ pub trait PacketWriter: Send {
 }
 
 /// Something that runs beside the capture until the flag is set; it may set the flag.
-pub type Beside<'a> = Box<dyn FnOnce(&AtomicBool) + Send + 'a>;
+pub type SideTask<'a> = Box<dyn FnOnce(&AtomicBool) + Send + 'a>;
 
 /// What a run leaves behind.
 pub struct Finished {
@@ -258,7 +258,7 @@ pub fn run(
     decoder: &Decoder,
     limits: &crate::config::Limits,
     writer: Option<&mut dyn PacketWriter>,
-    beside: Vec<Beside<'_>>,
+    side_tasks: Vec<SideTask<'_>>,
     stop: &AtomicBool,
     control: &mut dyn Control,
 ) -> Result<Finished, Error> {
@@ -335,7 +335,7 @@ pub fn run(
         }
         drop(done);
         let finished_beside = &finished_beside;
-        for work in beside {
+        for work in side_tasks {
             std::thread::Builder::new().spawn_scoped(scope, move || work(finished_beside)).map_err(no_thread)?;
         }
         let keep = || keep_time(shared, clock, &requests, &ended, &mut standings, finished_beside, control);
