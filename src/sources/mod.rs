@@ -59,6 +59,10 @@ pub struct Joined {
     pub servers: bool,
 }
 
+/// Rows are joined when there are more than a budget and this part of it, and to the budget when they are read: each time
+/// nearly all rows move, and at the longest prefix length that fits, a budget may be full again after a few more sources.
+const SLACK: usize = 4;
+
 /// Frames kept of a row of joined sources.
 const FRAMES_JOINED: usize = 4;
 
@@ -71,7 +75,7 @@ pub struct Sources {
     rows: DashMap<SourceKey, SourceRow, foldhash::fast::RandomState>,
     /// Rows that came complete and are never looked up, see [`Sources::fill`].
     whole: Mutex<Vec<(SourceKey, SourceRow)>>,
-    /// Most rows of a class, of either family: kept (1) or not (0).
+    /// Most rows of a class, of either family, that are read: kept (1) or not (0). Up to a part of it more are held.
     budgets: [usize; 2],
     /// Servers that have rows of their own; at most half as many as rows.
     servers: Mutex<ByClass<HashSet<IpAddr, foldhash::fast::RandomState>>>,
@@ -206,10 +210,22 @@ impl Sources {
         locked(&self.whole)
     }
 
-    /// Joins the rows of a class and family when they exceed its budget.
+    /// Joins the rows of a class and family when they exceed its budget by far.
     fn keep_budget(&self, class: usize, family: usize) {
+        self.join_above(class, family, self.budgets[class] + self.budgets[class] / SLACK);
+    }
+
+    /// Joins all rows that exceed their budgets, so that what is read depends on the set of sources alone.
+    fn settle(&self) {
+        for (class, budget) in self.budgets.into_iter().enumerate() {
+            (0..2).for_each(|family| self.join_above(class, family, budget));
+        }
+    }
+
+    /// Joins the rows of a class and family to its budget when there are more than `most`.
+    fn join_above(&self, class: usize, family: usize, most: usize) {
         let are_too_many = || {
-            self.held[class][family].load(Ordering::Relaxed) > self.budgets[class]
+            self.held[class][family].load(Ordering::Relaxed) > most
                 && self.lengths[class][family].load(Ordering::Relaxed) > 0
         };
         if !are_too_many() {
@@ -280,6 +296,7 @@ impl Sources {
 
     /// Takes every row out, in order of its key.
     pub fn drain_sorted(&self) -> Vec<(SourceKey, SourceRow)> {
+        self.settle();
         let mut rows = std::mem::take(&mut *self.whole());
         rows.reserve_exact(self.rows.len());
         self.rows.retain(|key, row| {
@@ -308,6 +325,7 @@ impl Sources {
 
     /// A copy of every row, in order of its key.
     pub fn copy_sorted(&self) -> Vec<(SourceKey, SourceRow)> {
+        self.settle();
         let mut rows = Vec::new();
         self.each(|key, row| rows.push((*key, row.clone())));
         rows.sort_unstable_by_key(|(key, _)| *key);
@@ -339,7 +357,8 @@ impl Sources {
         }
     }
 
-    /// Calls back for every row, in no order; a source may have two rows at a server, one of them kept.
+    /// Calls back for every row, in no order, also for those that exceed a budget so far; a source may have two rows at a
+    /// server, one of them kept.
     pub fn each(&self, mut on_row: impl FnMut(&SourceKey, &SourceRow)) {
         self.whole().iter().for_each(|(key, row)| on_row(key, row));
         self.rows.iter().for_each(|row| on_row(row.key(), row.value()));
@@ -347,6 +366,7 @@ impl Sources {
 
     /// What was joined so far.
     pub fn joined(&self) -> Joined {
+        self.settle();
         let mut joined = Vec::new();
         for (kept, lengths) in [(false, &self.lengths[0]), (true, &self.lengths[1])] {
             for (v6, length) in [(false, &lengths[0]), (true, &lengths[1])] {

@@ -178,6 +178,26 @@ fn silent_lengths(sources: &Sources) -> BTreeSet<u8> {
 }
 
 #[test]
+fn rows_above_the_budget_are_joined_when_they_are_many_or_read() {
+    let server = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53));
+    let sources = Sources::new(100, 16, 4);
+    let held = |count: u32| {
+        sources.fold(IpAddr::V4(Ipv4Addr::from(count << 24 | count)), server, silent(1), false);
+        let mut rows = Vec::new();
+        sources.each(|key, _| rows.push(key.is_whole()));
+        rows
+    };
+    for count in 1..=20 {
+        assert_eq!(held(count), vec![true; count as usize]);
+    }
+    // The first eight bits tell 21 sources apart, seven bits 11.
+    assert_eq!(held(21), [false; 11]);
+    let read = Sources::new(100, 16, 4);
+    (1..=20).for_each(|count| read.fold(IpAddr::V4(Ipv4Addr::from(count << 24)), server, silent(1), false));
+    assert_eq!((silent_lengths(&read), read.joined().lengths), (BTreeSet::from([7]), vec![(false, false, 7)]));
+}
+
+#[test]
 fn rows_taken_in_are_joined_like_those_that_are_there() {
     let server = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53));
     let (whole, part) = (Sources::new(100, 16, 4), Sources::new(100, 16, 4));
