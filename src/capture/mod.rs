@@ -362,7 +362,7 @@ impl Reader {
 /// Four bytes at `at` as a number in the file's byte order; the caller has checked the bounds.
 #[inline]
 fn u32_at(data: &[u8], at: usize, big_endian: bool) -> u32 {
-    let bytes = [data[at], data[at + 1], data[at + 2], data[at + 3]];
+    let bytes = data[at..at + 4].try_into().unwrap_or_default();
     if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
 }
 
