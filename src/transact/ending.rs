@@ -99,6 +99,12 @@ impl Tracker<'_> {
             self.end_without_response(index, pair, outcome, rejection);
         }
         self.in_flight.time_out(index);
+        self.prefetch_oldest();
+    }
+
+    /// Fetches what will be needed when the oldest transaction ends as well.
+    #[inline]
+    fn prefetch_oldest(&self) {
         if let Some(pair) = self.in_flight.prefetch_oldest() {
             self.pairs.prefetch_known(pair);
         }
@@ -191,6 +197,7 @@ impl Tracker<'_> {
         let outcome = if rejection.is_some() { Outcome::TcpRejected } else { Outcome::Unanswered };
         self.end_without_response(index, pair, outcome, rejection);
         self.in_flight.discard(index);
+        self.prefetch_oldest();
     }
 
     /// Counts and reports a transaction without a response.
