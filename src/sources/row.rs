@@ -331,7 +331,9 @@ impl SourceRow {
 
 /// Keeps the lowest `most` frames of both lists.
 fn merge_frames(into: &mut Vec<FrameRef>, from: &[FrameRef], most: usize) {
-    if !from.is_empty() {
+    // Mostly frames come in order, and those kept are the first.
+    let adds_none = into.len() == most && into.is_sorted() && from.iter().all(|frame| Some(frame) >= into.last());
+    if !from.is_empty() && !adds_none {
         into.extend_from_slice(from);
         into.sort_unstable();
         into.dedup();

@@ -11,23 +11,31 @@ use std::net::IpAddr;
 const PIECE: usize = 16_384;
 
 impl Pairs<'_> {
-    /// Folds everything into the rows. When there are too many pairs, drops those whose number is not in `referred`.
+    /// Folds everything into the rows. When there are too many pairs, folds and drops only those whose number is not in
+    /// `referred`: the others would be folded once more when their transactions have ended.
     pub fn fold(&mut self, referred: impl Iterator<Item = u32>) {
-        self.queries = 0;
         self.folded = true;
-        // In the order of numbers: when there are more rows than allowed, the order decides which of them are joined.
-        for (hot, cold) in self.hot.iter_mut().zip(&mut self.cold) {
-            fold_pair(self.sources, hot, cold);
-        }
+        let mut stays = Vec::new();
         if self.table.len() > self.too_many {
-            let mut stays = vec![false; self.cold.len()];
+            stays = vec![false; self.cold.len()];
             referred.for_each(|number| stays[number as usize] = true);
-            self.table.retain(|number| stays[number as usize]);
-            // The order in which numbers are reused must not depend on the hash key: the lowest comes first.
-            self.free.clear();
-            self.free.extend((0..self.cold.len() as u32).rev().filter(|number| !stays[*number as usize]));
-            self.too_many = KEEP.max(self.table.len() * 2);
+        } else {
+            self.queries = 0;
         }
+        // In the order of numbers: where servers share rows because there are too many, the order decides which do.
+        for (number, (hot, cold)) in self.hot.iter_mut().zip(&mut self.cold).enumerate() {
+            if !stays.get(number).is_some_and(|stays| *stays) {
+                fold_pair(self.sources, hot, cold);
+            }
+        }
+        if stays.is_empty() {
+            return;
+        }
+        self.table.retain(|number| stays[number as usize]);
+        // The order in which numbers are reused must not depend on the hash key: the lowest comes first.
+        self.free.clear();
+        self.free.extend((0..self.cold.len() as u32).rev().filter(|number| !stays[*number as usize]));
+        self.too_many = KEEP.max(self.table.len() * 2);
     }
 
     /// The same as [`Pairs::finish`], for when no other tracker folds into these rows: they are made at once where that
