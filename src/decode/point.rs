@@ -11,6 +11,11 @@ pub enum Interface {
     Host(u32),
 }
 
+impl Interface {
+    /// The loopback interface of Linux, whose number is the same in every namespace.
+    pub const LOOPBACK: Self = Self::Host(1);
+}
+
 impl Default for Interface {
     fn default() -> Self {
         Interface::Section(0)

@@ -4,6 +4,7 @@
 use super::Report;
 use crate::capture::{Direction, Timestamp};
 use crate::config::{COPY_WINDOW, Outcome, Outcomes};
+use crate::decode::Interface;
 use crate::decode::message::HEADER;
 use crate::decode::name::read_name;
 use crate::decode::proxy;
@@ -70,8 +71,11 @@ struct Latest {
     /// When its response was captured.
     time: Timestamp,
     source: IpAddr,
+    port: u16,
     server: IpAddr,
     input: u32,
+    /// It came from this host itself.
+    looped: bool,
     /// When, in which direction and in which input it was captured.
     query: Option<(Timestamp, Direction, u32)>,
 }
@@ -83,8 +87,10 @@ impl Latest {
             return false;
         };
         let same = (self.source, self.server) == (other.source, other.server);
+        // A program of this host may ask several servers at once, from one socket; a proxy has its own.
+        let asked_both = self.looped && self.port == other.port;
         // On a bridge, packets that first appear as arriving are somebody else's.
-        how != Direction::Out && arrived <= left && !same
+        how != Direction::Out && arrived <= left && !same && !asked_both
     }
 }
 
@@ -126,7 +132,10 @@ impl Sides {
         if self.latest.len() >= QUERIES {
             self.forget(response.time);
         }
-        let latest = Latest { answered, time: response.time, source: transaction.ends.source(), server, input, query };
+        let (source, port) = (transaction.ends.source(), transaction.ports.0);
+        let over_loopback = transaction.query.is_some_and(|seen| seen.point.interface() == Interface::LOOPBACK);
+        let looped = over_loopback || source == server || source.is_loopback();
+        let latest = Latest { answered, time: response.time, source, port, server, input, looped, query };
         self.identifiers.insert(id);
         let Some(before) = self.latest.insert((id, question.to_vec()), latest) else { return };
         if before.answered == answered && response.time.0.saturating_sub(before.time.0).saturating_abs() <= COPY_WINDOW
@@ -225,7 +234,7 @@ impl Sides {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Ends, Interface, Point};
+    use crate::decode::{Ends, Point};
     use crate::sources::FrameRef;
     use crate::transact::in_flight::{Sighting, Transport};
 
@@ -277,16 +286,29 @@ mod tests {
     }
 
     /// The same with the inputs of query and response.
-    fn between(sides: &mut Sides, id: u16, ends: Ends, direction: Direction, [at, until]: [i64; 2], inputs: [u32; 2]) {
+    fn between(sides: &mut Sides, id: u16, ends: Ends, direction: Direction, times: [i64; 2], inputs: [u32; 2]) {
+        let point = Point::new(Interface::Host(2), [0; 2], direction);
+        between_ports(sides, id, (ends, 4000), point, times, inputs);
+    }
+
+    /// The same with the client's port and the point of capture.
+    fn between_ports(
+        sides: &mut Sides,
+        id: u16,
+        (ends, port): (Ends, u16),
+        point: Point,
+        [at, until]: [i64; 2],
+        inputs: [u32; 2],
+    ) {
         let seen = |time: i64| Sighting {
             time: Timestamp(time * 1000),
             frame: FrameRef { input: inputs[usize::from(time == until)], frame: 1 },
-            point: Point::new(Interface::Host(2), [0; 2], direction),
+            point,
         };
         sides.push(&Transaction {
             outcome: Outcome::Refused,
             ends,
-            ports: (4000, 53),
+            ports: (port, 53),
             transport: Transport::Udp,
             id: Some(id),
             query: Some(seen(at)),
@@ -356,6 +378,29 @@ mod tests {
         between(&mut sides, 7, Ends::v4([10, 1, 1, 1], [10, 2, 2, 1]), Direction::In, [0, 1000], [0, 0]);
         assert_eq!(sides.note(&BTreeSet::new()), None);
         assert_eq!(sides.handed_on().len(), 1);
+    }
+
+    #[test]
+    fn who_asks_a_server_of_its_own_host_and_another_one_at_once_hands_nothing_on() {
+        let [host, server] = [[10, 2, 2, 1], [10, 2, 2, 2]];
+        let handed_on = |ends: Ends, interface: u32, port: u16| {
+            let mut sides = Sides::default();
+            let point = |index, direction| Point::new(Interface::Host(index), [0; 2], direction);
+            let [left, arrived] = [point(2, Direction::Out), point(interface, Direction::In)];
+            between_ports(&mut sides, 7, (Ends::v4(host, server), 4000), left, [100, 900], [0, 0]);
+            between_ports(&mut sides, 7, (ends, port), arrived, [0, 1000], [0, 0]);
+            sides.handed_on().len()
+        };
+        // With cooked headers of the first version, interfaces have no number.
+        for (ends, interface) in [
+            (Ends::v4([10, 3, 3, 1], [10, 3, 3, 2]), 1),
+            (Ends::v4([10, 3, 3, 2], [10, 3, 3, 2]), 0),
+            (Ends::v4([127, 0, 0, 1], [127, 0, 0, 53]), 0),
+        ] {
+            assert_eq!(handed_on(ends, interface, 4000), 0, "{ends:?}: from one socket, as dnsmasq and musl ask");
+            assert_eq!(handed_on(ends, interface, 4001), 1, "{ends:?}: a proxy, which its own host asks");
+        }
+        assert_eq!(handed_on(Ends::v4([10, 3, 3, 1], [10, 3, 3, 2]), 2, 4000), 1, "a translation may keep the port");
     }
 
     #[test]

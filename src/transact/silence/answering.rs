@@ -48,9 +48,6 @@ struct Server {
     by_input: [u64; 3],
 }
 
-/// The loopback interface of Linux, which has the same index in every network namespace.
-const LOOPBACK: Interface = Interface::Host(1);
-
 /// Responses without a known direction that are noted for their servers before the first one with a direction. A
 /// bridging host may show its guests' responses first; but most captures have no directions at all, and looking up the
 /// server of each response there would take long.
@@ -111,7 +108,7 @@ impl Answering {
         let server = self.servers.entry(address).or_default();
         let direction = match point.direction() {
             // What arrives on loopback was sent by the same host, and is usually not captured as it leaves.
-            Direction::In if point.interface() == LOOPBACK => Direction::Out,
+            Direction::In if point.interface() == Interface::LOOPBACK => Direction::Out,
             direction => direction,
         };
         if ends.sender() == address && direction == Direction::In {
@@ -305,7 +302,7 @@ mod tests {
         assert!(here(&answering).is_empty());
         // On loopback a response to another address of the same host is captured only as it arrives.
         let mut host = Answering::new(None, false);
-        host.note(ends(1), Timestamp(10), Point::new(LOOPBACK, [0; 2], Direction::In), 0);
+        host.note(ends(1), Timestamp(10), Point::new(Interface::LOOPBACK, [0; 2], Direction::In), 0);
         host.note(ends(2), Timestamp(11), point(Direction::Out), 0);
         assert_eq!((here(&host), host.here().count()), (vec![(server, 0)], 1));
         // A server's response to its own query arrives where it left.
