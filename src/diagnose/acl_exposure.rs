@@ -2,7 +2,7 @@
 
 use super::Found;
 use super::scene::{Scene, times};
-use super::verdicts::{capture_there, doubt_of_place, finding, groups, who};
+use super::verdicts::{capture_there, doubt, finding, groups, who};
 use crate::config::{Outcome, Severity};
 use crate::expect::acl::Word;
 
@@ -19,7 +19,10 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
         let mut finding = finding(scene, KIND, Severity::Warning, group, &answered, true);
         // Away from the server, the address seen may differ from the one that the server judged.
         let away = scene.report.is_away_for(group.server, &finding.frames);
-        if scene.report.is_at_for(group.server, &finding.frames) {
+        // Its refusals may be its own where its answers are another server's.
+        let handed_on = scene.report.handed_on(group.server).answers;
+        let at = scene.report.is_at_for(group.server, &finding.frames);
+        if at && handed_on.is_none() {
             finding.severity = Severity::Critical;
         }
         finding.count = group.members.iter().map(|(_, tally)| tally.served()).sum();
@@ -36,7 +39,7 @@ pub fn diagnose(scene: &Scene<'_>, found: &mut Found) {
         } else {
             let advice =
                 format!("Does {} run this file? Until it does, it is more open than the file says.", group.server);
-            doubt_of_place(scene, group.server, &finding.frames, advice)
+            if at && handed_on.is_none() { advice } else { doubt(group.server, handed_on, advice) }
         });
         finding
     }));

@@ -8,6 +8,7 @@ use crate::expect::acl::compare::Question;
 use crate::expect::acl::judge::Tally;
 use crate::expect::acl::{Acl, RuleId, Word};
 use crate::report::page::grouped;
+use crate::report::sides::LeftAs;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -178,21 +179,26 @@ pub fn capture_there(scene: &Scene<'_>, server: IpAddr) -> String {
     )
 }
 
-/// The next step, preceded by the question of where the capture was taken when nothing shows whether these frames were
-/// captured at the server.
+/// The next step about refusals, preceded by the question of where the capture was taken when nothing shows whether these
+/// frames were captured at the server.
 pub fn doubt_of_place(scene: &Scene<'_>, server: IpAddr, frames: &[(usize, Vec<u64>)], advice: String) -> String {
     let known = scene.report.is_at_for(server, frames) || scene.report.is_away_for(server, frames);
-    if known || advice.is_empty() {
+    if known { advice } else { doubt(server, scene.report.handed_on(server).refusals, advice) }
+}
+
+/// A next step that holds if a server itself decided; as what queries to it may have left for another one.
+pub fn doubt(server: IpAddr, left_as: Option<LeftAs>, advice: String) -> String {
+    if advice.is_empty() {
         return advice;
     }
     let advice = match advice.strip_prefix("If it ") {
         Some(further) => format!("and it {further}"),
         None => goes_on(&advice),
     };
-    if let Some((source, other)) = scene.report.handed_on.get(&server).filter(|_| scene.report.vantage.is_none()) {
+    if let Some((source, other)) = left_as {
         return format!(
-            "Queries to {server} left here again, for one as from {source} to {other}, which responded first: its access \
-             rules decided, on what it saw. If {server} itself decided, {advice}"
+            "Queries to {server} left here again, for one as from {source} to {other}, which responded first: most likely its \
+             access rules decided, on what it saw. If {server} itself decided, {advice}"
         );
     }
     format!(

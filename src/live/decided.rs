@@ -13,7 +13,7 @@ use crate::report::legs::{About, Legs};
 use crate::report::output::Output;
 use crate::report::row::RowText;
 use crate::report::rows::{RowInput, Rows};
-use crate::report::sides::{LeftAs, Sides};
+use crate::report::sides::{HandedOn, Sides};
 use crate::sources::{Leg, Sources};
 use crate::transact::Transaction;
 use crate::watch::noted::Noted;
@@ -264,9 +264,9 @@ impl Decided {
         &mut self.legs
     }
 
-    /// Servers that handed queries on, and as what the first of these left again.
-    pub fn handed_on(&self) -> BTreeMap<IpAddr, LeftAs> {
-        self.sides.handed_on().into_iter().map(|((server, _), left_as)| (server, left_as)).collect()
+    /// Servers that handed queries on.
+    pub fn handed_on(&self) -> BTreeMap<IpAddr, HandedOn> {
+        self.sides.handed_on().into_iter().map(|((server, _), handed_on)| (server, handed_on)).collect()
     }
 
     /// The notes for screen and metrics.

@@ -2,7 +2,7 @@
 //! servers' configurations say about them.
 
 use super::Ledgers;
-use super::sides::LeftAs;
+use super::sides::HandedOn;
 use crate::capture::Timestamp;
 use crate::capture::losses::InterfaceLoss;
 use crate::config::{Outcome, OutcomeCounts, Vantage};
@@ -64,9 +64,8 @@ pub struct Report {
     /// Servers whose responses leave the capturing host but were made by another one: their address may be a translated
     /// one.
     pub passed_on: BTreeSet<IpAddr>,
-    /// Servers that refused or answered what another server had decided so just before, and as what the first such
-    /// query left for that one.
-    pub handed_on: BTreeMap<IpAddr, LeftAs>,
+    /// Servers that refused or answered what another server had decided so just before.
+    pub handed_on: BTreeMap<IpAddr, HandedOn>,
     /// Addresses from which the host of an input asked others, with the input's number.
     pub asking: BTreeSet<(IpAddr, usize)>,
     /// Servers with the numbers of the inputs that were captured on their hosts, where there are several inputs.
@@ -270,9 +269,15 @@ impl Report {
         }
     }
 
-    /// True when whoever decides as this server is elsewhere, or at least behind another address.
+    /// True when whoever refuses as this server is elsewhere, or at least behind another address.
     pub fn is_elsewhere(&self, server: IpAddr) -> bool {
-        self.away.contains(&server) || self.passed_on.contains(&server) || self.handed_on.contains_key(&server)
+        let handed_on = self.handed_on(server).refusals.is_some();
+        self.away.contains(&server) || self.passed_on.contains(&server) || handed_on
+    }
+
+    /// What a server handed on to another one, unless it was said where the capture was taken.
+    pub fn handed_on(&self, server: IpAddr) -> HandedOn {
+        self.handed_on.get(&server).filter(|_| self.vantage.is_none()).copied().unwrap_or_default()
     }
 
     /// True when queries from this address are those of the host on which these inputs were captured, and that host is

@@ -20,6 +20,26 @@ const PAIRS: usize = 65_536;
 /// As which source and for which server a query left again.
 pub type LeftAs = (IpAddr, IpAddr);
 
+/// Number of queries that another server decided first, and as what the first of them had left for it.
+type DecidedFirst = (u64, LeftAs);
+
+/// What a server handed on, each with the first such query. Its refusals may be its own, and its answers another's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HandedOn {
+    /// Of what it refused, at least half.
+    pub refusals: Option<LeftAs>,
+    /// Of what it answered, at least half.
+    pub answers: Option<LeftAs>,
+}
+
+impl HandedOn {
+    /// Adds what it handed on in another input.
+    pub fn add(&mut self, other: Self) {
+        self.refusals = self.refusals.or(other.refusals);
+        self.answers = self.answers.or(other.answers);
+    }
+}
+
 /// Stands for all servers beyond [`PAIRS`].
 const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -35,8 +55,8 @@ pub struct Sides {
     twice: HashMap<(IpAddr, [u32; 2]), u64>,
     /// By server and input: refused queries and answered ones; those of further servers are [`OTHERS`].
     decided: HashMap<(IpAddr, u32), [u64; 2], foldhash::fast::RandomState>,
-    /// Those of them that another server refused, or answered, first, and as what the first had left for it.
-    handed_on: HashMap<(IpAddr, u32), ([u64; 2], LeftAs)>,
+    /// Those of them that another server refused, or answered, first.
+    handed_on: HashMap<(IpAddr, u32), [Option<DecidedFirst>; 2]>,
     /// Identifiers of the latest queries, one bit each.
     identifiers: Identifiers,
 }
@@ -163,7 +183,8 @@ impl Sides {
         let here = before.query.map(|(_, _, input)| input) == latest.query.map(|(_, _, input)| input);
         if passed_on && here && before.server != server && told {
             let left_as = (before.source, before.server);
-            self.handed_on.entry((server, input)).or_insert(([0; 2], left_as)).0[usize::from(latest.answered)] += 1;
+            let of_both = self.handed_on.entry((server, input)).or_default();
+            of_both[usize::from(latest.answered)].get_or_insert((0, left_as)).0 += 1;
         }
         // What a server asks as itself stands apart, as its own query.
         let twice =
@@ -177,21 +198,26 @@ impl Sides {
     /// Adds to a report what is known at the end.
     pub fn tell(&self, report: &mut Report) {
         report.notes.extend(self.note(&report.here_in));
-        for ((server, input), left_as) in self.handed_on() {
-            report.here_in.remove(&(server, input));
-            report.handed_on.entry(server).or_insert(left_as);
+        for ((server, input), handed_on) in self.handed_on() {
+            if handed_on.refusals.is_some() {
+                report.here_in.remove(&(server, input));
+            }
+            report.handed_on.entry(server).or_default().add(handed_on);
         }
     }
 
-    /// Servers that handed on what they refused or answered, by input, with the other ends of the first such query:
-    /// another server had decided the same just before, for the same question under the same identifier. By chance that
-    /// happens to one query in 65,536; here it must be half of what a server refused, or of what it answered.
-    pub fn handed_on(&self) -> BTreeMap<(IpAddr, usize), LeftAs> {
-        let most = self.handed_on.iter().filter(|(key, (counts, _))| {
+    /// Servers that handed on what they refused, or answered, by input: another server had decided the same just before,
+    /// for the same question under the same identifier. By chance that happens to one query in 65,536; here it must be
+    /// half of what a server refused, or of what it answered.
+    pub fn handed_on(&self) -> BTreeMap<(IpAddr, usize), HandedOn> {
+        let most = self.handed_on.iter().map(|(key, of_both)| {
             let decided = self.decided.get(key).copied().unwrap_or_default();
-            (0..2).any(|class| counts[class] > 0 && 2 * counts[class] >= decided[class])
+            let most_of = |class: usize| {
+                of_both[class].filter(|(count, _)| 2 * count >= decided[class]).map(|(_, left_as)| left_as)
+            };
+            ((key.0, key.1 as usize), HandedOn { refusals: most_of(0), answers: most_of(1) })
         });
-        most.map(|((server, input), (_, left_as))| ((*server, *input as usize), *left_as)).collect()
+        most.filter(|(_, handed_on)| *handed_on != HandedOn::default()).collect()
     }
 
     /// Notes about queries that were captured twice, where it is not known that both inputs were captured at the server
@@ -362,7 +388,8 @@ mod tests {
             sides.handed_on()
         };
         let [outer, source, server] = [[10, 2, 2, 1], [10, 1, 1, 9], [10, 2, 2, 2]].map(IpAddr::from);
-        let expected = BTreeMap::from([((outer, 0), (source, server))]);
+        let refusals = HandedOn { refusals: Some((source, server)), answers: None };
+        let expected = BTreeMap::from([((outer, 0), refusals)]);
         assert_eq!(handed_on(([9, 2], Out, 900), In, 0), expected);
         assert_eq!(handed_on(([9, 2], Out, 900), Unknown, 3), expected, "half of them");
         assert!(handed_on(([9, 2], Out, 900), In, 4).is_empty(), "it refuses most itself");

@@ -30,9 +30,15 @@ fn asked(time: u64, [id, as_id]: [u16; 2], rcode: u16) -> [(u64, Vec<u8>); 4] {
     ]
 }
 
-/// The text report and the findings about the packets of `asked` for each identifier.
-fn said(folder: &Path, (as_ids, rcode): (&[u16], u16), clients: &str, arguments: &[&str]) -> (String, Vec<Value>) {
-    let packets = (1..).zip(as_ids).flat_map(|(id, as_id)| asked(u64::from(id) * SECOND, [id, *as_id], rcode));
+/// The text report and the findings about the packets of `asked` for each identifier and response code.
+fn said(
+    folder: &Path,
+    queries: impl IntoIterator<Item = (u16, u16)>,
+    clients: &str,
+    arguments: &[&str],
+) -> (String, Vec<Value>) {
+    let query = |(id, (as_id, rcode))| asked(u64::from(id) * SECOND, [id, as_id], rcode);
+    let packets = (1..).zip(queries).flat_map(query);
     let mut capture = super::of_ethernet(&packets.collect::<Vec<_>>());
     capture[20] = 113;
     let zone = "zone example { type primary; file \"x\"; };";
@@ -68,7 +74,7 @@ fn a_file_is_not_called_unheeded_where_another_server_refused_first() {
         (&[97, 98, 99], &[], "critical", false),
         (&[1, 2, 3], &["--vantage", "server"], "critical", false),
     ] {
-        let (text, found) = said(folder.path(), (as_ids, 5), "10.9.9.0/24", vantage);
+        let (text, found) = said(folder.path(), as_ids.iter().map(|as_id| (*as_id, 5)), "10.9.9.0/24", vantage);
         for kind in ["acl-drift", "listed-source-refused"] {
             let (is, _, advice) = of_kind(&found, kind).unwrap();
             assert_eq!(advice.contains(HANDED_ON), is_handed_on, "{as_ids:?} {kind}: {advice}");
@@ -85,8 +91,27 @@ fn a_file_is_not_called_unheeded_where_another_server_refused_first() {
 fn a_server_is_not_called_more_open_than_its_file_where_another_one_answered_first() {
     let folder = tempfile::tempdir().unwrap();
     for (as_ids, severity) in [(&[1, 2, 3][..], "warning"), (&[1, 99], "warning"), (&[1, 98, 99], "critical")] {
-        let (_, found) = said(folder.path(), (as_ids, 0), "10.1.1.1", &[]);
+        let (_, found) = said(folder.path(), as_ids.iter().map(|as_id| (*as_id, 0)), "10.1.1.1", &[]);
         let (is, _, advice) = of_kind(&found, "acl-exposure").unwrap();
         assert_eq!((is, advice.contains(HANDED_ON)), (severity, severity == "warning"), "{as_ids:?}: {advice}");
+    }
+}
+
+#[test]
+fn refusals_are_a_servers_own_where_only_its_answers_are_another_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    // As dnsmasq does over TCP, where it has a server for some names only; the opposite; and neither.
+    for (queries, [refusals, answers], exposure) in [
+        ([(1, 0), (98, 5), (99, 5)], [false, true], "warning"),
+        ([(1, 5), (98, 0), (99, 0)], [true, false], "warning"),
+        ([(97, 0), (98, 5), (99, 5)], [false, false], "critical"),
+    ] {
+        let (text, found) = said(folder.path(), queries, "10.9.9.0/24", &[]);
+        let (_, _, advice) = of_kind(&found, "acl-drift").unwrap();
+        assert_eq!(advice.contains(HANDED_ON), refusals, "{queries:?}: {advice}");
+        assert_eq!(text.contains("SOURCE THE SERVER SAW"), !refusals, "{queries:?}: {text}");
+        let (_, found) = said(folder.path(), queries, "10.1.1.1", &[]);
+        let (is, _, advice) = of_kind(&found, "acl-exposure").unwrap();
+        assert_eq!((is, advice.contains(HANDED_ON)), (exposure, answers), "{queries:?}: {advice}");
     }
 }

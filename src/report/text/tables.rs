@@ -106,7 +106,7 @@ impl Place {
             (true, _) => Self::AtServer,
             (false, _) if in_part => Self::InPart,
             (false, true) => Self::Away,
-            (false, false) if report.vantage.is_none() && report.handed_on.contains_key(&server) => Self::HandedOn,
+            (false, false) if report.handed_on(server).refusals.is_some() => Self::HandedOn,
             (false, false) if report.vantage.is_none() && report.passed_on.contains(&server) => Self::PassedOn,
             (false, false) => Self::NotKnown,
         }
