@@ -92,7 +92,7 @@ enum Place {
     /// Some inputs were captured at the server; others were not, or it is not known.
     InPart,
     Away,
-    /// Another server decided on the same queries first.
+    /// Another server refused the same queries first.
     HandedOn,
     /// The server's responses leave the captured host, but were made by another one.
     PassedOn,
