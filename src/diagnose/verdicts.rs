@@ -179,8 +179,8 @@ pub fn capture_there(scene: &Scene<'_>, server: IpAddr) -> String {
     )
 }
 
-/// The next step about refusals, preceded by the question of where the capture was taken when nothing shows whether these
-/// frames were captured at the server.
+/// The next step about refusals, preceded by the question of where the capture was taken when nothing shows whether
+/// these frames were captured at the server.
 pub fn doubt_of_place(scene: &Scene<'_>, server: IpAddr, frames: &[(usize, Vec<u64>)], advice: String) -> String {
     let known = scene.report.is_at_for(server, frames) || scene.report.is_away_for(server, frames);
     if known { advice } else { doubt(server, scene.report.handed_on(server).refusals, advice) }

@@ -206,9 +206,9 @@ impl Sides {
         }
     }
 
-    /// Servers that handed on what they refused, or answered, by input: another server had decided the same just before,
-    /// for the same question under the same identifier. By chance that happens to one query in 65,536; here it must be
-    /// half of what a server refused, or of what it answered.
+    /// Servers that handed on what they refused, or answered, by input: another server had decided the same just
+    /// before, for the same question under the same identifier. By chance that happens to one query in 65,536; here it
+    /// must be half of what a server refused, or of what it answered.
     pub fn handed_on(&self) -> BTreeMap<(IpAddr, usize), HandedOn> {
         let most = self.handed_on.iter().map(|(key, of_both)| {
             let decided = self.decided.get(key).copied().unwrap_or_default();

@@ -59,8 +59,9 @@ pub struct Joined {
     pub servers: bool,
 }
 
-/// Rows are joined when there are more than a budget and this part of it, and to the budget when they are read: each time
-/// nearly all rows move, and at the longest prefix length that fits, a budget may be full again after a few more sources.
+/// Rows are joined when they exceed their budget by more than this part of it, and also when they are read. Joining
+/// moves nearly all rows, and at the longest prefix length that fits, a budget may be full again after a few more
+/// sources.
 const SLACK: usize = 4;
 
 /// Frames kept of a row of joined sources.
@@ -357,8 +358,8 @@ impl Sources {
         }
     }
 
-    /// Calls back for every row, in no order, also for those that exceed a budget so far; a source may have two rows at a
-    /// server, one of them kept.
+    /// Calls back for every row, in no order, including rows that exceed a budget and are not joined yet; a source may
+    /// have two rows at a server, one of them kept.
     pub fn each(&self, mut on_row: impl FnMut(&SourceKey, &SourceRow)) {
         self.whole().iter().for_each(|(key, row)| on_row(key, row));
         self.rows.iter().for_each(|row| on_row(row.key(), row.value()));
