@@ -331,8 +331,10 @@ impl SourceRow {
 
 /// Keeps the lowest `most` frames of both lists.
 fn merge_frames(into: &mut Vec<FrameRef>, from: &[FrameRef], most: usize) {
-    // Mostly frames come in order, and those kept are the first.
-    let adds_none = into.len() == most && into.is_sorted() && from.iter().all(|frame| Some(frame) >= into.last());
+    // Mostly frames come in order, and those kept are the first. A frame may be there twice: one segment brings several
+    // messages.
+    let in_order = into.is_sorted_by(|one, next| one < next);
+    let adds_none = into.len() == most && in_order && from.iter().all(|frame| Some(frame) >= into.last());
     if !from.is_empty() && !adds_none {
         into.extend_from_slice(from);
         into.sort_unstable();

@@ -46,6 +46,25 @@ fn rows_of_many_keep_few_frames_in_whatever_order_they_come() {
 }
 
 #[test]
+fn a_frame_that_brings_several_refusals_takes_one_place() {
+    let row_of = |frames: &[u64]| {
+        let mut row = heard();
+        for frame in frames {
+            row.refusals_mut().note(Timestamp(1), FrameRef { input: 0, frame: *frame }, 2);
+        }
+        row
+    };
+    for (before, more, expected) in
+        [([5, 5], vec![7], [5, 7]), ([5, 6], vec![7], [5, 6]), ([6, 5], vec![7], [5, 6]), ([5, 7], vec![6, 6], [5, 6])]
+    {
+        let mut row = row_of(&before);
+        row.add(&row_of(&more), 2);
+        let frames: Vec<u64> = row.refusals().frames.iter().map(|frame| frame.frame).collect();
+        assert_eq!(frames, expected, "{before:?} and {more:?}");
+    }
+}
+
+#[test]
 fn joining_does_not_depend_on_order_and_loses_nothing() {
     let server = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53));
     let addresses: Vec<u32> = (0..1000u32).map(|n| 0x0b00_0000 + n * 7).collect();
